@@ -1,0 +1,134 @@
+#include "bind/gate.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+
+namespace fusedstep::bind {
+namespace {
+
+constexpr int npy_float = 11, npy_double = 12;  // NPY_FLOAT, NPY_DOUBLE: part of NumPy's ABI
+
+std::string shape_text(const py::array& a) {
+  std::string s = "(";
+  for (py::ssize_t d = 0; d < a.ndim(); ++d) s += (d ? ", " : "") + std::to_string(a.shape(d));
+  return s + (a.ndim() == 1 ? ",)" : ")");
+}
+
+std::string message(const Where& where, const std::string& need, const std::string& got) {
+  return where.text() + " must be " + need + "; got " + got;
+}
+
+bool is_instance_of(py::handle object, const char* module, const char* type) {
+  // What was never imported has no instances.
+  const py::dict modules = py::module_::import("sys").attr("modules");
+  return modules.contains(module) && py::isinstance(object, modules[module].attr(type));
+}
+
+bool is_plain_array(py::handle object) {
+  if (!py::isinstance<py::array>(object)) return false;
+  if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_) return true;
+  return !is_instance_of(object, "numpy.ma", "MaskedArray") && !is_instance_of(object, "numpy", "matrix");
+}
+
+bool is_aligned(const py::array& a) { return a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
+
+}  // namespace
+
+std::string Where::text() const {
+  std::string s = call + ": " + argument;
+  if (index >= 0) s += "[" + std::to_string(index) + "]";
+  return name.empty() ? s : s + " (\"" + name + "\")";
+}
+
+void refuse_type(const Where& where, const std::string& need, const std::string& got) {
+  throw py::type_error(message(where, need, got));
+}
+
+void refuse_value(const Where& where, const std::string& need, const std::string& got) {
+  throw py::value_error(message(where, need, got));
+}
+
+std::string describe(py::handle object) {
+  if (!is_plain_array(object)) return py::str(py::type::handle_of(object).attr("__name__"));
+  const auto a = py::reinterpret_borrow<py::array>(object);
+  return std::string(py::str(a.dtype())) + " " + shape_text(a);
+}
+
+std::vector<int> memory_order(const py::array& a) {
+  std::vector<int> order;
+  for (int d = 0; d < int(a.ndim()); ++d)
+    if (a.shape(d) != 1) order.push_back(d);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int x, int y) { return std::abs(a.strides(x)) > std::abs(a.strides(y)); });
+  return order;
+}
+
+bool is_dense(const py::array& a, const std::vector<int>& order) {
+  py::ssize_t expected = a.itemsize();
+  for (auto d = order.rbegin(); d != order.rend(); ++d) {
+    if (a.strides(*d) != expected) return a.size() == 0;
+    expected *= a.shape(*d);
+  }
+  return true;
+}
+
+bool is_disjoint(const py::array& a) {
+  py::ssize_t span = a.itemsize();
+  const std::vector<int> order = memory_order(a);
+  for (auto d = order.rbegin(); d != order.rend(); ++d) {
+    const py::ssize_t stride = std::abs(a.strides(*d));
+    if (stride < span) return a.size() == 0;
+    span = stride * (a.shape(*d) - 1) + span;
+  }
+  return true;
+}
+
+py::array require_float_array(py::handle object, const Where& where) {
+  if (!is_plain_array(object)) refuse_type(where, "a numpy.ndarray of float32 or float64", describe(object));
+  auto a = py::reinterpret_borrow<py::array>(object);
+  const int type = a.dtype().num();
+  const bool native = a.dtype().byteorder() == '=' || a.dtype().byteorder() == '|';
+  if ((type != npy_float && type != npy_double) || !native)
+    refuse_type(where, "float32 or float64 in native byte order", describe(object));
+  if (!is_aligned(a))
+    refuse_value(where, "aligned to its item of " + std::to_string(a.itemsize()) + " bytes",
+                 "a misaligned " + describe(object));
+  return a;
+}
+
+py::array require_parameter(py::handle object, const Where& where) {
+  auto a = require_float_array(object, where);
+  if (!a.writeable()) refuse_value(where, "writeable", "a read-only " + describe(object));
+  if (!is_dense(a, memory_order(a)))
+    refuse_value(where, "dense: C or Fortran order or another order of the axes, without gaps or repeated elements",
+                 describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
+  return a;
+}
+
+DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
+
+Extent extent(const py::array& a) {
+  const char *low = static_cast<const char*>(a.data()), *high = low + a.itemsize();
+  if (a.size() == 0) return {low, low};
+  for (py::ssize_t d = 0; d < a.ndim(); ++d) {
+    const py::ssize_t reach = (a.shape(d) - 1) * a.strides(d);
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
+}
+
+void describe_layout(const py::array& a, const std::vector<int>& order, Gradient& out) {
+  out.data = const_cast<char*>(static_cast<const char*>(a.data()));
+  out.dims.clear();
+  for (const int d : order) {
+    const Gradient::Dim dim{a.shape(d), a.strides(d)};
+    if (!out.dims.empty() && out.dims.back().stride == dim.stride * dim.size)
+      out.dims.back() = {out.dims.back().size * dim.size, dim.stride};
+    else
+      out.dims.push_back(dim);
+  }
+  out.contiguous = out.dims.empty() || (out.dims.size() == 1 && out.dims[0].stride == a.itemsize());
+}
+
+}  // namespace fusedstep::bind

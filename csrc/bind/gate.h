@@ -1,0 +1,58 @@
+// The only way for an array into the core: it is used where it lies or refused; nothing is ever copied or cast.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <vector>
+
+#include "driver/gradient.h"
+#include "driver/kernel.h"
+
+namespace fusedstep::bind {
+
+namespace py = pybind11;
+
+/// Names an argument in an error: `AdamW.step: grads[3] ("layer2.weight")`.
+struct Where {
+  const std::string& call;  // "AdamW.step"
+  const char* argument;     // "grads"
+  std::ptrdiff_t index;
+  const std::string& name;  // may be empty
+  std::string text() const;
+};
+
+[[noreturn]] void refuse_type(const Where& where, const std::string& need, const std::string& got);
+[[noreturn]] void refuse_value(const Where& where, const std::string& need, const std::string& got);
+
+/// "float64 (128, 64)" for an array, the type's name for anything else.
+std::string describe(py::handle object);
+
+/// Axes longer than 1 from the widest stride to the narrowest.
+std::vector<int> memory_order(const py::array& array);
+
+/// True if the elements fill a stretch of memory, each element once, in some order of the axes.
+bool is_dense(const py::array& array, const std::vector<int>& order);
+
+/// True if no two elements can share memory: strides nest (which is stricter, and cheap).
+bool is_disjoint(const py::array& array);
+
+/// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.
+py::array require_float_array(py::handle object, const Where& where);
+
+/// The same, and dense and writeable: something that is updated in place.
+py::array require_parameter(py::handle object, const Where& where);
+
+DType dtype_of(const py::array& array);
+
+/// The bytes from the lowest to behind the highest that the elements touch; an empty array has none.
+struct Extent {
+  const char *low, *high;
+};
+Extent extent(const py::array& array);
+
+/// How `array`, of the shape of a parameter whose axes in memory are `order`, is walked in that order.
+void describe_layout(const py::array& array, const std::vector<int>& order, Gradient& out);
+
+}  // namespace fusedstep::bind

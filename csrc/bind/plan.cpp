@@ -1,0 +1,248 @@
+#include "bind/plan.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "driver/parallel.h"
+#include "isa/dispatch.h"
+
+namespace fusedstep::bind {
+namespace {
+
+int rule_index(const std::string& name) {
+  const KernelTable& table = kernels();
+  for (int k = 0; k < table.rule_count; ++k)
+    if (table.infos[k].name == name) return k;
+  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
+}
+
+Decay decay_of(const std::string& name) {
+  if (name == "l2") return Decay::l2;
+  if (name == "decoupled") return Decay::decoupled;
+  if (name == "proximal") return Decay::proximal;
+  throw py::value_error("Plan: decay must be \"l2\", \"decoupled\" or \"proximal\"; got \"" + name + "\"");
+}
+
+bool same_shape(const py::array& a, const std::vector<py::ssize_t>& shape) {
+  return std::size_t(a.ndim()) == shape.size() && std::equal(shape.begin(), shape.end(), a.shape());
+}
+
+bool same_strides(const py::array& a, const std::vector<py::ssize_t>& strides) {
+  return std::size_t(a.ndim()) == strides.size() && std::equal(strides.begin(), strides.end(), a.strides());
+}
+
+bool shares_memory(const py::array& a, const py::array& b) {
+  return py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
+}
+
+/// Clears a flag, or a list, however the scope is left.
+template <class F>
+struct AtExit {
+  F action;
+  ~AtExit() { action(); }
+};
+template <class F>
+AtExit(F) -> AtExit<F>;
+
+}  // namespace
+
+PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
+               const std::vector<int>& group_of, const py::list& states, const py::object& averages,
+               double ema_decay)
+    : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)) {
+  const std::size_t count = params.size();
+  if (names_.size() != count || group_of.size() != count || states.size() != count)
+    throw py::value_error("Plan: names, groups and states must be as many as the parameters");
+  std::vector<Tensor> tensors(count);
+  for (std::size_t k = 0; k < count; ++k) {
+    const Where where{label_, "params", std::ptrdiff_t(k), names_[k]};
+    py::array p = require_parameter(params[k], where);
+    Tensor& t = tensors[k];
+    const auto take = [&](py::handle object, const char* what) -> void* {
+      if (object.is_none()) return nullptr;
+      py::array a = require_parameter(object, {label_, what, std::ptrdiff_t(k), names_[k]});
+      Gradient layout;
+      describe_layout(a, memory_order(p), layout);
+      if (!a.dtype().is(p.dtype()) || !std::equal(p.shape(), p.shape() + p.ndim(), a.shape(), a.shape() + a.ndim()) ||
+          (!layout.contiguous && a.size() > 0))
+        refuse_value({label_, what, std::ptrdiff_t(k), names_[k]}, "like its parameter", describe(a));
+      own(a, std::string(what) + "[" + std::to_string(k) + "]");
+      return a.mutable_data();
+    };
+    own(p, where.text().substr(label_.size() + 2));
+    const auto of_tensor = py::reinterpret_borrow<py::sequence>(states[k]);
+    for (std::size_t s = 0; s < of_tensor.size(); ++s) t.states[s] = take(of_tensor[s], "state");
+    if (!averages.is_none()) t.ema = take(averages[py::int_(k)], "ema");
+    t.p = p.mutable_data();
+    t.size = p.size();
+    t.group = group_of[k];
+    t.dtype = dtype_of(p);
+    orders_.push_back(memory_order(p));
+    t.gradient.dims.reserve(orders_.back().size());
+    shapes_.emplace_back(p.shape(), p.shape() + p.ndim());
+    addresses_.push_back(p.data());
+    params_.push_back(std::move(p));
+  }
+  check_owned();
+  seen_.resize(count);
+  held_.reserve(count);
+  const int groups = group_of.empty() ? 0 : *std::max_element(group_of.begin(), group_of.end()) + 1;
+  plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(std::size_t(groups)), ema_decay);
+}
+
+void PyPlan::own(const py::array& array, std::string what) {
+  const Extent e = extent(array);
+  if (e.low != e.high) owned_.push_back({e, std::move(what), array});
+}
+
+void PyPlan::check_owned() {
+  std::sort(owned_.begin(), owned_.end(), [](const Owned& a, const Owned& b) { return a.extent.low < b.extent.low; });
+  for (std::size_t k = 1; k < owned_.size(); ++k)
+    if (owned_[k].extent.low < owned_[k - 1].extent.high)
+      throw py::value_error(label_ + ": " + owned_[k].what + " must not share memory with " + owned_[k - 1].what);
+}
+
+void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
+                       double weight_decay, double l1, const std::string& decay, bool maximize) {
+  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
+  std::copy_n(hyper.begin(), std::min<std::size_t>(hyper.size(), max_hyper), g.hyper);
+  plan_->groups.at(k) = g;
+}
+
+StepInfo PyPlan::step(py::handle gradients, double decay_scale, double clip_norm, double clip_value,
+                      double grad_scale, bool skip_nonfinite, bool zero_gradients, int threads) {
+  if (busy_.exchange(true))
+    throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
+  const AtExit done{[this] {
+    held_.clear();
+    busy_ = false;
+  }};
+  check_parameters();
+  take_gradients(gradients, zero_gradients);
+  const StepOptions options{decay_scale, grad_scale, clip_norm, clip_value, skip_nonfinite, zero_gradients};
+  const int available = available_threads(threads);
+  const py::gil_scoped_release release;
+  return plan_->step(options, available);
+}
+
+/// Parameters can be resized or made read-only behind our back.
+void PyPlan::check_parameters() const {
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    const py::array& p = params_[k];
+    if (p.data() != addresses_[k] || !same_shape(p, shapes_[k]))
+      refuse_value({step_label_, "params", std::ptrdiff_t(k), names_[k]}, "what the optimizer was made with",
+                   "an array whose memory or shape was changed since");
+    if (!p.writeable())
+      refuse_value({step_label_, "params", std::ptrdiff_t(k), names_[k]}, "writeable", "a read-only " + describe(p));
+  }
+}
+
+void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
+  const bool is_list = PyList_Check(gradients.ptr());
+  if (!is_list && !PyTuple_Check(gradients.ptr()))
+    throw py::type_error(step_label_ + ": grads must be a list, a tuple or a dict of arrays, one per parameter; got " +
+                         describe(gradients));
+  const auto sequence = py::reinterpret_borrow<py::sequence>(gradients);
+  if (sequence.size() != params_.size())
+    throw py::value_error(step_label_ + ": grads must have " + std::to_string(params_.size()) +
+                          " entries, one per parameter; got " + std::to_string(sequence.size()));
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    held_.push_back(sequence[k]);
+    plan_->tensors[k].active = !held_.back().is_none();
+    if (plan_->tensors[k].active) take_gradient(k, held_.back(), zero_gradients);
+  }
+  if (zero_gradients) check_among_gradients();
+}
+
+void PyPlan::take_gradient(std::size_t k, py::handle object, bool zero_gradients) {
+  Tensor& t = plan_->tensors[k];
+  const py::array g = require_float_array(object, gradient_at(k));
+  if (dtype_of(g) != t.dtype || !same_shape(g, shapes_[k]))
+    refuse_value(gradient_at(k), std::string(t.dtype == DType::f32 ? "float32" : "float64") + " of shape " +
+                                     std::string(py::str(params_[k].attr("shape"))), describe(g));
+  if (zero_gradients && !g.writeable())
+    refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
+  if (zero_gradients && !is_disjoint(g))
+    refuse_value(gradient_at(k), "without repeated elements, to be zeroed", describe(g));
+  Seen& seen = seen_[k];
+  if (seen.data == g.data() && same_strides(g, seen.strides)) return;
+  check_against_owned(k, g);
+  describe_layout(g, orders_[k], t.gradient);
+  seen.data = g.data();
+  seen.strides.assign(g.strides(), g.strides() + g.ndim());
+}
+
+void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
+  const Extent e = extent(g);
+  auto o = std::upper_bound(owned_.begin(), owned_.end(), e.low,
+                            [](const char* low, const Owned& owned) { return low < owned.extent.high; });
+  // A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
+  for (; o != owned_.end() && o->extent.low < e.high && e.low != e.high; ++o)
+    if (shares_memory(g, o->array)) refuse_value(gradient_at(k), "memory of its own", "memory shared with " + o->what);
+}
+
+/// Gradients that are zeroed must not be somebody else's to read.
+void PyPlan::check_among_gradients() const {
+  std::vector<std::pair<Extent, std::size_t>> extents;
+  for (std::size_t k = 0; k < held_.size(); ++k)
+    if (!held_[k].is_none())
+      if (const Extent e = extent(py::reinterpret_borrow<py::array>(held_[k])); e.low != e.high)
+        extents.emplace_back(e, k);
+  std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
+  for (std::size_t i = 0; i < extents.size(); ++i)
+    for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {
+      const auto [a, b] = std::minmax(extents[i].second, extents[j].second);
+      if (shares_memory(py::reinterpret_borrow<py::array>(held_[a]), py::reinterpret_borrow<py::array>(held_[b])))
+        refuse_value(gradient_at(b), "memory of its own, to be zeroed",
+                     "memory shared with grads[" + std::to_string(a) + "]");
+    }
+}
+
+std::vector<std::int64_t> PyPlan::tensor_steps() const {
+  std::vector<std::int64_t> steps;
+  for (const Tensor& t : plan_->tensors) steps.push_back(t.steps);
+  return steps;
+}
+
+void PyPlan::set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors) {
+  plan_->steps = steps;
+  for (std::size_t k = 0; k < plan_->tensors.size(); ++k) plan_->tensors[k].steps = of_tensors.at(k);
+}
+
+void bind_plan(py::module_& m) {
+  py::class_<StepInfo>(m, "StepInfo", "What a step did.")
+      .def_readonly("step", &StepInfo::step, "Steps taken so far, this one included.")
+      .def_readonly("grad_norm", &StepInfo::grad_norm,
+                    "Norm of the unscaled gradients; None unless clip_norm or skip_nonfinite asked for it.")
+      .def_readonly("clip_coef", &StepInfo::clip_coef, "What clip_norm multiplied the gradients by; 1.0 without it.")
+      .def_readonly("skipped", &StepInfo::skipped, "True if non-finite gradients left everything untouched.")
+      .def("__repr__", [](const StepInfo& i) {
+        return py::str("StepInfo(step={}, grad_norm={}, clip_coef={}, skipped={})")
+            .format(i.step, i.grad_norm, i.clip_coef, i.skipped);
+      });
+  py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.")
+      .def(py::init<std::string, const std::string&, const py::list&, std::vector<std::string>, const std::vector<int>&,
+                    const py::list&, const py::object&, double>(),
+           py::arg("label"), py::arg("rule"), py::arg("params"), py::arg("names"), py::arg("group_of"),
+           py::arg("states"), py::arg("averages"), py::arg("ema_decay"))
+      .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
+           py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
+      .def("set_lr", &PyPlan::set_lr, py::arg("group"), py::arg("lr"))
+      .def("step", &PyPlan::step, py::arg("grads"), py::arg("decay_scale"), py::arg("clip_norm"),
+           py::arg("clip_value"), py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"),
+           py::arg("num_threads"))
+      .def_property_readonly("steps", &PyPlan::steps)
+      .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
+      .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));
+  m.def(
+      "check_parameters",
+      [](const std::string& label, const py::list& params, const std::vector<std::string>& names) {
+        for (std::size_t k = 0; k < params.size(); ++k)
+          require_parameter(params[k], {label, "params", std::ptrdiff_t(k), names.at(k)});
+      },
+      py::arg("label"), py::arg("params"), py::arg("names"), "Raises unless every array can be updated in place.");
+}
+
+}  // namespace fusedstep::bind

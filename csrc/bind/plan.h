@@ -1,0 +1,64 @@
+// fusedstep._core.Plan: a driver's plan and the arrays that it works on.
+#pragma once
+
+#include <atomic>
+#include <optional>
+
+#include "bind/gate.h"
+#include "driver/plan.h"
+
+namespace fusedstep::bind {
+
+class PyPlan {
+ public:
+  PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
+         const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay);
+
+  void set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
+                 double l1, const std::string& decay, bool maximize);
+  void set_lr(std::size_t k, double lr) { plan_->groups.at(k).lr = lr; }
+
+  StepInfo step(py::handle gradients, double decay_scale, double clip_norm, double clip_value, double grad_scale,
+                bool skip_nonfinite, bool zero_gradients, int threads);
+
+  std::int64_t steps() const { return plan_->steps; }
+  std::vector<std::int64_t> tensor_steps() const;
+  void set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors);
+
+ private:
+  /// What was seen of an array, to know it again at the next step without looking closely.
+  struct Seen {
+    const void* data = nullptr;
+    std::vector<py::ssize_t> strides;
+  };
+  struct Owned {
+    Extent extent;
+    std::string what;
+    py::array array;
+  };
+
+  void check_parameters() const;
+  void take_gradients(py::handle gradients, bool zero_gradients);
+  void take_gradient(std::size_t k, py::handle gradient, bool zero_gradients);
+  void check_against_owned(std::size_t k, const py::array& gradient) const;
+  void check_among_gradients() const;
+  void own(const py::array& array, std::string what);
+  void check_owned();
+  Where gradient_at(std::size_t k) const { return {step_label_, "grads", std::ptrdiff_t(k), names_[k]}; }
+
+  std::string label_, step_label_;
+  std::vector<std::string> names_;
+  std::vector<py::array> params_;
+  std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
+  std::vector<const void*> addresses_;    // of each parameter, when it was checked
+  std::vector<std::vector<py::ssize_t>> shapes_;
+  std::vector<Seen> seen_;                // of each gradient
+  std::vector<py::object> held_;          // the gradients during a step
+  std::vector<Owned> owned_;              // all that a step writes, by address
+  std::optional<Plan> plan_;
+  std::atomic<bool> busy_{false};
+};
+
+void bind_plan(py::module_& m);
+
+}  // namespace fusedstep::bind

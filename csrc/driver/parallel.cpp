@@ -1,0 +1,66 @@
+#include "driver/parallel.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+namespace fusedstep {
+namespace {
+
+std::atomic<const Backend*> chosen{nullptr};
+std::atomic<int> user_limit{0};
+std::atomic<int> machine_limit{1};
+std::atomic<int> forced{0};
+std::atomic<bool> forked{false};
+
+// An OpenMP region in a forked child waits for threads that the fork did not copy; there is no safe cure, so
+// a child is serial.
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+const Backend& backend() {
+  const Backend* b = chosen;
+  if (!b) {
+    b = openmp_backend();
+    if (!b) b = &thread_pool_backend();
+    chosen = b;
+  }
+  return *b;
+}
+
+}  // namespace
+
+bool use_backend(const char* name) {
+  const Backend* b = nullptr;
+  if (!std::strcmp(name, "openmp")) b = openmp_backend();
+  if (!std::strcmp(name, "threads")) b = &thread_pool_backend();
+  if (b) chosen = b;
+  return b != nullptr;
+}
+
+const char* backend_name() { return backend().name; }
+void set_thread_limit(int threads) { user_limit = threads; }
+void set_machine_limit(int threads) { machine_limit = std::max(threads, 1); }
+
+void force_threads(int threads) { forced = threads; }
+
+int available_threads(int wanted) {
+  if (forked || backend().in_parallel()) return 1;
+  if (forced > 0) return forced;
+  int threads = std::min<int>(machine_limit, backend().limit());
+  for (const int limit : {user_limit.load(), wanted})
+    if (limit > 0) threads = std::min(threads, limit);
+  return std::max(threads, 1);
+}
+
+void parallel_ranges(std::int64_t n, int threads, RangeFn fn, void* context) {
+  const int useful = int(std::min<std::int64_t>(threads, n));
+  if (useful <= 1 || forked || backend().in_parallel()) {
+    if (n > 0) fn(context, 0, n);
+    return;
+  }
+  backend().run(n, useful, fn, context);
+}
+
+}  // namespace fusedstep

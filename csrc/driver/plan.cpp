@@ -1,0 +1,181 @@
+#include "driver/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "driver/load.h"
+#include "driver/parallel.h"
+#include "isa/dispatch.h"
+
+namespace fusedstep {
+namespace {
+
+// Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
+constexpr std::int64_t chunk_size = 4096;
+
+// A thread pays for its start from about this many elements.
+constexpr std::int64_t elements_per_thread = 16384;
+
+Stages stages(const Group& g, const StepOptions& options, double factor, double ema_decay) {
+  Stages s;
+  s.scale = g.maximize ? -factor : factor;
+  s.clip_value = options.clip_value;
+  s.ema_decay = ema_decay;
+  s.zero_gradient = options.zero_gradients;
+  const double decay = options.decay_scale * g.weight_decay, l1 = options.decay_scale * g.l1;
+  switch (g.decay) {
+    case Decay::l2:
+      s.l2 = decay, s.l1 = l1;
+      break;
+    case Decay::decoupled:
+      s.shrink = 1.0 - g.lr * decay, s.subtract = g.lr * l1;
+      break;
+    case Decay::proximal:
+      s.divide = 1.0 + g.lr * decay, s.threshold = g.lr * l1;
+      break;
+  }
+  return s;
+}
+
+Run run_of(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count) {
+  return {t.p, {t.states[0], t.states[1], t.states[2], t.states[3]}, t.ema, &t.gradient, first, count};
+}
+
+template <class T>
+bool finite_run(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n) {
+  for (std::ptrdiff_t done = 0; done < n; done += block_size) {
+    T buffer[block_size];
+    const std::ptrdiff_t count = std::min(block_size, n - done);
+    const T* x = view(g, first + done, count, buffer);
+    if (!std::all_of(x, x + count, [](T v) { return std::isfinite(v); })) return false;
+  }
+  return true;
+}
+
+int useful_threads(std::int64_t elements, int threads) {
+  return int(std::clamp<std::int64_t>(elements / elements_per_thread, 1, threads));
+}
+
+}  // namespace
+
+Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_decay)
+    : tensors(std::move(ts)), groups(std::move(gs)), rule_(rule), ema_decay_(ema_decay) {
+  for (Tensor& t : tensors) {
+    t.start = total_;
+    total_ += t.size;
+  }
+  std::size_t k = 0;
+  for (std::int64_t at = 0; at < total_; at += chunk_size) {
+    while (tensors[k].start + tensors[k].size <= at) ++k;
+    first_tensor_.push_back(std::int32_t(k));
+  }
+  partial_.resize(first_tensor_.size());
+  stages_.resize(groups.size());
+  coefficients_.resize(tensors.size());
+}
+
+/// Visits the runs of active tensors that make up elements [begin, end) of the concatenation.
+template <class Visit>
+void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
+  end = std::min(end, total_);
+  for (auto k = std::size_t(first_tensor_[std::size_t(begin / chunk_size)]); begin < end; ++k) {
+    const Tensor& t = tensors[k];
+    const std::int64_t stop = std::min(end, t.start + t.size);
+    if (begin < stop && t.active) visit(t, begin - t.start, stop - begin);
+    begin = std::max(begin, stop);
+  }
+}
+
+StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
+  StepInfo info;
+  threads = useful_threads(total_, threads);
+  if (options.clip_norm >= 0 || options.skip_nonfinite) {
+    const double norm = std::sqrt(squared_norm(threads)) / options.grad_scale;
+    info.grad_norm = norm;
+    info.skipped = options.skip_nonfinite && !std::isfinite(norm) && !all_finite();
+    if (options.clip_norm >= 0) {
+      const double coef = options.clip_norm / (norm + 1e-6);
+      info.clip_coef = coef > 1.0 ? 1.0 : coef;  // nan stays nan, as in torch
+    }
+  }
+  if (info.skipped) {
+    if (options.zero_gradients) zero_gradients();
+  } else {
+    prepare(options, info.clip_coef / options.grad_scale);
+    sweep(threads);
+    ++steps;
+  }
+  info.step = steps;
+  return info;
+}
+
+/// The same bits for any number of threads and any split into tensors: an element's lane and chunk follow
+/// from its position in the concatenation, and lanes and chunks are added in a fixed order.
+double Plan::squared_norm(int threads) {
+  const KernelTable& table = kernels();
+  parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+      double lanes[norm_lanes] = {};
+      for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+        const auto lane = unsigned((t.start + first) % norm_lanes);
+        table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
+      });
+      for (int width = norm_lanes / 2; width > 0; width /= 2)
+        for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
+      partial_[std::size_t(chunk)] = lanes[0];
+    }
+  });
+  double sum = 0;
+  for (const double p : partial_) sum += p;
+  return sum;
+}
+
+/// Exact, where a norm that is not finite may only have overflowed.
+bool Plan::all_finite() const {
+  bool finite = true;
+  if (total_ > 0)
+    for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+      const auto test = t.dtype == DType::f32 ? finite_run<float> : finite_run<double>;
+      finite = finite && test(t.gradient, first, n);
+    });
+  return finite;
+}
+
+/// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken
+/// equally many steps share their coefficients.
+void Plan::prepare(const StepOptions& options, double factor) {
+  for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], options, factor, ema_decay_);
+  const RuleKernels& rule = kernels().rules[rule_];
+  const Tensor* last = nullptr;
+  int used = 0;
+  for (Tensor& t : tensors) {
+    if (!t.active) continue;
+    ++t.steps;
+    if (!last || last->group != t.group || last->dtype != t.dtype || last->steps != t.steps) {
+      const Group& g = groups[std::size_t(t.group)];
+      rule.prepare[int(t.dtype)](g.hyper, g.lr, t.steps, coefficients_[std::size_t(used++)]);
+    }
+    t.coefficients = used - 1;
+    last = &t;
+  }
+}
+
+void Plan::sweep(int threads) {
+  const RuleKernels& rule = kernels().rules[rule_];
+  parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+      const auto g = std::size_t(t.group);
+      rule.sweep[int(t.dtype)][groups[g].variant](run_of(t, first, n), stages_[g],
+                                                  coefficients_[std::size_t(t.coefficients)]);
+    });
+  });
+}
+
+void Plan::zero_gradients() {
+  if (total_ > 0)
+    for_runs(0, total_, [](const Tensor& t, std::int64_t first, std::int64_t n) {
+      (t.dtype == DType::f32 ? zero<float> : zero<double>)(t.gradient, first, n);
+    });
+}
+
+}  // namespace fusedstep

@@ -1,0 +1,81 @@
+// An optimizer as the driver sees it: tensors laid end to end, groups of hyperparameters, one sweep per step.
+// Knows no Python; whoever fills it in vouches for the memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "driver/kernel.h"
+
+namespace fusedstep {
+
+enum class Decay { l2, decoupled, proximal };
+
+struct Group {
+  unsigned variant = 0;
+  double hyper[max_hyper] = {};
+  double lr = 0, weight_decay = 0, l1 = 0;
+  Decay decay = Decay::l2;
+  bool maximize = false;
+};
+
+struct Tensor {
+  void* p = nullptr;
+  void* states[max_states] = {};
+  void* ema = nullptr;
+  std::ptrdiff_t size = 0;
+  int group = 0;
+  DType dtype = DType::f32;
+  std::int64_t steps = 0;  // taken by this tensor: a step without its gradient does not count
+
+  // For the step at hand.
+  Gradient gradient;
+  bool active = false;
+  int coefficients = 0;
+  std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
+};
+
+struct StepOptions {
+  double decay_scale = 1, grad_scale = 1;
+  double clip_norm = -1, clip_value = -1;  // negative: none
+  bool skip_nonfinite = false, zero_gradients = false;
+};
+
+struct StepInfo {
+  std::int64_t step = 0;             // steps taken so far
+  std::optional<double> grad_norm;   // of the unscaled gradients; computed for clip_norm and skip_nonfinite
+  double clip_coef = 1.0;
+  bool skipped = false;
+};
+
+class Plan {
+ public:
+  Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
+
+  /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
+  StepInfo step(const StepOptions& options, int threads) noexcept;
+
+  std::vector<Tensor> tensors;
+  std::vector<Group> groups;
+  std::int64_t steps = 0;
+
+ private:
+  template <class Visit>
+  void for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const;
+  double squared_norm(int threads);
+  bool all_finite() const;
+  void prepare(const StepOptions& options, double factor);
+  void sweep(int threads);
+  void zero_gradients();
+
+  int rule_;
+  double ema_decay_;
+  std::int64_t total_ = 0;
+  std::vector<std::int32_t> first_tensor_;  // of each chunk
+  std::vector<double> partial_;             // of each chunk: its sum of squares
+  std::vector<Stages> stages_;              // of each group
+  std::vector<Coefficients> coefficients_;
+};
+
+}  // namespace fusedstep

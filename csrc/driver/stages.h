@@ -1,0 +1,52 @@
+// The stages around a rule, each a loop over one block of elements that lies in the first-level cache.
+#pragma once
+
+#include "driver/kernel.h"
+
+namespace fusedstep {
+namespace {
+
+template <class T>
+inline void scale_and_clip(const T* in, T* out, std::ptrdiff_t n, T scale, T bound) {
+  if (bound < T(0)) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = in[i] * scale;
+    return;
+  }
+  for (std::ptrdiff_t i = 0; i < n; ++i) {  // written so that nan stays nan
+    const T g = in[i] * scale;
+    const T low = g < -bound ? -bound : g;
+    out[i] = low > bound ? bound : low;
+  }
+}
+
+template <class T>
+inline void add_decay(T* __restrict g, const T* __restrict p, std::ptrdiff_t n, T l2, T l1) {
+  if (l2 != T(0))
+    for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = g[i] + l2 * p[i];
+  if (l1 != T(0))
+    for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = g[i] + l1 * sign(p[i]);
+}
+
+template <class T>
+inline void subtract_sign(T* p, std::ptrdiff_t n, T amount) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) p[i] = p[i] - amount * sign(p[i]);
+}
+
+/// The proximal operator of threshold |x| + (divide - 1) x^2 / 2.
+template <class T>
+inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    const T x = p[i];
+    const T size = (x < T(0) ? -x : x) - threshold;
+    const T shrunk = size < T(0) ? T(0) : size;  // nan stays nan
+    p[i] = (x < T(0) ? -shrunk : shrunk) / divide;
+  }
+}
+
+template <class T>
+inline void average(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, T decay, T rest) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = decay * ema[i] + rest * p[i];
+}
+
+}  // namespace
+}  // namespace fusedstep

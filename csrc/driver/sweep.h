@@ -1,0 +1,102 @@
+// One sweep over a run of elements: every element passes through the whole chain of stages while it is in
+// registers or in the first-level cache, so that memory is crossed once.
+#pragma once
+
+#include "driver/load.h"
+#include "driver/stages.h"
+
+namespace fusedstep {
+namespace {
+
+template <class Rule>
+constexpr int state_count = int(sizeof(Rule::states) / sizeof(StateName));
+
+template <class Rule, unsigned V, int K>
+constexpr bool has_state() {
+  if constexpr (K < state_count<Rule>)
+    return (V & Rule::states[K].needs) == Rule::states[K].needs;
+  else
+    return false;
+}
+
+/// The rule over n elements. `g` does not overlap anything that is written.
+template <class Rule, unsigned V, class T>
+inline void update(T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale, T shrink,
+                   const typename Rule::template coefficients<T>& c) {
+  T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
+#if defined(__clang__)
+#pragma clang loop vectorize(assume_safety)
+#else
+#pragma GCC ivdep
+#endif
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    T s[max_states] = {};
+    if constexpr (has_state<Rule, V, 0>()) s[0] = s0[i];
+    if constexpr (has_state<Rule, V, 1>()) s[1] = s1[i];
+    if constexpr (has_state<Rule, V, 2>()) s[2] = s2[i];
+    if constexpr (has_state<Rule, V, 3>()) s[3] = s3[i];
+    p[i] = Rule::template update<V>(p[i] * shrink, g[i] * scale, s, c);
+    if constexpr (has_state<Rule, V, 0>()) s0[i] = s[0];
+    if constexpr (has_state<Rule, V, 1>()) s1[i] = s[1];
+    if constexpr (has_state<Rule, V, 2>()) s2[i] = s[2];
+    if constexpr (has_state<Rule, V, 3>()) s3[i] = s[3];
+  }
+}
+
+inline bool before_rule(const Stages& st) {
+  return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0;
+}
+
+inline bool after_rule(const Stages& st) {
+  return st.threshold != 0 || st.divide != 1 || st.zero_gradient;
+}
+
+/// The stages before the rule for one block: the gradient the rule sees, in `buffer` unless it can be used
+/// as it lies. What has been scaled here must not be scaled again.
+template <class T>
+inline const T* prepare_gradient(const Run& run, const Stages& st, std::ptrdiff_t first, std::ptrdiff_t n, T* p,
+                                 T* buffer) {
+  const T* g = view(*run.gradient, first, n, buffer);
+  if (!before_rule(st)) return g;
+  scale_and_clip(g, buffer, n, T(st.scale), T(st.clip_value));
+  add_decay(buffer, p, n, T(st.l2), T(st.l1));
+  if (st.subtract != 0) subtract_sign(p, n, T(st.subtract));
+  return buffer;
+}
+
+template <class T>
+inline void finish(const Run& run, const Stages& st, std::ptrdiff_t first, std::ptrdiff_t n, T* p) {
+  if (st.threshold != 0 || st.divide != 1) proximal(p, n, T(st.threshold), T(st.divide));
+  if (run.ema) average(static_cast<T*>(run.ema) + first, p, n, T(st.ema_decay), T(1.0 - st.ema_decay));
+  if (st.zero_gradient) zero<T>(*run.gradient, first, n);
+}
+
+template <class Rule, unsigned V, class T>
+void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
+  typename Rule::template coefficients<T> c;
+  __builtin_memcpy(&c, raw.bytes, sizeof c);
+  const bool whole = run.gradient->contiguous && !before_rule(st) && !after_rule(st) && !run.ema;
+  const std::ptrdiff_t step = whole ? run.count : block_size;
+  const T scale = before_rule(st) ? T(1) : T(st.scale), shrink = T(st.shrink);
+  for (std::ptrdiff_t done = 0; done < run.count; done += step) {
+    alignas(64) T buffer[block_size];
+    const std::ptrdiff_t first = run.first + done;
+    const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
+    T* const p = static_cast<T*>(run.p) + first;
+    T* states[max_states];
+    for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? first : 0);
+    const T* g = prepare_gradient(run, st, first, n, p, buffer);
+    update<Rule, V, T>(p, g, states, n, scale, shrink, c);
+    if (!whole) finish(run, st, first, n, p);
+  }
+}
+
+template <class Rule, class T>
+void prepare(const double* hyper, double lr, std::int64_t t, Coefficients& out) {
+  const auto c = Rule::template prepare<T>(hyper, lr, t);
+  static_assert(sizeof c <= sizeof out.bytes);
+  __builtin_memcpy(out.bytes, &c, sizeof c);
+}
+
+}  // namespace
+}  // namespace fusedstep

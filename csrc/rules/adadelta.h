@@ -1,0 +1,36 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// Adadelta (Zeiler 2012, algorithm 1), its step times lr as in torch. Eps is inside both roots everywhere.
+struct adadelta {
+  static constexpr const char* variants[] = {nullptr};
+  static constexpr const char* hyper[] = {"rho", "eps"};
+  static constexpr StateName states[] = {{"square_avg", 0}, {"acc_delta", 0}};
+
+  template <class T>
+  struct coefficients {
+    T lr, rho, one_minus_rho, eps;
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t) {
+    const double rho = hyper[0], eps = hyper[1];
+    return {T(lr), T(rho), T(1.0 - rho), T(eps)};
+  }
+
+  template <unsigned V, class T>
+  static T update(T p, T g, T* state, const coefficients<T>& c) {
+    T &square_avg = state[0], &acc_delta = state[1];
+    square_avg = c.rho * square_avg + c.one_minus_rho * (g * g);
+    const T delta = root(acc_delta + c.eps) / root(square_avg + c.eps) * g;
+    acc_delta = c.rho * acc_delta + c.one_minus_rho * (delta * delta);
+    return p - c.lr * delta;
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// Adam (Kingma and Ba 2015, algorithm 1); AMSGrad (Reddi et al. 2018) with the maximum over the raw second
+/// moment, as torch has it. Eps outside the root as in the paper, or inside it as in the notes.
+struct adam {
+  enum : unsigned { amsgrad = 1 };
+  static constexpr const char* variants[] = {"amsgrad"};
+  static constexpr const char* hyper[] = {"beta1", "beta2", "eps_inside", "eps_outside"};
+  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0}, {"max_exp_avg_sq", amsgrad}};
+
+  template <class T>
+  struct coefficients {
+    T step_size, one_minus_beta1, beta2, one_minus_beta2, debias, eps_inside, eps_outside;
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t t) {
+    const double beta1 = hyper[0], beta2 = hyper[1], eps_inside = hyper[2], eps_outside = hyper[3];
+    return {T(lr / (1.0 - power(beta1, t))), T(1.0 - beta1),   T(beta2),      T(1.0 - beta2),
+            T(1.0 / root(1.0 - power(beta2, t))), T(eps_inside), T(eps_outside)};
+  }
+
+  template <unsigned V, class T>
+  static T update(T p, T g, T* state, const coefficients<T>& c) {
+    T &m = state[0], &v = state[1], &v_max = state[2];
+    m = m + c.one_minus_beta1 * (g - m);
+    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+    T second = v;
+    if constexpr (V & amsgrad) second = v_max = v_max >= v ? v_max : v;
+    return p - c.step_size * m / (root(second + c.eps_inside) * c.debias + c.eps_outside);
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// RMSprop (Tieleman and Hinton 2012), centered as in Graves 2013. Rounding can make the centered variance
+/// negative by an ulp; it is clamped at zero, where torch yields nan.
+struct rmsprop {
+  enum : unsigned { momentum = 1, centered = 2 };
+  static constexpr const char* variants[] = {"momentum", "centered"};
+  static constexpr const char* hyper[] = {"alpha", "momentum", "eps_inside", "eps_outside"};
+  static constexpr StateName states[] = {{"square_avg", 0}, {"momentum_buffer", momentum}, {"grad_avg", centered}};
+
+  template <class T>
+  struct coefficients {
+    T lr, alpha, one_minus_alpha, mu, eps_inside, eps_outside;
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t) {
+    const double alpha = hyper[0], mu = hyper[1], eps_inside = hyper[2], eps_outside = hyper[3];
+    return {T(lr), T(alpha), T(1.0 - alpha), T(mu), T(eps_inside), T(eps_outside)};
+  }
+
+  template <unsigned V, class T>
+  static T update(T p, T g, T* state, const coefficients<T>& c) {
+    T &square_avg = state[0], &buf = state[1], &grad_avg = state[2];
+    square_avg = c.alpha * square_avg + c.one_minus_alpha * (g * g);
+    T variance = square_avg;
+    if constexpr (V & centered) {
+      grad_avg = grad_avg + c.one_minus_alpha * (g - grad_avg);
+      variance = square_avg - grad_avg * grad_avg;
+      variance = variance < T(0) ? T(0) : variance;
+    }
+    T d = g / (root(variance + c.eps_inside) + c.eps_outside);
+    if constexpr (V & momentum) d = buf = c.mu * buf + d;
+    return p - c.lr * d;
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

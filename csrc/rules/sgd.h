@@ -1,0 +1,40 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// Gradient descent with momentum (Polyak 1964), dampening and Nesterov's form in the shifted variable
+/// (Sutskever et al. 2013), as torch has them: the first step sets the buffer to g, undamped.
+struct sgd {
+  enum : unsigned { momentum = 1, nesterov = 2 };
+  static constexpr const char* variants[] = {"momentum", "nesterov"};
+  static constexpr const char* hyper[] = {"momentum", "dampening"};
+  static constexpr StateName states[] = {{"momentum_buffer", momentum}};
+
+  template <class T>
+  struct coefficients {
+    T lr, mu, gain;
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t t) {
+    const double mu = hyper[0], dampening = hyper[1];
+    return {T(lr), T(mu), T(t == 1 ? 1.0 : 1.0 - dampening)};
+  }
+
+  template <unsigned V, class T>
+  static T update(T p, T g, T* state, const coefficients<T>& c) {
+    T d = g;
+    if constexpr (V & momentum) {
+      T& buf = state[0];
+      buf = c.mu * buf + c.gain * g;
+      d = V & nesterov ? g + c.mu * buf : buf;
+    }
+    return p - c.lr * d;
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

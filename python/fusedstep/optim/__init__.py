@@ -1,0 +1,13 @@
+"""The optimizers: one file each, found by the build and listed in `registry`."""
+
+from __future__ import annotations
+
+from . import _catalogue
+from ._catalogue import *  # noqa: F403
+from ._optimizer import Optimizer, StepInfo
+
+#: Name -> class of every optimizer.
+registry: dict[str, type[Optimizer]] = {name: getattr(_catalogue, name) for name in _catalogue.__all__}
+
+__all__ = ["Optimizer", "StepInfo", "registry"]
+__all__ += _catalogue.__all__

@@ -1,0 +1,195 @@
+"""An optimizer's state as a dict, and as a safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._files import replacing
+
+if TYPE_CHECKING:
+    from ._optimizer import Optimizer
+
+_VERSION = 1
+_SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
+
+
+def collect(opt: Optimizer) -> dict[str, Any]:
+    """Copy the optimizer's state, in C order (safetensors misreads any other)."""
+    ema = opt._ema
+    return {
+        "format": _VERSION,
+        "optimizer": type(opt).__name__,
+        "step": opt.steps,
+        "groups": [_options(g) for g in opt.groups],
+        "steps": dict(zip(opt._keys, opt._plan.tensor_steps, strict=True)),
+        "state": {key: {n: a.copy() for n, a in arrays.items()} for key, arrays in opt._state.items()},
+        "ema": None if ema is None else {k: a.copy() for k, a in zip(opt._keys, ema, strict=True)},
+    }
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    lr = group["lr"]
+    if not callable(lr):
+        options["lr"] = lr
+    elif hasattr(lr, "state_dict"):
+        options["lr_state"] = lr.state_dict()
+    return options
+
+
+def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Check everything, then copy it into the optimizer's arrays."""
+    label = f"{type(opt).__name__}.load_state_dict"
+    if opt._lent:
+        raise RuntimeError(f"{label}: not inside {opt._lent}()")
+    _check_header(opt, saved, label)
+    pairs = _array_pairs(opt, saved, label)
+    steps = [_step_count(f"{label}: steps[{k!r}]", saved["steps"][k]) for k in opt._keys]
+    step = _step_count(f"{label}: step", saved["step"])
+    options = [_checked_options(opt, k, dict(o), label) for k, o in enumerate(saved["groups"])]
+    for target, source in pairs:
+        target[...] = source
+    for group, (values, lr_state) in zip(opt._groups, options, strict=True):
+        group.assign(values)
+        if lr_state is not None:
+            group["lr"].load_state_dict(lr_state)
+    opt._plan.set_steps(step, steps)
+
+
+def _check_header(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"{label}: state must be a dict; got {type(saved).__name__}")
+    missing = [s for s in _SECTIONS if s not in saved]
+    if missing:
+        raise ValueError(f"{label}: state must have {', '.join(_SECTIONS)}; missing {', '.join(missing)}")
+    if saved["format"] != _VERSION:
+        raise ValueError(f"{label}: format must be {_VERSION}; got {saved['format']!r}")
+    if saved["optimizer"] != type(opt).__name__:
+        raise ValueError(f"{label}: optimizer must be {type(opt).__name__!r}; got {saved['optimizer']!r}")
+    if not isinstance(saved["groups"], (list, tuple)) or len(saved["groups"]) != len(opt._groups):
+        raise ValueError(f"{label}: groups must be {len(opt._groups)}; got {saved['groups']!r}")
+    for section in ("state", "steps"):
+        _same_keys(f"{label}: {section}", opt._state, saved[section])
+
+
+def _same_keys(what: str, need: Mapping[Any, Any], got: Any) -> None:
+    if not isinstance(got, Mapping) or got.keys() != need.keys():
+        names = sorted(map(str, got)) if isinstance(got, Mapping) else got
+        raise ValueError(f"{what} must have the keys {sorted(map(str, need))}; got {names}")
+
+
+def _array_pairs(opt: Optimizer, saved: Mapping[str, Any], label: str) -> list[tuple[Any, Any]]:
+    pairs = []
+    for key, arrays in opt._state.items():
+        _same_keys(f"{label}: state[{key!r}]", arrays, saved["state"][key])
+        for name, target in arrays.items():
+            pairs.append((f"state[{key!r}][{name!r}]", target, saved["state"][key][name]))
+    if (opt._ema is None) != (saved["ema"] is None):
+        need, got = ("None", "averages") if opt._ema is None else ("averages", "None")
+        raise ValueError(f"{label}: ema must be {need} as in this optimizer; got {got}")
+    if opt._ema is not None:
+        averages = dict(zip(opt._keys, opt._ema, strict=True))
+        _same_keys(f"{label}: ema", averages, saved["ema"])
+        pairs += [(f"ema[{key!r}]", target, saved["ema"][key]) for key, target in averages.items()]
+    for what, target, source in pairs:
+        _check_array(f"{label}: {what}", target, source)
+    return [(target, source) for _, target, source in pairs]
+
+
+def _check_array(what: str, target: Any, source: Any) -> None:
+    if not isinstance(source, np.ndarray):
+        raise TypeError(f"{what} must be an array; got {type(source).__name__}")
+    if source.shape != target.shape or source.dtype != target.dtype:
+        raise ValueError(f"{what} must be {target.dtype} {target.shape}; got {source.dtype} {source.shape}")
+
+
+def _step_count(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63 - 1:
+        raise ValueError(f"{what} must be a whole number of at least 0; got {value!r}")
+    return int(value)
+
+
+def _checked_options(opt: Optimizer, k: int, values: dict[str, Any], label: str) -> tuple[dict[str, Any], Any]:
+    group = opt._groups[k]
+    lr_state = values.pop("lr_state", None)
+    if lr_state is not None and not hasattr(group["lr"], "load_state_dict"):
+        raise ValueError(f"{label}: groups[{k}] must not have lr_state: this optimizer's lr keeps none")
+    if callable(group["lr"]):
+        values.pop("lr", None)  # the schedule goes on
+    for name, value in values.items():
+        if name not in group or name == "params":
+            raise ValueError(f"{label}: groups[{k}] has the unknown option {name!r}")
+        values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
+    if opt._variant({**group, **values}) != opt._variant(group):
+        raise ValueError(f"{label}: groups[{k}] must have the same variant of the rule; got {values}")
+    return values, lr_state
+
+
+def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
+    """Save to a temporary file beside `path`, then rename it."""
+    safetensors = _safetensors(f"{type(opt).__name__}.save")
+    saved = collect(opt)
+    if len({str(key) for key in opt._keys}) < len(opt._keys):
+        raise ValueError(f"{type(opt).__name__}.save: names of parameters must differ from positions")
+    tensors = {
+        f"state.{name}.{key}": a
+        for key, arrays in saved.pop("state").items()
+        for name, a in arrays.items()
+    }
+    ema = saved.pop("ema")
+    saved["ema"] = ema is not None
+    tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
+    # One entry: safetensors does not keep the order of several.
+    metadata = {"fusedstep": json.dumps(saved, sort_keys=True)}
+    with replacing(path) as temporary:
+        safetensors.save_file(tensors, temporary, metadata)
+
+
+def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
+    """Load what `write` saved."""
+    label = f"{type(opt).__name__}.load"
+    _safetensors(label)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})["fusedstep"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{label}: path must be a file that save wrote; got {str(path)!r} ({error})") from None
+    restore(opt, _unflatten(opt, header, tensors, label))
+
+
+def _unflatten(opt: Optimizer, header: Any, tensors: dict[str, Any], label: str) -> dict[str, Any]:
+    if not isinstance(header, dict) or not isinstance(header.get("steps"), dict):
+        raise ValueError(f"{label}: path must be a file that save wrote; its header is not")
+    saved = dict(header)
+    by_text = {str(key): key for key in opt._keys}
+    saved["steps"] = {by_text.get(k, k): v for k, v in header["steps"].items()}
+    saved["state"] = {key: {} for key in saved["steps"]}
+    saved["ema"] = {} if header.get("ema") else None
+    for name, array in tensors.items():
+        section, _, rest = name.partition(".")
+        state, _, key = rest.partition(".")
+        if section == "state" and by_text.get(key, key) in saved["state"]:
+            saved["state"][by_text.get(key, key)][state] = array
+        elif section == "ema" and saved["ema"] is not None:
+            saved["ema"][by_text.get(rest, rest)] = array
+        else:
+            raise ValueError(f"{label}: tensor {name!r} belongs to no parameter")
+    return saved
+
+
+def _safetensors(label: str) -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError(
+            f"{label} needs the package safetensors: pip install 'fusedstep[checkpoint]'"
+        ) from None
+    return safetensors.numpy

@@ -1,0 +1,87 @@
+"""Checks of hyperparameters: each returns the value in its plain form or says what it must be."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+Check = Callable[[str, Any], Any]
+
+
+def number(what: str, value: Any) -> float:
+    """Any finite real number, as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{what} must be a number; got {_show(value)}")
+    if not math.isfinite(value):
+        raise ValueError(f"{what} must be finite; got {value!r}")
+    return float(value)
+
+
+def non_negative(what: str, value: Any) -> float:
+    """Return a finite number of at least 0."""
+    result = number(what, value)
+    if result < 0:
+        raise ValueError(f"{what} must be at least 0; got {value!r}")
+    return result
+
+
+def positive(what: str, value: Any) -> float:
+    """Return a finite number above 0."""
+    result = number(what, value)
+    if result <= 0:
+        raise ValueError(f"{what} must be above 0; got {value!r}")
+    return result
+
+
+def fraction(what: str, value: Any) -> float:
+    """Return a number of at least 0 and below 1."""
+    result = number(what, value)
+    if not 0 <= result < 1:
+        raise ValueError(f"{what} must be at least 0 and below 1; got {value!r}")
+    return result
+
+
+def open_fraction(what: str, value: Any) -> float:
+    """Return a number above 0 and below 1."""
+    return positive(what, fraction(what, value))
+
+
+def up_to_one(what: str, value: Any) -> float:
+    """Return a number from 0 to 1."""
+    result = number(what, value)
+    if not 0 <= result <= 1:
+        raise ValueError(f"{what} must be from 0 to 1; got {value!r}")
+    return result
+
+
+def betas(what: str, value: Any) -> tuple[float, float]:
+    """Return two numbers of at least 0 and below 1."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{what} must be a pair of numbers; got {_show(value)}")
+    return fraction(f"{what}[0]", value[0]), fraction(f"{what}[1]", value[1])
+
+
+def flag(what: str, value: Any) -> bool:
+    """Return True or False."""
+    if not (isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")):
+        raise TypeError(f"{what} must be True or False; got {_show(value)}")
+    return bool(value)
+
+
+def rate(what: str, value: Any) -> Any:
+    """Return a learning rate: a finite number of at least 0, or a function of the step."""
+    return value if callable(value) else non_negative(what, value)
+
+
+def decay_form(what: str, value: Any) -> str:
+    """Return the name of a form of weight decay."""
+    if value not in ("l2", "decoupled", "proximal"):
+        raise ValueError(f'{what} must be "l2", "decoupled" or "proximal"; got {_show(value)}')
+    return str(value)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

@@ -1,0 +1,71 @@
+"""A group of parameters and its hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
+
+from ._checks import Check
+from ._params import Array
+
+
+class Group(MutableMapping[str, Any]):
+    """Hyperparameters of a group, by name; checked, and handed to the kernels, when they are assigned.
+
+    ``group["params"]`` is the tuple of the group's arrays and cannot be changed.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        params: tuple[Array, ...],
+        values: dict[str, Any],
+        checks: dict[str, Check],
+        changed: Callable[[Group], None],
+    ) -> None:
+        self._where, self._checks, self._changed = where, checks, changed
+        self._params = params
+        for name in values:
+            self._require_known(name)
+        self._values = {name: check(self._what(name), values[name]) for name, check in checks.items()}
+
+    def _what(self, name: str) -> str:
+        return f"{self._where}{name}"
+
+    def _require_known(self, name: str) -> None:
+        if name not in self._checks:
+            raise ValueError(f"{self._where}{name} is not an option; the options are {', '.join(self._checks)}")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._params if name == "params" else self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "params":
+            raise ValueError(f"{self._where}params cannot be changed; make a new optimizer")
+        self._require_known(name)
+        self.assign({name: value})
+
+    def assign(self, values: dict[str, Any]) -> None:
+        """Set several at once: all or none."""
+        checked = {name: self._checks[name](self._what(name), value) for name, value in values.items()}
+        before = dict(self._values)
+        self._values.update(checked)
+        try:
+            self._changed(self)
+        except Exception:
+            self._values = before
+            raise
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{self._where}{name} cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        yield "params"
+        yield from self._values
+
+    def __len__(self) -> int:
+        return 1 + len(self._values)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name!r}: {value!r}" for name, value in self._values.items())
+        return f"{{'params': <{len(self._params)} arrays>, {shown}}}"

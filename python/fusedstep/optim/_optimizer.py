@@ -1,0 +1,390 @@
+"""What all optimizers share: parameters in, one call into the core per step, state out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+
+import numpy as np
+
+from .. import _core
+from .._core import StepInfo
+from . import _checks, _checkpoint, _params
+from ._arena import allocate_like
+from ._checks import Check
+from ._group import Group
+from ._params import Array, Key
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Rate = float | Callable[[int], float]
+Gradients = Sequence[Array | None] | Mapping[str, Array | None]
+
+
+class Common(TypedDict, total=False):
+    """Keyword-only arguments that every optimizer takes; see `Optimizer`."""
+
+    maximize: bool
+    l1: float
+    decay: Literal["l2", "decoupled", "proximal"]
+    ema_decay: float | None
+    num_threads: int | None
+
+
+_RULES = _core.rules()
+_COMMON_CHECKS: dict[str, Check] = {
+    "lr": _checks.rate,
+    "weight_decay": _checks.non_negative,
+    "l1": _checks.non_negative,
+    "decay": _checks.decay_form,
+    "maximize": _checks.flag,
+}
+
+
+class Optimizer:
+    r"""Base of all optimizers.
+
+    A step takes every element through this chain, in one sweep over memory::
+
+        g = gradient / grad_scale * clip_coef        (negated by maximize)
+        g = min(max(g, -clip_value), clip_value)
+        decay="l2":         g += weight_decay * p + l1 * sign(p)
+        decay="decoupled":  p = (p - lr * l1 * sign(p)) * (1 - lr * weight_decay)
+        p = rule(p, g, state)
+        decay="proximal":   p = sign(p) * max(abs(p) - lr * l1, 0) / (1 + lr * weight_decay)
+        ema = ema_decay * ema + (1 - ema_decay) * p
+
+    `weight_decay` and `l1` are multiplied by the step's `decay_scale` first.
+
+    Parameters
+    ----------
+    params : list of arrays, {name: array}, or list of groups
+        float32 or float64 arrays, updated in place: dense (C order, Fortran order or another order of the axes),
+        writeable, in native byte order, none sharing memory with another. A group is a dict with "params" and
+        any of the options below, which override the optimizer's.
+    lr : float or function of the step
+        Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
+    weight_decay : float
+        Strength of the decay, as `decay` has it.
+    l1 : float
+        Strength of the L1 penalty; with `weight_decay` an elastic net.
+    decay : {"l2", "decoupled", "proximal"}
+        How both act; see above. Proximal L1 yields exact zeros.
+    maximize : bool
+        Ascend instead of descend.
+    ema_decay : float or None
+        If given, `ema` follows the parameters as their exponential (Polyak) average.
+    num_threads : int or None
+        At most this many threads for this optimizer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; the message names it, the need and the value.
+    """
+
+    #: Name of the rule in csrc/rules.
+    rule: ClassVar[str]
+    #: Hyperparameters of the rule and their checks.
+    checks: ClassVar[dict[str, Check]]
+
+    def __init__(
+        self,
+        params: Any,
+        options: dict[str, Any],
+        *,
+        maximize: bool = False,
+        l1: float = 0.0,
+        decay: str = "l2",
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        label = type(self).__name__
+        entries, group_options = _params.parse(label, params)
+        arrays = [e.array for e in entries]
+        names = [e.key if isinstance(e.key, str) else "" for e in entries]
+        _core.check_parameters(label, arrays, names)
+        defaults = {**options, "maximize": maximize, "l1": l1, "decay": decay}
+        self._keys: list[Key] = [e.key for e in entries]
+        self._arrays = arrays
+        self._group_of = [e.group for e in entries]
+        self._lent = ""  # names the context that has other values in the parameters
+        self._threads = _thread_limit(label, num_threads)
+        self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}: ema_decay", ema_decay)
+        self._groups: list[Group] = []
+        for k, own in enumerate(group_options):
+            where = f"{label}: groups[{k}]: " if len(group_options) > 1 or own else f"{label}: "
+            members = tuple(e.array for e in entries if e.group == k)
+            self._groups.append(Group(where, members, {**defaults, **own}, self._all_checks(), self._push))
+        self._allocate(label, names)
+
+    @classmethod
+    def _all_checks(cls) -> dict[str, Check]:
+        return {"lr": _COMMON_CHECKS["lr"], **cls.checks, **_COMMON_CHECKS}
+
+    def _allocate(self, label: str, names: list[str]) -> None:
+        _, _, states = _RULES[self.rule]
+        self._variants = [self._variant(g) for g in self._groups]
+        table: list[list[Array | None]] = [[None] * len(states) for _ in self._arrays]
+        for s, (name, needs) in enumerate(states):
+            members = [k for k, g in enumerate(self._group_of) if self._variants[g] & needs == needs]
+            for k, array in zip(members, allocate_like([self._arrays[k] for k in members]), strict=True):
+                array[...] = self._initial_state(name, self._groups[self._group_of[k]])
+                table[k][s] = array
+        self._state = {
+            key: {name: a for (name, _), a in zip(states, row, strict=True) if a is not None}
+            for key, row in zip(self._keys, table, strict=True)
+        }
+        self._ema: list[Array] | None = None
+        if self._ema_decay is not None:
+            self._ema = allocate_like(self._arrays)
+            for average, array in zip(self._ema, self._arrays, strict=True):
+                average[...] = array
+        decay = 1.0 if self._ema_decay is None else self._ema_decay
+        self._plan = _core.Plan(label, self.rule, self._arrays, names, self._group_of, table, self._ema, decay)
+        for group in self._groups:
+            self._push(group)
+
+    def _initial_state(self, name: str, group: Group) -> float:
+        return 0.0
+
+    @classmethod
+    def _variant(cls, group: Mapping[str, Any]) -> int:
+        """Return the kernel's variant: bit k is set where the option named like it is on."""
+        variants, _, _ = _RULES[cls.rule]
+        return sum(1 << k for k, name in enumerate(variants) if group.get(name))
+
+    @classmethod
+    def _hyper(cls, group: Mapping[str, Any]) -> list[float]:
+        """Return the group's values of the kernel's hyperparameters, in the kernel's order."""
+        return [_hyper_value(group, name) for name in _RULES[cls.rule][1]]
+
+    def _push(self, group: Group) -> None:
+        k = next(k for k, g in enumerate(self._groups) if g is group)
+        variant = self._variant(group)
+        for _, needs in _RULES[self.rule][2]:
+            if (variant & needs == needs) != (self._variants[k] & needs == needs):
+                raise ValueError(
+                    f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
+                )
+        self._variants[k] = variant
+        lr = 0.0 if callable(group["lr"]) else group["lr"]
+        rest = (group[name] for name in ("weight_decay", "l1", "decay", "maximize"))
+        self._plan.set_group(k, variant, self._hyper(group), lr, *rest)
+        self._scheduled = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
+
+    @property
+    def params(self) -> list[Array] | dict[str, Array]:
+        """The parameters: a dict if they were given names, else a list."""
+        return self._by_name(self._arrays)
+
+    @property
+    def ema(self) -> list[Array] | dict[str, Array] | None:
+        """The averages of the parameters, in the form of `params`; None without `ema_decay`."""
+        return None if self._ema is None else self._by_name(self._ema)
+
+    def _by_name(self, arrays: list[Array]) -> list[Array] | dict[str, Array]:
+        named = {k: a for k, a in zip(self._keys, arrays, strict=True) if isinstance(k, str)}
+        return named if len(named) == len(arrays) else list(arrays)
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups: mappings of hyperparameters; assigning to one holds from the next step on."""
+        return list(self._groups)
+
+    @property
+    def state(self) -> Mapping[Key, Mapping[str, Array]]:
+        """The state arrays: by name (or position) of the parameter, then by name of the state."""
+        return MappingProxyType({key: MappingProxyType(arrays) for key, arrays in self._state.items()})
+
+    @property
+    def steps(self) -> int:
+        """The number of steps taken."""
+        return self._plan.steps
+
+    def step(
+        self,
+        grads: Gradients,
+        *,
+        lr: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        grad_scale: float = 1.0,
+        skip_nonfinite: bool = False,
+        zero_grads: bool = False,
+        decay_scale: float = 1.0,
+    ) -> StepInfo:
+        r"""Update all parameters in place, in one sweep over memory.
+
+        Either all of it happens or, if an error is raised, nothing.
+
+        Parameters
+        ----------
+        grads : sequence of arrays in the order of the parameters, or {name: array}
+            Each of its parameter's shape and dtype, with any strides; None leaves its parameter, state and average
+            alone.
+        lr : float, optional
+            For this step, instead of every group's.
+        clip_norm : float, optional
+            Scales all gradients by min(1, clip_norm / (norm + 1e-6)), with the norm over all of them.
+        clip_value : float, optional
+            Bounds every element's absolute value, after `clip_norm`.
+        grad_scale : float
+            The gradients are divided by it first.
+        skip_nonfinite : bool
+            If any gradient holds an inf or a nan, nothing is changed (but the gradients are zeroed if asked for).
+        zero_grads : bool
+            Sets the gradients to zero in the same sweep.
+        decay_scale : float
+            Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
+
+        Returns
+        -------
+        StepInfo
+            ``step``, ``grad_norm`` (None unless computed), ``clip_coef``, ``skipped``.
+        """
+        if not isinstance(grads, (list, tuple)):
+            grads = self._in_order(grads)
+        if self._lent:
+            raise RuntimeError(f"{type(self).__name__}.step: not inside {self._lent}()")
+        if lr is not None or self._scheduled:
+            self._set_rates(lr)
+        try:
+            return self._plan.step(
+                grads,
+                1.0 if decay_scale == 1.0 else _checks.non_negative(self._what("decay_scale"), decay_scale),
+                -1.0 if clip_norm is None else _checks.non_negative(self._what("clip_norm"), clip_norm),
+                -1.0 if clip_value is None else _checks.non_negative(self._what("clip_value"), clip_value),
+                1.0 if grad_scale == 1.0 else _checks.positive(self._what("grad_scale"), grad_scale),
+                bool(skip_nonfinite),
+                bool(zero_grads),
+                self._threads,
+            )
+        finally:
+            if lr is not None:
+                for k, group in enumerate(self._groups):
+                    self._plan.set_lr(k, 0.0 if callable(group["lr"]) else group["lr"])
+
+    def _what(self, argument: str) -> str:
+        return f"{type(self).__name__}.step: {argument}"
+
+    def _in_order(self, grads: Any) -> list[Array | None]:
+        if not isinstance(grads, Mapping):
+            raise TypeError(
+                f"{self._what('grads')} must be a list, a tuple or a dict of arrays; got {type(grads).__name__}"
+            )
+        if grads.keys() != set(self._keys):
+            missing = [k for k in self._keys if k not in grads]
+            unknown = [k for k in grads if k not in self._keys]
+            raise ValueError(
+                f"{self._what('grads')} must have the parameters' names; missing {missing}, unknown {unknown}"
+            )
+        return [grads[key] for key in self._keys]  # type: ignore[index]
+
+    def _set_rates(self, lr: float | None) -> None:
+        if lr is not None:
+            rate = _checks.non_negative(self._what("lr"), lr)
+            rates = [(k, rate) for k in range(len(self._groups))]
+        else:
+            t = self.steps + 1
+            rates = [
+                (k, _checks.non_negative(f"{self._what('lr')} of groups[{k}] at step {t}", schedule(t)))
+                for k, schedule in self._scheduled
+            ]
+        for k, rate in rates:
+            self._plan.set_lr(k, rate)
+
+    @contextmanager
+    def _lend(self, name: str) -> Iterator[None]:
+        if self._lent:
+            raise RuntimeError(f"{type(self).__name__}.{name}: not inside {self._lent}()")
+        self._lent = name
+        try:
+            yield
+        finally:
+            self._lent = ""
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averages into the parameters, in place, and the parameters back at the end.
+
+        Raises
+        ------
+        RuntimeError
+            Without `ema_decay`; for a step inside.
+        """
+        if self._ema is None:
+            raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
+        with self._lend("averaged"):
+            self._swap(self._ema)
+            try:
+                yield
+            finally:
+                self._swap(self._ema)
+
+    def _swap(self, others: list[Array]) -> None:
+        for array, other in zip(self._arrays, others, strict=True):
+            keep = array.copy(order="K")
+            array[...] = other
+            other[...] = keep
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of all that a resumed run needs besides the parameters.
+
+        Learning rates that are functions are not included, but the state of those that have a ``state_dict`` is.
+        """
+        return _checkpoint.collect(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned: all of it or, if an error is raised, nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is of another optimizer, or of parameters of other names, shapes or dtypes.
+        """
+        _checkpoint.restore(self, state)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `state_dict` as a safetensors file (no pickle), replacing `path` only when it is complete.
+
+        Raises
+        ------
+        ImportError
+            Without the package safetensors: ``pip install 'fusedstep[checkpoint]'``.
+        """
+        _checkpoint.write(self, path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Load what `save` wrote: all of it or, if an error is raised, nothing."""
+        _checkpoint.read(self, path)
+
+    def __repr__(self) -> str:
+        size = sum(a.size for a in self._arrays)
+        groups = f", {len(self._groups)} groups" if len(self._groups) > 1 else ""
+        return f"{type(self).__name__}({len(self._arrays)} arrays, {size:,} elements{groups}, step {self.steps})"
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the rule's new parameters, in NumPy, updating `state`: bit for bit what the kernel does."""
+        raise NotImplementedError
+
+
+def _hyper_value(group: Mapping[str, Any], name: str) -> float:
+    if name in ("beta1", "beta2"):
+        return float(group["betas"][int(name[-1]) - 1])
+    if name in ("eps_inside", "eps_outside"):
+        return float(group["eps"]) if group["eps_inside"] == (name == "eps_inside") else 0.0
+    return float(group.get(name, 0.0))
+
+
+def _thread_limit(label: str, n: int | None) -> int:
+    if n is None:
+        return 0
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"{label}: num_threads must be a whole number of at least 1, or None; got {n!r}")
+    return int(n)

@@ -1,0 +1,83 @@
+"""What a user may pass as parameters, brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Key = str | int
+
+
+@dataclass
+class Entry:
+    """One parameter: its key (its name, or its position where it has none), its array and its group."""
+
+    key: Key
+    array: Array
+    group: int
+
+
+def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
+    """Return the parameters in order and the options of every group.
+
+    Parameters
+    ----------
+    label : str
+        Name of the optimizer, for errors.
+    params : list of arrays, {name: array}, or list of groups {"params": ..., option: value, ...}
+        What the user passed.
+    """
+    groups = _groups(label, params)
+    entries: list[Entry] = []
+    options: list[dict[str, Any]] = []
+    for k, group in enumerate(groups):
+        if "params" not in group:
+            raise ValueError(f'{label}: groups[{k}] must have "params"; got {sorted(map(str, group))}')
+        for name, array in _items(label, group["params"]):
+            key: Key = len(entries) if name is None else name
+            entries.append(Entry(key, array, k))
+        options.append({str(name): value for name, value in group.items() if name != "params"})
+    if not entries:
+        raise ValueError(f"{label}: params must have at least one array; got none")
+    _check_keys(label, entries)
+    return entries, options
+
+
+def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
+    if isinstance(params, np.ndarray):
+        raise TypeError(f"{label}: params must be a list or a dict of arrays; got one array (put it into a list)")
+    if isinstance(params, Mapping):
+        return [{"params": params}]
+    if not isinstance(params, Iterable) or isinstance(params, (str, bytes)):
+        raise TypeError(f"{label}: params must be a list or a dict of arrays; got {type(params).__name__}")
+    members = list(params)
+    groups = [m for m in members if isinstance(m, Mapping)]
+    if groups and len(groups) < len(members):
+        raise TypeError(f"{label}: params must be all arrays or all groups; got both")
+    return groups or [{"params": members}]
+
+
+def _items(label: str, params: Any) -> list[tuple[str | None, Any]]:
+    if isinstance(params, Mapping):
+        for name in params:
+            if not isinstance(name, str) or not name:
+                raise TypeError(f"{label}: names of params must be non-empty strings; got {name!r}")
+        return list(params.items())
+    if isinstance(params, np.ndarray):
+        return [(None, params)]
+    if not isinstance(params, Iterable):
+        raise TypeError(f'{label}: "params" of a group must be arrays; got {type(params).__name__}')
+    return [(None, array) for array in params]
+
+
+def _check_keys(label: str, entries: list[Entry]) -> None:
+    seen: set[Key] = set()
+    for entry in entries:
+        if entry.key in seen:
+            raise ValueError(f"{label}: names of params must differ; got {entry.key!r} twice")
+        seen.add(entry.key)

@@ -1,0 +1,104 @@
+"""The whole step in NumPy: what the kernels do, bit for bit, as a short program. The tests' oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._params import Array
+
+if TYPE_CHECKING:
+    from ._optimizer import Optimizer
+
+LANES, CHUNK = 16, 4096
+
+
+def power(x: float, t: int) -> float:
+    """Return x to the t-th power by repeated squaring: the same bits on every machine, unlike ``x**t``."""
+    result = 1.0
+    while t > 0:
+        if t & 1:
+            result *= x
+        t >>= 1
+        x *= x
+    return result
+
+
+def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what is added inside and outside the root: eps and 0, in the group's order."""
+    eps = (c(group["eps"]), c(0))
+    return eps if group["eps_inside"] else eps[::-1]
+
+
+def norm(grads: list[Array | None], sizes: list[int]) -> float:
+    """Return the norm over all gradients, added in the kernels' order: lanes, then chunks.
+
+    Parameters
+    ----------
+    grads : list of arrays or None
+        In the memory order of the parameters; None counts as zeros.
+    sizes : list of int
+        Number of elements of each.
+    """
+    flat = [np.zeros(n) if g is None else g.ravel().astype(np.float64) for g, n in zip(grads, sizes, strict=True)]
+    squares = np.concatenate([*flat, np.zeros(-sum(sizes) % CHUNK)]) ** 2
+    total = 0.0
+    for chunk in squares.reshape(-1, CHUNK // LANES, LANES):
+        lanes = np.zeros(LANES)
+        for row in chunk:
+            lanes += row
+        width = LANES // 2
+        while width > 0:
+            lanes = lanes[:width] + lanes[width : 2 * width]
+            width //= 2
+        total += float(lanes[0])
+    return float(np.sqrt(total))
+
+
+def step(
+    cls: type[Optimizer],
+    p: Array,
+    g: Array,
+    state: dict[str, Array],
+    t: int,
+    lr: float,
+    group: Mapping[str, Any],
+    *,
+    factor: float = 1.0,
+    clip_value: float | None = None,
+    decay_scale: float = 1.0,
+) -> Array:
+    """Return the new parameters, updating `state`; `factor` is clip_coef / grad_scale."""
+    c = p.dtype.type
+    weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]
+    decay = group["decay"]
+    g = g * c(-factor if group["maximize"] else factor)
+    if clip_value is not None:
+        g = np.where(g < -c(clip_value), -c(clip_value), g)
+        g = np.where(g > c(clip_value), c(clip_value), g)
+    if decay == "l2" and weight_decay:
+        g = g + c(weight_decay) * p
+    if decay == "l2" and l1:
+        g = g + c(l1) * _sign(p)
+    if decay == "decoupled":
+        if l1:
+            p = p - c(lr * l1) * _sign(p)
+        p = p * c(1.0 - lr * weight_decay)
+    p = cls.reference(p, g, state, t, lr, group)
+    if decay == "proximal" and (weight_decay or l1):
+        size = np.abs(p) - c(lr * l1)
+        size = np.where(size < 0, c(0), size)
+        p = np.where(p < 0, -size, size) / c(1.0 + lr * weight_decay)
+    return p
+
+
+def average(ema: Array, p: Array, decay: float) -> Array:
+    """Return the new Polyak average."""
+    c = p.dtype.type
+    return np.asarray(c(decay) * ema + c(1.0 - decay) * p)
+
+
+def _sign(x: Array) -> Array:
+    return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)

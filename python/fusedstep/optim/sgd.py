@@ -1,0 +1,111 @@
+"""Gradient descent, with and without momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import _checks
+from ._optimizer import Optimizer, Rate
+from ._params import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._optimizer import Common
+
+
+class SGD(Optimizer):
+    r"""Gradient descent: batch, mini-batch or stochastic, as the gradients are; momentum, dampening, Nesterov.
+
+    ::
+
+        buf = momentum * buf + (1 - dampening) * g        (first step: buf = g)
+        d   = g + momentum * buf  if nesterov else  buf   (without momentum: d = g)
+        p   = p - lr * d
+
+    Parameters
+    ----------
+    params : list of arrays, {name: array}, or list of groups
+        Updated in place; see `Optimizer`.
+    lr : float or function of the step
+        Learning rate.
+    momentum : float
+        At least 0 and below 1; 0 keeps no buffer.
+    dampening : float
+        From 0 to 1.
+    weight_decay : float
+        L2 penalty (or other `decay`).
+    nesterov : bool
+        Nesterov's momentum in the shifted variable; needs momentum above 0 and no dampening.
+        `NAG` has the look-ahead form.
+    **common
+        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; the message names it, the need and the value.
+
+    Notes
+    -----
+    Polyak (1964); Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013).
+    Same as ``torch.optim.SGD``, except that momentum must be below 1.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = fs.SGD([w], lr=0.5)
+    >>> _ = opt.step([2 * w])
+    >>> w
+    array([0., 0.])
+    """
+
+    rule = "sgd"
+    checks = {
+        "momentum": _checks.fraction,
+        "dampening": _checks.up_to_one,
+        "weight_decay": _checks.non_negative,
+        "nesterov": _checks.flag,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        options = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+        }
+        super().__init__(params, options, **common)
+
+    @classmethod
+    def _variant(cls, group: Mapping[str, Any]) -> int:
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"{cls.__name__}: nesterov needs momentum above 0 and dampening 0; "
+                f"got momentum={group['momentum']}, dampening={group['dampening']}"
+            )
+        return super()._variant(group)
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the new parameters; see `Optimizer.reference`."""
+        c = p.dtype.type
+        mu, gain = c(group["momentum"]), c(1.0 if t == 1 else 1.0 - group["dampening"])
+        d = g
+        if "momentum_buffer" in state:
+            buf = state["momentum_buffer"]
+            buf[...] = mu * buf + gain * g
+            d = g + mu * buf if group["nesterov"] else buf
+        return p - c(lr) * d
