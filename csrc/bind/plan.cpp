@@ -151,9 +151,12 @@ void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     held_.push_back(sequence[k]);
     plan_->tensors[k].active = !held_.back().is_none();
-    if (plan_->tensors[k].active) take_gradient(k, held_.back(), zero_gradients);
+    if (plan_->tensors[k].active)
+      take_gradient(k, held_.back(), zero_gradients);
+    else
+      seen_[k].data = nullptr;
   }
-  if (zero_gradients) check_among_gradients();
+  if (zero_gradients && !disjoint_) check_among_gradients();
 }
 
 void PyPlan::take_gradient(std::size_t k, py::handle object, bool zero_gradients) {
@@ -164,14 +167,18 @@ void PyPlan::take_gradient(std::size_t k, py::handle object, bool zero_gradients
                                      std::string(py::str(params_[k].attr("shape"))), describe(g));
   if (zero_gradients && !g.writeable())
     refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
-  if (zero_gradients && !is_disjoint(g))
-    refuse_value(gradient_at(k), "without repeated elements, to be zeroed", describe(g));
   Seen& seen = seen_[k];
-  if (seen.data == g.data() && same_strides(g, seen.strides)) return;
-  check_against_owned(k, g);
-  describe_layout(g, orders_[k], t.gradient);
-  seen.data = g.data();
-  seen.strides.assign(g.strides(), g.strides() + g.ndim());
+  if (seen.data != g.data() || !same_strides(g, seen.strides)) {
+    check_against_owned(k, g);
+    describe_layout(g, orders_[k], t.gradient);
+    seen.strides.assign(g.strides(), g.strides() + g.ndim());
+    seen.disjoint = t.gradient.contiguous || is_disjoint(g);
+    seen.data = g.data();
+    disjoint_ = false;
+  }
+  if (zero_gradients && !seen.disjoint)
+    refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
+                 describe(g) + " with strides " + std::string(py::str(g.attr("strides"))));
 }
 
 void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
@@ -184,7 +191,7 @@ void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
 }
 
 /// Gradients that are zeroed must not be somebody else's to read.
-void PyPlan::check_among_gradients() const {
+void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < held_.size(); ++k)
     if (!held_[k].is_none())
@@ -198,6 +205,7 @@ void PyPlan::check_among_gradients() const {
         refuse_value(gradient_at(b), "memory of its own, to be zeroed",
                      "memory shared with grads[" + std::to_string(a) + "]");
     }
+  disjoint_ = true;
 }
 
 std::vector<std::int64_t> PyPlan::tensor_steps() const {

@@ -30,6 +30,7 @@ class PyPlan {
   struct Seen {
     const void* data = nullptr;
     std::vector<py::ssize_t> strides;
+    bool disjoint = false;
   };
   struct Owned {
     Extent extent;
@@ -41,7 +42,7 @@ class PyPlan {
   void take_gradients(py::handle gradients, bool zero_gradients);
   void take_gradient(std::size_t k, py::handle gradient, bool zero_gradients);
   void check_against_owned(std::size_t k, const py::array& gradient) const;
-  void check_among_gradients() const;
+  void check_among_gradients();
   void own(const py::array& array, std::string what);
   void check_owned();
   Where gradient_at(std::size_t k) const { return {step_label_, "grads", std::ptrdiff_t(k), names_[k]}; }
@@ -53,6 +54,7 @@ class PyPlan {
   std::vector<const void*> addresses_;    // of each parameter, when it was checked
   std::vector<std::vector<py::ssize_t>> shapes_;
   std::vector<Seen> seen_;                // of each gradient
+  bool disjoint_ = false;                 // true if the gradients seen are known to share no memory
   std::vector<py::object> held_;          // the gradients during a step
   std::vector<Owned> owned_;              // all that a step writes, by address
   std::optional<Plan> plan_;

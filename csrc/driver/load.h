@@ -8,7 +8,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t block_size = 64;
+constexpr std::ptrdiff_t block_size = 128;
 
 /// Calls visit(address, stride, count, done) for the innermost stretches that make up elements
 /// [first, first + n) of a strided gradient.
