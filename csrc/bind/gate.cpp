@@ -31,6 +31,9 @@ bool is_plain_array(py::handle object) {
   return !is_instance_of(object, "numpy.ma", "MaskedArray") && !is_instance_of(object, "numpy", "matrix");
 }
 
+constexpr int checked_flags =
+    py::detail::npy_api::NPY_ARRAY_ALIGNED_ | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+
 bool is_aligned(const py::array& a) { return a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
 
 }  // namespace
@@ -49,10 +52,10 @@ void refuse_value(const Where& where, const std::string& need, const std::string
   throw py::value_error(message(where, need, got));
 }
 
-std::string describe(py::handle object) {
+std::string describe(py::handle object, const char* between) {
   if (!is_plain_array(object)) return py::str(py::type::handle_of(object).attr("__name__"));
   const auto a = py::reinterpret_borrow<py::array>(object);
-  return std::string(py::str(a.dtype())) + " " + shape_text(a);
+  return std::string(py::str(a.dtype())) + between + shape_text(a);
 }
 
 std::vector<int> memory_order(const py::array& a) {
@@ -107,6 +110,25 @@ py::array require_parameter(py::handle object, const Where& where) {
 }
 
 DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
+
+Snapshot::Snapshot(const py::array& a)
+    : type_(Py_TYPE(a.ptr())),
+      data_(a.data()),
+      dtype_(a.dtype().ptr()),
+      flags_(a.flags() & checked_flags),
+      shape_and_strides_(a.shape(), a.shape() + a.ndim()) {
+  shape_and_strides_.insert(shape_and_strides_.end(), a.strides(), a.strides() + a.ndim());
+}
+
+bool Snapshot::matches(py::handle object) const {
+  if (Py_TYPE(object.ptr()) != type_) return false;
+  const auto* a = py::detail::array_proxy(object.ptr());
+  const auto axes = std::size_t(a->nd);
+  const py::ssize_t* seen = shape_and_strides_.data();
+  return a->data == data_ && a->descr == dtype_ && (a->flags & checked_flags) == flags_ &&
+         2 * axes == shape_and_strides_.size() && std::equal(seen, seen + axes, a->dimensions) &&
+         std::equal(seen + axes, seen + 2 * axes, a->strides);
+}
 
 Extent extent(const py::array& a) {
   const char *low = static_cast<const char*>(a.data()), *high = low + a.itemsize();

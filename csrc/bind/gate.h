@@ -27,7 +27,7 @@ struct Where {
 [[noreturn]] void refuse_value(const Where& where, const std::string& need, const std::string& got);
 
 /// "float64 (128, 64)" for an array, the type's name for anything else.
-std::string describe(py::handle object);
+std::string describe(py::handle object, const char* between = " ");
 
 /// Axes longer than 1 from the widest stride to the narrowest.
 std::vector<int> memory_order(const py::array& array);
@@ -45,6 +45,22 @@ py::array require_float_array(py::handle object, const Where& where);
 py::array require_parameter(py::handle object, const Where& where);
 
 DType dtype_of(const py::array& array);
+
+/// What an array looked like when it was checked. An array that still matches needs no second look; anything
+/// that can be done to an array behind our back (a resize, a change of flags, dtype or strides) shows.
+class Snapshot {
+ public:
+  Snapshot() = default;
+  explicit Snapshot(const py::array& array);
+  bool matches(py::handle object) const;
+
+ private:
+  PyTypeObject* type_ = nullptr;
+  const void* data_ = nullptr;
+  const PyObject* dtype_ = nullptr;
+  int flags_ = 0;
+  std::vector<py::ssize_t> shape_and_strides_;
+};
 
 /// The bytes from the lowest to behind the highest that the elements touch; an empty array has none.
 struct Extent {

@@ -25,15 +25,11 @@ Decay decay_of(const std::string& name) {
   throw py::value_error("Plan: decay must be \"l2\", \"decoupled\" or \"proximal\"; got \"" + name + "\"");
 }
 
-bool same_shape(const py::array& a, const std::vector<py::ssize_t>& shape) {
-  return std::size_t(a.ndim()) == shape.size() && std::equal(shape.begin(), shape.end(), a.shape());
+bool same_shape(const py::array& a, const py::array& b) {
+  return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
 }
 
-bool same_strides(const py::array& a, const std::vector<py::ssize_t>& strides) {
-  return std::size_t(a.ndim()) == strides.size() && std::equal(strides.begin(), strides.end(), a.strides());
-}
-
-bool shares_memory(const py::array& a, const py::array& b) {
+bool shares_memory(py::handle a, py::handle b) {
   return py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
 }
 
@@ -65,7 +61,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& param
       py::array a = require_parameter(object, {label_, what, std::ptrdiff_t(k), names_[k]});
       Gradient layout;
       describe_layout(a, memory_order(p), layout);
-      if (!a.dtype().is(p.dtype()) || !std::equal(p.shape(), p.shape() + p.ndim(), a.shape(), a.shape() + a.ndim()) ||
+      if (!a.dtype().is(p.dtype()) || !same_shape(a, p) ||
           (!layout.contiguous && a.size() > 0))
         refuse_value({label_, what, std::ptrdiff_t(k), names_[k]}, "like its parameter", describe(a));
       own(a, std::string(what) + "[" + std::to_string(k) + "]");
@@ -81,13 +77,12 @@ PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& param
     t.dtype = dtype_of(p);
     orders_.push_back(memory_order(p));
     t.gradient.dims.reserve(orders_.back().size());
-    shapes_.emplace_back(p.shape(), p.shape() + p.ndim());
-    addresses_.push_back(p.data());
+    checked_params_.emplace_back(p);
     params_.push_back(std::move(p));
   }
   check_owned();
-  seen_.resize(count);
-  held_.reserve(count);
+  checked_gradients_.resize(count);
+  can_zero_.resize(count);
   const int groups = group_of.empty() ? 0 : *std::max_element(group_of.begin(), group_of.end()) + 1;
   plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(std::size_t(groups)), ema_decay);
 }
@@ -116,7 +111,7 @@ StepInfo PyPlan::step(py::handle gradients, double decay_scale, double clip_norm
   if (busy_.exchange(true))
     throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
   const AtExit done{[this] {
-    held_.clear();
+    held_ = py::tuple();
     busy_ = false;
   }};
   check_parameters();
@@ -131,52 +126,49 @@ StepInfo PyPlan::step(py::handle gradients, double decay_scale, double clip_norm
 void PyPlan::check_parameters() const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     const py::array& p = params_[k];
-    if (p.data() != addresses_[k] || !same_shape(p, shapes_[k]))
-      refuse_value({step_label_, "params", std::ptrdiff_t(k), names_[k]}, "what the optimizer was made with",
-                   "an array whose memory or shape was changed since");
-    if (!p.writeable())
-      refuse_value({step_label_, "params", std::ptrdiff_t(k), names_[k]}, "writeable", "a read-only " + describe(p));
+    if (checked_params_[k].matches(p)) continue;
+    const Where where{step_label_, "params", std::ptrdiff_t(k), names_[k]};
+    if (!p.writeable()) refuse_value(where, "writeable", "a read-only " + describe(p));
+    refuse_value(where, "what the optimizer was made with", describe(p) + ", changed since");
   }
 }
 
 void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
-  const bool is_list = PyList_Check(gradients.ptr());
-  if (!is_list && !PyTuple_Check(gradients.ptr()))
+  if (!PyList_Check(gradients.ptr()) && !PyTuple_Check(gradients.ptr()))
     throw py::type_error(step_label_ + ": grads must be a list, a tuple or a dict of arrays, one per parameter; got " +
                          describe(gradients));
-  const auto sequence = py::reinterpret_borrow<py::sequence>(gradients);
-  if (sequence.size() != params_.size())
+  held_ = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
+  if (held_.size() != params_.size())
     throw py::value_error(step_label_ + ": grads must have " + std::to_string(params_.size()) +
-                          " entries, one per parameter; got " + std::to_string(sequence.size()));
+                          " entries, one per parameter; got " + std::to_string(held_.size()));
   for (std::size_t k = 0; k < params_.size(); ++k) {
-    held_.push_back(sequence[k]);
-    plan_->tensors[k].active = !held_.back().is_none();
-    if (plan_->tensors[k].active)
-      take_gradient(k, held_.back(), zero_gradients);
-    else
-      seen_[k].data = nullptr;
+    const py::handle gradient = PyTuple_GET_ITEM(held_.ptr(), py::ssize_t(k));
+    const bool active = plan_->tensors[k].active = !gradient.is_none();
+    if (!active)
+      checked_gradients_[k] = {};
+    else if (!checked_gradients_[k].matches(gradient))
+      take_gradient(k, gradient);
+    if (zero_gradients && active) check_can_zero(k, py::reinterpret_borrow<py::array>(gradient));
   }
   if (zero_gradients && !disjoint_) check_among_gradients();
 }
 
-void PyPlan::take_gradient(std::size_t k, py::handle object, bool zero_gradients) {
+void PyPlan::take_gradient(std::size_t k, py::handle object) {
+  checked_gradients_[k] = {};
   Tensor& t = plan_->tensors[k];
   const py::array g = require_float_array(object, gradient_at(k));
-  if (dtype_of(g) != t.dtype || !same_shape(g, shapes_[k]))
-    refuse_value(gradient_at(k), std::string(t.dtype == DType::f32 ? "float32" : "float64") + " of shape " +
-                                     std::string(py::str(params_[k].attr("shape"))), describe(g));
-  if (zero_gradients && !g.writeable())
-    refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
-  Seen& seen = seen_[k];
-  if (seen.data != g.data() || !same_strides(g, seen.strides)) {
-    check_against_owned(k, g);
-    describe_layout(g, orders_[k], t.gradient);
-    seen.strides.assign(g.strides(), g.strides() + g.ndim());
-    seen.disjoint = t.gradient.contiguous || is_disjoint(g);
-    seen.data = g.data();
-    disjoint_ = false;
-  }
-  if (zero_gradients && !seen.disjoint)
+  if (dtype_of(g) != t.dtype || !same_shape(g, params_[k]))
+    refuse_value(gradient_at(k), describe(params_[k], " of shape "), describe(g));
+  check_against_owned(k, g);
+  describe_layout(g, orders_[k], t.gradient);
+  can_zero_[k] = t.gradient.contiguous || is_disjoint(g);
+  disjoint_ = false;
+  checked_gradients_[k] = Snapshot(g);
+}
+
+void PyPlan::check_can_zero(std::size_t k, const py::array& g) const {
+  if (!g.writeable()) refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
+  if (!can_zero_[k])
     refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
                  describe(g) + " with strides " + std::string(py::str(g.attr("strides"))));
 }
@@ -194,14 +186,14 @@ void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
 void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < held_.size(); ++k)
-    if (!held_[k].is_none())
-      if (const Extent e = extent(py::reinterpret_borrow<py::array>(held_[k])); e.low != e.high)
+    if (plan_->tensors[k].active)
+      if (const Extent e = extent(held_[k].cast<py::array>()); e.low != e.high)
         extents.emplace_back(e, k);
   std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
   for (std::size_t i = 0; i < extents.size(); ++i)
     for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {
       const auto [a, b] = std::minmax(extents[i].second, extents[j].second);
-      if (shares_memory(py::reinterpret_borrow<py::array>(held_[a]), py::reinterpret_borrow<py::array>(held_[b])))
+      if (shares_memory(held_[a], held_[b]))
         refuse_value(gradient_at(b), "memory of its own, to be zeroed",
                      "memory shared with grads[" + std::to_string(a) + "]");
     }

@@ -26,12 +26,6 @@ class PyPlan {
   void set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors);
 
  private:
-  /// What was seen of an array, to know it again at the next step without looking closely.
-  struct Seen {
-    const void* data = nullptr;
-    std::vector<py::ssize_t> strides;
-    bool disjoint = false;
-  };
   struct Owned {
     Extent extent;
     std::string what;
@@ -40,7 +34,8 @@ class PyPlan {
 
   void check_parameters() const;
   void take_gradients(py::handle gradients, bool zero_gradients);
-  void take_gradient(std::size_t k, py::handle gradient, bool zero_gradients);
+  void take_gradient(std::size_t k, py::handle gradient);
+  void check_can_zero(std::size_t k, const py::array& gradient) const;
   void check_against_owned(std::size_t k, const py::array& gradient) const;
   void check_among_gradients();
   void own(const py::array& array, std::string what);
@@ -51,11 +46,10 @@ class PyPlan {
   std::vector<std::string> names_;
   std::vector<py::array> params_;
   std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
-  std::vector<const void*> addresses_;    // of each parameter, when it was checked
-  std::vector<std::vector<py::ssize_t>> shapes_;
-  std::vector<Seen> seen_;                // of each gradient
+  std::vector<Snapshot> checked_params_, checked_gradients_;
+  std::vector<char> can_zero_;            // of each gradient: no repeated elements
   bool disjoint_ = false;                 // true if the gradients seen are known to share no memory
-  std::vector<py::object> held_;          // the gradients during a step
+  py::tuple held_;                        // the gradients, during a step
   std::vector<Owned> owned_;              // all that a step writes, by address
   std::optional<Plan> plan_;
   std::atomic<bool> busy_{false};
