@@ -81,10 +81,10 @@ def step(
     if decay == "l2" and weight_decay:
         g = g + c(weight_decay) * p
     if decay == "l2" and l1:
-        g = g + c(l1) * _sign(p)
+        g = g + c(l1) * sign(p)
     if decay == "decoupled":
         if l1:
-            p = p - c(lr * l1) * _sign(p)
+            p = p - c(lr * l1) * sign(p)
         p = p * c(1.0 - lr * weight_decay)
     p = cls.reference(p, g, state, t, lr, group)
     if decay == "proximal" and (weight_decay or l1):
@@ -100,5 +100,6 @@ def average(ema: Array, p: Array, decay: float) -> Array:
     return np.asarray(c(decay) * ema + c(1.0 - decay) * p)
 
 
-def _sign(x: Array) -> Array:
+def sign(x: Array) -> Array:
+    """Return -1, 0 or 1; 0 for nan."""
     return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
