@@ -17,8 +17,8 @@ struct adadelta {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t) {
-    const double rho = hyper[0], eps = hyper[1];
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
+    const double rho = h[0], eps = h[1];
     return {T(lr), T(rho), T(1.0 - rho), T(eps)};
   }
 

@@ -17,8 +17,8 @@ struct adagrad {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t t) {
-    const double lr_decay = hyper[0], eps_inside = hyper[1], eps_outside = hyper[2];
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
+    const double lr_decay = h[0], eps_inside = h[1], eps_outside = h[2];
     return {T(lr / (1.0 + double(t - 1) * lr_decay)), T(eps_inside), T(eps_outside)};
   }
 

@@ -19,8 +19,8 @@ struct adam {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t t) {
-    const double beta1 = hyper[0], beta2 = hyper[1], eps_inside = hyper[2], eps_outside = hyper[3];
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
+    const double beta1 = h[0], beta2 = h[1], eps_inside = h[2], eps_outside = h[3];
     return {T(lr / (1.0 - power(beta1, t))), T(1.0 - beta1),   T(beta2),      T(1.0 - beta2),
             T(1.0 / root(1.0 - power(beta2, t))), T(eps_inside), T(eps_outside)};
   }

@@ -17,8 +17,8 @@ struct lion {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t) {
-    const double beta1 = hyper[0], beta2 = hyper[1];
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
+    const double beta1 = h[0], beta2 = h[1];
     return {T(lr), T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)};
   }
 

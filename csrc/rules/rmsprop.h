@@ -19,8 +19,8 @@ struct rmsprop {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t) {
-    const double alpha = hyper[0], mu = hyper[1], eps_inside = hyper[2], eps_outside = hyper[3];
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
+    const double alpha = h[0], mu = h[1], eps_inside = h[2], eps_outside = h[3];
     return {T(lr), T(alpha), T(1.0 - alpha), T(mu), T(eps_inside), T(eps_outside)};
   }
 

@@ -19,8 +19,8 @@ struct sgd {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* hyper, double lr, std::int64_t t) {
-    const double mu = hyper[0], dampening = hyper[1];
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
+    const double mu = h[0], dampening = h[1];
     return {T(lr), T(mu), T(t == 1 ? 1.0 : 1.0 - dampening)};
   }
 
