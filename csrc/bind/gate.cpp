@@ -31,8 +31,7 @@ bool is_plain_array(py::handle object) {
   return !is_instance_of(object, "numpy.ma", "MaskedArray") && !is_instance_of(object, "numpy", "matrix");
 }
 
-constexpr int checked_flags =
-    py::detail::npy_api::NPY_ARRAY_ALIGNED_ | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+constexpr int checked_flags = py::detail::npy_api::NPY_ARRAY_ALIGNED_ | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
 
 bool is_aligned(const py::array& a) { return a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
 

@@ -45,8 +45,7 @@ AtExit(F) -> AtExit<F>;
 }  // namespace
 
 PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
-               const std::vector<int>& group_of, const py::list& states, const py::object& averages,
-               double ema_decay)
+               const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay)
     : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)) {
   const std::size_t count = params.size();
   if (names_.size() != count || group_of.size() != count || states.size() != count)
@@ -61,8 +60,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& param
       py::array a = require_parameter(object, {label_, what, std::ptrdiff_t(k), names_[k]});
       Gradient layout;
       describe_layout(a, memory_order(p), layout);
-      if (!a.dtype().is(p.dtype()) || !same_shape(a, p) ||
-          (!layout.contiguous && a.size() > 0))
+      if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
         refuse_value({label_, what, std::ptrdiff_t(k), names_[k]}, "like its parameter", describe(a));
       own(a, std::string(what) + "[" + std::to_string(k) + "]");
       return a.mutable_data();
@@ -106,8 +104,8 @@ void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double
   plan_->groups.at(k) = g;
 }
 
-StepInfo PyPlan::step(py::handle gradients, double decay_scale, double clip_norm, double clip_value,
-                      double grad_scale, bool skip_nonfinite, bool zero_gradients, int threads) {
+StepInfo PyPlan::step(py::handle gradients, double decay_scale, double clip_norm, double clip_value, double grad_scale,
+                      bool skip_nonfinite, bool zero_gradients, int threads) {
   if (busy_.exchange(true))
     throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
   const AtExit done{[this] {
@@ -187,8 +185,7 @@ void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < held_.size(); ++k)
     if (plan_->tensors[k].active)
-      if (const Extent e = extent(held_[k].cast<py::array>()); e.low != e.high)
-        extents.emplace_back(e, k);
+      if (const Extent e = extent(held_[k].cast<py::array>()); e.low != e.high) extents.emplace_back(e, k);
   std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
   for (std::size_t i = 0; i < extents.size(); ++i)
     for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {
@@ -230,9 +227,8 @@ void bind_plan(py::module_& m) {
       .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
            py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
       .def("set_lr", &PyPlan::set_lr, py::arg("group"), py::arg("lr"))
-      .def("step", &PyPlan::step, py::arg("grads"), py::arg("decay_scale"), py::arg("clip_norm"),
-           py::arg("clip_value"), py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"),
-           py::arg("num_threads"))
+      .def("step", &PyPlan::step, py::arg("grads"), py::arg("decay_scale"), py::arg("clip_norm"), py::arg("clip_value"),
+           py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"), py::arg("num_threads"))
       .def_property_readonly("steps", &PyPlan::steps)
       .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
       .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));

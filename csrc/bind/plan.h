@@ -47,10 +47,10 @@ class PyPlan {
   std::vector<py::array> params_;
   std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
   std::vector<Snapshot> checked_params_, checked_gradients_;
-  std::vector<char> can_zero_;            // of each gradient: no repeated elements
-  bool disjoint_ = false;                 // true if the gradients seen are known to share no memory
-  py::tuple held_;                        // the gradients, during a step
-  std::vector<Owned> owned_;              // all that a step writes, by address
+  std::vector<char> can_zero_;  // of each gradient: no repeated elements
+  bool disjoint_ = false;       // true if the gradients seen are known to share no memory
+  py::tuple held_;              // the gradients, during a step
+  std::vector<Owned> owned_;    // all that a step writes, by address
   std::optional<Plan> plan_;
   std::atomic<bool> busy_{false};
 };

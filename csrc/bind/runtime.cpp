@@ -21,15 +21,17 @@ void choose_isa(const std::string& name) {
     case Choice::unknown:
       throw py::value_error("set_isa: name must be one of " + join(compiled_isas()) + "; got \"" + name + "\"");
     case Choice::lacking:
-      throw py::value_error("set_isa: name must be a level that this CPU has (" + join(available_isas()) +
-                            "); got \"" + name + "\"");
+      throw py::value_error("set_isa: name must be a level that this CPU has (" + join(available_isas()) + "); got \"" +
+                            name + "\"");
   }
 }
 
 void choose_backend(const std::string& name) {
   if (!use_backend(name.c_str()))
-    throw py::value_error("set_backend: name must be \"threads\", or \"openmp\" where libgomp.so.1 can be loaded; "
-                          "got \"" + name + "\"");
+    throw py::value_error(
+        "set_backend: name must be \"threads\", or \"openmp\" where libgomp.so.1 can be loaded; "
+        "got \"" +
+        name + "\"");
 }
 
 py::dict rules() {
@@ -40,8 +42,7 @@ py::dict rules() {
     py::list variants, hyper, states;
     for (int i = 0; i < info.variant_bits; ++i) variants.append(info.variants[i]);
     for (int i = 0; i < info.hyper_count; ++i) hyper.append(info.hyper[i]);
-    for (int i = 0; i < info.state_count; ++i)
-      states.append(py::make_tuple(info.states[i].name, info.states[i].needs));
+    for (int i = 0; i < info.state_count; ++i) states.append(py::make_tuple(info.states[i].name, info.states[i].needs));
     all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), py::tuple(states));
   }
   return all;
@@ -70,10 +71,12 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  m.def("isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
+  m.def(
+      "isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
   m.def("set_isa", choose_isa, py::arg("name"));
   m.def("available_isas", available_isas, "Levels that are compiled in and that this CPU has, best first.");
-  m.def("backend", [] { return std::string(backend_name()); }, "\"openmp\" or \"threads\".");
+  m.def(
+      "backend", [] { return std::string(backend_name()); }, "\"openmp\" or \"threads\".");
   m.def("set_backend", choose_backend, py::arg("name"));
   m.def("num_threads", [] { return available_threads(); });
   m.def("set_num_threads", set_thread_limit, py::arg("n"));

@@ -22,15 +22,15 @@ struct Coefficients {
 /// What surrounds the rule, as scalars of one parameter group at one step. The neutral values leave every
 /// element as it is, bit for bit.
 struct Stages {
-  double scale = 1.0;       // unscale x clip x sign of maximize
-  double clip_value = -1.0; // bound of |g| after scaling; negative: none
-  double l2 = 0.0;          // g += l2 p
-  double l1 = 0.0;          // g += l1 sign(p)
-  double shrink = 1.0;      // p *= shrink before the rule: decoupled decay
-  double subtract = 0.0;    // p -= subtract sign(p) before the rule: decoupled l1
-  double threshold = 0.0;   // p = sign(p) max(|p| - threshold, 0) after the rule: proximal l1
-  double divide = 1.0;      // p /= divide after the rule: proximal decay
-  double ema_decay = 1.0;   // avg = d avg + (1 - d) p, where there is an average
+  double scale = 1.0;        // unscale x clip x sign of maximize
+  double clip_value = -1.0;  // bound of |g| after scaling; negative: none
+  double l2 = 0.0;           // g += l2 p
+  double l1 = 0.0;           // g += l1 sign(p)
+  double shrink = 1.0;       // p *= shrink before the rule: decoupled decay
+  double subtract = 0.0;     // p -= subtract sign(p) before the rule: decoupled l1
+  double threshold = 0.0;    // p = sign(p) max(|p| - threshold, 0) after the rule: proximal l1
+  double divide = 1.0;       // p /= divide after the rule: proximal decay
+  double ema_decay = 1.0;    // avg = d avg + (1 - d) p, where there is an average
   bool zero_gradient = false;
 };
 

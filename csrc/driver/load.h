@@ -34,9 +34,11 @@ inline void for_each_stretch(const Gradient& g, std::ptrdiff_t first, std::ptrdi
 
 template <class T>
 inline void gather(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n, T* out) {
-  for_each_stretch(g, first, n, [out](const char* at, std::ptrdiff_t stride, std::ptrdiff_t count, std::ptrdiff_t done) {
-    for (std::ptrdiff_t i = 0; i < count; ++i) out[done + i] = *reinterpret_cast<const T*>(at + i * stride);
-  });
+  for_each_stretch(g, first, n,
+                   [out](const char* at, std::ptrdiff_t stride, std::ptrdiff_t count, std::ptrdiff_t done) {
+                     for (std::ptrdiff_t i = 0; i < count; ++i)
+                       out[done + i] = *reinterpret_cast<const T*>(at + i * stride);
+                   });
 }
 
 /// Elements [first, first + n): where they lie if they lie side by side, else gathered into `buffer`.

@@ -40,8 +40,9 @@ void parallel_ranges(std::int64_t n, int threads, RangeFn fn, void* context);
 /// body(begin, end) on ranges that cover [0, n). The body must not throw.
 template <class Body>
 void parallel_for(std::int64_t n, int threads, Body&& body) {
-  parallel_ranges(n, threads, [](void* b, std::int64_t begin, std::int64_t end) { (*static_cast<Body*>(b))(begin, end); },
-                  const_cast<void*>(static_cast<const void*>(&body)));
+  parallel_ranges(
+      n, threads, [](void* b, std::int64_t begin, std::int64_t end) { (*static_cast<Body*>(b))(begin, end); },
+      const_cast<void*>(static_cast<const void*>(&body)));
 }
 
 /// The k-th of `parts` nearly equal ranges of [0, n).

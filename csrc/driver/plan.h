@@ -43,8 +43,8 @@ struct StepOptions {
 };
 
 struct StepInfo {
-  std::int64_t step = 0;             // steps taken so far
-  std::optional<double> grad_norm;   // of the unscaled gradients; computed for clip_norm and skip_nonfinite
+  std::int64_t step = 0;            // steps taken so far
+  std::optional<double> grad_norm;  // of the unscaled gradients; computed for clip_norm and skip_nonfinite
   double clip_coef = 1.0;
   bool skipped = false;
 };

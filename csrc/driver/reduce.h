@@ -48,12 +48,18 @@ template <class T>
 void roofline(void* const* read_write, int count, const void* read, std::ptrdiff_t first, std::ptrdiff_t n) {
   const T* g = static_cast<const T*>(read) + first;
   switch (count) {
-    case 1: return touch<T, 1>(read_write, g, first, n);
-    case 2: return touch<T, 2>(read_write, g, first, n);
-    case 3: return touch<T, 3>(read_write, g, first, n);
-    case 4: return touch<T, 4>(read_write, g, first, n);
-    case 5: return touch<T, 5>(read_write, g, first, n);
-    default: return;
+    case 1:
+      return touch<T, 1>(read_write, g, first, n);
+    case 2:
+      return touch<T, 2>(read_write, g, first, n);
+    case 3:
+      return touch<T, 3>(read_write, g, first, n);
+    case 4:
+      return touch<T, 4>(read_write, g, first, n);
+    case 5:
+      return touch<T, 5>(read_write, g, first, n);
+    default:
+      return;
   }
 }
 

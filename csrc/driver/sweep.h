@@ -43,13 +43,9 @@ inline void update(T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale
   }
 }
 
-inline bool before_rule(const Stages& st) {
-  return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0;
-}
+inline bool before_rule(const Stages& st) { return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0; }
 
-inline bool after_rule(const Stages& st) {
-  return st.threshold != 0 || st.divide != 1 || st.zero_gradient;
-}
+inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1 || st.zero_gradient; }
 
 /// The stages before the rule for one block: the gradient the rule sees, in `buffer` unless it can be used
 /// as it lies. What has been scaled here must not be scaled again.

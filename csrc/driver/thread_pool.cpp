@@ -90,9 +90,9 @@ Pool& pool() {
   return *forever;
 }
 
-const Backend backend{"threads",
-                      [](std::int64_t n, int threads, RangeFn fn, void* context) { pool().run(n, threads, fn, context); },
-                      [] { return std::numeric_limits<int>::max(); }, [] { return inside; }};
+const Backend backend{
+    "threads", [](std::int64_t n, int threads, RangeFn fn, void* context) { pool().run(n, threads, fn, context); },
+    [] { return std::numeric_limits<int>::max(); }, [] { return inside; }};
 
 }  // namespace
 

@@ -50,7 +50,7 @@ constexpr RuleKernels rules[] = {FUSEDSTEP_RULES(FUSEDSTEP_KERNELS)};
 }  // namespace
 
 extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
-    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL), length(infos), infos, rules, {square_sum<float>, square_sum<double>},
+    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),    length(infos), infos, rules, {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>}};
 
 }  // namespace fusedstep

@@ -21,8 +21,8 @@ struct adam {
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
     const double beta1 = h[0], beta2 = h[1], eps_inside = h[2], eps_outside = h[3];
-    return {T(lr / (1.0 - power(beta1, t))), T(1.0 - beta1),   T(beta2),      T(1.0 - beta2),
-            T(1.0 / root(1.0 - power(beta2, t))), T(eps_inside), T(eps_outside)};
+    return {T(lr / (1.0 - power(beta1, t))),      T(1.0 - beta1), T(beta2),      T(1.0 - beta2),
+            T(1.0 / root(1.0 - power(beta2, t))), T(eps_inside),  T(eps_outside)};
   }
 
   template <unsigned V, class T>

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -17,7 +17,9 @@ def roofline(
 ) -> None: ...
 def check_parameters(label: str, params: list[Any], names: list[str]) -> None: ...
 
+@final
 class StepInfo:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def step(self) -> int: ...
     @property
@@ -27,6 +29,7 @@ class StepInfo:
     @property
     def skipped(self) -> bool: ...
 
+@final
 class Plan:
     def __init__(
         self,

@@ -136,11 +136,7 @@ def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     saved = collect(opt)
     if len({str(key) for key in opt._keys}) < len(opt._keys):
         raise ValueError(f"{type(opt).__name__}.save: names of parameters must differ from positions")
-    tensors = {
-        f"state.{name}.{key}": a
-        for key, arrays in saved.pop("state").items()
-        for name, a in arrays.items()
-    }
+    tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
     ema = saved.pop("ema")
     saved["ema"] = ema is not None
     tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
@@ -189,7 +185,5 @@ def _safetensors(label: str) -> Any:
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError(
-            f"{label} needs the package safetensors: pip install 'fusedstep[checkpoint]'"
-        ) from None
+        raise ImportError(f"{label} needs the package safetensors: pip install 'fusedstep[checkpoint]'") from None
     return safetensors.numpy

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 import numpy as np
 
 from .. import _core
-from .._core import StepInfo
-from . import _checks, _checkpoint, _params
+from .._core import StepInfo as StepInfo
+from . import _checkpoint, _checks, _params
 from ._arena import allocate_like
 from ._checks import Check
 from ._group import Group
 from ._params import Array, Key
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    pass
 
 Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
@@ -63,9 +63,9 @@ class Optimizer:
     Parameters
     ----------
     params : list of arrays, {name: array}, or list of groups
-        float32 or float64 arrays, updated in place: dense (C order, Fortran order or another order of the axes),
-        writeable, in native byte order, none sharing memory with another. A group is a dict with "params" and
-        any of the options below, which override the optimizer's.
+        float32 or float64 arrays, updated in place: dense (C order, Fortran order or another order of the
+        axes), writeable, in native byte order, none sharing memory with another. A group is a dict with
+        "params" and any of the options below, which override the optimizer's.
     lr : float or function of the step
         Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
     weight_decay : float
@@ -283,7 +283,7 @@ class Optimizer:
             raise ValueError(
                 f"{self._what('grads')} must have the parameters' names; missing {missing}, unknown {unknown}"
             )
-        return [grads[key] for key in self._keys]  # type: ignore[index]
+        return [grads[key] for key in self._keys]
 
     def _set_rates(self, lr: float | None) -> None:
         if lr is not None:

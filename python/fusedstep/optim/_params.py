@@ -56,10 +56,10 @@ def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
     if not isinstance(params, Iterable) or isinstance(params, (str, bytes)):
         raise TypeError(f"{label}: params must be a list or a dict of arrays; got {type(params).__name__}")
     members = list(params)
-    groups = [m for m in members if isinstance(m, Mapping)]
+    groups: list[Mapping[str, Any]] = [m for m in members if isinstance(m, Mapping)]
     if groups and len(groups) < len(members):
         raise TypeError(f"{label}: params must be all arrays or all groups; got both")
-    return groups or [{"params": members}]
+    return groups if groups else [{"params": members}]
 
 
 def _items(label: str, params: Any) -> list[tuple[str | None, Any]]:

@@ -32,7 +32,7 @@ class AdamW(Adam):
     weight_decay : float
         Strength of the decay.
     **common
-        ``maximize``, ``l1``, ``decay`` (here "decoupled" unless given), ``ema_decay``, ``num_threads``; see `Optimizer`.
+        ``maximize``, ``l1``, ``decay`` ("decoupled" unless given), ``ema_decay``, ``num_threads``; see `Optimizer`.
 
     Raises
     ------

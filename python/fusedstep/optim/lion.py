@@ -36,7 +36,7 @@ class Lion(Optimizer):
     weight_decay : float
         Strength of the decay.
     **common
-        ``maximize``, ``l1``, ``decay`` (here "decoupled" unless given), ``ema_decay``, ``num_threads``; see `Optimizer`.
+        ``maximize``, ``l1``, ``decay`` ("decoupled" unless given), ``ema_decay``, ``num_threads``; see `Optimizer`.
 
     Raises
     ------
