@@ -89,7 +89,7 @@ def step(
     p = cls.reference(p, g, state, t, lr, group)
     threshold, divide = lr * l1, 1.0 + lr * weight_decay
     if decay == "proximal" and (threshold != 0 or divide != 1):
-        size = np.abs(p) - c(threshold)
+        size = np.where(p < 0, -p, p) - c(threshold)
         size = np.where(size < 0, c(0), size)
         p = np.where(p < 0, -size, size) / c(divide)
     return p
