@@ -52,7 +52,8 @@ void refuse_value(const Where& where, const std::string& need, const std::string
 }
 
 std::string describe(py::handle object, const char* between) {
-  if (!is_plain_array(object)) return py::str(py::type::handle_of(object).attr("__name__"));
+  const std::string scalar = is_instance_of(object, "numpy", "generic") ? "NumPy scalar " : "";
+  if (!is_plain_array(object)) return scalar + std::string(py::str(py::type::handle_of(object).attr("__name__")));
   const auto a = py::reinterpret_borrow<py::array>(object);
   return std::string(py::str(a.dtype())) + between + shape_text(a);
 }

@@ -14,9 +14,13 @@ def number(what: str, value: Any) -> float:
     """Any finite real number, as a float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{what} must be a number; got {_show(value)}")
-    if not math.isfinite(value):
-        raise ValueError(f"{what} must be finite; got {value!r}")
-    return float(value)
+    try:
+        result = float(value)
+    except OverflowError:  # a whole number or fraction that no float holds
+        result = math.inf
+    if not math.isfinite(result):
+        raise ValueError(f"{what} must be finite; got {_show(value)}")
+    return result
 
 
 def non_negative(what: str, value: Any) -> float:
@@ -77,9 +81,9 @@ def rate(what: str, value: Any) -> Any:
 
 def decay_form(what: str, value: Any) -> str:
     """Return the name of a form of weight decay."""
-    if value not in ("l2", "decoupled", "proximal"):
+    if not isinstance(value, str) or value not in ("l2", "decoupled", "proximal"):
         raise ValueError(f'{what} must be "l2", "decoupled" or "proximal"; got {_show(value)}')
-    return str(value)
+    return value
 
 
 def _show(value: Any) -> str:

@@ -256,12 +256,12 @@ class Optimizer:
         try:
             return self._plan.step(
                 grads,
-                1.0 if decay_scale == 1.0 else _checks.non_negative(self._what("decay_scale"), decay_scale),
+                1.0 if type(decay_scale) is float and decay_scale == 1.0 else _checks.non_negative(self._what("decay_scale"), decay_scale),
                 -1.0 if clip_norm is None else _checks.non_negative(self._what("clip_norm"), clip_norm),
                 -1.0 if clip_value is None else _checks.non_negative(self._what("clip_value"), clip_value),
-                1.0 if grad_scale == 1.0 else _checks.positive(self._what("grad_scale"), grad_scale),
-                bool(skip_nonfinite),
-                bool(zero_grads),
+                1.0 if type(grad_scale) is float and grad_scale == 1.0 else _checks.positive(self._what("grad_scale"), grad_scale),
+                skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
+                zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
                 self._threads,
             )
         finally:
@@ -385,6 +385,6 @@ def _hyper_value(group: Mapping[str, Any], name: str) -> float:
 def _thread_limit(label: str, n: int | None) -> int:
     if n is None:
         return 0
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"{label}: num_threads must be a whole number of at least 1, or None; got {n!r}")
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= 65536:
+        raise ValueError(f"{label}: num_threads must be a whole number from 1 to 65536, or None; got {n!r}")
     return int(n)

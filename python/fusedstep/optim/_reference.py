@@ -78,19 +78,20 @@ def step(
     if clip_value is not None:
         g = np.where(g < -c(clip_value), -c(clip_value), g)
         g = np.where(g > c(clip_value), c(clip_value), g)
-    if decay == "l2" and weight_decay:
+    if decay == "l2" and c(weight_decay):
         g = g + c(weight_decay) * p
-    if decay == "l2" and l1:
+    if decay == "l2" and c(l1):
         g = g + c(l1) * sign(p)
     if decay == "decoupled":
         if l1:
             p = p - c(lr * l1) * sign(p)
         p = p * c(1.0 - lr * weight_decay)
     p = cls.reference(p, g, state, t, lr, group)
-    if decay == "proximal" and (weight_decay or l1):
-        size = np.abs(p) - c(lr * l1)
+    threshold, divide = lr * l1, 1.0 + lr * weight_decay
+    if decay == "proximal" and (threshold != 0 or divide != 1):
+        size = np.where(p < 0, -p, p) - c(threshold)
         size = np.where(size < 0, c(0), size)
-        p = np.where(p < 0, -size, size) / c(1.0 + lr * weight_decay)
+        p = np.where(p < 0, -size, size) / c(divide)
     return p
 
 

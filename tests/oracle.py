@@ -1,0 +1,244 @@
+"""What the tests share: cases drawn from the registry, fenced arrays, machines, and the oracle's side of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Any
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from fusedstep import _core
+from fusedstep.optim import _checks, _reference
+
+Array = np.ndarray[Any, Any]
+Options = dict[str, Any]
+
+RULES = _core.rules()
+CLASSES = list(fs.optim.registry.values())
+DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+# Lengths around every vector width, a block (64), a chunk (4,096), and enough for four threads.
+SHORT = [*range(71), 1000]
+LENGTHS = [*SHORT, 100_003]
+
+# A value off the default for every kind of hyperparameter; an unknown kind keeps its default.
+SAMPLES = {
+    _checks.flag: True,
+    _checks.fraction: 0.7,
+    _checks.open_fraction: 0.7,
+    _checks.up_to_one: 0.3,
+    _checks.non_negative: 0.013,
+    _checks.positive: 0.013,
+    _checks.betas: (0.8, 0.95),
+}
+
+every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
+    """Tell whether the options go together."""
+    try:
+        cls([np.zeros(1)], **options)
+    except ValueError:
+        return False
+    return True
+
+
+def switches(cls: type[fs.optim.Optimizer]) -> list[str]:
+    """Return the options that select a kernel or a form: flags, and those a kernel's variant is named like."""
+    return [n for n, check in cls.checks.items() if check is _checks.flag or n in RULES[cls.rule][0]]
+
+
+def variants(cls: type[fs.optim.Optimizer]) -> list[Options]:
+    """Return every set of switches that go together, alone and with all other hyperparameters off their defaults."""
+    names = switches(cls)
+    found = []
+    for on in chain.from_iterable(combinations(names, n) for n in range(len(names) + 1)):
+        options = {name: SAMPLES[cls.checks[name]] for name in on}
+        if not accepted(cls, options):
+            continue
+        dials = {
+            name: SAMPLES[check]
+            for name, check in cls.checks.items()
+            if name not in (*names, "weight_decay")
+            and check in SAMPLES
+            and accepted(cls, {**options, name: SAMPLES[check]})
+        }
+        found += [options, {**options, **dials}] if dials else [options]
+    return found
+
+
+every_variant = pytest.mark.parametrize(
+    ("cls", "options"),
+    [pytest.param(c, o, id=f"{c.__name__}-{'+'.join(o) or 'default'}") for c in CLASSES for o in variants(c)],
+)
+
+
+def _stages() -> dict[str, tuple[Options, Options]]:
+    """Return what surrounds a rule: options of the optimizer and of its step, one by one and all together."""
+    stages: dict[str, tuple[Options, Options]] = {
+        "plain": ({}, {}),
+        "maximize": ({"maximize": True}, {}),
+        "ema": ({"ema_decay": 0.9}, {}),
+        "schedule": ({"lr": lambda t: 0.3 / t}, {}),
+        "lr_once": ({}, {"lr": 0.07}),
+        "clip_value": ({}, {"clip_value": 0.4}),
+        "grad_scale": ({}, {"grad_scale": 3.0}),
+        "zero_grads": ({}, {"zero_grads": True}),
+    }
+    everything = {"maximize": True, "ema_decay": 0.9, "lr": lambda t: 0.3 / t}
+    around = {"clip_value": 0.4, "grad_scale": 3.0, "decay_scale": 0.6, "zero_grads": True}
+    for decay in ("l2", "decoupled", "proximal"):
+        for name, penalty in {
+            "decay": {"weight_decay": 0.1},
+            "l1": {"l1": 0.02},
+            "elastic": {"weight_decay": 0.1, "l1": 0.02},
+        }.items():
+            stages[f"{decay}-{name}"] = ({"decay": decay, **penalty}, {"decay_scale": 0.6})
+        stages[f"{decay}-all"] = ({**everything, "decay": decay, "weight_decay": 0.1, "l1": 0.02}, around)
+    return stages
+
+
+STAGES = _stages()
+
+
+def _backends() -> list[str]:
+    usual, found = _core.backend(), ["threads"]
+    try:
+        _core.set_backend("openmp")
+        found.append("openmp")
+    except ValueError:
+        pass  # no libgomp here
+    _core.set_backend(usual)
+    return found
+
+
+BACKENDS = _backends()
+Machine = tuple[str, str, int]  # instruction set, backend, threads
+SERIAL: list[Machine] = [(isa, BACKENDS[-1], 1) for isa in _core.available_isas()]
+MACHINES: list[Machine] = SERIAL + [
+    (isa, backend, n) for isa in _core.available_isas() for backend in BACKENDS for n in (2, 4)
+]
+
+
+@contextmanager
+def running(machine: Machine) -> Iterator[None]:
+    """Run on the given instruction set, backend and number of threads."""
+    isa, backend, threads = machine
+    _core.set_isa(isa)
+    _core.set_backend(backend)
+    _core.force_threads(threads)
+    try:
+        yield
+    finally:
+        _core.force_threads(0)
+
+
+def same_bits(got: Array, want: Array, what: Any = "") -> None:
+    """Assert equal bits, but for the many bits of nan."""
+    assert (got.shape, got.dtype) == (want.shape, want.dtype), what
+    unsigned = np.dtype(f"u{got.dtype.itemsize}")
+    differ = np.ascontiguousarray(got).view(unsigned) != np.ascontiguousarray(want).view(unsigned)
+    differ &= ~(np.isnan(got) & np.isnan(want))
+    if differ.any():
+        at = tuple(np.argwhere(differ)[0])
+        pytest.fail(f"{what}: {differ.sum()} of {differ.size} differ, first {at}: {got[at]!r}, not {want[at]!r}")
+
+
+class Fenced:
+    """Copies of arrays at item-aligned, never 16-byte-aligned places of one buffer, sentinels around each."""
+
+    SENTINEL = 12345.678
+
+    def __init__(self, values: Sequence[Array]) -> None:
+        dtype = values[0].dtype
+        per_16 = 16 // dtype.itemsize
+        self.buffer = np.full(sum(v.size + per_16 + 1 for v in values) + per_16, self.SENTINEL, dtype)
+        self.outside = np.ones(self.buffer.size, bool)
+        self.arrays: list[Array] = []
+        base, at = self.buffer.ctypes.data // dtype.itemsize, 1
+        for v in values:
+            at += (base + at) % per_16 == 0
+            self.buffer[at : at + v.size] = v
+            self.arrays.append(self.buffer[at : at + v.size])
+            self.outside[at : at + v.size] = False
+            at += v.size + 1
+
+    def check(self, what: Any) -> None:
+        """Assert that all sentinels are there."""
+        assert (self.buffer[self.outside] == self.buffer.dtype.type(self.SENTINEL)).all(), what
+
+
+def numbers(rng: np.random.Generator, n: int, dtype: Any, specials: Sequence[float] = ()) -> Array:
+    """Return numbers of many magnitudes; about one in fifty is special: zeros, denormals, and those given."""
+    info = np.finfo(dtype)
+    odd = [0.0, -0.0, info.tiny / 2, -info.smallest_subnormal, info.tiny, *specials]
+    x = (rng.standard_normal(n) * 10 ** rng.uniform(-3, 0.5, n)).astype(dtype)
+    where = rng.integers(0, n, n // 50)
+    x[where] = rng.choice(np.array(odd, dtype), where.size)
+    return x
+
+
+def split(flat: Array, lengths: Sequence[int]) -> list[Array]:
+    """Cut into arrays of the given lengths."""
+    return np.split(flat, np.cumsum(lengths)[:-1])
+
+
+@dataclass
+class Outcome:
+    """All that steps have left behind, each as one flat array."""
+
+    params: Array
+    state: dict[str, Array]
+    ema: Array | None
+
+    def same_bits(self, want: Outcome, what: Any) -> None:
+        """Assert that nothing differs by a bit."""
+        same_bits(self.params, want.params, (what, "params"))
+        assert self.state.keys() == want.state.keys()
+        for name, array in self.state.items():
+            same_bits(array, want.state[name], (what, name))
+        if want.ema is not None and self.ema is not None:
+            same_bits(self.ema, want.ema, (what, "ema"))
+        assert (self.ema is None) == (want.ema is None)
+
+
+def outcome(opt: fs.optim.Optimizer) -> Outcome:
+    """Return copies of parameters, state and averages."""
+    names = next(iter(opt.state.values()))
+    state = {n: np.concatenate([s[n].ravel() for s in opt.state.values()]) for n in names}
+    ema = None if opt.ema is None else np.concatenate([a.ravel() for a in opt.ema])
+    return Outcome(np.concatenate([a.ravel() for a in opt.params]), state, ema)
+
+
+def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
+    """Return what steps with flat gradients must leave behind, by the NumPy reference; `opt` is not changed."""
+    now, group = outcome(opt), opt.groups[0]
+    known = {k: v for k, v in step_options.items() if k in ("clip_value", "decay_scale")}
+    known["factor"] = 1.0 / step_options.get("grad_scale", 1.0)
+    for t, g in enumerate(grads, opt.steps + 1):
+        lr = step_options.get("lr", group["lr"](t) if callable(group["lr"]) else group["lr"])
+        with np.errstate(all="ignore"):
+            now.params = _reference.step(type(opt), now.params, g, now.state, t, lr, group, **known)
+            if now.ema is not None:
+                now.ema = _reference.average(now.ema, now.params, opt._ema_decay)
+    return now
+
+
+def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
+    """Return what steps with the same flat gradients do leave behind, and look after the gradients."""
+    sizes = [a.size for a in opt.params]
+    for g in grads:
+        fenced = Fenced(split(g, sizes))
+        before = fenced.buffer.tobytes()
+        opt.step(fenced.arrays, **step_options)
+        fenced.check("sentinels of grads")
+        if step_options.get("zero_grads"):
+            assert not fenced.buffer[~fenced.outside].view(f"u{g.itemsize}").any(), "grads must be +0"
+        else:
+            assert fenced.buffer.tobytes() == before, "grads must be left alone"
+    return outcome(opt)

@@ -1,0 +1,183 @@
+"""Whatever cannot be right is refused, in words that help, before a byte is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from fusedstep.optim import _checks
+from numpy.lib.stride_tricks import as_strided
+from oracle import CLASSES, Array, every_class
+
+HUGE = 10**400  # an int that no float holds
+
+
+def ones(*shape: int, dtype: Any = np.float32) -> Array:
+    return np.ones(shape, dtype)
+
+
+def read_only() -> Array:
+    a = ones(3)
+    a.flags.writeable = False
+    return a
+
+
+def misaligned() -> Array:
+    return np.zeros(13, np.uint8)[1:].view(np.float32)
+
+
+# What is no parameter: how it is made, the error, and what the message says of the need and of the value.
+NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
+    "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
+    "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),
+    "none": (lambda: None, TypeError, "numpy.ndarray", "NoneType"),
+    "scalar": (lambda: np.float32(1), TypeError, "numpy.ndarray", "NumPy scalar float32"),
+    "masked": (lambda: np.ma.masked_array(ones(3)), TypeError, "numpy.ndarray", "MaskedArray"),
+    "matrix": (lambda: np.ones((2, 2)).view(np.matrix), TypeError, "numpy.ndarray", "matrix"),
+    "float16": (lambda: ones(3, dtype="f2"), TypeError, "float32 or float64", "float16 (3,)"),
+    "longdouble": (lambda: ones(3, dtype=np.longdouble), TypeError, "float32 or float64", "float128 (3,)"),
+    "int": (lambda: ones(3, dtype="i4"), TypeError, "float32 or float64", "int32 (3,)"),
+    "bool": (lambda: ones(3, dtype="?"), TypeError, "float32 or float64", "bool (3,)"),
+    "complex": (lambda: ones(3, dtype="c8"), TypeError, "float32 or float64", "complex64 (3,)"),
+    "object": (lambda: ones(3, dtype="O"), TypeError, "float32 or float64", "object (3,)"),
+    "record": (lambda: np.zeros(3, [("x", "f4")]), TypeError, "float32 or float64", "(3,)"),
+    "swapped": (lambda: ones(3, dtype=">f4"), TypeError, "native byte order", ">f4 (3,)"),
+    "misaligned": (misaligned, ValueError, "aligned to its item of 4 bytes", "misaligned float32 (3,)"),
+    "read-only": (read_only, ValueError, "writeable", "read-only float32 (3,)"),
+    "bytes": (lambda: np.frombuffer(b"12345678", "f4"), ValueError, "writeable", "read-only float32 (2,)"),
+    "broadcast": (lambda: as_strided(ones(1), (3,), (0,)), ValueError, "dense", "float32 (3,) with strides (0,)"),
+    "overlapping": (lambda: as_strided(ones(9), (4, 4), (8, 4)), ValueError, "dense", "strides (8, 4)"),
+    "gaps": (lambda: ones(6)[::2], ValueError, "dense", "float32 (3,) with strides (8,)"),
+    "backwards": (lambda: ones(3)[::-1], ValueError, "dense", "strides (-4,)"),
+    "columns": (lambda: ones(4, 4)[:, :2], ValueError, "dense", "float32 (4, 2) with strides (16, 4)"),
+}
+
+
+def refused(call: Callable[[], Any], error: type[Exception], *words: str) -> None:
+    """Assert exactly this error with all the words, on one line."""
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    message = str(caught.value)
+    assert [w for w in words if w not in message] == [], message
+    assert "\n" not in message and len(message) < 300, message
+
+
+@pytest.mark.parametrize("name", NO_PARAMETERS)
+def test_what_is_no_parameter(name: str) -> None:
+    make, error, need, got = NO_PARAMETERS[name]
+    good, bad = ones(2), make()
+    refused(lambda: fs.Adam([good, bad]), error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got)
+    refused(lambda: fs.Adam({"w": good, "b": bad}), error, 'Adam: params[1] ("b") must be', need, got)
+    refused(lambda: fs.Adam([{"params": good}, {"params": [bad]}]), error, "Adam: params[1] must be", need, got)
+    assert (good == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "words"),
+    [
+        (ones(3), TypeError, ["params must be a list or a dict of arrays", "got one array"]),
+        (np.float32(1), TypeError, ["params must be a list or a dict of arrays", "float32"]),
+        (None, TypeError, ["params must be a list or a dict of arrays", "NoneType"]),
+        ("abc", TypeError, ["params must be a list or a dict of arrays", "str"]),
+        ([], ValueError, ["params must have at least one array", "none"]),
+        ({}, ValueError, ["params must have at least one array", "none"]),
+        ([{"params": []}], ValueError, ["params must have at least one array"]),
+        ([ones(3), {"params": [ones(3)]}], TypeError, ["params must be all arrays or all groups", "both"]),
+        ([{"lr": 0.1}], ValueError, ['groups[0] must have "params"', "['lr']"]),
+        ([{"params": 3}], TypeError, ['"params" of a group must be arrays', "int"]),
+        ({3: ones(3)}, TypeError, ["names of params must be non-empty strings", "3"]),
+        ({"": ones(3)}, TypeError, ["names of params must be non-empty strings", "''"]),
+        ([{"params": {"a": ones(3)}}, {"params": {"a": ones(3)}}], ValueError, ["must differ", "'a' twice"]),
+        ([{"params": ones(3), "learning_rate": 1}], ValueError, ["groups[0]: learning_rate", "options are lr"]),
+        ([{"params": ones(3), "ema_decay": 0.5}], ValueError, ["groups[0]: ema_decay", "not an option"]),
+        ([{"params": ones(3), "lr": -1}], ValueError, ["groups[0]: lr must be at least 0", "-1"]),
+    ],
+)
+def test_what_is_no_collection_of_parameters(params: Any, error: type[Exception], words: list[str]) -> None:
+    refused(lambda: fs.SGD(params), error, "SGD: ", *words)
+
+
+@every_class
+def test_parameters_that_share_memory(cls: Any) -> None:
+    whole, label = ones(10), f"{cls.__name__}: params["
+    refused(lambda: cls([whole, whole]), ValueError, label, "must not share memory with params[")
+    refused(lambda: cls([whole[:6], ones(3), whole[5:]]), ValueError, label + "2]", "must not share", "params[0]")
+    refused(lambda: cls({"a": whole[5:], "b": whole[:6]}), ValueError, '("a")', "must not share", '("b")')
+    cls([whole[:5], whole[5:]])
+    assert (whole == 1).all()
+
+
+# For each kind of hyperparameter: values that it must not have, and the need that the message states.
+NEEDS: dict[Any, tuple[list[Any], str]] = {
+    _checks.non_negative: ([-1, -1e-300, np.float32(-1)], "at least 0"),
+    _checks.fraction: ([-0.1, 1, 1.5], "at least 0 and below 1"),
+    _checks.open_fraction: ([0, 1, -0.5], "0"),
+    _checks.up_to_one: ([-0.1, 1.5], "from 0 to 1"),
+    _checks.positive: ([0, -1], "above 0"),
+}
+NOT_FINITE = [np.nan, np.inf, -np.inf, np.float64("nan"), HUGE, Fraction(HUGE)]
+NOT_NUMBERS = ["0.1", None, True, [0.1], 1j, np.array([0.1, 0.2])]
+
+
+@every_class
+def test_hyperparameters(cls: Any) -> None:
+    p = ones(3)
+    for name, check in cls._all_checks().items():
+        what = f"{cls.__name__}: {name} must be"
+        values, need = NEEDS.get(check, ([-1], "at least 0") if check is _checks.rate else ([], ""))
+        for value in values:
+            refused(lambda: cls([p], **{name: value}), ValueError, what, need, f"got {value!r}")
+            refused(lambda: cls([p]).groups[0].__setitem__(name, value), ValueError, what, need, f"got {value!r}")
+        for value in NOT_FINITE if values else []:
+            refused(lambda: cls([p], **{name: value}), ValueError, what, "finite", "got ")
+        for value in NOT_NUMBERS if values else []:
+            refused(lambda: cls([p], **{name: value}), TypeError, what, "a number", f"got {value!r}")
+        for value in (1, "yes", None) if check is _checks.flag else []:
+            refused(lambda: cls([p], **{name: value}), TypeError, what, "True or False", f"got {value!r}")
+        for value in ("L2", None, 1, np.array(["l2", "l2"])) if check is _checks.decay_form else []:
+            refused(lambda: cls([p], **{name: value}), ValueError, what, '"l2", "decoupled" or "proximal"', "got ")
+        for value in (0.9, (0.9,), "ab", np.array([0.9, 0.9])) if check is _checks.betas else []:
+            refused(lambda: cls([p], **{name: value}), TypeError, what, "a pair of numbers", "got ")
+        for value in ((1.0, 0.9), (0.9, -0.1), (0.9, np.nan)) if check is _checks.betas else []:
+            refused(lambda: cls([p], **{name: value}), ValueError, f": {name}[", "must be", "got ")
+    assert (p == 1).all()
+
+
+@every_class
+def test_options_that_are_not_the_groups(cls: Any) -> None:
+    for value in (-0.1, 1.1, np.nan):
+        refused(lambda: cls([ones(3)], ema_decay=value), ValueError, f"{cls.__name__}: ema_decay must be", repr(value))
+    for value in (0, -1, 2.0, True, "2", 2**40):
+        refused(lambda: cls([ones(3)], num_threads=value), ValueError, "num_threads must be a whole number", repr(value))
+    with pytest.raises(TypeError, match="momentumm"):
+        cls([ones(3)], momentumm=0.9)
+
+
+def test_options_that_do_not_go_together() -> None:
+    for cls in CLASSES:
+        if {"nesterov", "dampening"} <= cls.checks.keys():
+            for more in ({}, {"momentum": 0.9, "dampening": 0.1}):
+                refused(lambda: cls([ones(3)], nesterov=True, **more), ValueError, "nesterov needs momentum above 0")
+
+
+@every_class
+def test_schedules_are_checked_at_the_step(cls: Any) -> None:
+    for value, error, need in ((-1.0, ValueError, "at least 0"), (np.nan, ValueError, "finite"), ("a", TypeError, "a number")):
+        p = ones(3)
+        opt = cls([p], lr=lambda t: value)  # noqa: B023 (called in this turn of the loop)
+        refused(lambda: opt.step([ones(3)]), error, "step: lr of groups[0] at step 1 must be", need, repr(value))
+        assert (p == 1).all() and opt.steps == 0
+
+
+def test_messages_name_class_call_argument_need_and_value() -> None:
+    opt = fs.AdamW({"layer1.weight": ones(2), "layer2.weight": ones(128, 64)})
+    with pytest.raises(ValueError) as caught:
+        opt.step([ones(2), ones(128, 64, dtype=np.float64)])
+    want = r'AdamW\.step: grads\[1\] \("layer2\.weight"\) must be float32 of shape \(128, 64\); got float64( of shape)? \(128, 64\)'
+    assert re.fullmatch(want, str(caught.value))

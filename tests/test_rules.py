@@ -1,0 +1,113 @@
+"""Every rule has the bits of its NumPy transcription: with all options, lengths, starts, on every machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from oracle import (
+    CLASSES,
+    LENGTHS,
+    MACHINES,
+    RULES,
+    SERIAL,
+    SHORT,
+    STAGES,
+    Fenced,
+    Machine,
+    Options,
+    actual,
+    every_class,
+    every_dtype,
+    every_variant,
+    expected,
+    numbers,
+    running,
+    split,
+    switches,
+    variants,
+)
+
+INFINITE = (np.inf, -np.inf, np.nan)
+
+
+def check_bits(
+    cls: type[fs.optim.Optimizer],
+    options: Options,
+    stages: str,
+    dtype: Any,
+    lengths: list[int],
+    machines: list[Machine],
+    rng: np.random.Generator,
+) -> None:
+    """Compare three steps with the oracle's on every machine; one element in fifty is special."""
+    around, step_options = STAGES[stages]
+    options = {"lr": 0.3, **options, **around}
+    start = split(numbers(rng, sum(lengths), dtype), lengths)
+    grads = [numbers(rng, sum(lengths), dtype, INFINITE) for _ in range(3)]
+    want = expected(cls([a.copy() for a in start], **options), grads, step_options)
+    for machine in machines:
+        params = Fenced(start)
+        with running(machine):
+            got = actual(cls(params.arrays, **options), grads, step_options)
+        params.check(machine)
+        got.same_bits(want, machine)
+
+
+@every_dtype
+@pytest.mark.parametrize("stages", ["plain", "l2-all", "decoupled-all", "proximal-all"])
+@every_variant
+def test_every_variant_on_every_instruction_set(
+    cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
+) -> None:
+    check_bits(cls, options, stages, dtype, SHORT, SERIAL, rng)
+
+
+@every_dtype
+@pytest.mark.parametrize("stages", STAGES)
+@every_class
+def test_every_stage_around_every_rule(cls: Any, stages: str, dtype: Any, rng: np.random.Generator) -> None:
+    check_bits(cls, {}, stages, dtype, SHORT, SERIAL, rng)
+
+
+@every_dtype
+@pytest.mark.parametrize("stages", ["plain", "l2-all"])
+@every_class
+def test_every_number_of_threads_and_both_backends(
+    cls: Any, stages: str, dtype: Any, rng: np.random.Generator
+) -> None:
+    check_bits(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
+
+
+@every_class
+def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
+    for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
+        check_bits(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
+        options = {**STAGES[stages][0], "lr": 0.0}
+        p = numbers(rng, 1000, np.float32)
+        before = p.tobytes()
+        cls([p], **options).step([np.ones_like(p)])
+        assert p.tobytes() == before
+
+
+@every_class
+def test_float32_and_float64_parameters_in_one_optimizer(cls: Any, rng: np.random.Generator) -> None:
+    arrays = [numbers(rng, n, t) for n in (70, 5000, 3) for t in (np.float32, np.float64)]
+    grads = [numbers(rng, a.size, a.dtype) for a in arrays]
+    alone = [a.copy() for a in arrays]
+    cls(arrays).step(grads)
+    for a, g, mixed in zip(alone, grads, arrays, strict=True):
+        cls([a]).step([g])
+        assert a.tobytes() == mixed.tobytes()
+
+
+def test_every_switch_and_every_kernel_is_covered() -> None:
+    compiled = dict.fromkeys(RULES, 0)
+    for cls in CLASSES:
+        assert {name for options in variants(cls) for name in options} >= set(switches(cls))
+        defaults = cls([np.zeros(1)]).groups[0]
+        for options in variants(cls):
+            compiled[cls.rule] |= cls._variant({**defaults, **options})
+    assert compiled == {rule: (1 << len(bits)) - 1 for rule, (bits, _, _) in RULES.items()}

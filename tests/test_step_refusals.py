@@ -1,0 +1,199 @@
+"""A step that is refused has changed no byte of parameters, gradients, states and averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import as_strided
+from oracle import CLASSES, Array, every_class
+from test_refusals import HUGE, NO_PARAMETERS, ones, refused
+
+
+class World:
+    """An optimizer after one step, with all the memory that a step might write."""
+
+    def __init__(self, cls: type[fs.optim.Optimizer] = fs.AdamW) -> None:
+        self.params = {"w": ones(4, 3), "b": ones(3)}
+        self.opt = cls(self.params, ema_decay=0.5, weight_decay=0.1)
+        self.grads: dict[str, Any] = {"w": ones(4, 3), "b": ones(3)}
+        self.opt.step(self.grads)
+        self.label = f"{cls.__name__}.step: "
+        self.before = self.bytes()
+
+    def bytes(self) -> list[bytes]:
+        state = [a for s in self.opt.state.values() for a in s.values()]
+        return [a.tobytes() for a in (*self.params.values(), *self.grads.values(), *state, *self.opt.ema.values())]
+
+    def refuses(self, error: type[Exception], *words: str, grads: Any = None, **options: Any) -> None:
+        """Assert the error, that nothing was written, and that the optimizer still works."""
+        refused(lambda: self.opt.step(self.grads if grads is None else grads, **options), error, *words)
+        assert self.bytes() == self.before and self.opt.steps == 1
+        self.opt.step([ones(4, 3), None])
+        assert self.opt.steps == 2
+
+
+# As gradients these are well: they are read where they lie.
+GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
+
+
+@pytest.mark.parametrize("name", sorted(NO_PARAMETERS.keys() - GOOD_GRADIENTS - {"none"}))
+def test_what_is_no_gradient(name: str) -> None:
+    make, error, need, got = NO_PARAMETERS[name]
+    world = World()
+    world.refuses(error, world.label, 'grads[1] ("b") must be', need, got, grads=[ones(4, 3), make()])
+    world = World()
+    world.refuses(error, 'grads[1] ("b") must be', need, got, grads={"b": make(), "w": ones(4, 3)}, zero_grads=True)
+
+
+@every_class
+def test_gradients_of_another_shape_or_dtype(cls: Any) -> None:
+    for bad in (ones(4), ones(1, 3), ones(3, 1), ones(0), ones(3, dtype=np.float64), np.ones((), np.float32)):
+        need = "must be float32 of shape (3,)"
+        for given in ([ones(4, 3), bad], (ones(4, 3), bad)):
+            World(cls).refuses(ValueError, f'{cls.__name__}.step: grads[1] ("b") ', need, bad.dtype.name, str(bad.shape), grads=given)
+    World(cls).refuses(ValueError, "must be float32 of shape (4, 3)", "(3, 4)", grads=[ones(3, 4), ones(3)])
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "words"),
+    [
+        ([], ValueError, ["grads must have 2 entries", "got 0"]),
+        ([ones(4, 3)], ValueError, ["grads must have 2 entries", "got 1"]),
+        ([ones(4, 3), ones(3), ones(3)], ValueError, ["grads must have 2 entries", "got 3"]),
+        ({"w": ones(4, 3)}, ValueError, ["grads must have the parameters' names", "missing ['b']"]),
+        ({"w": ones(4, 3), "b": ones(3), "c": ones(3)}, ValueError, ["unknown ['c']"]),
+        (ones(2, 3), TypeError, ["grads must be a list, a tuple or a dict of arrays", "ndarray"]),
+        ((g for g in (ones(4, 3), ones(3))), TypeError, ["grads must be a list, a tuple or a dict", "generator"]),
+        (3.0, TypeError, ["grads must be a list, a tuple or a dict", "float"]),
+        ("ab", TypeError, ["grads must be a list, a tuple or a dict", "str"]),
+    ],
+)
+def test_what_is_no_collection_of_gradients(grads: Any, error: type[Exception], words: list[str]) -> None:
+    World().refuses(error, "AdamW.step: ", *words, grads=grads)
+
+
+@every_class
+def test_gradients_that_share_memory_with_what_is_written(cls: Any) -> None:
+    def arrays(w: World) -> dict[str, Array]:
+        state = {f"state[{k}]": a for k, s in enumerate(w.opt.state.values()) for a in s.values()}
+        averages = {f"ema[{k}]": a for k, a in enumerate(w.opt.ema.values())}
+        return {"params[0]": w.params["w"], "params[1]": w.params["b"], **state, **averages}
+
+    for what in arrays(World(cls)):
+        for pick in (lambda a: a, lambda a: a.T, lambda a: a[..., ::-1], lambda a: a[..., 1:2]):
+            world = World(cls)
+            shared = pick(arrays(world)[what])
+            k = shared.ndim % 2  # the parameter of the same number of axes
+            shape = (4, 3) if k == 0 else (3,)
+            if shared.shape != shape:
+                shared = np.broadcast_to(shared[:1, :1] if k == 0 else shared[:1], shape)
+            grads = [shared, ones(3)] if k == 0 else [ones(4, 3), shared]
+            world.refuses(ValueError, f"grads[{k}]", "must be memory of its own", f"shared with {what}", grads=grads)
+
+
+def test_gradients_between_the_rows_of_others_are_well() -> None:
+    whole = np.zeros((6, 8), np.float32)
+    p = ones(3, 4)
+    fs.SGD([p, whole[:3].reshape(-1)]).step([whole[3:, ::2], np.broadcast_to(np.float32(0), (24,))])
+    table = np.zeros(30, np.float32)
+    fs.SGD([table[10:20]]).step([table[:30:29].repeat(5)])
+    interleaved = np.zeros((10, 2), np.float32)
+    fs.SGD([ones(10), ones(10)]).step([interleaved[:, 0], interleaved[:, 1]], zero_grads=True)
+
+
+@every_class
+def test_gradients_that_cannot_be_zeroed(cls: Any) -> None:
+    same, fixed = ones(6), ones(3)
+    fixed.flags.writeable = False
+    crossed = as_strided(ones(9), (4, 3), (4, 4))
+    for grads, words in (
+        ([ones(4, 3), fixed], ["grads[1]", "writeable, to be zeroed", "read-only float32 (3,)"]),
+        ([np.broadcast_to(ones(3), (4, 3)), ones(3)], ["grads[0]", "to be zeroed"]),
+        ([crossed, ones(3)], ["grads[0]", "without repeated elements, to be zeroed", "float32"]),
+        ([as_strided(same, (4, 3), (0, 4), writeable=True), ones(3)], ["grads[0]", "without repeated elements"]),
+    ):
+        World(cls).refuses(ValueError, *words, grads=grads, zero_grads=True)
+        World(cls).opt.step(grads)
+    whole = ones(14)
+    pair = [whole[:12].reshape(4, 3), whole[11:]]
+    World(cls).refuses(ValueError, "grads[1]", "memory of its own, to be zeroed", "grads[0]", grads=pair, zero_grads=True)
+    World(cls).opt.step(pair)
+    assert (whole == 1).all() and (same == 1).all()
+
+
+NEEDS_OF_A_STEP: dict[str, tuple[list[Any], str]] = {
+    "lr": ([-1.0], "at least 0"),
+    "clip_norm": ([-1.0, -1e-300], "at least 0"),
+    "clip_value": ([-1.0], "at least 0"),
+    "grad_scale": ([0, -2.0], "above 0"),
+    "decay_scale": ([-1.0], "at least 0"),
+}
+
+
+@pytest.mark.parametrize("name", NEEDS_OF_A_STEP)
+def test_options_of_a_step(name: str) -> None:
+    values, need = NEEDS_OF_A_STEP[name]
+    for cls in CLASSES:
+        what = f"{cls.__name__}.step: {name} must be"
+        for value in values:
+            World(cls).refuses(ValueError, what, need, f"got {value!r}", **{name: value})
+        for value in (np.nan, np.inf, HUGE):
+            World(cls).refuses(ValueError, what, "finite", "got ", **{name: value})
+        for value in ("1", True, [1.0], np.array([1.0, 2.0])):
+            World(cls).refuses(TypeError, what, "a number", f"got {value!r}", **{name: value})
+
+
+@pytest.mark.parametrize("name", ["skip_nonfinite", "zero_grads"])
+def test_flags_of_a_step(name: str) -> None:
+    for value in (None, 1, "no", np.array([True, False])):
+        World().refuses(TypeError, f"AdamW.step: {name} must be True or False", f"got {value!r}", **{name: value})
+
+
+def changed_dtype(a: Array) -> None:
+    a.dtype = np.dtype("i4")
+
+
+def changed_shape(a: Array) -> None:
+    a.resize((3, 4), refcheck=False)
+
+
+CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
+    "larger": (lambda a: a.resize(10_000, refcheck=False), "what the optimizer was made with"),
+    "smaller": (lambda a: a.resize(2, refcheck=False), "what the optimizer was made with"),
+    "shape": (changed_shape, "what the optimizer was made with"),
+    "dtype": (changed_dtype, "what the optimizer was made with"),
+    "read-only": (lambda a: a.setflags(write=False), "writeable"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("change", CHANGES)
+@every_class
+def test_parameters_changed_behind_the_optimizers_back(cls: Any, change: str) -> None:
+    act, need = CHANGES[change]
+    first, second = np.ones((4, 3), np.float32), np.ones((4, 3), np.float32)
+    opt = cls({"a": first, "b": second})
+    opt.step([ones(4, 3), ones(4, 3)])
+    act(second)
+    before = first.tobytes(), second.tobytes()
+    grads = [ones(4, 3), ones(4, 3)]
+    refused(lambda: opt.step(grads), ValueError, f'{cls.__name__}.step: params[1] ("b") must be', need)
+    assert (first.tobytes(), second.tobytes()) == before and opt.steps == 1
+
+
+def test_gradients_changed_behind_the_optimizers_back() -> None:
+    world, g = World(), ones(3)
+    world.opt.step([None, g])
+    g.dtype = ">f4"
+    refused(lambda: world.opt.step([None, g]), TypeError, 'grads[1] ("b") must be', "native byte order")
+    g.dtype = "f4"
+    g.resize(5, refcheck=False)
+    refused(lambda: world.opt.step([None, g]), ValueError, "float32 of shape (3,)", "(5,)")
+    g = ones(3)
+    world.opt.step([None, g], zero_grads=True)
+    g.setflags(write=False)
+    refused(lambda: world.opt.step([None, g], zero_grads=True), ValueError, "writeable, to be zeroed")
