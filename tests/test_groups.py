@@ -1,0 +1,213 @@
+"""Groups, missing gradients, averages and look-ahead: what changes between steps, and what cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from oracle import Array, accepted, every_class, every_variant, switches
+
+from fusedstep.optim import _checks
+
+
+@every_class
+def test_a_missing_gradient_leaves_its_parameter_alone(cls: Any) -> None:
+    a, b = np.ones(5), np.ones(5)
+    opt = cls([a, b], lr=0.1, ema_decay=0.5, weight_decay=0.1)
+    first, g = b.tobytes(), np.full(5, 0.5)
+    opt.step([g, None])
+    opt.step((g, None))
+    assert b.tobytes() == first and opt.ema[1].tobytes() == first
+    assert opt._plan.tensor_steps == [2, 0] and opt.steps == 2
+    assert not any(s.any() for s in opt.state[1].values())
+    alone = np.ones(5)
+    cls([alone], lr=0.1, weight_decay=0.1).step([g])
+    opt.step([None, g])
+    assert b.tobytes() == alone.tobytes(), "its own first step"
+
+
+@every_class
+def test_a_step_without_any_gradient_counts(cls: Any) -> None:
+    opt = cls([p := np.ones(5)])
+    info = opt.step([None], clip_norm=1.0, skip_nonfinite=True, zero_grads=True)
+    assert (info.step, info.grad_norm, (p == 1).all()) == (1, 0.0, True)
+
+
+@every_class
+def test_groups_are_optimizers_of_their_own(cls: Any, rng: np.random.Generator) -> None:
+    a, b = rng.standard_normal((2, 100))
+    g = rng.standard_normal((2, 100))
+    mine = [a.copy(), b.copy()]
+    opt = cls([{"params": mine[0]}, {"params": [mine[1]], "lr": 0.3, "maximize": True, "l1": 0.1}], lr=0.1)
+    one, two = cls([a], lr=0.1), cls([b], lr=0.3, maximize=True, l1=0.1)
+    for _ in range(3):
+        opt.step(list(g))
+        one.step([g[0]])
+        two.step([g[1]])
+    assert [m.tobytes() for m in mine] == [a.tobytes(), b.tobytes()]
+
+
+@every_class
+def test_assigning_to_a_group_holds_from_the_next_step(cls: Any, rng: np.random.Generator) -> None:
+    a, g = rng.standard_normal((2, 100))
+    b = a.copy()
+    changed, fresh = cls([a], lr=0.1), cls([b], lr=0.02, weight_decay=0.3, decay="proximal", maximize=True)
+    changed.groups[0].update({"lr": 0.02, "weight_decay": 0.3, "decay": "proximal", "maximize": True})
+    changed.step([g])
+    fresh.step([g])
+    assert a.tobytes() == b.tobytes()
+    assert changed.groups[0]["lr"] == 0.02 and "lr" in changed.groups[0]
+
+
+@every_class
+def test_groups_refuse_what_they_are_not(cls: Any) -> None:
+    opt = cls([np.ones(3)], lr=0.1)
+    group, before = opt.groups[0], dict(opt.groups[0])
+    with pytest.raises(ValueError, match=f"{cls.__name__}: learning_rate is not an option; the options are lr, "):
+        group["learning_rate"] = 1
+    with pytest.raises(ValueError, match="params cannot be changed"):
+        group["params"] = [np.ones(3)]
+    with pytest.raises(TypeError, match="lr cannot be removed"):
+        del group["lr"]
+    with pytest.raises(ValueError, match="lr must be at least 0; got -1"):
+        group.update(lr=-1)
+    assert dict(group) == before and len(group) == len(list(group))
+    assert repr(group).startswith("{'params': <1 arrays>, 'lr': 0.1, ")
+
+
+@every_class
+def test_a_group_cannot_gain_or_lose_state(cls: Any) -> None:
+    for name in switches(cls):
+        value = True if cls.checks[name] is _checks.flag else 0.5
+        if not accepted(cls, {name: value}):
+            continue
+        opt, other = cls([p := np.ones(3)]), cls([np.ones(3)], **{name: value})
+        same = opt.state[0].keys() == other.state[0].keys()
+        if same:
+            opt.groups[0][name] = value
+        else:
+            with pytest.raises(ValueError, match=r"groups\[0\] cannot gain or lose a state array"):
+                opt.groups[0][name] = value
+            assert opt.groups[0][name] == cls([np.ones(3)]).groups[0][name]
+        opt.step([np.ones(3)])
+        twin = np.ones(3)
+        cls([twin], **({name: value} if same else {})).step([np.ones(3)])
+        assert p.tobytes() == twin.tobytes()
+
+
+@every_class
+def test_a_rate_for_one_step_only(cls: Any) -> None:
+    a, b = np.ones(3), np.ones(3)
+    once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
+    once.step([np.ones(3)], lr=0.0)
+    assert (a == 1).all()
+    with pytest.raises(ValueError):
+        once.step([np.ones(4)], lr=7.0)
+    plain.step([np.ones(3)], lr=0.0)
+    once.step([np.ones(3)])
+    plain.step([np.ones(3)])
+    assert a.tobytes() == b.tobytes() and (a != 1).all()
+
+
+@every_class
+def test_a_schedule_is_asked_for_steps_from_one(cls: Any) -> None:
+    asked: list[int] = []
+
+    def schedule(t: int) -> float:
+        asked.append(t)
+        return 0.1
+
+    opt = cls([np.ones(3)], lr=schedule)
+    opt.step([np.ones(3)])
+    opt.step([np.full(3, np.nan)], skip_nonfinite=True)
+    opt.step([np.ones(3)])
+    assert asked == [1, 2, 2]
+
+
+def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
+    return [a.tobytes() for a in (*opt.params, *(opt.ema or []), *(a for s in opt.state.values() for a in s.values()))]
+
+
+def make(cls: Any) -> tuple[Any, list[Array]]:
+    grads = [np.full((4, 3), 0.5), np.full(5, 0.5, np.float32)]
+    opt = cls([np.ones((4, 3), order="F"), np.ones(5, np.float32)], lr=0.1, ema_decay=0.5)
+    opt.step(grads)
+    return opt, grads
+
+
+@every_class
+def test_averaged_lends_the_averages(cls: Any) -> None:
+    opt, grads = make(cls)
+    before, averages = snapshot(opt), [a.copy() for a in opt.ema]
+    for error in (None, ZeroDivisionError):
+        try:
+            with opt.averaged():
+                for p, a in zip(opt.params, averages, strict=True):
+                    np.testing.assert_array_equal(p, a)
+                if error:
+                    raise error
+        except ZeroDivisionError:
+            assert error
+        assert snapshot(opt) == before
+    with opt.averaged():
+        for call in (lambda: opt.step(grads), opt.averaged().__enter__, opt.state_dict, lambda: opt.load_state_dict({})):
+            with pytest.raises(RuntimeError, match=rf"^{cls.__name__}\.\w+: not inside averaged\(\)$"):
+                call()
+    assert snapshot(opt) == before
+    opt.step(grads)
+
+
+@every_class
+def test_averaged_needs_averages(cls: Any) -> None:
+    with pytest.raises(RuntimeError, match="averaged: needs ema_decay; it was None"), cls([np.ones(3)]).averaged():
+        pass
+
+
+@pytest.mark.parametrize("context", ["averaged", "lookahead"])
+@every_class
+def test_a_context_that_cannot_begin_changes_nothing(cls: Any, context: str) -> None:
+    opt, grads = make(cls)
+    if not hasattr(opt, context):
+        return
+    opt.params[1].flags.writeable = False
+    before = snapshot(opt)
+    with pytest.raises(ValueError, match=rf"{context}: params\[1\] must be writeable"), getattr(opt, context)():
+        pass
+    assert snapshot(opt) == before
+    opt.params[1].flags.writeable = True
+    with getattr(opt, context)():
+        pass
+    opt.step(grads)
+
+
+@every_variant
+def test_lookahead_leads_by_the_momentum_and_comes_back(cls: Any, options: dict[str, Any]) -> None:
+    if not hasattr(cls, "lookahead"):
+        return
+    momentum = options.get("momentum", 0.9)
+    for lr in (0.1, lambda t: 0.3 / t):
+        opt = cls([p := np.full(4, 2.0, np.float32)], lr=lr, **options)
+        opt.step([np.full(4, 0.5, np.float32)])
+        before, rate = p.copy(), lr(2) if callable(lr) else lr
+        with opt.lookahead():
+            want = before - np.float32(rate * momentum) * opt.state[0]["momentum_buffer"]
+            np.testing.assert_array_equal(p, want)
+            with pytest.raises(RuntimeError, match=r"step: not inside lookahead\(\)"):
+                opt.step([p])
+        assert p.tobytes() == before.tobytes()
+        with pytest.raises(ZeroDivisionError), opt.lookahead():
+            raise ZeroDivisionError
+        assert p.tobytes() == before.tobytes()
+        opt.step([p * 0])
+
+
+@every_class
+def test_shown_in_a_line(cls: Any) -> None:
+    opt = cls({"w": np.ones((100, 20)), "b": np.ones(3)})
+    assert repr(opt) == f"{cls.__name__}(2 arrays, 2,003 elements, step 0)"
+    assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None
+    with pytest.raises(TypeError):
+        opt.state["w"] = {}
