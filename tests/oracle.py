@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Any
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep import _core
 from fusedstep.optim import _checks, _reference
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
 from oracle import Array, Options, every_class, every_dtype, every_variant, variants
 
 STEPS = 100
@@ -86,9 +86,7 @@ def test_float32_is_as_near_to_float64_as_its_roundings_allow(
 
 
 @every_variant
-def test_every_rule_finds_the_minimum_of_a_quadratic(
-    cls: Any, options: Options, rng: np.random.Generator
-) -> None:
+def test_every_rule_finds_the_minimum_of_a_quadratic(cls: Any, options: Options, rng: np.random.Generator) -> None:
     """Of three learning rates at least one must bring the loss down a thousandfold within 1,000 steps."""
     assert min(quadratic(cls, options, lr, rng) for lr in (0.01, 0.1, 10.0)) < 1e-3
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import Array, accepted, every_class, every_variant, switches
-
 from fusedstep.optim import _checks
+from oracle import Array, accepted, every_class, every_variant, switches
 
 
 @every_class
@@ -153,7 +152,8 @@ def test_averaged_lends_the_averages(cls: Any) -> None:
             assert error
         assert snapshot(opt) == before
     with opt.averaged():
-        for call in (lambda: opt.step(grads), opt.averaged().__enter__, opt.state_dict, lambda: opt.load_state_dict({})):
+        calls = lambda: opt.step(grads), opt.averaged().__enter__, opt.state_dict, lambda: opt.load_state_dict({})
+        for call in calls:
             with pytest.raises(RuntimeError, match=rf"^{cls.__name__}\.\w+: not inside averaged\(\)$"):
                 call()
     assert snapshot(opt) == before

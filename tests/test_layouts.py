@@ -8,10 +8,11 @@ from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
-import fusedstep as fs
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
+
+import fusedstep as fs
 from oracle import DTYPES, MACHINES, SERIAL, Array, every_class, every_dtype, numbers, running, split
 
 Layout = Callable[[Array], Array]  # a copy with the same values, lying differently
@@ -109,7 +110,8 @@ def test_300_mixed_layouts_on_every_machine(dtype: Any, rng: np.random.Generator
 @every_class
 def test_repeated_elements_of_a_gradient(cls: Any, rng: np.random.Generator) -> None:
     row = rng.standard_normal((1, 130)).astype(np.float32)
-    for g in (np.broadcast_to(row, (50, 130)), np.broadcast_to(row[:, :1], (50, 130)), as_strided(row, (50, 80), (4, 4))):
+    columns, windows = np.broadcast_to(row[:, :1], (50, 130)), as_strided(row, (50, 80), (4, 4))
+    for g in (np.broadcast_to(row, (50, 130)), columns, windows):
         p = rng.standard_normal(g.shape).astype(np.float32)
         assert result(cls, [f_order(p)], [g]) == result(cls, [p.copy()], [g.copy()])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.optim import _reference
 from oracle import CLASSES, DTYPES, MACHINES, Array, every_class, every_dtype, numbers, running, same_bits, split
 
@@ -91,9 +92,7 @@ def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> Non
 @pytest.mark.parametrize("bad", BAD)
 @every_dtype
 @every_class
-def test_skipping_leaves_every_byte(
-    cls: Any, dtype: Any, bad: float, where: int, rng: np.random.Generator
-) -> None:
+def test_skipping_leaves_every_byte(cls: Any, dtype: Any, bad: float, where: int, rng: np.random.Generator) -> None:
     params = [numbers(rng, n, dtype) for n in (70, 5000, 3)]
     opt = cls(params, ema_decay=0.9, weight_decay=0.1)
     grads = [np.ones_like(p) for p in params]
@@ -139,9 +138,7 @@ def test_bad_norms_spread_as_in_torch_unless_skipped() -> None:
 
 @pytest.mark.parametrize("pieces", [3, 300])
 @every_class
-def test_a_clipped_step_has_the_same_bits_for_every_split(
-    cls: Any, pieces: int, rng: np.random.Generator
-) -> None:
+def test_a_clipped_step_has_the_same_bits_for_every_split(cls: Any, pieces: int, rng: np.random.Generator) -> None:
     p, g = (numbers(rng, SIZE, np.float32) for _ in range(2))
     lengths = cuts(rng, pieces)
     one, many = [p.copy()], split(p.copy(), lengths)

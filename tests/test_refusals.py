@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-import fusedstep as fs
 import numpy as np
 import pytest
-from fusedstep.optim import _checks
 from numpy.lib.stride_tricks import as_strided
+
+import fusedstep as fs
+from fusedstep.optim import _checks
 from oracle import CLASSES, Array, every_class
 
 HUGE = 10**400  # an int that no float holds
@@ -58,10 +59,11 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
 }
 
 
-def refused(call: Callable[[], Any], error: type[Exception], *words: str) -> None:
+@contextmanager
+def refused(error: type[Exception], *words: str) -> Iterator[None]:
     """Assert exactly this error with all the words, on one line."""
     with pytest.raises(error) as caught:
-        call()
+        yield
     assert type(caught.value) is error
     message = str(caught.value)
     assert [w for w in words if w not in message] == [], message
@@ -72,9 +74,12 @@ def refused(call: Callable[[], Any], error: type[Exception], *words: str) -> Non
 def test_what_is_no_parameter(name: str) -> None:
     make, error, need, got = NO_PARAMETERS[name]
     good, bad = ones(2), make()
-    refused(lambda: fs.Adam([good, bad]), error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got)
-    refused(lambda: fs.Adam({"w": good, "b": bad}), error, 'Adam: params[1] ("b") must be', need, got)
-    refused(lambda: fs.Adam([{"params": good}, {"params": [bad]}]), error, "Adam: params[1] must be", need, got)
+    with refused(error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got):
+        fs.Adam([good, bad])
+    with refused(error, 'Adam: params[1] ("b") must be', need, got):
+        fs.Adam({"w": good, "b": bad})
+    with refused(error, "Adam: params[1] must be", need, got):
+        fs.Adam([{"params": good}, {"params": [bad]}])
     assert (good == 1).all()
 
 
@@ -100,15 +105,19 @@ def test_what_is_no_parameter(name: str) -> None:
     ],
 )
 def test_what_is_no_collection_of_parameters(params: Any, error: type[Exception], words: list[str]) -> None:
-    refused(lambda: fs.SGD(params), error, "SGD: ", *words)
+    with refused(error, "SGD: ", *words):
+        fs.SGD(params)
 
 
 @every_class
 def test_parameters_that_share_memory(cls: Any) -> None:
     whole, label = ones(10), f"{cls.__name__}: params["
-    refused(lambda: cls([whole, whole]), ValueError, label, "must not share memory with params[")
-    refused(lambda: cls([whole[:6], ones(3), whole[5:]]), ValueError, label + "2]", "must not share", "params[0]")
-    refused(lambda: cls({"a": whole[5:], "b": whole[:6]}), ValueError, '("a")', "must not share", '("b")')
+    with refused(ValueError, label, "must not share memory with params["):
+        cls([whole, whole])
+    with refused(ValueError, label + "2]", "must not share", "params[0]"):
+        cls([whole[:6], ones(3), whole[5:]])
+    with refused(ValueError, '("a")', "must not share", '("b")'):
+        cls({"a": whole[5:], "b": whole[:6]})
     cls([whole[:5], whole[5:]])
     assert (whole == 1).all()
 
@@ -132,29 +141,39 @@ def test_hyperparameters(cls: Any) -> None:
         what = f"{cls.__name__}: {name} must be"
         values, need = NEEDS.get(check, ([-1], "at least 0") if check is _checks.rate else ([], ""))
         for value in values:
-            refused(lambda: cls([p], **{name: value}), ValueError, what, need, f"got {value!r}")
-            refused(lambda: cls([p]).groups[0].__setitem__(name, value), ValueError, what, need, f"got {value!r}")
+            with refused(ValueError, what, need, f"got {value!r}"):
+                cls([p], **{name: value})
+            with refused(ValueError, what, need, f"got {value!r}"):
+                cls([p]).groups[0][name] = value
         for value in NOT_FINITE if values else []:
-            refused(lambda: cls([p], **{name: value}), ValueError, what, "finite", "got ")
+            with refused(ValueError, what, "finite", "got "):
+                cls([p], **{name: value})
         for value in NOT_NUMBERS if values else []:
-            refused(lambda: cls([p], **{name: value}), TypeError, what, "a number", f"got {value!r}")
+            with refused(TypeError, what, "a number", f"got {value!r}"):
+                cls([p], **{name: value})
         for value in (1, "yes", None) if check is _checks.flag else []:
-            refused(lambda: cls([p], **{name: value}), TypeError, what, "True or False", f"got {value!r}")
+            with refused(TypeError, what, "True or False", f"got {value!r}"):
+                cls([p], **{name: value})
         for value in ("L2", None, 1, np.array(["l2", "l2"])) if check is _checks.decay_form else []:
-            refused(lambda: cls([p], **{name: value}), ValueError, what, '"l2", "decoupled" or "proximal"', "got ")
+            with refused(ValueError, what, '"l2", "decoupled" or "proximal"', "got "):
+                cls([p], **{name: value})
         for value in (0.9, (0.9,), "ab", np.array([0.9, 0.9])) if check is _checks.betas else []:
-            refused(lambda: cls([p], **{name: value}), TypeError, what, "a pair of numbers", "got ")
+            with refused(TypeError, what, "a pair of numbers", "got "):
+                cls([p], **{name: value})
         for value in ((1.0, 0.9), (0.9, -0.1), (0.9, np.nan)) if check is _checks.betas else []:
-            refused(lambda: cls([p], **{name: value}), ValueError, f": {name}[", "must be", "got ")
+            with refused(ValueError, f": {name}[", "must be", "got "):
+                cls([p], **{name: value})
     assert (p == 1).all()
 
 
 @every_class
 def test_options_that_are_not_the_groups(cls: Any) -> None:
     for value in (-0.1, 1.1, np.nan):
-        refused(lambda: cls([ones(3)], ema_decay=value), ValueError, f"{cls.__name__}: ema_decay must be", repr(value))
+        with refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
+            cls([ones(3)], ema_decay=value)
     for value in (0, -1, 2.0, True, "2", 2**40):
-        refused(lambda: cls([ones(3)], num_threads=value), ValueError, "num_threads must be a whole number", repr(value))
+        with refused(ValueError, "num_threads must be a whole number", repr(value)):
+            cls([ones(3)], num_threads=value)
     with pytest.raises(TypeError, match="momentumm"):
         cls([ones(3)], momentumm=0.9)
 
@@ -163,15 +182,18 @@ def test_options_that_do_not_go_together() -> None:
     for cls in CLASSES:
         if {"nesterov", "dampening"} <= cls.checks.keys():
             for more in ({}, {"momentum": 0.9, "dampening": 0.1}):
-                refused(lambda: cls([ones(3)], nesterov=True, **more), ValueError, "nesterov needs momentum above 0")
+                with refused(ValueError, "nesterov needs momentum above 0"):
+                    cls([ones(3)], nesterov=True, **more)
 
 
 @every_class
 def test_schedules_are_checked_at_the_step(cls: Any) -> None:
-    for value, error, need in ((-1.0, ValueError, "at least 0"), (np.nan, ValueError, "finite"), ("a", TypeError, "a number")):
+    bad = (-1.0, ValueError, "at least 0"), (np.nan, ValueError, "finite"), ("a", TypeError, "a number")
+    for value, error, need in bad:
         p = ones(3)
         opt = cls([p], lr=lambda t: value)  # noqa: B023 (called in this turn of the loop)
-        refused(lambda: opt.step([ones(3)]), error, "step: lr of groups[0] at step 1 must be", need, repr(value))
+        with refused(error, "step: lr of groups[0] at step 1 must be", need, repr(value)):
+            opt.step([ones(3)])
         assert (p == 1).all() and opt.steps == 0
 
 
@@ -179,5 +201,5 @@ def test_messages_name_class_call_argument_need_and_value() -> None:
     opt = fs.AdamW({"layer1.weight": ones(2), "layer2.weight": ones(128, 64)})
     with pytest.raises(ValueError) as caught:
         opt.step([ones(2), ones(128, 64, dtype=np.float64)])
-    want = r'AdamW\.step: grads\[1\] \("layer2\.weight"\) must be float32 of shape \(128, 64\); got float64( of shape)? \(128, 64\)'
-    assert re.fullmatch(want, str(caught.value))
+    want = 'AdamW.step: grads[1] ("layer2.weight") must be float32 of shape (128, 64); got float64 (128, 64)'
+    assert str(caught.value) == want

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from oracle import (
     CLASSES,
     LENGTHS,
@@ -75,9 +76,7 @@ def test_every_stage_around_every_rule(cls: Any, stages: str, dtype: Any, rng: n
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all"])
 @every_class
-def test_every_number_of_threads_and_both_backends(
-    cls: Any, stages: str, dtype: Any, rng: np.random.Generator
-) -> None:
+def test_every_number_of_threads_and_both_backends(cls: Any, stages: str, dtype: Any, rng: np.random.Generator) -> None:
     check_bits(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
 
 

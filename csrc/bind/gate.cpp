@@ -112,20 +112,20 @@ py::array require_parameter(py::handle object, const Where& where) {
 DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
 
 Snapshot::Snapshot(const py::array& a)
-    : type_(Py_TYPE(a.ptr())),
+    : type_(py::type::of(a)),
+      dtype_(a.dtype()),
       data_(a.data()),
-      dtype_(a.dtype().ptr()),
       flags_(a.flags() & checked_flags),
       shape_and_strides_(a.shape(), a.shape() + a.ndim()) {
   shape_and_strides_.insert(shape_and_strides_.end(), a.strides(), a.strides() + a.ndim());
 }
 
 bool Snapshot::matches(py::handle object) const {
-  if (Py_TYPE(object.ptr()) != type_) return false;
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) != type_.ptr()) return false;
   const auto* a = py::detail::array_proxy(object.ptr());
   const auto axes = std::size_t(a->nd);
   const py::ssize_t* seen = shape_and_strides_.data();
-  return a->data == data_ && a->descr == dtype_ && (a->flags & checked_flags) == flags_ &&
+  return a->data == data_ && a->descr == dtype_.ptr() && (a->flags & checked_flags) == flags_ &&
          2 * axes == shape_and_strides_.size() && std::equal(seen, seen + axes, a->dimensions) &&
          std::equal(seen + axes, seen + 2 * axes, a->strides);
 }

@@ -55,9 +55,8 @@ class Snapshot {
   bool matches(py::handle object) const;
 
  private:
-  PyTypeObject* type_ = nullptr;
+  py::object type_, dtype_;  // kept alive: another may not come to lie at the same address
   const void* data_ = nullptr;
-  const PyObject* dtype_ = nullptr;
   int flags_ = 0;
   std::vector<py::ssize_t> shape_and_strides_;
 };

@@ -99,33 +99,47 @@ void PyPlan::check_owned() {
 
 void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
                        double weight_decay, double l1, const std::string& decay, bool maximize) {
+  require_idle();
   Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
   std::copy_n(hyper.begin(), std::min<std::size_t>(hyper.size(), max_hyper), g.hyper);
   plan_->groups.at(k) = g;
 }
 
-StepInfo PyPlan::step(py::handle gradients, double decay_scale, double clip_norm, double clip_value, double grad_scale,
-                      bool skip_nonfinite, bool zero_gradients, int threads) {
+/// What a step uses must not change under its hands.
+void PyPlan::require_idle() const {
+  if (busy_) throw std::runtime_error(label_ + ": cannot be changed while another thread steps it");
+}
+
+StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale, double clip_norm, double clip_value,
+                      double grad_scale, bool skip_nonfinite, bool zero_gradients, int threads) {
   if (busy_.exchange(true))
     throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
   const AtExit done{[this] {
     held_ = py::tuple();
     busy_ = false;
   }};
-  check_parameters();
+  check_parameters(step_label_);
   take_gradients(gradients, zero_gradients);
-  const StepOptions options{decay_scale, grad_scale, clip_norm, clip_value, skip_nonfinite, zero_gradients};
+  const auto of_groups = rates.is_none() ? std::vector<double>() : rates.cast<std::vector<double>>();
+  if (!rates.is_none() && of_groups.size() != plan_->groups.size())
+    throw py::value_error(step_label_ + ": rates must be as many as the groups");
+  const StepOptions options{decay_scale,
+                            grad_scale,
+                            clip_norm,
+                            clip_value,
+                            skip_nonfinite,
+                            zero_gradients,
+                            rates.is_none() ? nullptr : of_groups.data()};
   const int available = available_threads(threads);
   const py::gil_scoped_release release;
   return plan_->step(options, available);
 }
 
-/// Parameters can be resized or made read-only behind our back.
-void PyPlan::check_parameters() const {
+void PyPlan::check_parameters(const std::string& call) const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     const py::array& p = params_[k];
     if (checked_params_[k].matches(p)) continue;
-    const Where where{step_label_, "params", std::ptrdiff_t(k), names_[k]};
+    const Where where{call, "params", std::ptrdiff_t(k), names_[k]};
     if (!p.writeable()) refuse_value(where, "writeable", "a read-only " + describe(p));
     refuse_value(where, "what the optimizer was made with", describe(p) + ", changed since");
   }
@@ -136,6 +150,7 @@ void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
     throw py::type_error(step_label_ + ": grads must be a list, a tuple or a dict of arrays, one per parameter; got " +
                          describe(gradients));
   held_ = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
+  if (!held_) throw py::error_already_set();
   if (held_.size() != params_.size())
     throw py::value_error(step_label_ + ": grads must have " + std::to_string(params_.size()) +
                           " entries, one per parameter; got " + std::to_string(held_.size()));
@@ -204,6 +219,7 @@ std::vector<std::int64_t> PyPlan::tensor_steps() const {
 }
 
 void PyPlan::set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors) {
+  require_idle();
   plan_->steps = steps;
   for (std::size_t k = 0; k < plan_->tensors.size(); ++k) plan_->tensors[k].steps = of_tensors.at(k);
 }
@@ -226,9 +242,10 @@ void bind_plan(py::module_& m) {
            py::arg("states"), py::arg("averages"), py::arg("ema_decay"))
       .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
            py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
-      .def("set_lr", &PyPlan::set_lr, py::arg("group"), py::arg("lr"))
-      .def("step", &PyPlan::step, py::arg("grads"), py::arg("decay_scale"), py::arg("clip_norm"), py::arg("clip_value"),
-           py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"), py::arg("num_threads"))
+      .def("step", &PyPlan::step, py::arg("grads"), py::arg("rates"), py::arg("decay_scale"), py::arg("clip_norm"),
+           py::arg("clip_value"), py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"),
+           py::arg("num_threads"))
+      .def("check_parameters", &PyPlan::check_parameters, py::arg("call"))
       .def_property_readonly("steps", &PyPlan::steps)
       .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
       .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));

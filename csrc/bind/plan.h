@@ -16,14 +16,17 @@ class PyPlan {
 
   void set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
                  double l1, const std::string& decay, bool maximize);
-  void set_lr(std::size_t k, double lr) { plan_->groups.at(k).lr = lr; }
 
-  StepInfo step(py::handle gradients, double decay_scale, double clip_norm, double clip_value, double grad_scale,
-                bool skip_nonfinite, bool zero_gradients, int threads);
+  /// `rates`: None, or the learning rate of every group for this step.
+  StepInfo step(py::handle gradients, py::handle rates, double decay_scale, double clip_norm, double clip_value,
+                double grad_scale, bool skip_nonfinite, bool zero_gradients, int threads);
 
   std::int64_t steps() const { return plan_->steps; }
   std::vector<std::int64_t> tensor_steps() const;
   void set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors);
+
+  /// Parameters can be resized or made read-only behind our back. `call` is for the error.
+  void check_parameters(const std::string& call) const;
 
  private:
   struct Owned {
@@ -32,7 +35,7 @@ class PyPlan {
     py::array array;
   };
 
-  void check_parameters() const;
+  void require_idle() const;
   void take_gradients(py::handle gradients, bool zero_gradients);
   void take_gradient(std::size_t k, py::handle gradient);
   void check_can_zero(std::size_t k, const py::array& gradient) const;

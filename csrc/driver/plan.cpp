@@ -16,7 +16,7 @@ constexpr std::int64_t chunk_size = 4096;
 // A thread pays for its start from about this many elements.
 constexpr std::int64_t elements_per_thread = 16384;
 
-Stages stages(const Group& g, const StepOptions& options, double factor, double ema_decay) {
+Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;
   s.scale = g.maximize ? -factor : factor;
   s.clip_value = options.clip_value;
@@ -28,10 +28,10 @@ Stages stages(const Group& g, const StepOptions& options, double factor, double 
       s.l2 = decay, s.l1 = l1;
       break;
     case Decay::decoupled:
-      s.shrink = 1.0 - g.lr * decay, s.subtract = g.lr * l1;
+      s.shrink = 1.0 - lr * decay, s.subtract = lr * l1;
       break;
     case Decay::proximal:
-      s.divide = 1.0 + g.lr * decay, s.threshold = g.lr * l1;
+      s.divide = 1.0 + lr * decay, s.threshold = lr * l1;
       break;
   }
   return s;
@@ -144,7 +144,8 @@ bool Plan::all_finite() const {
 /// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken
 /// equally many steps share their coefficients.
 void Plan::prepare(const StepOptions& options, double factor) {
-  for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], options, factor, ema_decay_);
+  const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
+  for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
   const RuleKernels& rule = kernels().rules[rule_];
   const Tensor* last = nullptr;
   int used = 0;
@@ -152,8 +153,8 @@ void Plan::prepare(const StepOptions& options, double factor) {
     if (!t.active) continue;
     ++t.steps;
     if (!last || last->group != t.group || last->dtype != t.dtype || last->steps != t.steps) {
-      const Group& g = groups[std::size_t(t.group)];
-      rule.prepare[int(t.dtype)](g.hyper, g.lr, t.steps, coefficients_[std::size_t(used++)]);
+      const auto g = std::size_t(t.group);
+      rule.prepare[int(t.dtype)](groups[g].hyper, rate(g), t.steps, coefficients_[std::size_t(used++)]);
     }
     t.coefficients = used - 1;
     last = &t;

@@ -15,7 +15,7 @@ enum class Decay { l2, decoupled, proximal };
 struct Group {
   unsigned variant = 0;
   double hyper[max_hyper] = {};
-  double lr = 0, weight_decay = 0, l1 = 0;
+  double lr = 0, weight_decay = 0, l1 = 0;  // lr: unless the step has its own
   Decay decay = Decay::l2;
   bool maximize = false;
 };
@@ -40,6 +40,7 @@ struct StepOptions {
   double decay_scale = 1, grad_scale = 1;
   double clip_norm = -1, clip_value = -1;  // negative: none
   bool skip_nonfinite = false, zero_gradients = false;
+  const double* rates = nullptr;  // of every group, for this step; null: the groups' own
 };
 
 struct StepInfo {

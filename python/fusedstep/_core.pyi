@@ -53,10 +53,10 @@ class Plan:
         decay: str,
         maximize: bool,
     ) -> None: ...
-    def set_lr(self, group: int, lr: float) -> None: ...
     def step(
         self,
         grads: Any,
+        rates: list[float] | None,
         decay_scale: float,
         clip_norm: float,
         clip_value: float,
@@ -65,6 +65,7 @@ class Plan:
         zero_grads: bool,
         num_threads: int,
     ) -> StepInfo: ...
+    def check_parameters(self, call: str) -> None: ...
     @property
     def steps(self) -> int: ...
     @property

@@ -70,6 +70,13 @@ def set_num_threads(n: int | None) -> None:
     _core.set_num_threads(int(n))
 
 
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
+
+
 def configure() -> None:
     """Take the machine's limits and the environment's wishes. Called once, at import."""
     _core.set_machine_limit(machine_limit())
@@ -82,6 +89,6 @@ def configure() -> None:
             _core.set_backend(wish)
         name = "FUSEDSTEP_NUM_THREADS"
         if wish := os.environ.get(name):
-            set_num_threads(int(wish))
+            set_num_threads(_whole_number(wish))
     except ValueError as error:
         raise ImportError(f"environment variable {name}={wish!r}: {error}") from None

@@ -28,7 +28,7 @@ def affinity() -> int:
 def quotas(root: Path = Path("/sys/fs/cgroup"), cgroups: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
     """Yield the CPU quota, in CPUs, of every control group (version 1 and 2) around this process."""
     try:
-        lines = cgroups.read_text().splitlines()
+        lines = cgroups.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:
@@ -53,4 +53,8 @@ def _quota(group: Path) -> float | None:
             period = (group / "cpu.cfs_period_us").read_text().strip()
         except OSError:
             return None
-    return None if allowed == "max" or int(allowed) <= 0 else int(allowed) / int(period)
+    try:
+        quota = int(allowed) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max", or what no kernel writes
+        return None
+    return quota if quota > 0 else None

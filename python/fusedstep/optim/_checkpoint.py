@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 
 def collect(opt: Optimizer) -> dict[str, Any]:
     """Copy the optimizer's state, in C order (safetensors misreads any other)."""
+    if opt._lent:
+        raise RuntimeError(f"{type(opt).__name__}.state_dict: not inside {opt._lent}()")
     ema = opt._ema
     return {
         "format": _VERSION,
@@ -52,13 +55,26 @@ def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     steps = [_step_count(f"{label}: steps[{k!r}]", saved["steps"][k]) for k in opt._keys]
     step = _step_count(f"{label}: step", saved["step"])
     options = [_checked_options(opt, k, dict(o), label) for k, o in enumerate(saved["groups"])]
+    _restore_schedules(opt, [lr_state for _, lr_state in options])
+    opt._plan.set_steps(step, steps)
     for target, source in pairs:
         target[...] = source
-    for group, (values, lr_state) in zip(opt._groups, options, strict=True):
+    for group, (values, _) in zip(opt._groups, options, strict=True):
         group.assign(values)
-        if lr_state is not None:
-            group["lr"].load_state_dict(lr_state)
-    opt._plan.set_steps(step, steps)
+
+
+def _restore_schedules(opt: Optimizer, states: list[Any]) -> None:
+    """Hand the schedules their states: to all or, if one refuses, to none."""
+    done = []
+    try:
+        for group, state in zip(opt._groups, states, strict=True):
+            if state is not None:
+                done.append((group["lr"], copy.deepcopy(group["lr"].state_dict())))
+                group["lr"].load_state_dict(state)
+    except Exception:
+        for schedule, before in done:
+            schedule.load_state_dict(before)
+        raise
 
 
 def _check_header(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
@@ -73,6 +89,9 @@ def _check_header(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
         raise ValueError(f"{label}: optimizer must be {type(opt).__name__!r}; got {saved['optimizer']!r}")
     if not isinstance(saved["groups"], (list, tuple)) or len(saved["groups"]) != len(opt._groups):
         raise ValueError(f"{label}: groups must be {len(opt._groups)}; got {saved['groups']!r}")
+    for k, options in enumerate(saved["groups"]):
+        if not isinstance(options, Mapping):
+            raise TypeError(f"{label}: groups[{k}] must be a dict; got {options!r}")
     for section in ("state", "steps"):
         _same_keys(f"{label}: {section}", opt._state, saved[section])
 
@@ -117,7 +136,7 @@ def _step_count(what: str, value: Any) -> int:
 def _checked_options(opt: Optimizer, k: int, values: dict[str, Any], label: str) -> tuple[dict[str, Any], Any]:
     group = opt._groups[k]
     lr_state = values.pop("lr_state", None)
-    if lr_state is not None and not hasattr(group["lr"], "load_state_dict"):
+    if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
         raise ValueError(f"{label}: groups[{k}] must not have lr_state: this optimizer's lr keeps none")
     if callable(group["lr"]):
         values.pop("lr", None)  # the schedule goes on
@@ -152,6 +171,8 @@ def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     _safetensors(label)
     from safetensors import SafetensorError, safe_open
 
+    with open(path, "rb"):  # for the usual errors of missing files and of folders
+        pass
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["fusedstep"])

@@ -251,23 +251,21 @@ class Optimizer:
             grads = self._in_order(grads)
         if self._lent:
             raise RuntimeError(f"{type(self).__name__}.step: not inside {self._lent}()")
-        if lr is not None or self._scheduled:
-            self._set_rates(lr)
-        try:
-            return self._plan.step(
-                grads,
-                1.0 if type(decay_scale) is float and decay_scale == 1.0 else _checks.non_negative(self._what("decay_scale"), decay_scale),
-                -1.0 if clip_norm is None else _checks.non_negative(self._what("clip_norm"), clip_norm),
-                -1.0 if clip_value is None else _checks.non_negative(self._what("clip_value"), clip_value),
-                1.0 if type(grad_scale) is float and grad_scale == 1.0 else _checks.positive(self._what("grad_scale"), grad_scale),
-                skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
-                zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
-                self._threads,
-            )
-        finally:
-            if lr is not None:
-                for k, group in enumerate(self._groups):
-                    self._plan.set_lr(k, 0.0 if callable(group["lr"]) else group["lr"])
+        return self._plan.step(
+            grads,
+            self._rates(lr) if lr is not None or self._scheduled else None,
+            self._option(_checks.non_negative, "decay_scale", decay_scale),
+            -1.0 if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
+            -1.0 if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
+            self._option(_checks.positive, "grad_scale", grad_scale),
+            skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
+            zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
+            self._threads,
+        )
+
+    def _option(self, check: Check, name: str, value: Any) -> Any:
+        # The usual value needs no check.
+        return value if value.__class__ is float and value == 1.0 else check(self._what(name), value)
 
     def _what(self, argument: str) -> str:
         return f"{type(self).__name__}.step: {argument}"
@@ -285,23 +283,21 @@ class Optimizer:
             )
         return [grads[key] for key in self._keys]
 
-    def _set_rates(self, lr: float | None) -> None:
+    def _rates(self, lr: float | None) -> list[float]:
+        """Return the learning rate of every group for the coming step."""
         if lr is not None:
-            rate = _checks.non_negative(self._what("lr"), lr)
-            rates = [(k, rate) for k in range(len(self._groups))]
-        else:
-            t = self.steps + 1
-            rates = [
-                (k, _checks.non_negative(f"{self._what('lr')} of groups[{k}] at step {t}", schedule(t)))
-                for k, schedule in self._scheduled
-            ]
-        for k, rate in rates:
-            self._plan.set_lr(k, rate)
+            return [_checks.non_negative(self._what("lr"), lr)] * len(self._groups)
+        t = self.steps + 1
+        rates = [group["lr"] for group in self._groups]
+        for k, schedule in self._scheduled:
+            rates[k] = _checks.non_negative(f"{self._what('lr')} of groups[{k}] at step {t}", schedule(t))
+        return rates
 
     @contextmanager
     def _lend(self, name: str) -> Iterator[None]:
         if self._lent:
             raise RuntimeError(f"{type(self).__name__}.{name}: not inside {self._lent}()")
+        self._plan.check_parameters(f"{type(self).__name__}.{name}")
         self._lent = name
         try:
             yield

@@ -1,0 +1,272 @@
+"""A good neighbour: instruction sets, threads, forks, imports, and what the process has set stays set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import _core, _threads
+from oracle import BACKENDS, every_class, every_dtype
+
+PROBE = "import fusedstep as fs; from fusedstep import _core; print(fs.isa(), _core.backend(), fs.num_threads())"
+
+
+def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("FUSEDSTEP_", "OMP_"))}
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env={**own, **env}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_instruction_sets_are_chosen_by_name() -> None:
+    for name in _core.available_isas():
+        fs.set_isa(name)
+        assert fs.isa() == name
+    with pytest.raises(ValueError, match=r'^set_isa: name must be one of "v4", "v3", "v2"; got "v5"$|"generic"; got'):
+        fs.set_isa("v5")
+    assert fs.isa() == _core.available_isas()[-1]
+
+
+def test_environment_chooses_at_import() -> None:
+    isa, backend = _core.available_isas()[-1], BACKENDS[0]
+    done = python(PROBE, FUSEDSTEP_ISA=isa, FUSEDSTEP_BACKEND=backend, FUSEDSTEP_NUM_THREADS="1")
+    assert done.stdout.split() == [isa, backend, "1"], done.stderr
+    done = python(PROBE, FUSEDSTEP_ISA="", FUSEDSTEP_BACKEND="", FUSEDSTEP_NUM_THREADS="", OMP_NUM_THREADS="1")
+    assert done.stdout.split() == [_core.available_isas()[0], BACKENDS[-1], "1"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "need"),
+    [
+        ("FUSEDSTEP_ISA", "avx2", "name must be one of"),
+        ("FUSEDSTEP_BACKEND", "tbb", 'name must be "threads", or "openmp"'),
+        ("FUSEDSTEP_NUM_THREADS", "0", "n must be from 1 to 65536; got 0"),
+        ("FUSEDSTEP_NUM_THREADS", "two", "must be a whole number"),
+    ],
+)
+def test_a_bad_environment_is_named(name: str, value: str, need: str) -> None:
+    done = python("import fusedstep", **{name: value})
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: environment variable {name}='{value}': ") and need in last
+
+
+def test_without_libgomp_there_are_threads_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and no library
+    done = python(
+        PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
+        LD_LIBRARY_PATH=str(tmp_path),
+    )
+    assert done.stdout.split()[1:] == ["threads", str(fs.num_threads())], done.stderr
+    done = python("import fusedstep", LD_LIBRARY_PATH=str(tmp_path), FUSEDSTEP_BACKEND="openmp")
+    assert "where libgomp.so.1 can be loaded" in done.stderr
+
+
+def test_threads_are_limited_by_the_user_and_the_machine() -> None:
+    limit = fs.num_threads()
+    fs.set_num_threads(1)
+    assert fs.num_threads() == 1
+    fs.set_num_threads(np.int64(1000))
+    assert fs.num_threads() == limit
+    fs.set_num_threads(None)
+    assert fs.num_threads() == limit <= _threads.machine_limit()
+    for value, error in ((0, ValueError), (-1, ValueError), (70_000, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=f"set_num_threads: n must be .*; got {value}"):
+            fs.set_num_threads(value)
+
+
+def test_import_is_cheap_in_packages_and_changes_nothing() -> None:
+    code = """
+import sys, threading, numpy
+before = set(sys.modules)
+import fusedstep
+new = {name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
+assert new <= {"fusedstep", "numpy"}, new
+assert not [m for m in sys.modules if m.startswith("fusedstep.") and "optim" not in m and "._" not in m]
+assert sys.float_info.min / 2 != 0 and numpy.float32(1e-38) / numpy.float32(8) != 0, "denormals"
+assert threading.active_count() == 1 and len(__import__("os").listdir("/proc/self/task")) <= THREADS
+"""
+    done = python(code.replace("THREADS", "1"), OPENBLAS_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+
+
+@every_dtype
+def test_kernels_keep_denormals(dtype: Any) -> None:
+    tiny = np.finfo(dtype).smallest_subnormal
+    for isa in _core.available_isas():
+        fs.set_isa(isa)
+        p, g = np.full(100, 8 * tiny, dtype), np.full(100, 2 * tiny, dtype)
+        fs.SGD([p], lr=1.0).step([g])
+        assert (p == 6 * tiny).all() and tiny / 2 == 0 != tiny
+
+
+def in_child(act: Callable[[], bool], seconds: int = 20) -> bool:
+    """Tell whether a forked child says yes in time."""
+    child = os.fork()
+    if child == 0:
+        import signal
+
+        signal.alarm(seconds)  # kills the child if it hangs
+        os._exit(0 if act() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -> None:
+    _core.set_backend(backend)
+    _core.force_threads(4)
+    p, g = rng.standard_normal((2, 200_000))
+    opt = fs.Adam([p])
+    opt.step([g])
+
+    def step_on() -> bool:
+        opt.step([g], clip_norm=1.0)
+        return (fs.num_threads() == 1 and os.fork() == 0) or os.wait()[1] == 0
+
+    assert in_child(step_on)
+    mine = p.copy()
+    opt.step([g])
+    assert fs.num_threads() == 4 and (p != mine).any(), "the parent goes on in parallel"
+
+
+class Meanwhile(list[Any]):
+    """Gradients that do something when a step has begun to look at them."""
+
+    def __init__(self, grads: list[Any], act: Callable[[], Any]) -> None:
+        super().__init__(grads)
+        self.act = act
+
+    def __iter__(self) -> Iterator[Any]:
+        self.act()
+        return super().__iter__()
+
+
+def elsewhere(act: Callable[[], Any]) -> str:
+    """Call in another thread; return the error's text."""
+    errors: list[str] = []
+
+    def call() -> None:
+        try:
+            act()
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return "".join(errors)
+
+
+@every_class
+def test_one_thread_at_a_time_steps(cls: Any) -> None:
+    g, said = [np.ones(3)], []
+    opt, twin = (cls([np.ones(3)], lr=0.1) for _ in range(2))
+    state = opt.state_dict()
+    intrusions: list[Callable[[], Any]] = [
+        lambda: opt.step(g),
+        lambda: opt.step(g, lr=5.0),
+        lambda: opt.groups[0].update(lr=5.0),
+        lambda: opt.load_state_dict(state),
+    ]
+    opt.step(Meanwhile(g, lambda: said.extend(elsewhere(act) for act in intrusions)), lr=0.3)
+    assert said[:2] == [f"{cls.__name__}.step: one thread at a time may step an optimizer; another one is doing so"] * 2
+    assert said[2:] == [f"{cls.__name__}: cannot be changed while another thread steps it"] * 2
+    twin.step(g, lr=0.3)
+    assert opt.params[0].tobytes() == twin.params[0].tobytes() and opt.steps == 1
+    opt.step(g)
+    twin.step(g)
+    assert opt.params[0].tobytes() == twin.params[0].tobytes()
+
+
+def test_an_error_while_gradients_are_listed_passes_through() -> None:
+    opt = fs.SGD([np.ones(3)])
+    with pytest.raises(ZeroDivisionError):
+        opt.step(Meanwhile([np.ones(3)], lambda: 1 // 0))
+    opt.step([np.ones(3)])
+
+
+def test_a_step_lets_go_of_the_gil() -> None:
+    p, g = np.zeros(1_000_000), np.ones(1_000_000)
+    opt, gate, ran = fs.Adam([p]), threading.Lock(), []
+    gate.acquire()
+    thread = threading.Thread(target=lambda: ran.append(gate.acquire()))
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(600)  # from here on this thread keeps the GIL unless it lets go
+    try:
+        gate.release()
+        assert sum(range(1_000_000)) and not ran
+        steps = 0
+        while not ran and steps < 1000:
+            opt.step([g])
+            steps += 1
+        assert ran
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_optimizers_of_several_threads_at_once(backend: str, rng: np.random.Generator) -> None:
+    _core.set_backend(backend)
+    _core.force_threads(2)
+    start, g = rng.standard_normal((2, 100_000))
+    params = [start.copy() for _ in range(6)]
+
+    def work(p: Any) -> None:
+        opt = fs.Adam([p])
+        for _ in range(20):
+            opt.step([g], clip_norm=1.0)
+
+    threads = [threading.Thread(target=work, args=(p,)) for p in params]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    work(start)
+    assert {p.tobytes() for p in params} == {start.tobytes()}
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+CGROUPS: dict[str, tuple[str, dict[str, str], list[float]]] = {
+    "none": ("0::/\n", {}, []),
+    "v2": ("0::/job\n", {"job/cpu.max": "150000 100000\n"}, [1.5]),
+    "v2 unlimited": ("0::/job\n", {"job/cpu.max": "max 100000\n"}, []),
+    "v2 nested": ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, [4.0]),
+    "v2 container": ("0::/host/path\n", {"cpu.max": "200000 100000"}, [2.0]),
+    "v2 outside": ("0::/../../x\n", {"cpu.max": "200000 100000"}, [2.0]),
+    "v2 garbled": ("0::/a\n", {"a/cpu.max": "what"}, []),
+    "v1": ("3:cpu,cpuacct:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "100000\n"}, [0.5]),
+    "v1 unlimited": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "-1\n", f"cpu/job/{V1[1]}": "100000\n"}, []),
+    "v1 other": ("4:memory:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "100000\n"}, []),
+    "v1 garbled": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "what\n", f"cpu/job/{V1[1]}": "0\n"}, []),
+    "v1 no period": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "0\n"}, []),
+    "name with colons": ("0::/a:b\n", {"a:b/cpu.max": "300000 100000"}, [3.0]),
+}
+
+
+@pytest.mark.parametrize("case", CGROUPS)
+def test_quotas_of_control_groups(case: str, tmp_path: Path) -> None:
+    lines, files, want = CGROUPS[case]
+    root = tree(tmp_path / "root", files)
+    cgroups = tmp_path / "cgroup"
+    cgroups.write_text(lines)
+    assert sorted(_threads.quotas(root, cgroups)) == want
+    assert list(_threads.quotas(root, tmp_path / "missing")) == []
