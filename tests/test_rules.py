@@ -80,6 +80,14 @@ def test_every_number_of_threads_and_both_backends(cls: Any, stages: str, dtype:
     check_bits(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
 
 
+@every_variant
+def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Generator) -> None:
+    """Averages settle: variances round to zero or below, powers of the betas vanish."""
+    start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
+    want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
+    actual(cls([start], lr=0.01, **options), grads, {}).same_bits(want, "200 steps")
+
+
 @every_class
 def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
