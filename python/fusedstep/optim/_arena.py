@@ -23,3 +23,11 @@ def allocate_like(arrays: Sequence[Array]) -> list[Array]:
         np.ndarray(a.shape, a.dtype, block, start + at, a.strides if a.size else None)
         for a, at in zip(arrays, offsets, strict=False)
     ]
+
+
+def copies_of(arrays: Sequence[Array]) -> list[Array]:
+    """Return copies of the same shapes, dtypes and orders of axes."""
+    copies = allocate_like(arrays)
+    for copy, array in zip(copies, arrays, strict=True):
+        copy[...] = array
+    return copies

@@ -86,6 +86,23 @@ def decay_form(what: str, value: Any) -> str:
     return value
 
 
+def thread_count(what: str, value: Any) -> int:
+    """Return a number of threads."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= 65536:
+        raise ValueError(f"{what} must be a whole number from 1 to 65536, or None; got {_show(value)}")
+    return int(value)
+
+
+#: What every group of every optimizer has.
+COMMON: dict[str, Check] = {
+    "lr": rate,
+    "weight_decay": non_negative,
+    "l1": non_negative,
+    "decay": decay_form,
+    "maximize": flag,
+}
+
+
 def _show(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-import numpy as np
-
 from .. import _core
 from .._core import StepInfo as StepInfo
 from . import _checkpoint, _checks, _params
-from ._arena import allocate_like
+from ._arena import allocate_like, copies_of
 from ._checks import Check
 from ._group import Group
 from ._params import Array, Key
+from ._rule import RULES
 
 if TYPE_CHECKING:
     pass
@@ -33,16 +32,6 @@ class Common(TypedDict, total=False):
     decay: Literal["l2", "decoupled", "proximal"]
     ema_decay: float | None
     num_threads: int | None
-
-
-_RULES = _core.rules()
-_COMMON_CHECKS: dict[str, Check] = {
-    "lr": _checks.rate,
-    "weight_decay": _checks.non_negative,
-    "l1": _checks.non_negative,
-    "decay": _checks.decay_form,
-    "maximize": _checks.flag,
-}
 
 
 class Optimizer:
@@ -113,68 +102,65 @@ class Optimizer:
         self._arrays = arrays
         self._group_of = [e.group for e in entries]
         self._lent = ""  # names the context that has other values in the parameters
-        self._threads = _thread_limit(label, num_threads)
+        self._threads = 0 if num_threads is None else _checks.thread_count(f"{label}: num_threads", num_threads)
         self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}: ema_decay", ema_decay)
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
             where = f"{label}: groups[{k}]: " if len(group_options) > 1 or own else f"{label}: "
             members = tuple(e.array for e in entries if e.group == k)
             self._groups.append(Group(where, members, {**defaults, **own}, self._all_checks(), self._push))
-        self._allocate(label, names)
+        self._variants = [self._variant(g) for g in self._groups]
+        self._state = self._allocate_state()
+        self._ema = None if self._ema_decay is None else copies_of(self._arrays)
+        self._plan = _core.Plan(
+            label,
+            self.rule,
+            arrays,
+            names,
+            self._group_of,
+            [[self._state[key].get(name) for name, _ in RULES[self.rule].states] for key in self._keys],
+            self._ema,
+            1.0 if self._ema_decay is None else self._ema_decay,
+        )
+        for group in self._groups:
+            self._push(group)
 
     @classmethod
     def _all_checks(cls) -> dict[str, Check]:
-        return {"lr": _COMMON_CHECKS["lr"], **cls.checks, **_COMMON_CHECKS}
+        return {"lr": _checks.rate, **cls.checks, **_checks.COMMON}
 
-    def _allocate(self, label: str, names: list[str]) -> None:
-        _, _, states = _RULES[self.rule]
-        self._variants = [self._variant(g) for g in self._groups]
-        table: list[list[Array | None]] = [[None] * len(states) for _ in self._arrays]
-        for s, (name, needs) in enumerate(states):
-            members = [k for k, g in enumerate(self._group_of) if self._variants[g] & needs == needs]
-            for k, array in zip(members, allocate_like([self._arrays[k] for k in members]), strict=True):
-                array[...] = self._initial_state(name, self._groups[self._group_of[k]])
-                table[k][s] = array
-        self._state = {
-            key: {name: a for (name, _), a in zip(states, row, strict=True) if a is not None}
-            for key, row in zip(self._keys, table, strict=True)
-        }
-        self._ema: list[Array] | None = None
-        if self._ema_decay is not None:
-            self._ema = allocate_like(self._arrays)
-            for average, array in zip(self._ema, self._arrays, strict=True):
-                average[...] = array
-        decay = 1.0 if self._ema_decay is None else self._ema_decay
-        self._plan = _core.Plan(label, self.rule, self._arrays, names, self._group_of, table, self._ema, decay)
-        for group in self._groups:
-            self._push(group)
+    @classmethod
+    def _variant(cls, group: Mapping[str, Any]) -> int:
+        return RULES[cls.rule].variant(group)
+
+    def _allocate_state(self) -> dict[Key, dict[str, Array]]:
+        state: dict[Key, dict[str, Array]] = {key: {} for key in self._keys}
+        for name, _ in RULES[self.rule].states:
+            having = [v for v, k in enumerate(self._group_of) if name in self._state_names(k)]
+            for v, array in zip(having, allocate_like([self._arrays[v] for v in having]), strict=True):
+                array[...] = self._initial_state(name, self._groups[self._group_of[v]])
+                state[self._keys[v]][name] = array
+        return state
+
+    def _state_names(self, k: int) -> list[str]:
+        return RULES[self.rule].state_names(self._variants[k])
 
     def _initial_state(self, name: str, group: Group) -> float:
         return 0.0
 
-    @classmethod
-    def _variant(cls, group: Mapping[str, Any]) -> int:
-        """Return the kernel's variant: bit k is set where the option named like it is on."""
-        variants, _, _ = _RULES[cls.rule]
-        return sum(1 << k for k, name in enumerate(variants) if group.get(name))
-
-    @classmethod
-    def _hyper(cls, group: Mapping[str, Any]) -> list[float]:
-        """Return the group's values of the kernel's hyperparameters, in the kernel's order."""
-        return [_hyper_value(group, name) for name in _RULES[cls.rule][1]]
-
     def _push(self, group: Group) -> None:
+        """Hand a group's values to the core."""
+        rule = RULES[self.rule]
         k = next(k for k, g in enumerate(self._groups) if g is group)
         variant = self._variant(group)
-        for _, needs in _RULES[self.rule][2]:
-            if (variant & needs == needs) != (self._variants[k] & needs == needs):
-                raise ValueError(
-                    f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
-                )
-        self._variants[k] = variant
+        if rule.state_names(variant) != self._state_names(k):
+            raise ValueError(
+                f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
+            )
         lr = 0.0 if callable(group["lr"]) else group["lr"]
-        rest = (group[name] for name in ("weight_decay", "l1", "decay", "maximize"))
-        self._plan.set_group(k, variant, self._hyper(group), lr, *rest)
+        common = (group[name] for name in ("weight_decay", "l1", "decay", "maximize"))
+        self._plan.set_group(k, variant, rule.hyper_values(group), lr, *common)
+        self._variants[k] = variant
         self._scheduled = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
 
     @property
@@ -368,19 +354,3 @@ class Optimizer:
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         """Return the rule's new parameters, in NumPy, updating `state`: bit for bit what the kernel does."""
         raise NotImplementedError
-
-
-def _hyper_value(group: Mapping[str, Any], name: str) -> float:
-    if name in ("beta1", "beta2"):
-        return float(group["betas"][int(name[-1]) - 1])
-    if name in ("eps_inside", "eps_outside"):
-        return float(group["eps"]) if group["eps_inside"] == (name == "eps_inside") else 0.0
-    return float(group.get(name, 0.0))
-
-
-def _thread_limit(label: str, n: int | None) -> int:
-    if n is None:
-        return 0
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= 65536:
-        raise ValueError(f"{label}: num_threads must be a whole number from 1 to 65536, or None; got {n!r}")
-    return int(n)
