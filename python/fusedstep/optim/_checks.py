@@ -88,7 +88,7 @@ def decay_form(what: str, value: Any) -> str:
 
 def thread_count(what: str, value: Any) -> int:
     """Return a number of threads."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= 65536:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= int(value) <= 65536:
         raise ValueError(f"{what} must be a whole number from 1 to 65536, or None; got {_show(value)}")
     return int(value)
 

@@ -1,0 +1,48 @@
+"""The command ``fusedstep``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+INTERRUPTED, BROKEN_PIPE = 130, 141  # what shells report for a program that SIGINT or SIGPIPE ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 (diverged), 2 (a mistake) or 130 (Ctrl-C).
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments without the program's name; those of the process by default.
+    """
+    from ..nn._optional import MissingPackage
+    from ._errors import UsageError
+
+    command = "fusedstep"
+    try:
+        from . import _compare, _train
+        from ._options import build_parser
+
+        args = build_parser().parse_args(argv)
+        command = f"fusedstep {args.command}"
+        if args.threads is not None:
+            from .. import set_num_threads
+
+            set_num_threads(args.threads)
+        return {"train": _train.run, "compare": _compare.run}[args.command](args)
+    except (UsageError, MissingPackage) as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has left; so that the interpreter's last flush finds no fault:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        print(f"{command}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        return INTERRUPTED

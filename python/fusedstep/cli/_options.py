@@ -1,0 +1,174 @@
+"""The command line: options, their checks, and the settings they make."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from .. import optim
+from ._data import BUNDLED
+
+ACTIVATIONS = ("relu", "tanh", "hard_tanh", "sigmoid")
+TASKS = ("auto", "classification", "regression")
+SCHEDULES = (
+    "constant",
+    "step",
+    "exponential",
+    "inverse_time",
+    "bengio",
+    "cosine",
+    "cosine_restarts",
+    "plateau",
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and leave with status 2."""
+        sys.stderr.write(f"{self.prog}: {message} (see {self.prog} --help)\n")
+        raise SystemExit(2)
+
+
+def number(low: float = 0.0, high: float = math.inf, *, open_low: bool = False) -> Callable[[str], float]:
+    """Make a converter for a finite number in [low, high], or in (low, high] with ``open_low``."""
+    sign = ">" if open_low else ">="
+    need = f"a finite number {sign} {low:g}" + ("" if math.isinf(high) else f" and <= {high:g}")
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
+            raise argparse.ArgumentTypeError(f"must be {need}; got {text!r}")
+        return value
+
+    return convert
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Make a converter for an integer in [low, high]."""
+    need = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"must be {need}; got {text!r}")
+        return value
+
+    return convert
+
+
+def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    """Make a converter for one of some names, in any case, that proposes the nearest one."""
+    by_lower = {name.lower(): name for name in names}
+
+    def convert(text: str) -> str:
+        found = by_lower.get(text.lower().replace("-", "_"))
+        if found is None:
+            near = difflib.get_close_matches(text.lower(), by_lower, 1)
+            hint = f" (did you mean {by_lower[near[0]]}?)" if near else ""
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}; got {text!r}{hint}")
+        return found
+
+    return convert
+
+
+def listed(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Make a converter for values separated by commas."""
+    return lambda text: [item(part.strip()) for part in text.split(",")]
+
+
+def hidden(text: str) -> list[int]:
+    """Convert the sizes of the hidden layers: ``64,64``, or ``none``."""
+    return [] if text.lower() == "none" else listed(whole(1, 65536))(text)
+
+
+def keyword(text: str) -> tuple[str, Any]:
+    """Convert ``name=value``; the value is a Python literal or else a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"must be name=value; got {text!r}")
+    try:
+        return name, ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value, value))
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+# One row per option: name, converter, default, what stands for its value, help (the default is added to it).
+Row = tuple[str, Callable[[str], Any], Any, str, str]
+NAMES = tuple(optim.registry)
+
+DATA: list[Row] = [
+    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a .csv file with a header, or .npz with X and y"),
+    ("--target", str, None, "COLUMN", "the .csv column to predict"),
+    ("--drop", listed(str), [], "COLUMN,COLUMN", ".csv columns to leave out"),
+    ("--task", one_of(TASKS), "auto", "TASK", "classification, regression, auto: text and few integers are classes"),
+    ("--split-seed", whole(0), 0, "N", "seed of the cut into training, validation and test rows"),
+]
+NETWORK: list[Row] = [
+    ("--hidden", hidden, [64, 64], "N,N", "sizes of the hidden layers, or none"),
+    ("--activation", one_of(ACTIVATIONS), "relu", "NAME", ", ".join(ACTIVATIONS)),
+    ("--dtype", one_of(("float32", "float64")), "float32", "DTYPE", "float32 or float64"),
+]
+TRAINING: list[Row] = [
+    ("--lr", number(open_low=True), None, "X", "learning rate (depends on the optimizer)"),
+    ("--schedule", one_of(SCHEDULES), "cosine", "NAME", ", ".join(SCHEDULES)),
+    ("--warmup", whole(0), 0, "STEPS", "steps of linear warm-up first"),
+    ("--batch-size", whole(1), 32, "N", "rows per step"),
+    ("--weight-decay", number(), None, "X", "decay of the weights, not the biases (depends on the optimizer)"),
+    ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "l2, decoupled or proximal"),
+    ("--l1", number(), 0.0, "X", "L1 penalty on the weights, not the biases"),
+    ("--clip-norm", number(open_low=True), None, "X", "clip the norm of all gradients together"),
+    ("--ema", number(0, 1), None, "D", "evaluate and save the average of the weights with this decay"),
+    ("--seed", whole(0), 0, "N", "seed of the initial weights and the batches"),
+    ("--threads", whole(1), None, "N", "most threads of the optimizer"),
+    ("--out", str, "fusedstep-out", "DIR", "where the results go"),
+]
+
+
+def lengths(epochs: int, patience: int) -> list[Row]:
+    """Make the options of how long to train, whose defaults differ between the commands."""
+    stop = "stop after N epochs without a better validation loss, 0: never"
+    return [
+        ("--epochs", whole(1), epochs, "N", "passes over the training rows"),
+        ("--patience", whole(0), patience, "N", stop),
+    ]
+
+
+def build_parser() -> Parser:
+    """Make the parser of ``fusedstep``."""
+    parser = Parser(prog="fusedstep", description="Train small networks with fused optimizer steps.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train a multi-layer perceptron and save it")
+    optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))
+    group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING])
+    more = "any other argument of the optimizer, such as momentum=0.9; may be repeated"
+    group.add_argument(
+        "--set", type=keyword, action="append", default=[], metavar="NAME=VALUE", dest="extra", help=more
+    )
+    compare = commands.add_parser("compare", help="train every optimizer on the same network")
+    optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
+    _add_groups(compare, [optimizers, *lengths(epochs=30, patience=0), *TRAINING])
+    return parser
+
+
+def _add_groups(parser: argparse.ArgumentParser, training: list[Row]) -> argparse._ArgumentGroup:
+    """Add all options in their groups; return the last group."""
+    for title, rows in (("data", DATA), ("network", NETWORK), ("training", training)):
+        group = parser.add_argument_group(title)
+        for name, convert, default, metavar, text in rows:
+            shown = ",".join(map(str, default)) if isinstance(default, list) else default
+            text = text if shown in (None, "") else f"{text} ({shown})"
+            group.add_argument(name, type=convert, default=default, metavar=metavar, help=text)
+    return group

@@ -1,0 +1,147 @@
+"""From settings to a network, its loss, an optimizer and a schedule."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import init, nn, optim, schedules
+from ._data import Problem
+from ._errors import UsageError
+
+Array = npt.NDArray[Any]
+
+# Where the optimizer's own defaults (torch's) are not what trains a small network in a few dozen epochs.
+# One that is not listed is used as it comes.
+DEFAULTS: dict[str, dict[str, float]] = {
+    "SGD": {"lr": 0.1},
+    "NAG": {"lr": 0.03},
+    "Adagrad": {"lr": 0.03},
+    "RMSprop": {"lr": 1e-3},
+    "Adam": {"lr": 3e-3},
+    "AdamW": {"lr": 3e-3, "weight_decay": 0.3},
+    "Lion": {"lr": 3e-4},
+}
+LAYERS: dict[str, tuple[type[nn.Layer], Callable[[], init.Initializer]]] = {
+    "relu": (nn.ReLU, init.he),
+    "tanh": (nn.Tanh, init.glorot),
+    "hard_tanh": (nn.HardTanh, init.glorot),
+    "sigmoid": (nn.Sigmoid, lambda: init.glorot(scale=4.0)),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: the options that do not concern the data."""
+
+    hidden: list[int]
+    activation: str
+    dtype: str
+    optimizer: str
+    extra: list[tuple[str, Any]]
+    lr: float | None
+    schedule: str
+    warmup: int
+    batch_size: int
+    epochs: int
+    patience: int
+    weight_decay: float | None
+    decay: str | None
+    l1: float
+    clip_norm: float | None
+    ema: float | None
+    seed: int
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, **changes: Any) -> Settings:
+        """Take the settings from the parsed command line."""
+        return cls(**{f.name: changes[f.name] if f.name in changes else getattr(args, f.name) for f in fields(cls)})
+
+    def rngs(self) -> tuple[np.random.Generator, np.random.Generator]:
+        """Two independent generators, for the initial weights and for the batches."""
+        first, second = np.random.SeedSequence(self.seed).spawn(2)
+        return np.random.default_rng(first), np.random.default_rng(second)
+
+
+def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) -> nn.Sequential:
+    """Stack the layers: each hidden one is followed by the activation; the output is linear."""
+    kind, initializer = LAYERS[settings.activation]
+    widths = [len(problem.input_mean), *settings.hidden]
+    layers: list[nn.Layer] = []
+    for n_in, n_out in itertools.pairwise(widths):
+        layers += [nn.Linear(n_in, n_out, weight_init=initializer()), kind()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], problem.outputs), dtype=settings.dtype, rng=rng)
+
+
+def build_loss(problem: Problem) -> nn.Loss:
+    """Choose the loss that belongs to the task."""
+    return nn.SoftmaxNLL() if problem.task == "classification" else nn.MeanSquaredError()
+
+
+def learning_rate(settings: Settings) -> float:
+    """Return the rate asked for, or the one that suits the optimizer."""
+    if settings.lr is not None:
+        return settings.lr
+    own = inspect.signature(optim.registry[settings.optimizer]).parameters["lr"].default
+    return DEFAULTS.get(settings.optimizer, {}).get("lr", float(own))
+
+
+def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
+    """Fit the schedule to the number of steps that are planned."""
+    lr, after = learning_rate(settings), max(1, steps - settings.warmup)
+    made: dict[str, Callable[[], Callable[[int], float]]] = {
+        "constant": lambda: schedules.constant(lr),
+        "step": lambda: schedules.step(lr, -(-after // 3)),
+        "exponential": lambda: schedules.exponential(lr, 0.01 ** (1 / after)),
+        "inverse_time": lambda: schedules.inverse_time(lr, 9 / after),
+        "bengio": lambda: schedules.bengio(lr, max(1, after // 4)),
+        "cosine": lambda: schedules.cosine(lr, after),
+        "cosine_restarts": lambda: schedules.cosine_restarts(lr, -(-after // 7), 2),
+        "plateau": lambda: schedules.ReduceOnPlateau(lr, factor=0.3, patience=5),
+    }
+    schedule = made[settings.schedule]()
+    return schedules.warmup(schedule, settings.warmup) if settings.warmup else schedule
+
+
+def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int], float]) -> optim.Optimizer:
+    """Make the optimizer, with the biases in a group of their own that is not decayed.
+
+    Raises
+    ------
+    UsageError
+        If the optimizer refuses an argument.
+    """
+    _check_extra(settings)
+    options: dict[str, Any] = {"lr": lr, "l1": settings.l1, "ema_decay": settings.ema}
+    weight_decay = settings.weight_decay
+    if weight_decay is None and settings.decay in (None, "decoupled"):  # as L2 or proximal they would be far too strong
+        weight_decay = DEFAULTS.get(settings.optimizer, {}).get("weight_decay")
+    given = {"weight_decay": weight_decay, "decay": settings.decay}
+    options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)
+    weights = {name: p for name, p in model.params.items() if not name.endswith("bias")}
+    biases = {name: p for name, p in model.params.items() if name.endswith("bias")}
+    groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0, "l1": 0.0}]
+    try:
+        return optim.registry[settings.optimizer](groups, **options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--optimizer {settings.optimizer}: {str(error).splitlines()[0]}") from None
+
+
+def _check_extra(settings: Settings) -> None:
+    """Refuse arguments that the optimizer does not have, or that have an option of their own."""
+    own = inspect.signature(optim.registry[settings.optimizer]).parameters
+    common = inspect.signature(optim.Optimizer).parameters
+    elsewhere = {"params", "options", "common", "lr", "weight_decay", "l1", "decay", "ema_decay"}
+    names = [name for name in [*own, *common] if name not in elsewhere]
+    for name, _ in settings.extra:
+        if name not in names:
+            raise UsageError(
+                f"--set: {settings.optimizer} has no argument {name!r} to set; it takes {', '.join(names)}"
+            )

@@ -1,0 +1,111 @@
+"""``fusedstep train``: one network, saved with its curves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import nn
+from ..nn._optional import need
+from . import INTERRUPTED
+from ._data import Problem, load_table, prepare
+from ._errors import UsageError
+from ._pictures import draw_curves
+from ._report import Screen
+from ._setup import Settings
+from ._training import Result, Trainer
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, evaluate, save and report; return the exit status."""
+    for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
+        need(module, package)  # now, not after the training
+    screen, settings = Screen(), Settings.of(args)
+    problem = open_problem(args)
+    out = open_directory(args.out)
+    trainer = Trainer(problem, settings)
+    screen.line(describe(problem))
+    screen.line(f"{network(problem, settings)}, {settings.optimizer}, {settings.schedule} schedule")
+    with screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name) as watcher:
+        result = trainer.run(watcher)
+    if result.diverged:
+        screen.line(_divergence(result))
+    if not result.diverged or result.best is not None:
+        _save(screen, problem, result, out)
+    return 1 if result.diverged else INTERRUPTED if result.interrupted else 0
+
+
+def _save(screen: Screen, problem: Problem, result: Result, out: Path) -> None:
+    """Write the model and the picture, and tell about them."""
+    model_path, curves_path = out / "model.safetensors", out / "curves.png"
+    nn.save(model_path, trained(problem, result))
+    files = [("model", str(model_path))]
+    if result.history:  # there is none if Ctrl-C came in the first epoch
+        title = f"{problem.table.name}: {network(problem, result.settings)}, {result.settings.optimizer}"
+        draw_curves(curves_path, result, title, problem.metric_name)
+        files.append(("curves", str(curves_path)))
+    screen.facts("Result", _summary(problem, result) + files)
+
+
+def _divergence(result: Result) -> str:
+    kept = "the best weights before that were kept" if result.best else "nothing was saved"
+    advice = f"a smaller --lr than {result.lr:g} or --clip-norm 1 may help"
+    return f"stopped at step {result.steps + 1}: the loss is not finite; {advice}; {kept}"
+
+
+def open_problem(args: argparse.Namespace) -> Problem:
+    """Load and prepare the data that the options name."""
+    return prepare(load_table(args.data, args.target, args.drop), args.task, args.split_seed)
+
+
+def open_directory(name: str) -> Path:
+    """Make the directory of the results, before any work is done for it."""
+    path = Path(name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: cannot make the directory {name}: {error.strerror}") from None
+    return path
+
+
+def describe(problem: Problem) -> str:
+    """Say in one line what the data is."""
+    n, width = problem.table.X.shape
+    what = f"{len(problem.classes)} classes" if problem.task == "classification" else "regression"
+    parts = f"{len(problem.train)} training, {len(problem.validation)} validation, {len(problem.test)} test"
+    return f"{problem.table.name}: {n} rows ({parts}), {width} features, {what}"
+
+
+def network(problem: Problem, settings: Settings) -> str:
+    """Say in a few words what the network is."""
+    widths = [len(problem.input_mean), *settings.hidden, problem.outputs]
+    return f"{'-'.join(map(str, widths))} {settings.activation} network ({settings.dtype})"
+
+
+def trained(problem: Problem, result: Result) -> nn.TrainedModel:
+    """Put the network together with what its inputs and outputs mean."""
+    return nn.TrainedModel(
+        result.model,
+        problem.task,
+        problem.input_mean,
+        problem.input_scale,
+        problem.table.feature_names,
+        problem.classes,
+        problem.target_mean,
+        problem.target_scale,
+    )
+
+
+def _summary(problem: Problem, result: Result) -> list[tuple[str, str]]:
+    metric, last = problem.metric_name, len(result.history)
+    rows = [(f"test {metric}", f"{result.test_metric:.4f} on {len(problem.test)} rows held out")]
+    if result.best is not None:
+        best = result.best
+        rows.append((f"validation {metric}", f"{best.metric:.4f}, loss {best.validation_loss:.4f}"))
+        early = ", stopped early" if not result.interrupted and last < result.settings.epochs else ""
+        rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are the ones saved)"))
+    if result.interrupted:
+        what = "the best weights so far were kept" if result.best else "before the end of the first epoch"
+        rows.append(("interrupted", f"at step {result.steps}; {what}"))
+    speed = f"{result.steps:,} steps in {result.seconds:.2f} s ({result.steps_per_second:,.0f} steps/s)"
+    return [*rows, ("training", speed)]

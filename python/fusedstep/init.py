@@ -1,0 +1,195 @@
+"""Initial weights: small objects that make an array of a given shape from a random generator.
+
+A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`. Each rule fixes the standard deviation
+sigma of the weights, with a scaling coefficient ``scale``; "normal" draws from N(0, sigma^2) and "uniform"
+from U(-sqrt(3) sigma, sqrt(3) sigma), which has the same variance.
+
+    fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): keeps variances forward
+    glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): forward and backward
+    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves them
+    zeros     0                                                output weights: every class equal at the start
+    constant  value                                            a negative bias: sparse hidden units at first
+
+The numbers are drawn in float64 and rounded, so float32 and float64 models of one seed start alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Constant", "Initializer", "Scaled", "constant", "fan_in", "glorot", "he", "zeros"]
+
+Array = npt.NDArray[Any]
+Initializer = Callable[[tuple[int, ...], np.random.Generator, npt.DTypeLike], Array]
+
+_VARIANCE: dict[str, Callable[[int, int], float]] = {
+    "fan_in": lambda n_in, n_out: 1.0 / n_in,
+    "glorot": lambda n_in, n_out: 2.0 / (n_in + n_out),
+    "he": lambda n_in, n_out: 2.0 / n_in,
+}
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Random weights whose variance follows the widths of the layer; made by `fan_in`, `glorot` and `he`."""
+
+    rule: str
+    distribution: str = "uniform"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in _VARIANCE:
+            raise ValueError(f"Scaled: rule must be one of {', '.join(_VARIANCE)}; got {self.rule!r}")
+        if self.distribution not in ("uniform", "normal"):
+            raise ValueError(f'{self.rule}: distribution must be "uniform" or "normal"; got {self.distribution!r}')
+        if not _finite(self.scale) or self.scale <= 0:
+            raise ValueError(f"{self.rule}: scale must be a finite number > 0; got {self.scale!r}")
+
+    def std(self, shape: tuple[int, ...]) -> float:
+        """Return the standard deviation sigma for a weight of shape (fan_in, fan_out)."""
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(f"{self.rule}: shape must be (fan_in, fan_out), each at least 1; got {tuple(shape)}")
+        return self.scale * math.sqrt(_VARIANCE[self.rule](*shape))
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Array:
+        sigma = self.std(shape)
+        if self.distribution == "normal":
+            return rng.normal(0.0, sigma, shape).astype(dtype)
+        limit = math.sqrt(3.0) * sigma
+        return rng.uniform(-limit, limit, shape).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value everywhere; made by `constant` and `zeros`."""
+
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not _finite(self.value):
+            raise ValueError(f"constant: value must be a finite number; got {self.value!r}")
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Array:
+        return np.full(shape, self.value, dtype)
+
+
+def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
+    """Weights of standard deviation ``scale / sqrt(fan_in)``.
+
+    LeCun et al. (1998), "Efficient BackProp". With "uniform" and ``scale = 1 / sqrt(3)`` this is the default
+    of torch's ``Linear``: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+    Parameters
+    ----------
+    distribution : {"uniform", "normal"}
+        Where the weights are drawn from; the standard deviation is the same.
+    scale : float
+        Scaling coefficient, > 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range.
+
+    Examples
+    --------
+    >>> fan_in().std((100, 10))
+    0.1
+    >>> fan_in("normal")((3, 2), np.random.default_rng(0)).shape
+    (3, 2)
+    """
+    return Scaled("fan_in", distribution, scale)
+
+
+def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
+    """Weights of standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``.
+
+    Glorot and Bengio (2010), eq. 16: "uniform" is U(-r, r) with ``r = sqrt(6 / (fan_in + fan_out))``, made
+    for tanh. For sigmoid units Bengio (2012) advises four times that: ``scale=4``.
+
+    Parameters
+    ----------
+    distribution : {"uniform", "normal"}
+        Where the weights are drawn from; the standard deviation is the same.
+    scale : float
+        Scaling coefficient, > 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range.
+
+    Examples
+    --------
+    >>> glorot().std((100, 100))
+    0.1
+    """
+    return Scaled("glorot", distribution, scale)
+
+
+def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
+    """Weights of standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU.
+
+    He et al. (2015), "Delving deep into rectifiers", eq. 10.
+
+    Parameters
+    ----------
+    distribution : {"uniform", "normal"}
+        Where the weights are drawn from; the standard deviation is the same.
+    scale : float
+        Scaling coefficient, > 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range.
+
+    Examples
+    --------
+    >>> he("normal").std((200, 10))
+    0.1
+    """
+    return Scaled("he", distribution, scale)
+
+
+def zeros() -> Constant:
+    """Zeros, for biases and for output weights: every class starts with the same score (Bengio 2012).
+
+    Examples
+    --------
+    >>> zeros()((2,), np.random.default_rng(0))
+    array([0., 0.], dtype=float32)
+    """
+    return Constant(0.0)
+
+
+def constant(value: float) -> Constant:
+    """Make the same value everywhere; a negative bias makes hidden units sparse at the start.
+
+    Parameters
+    ----------
+    value : float
+        The value, finite.
+
+    Raises
+    ------
+    ValueError
+        If ``value`` is nan or infinite.
+
+    Examples
+    --------
+    >>> constant(-0.5)((2,), np.random.default_rng(0))
+    array([-0.5, -0.5], dtype=float32)
+    """
+    return Constant(value)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

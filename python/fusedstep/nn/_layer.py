@@ -1,0 +1,115 @@
+"""What a layer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ._memory import Array, Shape
+
+
+class Layer:
+    """One step of a network: rows (n, width) to rows (n, width'), and gradients the other way.
+
+    A layer says what it needs (`param_shapes`, `buffer_shapes`); `Sequential` owns that memory and hands out
+    views with `attach`. Results go into scratch memory that is reused for every batch of the same size:
+    what `forward` and `backward` return is valid until the next call.
+
+    Attributes
+    ----------
+    works_in_place : bool
+        Class trait: y may be written over x, and dx over dy. `Sequential` sets ``over_x`` and ``over_dy``
+        where nobody needs the old values.
+    keeps_output : bool
+        Class trait: `backward` reads y, so the next layer must not write over it.
+    params, grads, buffers : dict of str to ndarray
+        Views of the model's memory. ``buffers`` are saved with the model but not optimised.
+    """
+
+    works_in_place: ClassVar[bool] = False
+    keeps_output: ClassVar[bool] = False
+
+    over_x: bool = False
+    over_dy: bool = False
+    attached: bool = False
+
+    def __init__(self) -> None:
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.buffers: dict[str, Array] = {}
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that fix shapes and behaviour, fit for JSON."""
+        return {}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def param_shapes(self) -> dict[str, Shape]:
+        """Names and shapes of what is trained."""
+        return {}
+
+    def buffer_shapes(self) -> dict[str, Shape]:
+        """Names and shapes of what is saved but not trained."""
+        return {}
+
+    def widths(self) -> tuple[int | None, int | None]:
+        """Width of the input and of the output; None: takes any, and returns what it took."""
+        return None, None
+
+    def attach(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+        dtype: np.dtype[Any],
+    ) -> None:
+        """Take the views of the model's memory; called once, by `Sequential`."""
+        self.params, self.grads, self.buffers = dict(params), dict(grads), dict(buffers)
+        self.attached = True
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Give parameters and buffers their first values."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return the output for the rows ``x``; remember what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        """Write the gradients of the parameters; return that of the last ``x`` (None if it is not needed)."""
+        raise NotImplementedError
+
+
+def is_plain(x: object) -> bool:
+    """Whether x is an array that means what its bytes say: no masked array, no matrix."""
+    return type(x) is np.ndarray or isinstance(x, np.memmap)
+
+
+def describe(x: object) -> str:
+    """Say what was given, in the words of an error message: dtype and shape, or the type."""
+    if not isinstance(x, np.ndarray):
+        return type(x).__name__
+    kind = "" if is_plain(x) else f"{type(x).__name__} of "
+    return f"{kind}{x.dtype} {x.shape}"
+
+
+def check_width(layer: str, name: str, value: object) -> int:
+    """Return a number of features as an int; refuse it below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
+    return int(value)
+
+
+def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return float32 or float64 in native byte order; refuse anything else."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{owner}: dtype must be float32 or float64; got {dtype!r}") from None
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"{owner}: dtype must be float32 or float64; got {found}")
+    return found

@@ -1,0 +1,26 @@
+"""Packages that only some functions need, imported where they are used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+class MissingPackage(ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+def need(module: str, package: str, extra: str = "train") -> Any:
+    """Import a module, or say how to get it.
+
+    Raises
+    ------
+    MissingPackage
+        If the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != module.split(".")[0]:
+            raise  # the package is there; something that it needs is not
+        raise MissingPackage(f"this needs {package}: pip install 'fusedstep[{extra}]'") from None

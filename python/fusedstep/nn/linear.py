@@ -1,0 +1,107 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import init
+from ._layer import Layer, check_width
+from ._memory import Array, Buffers, Shape
+
+
+class Linear(Layer):
+    """``y = x W + b``; backward: ``dW = x^T dy``, ``db = sum of the rows of dy``, ``dx = dy W^T``.
+
+    The weight has the shape (in_features, out_features): torch stores its transpose, scikit-learn's
+    ``coefs_`` have this shape.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Widths of input and output, >= 1.
+    bias : bool
+        Whether there is a ``b``.
+    weight_init, bias_init : callable, optional
+        From `fusedstep.init`, or any function (shape, rng, dtype) -> array. Default: Glorot uniform, zeros.
+
+    Raises
+    ------
+    ValueError
+        If a width is not an integer >= 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2), rng=0)
+    >>> [(name, p.shape) for name, p in model.params.items()]
+    [('0.weight', (3, 2)), ('0.bias', (2,))]
+    >>> model.forward(np.zeros((4, 3), np.float32)).shape
+    (4, 2)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        weight_init: init.Initializer | None = None,
+        bias_init: init.Initializer | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = check_width("Linear", "in_features", in_features)
+        self.out_features = check_width("Linear", "out_features", out_features)
+        self.bias = bool(bias)
+        self.weight_init = weight_init or init.glorot()
+        self.bias_init = bias_init or init.zeros()
+
+    def config(self) -> dict[str, Any]:
+        return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias}
+
+    def widths(self) -> tuple[int | None, int | None]:
+        return self.in_features, self.out_features
+
+    def param_shapes(self) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {"weight": (self.in_features, self.out_features)}
+        if self.bias:
+            shapes["bias"] = (self.out_features,)
+        return shapes
+
+    def attach(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+        dtype: np.dtype[Any],
+    ) -> None:
+        super().attach(params, grads, buffers, dtype)
+        self._w, self._dw = params["weight"], grads["weight"]
+        self._b, self._db = params.get("bias"), grads.get("bias")
+        self._y, self._dx, self._ones = Buffers(dtype), Buffers(dtype), Buffers(dtype, fill=1.0)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        for name, make in (("weight", self.weight_init), ("bias", self.bias_init)):
+            if name in self.params:
+                view = self.params[name]
+                view[...] = make(view.shape, rng, view.dtype)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._x = x
+        y = self._y[(x.shape[0], self.out_features)]
+        np.dot(x, self._w, y)
+        if self._b is not None:
+            np.add(y, self._b, out=y)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        x = self._x
+        np.dot(x.T, dy, self._dw)
+        if self._db is not None:  # a product with ones: a third of the time of a sum over axis 0
+            np.dot(self._ones[(x.shape[0],)], dy, self._db)
+        if not need_dx:
+            return None
+        return np.dot(dy, self._w.T, self._dx[x.shape])

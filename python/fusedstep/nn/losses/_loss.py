@@ -1,0 +1,111 @@
+"""What a loss is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._layer import describe, is_plain
+from .._memory import Array, Buffers
+
+
+class Loss:
+    """A function of a model's outputs and their targets, averaged over the rows, with its gradient.
+
+    ``loss(outputs, targets)`` is the value, ``loss.gradient(outputs, targets)`` the gradient with respect to
+    the outputs, and `value_and_gradient` both for little more than the price of one. The gradient lies in
+    memory that is reused for every batch of the same size: it is valid until the next call.
+
+    A subclass writes `_evaluate`.
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[tuple[str, np.dtype[Any]], Buffers] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": {}}
+
+    def __call__(self, outputs: Array, targets: Array) -> float:
+        """Return the value of the loss; see `value_and_gradient`."""
+        return self.value_and_gradient(outputs, targets)[0]
+
+    def gradient(self, outputs: Array, targets: Array) -> Array:
+        """Return the gradient with respect to the outputs; see `value_and_gradient`."""
+        return self.value_and_gradient(outputs, targets)[1]
+
+    def value_and_gradient(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        """Return the mean loss of the rows and its gradient with respect to the outputs.
+
+        Parameters
+        ----------
+        outputs : ndarray, shape (n, k)
+            What the model returned: float32 or float64, n >= 1. Not written to.
+        targets : ndarray
+            One entry or row per output row; see the class.
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray, shape (n, k)
+            In reused memory.
+
+        Raises
+        ------
+        ValueError
+            If the outputs are not such a matrix, or the targets do not fit them.
+        """
+        if not is_plain(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
+            raise ValueError(
+                f"{type(self).__name__}: outputs must be float32 or float64 of shape (n, k) with n, k >= 1; "
+                f"got {describe(outputs)}"
+            )
+        return self._evaluate(outputs, targets)
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        raise NotImplementedError
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], fill: float = 0.0) -> Array:
+        """Reused scratch memory; ``fill`` is what it holds when it is made."""
+        try:
+            return self._memory[name, dtype][shape]
+        except KeyError:
+            self._memory[name, dtype] = Buffers(dtype, fill)
+            return self._memory[name, dtype][shape]
+
+    def _like(self, outputs: Array, targets: Array) -> Array:
+        """Give the targets the shape and dtype of the outputs; a vector will do for one column."""
+        found = np.asarray(targets)
+        if found.ndim == 1 and outputs.shape[1] == 1:
+            found = found.reshape(-1, 1)
+        if found.shape != outputs.shape or found.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{type(self).__name__}: targets must be numbers of shape {outputs.shape}; "
+                f"got {describe(np.asarray(targets))}"
+            )
+        return found.astype(outputs.dtype, copy=False)
+
+    def _labels(self, outputs: Array, targets: Array) -> Array:
+        """Turn the labels into indices of the flattened outputs, after checking each."""
+        n, k = outputs.shape
+        labels = np.asarray(targets)
+        if labels.shape != (n,) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"{type(self).__name__}: targets must be integer labels of shape ({n},); got {describe(labels)}"
+            )
+        labels = labels.astype(np.intp, copy=False)
+        # as unsigned, a negative label is a huge one: one pass checks both ends
+        if int(np.maximum.reduce(labels.view(np.uintp))) >= k:
+            raise ValueError(
+                f"{type(self).__name__}: targets must be labels from 0 to {k - 1}; "
+                f"got {labels[(labels < 0) | (labels >= k)][0]}"
+            )
+        starts = self._buffer("starts", (n,), np.dtype(np.intp))
+        if n > 1 and starts[1] != k:
+            starts[:] = np.arange(0, n * k, k)
+        flat = self._buffer("flat", (n,), np.dtype(np.intp))
+        np.add(starts, labels, out=flat)
+        return flat

@@ -1,0 +1,123 @@
+"""Losses that choose one class of many: softmax with negative log-likelihood, and the hinge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._layer import describe
+from .._memory import Array
+from ._loss import Loss
+
+
+class SoftmaxNLL(Loss):
+    """``-mean(log softmax(z)[label])`` on logits z; gradient ``(softmax(z) - onehot(label)) / n``.
+
+    The softmax is part of the loss and is taken of ``z - max(z)``, so nothing overflows; as torch's
+    ``CrossEntropyLoss``. Targets: integer labels of shape (n,), or distributions over the classes of shape
+    (n, k) (smoothed or mixed labels), for which the loss is ``-mean(sum(t * log softmax(z)))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = SoftmaxNLL()
+    >>> round(loss(np.zeros((2, 4)), np.array([0, 3])), 6)
+    1.386294
+    >>> loss(np.zeros((2, 4)), np.full((2, 4), 0.25)) == loss(np.zeros((2, 4)), np.array([0, 3]))
+    True
+    """
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        z, (n, k), dtype = outputs, outputs.shape, outputs.dtype
+        top = self._buffer("top", (n, 1), dtype)
+        np.maximum.reduce(z, axis=1, keepdims=True, out=top)
+        p = np.subtract(z, top, out=self._buffer("p", (n, k), dtype))
+        soft = np.ndim(targets) == 2
+        if soft:
+            t = self._distributions(outputs, targets)
+            weight = np.add.reduce(t, axis=1, keepdims=True)
+            chosen = float(np.vdot(t, p))
+        else:
+            flat = self._labels(outputs, targets)
+            chosen = float(np.add.reduce(p.reshape(-1)[flat]))
+        np.exp(p, out=p)
+        total = np.dot(p, self._buffer("ones", (k, 1), dtype, fill=1.0), top)  # rows' sums; top is free now
+        if soft:
+            value = (float(np.vdot(weight, np.log(total))) - chosen) / n
+            np.multiply(p, weight / total, out=p)
+            np.subtract(p, t, out=p)
+            return value, np.multiply(p, 1.0 / n, out=p)
+        value = (float(np.add.reduce(np.log(total), axis=None)) - chosen) / n
+        np.divide(p, np.multiply(total, n, out=total), out=p)
+        p.reshape(-1)[flat] -= dtype.type(1.0 / n)
+        return value, p
+
+    def _distributions(self, outputs: Array, targets: Array) -> Array:
+        t = self._like(outputs, targets)
+        if not np.minimum.reduce(t, axis=None) >= 0:
+            raise ValueError(f"SoftmaxNLL: targets must be >= 0; got {t[~(t >= 0)][0]}")
+        return t
+
+
+class MulticlassHinge(Loss):
+    """``mean over rows of sum over j != label of max(0, z_j - z_label + margin)`` (Weston and Watkins 1999).
+
+    Gradient: 1/n for every class in the margin, minus their number over n for the label. torch's
+    ``MultiMarginLoss`` divides by the number of classes as well. Targets: integer labels of shape (n,).
+
+    Parameters
+    ----------
+    margin : float
+        By how much the score of the label must lead, > 0.
+
+    Raises
+    ------
+    ValueError
+        If the margin is not a finite number > 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MulticlassHinge()(np.array([[3.0, 2.5, -1.0]]), np.array([0]))
+    0.5
+    """
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        if isinstance(margin, bool) or not 0 < margin < float("inf"):
+            raise ValueError(f"MulticlassHinge: margin must be a finite number > 0; got {margin!r}")
+        self.margin = float(margin)
+
+    def __repr__(self) -> str:
+        return f"MulticlassHinge(margin={self.margin!r})"
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        n, dtype = len(outputs), outputs.dtype
+        flat = self._labels(outputs, targets)
+        excess = self._buffer("excess", outputs.shape, dtype)
+        lead = outputs.reshape(-1)[flat].reshape(n, 1)
+        np.subtract(outputs, np.subtract(lead, dtype.type(self.margin)), out=excess)
+        np.maximum(excess, 0, out=excess)
+        entries = excess.reshape(-1)
+        entries[flat] = 0
+        value = float(np.add.reduce(entries)) / n
+        np.sign(excess, out=excess)
+        entries[flat] = -np.add.reduce(excess, axis=1)
+        return value, np.multiply(excess, 1.0 / n, out=excess)
+
+
+def softmax(logits: Array) -> Array:
+    """``exp(z - max z) / sum(exp(z - max z))`` of each row, as a new array.
+
+    Raises
+    ------
+    ValueError
+        If the logits are not a matrix.
+    """
+    z: np.ndarray[Any, Any] = np.asarray(logits)
+    if z.ndim != 2:
+        raise ValueError(f"softmax: logits must have the shape (n, k); got {describe(z)}")
+    p: Array = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return p

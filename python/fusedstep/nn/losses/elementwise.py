@@ -1,0 +1,61 @@
+"""Losses of each output by itself: squared error and binary cross-entropy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._memory import Array
+from ._loss import Loss
+
+
+class MeanSquaredError(Loss):
+    """``mean((y - t)^2)`` over rows and columns, for a linear output; gradient ``2 (y - t) / (n k)``.
+
+    As torch's ``MSELoss``. Targets: numbers of the shape of the outputs, or a vector for a single column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MeanSquaredError()(np.array([[1.0], [2.0]]), np.array([1.0, 4.0]))
+    2.0
+    """
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        error = self._buffer("error", outputs.shape, outputs.dtype)
+        np.subtract(outputs, self._like(outputs, targets), out=error)
+        flat = error.reshape(-1)
+        value = float(np.dot(flat, flat)) / outputs.size
+        return value, np.multiply(error, 2.0 / outputs.size, out=error)
+
+
+class BinaryCrossEntropy(Loss):
+    """``mean(max(z, 0) - z t + log(1 + exp(-|z|)))`` on logits z; gradient ``(sigmoid(z) - t) / (n k)``.
+
+    The sigmoid is part of the loss, which neither overflows nor loses digits at large z of either sign; as
+    torch's ``BCEWithLogitsLoss``. Targets: probabilities in [0, 1] (or bools) of the shape of the outputs, or
+    a vector for a single column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(BinaryCrossEntropy()(np.array([[0.0], [1000.0]]), np.array([1, 1])), 6)
+    0.346574
+    """
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        t = self._like(outputs, targets)
+        if not (np.minimum.reduce(t, axis=None) >= 0 and np.maximum.reduce(t, axis=None) <= 1):
+            outside = t[~((t >= 0) & (t <= 1))]
+            raise ValueError(f"BinaryCrossEntropy: targets must lie in [0, 1]; got {outside[0]}")
+        z = outputs
+        small, part, work = (self._buffer(name, z.shape, z.dtype) for name in ("small", "part", "work"))
+        np.exp(np.negative(np.abs(z, out=small), out=small), out=small)  # exp(-|z|)
+        np.maximum(z, 0, out=part)
+        np.subtract(part, np.multiply(z, t, out=work), out=part)
+        np.add(part, np.log1p(small, out=work), out=part)
+        value = float(np.add.reduce(part, axis=None)) / z.size
+        # sigmoid(z) = s(z) / (1 + exp(-|z|)) with s = 1 for z >= 0 and exp(-|z|) below
+        np.maximum(np.copysign(1.0, z, out=work), small, out=work)
+        np.divide(work, np.add(small, 1, out=small), out=part)
+        np.subtract(part, t, out=part)
+        return value, np.multiply(part, 1.0 / z.size, out=part)

@@ -1,0 +1,210 @@
+"""A trained model with all that is needed to use it on new data, in one safetensors file.
+
+The file holds arrays and one JSON text under one metadata key: the format's library writes several keys in an
+order that changes from run to run, and the same training must give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._files import replacing
+from ._layer import Layer
+from ._memory import Array
+from ._optional import need
+from .activations import HardTanh, ReLU, Sigmoid, Tanh
+from .linear import Linear
+from .losses import softmax
+from .sequential import Sequential
+
+KEY, FORMAT = "fusedstep", 1
+LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (Linear, ReLU, Tanh, HardTanh, Sigmoid)}
+
+
+@dataclass
+class TrainedModel:
+    """A network with the scaling of its inputs and the meaning of its outputs.
+
+    Attributes
+    ----------
+    model : Sequential
+        The network; it sees ``(X - input_mean) / input_scale``.
+    task : {"classification", "regression"}
+        What the outputs are: logits of the classes, or ``(y - target_mean) / target_scale``.
+    input_mean, input_scale : ndarray, shape (in_features,)
+        Statistics of the training inputs.
+    feature_names : list of str
+        Names of the input columns, in order; may be empty.
+    classes : list
+        Class names (or numbers) in the order of the outputs; empty for regression.
+    target_mean, target_scale : float
+        Statistics of the training targets of a regression.
+    """
+
+    model: Sequential
+    task: str
+    input_mean: Array
+    input_scale: Array
+    feature_names: list[str] = field(default_factory=list)
+    classes: list[Any] = field(default_factory=list)
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+
+    def transform(self, X: npt.ArrayLike) -> Array:
+        """Return inputs as the network wants them: standardised, in its dtype.
+
+        Raises
+        ------
+        ValueError
+            If X is not a matrix of finite numbers of the right width.
+        """
+        rows = np.asarray(X, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(self.input_mean) or not np.isfinite(rows).all():
+            raise ValueError(
+                f"TrainedModel: X must be finite numbers of shape (n, {len(self.input_mean)}); "
+                f"got shape {rows.shape}{'' if np.isfinite(rows).all() else ' with nan or inf'}"
+            )
+        return ((rows - self.input_mean) / self.input_scale).astype(self.model.dtype)
+
+    def predict(self, X: npt.ArrayLike) -> Array:
+        """Return the class of each row, or its value in the units of the training target."""
+        outputs = self.model.predict(self.transform(X))
+        if self.task == "classification":
+            found: Array = np.asarray(self.classes)[outputs.argmax(axis=1)]
+            return found
+        return outputs[:, 0].astype(np.float64) * self.target_scale + self.target_mean
+
+    def predict_proba(self, X: npt.ArrayLike) -> Array:
+        """Probabilities of the classes, one column each.
+
+        Raises
+        ------
+        ValueError
+            If the model is a regression.
+        """
+        if self.task != "classification":
+            raise ValueError(f"TrainedModel.predict_proba: task must be classification; got {self.task}")
+        return softmax(self.model.predict(self.transform(X)))
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the arrays, fit for JSON."""
+        layers = [{"type": type(layer).__name__, **layer.config()} for layer in self.model.layers]
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "layers": layers,
+            "dtype": self.model.dtype.name,
+            "feature_names": self.feature_names,
+            "classes": self.classes,
+            "target_mean": self.target_mean,
+            "target_scale": self.target_scale,
+        }
+
+
+def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
+    """Write a trained model: to a temporary file beside it first, so that a failure leaves the old one.
+
+    Parameters
+    ----------
+    path : path
+        Usually ending in ``.safetensors``.
+    trained : TrainedModel
+        The same model gives the same bytes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    ImportError
+        If safetensors is not installed.
+    """
+    arrays = {f"model.{name}": array for name, array in trained.model.state_dict().items()}
+    arrays |= {"input.mean": trained.input_mean, "input.scale": trained.input_scale}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(trained.description(), sort_keys=True, separators=(",", ":"))
+    data = need("safetensors.numpy", "safetensors").save(arrays, metadata={KEY: text})
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def load(path: str | os.PathLike[str]) -> TrainedModel:
+    """Read a model that `save` or ``fusedstep train`` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The ``.safetensors`` file.
+
+    Returns
+    -------
+    TrainedModel
+        Ready to ``predict`` on rows of raw features.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file, or its parts do not fit together.
+    ImportError
+        If safetensors is not installed.
+    """
+    safetensors = need("safetensors", "safetensors")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"nn.load: path must be a file; got {os.fspath(path)!r}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(KEY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"nn.load: {os.fspath(path)!r} is not a safetensors file: {error}") from None
+    if text is None:
+        raise ValueError(f"nn.load: {os.fspath(path)!r} is a safetensors file but not a model of fusedstep")
+    try:
+        return _assemble(json.loads(text), arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"nn.load: {os.fspath(path)!r} does not describe a model: {error}") from None
+
+
+def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel:
+    if about["format"] != FORMAT:
+        raise ValueError(f"its format must be {FORMAT}; got {about['format']!r}")
+    configs = [dict(config) for config in about["layers"]]
+    layers = [LAYERS[config.pop("type")](**config) for config in configs]
+    weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
+    _check_size(layers, weights)
+    model = Sequential(*layers, dtype=about["dtype"], rng=0)
+    model.load_state_dict(weights)
+    mean, scale = arrays["input.mean"], arrays["input.scale"]
+    if mean.shape != (model.in_features,) or scale.shape != mean.shape:
+        raise ValueError(f"input.mean and input.scale must have the shape ({model.in_features},)")
+    task, classes = about["task"], list(about["classes"])
+    outputs = {"classification": len(classes), "regression": 1}.get(task)
+    if model.out_features != outputs:
+        raise ValueError(f"{model.out_features} outputs do not fit the task {task!r} with {len(classes)} classes")
+    return TrainedModel(
+        model,
+        task,
+        mean,
+        scale,
+        list(about["feature_names"]),
+        classes,
+        float(about["target_mean"]),
+        float(about["target_scale"]),
+    )
+
+
+def _check_size(layers: list[Layer], weights: dict[str, Array]) -> None:
+    """Refuse a description that would allocate more than the file holds."""
+    shapes = [s for layer in layers for s in (*layer.param_shapes().values(), *layer.buffer_shapes().values())]
+    need, found = sum(map(math.prod, shapes)), sum(array.size for array in weights.values())
+    if need != found:
+        raise ValueError(f"its layers need {need} numbers; it holds {found}")

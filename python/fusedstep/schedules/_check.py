@@ -1,0 +1,62 @@
+"""Argument checks of the schedules: each error names the schedule, the argument, the need and the value."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+_LARGEST_EXACT = 1 << 1000  # a step counter beyond this cannot become a float; no schedule tells it from this
+
+
+def step_number(t: int) -> int:
+    """Return the step as a Python integer (exact, however large); refuse it below 1."""
+    try:
+        n = operator.index(t)
+    except TypeError:
+        raise TypeError(f"schedule: t must be an integer step counted from 1; got {t!r}") from None
+    if n < 1:
+        raise ValueError(f"schedule: t must be an integer >= 1; got {n}")
+    return n
+
+
+def as_float(n: int) -> float:
+    """Return a count as a float, saturated so that no counter overflows."""
+    return float(min(n, _LARGEST_EXACT))
+
+
+def whole(schedule: str, name: str, value: object, least: int = 1) -> None:
+    """Require an integer of at least ``least`` (a bool is not one)."""
+    if not _is_whole(value, least):
+        raise ValueError(f"{schedule}: {name} must be an integer >= {least}; got {value!r}")
+
+
+def real(schedule: str, name: str, value: float, *, low: float = 0.0, high: float = math.inf) -> None:
+    """Require a finite number in [low, high]."""
+    need = f"a finite number >= {low:g}" if math.isinf(high) else f"a number in [{low:g}, {high:g}]"
+    if not _is_real(value) or not low <= value <= high:
+        raise ValueError(f"{schedule}: {name} must be {need}; got {value!r}")
+
+
+def positive(schedule: str, name: str, value: float, *, high: float = math.inf) -> None:
+    """Require a finite number in (0, high]."""
+    need = "a finite number > 0" if math.isinf(high) else f"a number in (0, {high:g}]"
+    if not _is_real(value) or not 0.0 < value <= high:
+        raise ValueError(f"{schedule}: {name} must be {need}; got {value!r}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        return operator.index(value) >= least  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
+def _is_real(value: object) -> bool:
+    if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, (str, bytes)):
+        return False
+    try:
+        return math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False

@@ -1,0 +1,132 @@
+"""Lower the rate when a watched metric has stopped getting better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ._check import positive, real, step_number, whole
+
+
+class ReduceOnPlateau:
+    """Multiply the rate by ``factor`` after ``patience`` observations in a row without improvement.
+
+    A schedule with a memory: the optimizer calls it with the step and gets the present rate; the training
+    loop tells it the validation metric with `observe`, usually once per epoch. An observation improves on the
+    best one if it is below ``best - threshold * |best|`` (mode "min") or above ``best + threshold * |best|``
+    (mode "max"); nan never does. As torch's ``ReduceLROnPlateau``, whose relative threshold it shares for
+    positive metrics; for negative ones (a log-likelihood, a poor R^2) torch takes a slightly worse value for
+    an improvement and never cuts, this class does not.
+
+    Parameters
+    ----------
+    lr : float
+        Rate to start from, >= 0.
+    factor : float
+        What each cut multiplies the rate by, in (0, 1].
+    patience : int
+        Observations without improvement that are put up with; the next one cuts. >= 0.
+    mode : {"min", "max"}
+        Whether small or large metrics are good.
+    threshold : float
+        Relative improvement that counts, >= 0.
+    cooldown : int
+        Observations after a cut in which none is counted as bad, >= 0.
+    min_lr : float
+        The rate is never cut below this, in [0, lr].
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range.
+
+    Examples
+    --------
+    >>> eta = ReduceOnPlateau(1.0, factor=0.5, patience=1)
+    >>> [eta.observe(loss) for loss in (3.0, 2.0, 2.0, 2.0)]
+    [1.0, 1.0, 1.0, 0.5]
+    >>> eta(1000)
+    0.5
+    """
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        factor: float = 0.1,
+        patience: int = 10,
+        mode: str = "min",
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        name = "ReduceOnPlateau"
+        real(name, "lr", lr)
+        positive(name, "factor", factor, high=1.0)
+        whole(name, "patience", patience, least=0)
+        if mode not in ("min", "max"):
+            raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
+        real(name, "threshold", threshold)
+        whole(name, "cooldown", cooldown, least=0)
+        real(name, "min_lr", min_lr)
+        if min_lr > lr:
+            raise ValueError(f"{name}: min_lr must be at most lr ({lr!r}); got {min_lr!r}")
+        self.lr = float(lr)
+        self.factor, self.patience, self.mode = float(factor), int(patience), mode
+        self.threshold, self.cooldown, self.min_lr = float(threshold), int(cooldown), float(min_lr)
+        self.best = math.inf if mode == "min" else -math.inf
+        self._bad = 0
+        self._cooling = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"ReduceOnPlateau({self.lr!r}, factor={self.factor!r}, patience={self.patience!r}, "
+            f"mode={self.mode!r}, threshold={self.threshold!r}, cooldown={self.cooldown!r}, "
+            f"min_lr={self.min_lr!r})"
+        )
+
+    def __call__(self, t: int) -> float:
+        """Return the present rate, whatever the step."""
+        step_number(t)
+        return self.lr
+
+    def observe(self, metric: float) -> float:
+        """Take note of a metric; cut the rate if its time has come. Returns the rate from now on."""
+        metric = float(metric)
+        if self._improves(metric):
+            self.best, self._bad = metric, 0
+        else:
+            self._bad += 1
+        if self._cooling > 0:
+            self._cooling, self._bad = self._cooling - 1, 0
+        if self._bad > self.patience:
+            self.lr = max(self.lr * self.factor, self.min_lr)
+            self._bad, self._cooling = 0, self.cooldown
+        return self.lr
+
+    def _improves(self, metric: float) -> bool:
+        margin = 0.0 if math.isinf(self.best) else self.threshold * abs(self.best)  # never inf - inf
+        return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what has been learnt so far: the rate, the best metric and the two counters."""
+        return {"lr": self.lr, "best": self.best, "bad": self._bad, "cooling": self._cooling}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from a `state_dict`; the options (factor, patience, ...) stay those of this object.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, unknown or outside its range; nothing is changed then.
+        """
+        name = "ReduceOnPlateau.load_state_dict"
+        if set(state) != {"lr", "best", "bad", "cooling"}:
+            raise ValueError(f"{name}: state must have the keys lr, best, bad, cooling; got {sorted(state)}")
+        lr, best, bad, cooling = state["lr"], state["best"], state["bad"], state["cooling"]
+        real(name, 'state["lr"]', lr)
+        whole(name, 'state["bad"]', bad, least=0)
+        whole(name, 'state["cooling"]', cooling, least=0)
+        if not isinstance(best, (int, float)) or math.isnan(best):
+            raise ValueError(f'{name}: state["best"] must be a number; got {best!r}')
+        self.lr, self.best, self._bad, self._cooling = float(lr), float(best), int(bad), int(cooling)

@@ -1,0 +1,178 @@
+"""Every mistake on the command line and in the data: one clear line, exit status 2, no traceback."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep.cli import main
+
+pytest.importorskip("sklearn")
+pytest.importorskip("safetensors")
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def points(n: int = 60) -> list[list[Any]]:
+    """Return rows of two numbers and the side of a line that they lie on."""
+    rng = np.random.default_rng(0)
+    return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
+
+
+def with_target(target: Any) -> list[list[Any]]:
+    """Return the points with another target, a function of the row's number and its first cell."""
+    return [[*row[:2], target(i, row[0])] for i, row in enumerate(points())]
+
+
+def write_csv(rows: list[list[Any]]) -> None:
+    """Write the rows under a header."""
+    with open("t.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("u", "v", "side"), *rows])
+
+
+CSV = ["--data", "t.csv", "--target", "side"]
+
+
+def broken(line: int, column: int, value: Any) -> list[list[Any]]:
+    """Return the points with one cell replaced; lines count from 1, which is the header."""
+    rows = points()
+    rows[line - 2][column] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (points(), ["--data", "none.csv", "--target", "side"], "--data: no such file: none.csv"),
+        (points(), ["--data", "none"], "--data must be digits, breast_cancer, wine, diabetes, iris, or a .csv"),
+        (points(), ["--data", "t.csv"], "--target is needed with t.csv; its columns are u, v, side"),
+        (points(), [*CSV[:3], "sied"], "--target: t.csv has no column 'sied'; its columns are u, v, side"),
+        (points(), [*CSV, "--drop", "w"], "--drop: t.csv has no column 'w'"),
+        (points(), [*CSV, "--drop", "u,v"], "t.csv: no column is left to learn from"),
+        (broken(9, 1, "abc"), CSV, "t.csv, line 9, column 'v': needs a finite number; got 'abc'; leave the column out"),
+        (broken(9, 1, ""), CSV, "t.csv, line 9, column 'v': needs a finite number; got a missing value"),
+        (broken(9, 0, "nan"), CSV, "t.csv, line 9, column 'u': needs a finite number; got 'nan'"),
+        (broken(9, 0, "-inf"), CSV, "t.csv, line 9, column 'u': needs a finite number; got '-inf'"),
+        (broken(9, 2, ""), CSV, "t.csv, line 9, column 'side': the target is missing"),
+        ([*points(4), [1, 2], *points()], CSV, "t.csv, line 6: needs 3 cells, as the first line; got 2"),
+        (with_target(lambda i, u: "left"), CSV, "the target 'side' must have at least two classes; got one, 'left'"),
+        (broken(9, 2, "top"), CSV, "the target 'side' must have at least 3 rows of each class; got 1 of 'top'"),
+        (points(19), CSV, "t.csv: needs at least 20 rows of data; got 19"),
+        ([], CSV, "t.csv: needs a line of column names and lines of data; got 1 in all"),
+        (
+            points(),
+            [*CSV, "--task", "regression"],
+            "line 2, column 'side': a regression needs a number as target; got 'left'",
+        ),
+        (with_target(lambda i, u: u), [*CSV, "--task", "classification"], "is it a regression (--task regression)?"),
+        (
+            with_target(lambda i, u: "oops" if i == 7 else u),
+            CSV,
+            "line 9, column 'side': needs a finite number; got 'oops'",
+        ),
+        (with_target(lambda i, u: 1.5), CSV, "the target 'side' must vary"),
+        (points(), ["--target", "side"], "--target and --drop are for .csv files; --data is digits"),
+        (points(), [*CSV, "--optimizer", "adaw"], "--optimizer: must be one of"),
+        (points(), [*CSV, "--optimizer", "adaw"], "did you mean AdamW?"),
+        (points(), [*CSV, "--lr", "0"], "--lr: must be a finite number > 0; got '0'"),
+        (points(), [*CSV, "--lr", "fast"], "--lr: must be a finite number > 0; got 'fast'"),
+        (points(), [*CSV, "--schedule", "cosin"], "did you mean cosine?"),
+        (points(), [*CSV, "--epochs", "0"], "--epochs: must be an integer >= 1; got '0'"),
+        (points(), [*CSV, "--batch-size", "1.5"], "--batch-size: must be an integer >= 1; got '1.5'"),
+        (points(), [*CSV, "--hidden", "64,x"], "--hidden: must be an integer >= 1 and <= 65536; got 'x'"),
+        (
+            points(),
+            [*CSV, "--activation", "gelu"],
+            "--activation: must be one of relu, tanh, hard_tanh, sigmoid; got 'gelu'",
+        ),
+        (points(), [*CSV, "--ema", "1.5"], "--ema: must be a finite number >= 0 and <= 1; got '1.5'"),
+        (points(), [*CSV, "--clip-norm", "-1"], "--clip-norm: must be a finite number > 0; got '-1'"),
+        (points(), [*CSV, "--dtype", "int8"], "--dtype: must be one of float32, float64; got 'int8'"),
+        (points(), [*CSV, "--seed", "-1"], "--seed: must be an integer >= 0; got '-1'"),
+        (points(), [*CSV, "--set", "momentum"], "--set: must be name=value; got 'momentum'"),
+        (points(), [*CSV, "--set", "momentun=0.9"], "--set: AdamW has no argument 'momentun' to set; it takes"),
+        (
+            points(),
+            [*CSV, "--optimizer", "SGD", "--set", "momentum=2"],
+            "momentum must be at least 0 and below 1; got 2",
+        ),
+        (points(), [*CSV, "--out", "t.csv"], "--out: cannot make the directory t.csv"),
+        (points(), [*CSV, "--colour", "red"], "unrecognized arguments: --colour red"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_status_2(
+    rows: list[list[Any]], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(rows)
+    try:
+        status = main(["train", "--epochs", "1", *options])
+    except SystemExit as stop:  # argparse
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert message in captured.err and captured.err.count("\n") == 1 and captured.err.startswith("fusedstep")
+    assert captured.out == "" and not Path("fusedstep-out/model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": np.ones((30, 2))}, "x.npz: needs the arrays X and y; it holds X"),
+        ({"X": np.ones((30, 2)), "y": np.arange(29)}, "y must hold 30 numbers or texts, one per row of X"),
+        ({"X": np.ones(30), "y": np.arange(30)}, "X must be numbers with one row per example; got float64 (30,)"),
+        ({"X": np.full((30, 2), np.nan), "y": np.arange(30)}, "X must be finite; got nan in row 0, column 0"),
+        ({"X": np.ones((30, 2)), "y": np.full(30, np.inf)}, "y must be finite; got inf in row 0"),
+        ({"X": np.array([[1, "a"]] * 30, dtype=object), "y": np.arange(30)}, "X must be an array of numbers"),
+        (
+            {"X": np.ones((30, 2), complex), "y": np.arange(30)},
+            "X must be numbers with one row per example; got complex",
+        ),
+    ],
+)
+def test_a_bad_npz_file_is_one_clear_line(
+    arrays: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez("x.npz", **arrays)
+    assert main(["train", "--data", "x.npz"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npz", b"hello", "x.npz: is not an .npz archive"),
+        ("x.csv", b"\xff\xfe\x00\x01", "x.csv: is not a text file in UTF-8"),
+        ("x.csv", b"", "x.csv: needs a line of column names"),
+        ("x.csv", b"1,2,3\n4,5,6\n", "x.csv: the first line must name the columns; it holds only numbers"),
+        ("x.csv", b"a,a,y\n4,5,6\n", "x.csv: column names must differ; 'a' comes twice"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_clear_line(
+    name: str, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(name).write_bytes(content)
+    assert main(["train", "--data", name, *(["--target", "y"] if name.endswith("csv") else [])]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1
+
+
+def test_a_missing_package_is_named_with_the_extra_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module, package in [("sklearn.datasets", "scikit-learn"), ("matplotlib.figure", "matplotlib")]:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            assert main(["train"]) == 2
+        captured = capsys.readouterr()
+        assert captured.err == f"fusedstep train: this needs {package}: pip install 'fusedstep[train]'\n"
+        assert captured.out == ""

@@ -1,0 +1,88 @@
+"""Initial weights: their variance, their range, and that they follow the generator alone."""
+
+from __future__ import annotations
+
+import doctest
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep import init, nn
+
+SHAPE = (300, 200)
+SIGMA = {"fan_in": 1 / math.sqrt(300), "glorot": math.sqrt(2 / 500), "he": math.sqrt(2 / 300)}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+@pytest.mark.parametrize("rule", SIGMA)
+def test_the_standard_deviation_is_the_rules(rule: str, distribution: str, scale: float) -> None:
+    w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
+    sigma = scale * SIGMA[rule]
+    # 60,000 draws: the mean is off by sigma/245 and the deviation by at most 0.3 %, one standard error each
+    assert abs(w.mean()) < 4 * sigma / 245
+    assert w.std() == pytest.approx(sigma, rel=0.012)
+    if distribution == "uniform":
+        assert abs(w).max() <= math.sqrt(3) * sigma
+        assert abs(w).max() > 0.999 * math.sqrt(3) * sigma
+    else:
+        assert np.mean(abs(w) < sigma) == pytest.approx(0.6827, abs=0.008)
+
+
+def test_glorot_uniform_has_the_papers_limit() -> None:
+    w = init.glorot()((64, 10), np.random.default_rng(0), np.float64)
+    assert abs(w).max() <= math.sqrt(6 / 74)
+
+
+def test_both_dtypes_start_alike_and_seeds_repeat() -> None:
+    make = init.he("normal")
+    double = make(SHAPE, np.random.default_rng(5), np.float64)
+    single = make(SHAPE, np.random.default_rng(5), np.float32)
+    assert single.dtype == np.float32 and np.array_equal(single, double.astype(np.float32))
+    assert not np.array_equal(double, make(SHAPE, np.random.default_rng(6), np.float64))
+
+
+def test_zero_output_weights_give_every_class_the_same_probability() -> None:
+    model = nn.Sequential(nn.Linear(5, 7, weight_init=init.zeros()), rng=0)
+    x = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    assert nn.SoftmaxNLL()(model.forward(x), np.arange(4)) == pytest.approx(math.log(7), rel=1e-6)
+
+
+def test_a_negative_bias_makes_hidden_units_sparse() -> None:
+    def active(bias: float) -> float:
+        layer = nn.Linear(50, 400, weight_init=init.he(), bias_init=init.constant(bias))
+        model = nn.Sequential(layer, nn.ReLU(), rng=0)
+        return float(np.mean(model.forward(np.random.default_rng(1).random((64, 50)).astype(np.float32)) > 0))
+
+    assert active(-1.0) < 0.5 * active(0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: init.he("gauss"), r'he: distribution must be "uniform" or "normal"; got \'gauss\''),
+        (lambda: init.glorot(scale=0), r"glorot: scale must be a finite number > 0; got 0"),
+        (lambda: init.fan_in(scale=math.nan), r"fan_in: scale must be a finite number > 0; got nan"),
+        (lambda: init.constant(math.inf), r"constant: value must be a finite number; got inf"),
+        (lambda: init.Scaled("lecun"), r"Scaled: rule must be one of fan_in, glorot, he; got 'lecun'"),
+        (lambda: init.he().std((3,)), r"he: shape must be \(fan_in, fan_out\), each at least 1; got \(3,\)"),
+        (lambda: init.he().std((0, 3)), r"each at least 1; got \(0, 3\)"),
+    ],
+)
+def test_refusals_name_argument_need_and_value(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_they_are_values() -> None:
+    for make in (init.he("normal", 0.5), init.zeros(), init.constant(-1.0)):
+        assert pickle.loads(pickle.dumps(make)) == make
+        assert eval(repr(make), vars(init)) == make
+
+
+def test_examples() -> None:
+    result = doctest.testmod(init)
+    assert result.attempted > 0 and result.failed == 0
