@@ -1,0 +1,132 @@
+"""The table of cases: what is timed, on which shapes, and how many bytes per element must move."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from math import prod
+from typing import Any
+
+import numpy as np
+
+Shapes = tuple[tuple[int, ...], ...]
+
+SIZES: dict[str, Shapes] = {
+    "50M": ((50_000_000,),),
+    "10M": ((10_000_000,),),
+    "250k": ((250_000,),),
+    "300x1000": ((1_000,),) * 300,
+    "30x1M": ((1_000_000,),) * 30,
+    "mlp": ((64, 64), (64,), (64, 64), (64,), (64, 10), (10,)),
+}
+
+DECAY = {"weight_decay": 0.01}
+# Options that add a stream make a case of their own; a rule not listed here runs with its defaults.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "SGD": {"": {}, "-momentum": {"momentum": 0.9}},
+    "AdamW": {"": DECAY},
+}
+
+CLIP_NORM = 1.0
+EMA_DECAY = 0.99
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row block of the table: a rule on a list of shapes, alone or as the full step."""
+
+    name: str
+    rule: str
+    shapes: Shapes
+    options: Mapping[str, Any] = field(default_factory=dict)  # what differs from the rule's defaults
+    full: bool = False  # clip by the global norm + step + EMA + zero the gradients
+    quick: bool = False  # part of --quick
+
+    @property
+    def elements(self) -> int:
+        return sum(prod(shape) for shape in self.shapes)
+
+    def describe(self) -> str:
+        what = f"clip + {self.rule} + EMA + zero grads" if self.full else self.rule
+        options = "".join(f", {key}={value}" for key, value in self.options.items() if key != "lr")
+        return f"{what}{options}, {describe_shapes(self.shapes)}, float32"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise about one case: `bound` times as fast as the fastest `peer`; without a peer, seconds."""
+
+    case: str
+    bound: float
+    peer: str = ""  # a name, or how names begin
+
+
+TARGETS = (
+    Target("adam/50M", 0.95, "roofline"),
+    Target("adam/250k", 2, "torch fused"),
+    Target("adam/300x1000", 15, "torch fused"),
+    Target("adam/mlp", 6e-6),
+    Target("adam/mlp", 20, "torch fused"),
+    Target("full/300x1000", 30, "torch"),
+    Target("full/30x1M", 1.5, "torch"),
+)
+
+
+def describe_shapes(shapes: Shapes) -> str:
+    if len(set(shapes)) > 1:
+        return f"{len(shapes)} tensors, {sum(prod(s) for s in shapes):,} elements"
+    count = f"{len(shapes)} tensors" if len(shapes) > 1 else "one tensor"
+    return f"{count} of {prod(shapes[0]):,}"
+
+
+def optim_cases(registry: Mapping[str, type]) -> list[Case]:
+    """Every registered rule in DRAM, in cache and as many small tensors; then the model and the full step."""
+    cases = []
+    for rule, cls in registry.items():
+        for suffix, options in VARIANTS.get(rule, {"": {}}).items():
+            options = {"lr": default_of(cls, "lr", 1e-3), **options}
+            for size in ("50M" if rule == "Adam" else "10M", "250k", "300x1000"):
+                quick = size == "250k" or (rule == "Adam" and size != "50M")
+                cases.append(Case(f"{rule.lower()}{suffix}/{size}", rule, SIZES[size], options, quick=quick))
+    if "Adam" in registry:
+        cases.append(Case("adam/mlp", "Adam", SIZES["mlp"], {"lr": 1e-3}, quick=True))
+    if "AdamW" in registry:
+        options = {"lr": 1e-3, **DECAY}
+        for size in ("300x1000", "30x1M"):
+            quick = size == "300x1000"
+            cases.append(Case(f"full/{size}", "AdamW", SIZES[size], options, full=True, quick=quick))
+    return cases
+
+
+def default_of(cls: type, argument: str, otherwise: Any) -> Any:
+    parameter = inspect.signature(cls).parameters.get(argument)
+    missing = parameter is None or parameter.default is inspect.Parameter.empty
+    return otherwise if missing or parameter is None else parameter.default
+
+
+def select(cases: Iterable[Case], pattern: str | None, quick: bool) -> list[Case]:
+    """Pick from all cases by a pattern of names; without one, --quick takes its own subset."""
+    if pattern is None:
+        return [case for case in cases if case.quick or not quick]
+    picked = [case for case in cases if fnmatch(case.name.lower(), f"*{pattern.lower()}*")]
+    if not picked:
+        raise ValueError(f"--only must match a case, such as adam/50M; got {pattern!r}")
+    return picked
+
+
+def count_state(cls: Any, options: Mapping[str, Any]) -> int:
+    """How many arrays of the parameter's size the rule keeps: seen on a small optimizer, not written down."""
+    param = np.ones(5, np.float32)
+    optimizer = cls([param], **options)
+    optimizer.step([np.ones(5, np.float32)])
+    arrays = [a for entry in optimizer.state.values() for a in entry.values()]
+    return sum(isinstance(a, np.ndarray) and a.shape == param.shape for a in arrays)
+
+
+def bytes_per_element(states: int, full: bool) -> int:
+    """Bytes that must move for one float32 element: 8 for what is read and written, 4 for what is read."""
+    parameter, gradient, state = 8, 4, 8
+    norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)
+    return parameter + gradient + state * states + norm_pass + zeroing + ema

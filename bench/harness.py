@@ -1,0 +1,133 @@
+"""Timing: one process, interleaved rounds, medians, and bootstrap intervals of ratios."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
+SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows in a sample
+SETTLE_S = 5e-3  # an idle OpenMP worker spins for a few ms, and would take a core from the next implementation
+
+
+class Runner(Protocol):
+    """One implementation of one case, ready to step."""
+
+    @property
+    def step(self) -> Callable[[], object]: ...
+
+    @property
+    def refill(self) -> Callable[[], None] | None:
+        """What to do untimed before each step, for steps that consume their gradients."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure: rounds until the budget is spent, within bounds."""
+
+    budget_s: float = 4.0
+    min_rounds: int = 11
+    max_rounds: int = 151
+    settle_s: float = SETTLE_S
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per step, one figure per round."""
+
+    samples: np.ndarray
+    repeats: int
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.samples))
+
+
+def sample(runner: Runner, repeats: int) -> float:
+    """Seconds per step, over `repeats` steps."""
+    step, refill, clock = runner.step, runner.refill, time.perf_counter
+    if refill is None:
+        start = clock()
+        for _ in range(repeats):
+            step()
+        return (clock() - start) / repeats
+    total = 0.0
+    for _ in range(repeats):
+        refill()
+        start = clock()
+        step()
+        total += clock() - start
+    return total / repeats
+
+
+def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
+    """Warm up; then the repeats that make one sample last at least `sample_s`, and the time of one step."""
+    for _ in range(2):
+        sample(runner, 1)
+    repeats = 1
+    while (seconds := sample(runner, repeats)) * repeats < sample_s:
+        repeats = max(2 * repeats, math.ceil(sample_s / max(seconds, 1e-9)))
+    return repeats, seconds
+
+
+def measure(runners: Mapping[str, Runner], plan: Plan, seed: int = 0) -> dict[str, Timing]:
+    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order."""
+    with no_garbage_collection():
+        repeats, settle, cost = {}, {}, 0.0
+        for name, runner in runners.items():
+            repeats[name], seconds = calibrate(runner)
+            settle[name] = seconds < SHORT_S
+            cost += seconds * repeats[name] * (2 if settle[name] else 1) + plan.settle_s * settle[name]
+        rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
+        samples: dict[str, list[float]] = {name: [] for name in runners}
+        # A fixed order would give every implementation the same neighbour in every round.
+        order, names = np.random.default_rng(seed), list(runners)
+        for _ in range(rounds):
+            for i in order.permutation(len(names)):
+                name = names[i]
+                if settle[name]:
+                    time.sleep(plan.settle_s)
+                    sample(runners[name], repeats[name])
+                samples[name].append(sample(runners[name], repeats[name]))
+    return {name: Timing(np.array(values), repeats[name]) for name, values in samples.items()}
+
+
+def ratio_interval(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Ratio of medians with its bootstrap interval: (ratio, low, high).
+
+    A round's samples are drawn together: a slow moment of the machine, which hits both, cancels.
+    """
+    rounds = len(numerator)
+    if len(denominator) != rounds:
+        raise ValueError(f"ratio_interval: need samples from the same rounds; got {rounds} and {len(denominator)}")
+    drawn = np.random.default_rng(seed).integers(0, rounds, (resamples, rounds))
+    ratios = np.median(numerator[drawn], axis=1) / np.median(denominator[drawn], axis=1)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(ratios, [tail, 1.0 - tail])
+    return float(np.median(numerator) / np.median(denominator)), float(low), float(high)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep collections out of the samples: they would be charged to whoever is running."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,172 @@
+"""One case from beginning to end: build every implementation, check it, time it, compare it with ours."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import reference
+from .cases import Case, bytes_per_element
+from .harness import Plan, Timing, measure, ratio_interval
+from .peers import OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Unavailable
+
+
+@dataclass
+class Line:
+    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+
+    name: str
+    status: str = "timed"
+    error: float | None = None  # against float64, in units of what is allowed
+    seconds: float | None = None
+    gb_s: float | None = None
+    of_roofline: float | None = None
+    ratio: tuple[float, float, float] | None = None  # time over ours, with its 95% interval
+    repeats: int = 0
+    samples: list[float] = field(default_factory=list)
+
+
+@dataclass
+class CaseResult:
+    case: Case
+    bytes_per_element: int
+    lines: list[Line]
+
+    def line(self, name: str) -> Line | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.case.name,
+            "what": self.case.describe(),
+            "shapes": [list(shape) for shape in self.case.shapes],
+            "elements": self.case.elements,
+            "bytes_per_element": self.bytes_per_element,
+            "lines": [asdict(line) for line in self.lines],
+        }
+
+
+@dataclass
+class Room:
+    """Memory for the arrays of one case: whoever does not fit beside the others is left out, and listed."""
+
+    job: Job
+    limit: float
+    used: float = 0.0
+    temporaries: int = 0
+
+    def take(self, peer: Peer) -> bool:
+        array = 4.0 * self.job.case.elements
+        arrays = 2 + self.job.states + self.job.case.full  # parameter, gradient, state, average
+        temporaries = max(self.temporaries, peer.temporaries)
+        source = 1  # the gradients that runners copy from
+        if self.used + (arrays + temporaries + source) * array > self.limit:
+            return False
+        self.used, self.temporaries = self.used + arrays * array, temporaries
+        return True
+
+
+def run_case(case: Case, plan: Plan, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
+    """One interleaved run of all peers on one case."""
+    job = Job(case, threads)
+    result = CaseResult(case, bytes_per_element(job.states, case.full), [])
+    runners = build(job, peers or PEERS, Room(job, memory), result.lines)
+    before = {name: reference.picked(runner.params()) for name, runner in runners.items()}
+    timings = measure(runners, plan)
+    for name, timing in timings.items():
+        line = result.line(name)
+        assert line is not None
+        after = [*runners[name].params(), *runners[name].averages()]
+        if not all(np.isfinite(a).all() for a in after):
+            line.status = "WRONG: not finite after timing"
+        elif (reference.picked(runners[name].params()) == before[name]).mean() > 0.5:
+            line.status = "WRONG: timed without moving its parameters"
+        else:
+            line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
+    del runners
+    gc.collect()
+    compare(result, timings)
+    return result
+
+
+def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
+    """Make the runners that are installed, fit in memory and are right; a line for every other one too."""
+    runners: dict[str, NumPyRunner] = {}
+    oracle = reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full)
+    for peer in peers:
+        line = Line(peer.name)
+        lines.append(line)
+        if missing := peer.missing():
+            line.status = f"not installed: {', '.join(missing)}"
+        elif not room.take(peer):
+            line.status = f"left out: together over {room.limit / 2**30:.3g} GiB of arrays (--memory)"
+        elif runner := build_one(peer, job, oracle, line):
+            runners[peer.name] = runner
+    return runners
+
+
+def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
+    """Return the peer's runner once its first steps are right; else say in the line why not."""
+    try:
+        runner = peer.build(job)
+        error = 0.0 if peer.name == ROOFLINE else check(runner, oracle)
+    except Unavailable as reason:
+        line.status = f"not available: {reason}"
+    except Exception as problem:  # a broken peer must not take the others' figures with it
+        line.status = f"failed: {type(problem).__name__}: {next(iter(str(problem).strip().splitlines()), '')}"
+    else:
+        line.error = error if math.isfinite(error) else None
+        if error <= 1:
+            return runner
+        line.status = f"WRONG: {error:.3g} x the error allowed against float64"
+    return None
+
+
+def exact_step(job: Job) -> reference.MakeStep:
+    """Return the maker of the rule's step in float64.
+
+    Where there is no transcription it is our own in double precision: nobody's float32 may differ.
+    """
+    options = job.options
+    rule = reference.rule_of(job.case.rule, job.cls, options)
+
+    def make(p: np.ndarray) -> Callable[[np.ndarray, int], object]:
+        if rule is None:
+            optimizer = job.cls([p], **options)
+            return lambda g, t: optimizer.step([g])
+        state = reference.State()
+        return lambda g, t: rule(p, g, state, t, options)
+
+    return make
+
+
+def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
+    """Return the error of the first steps; leave the runner with fresh gradients."""
+    for scale in reference.GRADIENT_SCALES:
+        runner.load(scale)
+        runner.step()
+    error = oracle.error(runner.params(), runner.averages())
+    if runner.full and runner.in_place and any(g.any() for g in runner.grads()):
+        error = math.inf
+    runner.load()
+    return error
+
+
+def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
+    """Bandwidths, and ratios to the roofline and to ours, from the same rounds."""
+    for line in result.lines:
+        if line.seconds is not None:
+            line.gb_s = result.bytes_per_element * result.case.elements / line.seconds / 1e9
+    roof, ours = result.line(ROOFLINE), result.line(OURS)
+    for line in result.lines:
+        if line.gb_s is None:
+            continue
+        if roof is not None and roof.gb_s is not None:
+            line.of_roofline = line.gb_s / roof.gb_s
+        if ours is not None and ours.seconds is not None:
+            line.ratio = ratio_interval(timings[line.name].samples, timings[OURS].samples)

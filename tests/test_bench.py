@@ -1,0 +1,249 @@
+"""The benchmark's own logic: intervals, byte counts, the check before timing, and that nobody is dropped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
+
+from bench import __main__ as command
+from bench import cases, harness, peers, reference, report, suite
+
+import fusedstep as fs
+
+TINY = cases.Case("tiny", "Adam", ((7, 5), (3,)), {"lr": 1e-3})
+PLAN = harness.Plan(budget_s=0.02, min_rounds=5, max_rounds=9, settle_s=0.0)
+HERE = (
+    peers.Peer(peers.OURS, peers.Ours),
+    peers.Peer(peers.ROOFLINE, peers.Roofline),
+    peers.Peer("numpy", peers.NumPy),
+)
+ABSENT = peers.Peer("absent", peers.NumPy, needs=("a_package_that_nobody_has",))
+
+
+class Counting:
+    """A runner that counts what is done to it, on a clock of its own."""
+
+    def __init__(self, seconds: float = 1e-6, refilled: bool = False) -> None:
+        self.clock, self.seconds, self.steps = 0.0, seconds, 0
+        self.refill: Callable[[], None] | None = self.fill if refilled else None
+
+    def step(self) -> None:
+        self.clock, self.steps = self.clock + self.seconds, self.steps + 1
+
+    def fill(self) -> None:
+        self.clock += 1.0
+
+
+def run(case: cases.Case, *more: peers.Peer, memory: float = 1e9) -> suite.CaseResult:
+    return suite.run_case(case, PLAN, fs.num_threads(), memory, (*HERE, *more))
+
+
+def test_interval_of_a_known_ratio_holds_it_and_is_narrow() -> None:
+    rng = np.random.default_rng(1)
+    slow_moments = 1 + rng.random(101)
+    ours, theirs = slow_moments * rng.normal(1, 0.01, 101), slow_moments * rng.normal(3, 0.03, 101)
+    ratio, low, high = harness.ratio_interval(theirs, ours)
+    assert low <= ratio <= high
+    assert low < 3.0 < high
+    assert high - low < 0.6
+
+
+def test_interval_without_noise_is_a_point() -> None:
+    ratio = harness.ratio_interval(np.full(9, 6.0), np.full(9, 2.0))
+    assert ratio == (3.0, 3.0, 3.0)
+
+
+def test_interval_needs_samples_of_the_same_rounds() -> None:
+    with pytest.raises(ValueError, match="from the same rounds; got 3 and 4"):
+        harness.ratio_interval(np.ones(3), np.ones(4))
+
+
+def test_calibration_makes_samples_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Counting(seconds=3e-6)
+    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: runner.clock)
+    repeats, seconds = harness.calibrate(runner)
+    assert seconds == pytest.approx(3e-6)
+    assert 34 <= repeats <= 68
+
+
+def test_refilling_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Counting(seconds=2e-6, refilled=True)
+    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: runner.clock)
+    assert harness.sample(runner, 10) == pytest.approx(2e-6)
+    assert runner.clock > 10
+
+
+def test_rounds_interleave_everybody() -> None:
+    timings = harness.measure({"a": Counting(), "b": Counting()}, PLAN)
+    assert {name: len(t.samples) for name, t in timings.items()} == {"a": 9, "b": 9}
+    assert all(t.repeats > 1 and t.median > 0 for t in timings.values())
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "full", "expected"),
+    [
+        ("SGD", {}, False, 12),
+        ("SGD", {"momentum": 0.9}, False, 20),
+        ("Adam", {}, False, 28),
+        ("AdamW", {}, True, 44),
+    ],
+)
+def test_counted_bytes(rule: str, options: dict[str, Any], full: bool, expected: int) -> None:
+    states = cases.count_state(fs.optim.registry[rule], {"lr": 0.1, **options})
+    assert cases.bytes_per_element(states, full) == expected
+
+
+def test_every_registered_rule_has_cases_of_three_sizes() -> None:
+    table = cases.optim_cases(fs.optim.registry)
+    for rule in fs.optim.registry:
+        sizes = {case.name.split("/")[1] for case in table if case.rule == rule and not case.full}
+        assert {"250k", "300x1000"} <= sizes
+        assert sizes & {"10M", "50M"}
+    assert len({case.name for case in table}) == len(table)
+    assert {target.case for target in cases.TARGETS} <= {case.name for case in table}
+
+
+def test_selection_by_pattern() -> None:
+    table = cases.optim_cases(fs.optim.registry)
+    assert [case.name for case in cases.select(table, "adam/mlp", quick=False)] == ["adam/mlp"]
+    assert all(case.quick for case in cases.select(table, None, quick=True))
+    with pytest.raises(ValueError, match="got 'nothing'"):
+        cases.select(table, "nothing", quick=False)
+
+
+@pytest.mark.parametrize("rule", list(fs.optim.registry))
+def test_every_rule_is_checked_and_timed(rule: str) -> None:
+    result = run(cases.Case("tiny", rule, TINY.shapes, cases.VARIANTS.get(rule, {"": {}})[""] | {"lr": 1e-2}))
+    ours = result.line(peers.OURS)
+    assert ours is not None
+    assert ours.status == "timed"
+    assert ours.error is not None and ours.error < 1
+    assert ours.ratio == (1.0, 1.0, 1.0)
+    assert ours.of_roofline is not None and ours.of_roofline > 0
+
+
+def test_the_full_step_is_checked_and_timed() -> None:
+    full = cases.Case("full", "AdamW", TINY.shapes, {"lr": 1e-3, **cases.DECAY}, full=True)
+    lines = run(full).lines
+    assert [line.status for line in lines] == ["timed"] * 3
+    assert [line.seconds is not None and line.seconds > 0 for line in lines] == [True] * 3
+
+
+def test_who_is_absent_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(TINY, ABSENT)
+    report.print_case(result)
+    assert result.lines[-1].status == "not installed: a_package_that_nobody_has"
+    assert "not installed" in capsys.readouterr().out
+
+
+def test_who_does_not_know_the_rule_is_listed() -> None:
+    def unknown(job: peers.Job) -> peers.NumPyRunner:
+        raise peers.Unavailable("no such rule")
+
+    result = run(TINY, peers.Peer("other", unknown))
+    assert result.lines[-1].status == "not available: no such rule"
+
+
+def test_who_breaks_is_listed_and_the_others_are_timed() -> None:
+    def broken(job: peers.Job) -> peers.NumPyRunner:
+        raise OSError("no compiler\nand more")
+
+    result = run(TINY, peers.Peer("other", broken))
+    assert result.lines[-1].status == "failed: OSError: no compiler"
+    assert result.lines[0].seconds is not None
+
+
+def test_who_does_not_fit_in_memory_is_listed() -> None:
+    case = cases.Case("tiny", "SGD", ((1000,),), {"lr": 1e-3})
+    result = run(case, peers.Peer("greedy", peers.NumPy, temporaries=100), memory=4.0 * 1000 * 20)
+    assert result.lines[-1].status.startswith("left out")
+    assert all(line.seconds is not None for line in result.lines[:-1])
+
+
+def test_a_wrong_implementation_is_not_timed() -> None:
+    class Wrong(peers.NumPy):
+        def load(self, scale: float = 1.0) -> None:
+            super().load(1.01 * scale)
+
+    case = cases.Case("tiny", "SGD", TINY.shapes, {"lr": 1e-3})
+    line = run(case, peers.Peer("wrong", Wrong)).lines[-1]
+    assert line.status.startswith("WRONG")
+    assert line.seconds is None
+
+
+def test_an_implementation_that_stops_moving_is_found_out() -> None:
+    class Lazy(peers.NumPy):
+        def run(self, *rest: Any) -> None:
+            if self.t < len(reference.GRADIENT_SCALES):
+                super().run(*rest)
+
+    line = run(TINY, peers.Peer("lazy", Lazy)).lines[-1]
+    assert line.status == "WRONG: timed without moving its parameters"
+    assert line.seconds is None
+
+
+def test_verdict() -> None:
+    ours = suite.Line(peers.OURS, seconds=5e-6, ratio=(1.0, 1.0, 1.0))
+    roofline = suite.Line(peers.ROOFLINE, seconds=4.5e-6, ratio=(0.9, 0.8, 1.0))
+    foreach = suite.Line("torch foreach", seconds=9e-5, ratio=(18.0, 17.0, 19.0))
+    fused = suite.Line("torch fused", seconds=1e-4, ratio=(20.0, 19.0, 21.0))
+    results = {"c": suite.CaseResult(TINY, 28, [ours, roofline, foreach, fused])}
+
+    def verdict(bound: float, peer: str = "") -> tuple[str, bool | None]:
+        entry = report.judge(cases.Target("c", bound, peer), results)
+        return entry["measured"], entry["met"]
+
+    assert verdict(6e-6) == ("5.00 us", True)
+    assert verdict(0.95, "roofline") == ("0.90 [0.80, 1.00] x roofline", False)
+    assert verdict(20, "torch fused") == ("20.0 [19.0, 21.0] x torch fused", True)
+    assert verdict(20, "torch") == ("18.0 [17.0, 19.0] x torch foreach", False)
+    assert verdict(1, "jax") == ("-", None)
+    assert report.judge(cases.Target("other", 1), results)["met"] is None
+
+
+def test_durations_are_readable() -> None:
+    assert [report.duration(s) for s in (2.5e-8, 6e-6, 0.0123, 3.0)] == [
+        "25.0 ns",
+        "6.00 us",
+        "12.3 ms",
+        "3.00 s",
+    ]
+
+
+def test_plain_table_has_every_cell() -> None:
+    table = report.plain_table("Title", ("name", "time"), [("a", "1 us"), ("longer", "-")])
+    assert table.splitlines() == ["Title", "name    time", "a       1 us", "longer     -"]
+
+
+def test_quick_run_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "PEERS", (*HERE, ABSENT))
+    file = tmp_path / "results.json"
+    assert command.main(["optim", "--quick", "--only", "adam/mlp", "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "absent" in out and "not measured" in out
+    document = json.loads(file.read_text())
+    assert document["machine"]["threads"] == fs.num_threads()
+    (case,) = document["cases"]
+    assert case["bytes_per_element"] == 28
+    assert len(case["lines"]) == 4
+    assert {target["met"] for target in document["targets"] if target["case"] == "adam/50M"} == {None}
+
+
+@pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--isa", "v9"], ["--threads", "0"]])
+def test_a_wrong_command_line_is_one_line_and_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["optim", *arguments])
+    assert exit_.value.code == 2
+    assert "got" in capsys.readouterr().err.splitlines()[-1]
