@@ -31,9 +31,16 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    """PyTorch: needed where the environment variable CI is set, else a test without it is skipped."""
-    if os.environ.get("CI"):
+    """PyTorch; a test without it is skipped, or fails where FUSEDSTEP_REQUIRE_PEERS is set."""
+    if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         import torch
     else:
         torch = pytest.importorskip("torch")
     return torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a peer by the fixture that brings it."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")

@@ -37,6 +37,7 @@ SAMPLES = {
 }
 
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+every_class_of_torch = pytest.mark.parametrize("cls", [c for c in CLASSES if c.in_torch], ids=lambda c: c.__name__)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 

@@ -6,9 +6,8 @@ import inspect
 from typing import Any
 
 import numpy as np
-import pytest
 
-from oracle import Array, Options, every_class, every_dtype, every_variant, variants
+from oracle import Array, Options, every_class, every_class_of_torch, every_dtype, every_variant, variants
 
 STEPS = 100
 # Relative to the parameter, or to 1 if it is smaller: what 100 roundings leave.
@@ -33,11 +32,9 @@ def run_torch(torch: Any, theirs: Any, options: Options, p: Array, grads: list[A
 
 
 @every_dtype
-@every_class
+@every_class_of_torch
 def test_100_steps_agree_with_torch(cls: Any, dtype: Any, torch: Any, rng: np.random.Generator) -> None:
-    theirs = getattr(torch.optim, cls.__name__, None)
-    if theirs is None:
-        pytest.skip(f"torch has no {cls.__name__}")
+    theirs = getattr(torch.optim, cls.__name__)
     p = rng.uniform(0.5, 1.5, 200).astype(dtype)
     grads = [rng.standard_normal(200).astype(dtype) for _ in range(STEPS)]
     known = inspect.signature(theirs).parameters
@@ -51,11 +48,9 @@ def test_100_steps_agree_with_torch(cls: Any, dtype: Any, torch: Any, rng: np.ra
             assert error <= TOLERANCE[dtype.name], every
 
 
-@every_class
+@every_class_of_torch
 def test_defaults_are_those_of_torch(cls: Any, torch: Any) -> None:
-    theirs = getattr(torch.optim, cls.__name__, None)
-    if theirs is None:
-        pytest.skip(f"torch has no {cls.__name__}")
+    theirs = getattr(torch.optim, cls.__name__)
     known = inspect.signature(theirs).parameters
     mine = inspect.signature(cls).parameters
     for name in (set(cls.checks) | {"lr"}) & known.keys():

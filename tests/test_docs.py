@@ -1,10 +1,12 @@
-"""The examples in the docstrings are true."""
+"""The examples in the docstrings and in the README are true."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,3 +34,10 @@ def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
         for part in ("::\n", "Parameters\n", "Raises\n", "Notes\n", "Examples\n", ">>> "):
             assert part in text, (cls.__name__, part)
         assert any(f"({year})" in text for year in range(1950, 2030)), cls.__name__
+
+
+def test_the_example_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out == "step 300, error 0.0000\n"

@@ -108,8 +108,7 @@ def test_gradients_where_activations_follow_each_other_or_come_first(kinds: tupl
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_a_model_equals_torchs(kind: type[nn.Layer]) -> None:
-    torch = pytest.importorskip("torch")
+def test_a_model_equals_torchs(kind: type[nn.Layer], torch: Any) -> None:
     theirs_of = {
         "ReLU": torch.relu,
         "Tanh": torch.tanh,

@@ -15,8 +15,7 @@ from fusedstep.nn.losses import classes, elementwise
 N, OUT = 6, 4
 
 
-def test_losses_equal_torchs() -> None:
-    torch = pytest.importorskip("torch")
+def test_losses_equal_torchs(torch: Any) -> None:
     f, rng = torch.nn.functional, np.random.default_rng(0)
     z = 4 * rng.standard_normal((N, OUT))
     labels, soft = rng.integers(0, OUT, N), rng.dirichlet(np.ones(OUT), N)

@@ -171,8 +171,7 @@ def test_a_bad_state_is_refused_and_changes_nothing(state: dict[str, float], mes
     assert eta.state_dict() == before
 
 
-def test_agreement_with_torch() -> None:
-    torch = pytest.importorskip("torch")
+def test_agreement_with_torch(torch: Any) -> None:
     schedulers = torch.optim.lr_scheduler
 
     def rates(make: Any, steps: int) -> list[float]:
@@ -194,8 +193,7 @@ def test_agreement_with_torch() -> None:
         assert [ours(t) for t in range(1, steps + 1)] == pytest.approx(rates(theirs, steps), rel=1e-12)
 
 
-def test_plateau_agrees_with_torch_on_positive_metrics() -> None:
-    torch = pytest.importorskip("torch")
+def test_plateau_agrees_with_torch_on_positive_metrics(torch: Any) -> None:
     metrics = 1 + np.random.default_rng(0).random(200)
     for mode in ("min", "max"):
         opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)

@@ -80,6 +80,8 @@ class Optimizer:
     rule: ClassVar[str]
     #: Hyperparameters of the rule and their checks.
     checks: ClassVar[dict[str, Check]]
+    #: Whether torch.optim has an optimizer of this name that does the same.
+    in_torch: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class Lion(Optimizer):
     """
 
     rule = "lion"
+    in_torch = False
     checks = {"betas": _checks.betas, "weight_decay": _checks.non_negative}
 
     def __init__(

@@ -64,6 +64,7 @@ class NAG(Optimizer):
     """
 
     rule = "sgd"
+    in_torch = False
     checks = {"momentum": _checks.open_fraction, "weight_decay": _checks.non_negative}
 
     def __init__(
