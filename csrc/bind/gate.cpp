@@ -109,6 +109,27 @@ py::array require_parameter(py::handle object, const Where& where) {
   return a;
 }
 
+py::array require_output(py::handle object, const py::array& x, const char* x_name, const Where& where) {
+  auto a = require_float_array(object, where);
+  const bool like_x =
+      a.dtype().is(x.dtype()) && a.ndim() == x.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), x.shape());
+  if (!like_x) refuse_value(where, describe(x, " of shape ") + ", like " + x_name, describe(object));
+  if (!a.writeable()) refuse_value(where, "writeable", "a read-only " + describe(object));
+  if (!is_disjoint(a))
+    refuse_value(where, "without repeated elements",
+                 describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
+  const bool is_x = a.data() == x.data() && std::equal(a.strides(), a.strides() + a.ndim(), x.strides());
+  const Extent written = extent(a), read = extent(x);
+  if (!is_x && written.low < read.high && read.low < written.high && shares_memory(a, x))
+    refuse_value(where, std::string(x_name) + " itself or memory of its own",
+                 "an array that overlaps " + std::string(x_name));
+  return a;
+}
+
+bool shares_memory(py::handle a, py::handle b) {
+  return py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
+}
+
 DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
 
 Snapshot::Snapshot(const py::array& a)

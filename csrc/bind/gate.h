@@ -44,6 +44,12 @@ py::array require_float_array(py::handle object, const Where& where);
 /// The same, and dense and writeable: something that is updated in place.
 py::array require_parameter(py::handle object, const Where& where);
 
+/// What a layer writes: of x's dtype and shape, writeable, no element twice, and x itself or memory of its own.
+py::array require_output(py::handle object, const py::array& x, const char* x_name, const Where& where);
+
+/// True if an element of one is an element of the other.
+bool shares_memory(py::handle a, py::handle b);
+
 DType dtype_of(const py::array& array);
 
 /// What an array looked like when it was checked. An array that still matches needs no second look; anything

@@ -29,10 +29,6 @@ bool same_shape(const py::array& a, const py::array& b) {
   return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
 }
 
-bool shares_memory(py::handle a, py::handle b) {
-  return py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
-}
-
 /// Clears a flag, or a list, however the scope is left.
 template <class F>
 struct AtExit {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "driver/gradient.h"
+#include "driver/random.h"
 #include "rules/rule.h"
 
 namespace fusedstep {
@@ -76,6 +77,7 @@ struct KernelTable {
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
+  RandomKernels random;
 };
 
 }  // namespace fusedstep

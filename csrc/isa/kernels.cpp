@@ -3,6 +3,8 @@
 #include "driver/kernel.h"
 #include "driver/reduce.h"
 #include "driver/sweep.h"
+#include "layers/dropout.h"
+#include "layers/noise.h"
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
 
 namespace fusedstep {
@@ -50,7 +52,12 @@ constexpr RuleKernels rules[] = {FUSEDSTEP_RULES(FUSEDSTEP_KERNELS)};
 }  // namespace
 
 extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
-    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),    length(infos), infos, rules, {square_sum<float>, square_sum<double>},
-    {roofline<float>, roofline<double>}};
+    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),
+    length(infos),
+    infos,
+    rules,
+    {square_sum<float>, square_sum<double>},
+    {roofline<float>, roofline<double>},
+    {philox_block, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}}};
 
 }  // namespace fusedstep

@@ -69,3 +69,24 @@ class Plan:
     @property
     def tensor_steps(self) -> list[int]: ...
     def set_steps(self, steps: int, of_tensors: list[int]) -> None: ...
+
+def drop(
+    call: str,
+    argument: str,
+    x: Any,
+    out: Any,
+    shape: tuple[int, ...] | None,
+    threshold: int,
+    scale: float,
+    seed: int,
+    stream: int,
+    offset: int,
+) -> np.ndarray[Any, Any]: ...
+def kept(
+    shape: tuple[int, ...], threshold: int, seed: int, stream: int, offset: int
+) -> np.ndarray[Any, np.dtype[np.bool_]]: ...
+def noise(call: str, x: Any, out: Any, std: float, seed: int, stream: int, offset: int) -> np.ndarray[Any, Any]: ...
+def normal(
+    shape: tuple[int, ...], is_double: bool, std: float, seed: int, stream: int, offset: int
+) -> np.ndarray[Any, Any]: ...
+def philox_block(seed: int, stream: int, index: int) -> tuple[int, int, int, int]: ...

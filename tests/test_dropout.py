@@ -1,0 +1,231 @@
+"""Dropout: bit for bit the reference, whatever runs it, wherever it lies and begins."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from draws import DTYPES, KEY, Array, guarded, machines, same_bits, untouched_around, values
+from fusedstep.ops import _philox_reference as reference
+
+LENGTHS = [*range(71), 511, 512, 513, 1000, 100003]
+OFFSETS = [0, 1, 7, 8, 9, 505, 2**32 - 3, 2**35 - 600, 2**40 + 5, 2**63 - 1]
+
+
+def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
+    kept = reference.mask(KEY.seed, KEY.stream, offset, x.size, p).reshape(x.shape)
+    return reference.dropout(x, kept, p) if mode == "inverted" else np.where(kept, x, x.dtype.type(0))
+
+
+# The same bits everywhere
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_bits_of_every_length(dtype: Any, offset: int) -> None:
+    for n in LENGTHS:
+        x = values(n, dtype)
+        want = expected(x, 0.3, offset)
+        for machine in machines((2,) if n < 1000 else (1, 2, 4)):
+            out, memory = guarded(n, dtype, n % 5)
+            result = fs.dropout(x, 0.3, KEY, offset=offset, out=out)
+            assert result is out and same_bits(out, want), (machine, n)
+            assert untouched_around(out, memory), (machine, n)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_of_every_alignment(dtype: Any) -> None:
+    for machine in machines((1,)):
+        for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
+            x, _ = guarded(n, dtype, from_start)
+            x[...] = values(n, dtype)
+            out, memory = guarded(n, dtype, to_start)
+            fs.dropout(x, 0.5, KEY, offset=3, out=out)
+            assert same_bits(out, expected(x, 0.5, 3)), (machine, from_start, to_start)
+            assert untouched_around(out, memory), machine
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_past_the_cache_and_in_place(dtype: Any) -> None:
+    """Large enough for stores past the cache, which in place must not be."""
+    size = (80 << 20) // np.dtype(dtype).itemsize // 2
+    x, _ = guarded(size + 5, dtype, 4)
+    x[...] = np.random.default_rng(1).random(x.size, dtype)
+    want = expected(x, 0.1, 11)
+    out = np.empty_like(x)
+    assert same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
+    assert same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
+
+
+@pytest.mark.parametrize("mode", ["inverted", "vanilla"])
+@pytest.mark.parametrize("p", [0.0, 1e-6, 1 / 65536, 0.1, 0.5, 65535 / 65536, 1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
+    x = values(5000, dtype)
+    for machine in machines():
+        assert same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode)), machine
+        mask = fs.dropout_mask((5, 1000), p, KEY, 9)
+        assert mask.dtype == bool
+        assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
+
+
+def test_predicting() -> None:
+    x = values(100, np.float32)
+    kept = np.float32((65536 - 6554) / 65536)
+    assert same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
+    assert same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
+    assert same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
+    assert fs.dropout(x, 0.1, KEY, training=False) is not x
+
+
+def test_a_dropped_value_is_plus_zero() -> None:
+    x = np.array([np.inf, -np.inf, np.nan, -0.0, -1.0] * 200)
+    for p, step in ((0.5, KEY), (1.0, KEY)):
+        y = fs.dropout(x, p, step)
+        dropped = ~fs.dropout_mask(1000, p, step)
+        assert dropped.sum() > 300 and not y[dropped].view(np.uint64).any()
+
+
+def test_expectation_is_exact_for_the_p_that_is_used() -> None:
+    for p in (0.1, 1 / 3, 0.9):
+        threshold = round(65536 * p)
+        scale = fs.dropout(np.ones(1), p, fs.Key(next(s for s in range(999) if fs.dropout_mask(1, p, fs.Key(s))[0])))
+        assert scale[0] * (65536 - threshold) == pytest.approx(65536, rel=1e-15)
+
+
+# Positions
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slices_equal_the_whole(dtype: Any) -> None:
+    x = values(3000, dtype)
+    whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
+    assert same_bits(whole, backward)
+    mask = fs.dropout_mask(3000, 0.4, KEY)
+    for begin, end in ((0, 1500), (1500, 3000), (1, 2), (7, 900), (513, 514), (2999, 3000), (40, 40)):
+        assert same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
+        assert np.array_equal(fs.dropout_mask(end - begin, 0.4, KEY, begin), mask[begin:end])
+
+
+def layouts(x: Array) -> dict[str, Array]:
+    """Return the values of x in other layouts."""
+    strided = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)[..., ::2]
+    backwards = np.zeros_like(x)[::-1]
+    offset = np.zeros((x.shape[0] + 1, *x.shape[1:]), x.dtype)[1:]
+    for copy in (strided, backwards, offset):
+        copy[...] = x
+    return {"C": x.copy(), "F": np.asfortranarray(x), "strided": strided, "backwards": backwards, "offset": offset}
+
+
+@pytest.mark.parametrize("shape", [(6, 50), (3, 4, 5), (1, 7), (30, 1)])
+def test_layouts_do_not_matter(shape: tuple[int, ...]) -> None:
+    x = values(int(np.prod(shape)), np.float32).reshape(shape)
+    want = fs.dropout(x, 0.3, KEY, offset=5)
+    for name, a in layouts(x).items():
+        assert same_bits(fs.dropout(a, 0.3, KEY, offset=5), want), name
+        for other, out in layouts(np.full_like(x, 9)).items():
+            assert fs.dropout(a, 0.3, KEY, offset=5, out=out) is out
+            assert same_bits(np.ascontiguousarray(out), want), (name, other)
+        fs.dropout(a, 0.3, KEY, offset=5, out=a)  # in place
+        assert same_bits(np.ascontiguousarray(a), want), name
+
+
+def test_expanded_input_is_read_only_once_per_element() -> None:
+    x = np.broadcast_to(np.arange(5, dtype=np.float32), (40, 5))
+    assert same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
+def test_degenerate_shapes(shape: tuple[int, ...]) -> None:
+    x = np.ones(shape, np.float32)
+    assert same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
+    assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
+    assert fs.gaussian_noise(x, 1.0, KEY).shape == shape
+
+
+FEATURES = [
+    ((8, 16, 5, 7), (8, 16, 1, 1)),
+    ((8, 16, 5, 7), (16, 1, 1)),
+    ((8, 16, 5, 7), (8, 1, 5, 1)),
+    ((8, 16, 5, 7), (1, 16, 1, 7)),
+    ((8, 16, 5, 7), (8, 1, 1, 7)),
+    ((8, 16, 5, 7), (1,)),
+    ((8, 16, 5, 7), ()),
+    ((8, 16, 5, 7), (8, 16, 5, 7)),
+    ((4, 30, 200), (4, 1, 200)),
+    ((60, 500), (60, 1)),
+    ((60, 500), (500,)),
+    ((3, 1, 4), (1, 1, 4)),
+    ((3, 0, 4), (3, 1, 4)),
+    ((2, 40000), (2, 1)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "mask"), FEATURES)
+def test_features(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
+    x = values(int(np.prod(shape)), dtype).reshape(shape)
+    kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
+    want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)
+    for machine in machines((1, 2)):
+        assert same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want), machine
+        assert same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want), machine
+    y = x.copy()
+    assert fs.dropout(y, 0.4, KEY, offset=3, shape=mask, out=y) is y and same_bits(y, want)
+    assert same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
+
+
+# Keys
+
+
+def test_keys_name_masks() -> None:
+    rng = fs.Philox(3)
+    a, b = rng.key(), rng.key()
+    assert np.array_equal(fs.dropout_mask(1000, 0.5, a), fs.dropout_mask(1000, 0.5, a))
+    assert 400 < (fs.dropout_mask(1000, 0.5, a) != fs.dropout_mask(1000, 0.5, b)).sum() < 600
+
+
+def test_two_processes_agree() -> None:
+    program = "import fusedstep as fs, hashlib; k = fs.Philox(9).key(); d = hashlib.sha256; print(" + (
+        "d(fs.dropout_mask(9999, 0.3, k).tobytes()).hexdigest(), "
+        "d(fs.gaussian_noise(9999, 2.0, k).tobytes()).hexdigest())"
+    )
+    runs = {subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout for _ in range(2)}
+    assert len(runs) == 1 and len(runs.pop().split()) == 2
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("mode", ["inverted", "vanilla"])
+@pytest.mark.parametrize("training", [True, False])
+def test_backward_is_the_gradient(mode: str, training: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 60))
+    forward: Callable[[Array], Array] = lambda v: fs.dropout(v, 0.3, KEY, mode, 5, training=training)  # noqa: E731
+    dx = fs.dropout_backward(dy, 0.3, KEY, mode, 5, training=training)
+    h = 2.0**-10
+    numeric = [(dy @ forward(x + h * e) - dy @ forward(x - h * e)) / (2 * h) for e in np.eye(60)]
+    np.testing.assert_allclose(dx, numeric, rtol=1e-9, atol=1e-11)
+    if training:
+        mask = fs.dropout_mask(60, 0.3, KEY, 5)
+        scale = 65536 / (65536 - round(65536 * 0.3)) if mode == "inverted" else 1.0
+        assert np.array_equal(dx, dy * (mask * scale))
+
+
+# Torch
+
+
+def test_differs_from_torch_where_documented(torch: Any) -> None:
+    """Torch multiplies by the mask: nan for a dropped infinity. Its p = 0.5 mean agrees with ours."""
+    x = np.full(4000, np.inf, np.float32)
+    theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
+    assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()
+    assert fs.dropout(np.ones(1 << 16), 0.5, KEY).mean() == pytest.approx(1, abs=0.02)

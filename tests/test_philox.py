@@ -1,0 +1,210 @@
+"""The stream: known answers, keys, and statistics that a bad generator would fail."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import pickle
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import _core
+from fusedstep.ops import _philox_reference as reference
+
+# Random123 1.14.0, tests/kat_vectors: counter, key, output.
+KNOWN = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+N = 1 << 20
+
+
+def numbers(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "output"), KNOWN)
+def test_random123_known_answers(counter: str, key: str, output: str) -> None:
+    c, k, out = numbers(counter), numbers(key), numbers(output)
+    assert reference.philox4x32(np.array(c), np.array(k)).tolist() == out
+    for isa in _core.available_isas():
+        _core.set_isa(isa)
+        block = _core.philox_block(k[0] | k[1] << 32, c[2] | c[3] << 32, c[0] | c[1] << 32)
+        assert list(block) == out
+
+
+@pytest.mark.parametrize("index", [0, 1, 63, 64, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
+def test_blocks_match_the_reference(index: int) -> None:
+    seed, stream = 0x0123456789ABCDEF, 0xFEDCBA9876543210
+    counter = np.array([index & 0xFFFFFFFF, index >> 32, stream & 0xFFFFFFFF, stream >> 32], np.uint64)
+    expected = reference.philox4x32(counter, np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64))
+    for isa in _core.available_isas():
+        _core.set_isa(isa)
+        assert list(_core.philox_block(seed, stream, index)) == expected.tolist()
+
+
+# Keys
+
+
+def test_keys_are_fresh_and_resume() -> None:
+    rng = fs.Philox(2**64 - 1)
+    first = [rng.key() for _ in range(3)]
+    assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
+    state = rng.state_dict()
+    following = rng.key()
+    for other in (fs.Philox(0), copy.deepcopy(fs.Philox(5)), pickle.loads(pickle.dumps(fs.Philox(6)))):
+        other.load_state_dict(state)
+        assert other.key() == following
+    assert copy.copy(rng).key() == rng.key()
+    assert pickle.loads(pickle.dumps(first[1])) == first[1]
+
+
+def test_threads_get_distinct_keys() -> None:
+    rng, keys = fs.Philox(1), []
+    workers = [threading.Thread(target=lambda: keys.extend([rng.key() for _ in range(500)])) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(key.stream for key in keys) == list(range(4000))
+
+
+def test_streams_end() -> None:
+    rng = fs.Philox(1)
+    rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
+    assert rng.key().stream == 2**64 - 1
+    with pytest.raises(OverflowError, match="all 2\\*\\*64 streams"):
+        rng.key()
+    again = fs.Philox(1)
+    again.load_state_dict(rng.state_dict())
+    with pytest.raises(OverflowError):
+        again.key()
+
+
+def test_folded_keys_are_distinct() -> None:
+    keys = [k.fold(i) for k in (fs.Key(1), fs.Key(1, 1), fs.Key(2)) for i in (0, 1, 2, 2**63 - 1)]
+    keys += [fs.Key(1).fold(0).fold(1), fs.Key(1).fold(1).fold(0)]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: fs.Philox(-1), ValueError, "Philox: seed must be at least 0 and below 2**64; got -1"),
+        (lambda: fs.Philox(2**64), ValueError, "Philox: seed must be at least 0 and below 2**64"),
+        (lambda: fs.Philox(1.0), TypeError, "Philox: seed must be a whole number; got 1.0"),  # type: ignore[arg-type]
+        (lambda: fs.Philox(True), TypeError, "Philox: seed must be a whole number; got True"),
+        (lambda: fs.Key(0, -1), ValueError, "Key: stream must be at least 0"),
+        (lambda: fs.Key("7"), TypeError, "Key: seed must be a whole number; got '7'"),  # type: ignore[arg-type]
+        (lambda: fs.Key(7).fold(-1), ValueError, "Key.fold: index must be at least 0"),
+        (lambda: fs.Key(7).fold(2**63), ValueError, "Key.fold: index must be below 2**63"),
+        (lambda: fs.Philox(7).load_state_dict({}), ValueError, 'state must have "seed" and "stream"; got {}'),
+        (lambda: fs.Philox(7).load_state_dict({"seed": 1, "stream": -1}), ValueError, "stream must be at least 0"),
+    ],
+)
+def test_refusals(make: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+def test_key_is_frozen_and_plain() -> None:
+    key = fs.Key(np.uint64(7), np.int32(1))  # type: ignore[arg-type]
+    assert key == fs.Key(7, 1) and type(key.seed) is int
+    with pytest.raises(AttributeError):
+        key.seed = 8  # type: ignore[misc]
+
+
+# Statistics. Each |z| is a normal deviate for a good stream; seeds are fixed, so that a test passes or fails for good.
+# 5 is passed by a good stream with probability 1 - 6e-7 per value.
+BOUND = 5.0
+STREAMS = [fs.Key(0), fs.Key(1), fs.Key(0, 1), fs.Key(2**32), fs.Key(2**64 - 1, 2**64 - 1), fs.Key(7).fold(3)]
+
+
+def z_of(mask: Any, p: float) -> float:
+    """How far the mean of independent {0, 1} lies from p, in standard deviations."""
+    return (mask.mean() - p) * math.sqrt(mask.size / (p * (1 - p)))
+
+
+def kept_probability(p: float) -> float:
+    return 1 - round(65536 * p) / 65536
+
+
+@pytest.mark.parametrize("p", [1 / 65536, 0.001, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("key", STREAMS, ids=str)
+def test_frequencies(key: fs.Key, p: float) -> None:
+    kept, q = fs.dropout_mask(N, p, key), kept_probability(p)
+    assert abs(z_of(kept, q)) < BOUND
+    for position in range(8):  # in the block
+        assert abs(z_of(kept[position::8], q)) < BOUND
+
+
+@pytest.mark.parametrize("key", STREAMS, ids=str)
+def test_bits_and_bytes_of_the_words(key: fs.Key) -> None:
+    words = reference.words(key.seed, key.stream, 0, N // 4)
+    for bit in range(32):
+        assert abs(z_of(words >> np.uint32(bit) & np.uint32(1), 0.5)) < BOUND
+    count = np.bincount(words.view(np.uint8), minlength=256)
+    chi2 = ((count - N / 256) ** 2).sum() / (N / 256)
+    assert abs(chi2 - 255) / math.sqrt(2 * 255) < BOUND
+
+
+@pytest.mark.parametrize("key", STREAMS, ids=str)
+def test_pairs_at_every_distance(key: fs.Key) -> None:
+    kept = fs.dropout_mask(N, 0.5, key)
+    for distance in [*range(1, 33), 64, 128, 512, 4096, 65536]:
+        assert abs(z_of(kept[distance:] == kept[:-distance], 0.5)) < BOUND
+
+
+@pytest.mark.parametrize("key", STREAMS, ids=str)
+def test_runs(key: fs.Key) -> None:
+    kept = fs.dropout_mask(N, 0.5, key)
+    changes = np.flatnonzero(kept[1:] != kept[:-1])
+    lengths = np.diff(changes)
+    assert abs(z_of(kept[1:] != kept[:-1], 0.5)) < BOUND
+    for length in range(1, 13):
+        assert abs(z_of(lengths == length, 0.5**length)) < BOUND
+    assert lengths.max() < 40
+
+
+def test_streams_and_seeds_are_uncorrelated() -> None:
+    keys = [*STREAMS, *(fs.Key(seed, stream) for seed in range(4) for stream in range(2, 5)), fs.Key(3).fold(0)]
+    masks = [fs.dropout_mask(1 << 16, 0.5, key) for key in keys]
+    for a, b in itertools.combinations(masks, 2):
+        assert abs(z_of(a == b, 0.5)) < BOUND
+        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # one block apart
+
+
+def test_neighbouring_seeds_and_streams_at_one_index() -> None:
+    """The first halves over many seeds, and over many streams, are as random as one stream."""
+    for seed, stream in ((1, 0), (0, 1)):
+        words = np.array([_core.philox_block(i * seed, i * stream, 0) for i in range(20000)], np.uint32)
+        for column in range(4):
+            high = words[:, column] >> np.uint32(31)
+            assert abs(z_of(high, 0.5)) < BOUND
+            assert abs(z_of(high[1:] == high[:-1], 0.5)) < BOUND
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("key", STREAMS[:3], ids=str)
+def test_normals_have_the_normal_distribution(key: fs.Key, dtype: Any) -> None:
+    z = fs.gaussian_noise(N, 1.0, key, dtype=dtype).astype(np.float64)
+    moments = {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96)}  # mean and variance of z^k
+    for k, (mean, variance) in moments.items():
+        assert abs((z**k).mean() - mean) * math.sqrt(N / variance) < BOUND
+    edges = np.linspace(-4, 4, 33)
+    cumulative = np.array([0.0, *(0.5 * math.erfc(-e / math.sqrt(2)) for e in edges), 1.0])
+    expected = np.diff(cumulative) * N
+    count = np.bincount(np.searchsorted(edges, z), minlength=34)
+    chi2 = ((count - expected) ** 2 / expected).sum()
+    assert abs(chi2 - 33) / math.sqrt(2 * 33) < BOUND
+    for distance in (1, 2, 3, 4, 8):
+        assert abs((z[distance:] * z[:-distance]).mean()) * math.sqrt(N) < BOUND
+        product = (z[distance:] ** 2 - 1) * (z[:-distance] ** 2 - 1)  # independent, not only uncorrelated
+        assert abs(product.mean()) * math.sqrt(N / 4) < BOUND
