@@ -1,3 +1,4 @@
+#include "bind/batchnorm.h"
 #include "bind/plan.h"
 #include "bind/runtime.h"
 #include "isa/dispatch.h"
@@ -8,4 +9,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     throw pybind11::import_error("fusedstep needs a CPU with x86-64-v2 (SSE4.2, POPCNT) or better");
   fusedstep::bind::bind_runtime(m);
   fusedstep::bind::bind_plan(m);
+  fusedstep::bind::bind_batchnorm(m);
 }

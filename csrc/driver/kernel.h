@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "driver/batchnorm_kernel.h"
 #include "driver/gradient.h"
 #include "rules/rule.h"
 
@@ -76,6 +77,7 @@ struct KernelTable {
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
+  BatchNormKernels batch_norm;
 };
 
 }  // namespace fusedstep

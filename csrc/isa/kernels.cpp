@@ -3,6 +3,7 @@
 #include "driver/kernel.h"
 #include "driver/reduce.h"
 #include "driver/sweep.h"
+#include "layers/batchnorm.h"
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
 
 namespace fusedstep {
@@ -51,6 +52,6 @@ constexpr RuleKernels rules[] = {FUSEDSTEP_RULES(FUSEDSTEP_KERNELS)};
 
 extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
     FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),    length(infos), infos, rules, {square_sum<float>, square_sum<double>},
-    {roofline<float>, roofline<double>}};
+    {roofline<float>, roofline<double>}, batch_norm_kernels};
 
 }  // namespace fusedstep

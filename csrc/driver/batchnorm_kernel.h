@@ -1,0 +1,62 @@
+// Batch normalisation at the border between the code compiled once and the code compiled per instruction set.
+#pragma once
+
+#include <cstddef>
+
+namespace fusedstep {
+
+/// Element (n, c, s) lies at (n * channels + c) * inner + s: N, C, ... has inner > 1, channels last has inner = 1.
+struct BatchNormShape {
+  std::ptrdiff_t outer, channels, inner;
+};
+
+/// The statistics' geometry, which fixes their bits. Value j = n * inner + s of a channel, in whatever layout, goes
+/// to lane j mod batch_lanes of block j / batch_block; lanes are added pairwise, blocks in order, in double.
+constexpr int batch_lanes = 32;
+constexpr std::ptrdiff_t batch_block = 1024;
+
+
+/// What one call works on.
+struct BatchNormRegion {
+  std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
+};
+
+/// y = act((x - center) * scale + offset + residual); coefficients are arrays over channels of the data's type.
+struct BatchNormForward {
+  BatchNormShape shape;
+  const void *x, *residual;  // residual or null
+  void* y;
+  const void *center, *scale, *offset;
+  bool relu, stream;  // stream: y goes past the caches
+};
+
+/// Where the gradient passes a ReLU.
+enum class BatchNormMask { none, recomputed, output };
+
+/// dz = dy where the output is positive; dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale where the
+/// statistics are constants.
+struct BatchNormBackward {
+  BatchNormShape shape;
+  const void *dy, *x, *y;  // y is read for BatchNormMask::output only
+  const void *center, *scale, *offset, *mean, *slope;
+  BatchNormMask mask;
+  bool frozen, stream;
+  void *dx, *dz;  // dz or null
+};
+
+using BatchMomentsFn = void (*)(const BatchNormShape&, const void* x, std::ptrdiff_t block, std::ptrdiff_t channel_begin,
+                                std::ptrdiff_t channel_end, double* mean, double* m2);
+using BatchSumsFn = void (*)(const BatchNormBackward&, std::ptrdiff_t block, std::ptrdiff_t channel_begin,
+                             std::ptrdiff_t channel_end, double* sum, double* dot);
+using BatchApplyFn = void (*)(const BatchNormForward&, const BatchNormRegion&);
+using BatchGradientFn = void (*)(const BatchNormBackward&, const BatchNormRegion&);
+
+/// Of one instruction set; indexed by DType. `mean`, `m2`, `sum` and `dot` are arrays over all channels.
+struct BatchNormKernels {
+  BatchMomentsFn moments[2];  // of one block: mean and sum of squared deviations
+  BatchSumsFn sums[2];        // of one block: sum dz and sum dz * (x - center)
+  BatchApplyFn apply[2];
+  BatchGradientFn gradient[2];
+};
+
+}  // namespace fusedstep

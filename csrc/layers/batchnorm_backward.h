@@ -1,0 +1,140 @@
+// The two passes of the gradient: sums over blocks, then dx.
+#pragma once
+
+#include "layers/batchnorm_forward.h"
+
+namespace fusedstep {
+namespace {
+
+/// dz: the gradient before the ReLU.
+template <BatchNormMask mask, class V, class T, class Coefficient>
+FUSEDSTEP_INLINE V masked(const T* dy, const T* y, V d, const Coefficient& scale, const Coefficient& offset,
+                          std::ptrdiff_t i, std::ptrdiff_t channel) {
+  const V g = load<V>(dy + i);
+  if constexpr (mask == BatchNormMask::none) return g;
+  if constexpr (mask == BatchNormMask::output) return where_positive(load<V>(y + i), g);
+  return where_positive(V(d * scale.template at<V>(channel) + offset.template at<V>(channel)), g);
+}
+
+template <BatchNormMask mask, class T, template <class> class Coefficient>
+struct Products {
+  const T *dy, *x, *y;
+  Coefficient<T> center, scale, offset;
+  template <class V>
+  FUSEDSTEP_INLINE Pair<V> at(std::ptrdiff_t i, std::ptrdiff_t channel) const {
+    const V d = load<V>(x + i) - center.template at<V>(channel);
+    const V dz = masked<mask>(dy, y, d, scale, offset, i, channel);
+    return {dz, dz * d};
+  }
+};
+
+template <BatchNormMask mask, class T>
+void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, double& sum, double& dot) {
+  alignas(64) T room[3][batch_block], first[batch_lanes], second[batch_lanes];
+  const std::ptrdiff_t n = block_count(b.shape, block), j = block * batch_block;
+  const T* dy = stretch(b.shape, b.dy, c, j, n, room[0]);
+  const T* x = stretch(b.shape, b.x, c, j, n, room[1]);
+  const T* y = mask == BatchNormMask::output ? stretch(b.shape, b.y, c, j, n, room[2]) : nullptr;
+  const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
+  sum_along(Products<mask, T, Constant>{dy, x, y, value(b.center), value(b.scale), value(b.offset)}, n, first, second);
+  add_lanes(first, 1), add_lanes(second, 1);
+  sum = double(first[0]), dot = double(second[0]);
+}
+
+template <BatchNormMask mask, class T>
+void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, std::ptrdiff_t width, double* sum,
+                 double* dot) {
+  alignas(64) T room[3][coefficient_room<T>], first[batch_lanes * slice<T>], second[batch_lanes * slice<T>];
+  const RowWalk walk(b.shape.channels, width);
+  const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
+  const auto data = [at](const void* p) { return offset_or_null(static_cast<const T*>(p), at); };
+  const auto value = [&](const void* p, T* space) {
+    return PerElement<T>{repeat(static_cast<const T*>(p) + c, walk, space)};
+  };
+  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), data(b.y), value(b.center, room[0]),
+                                           value(b.scale, room[1]), value(b.offset, room[2])},
+             walk, block_count(b.shape, block), first, second);
+  for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
+}
+
+template <BatchNormMask mask, class T>
+void sums_variant(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end,
+                  double* sum, double* dot) {
+  if (b.shape.inner > 1)
+    for (std::ptrdiff_t c = begin; c < end; ++c) sums_along<mask, T>(b, block, c, sum[c], dot[c]);
+  else
+    for (std::ptrdiff_t c = begin; c < end; c += slice<T>)
+      sums_across<mask, T>(b, block, c, end - c < slice<T> ? end - c : slice<T>, sum, dot);
+}
+
+template <class T>
+void batch_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end, double* sum,
+                double* dot) {
+  switch (b.mask) {
+    case BatchNormMask::none: return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::recomputed: return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::output: return sums_variant<BatchNormMask::output, T>(b, block, begin, end, sum, dot);
+  }
+}
+
+template <BatchNormMask mask, bool frozen, bool stream, class T, template <class> class Coefficient>
+struct InputGradient {
+  const T *dy, *x, *y;
+  T *dx, *out;  // out: dz, or null
+  Coefficient<T> center, scale, offset, mean, slope;
+
+  template <class V>
+  FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i) const {
+    V d{};
+    if constexpr (!frozen || mask == BatchNormMask::recomputed) d = load<V>(x + i) - center.template at<V>(i);
+    const V dz = masked<mask>(dy, y, d, scale, offset, i, i);
+    V g = dz;
+    if constexpr (!frozen) g = (dz - mean.template at<V>(i)) - d * slope.template at<V>(i);
+    if constexpr (mask == BatchNormMask::output) put<stream>(out + i, dz);
+    put<stream>(dx + i, V(g * scale.template at<V>(i)));
+  }
+};
+
+template <class T, BatchNormMask mask, bool frozen, bool stream>
+void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
+  const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x), *y = static_cast<const T*>(b.y);
+  T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
+  const void* const arrays[5] = {b.center, b.scale, b.offset, b.mean, b.slope};
+  if (b.shape.inner > 1) {
+    const auto value = [&](int k, std::ptrdiff_t c) { return Constant<T>{static_cast<const T*>(arrays[k])[c]}; };
+    for_planes<T>(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      walk<stream>(dx + at, n, InputGradient<mask, frozen, stream, T, Constant>{
+          dy + at, x + at, offset_or_null(y, at), dx + at, offset_or_null(dz, at), value(0, c), value(1, c), value(2, c), value(3, c), value(4, c)});
+    });
+  } else {
+    alignas(64) T space[5][LongRows::room];
+    const LongRows rows(b.shape, region);
+    PerElement<T> v[5];
+    for (int k = 0; k < 5; ++k) v[k] = rows.coefficients<T>(arrays[k], region, space[k]);
+    rows.visit(b.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n) {
+      walk<stream>(dx + at, n, InputGradient<mask, frozen, stream, T, PerElement>{
+          dy + at, x + at, offset_or_null(y, at), dx + at, offset_or_null(dz, at), v[0], v[1], v[2], v[3], v[4]});
+    });
+  }
+  if constexpr (stream) end_streaming();
+}
+
+template <class T, BatchNormMask mask>
+void choose_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
+  if (b.frozen)
+    b.stream ? gradient_variant<T, mask, true, true>(b, region) : gradient_variant<T, mask, true, false>(b, region);
+  else
+    b.stream ? gradient_variant<T, mask, false, true>(b, region) : gradient_variant<T, mask, false, false>(b, region);
+}
+
+template <class T>
+void batch_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
+  switch (b.mask) {
+    case BatchNormMask::none: return choose_gradient<T, BatchNormMask::none>(b, region);
+    case BatchNormMask::recomputed: return choose_gradient<T, BatchNormMask::recomputed>(b, region);
+    case BatchNormMask::output: return choose_gradient<T, BatchNormMask::output>(b, region);
+  }
+}
+
+}  // namespace
+}  // namespace fusedstep
