@@ -190,7 +190,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
   const bool behind_residual = relu && residual.ptr();
   auto saved = std::make_unique<Saved>(Saved{
       x, behind_residual ? y : py::reinterpret_borrow<py::array>(py::handle()), s,
-      BatchNormCoefficients(s.channels, dtype_of(x)),
+      BatchNormCoefficients(s, dtype_of(x)),
       behind_residual ? BatchNormMask::output : relu ? BatchNormMask::recomputed : BatchNormMask::none, training,
       c.gamma.ptr() != nullptr, c.beta.ptr() != nullptr, residual.ptr() != nullptr, same_memory(x, y)});
   BatchNormPass pass(s, dtype_of(x), available_threads());

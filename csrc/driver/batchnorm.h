@@ -17,7 +17,7 @@ struct BatchMoments {
 /// What the forward pass leaves for the backward pass. Coefficients hold items of the data's type.
 struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
-  BatchNormCoefficients(std::ptrdiff_t channels, DType dtype);
+  BatchNormCoefficients(const BatchNormShape& shape, DType dtype);
   std::vector<double> mean, invstd;  // in double, of the statistics used
   std::vector<double> gamma;
   std::vector<unsigned char> center, scale, offset;
@@ -56,11 +56,12 @@ class BatchNormPass {
   void apply_all(const Apply& apply) noexcept;
   void merge_sums(std::ptrdiff_t begin, std::ptrdiff_t end);
   bool worth_streaming() const;
+  void repeat(std::vector<unsigned char>& coefficients) const;
 
   BatchNormShape shape_;
   DType dtype_;
   int threads_;
-  std::ptrdiff_t blocks_, slice_;  // slice_: channels per unit of work, or 0: units are blocks
+  std::ptrdiff_t blocks_, slice_;  // channels per unit of work, or 0: units are blocks
   std::vector<double> first_, second_;  // [block][channel]; merged into block 0
   std::vector<unsigned char> mean_, slope_;
 };

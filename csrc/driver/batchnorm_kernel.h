@@ -21,7 +21,15 @@ struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
 };
 
-/// y = act((x - center) * scale + offset + residual); coefficients are arrays over channels of the data's type.
+/// Coefficients are arrays over channels of the data's type. Where channels lie side by side, they are repeated with
+/// this period, and a vector beyond it, so that rows of any length are walked as one.
+constexpr std::ptrdiff_t coefficient_margin = 16;
+constexpr std::ptrdiff_t coefficient_period(const BatchNormShape& s) {
+  if (s.inner > 1) return s.channels;
+  return s.channels * (s.channels <= 16 ? batch_lanes : s.channels < 64 ? 2 + 64 / s.channels : 1);
+}
+
+/// y = act((x - center) * scale + offset + residual).
 struct BatchNormForward {
   BatchNormShape shape;
   const void *x, *residual;  // residual or null

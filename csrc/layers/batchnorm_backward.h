@@ -44,15 +44,12 @@ void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t
 template <BatchNormMask mask, class T>
 void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, std::ptrdiff_t width, double* sum,
                  double* dot) {
-  alignas(64) T room[3][coefficient_room<T>], first[batch_lanes * slice<T>], second[batch_lanes * slice<T>];
+  alignas(64) T first[batch_lanes * slice<T>], second[batch_lanes * slice<T>];
   const RowWalk walk(b.shape.channels, width);
   const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
   const auto data = [at](const void* p) { return offset_or_null(static_cast<const T*>(p), at); };
-  const auto value = [&](const void* p, T* space) {
-    return PerElement<T>{repeat(static_cast<const T*>(p) + c, walk, space)};
-  };
-  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), data(b.y), value(b.center, room[0]),
-                                           value(b.scale, room[1]), value(b.offset, room[2])},
+  const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
+  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), data(b.y), value(b.center), value(b.scale), value(b.offset)},
              walk, block_count(b.shape, block), first, second);
   for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
 }
@@ -84,14 +81,14 @@ struct InputGradient {
   Coefficient<T> center, scale, offset, mean, slope;
 
   template <class V>
-  FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i) const {
+  FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i, std::ptrdiff_t k) const {
     V d{};
-    if constexpr (!frozen || mask == BatchNormMask::recomputed) d = load<V>(x + i) - center.template at<V>(i);
-    const V dz = masked<mask>(dy, y, d, scale, offset, i, i);
+    if constexpr (!frozen || mask == BatchNormMask::recomputed) d = load<V>(x + i) - center.template at<V>(k);
+    const V dz = masked<mask>(dy, y, d, scale, offset, i, k);
     V g = dz;
-    if constexpr (!frozen) g = (dz - mean.template at<V>(i)) - d * slope.template at<V>(i);
+    if constexpr (!frozen) g = (dz - mean.template at<V>(k)) - d * slope.template at<V>(k);
     if constexpr (mask == BatchNormMask::output) put<stream>(out + i, dz);
-    put<stream>(dx + i, V(g * scale.template at<V>(i)));
+    put<stream>(dx + i, V(g * scale.template at<V>(k)));
   }
 };
 
@@ -99,23 +96,23 @@ template <class T, BatchNormMask mask, bool frozen, bool stream>
 void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
   const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x), *y = static_cast<const T*>(b.y);
   T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
-  const void* const arrays[5] = {b.center, b.scale, b.offset, b.mean, b.slope};
-  if (b.shape.inner > 1) {
-    const auto value = [&](int k, std::ptrdiff_t c) { return Constant<T>{static_cast<const T*>(arrays[k])[c]}; };
-    for_planes<T>(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
-      walk<stream>(dx + at, n, InputGradient<mask, frozen, stream, T, Constant>{
-          dy + at, x + at, offset_or_null(y, at), dx + at, offset_or_null(dz, at), value(0, c), value(1, c), value(2, c), value(3, c), value(4, c)});
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period, C<T> m, C<T> a,
+                                                 C<T> o, C<T> mean, C<T> slope) {
+    walk<stream>(dx + at, n, period, InputGradient<mask, frozen, stream, T, C>{
+        dy + at, x + at, offset_or_null(y, at), dx + at, offset_or_null(dz, at), m, a, o, mean, slope});
+  };
+  const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale), *o = static_cast<const T*>(b.offset);
+  const T *mean = static_cast<const T*>(b.mean), *slope = static_cast<const T*>(b.slope);
+  using One = Constant<T>;
+  using Each = PerElement<T>;
+  if (b.shape.inner > 1)
+    for_planes(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      run(at, n, n + line_bytes, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
     });
-  } else {
-    alignas(64) T space[5][LongRows::room];
-    const LongRows rows(b.shape, region);
-    PerElement<T> v[5];
-    for (int k = 0; k < 5; ++k) v[k] = rows.coefficients<T>(arrays[k], region, space[k]);
-    rows.visit(b.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n) {
-      walk<stream>(dx + at, n, InputGradient<mask, frozen, stream, T, PerElement>{
-          dy + at, x + at, offset_or_null(y, at), dx + at, offset_or_null(dz, at), v[0], v[1], v[2], v[3], v[4]});
+  else
+    for_rows(b.shape, region, [&, period = coefficient_period(b.shape)](std::ptrdiff_t at, std::ptrdiff_t n) {
+      run(at, n, period, Each{m}, Each{a}, Each{o}, Each{mean}, Each{slope});
     });
-  }
   if constexpr (stream) end_streaming();
 }
 

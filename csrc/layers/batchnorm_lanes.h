@@ -18,8 +18,8 @@ constexpr std::ptrdiff_t slice = slice_bytes / std::ptrdiff_t(sizeof(T));
 
 /// Adds lane k + w to lane k for w = 16, 8, 4, 2, 1, for `n` channels side by side.
 template <class T>
-FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n) {
-  for (std::ptrdiff_t w = batch_lanes / 2; w > 0; w /= 2)
+FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes = batch_lanes) {
+  for (std::ptrdiff_t w = lanes / 2; w > 0; w /= 2)
     for_vectors<T>(w * n, [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
 }
 
@@ -49,24 +49,13 @@ FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T*
 struct RowWalk {
   std::ptrdiff_t stride, width, repeats, length;
   RowWalk(std::ptrdiff_t row, std::ptrdiff_t channels)
-      : stride(row), width(channels), repeats(row == channels && channels * batch_lanes <= long_row ? 1 : batch_lanes),
+      : stride(row), width(channels), repeats(row == channels && channels <= few ? 1 : batch_lanes),
         length(repeats == 1 ? batch_lanes * channels : channels) {}
-  static constexpr std::ptrdiff_t long_row = 512;
+  static constexpr std::ptrdiff_t few = 16;
 };
 
-template <class T>
-constexpr std::ptrdiff_t coefficient_room = RowWalk::long_row > slice<T> ? RowWalk::long_row : slice<T>;
-
-/// Values of the channels at hand, repeated as the walk needs them.
-template <class T>
-FUSEDSTEP_INLINE const T* repeat(const T* values, const RowWalk& walk, T* room) {
-  if (walk.repeats != 1) return values;
-  for (std::ptrdiff_t i = 0; i < walk.length; ++i) room[i] = values[i % walk.width];
-  return room;
-}
-
 /// G groups of rows from row `row` on, of which the last has `rows` rows.
-template <int G, class T, class Term>
+template <int G, bool begin, class T, class Term>
 FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptrdiff_t row, std::ptrdiff_t rows,
                                  T* first, T* second) {
   const std::ptrdiff_t repeats = walk.repeats == 1 ? 1 : rows, group = batch_lanes * walk.stride;
@@ -75,7 +64,8 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
     T *const f = first + r * walk.width, *const s = second + r * walk.width;
     const std::ptrdiff_t at = (row + r) * walk.stride;
     for_vectors<T>(length, [&]<class V>(std::ptrdiff_t i) {
-      V a = load<V>(f + i), b = load<V>(s + i);
+      V a{}, b{};
+      if constexpr (!begin) a = load<V>(f + i), b = load<V>(s + i);
       for (int g = 0; g < G; ++g) {
         const Pair<V> t = term.template at<V>(at + g * group + i, i);
         a += t.first, b += t.second;
@@ -89,12 +79,16 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
 /// lanes [lane][channel] come out added up in the first `width` places.
 template <class T, class Term>
 FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptrdiff_t rows, T* first, T* second) {
-  for (std::ptrdiff_t i = 0; i < batch_lanes * walk.width; ++i) first[i] = second[i] = T(0);
+  constexpr std::ptrdiff_t one = batch_lanes, four = 4 * batch_lanes;
   std::ptrdiff_t row = 0;
-  for (; row + 4 * batch_lanes <= rows; row += 4 * batch_lanes)
-    sum_groups<4>(term, walk, row, batch_lanes, first, second);
-  for (; row + batch_lanes <= rows; row += batch_lanes) sum_groups<1>(term, walk, row, batch_lanes, first, second);
-  sum_groups<1>(term, walk, row, rows - row, first, second);
+  if (rows >= four) {
+    sum_groups<4, true>(term, walk, 0, one, first, second), row = four;
+  } else {
+    for (std::ptrdiff_t i = 0; i < batch_lanes * walk.width; ++i) first[i] = second[i] = T(0);
+  }
+  for (; row + four <= rows; row += four) sum_groups<4, false>(term, walk, row, one, first, second);
+  for (; row + one <= rows; row += one) sum_groups<1, false>(term, walk, row, one, first, second);
+  sum_groups<1, false>(term, walk, row, rows - row, first, second);
   add_lanes(first, walk.width), add_lanes(second, walk.width);
 }
 

@@ -57,18 +57,32 @@ void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t bl
   finish_moments(shape, x, block, channel, shift, sum[0], squares[0], mean, m2);
 }
 
+/// The sum of the first batch_lanes rows, added up like lanes.
+template <class T>
+FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows, T* sum) {
+  constexpr std::ptrdiff_t half = batch_lanes / 2;
+  for (std::ptrdiff_t r = 0; r < half; ++r)
+    for_vectors<T>(width, [=]<class V>(std::ptrdiff_t c) {
+      const V a = r < rows ? load<V>(x + r * stride + c) : V{};
+      const V b = r + half < rows ? load<V>(x + (r + half) * stride + c) : V{};
+      store(sum + r * width + c, a + b);
+    });
+  add_lanes(sum, width, half);
+}
+
 template <class T>
 void moments_across(const BatchNormShape& shape, const void* data, std::ptrdiff_t block, std::ptrdiff_t channel,
                     std::ptrdiff_t width, double* mean, double* m2) {
-  alignas(64) T sum[batch_lanes * slice<T>], squares[batch_lanes * slice<T>], shift[slice<T>], room[coefficient_room<T>];
+  constexpr std::ptrdiff_t most = batch_lanes * RowWalk::few > slice<T> ? batch_lanes * RowWalk::few : slice<T>;
+  alignas(64) T sum[batch_lanes * slice<T>], squares[batch_lanes * slice<T>], shift[most];
   const std::ptrdiff_t rows = block_count(shape, block), group = rows < batch_lanes ? rows : batch_lanes;
   const RowWalk walk(shape.channels, width);
   const T* x = static_cast<const T*>(data) + block * batch_block * shape.channels + channel;
-  for (std::ptrdiff_t r = 0; r < batch_lanes; ++r)
-    for (std::ptrdiff_t c = 0; c < width; ++c) sum[r * width + c] = r < group ? x[r * shape.channels + c] : T(0);
-  add_lanes(sum, width);
+  sum_first_rows(x, shape.channels, width, group, sum);
   for (std::ptrdiff_t c = 0; c < width; ++c) shift[c] = sum[c] / T(group);
-  sum_across(Deviations<T, PerElement<T>>{x, {repeat(shift, walk, room)}}, walk, rows, sum, squares);
+  if (walk.repeats == 1)
+    for (std::ptrdiff_t i = width; i < walk.length; ++i) shift[i] = shift[i - width];
+  sum_across(Deviations<T, PerElement<T>>{x, {shift}}, walk, rows, sum, squares);
   for (std::ptrdiff_t c = 0; c < width; ++c)
     finish_moments(shape, data, block, channel + c, shift[c], sum[c], squares[c], mean[channel + c], m2[channel + c]);
 }

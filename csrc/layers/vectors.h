@@ -111,13 +111,32 @@ FUSEDSTEP_INLINE void for_vectors(std::ptrdiff_t n, const Visit& visit) {
   visit_rest<T, width<T>>(0, n, visit);
 }
 
-/// The same, with full vectors only where `target + i` is aligned to one.
-template <class T, class Visit>
-FUSEDSTEP_INLINE void for_aligned_vectors(const T* target, std::ptrdiff_t n, const Visit& visit) {
-  std::ptrdiff_t head = std::ptrdiff_t((-reinterpret_cast<std::uintptr_t>(target) % vector_bytes) / sizeof(T));
-  if (head > n) head = n;
-  visit_rest<T, width<T> / 2>(0, head, visit);
-  visit_rest<T, width<T>>(head, n, visit);
+constexpr int line_bytes = 64;
+
+/// visit.operator()<V>(i, k) for vectors that cover [0, n), where k = i mod `period` but runs on to the end of a
+/// vector. Streaming, full vectors come only in whole lines of `target`: a line that is half streamed is slow.
+template <bool stream, class T, class Visit>
+FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t period, const Visit& visit) {
+  constexpr int W = width<T>, step = stream ? line_bytes / int(sizeof(T)) : W;
+  const auto narrow = [&](std::ptrdiff_t i, std::ptrdiff_t end, std::ptrdiff_t k) {
+    visit_rest<T, W / 2>(i, end, [&]<class V>(std::ptrdiff_t at) { visit.template operator()<V>(at, at - i + k); });
+  };
+  std::ptrdiff_t i = 0;
+  if constexpr (stream) {
+    i = std::ptrdiff_t((-reinterpret_cast<std::uintptr_t>(target) % line_bytes) / sizeof(T));
+    if (i > n) i = n;
+    narrow(0, i, 0);
+  }
+  std::ptrdiff_t k = i;
+  for (std::ptrdiff_t left = (n - i) / step; left > 0;) {
+    std::ptrdiff_t steps = (period - k + step - 1) / step;
+    if (steps > left) steps = left;
+    left -= steps;
+    for (; steps > 0; --steps, i += step, k += step)
+      for (int v = 0; v < step; v += W) visit.template operator()<Vector<T, W>>(i + v, k + v);
+    if (k >= period) k -= period;
+  }
+  narrow(i, n, k);
 }
 
 }  // namespace
