@@ -110,8 +110,8 @@ void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region)
       run(at, n, n + line_bytes, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
     });
   else
-    for_rows(b.shape, region, [&, period = coefficient_period(b.shape)](std::ptrdiff_t at, std::ptrdiff_t n) {
-      run(at, n, period, Each{m}, Each{a}, Each{o}, Each{mean}, Each{slope});
+    for_rows(b.shape, region, [&, period = coefficient_period(b.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, period, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k}, Each{slope + k});
     });
   if constexpr (stream) end_streaming();
 }
