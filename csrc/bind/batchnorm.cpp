@@ -41,8 +41,10 @@ class Call {
     py::array a = require_float_array(object, where(argument));
     const bool dense = a.flags() & py::array::c_style;
     if (a.ndim() != 1 || a.shape(0) != channels || dtype_of(a) != dtype_of(model) || !dense)
-      refuse_value(where(argument), std::string("None or a C-contiguous ") + std::string(py::str(model.dtype())) + " (" +
-                   std::to_string(channels) + ",)", describe(a));
+      refuse_value(where(argument),
+                   std::string("None or a C-contiguous ") + std::string(py::str(model.dtype())) + " (" +
+                       std::to_string(channels) + ",)",
+                   describe(a));
     return a;
   }
 
@@ -65,7 +67,9 @@ bool same_memory(const py::array& a, const py::array& b) { return a.ptr() && b.p
 const void* data_or_null(const py::array& a) { return a.ptr() ? a.data() : nullptr; }
 void* written_or_null(const py::array& a) { return const_cast<void*>(data_or_null(a)); }
 
-py::array empty(const py::array& model, std::vector<py::ssize_t> shape) { return py::array(model.dtype(), std::move(shape)); }
+py::array empty(const py::array& model, std::vector<py::ssize_t> shape) {
+  return py::array(model.dtype(), std::move(shape));
+}
 py::array empty_like(const py::array& a) { return empty(a, {a.shape(), a.shape() + a.ndim()}); }
 
 py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
@@ -73,8 +77,7 @@ py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py
 BatchNormShape shape_of(const py::array& x, py::ssize_t axis, const Call& call) {
   const py::ssize_t n = x.ndim(), at = axis < 0 ? axis + n : axis;
   if (n < 2) refuse_value(call.where("x"), "of at least 2 axes", describe(x));
-  if (at < 0 || at >= n)
-    refuse_value(call.where("axis"), "an axis of x " + describe(x), std::to_string(axis));
+  if (at < 0 || at >= n) refuse_value(call.where("axis"), "an axis of x " + describe(x), std::to_string(axis));
   if (x.size() == 0) refuse_value(call.where("x"), "not empty", describe(x));
   BatchNormShape s{1, x.shape(at), 1};
   for (py::ssize_t d = 0; d < at; ++d) s.outer *= x.shape(d);
@@ -97,7 +100,8 @@ class Momentum {
     if (!counter.is_none()) take_counter(counter, call);
     if (!momentum.is_none()) {
       value_ = py::cast<double>(momentum);
-      if (!(value_ >= 0 && value_ <= 1)) refuse_value(call.where("momentum"), "None or from 0 to 1", py::repr(momentum));
+      if (!(value_ >= 0 && value_ <= 1))
+        refuse_value(call.where("momentum"), "None or from 0 to 1", py::repr(momentum));
     } else if (needed && !count_) {
       refuse_value(call.where("num_batches"), "given where momentum is None: the cumulative average counts its batches",
                    "None");
@@ -167,8 +171,8 @@ py::array output(const Call& call, py::handle out, const py::array& x, const py:
 }
 
 py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py::handle running_mean,
-                     py::handle running_var, bool training, py::handle momentum, double eps, py::ssize_t axis, bool relu,
-                     py::handle residual_object, py::handle out, py::handle num_batches) {
+                     py::handle running_var, bool training, py::handle momentum, double eps, py::ssize_t axis,
+                     bool relu, py::handle residual_object, py::handle out, py::handle num_batches) {
   const Call call("batch_norm");
   const py::array x = call.c_array(x_object, "x");
   const BatchNormShape s = shape_of(x, axis, call);
@@ -183,16 +187,23 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
   if (training) {
     call.disjoint(c.running_mean, "running_mean", residual, "residual");
     call.disjoint(c.running_var, "running_var", residual, "residual");
-    for (const auto& [other, name] : {std::pair{&x, "x"}, {&y, "out"}, {&residual, "residual"}, {&c.gamma, "gamma"},
-                                      {&c.beta, "beta"}, {&c.running_mean, "running_mean"}, {&c.running_var, "running_var"}})
+    for (const auto& [other, name] : {std::pair{&x, "x"},
+                                      {&y, "out"},
+                                      {&residual, "residual"},
+                                      {&c.gamma, "gamma"},
+                                      {&c.beta, "beta"},
+                                      {&c.running_mean, "running_mean"},
+                                      {&c.running_var, "running_var"}})
       call.disjoint(weight.array(), "num_batches", *other, name);
   }
   const bool behind_residual = relu && residual.ptr();
-  auto saved = std::make_unique<Saved>(Saved{
-      x, behind_residual ? y : py::reinterpret_borrow<py::array>(py::handle()), s,
-      BatchNormCoefficients(s, dtype_of(x)),
-      behind_residual ? BatchNormMask::output : relu ? BatchNormMask::recomputed : BatchNormMask::none, training,
-      c.gamma.ptr() != nullptr, c.beta.ptr() != nullptr, residual.ptr() != nullptr, same_memory(x, y)});
+  auto saved = std::make_unique<Saved>(Saved{x, behind_residual ? y : py::reinterpret_borrow<py::array>(py::handle()),
+                                             s, BatchNormCoefficients(s, dtype_of(x)),
+                                             behind_residual ? BatchNormMask::output
+                                             : relu          ? BatchNormMask::recomputed
+                                                             : BatchNormMask::none,
+                                             training, c.gamma.ptr() != nullptr, c.beta.ptr() != nullptr,
+                                             residual.ptr() != nullptr, same_memory(x, y)});
   BatchNormPass pass(s, dtype_of(x), available_threads());
   BatchNormForward f{};
   f.x = x.data(), f.residual = data_or_null(residual), f.y = written_or_null(y), f.relu = relu;

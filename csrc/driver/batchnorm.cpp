@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::ptrdiff_t elements_per_thread = 16384;  // from which a thread pays for its start
 constexpr std::ptrdiff_t channel_bytes = 512 << 10;    // of a slice of channels that stays in a second-level cache
-constexpr std::ptrdiff_t streaming_bytes = 12 << 20;   // of an output; from here streaming wins, its reader's time included
+constexpr std::ptrdiff_t streaming_bytes = 12
+                                           << 20;  // of an output; from here streaming wins, its reader's time included
 
 /// One update of Chan, Golub and LeVeque: nb values with (mean_b, m2_b) join na values. `share` is nb / (na + nb).
 inline void chan(double& mean, double& m2, double mean_b, double m2_b, double na, double share) {
@@ -72,7 +73,8 @@ void set_gradients(const BatchNormCoefficients& k, std::ptrdiff_t c, double n, d
 /// fall on few lines of a cache: measured 4 times slower).
 std::ptrdiff_t channel_slice(const BatchNormShape& s, std::ptrdiff_t item, int threads) {
   if (s.inner == 1) return 0;
-  const std::ptrdiff_t fitting = channel_bytes / (s.outer * s.inner * item), wide = (256 + s.inner * item - 1) / (s.inner * item);
+  const std::ptrdiff_t fitting = channel_bytes / (s.outer * s.inner * item),
+                       wide = (256 + s.inner * item - 1) / (s.inner * item);
   const std::ptrdiff_t slice = std::max<std::ptrdiff_t>(1, std::max(wide, std::min(fitting, s.channels / threads)));
   const std::ptrdiff_t units = (s.channels + slice - 1) / slice;
   return units % threads == 0 || units >= 8 * threads ? slice : 0;
@@ -85,13 +87,21 @@ std::size_t coefficient_bytes(const BatchNormShape& shape, DType dtype) {
 }  // namespace
 
 BatchNormCoefficients::BatchNormCoefficients(const BatchNormShape& shape, DType dtype)
-    : mean(std::size_t(shape.channels)), invstd(mean.size()), gamma(mean.size()),
-      center(coefficient_bytes(shape, dtype)), scale(center.size()), offset(center.size()) {}
+    : mean(std::size_t(shape.channels)),
+      invstd(mean.size()),
+      gamma(mean.size()),
+      center(coefficient_bytes(shape, dtype)),
+      scale(center.size()),
+      offset(center.size()) {}
 
 BatchNormPass::BatchNormPass(const BatchNormShape& shape, DType dtype, int threads)
-    : shape_(shape), dtype_(dtype), blocks_((shape.outer * shape.inner + batch_block - 1) / batch_block),
-      first_(std::size_t(blocks_ * shape.channels)), second_(first_.size()),
-      mean_(coefficient_bytes(shape, dtype)), slope_(mean_.size()) {
+    : shape_(shape),
+      dtype_(dtype),
+      blocks_((shape.outer * shape.inner + batch_block - 1) / batch_block),
+      first_(std::size_t(blocks_ * shape.channels)),
+      second_(first_.size()),
+      mean_(coefficient_bytes(shape, dtype)),
+      slope_(mean_.size()) {
   const std::ptrdiff_t elements = shape.outer * shape.inner * shape.channels;
   threads_ = int(std::clamp<std::ptrdiff_t>(elements / elements_per_thread, 1, threads));
   slice_ = channel_slice(shape, std::ptrdiff_t(item_size(dtype)), threads_);
@@ -106,7 +116,8 @@ void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
   if (shape_.inner > 1) return;
   const std::size_t once = std::size_t(shape_.channels) * item_size(dtype_);
   for (std::size_t at = once; at < coefficients.size(); at += once)
-    std::copy_n(coefficients.begin(), std::min(once, coefficients.size() - at), coefficients.begin() + std::ptrdiff_t(at));
+    std::copy_n(coefficients.begin(), std::min(once, coefficients.size() - at),
+                coefficients.begin() + std::ptrdiff_t(at));
 }
 
 /// sums(block, channels), then finish(channels), then apply(region) on everything: slice of channels by slice, or
@@ -129,7 +140,8 @@ void BatchNormPass::run(const Sums& sums, const Finish& finish, const Apply& app
   const std::ptrdiff_t steps = (channels + step - 1) / step;
   parallel_for(steps * blocks_, threads_, [&](std::int64_t first, std::int64_t last) {
     for (std::ptrdiff_t k = first; k < last; ++k) {  // in the order of memory
-      const std::ptrdiff_t block = step == 1 ? k % blocks_ : k / steps, c = (step == 1 ? k / blocks_ : k % steps) * step;
+      const std::ptrdiff_t block = step == 1 ? k % blocks_ : k / steps,
+                           c = (step == 1 ? k / blocks_ : k % steps) * step;
       sums(block, c, std::min(c + step, channels));
     }
   });
@@ -248,7 +260,8 @@ void BatchNormPass::moments(const void* x, BatchMoments& out) noexcept {
 void merge(BatchMoments& into, const BatchMoments& other) noexcept {
   if (other.count == 0) return;
   const double na = double(into.count), nb = double(other.count), share = nb / (na + nb);
-  for (std::size_t c = 0; c < into.mean.size(); ++c) chan(into.mean[c], into.m2[c], other.mean[c], other.m2[c], na, share);
+  for (std::size_t c = 0; c < into.mean.size(); ++c)
+    chan(into.mean[c], into.m2[c], other.mean[c], other.m2[c], na, share);
   into.count += other.count;
 }
 

@@ -61,7 +61,7 @@ class BatchNormPass {
   BatchNormShape shape_;
   DType dtype_;
   int threads_;
-  std::ptrdiff_t blocks_, slice_;  // channels per unit of work, or 0: units are blocks
+  std::ptrdiff_t blocks_, slice_;       // channels per unit of work, or 0: units are blocks
   std::vector<double> first_, second_;  // [block][channel]; merged into block 0
   std::vector<unsigned char> mean_, slope_;
 };

@@ -15,7 +15,6 @@ struct BatchNormShape {
 constexpr int batch_lanes = 32;
 constexpr std::ptrdiff_t batch_block = 1024;
 
-
 /// What one call works on.
 struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
@@ -52,8 +51,8 @@ struct BatchNormBackward {
   void *dx, *dz;  // dz or null
 };
 
-using BatchMomentsFn = void (*)(const BatchNormShape&, const void* x, std::ptrdiff_t block, std::ptrdiff_t channel_begin,
-                                std::ptrdiff_t channel_end, double* mean, double* m2);
+using BatchMomentsFn = void (*)(const BatchNormShape&, const void* x, std::ptrdiff_t block,
+                                std::ptrdiff_t channel_begin, std::ptrdiff_t channel_end, double* mean, double* m2);
 using BatchSumsFn = void (*)(const BatchNormBackward&, std::ptrdiff_t block, std::ptrdiff_t channel_begin,
                              std::ptrdiff_t channel_end, double* sum, double* dot);
 using BatchApplyFn = void (*)(const BatchNormForward&, const BatchNormRegion&);

@@ -49,8 +49,9 @@ void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_
   const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
   const auto data = [at](const void* p) { return offset_or_null(static_cast<const T*>(p), at); };
   const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
-  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), data(b.y), value(b.center), value(b.scale), value(b.offset)},
-             walk, block_count(b.shape, block), first, second);
+  sum_across(
+      Products<mask, T, PerElement>{data(b.dy), data(b.x), data(b.y), value(b.center), value(b.scale), value(b.offset)},
+      walk, block_count(b.shape, block), first, second);
   for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
 }
 
@@ -68,9 +69,12 @@ template <class T>
 void batch_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end, double* sum,
                 double* dot) {
   switch (b.mask) {
-    case BatchNormMask::none: return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::recomputed: return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::output: return sums_variant<BatchNormMask::output, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::none:
+      return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::recomputed:
+      return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::output:
+      return sums_variant<BatchNormMask::output, T>(b, block, begin, end, sum, dot);
   }
 }
 
@@ -96,12 +100,14 @@ template <class T, BatchNormMask mask, bool frozen, bool stream>
 void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
   const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x), *y = static_cast<const T*>(b.y);
   T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
-  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period, C<T> m, C<T> a,
-                                                 C<T> o, C<T> mean, C<T> slope) {
-    walk<stream>(dx + at, n, period, InputGradient<mask, frozen, stream, T, C>{
-        dy + at, x + at, offset_or_null(y, at), dx + at, offset_or_null(dz, at), m, a, o, mean, slope});
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period, C<T> m,
+                                                 C<T> a, C<T> o, C<T> mean, C<T> slope) {
+    walk<stream>(dx + at, n, period,
+                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, offset_or_null(y, at), dx + at,
+                                                           offset_or_null(dz, at), m, a, o, mean, slope});
   };
-  const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale), *o = static_cast<const T*>(b.offset);
+  const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale),
+          *o = static_cast<const T*>(b.offset);
   const T *mean = static_cast<const T*>(b.mean), *slope = static_cast<const T*>(b.slope);
   using One = Constant<T>;
   using Each = PerElement<T>;
@@ -110,9 +116,10 @@ void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region)
       run(at, n, n + line_bytes, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
     });
   else
-    for_rows(b.shape, region, [&, period = coefficient_period(b.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
-      run(at, n, period, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k}, Each{slope + k});
-    });
+    for_rows(b.shape, region,
+             [&, period = coefficient_period(b.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+               run(at, n, period, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k}, Each{slope + k});
+             });
   if constexpr (stream) end_streaming();
 }
 
@@ -127,9 +134,12 @@ void choose_gradient(const BatchNormBackward& b, const BatchNormRegion& region) 
 template <class T>
 void batch_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
   switch (b.mask) {
-    case BatchNormMask::none: return choose_gradient<T, BatchNormMask::none>(b, region);
-    case BatchNormMask::recomputed: return choose_gradient<T, BatchNormMask::recomputed>(b, region);
-    case BatchNormMask::output: return choose_gradient<T, BatchNormMask::output>(b, region);
+    case BatchNormMask::none:
+      return choose_gradient<T, BatchNormMask::none>(b, region);
+    case BatchNormMask::recomputed:
+      return choose_gradient<T, BatchNormMask::recomputed>(b, region);
+    case BatchNormMask::output:
+      return choose_gradient<T, BatchNormMask::output>(b, region);
   }
 }
 

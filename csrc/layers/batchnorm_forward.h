@@ -56,7 +56,8 @@ template <class T, bool residual, bool relu, bool stream>
 void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
   const T *x = static_cast<const T*>(f.x), *r = static_cast<const T*>(f.residual);
   T* y = static_cast<T*>(f.y);
-  const T *m = static_cast<const T*>(f.center), *a = static_cast<const T*>(f.scale), *b = static_cast<const T*>(f.offset);
+  const T *m = static_cast<const T*>(f.center), *a = static_cast<const T*>(f.scale),
+          *b = static_cast<const T*>(f.offset);
   if (f.shape.inner > 1)
     for_planes(f.shape, region, [=](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
       const T* beside = offset_or_null(r, at);
@@ -64,11 +65,13 @@ void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
                    Normalize<residual, relu, stream, T, Constant>{x + at, beside, y + at, {m[c]}, {a[c]}, {b[c]}});
     });
   else
-    for_rows(f.shape, region, [=, period = coefficient_period(f.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
-      const T* beside = offset_or_null(r, at);
-      walk<stream>(y + at, n, period,
+    for_rows(f.shape, region,
+             [=, period = coefficient_period(f.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+               const T* beside = offset_or_null(r, at);
+               walk<stream>(
+                   y + at, n, period,
                    Normalize<residual, relu, stream, T, PerElement>{x + at, beside, y + at, {m + k}, {a + k}, {b + k}});
-    });
+             });
   if constexpr (stream) end_streaming();
 }
 

@@ -20,7 +20,8 @@ constexpr std::ptrdiff_t slice = slice_bytes / std::ptrdiff_t(sizeof(T));
 template <class T>
 FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes = batch_lanes) {
   for (std::ptrdiff_t w = lanes / 2; w > 0; w /= 2)
-    for_vectors<T>(w * n, [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
+    for_vectors<T>(w * n,
+                   [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
 }
 
 /// One channel, n values side by side: term.at<V>(i, 0) goes to lane i mod batch_lanes.
@@ -49,7 +50,9 @@ FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T*
 struct RowWalk {
   std::ptrdiff_t stride, width, repeats, length;
   RowWalk(std::ptrdiff_t row, std::ptrdiff_t channels)
-      : stride(row), width(channels), repeats(row == channels && channels <= few ? 1 : batch_lanes),
+      : stride(row),
+        width(channels),
+        repeats(row == channels && channels <= few ? 1 : batch_lanes),
         length(repeats == 1 ? batch_lanes * channels : channels) {}
   static constexpr std::ptrdiff_t few = 16;
 };

@@ -59,7 +59,8 @@ void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t bl
 
 /// The sum of the first batch_lanes rows, added up like lanes.
 template <class T>
-FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows, T* sum) {
+FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows,
+                                     T* sum) {
   constexpr std::ptrdiff_t half = batch_lanes / 2;
   for (std::ptrdiff_t r = 0; r < half; ++r)
     for_vectors<T>(width, [=]<class V>(std::ptrdiff_t c) {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import optim
+from . import ops, optim
 from ._runtime import configure as _configure
 from ._runtime import isa, num_threads, set_isa, set_num_threads
+from .ops import *  # noqa: F403
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ __all__ = [
     "isa",
     "nn",
     "num_threads",
+    "ops",
     "optim",
     "schedules",
     "set_isa",
     "set_num_threads",
+    *ops.__all__,
     *optim.__all__,
 ]
 
