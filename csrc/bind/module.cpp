@@ -1,4 +1,5 @@
 #include "bind/batchnorm.h"
+#include "bind/batchstats.h"
 #include "bind/plan.h"
 #include "bind/runtime.h"
 #include "isa/dispatch.h"
@@ -10,4 +11,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_runtime(m);
   fusedstep::bind::bind_plan(m);
   fusedstep::bind::bind_batchnorm(m);
+  fusedstep::bind::bind_batchstats(m);
 }

@@ -48,8 +48,7 @@ void update_running(const BatchNormParameters& p, double momentum, double mean, 
 template <class T>
 void set_coefficients(const BatchNormParameters& p, BatchNormCoefficients& out, std::ptrdiff_t c) {
   const auto k = std::size_t(c);
-  out.gamma[k] = item<T>(p.gamma, c, 1);
-  const double scale = out.gamma[k] * out.invstd[k];
+  const double scale = item<T>(p.gamma, c, 1) * out.invstd[k];
   const T center = T(out.mean[k]);
   set_item<T>(out.center.data(), c, double(center));
   set_item<T>(out.scale.data(), c, scale);
@@ -89,7 +88,7 @@ std::size_t coefficient_bytes(const BatchNormShape& shape, DType dtype) {
 BatchNormCoefficients::BatchNormCoefficients(const BatchNormShape& shape, DType dtype)
     : mean(std::size_t(shape.channels)),
       invstd(mean.size()),
-      gamma(mean.size()),
+
       center(coefficient_bytes(shape, dtype)),
       scale(center.size()),
       offset(center.size()) {}
@@ -153,9 +152,11 @@ template <class Apply>
 void BatchNormPass::apply_all(const Apply& apply) noexcept {
   const BatchNormShape& s = shape_;
   const bool along_outer = s.outer >= s.inner || s.outer >= 8 * threads_;
-  parallel_for(along_outer ? s.outer : s.inner, threads_, [&](std::int64_t first, std::int64_t last) {
-    apply(along_outer ? BatchNormRegion{0, s.channels, first, last, 0, s.inner}
-                      : BatchNormRegion{0, s.channels, 0, s.outer, first, last});
+  const std::ptrdiff_t n = along_outer ? s.outer : s.inner, unit = along_outer && s.inner > 1 ? 1 : row_unit;
+  parallel_for((n + unit - 1) / unit, threads_, [&](std::int64_t first, std::int64_t last) {
+    const std::ptrdiff_t begin = first * unit, end = std::min(last * unit, n);
+    apply(along_outer ? BatchNormRegion{0, s.channels, begin, end, 0, s.inner}
+                      : BatchNormRegion{0, s.channels, 0, s.outer, begin, end});
   });
 }
 

@@ -19,7 +19,6 @@ struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
   BatchNormCoefficients(const BatchNormShape& shape, DType dtype);
   std::vector<double> mean, invstd;  // in double, of the statistics used
-  std::vector<double> gamma;
   std::vector<unsigned char> center, scale, offset;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace fusedstep {
 
@@ -28,23 +29,36 @@ constexpr std::ptrdiff_t coefficient_period(const BatchNormShape& s) {
   return s.channels * (s.channels <= 16 ? batch_lanes : s.channels < 64 ? 2 + 64 / s.channels : 1);
 }
 
+/// The bit of element (plane, s) or, where channels lie side by side, (0, element): a plane's first bit begins a word,
+/// as does the first of row_unit rows.
+constexpr std::ptrdiff_t row_unit = 32;
+constexpr std::ptrdiff_t mask_bit(const BatchNormShape& s, std::ptrdiff_t plane, std::ptrdiff_t in_plane) {
+  return plane * ((s.inner + 31) / 32 * 32) + in_plane;
+}
+constexpr std::ptrdiff_t mask_words(const BatchNormShape& s) {
+  const std::ptrdiff_t planes = s.outer * s.channels;
+  return (s.inner > 1 ? mask_bit(s, planes, 0) : planes) / 32 + 2;
+}
+
 /// y = act((x - center) * scale + offset + residual).
 struct BatchNormForward {
   BatchNormShape shape;
   const void *x, *residual;  // residual or null
   void* y;
   const void *center, *scale, *offset;
-  bool relu, stream;  // stream: y goes past the caches
+  std::uint32_t* open;  // where the ReLU passes its argument, behind a residual only; see mask_bit
+  bool relu, stream;    // stream: y goes past the caches
 };
 
 /// Where the gradient passes a ReLU.
-enum class BatchNormMask { none, recomputed, output };
+enum class BatchNormMask { none, recomputed, saved };
 
-/// dz = dy where the output is positive; dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale where the
+/// dz = dy where the ReLU is open; dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale where the
 /// statistics are constants.
 struct BatchNormBackward {
   BatchNormShape shape;
-  const void *dy, *x, *y;  // y is read for BatchNormMask::output only
+  const void *dy, *x;
+  const std::uint32_t* open;  // for BatchNormMask::saved
   const void *center, *scale, *offset, *mean, *slope;
   BatchNormMask mask;
   bool frozen, stream;

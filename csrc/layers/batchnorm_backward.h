@@ -6,37 +6,57 @@
 namespace fusedstep {
 namespace {
 
-/// dz: the gradient before the ReLU.
+/// dz: the gradient before the ReLU. `bit` is that of element 0.
 template <BatchNormMask mask, class V, class T, class Coefficient>
-FUSEDSTEP_INLINE V masked(const T* dy, const T* y, V d, const Coefficient& scale, const Coefficient& offset,
-                          std::ptrdiff_t i, std::ptrdiff_t channel) {
+FUSEDSTEP_INLINE V masked(const T* dy, const void* open, std::ptrdiff_t bit, V d, const Coefficient& scale,
+                          const Coefficient& offset, std::ptrdiff_t i, std::ptrdiff_t channel) {
   const V g = load<V>(dy + i);
   if constexpr (mask == BatchNormMask::none) return g;
-  if constexpr (mask == BatchNormMask::output) return where_positive(load<V>(y + i), g);
+  if constexpr (mask == BatchNormMask::saved) return where_set<T>(open, bit + i, g);
   return where_positive(V(d * scale.template at<V>(channel) + offset.template at<V>(channel)), g);
 }
 
 template <BatchNormMask mask, class T, template <class> class Coefficient>
 struct Products {
-  const T *dy, *x, *y;
+  const T *dy, *x;
+  const void* open;
+  std::ptrdiff_t bit;
   Coefficient<T> center, scale, offset;
   template <class V>
   FUSEDSTEP_INLINE Pair<V> at(std::ptrdiff_t i, std::ptrdiff_t channel) const {
     const V d = load<V>(x + i) - center.template at<V>(channel);
-    const V dz = masked<mask>(dy, y, d, scale, offset, i, channel);
+    const V dz = masked<mask>(dy, open, bit, d, scale, offset, i, channel);
     return {dz, dz * d};
   }
 };
 
+/// Values j, ..., j + n - 1 of dz of a channel, packed into `room`.
+template <class T>
+inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std::ptrdiff_t j, std::ptrdiff_t n,
+                               T* room) {
+  const BatchNormShape& s = b.shape;
+  for (std::ptrdiff_t done = 0, count; done < n; done += count) {
+    const std::ptrdiff_t plane = (j + done) / s.inner * s.channels + c, at = (j + done) % s.inner;
+    count = s.inner - at < n - done ? s.inner - at : n - done;
+    const T* from = static_cast<const T*>(b.dy) + plane * s.inner + at;
+    const std::ptrdiff_t bit = mask_bit(s, plane, at);
+    for_vectors<T>(count, [&]<class V>(std::ptrdiff_t i) {
+      store(room + done + i, where_set<T>(b.open, bit + i, load<V>(from + i)));
+    });
+  }
+  return room;
+}
+
 template <BatchNormMask mask, class T>
 void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, double& sum, double& dot) {
-  alignas(64) T room[3][batch_block], first[batch_lanes], second[batch_lanes];
+  constexpr bool saved = mask == BatchNormMask::saved;
+  alignas(64) T room[2][batch_block], first[batch_lanes], second[batch_lanes];
   const std::ptrdiff_t n = block_count(b.shape, block), j = block * batch_block;
-  const T* dy = stretch(b.shape, b.dy, c, j, n, room[0]);
+  const T* dz = saved ? masked_stretch(b, c, j, n, room[0]) : stretch(b.shape, b.dy, c, j, n, room[0]);
   const T* x = stretch(b.shape, b.x, c, j, n, room[1]);
-  const T* y = mask == BatchNormMask::output ? stretch(b.shape, b.y, c, j, n, room[2]) : nullptr;
   const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
-  sum_along(Products<mask, T, Constant>{dy, x, y, value(b.center), value(b.scale), value(b.offset)}, n, first, second);
+  sum_along(Products < saved ? BatchNormMask::none : mask, T,
+            Constant > {dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)}, n, first, second);
   add_lanes(first, 1), add_lanes(second, 1);
   sum = double(first[0]), dot = double(second[0]);
 }
@@ -47,11 +67,11 @@ void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_
   alignas(64) T first[batch_lanes * slice<T>], second[batch_lanes * slice<T>];
   const RowWalk walk(b.shape.channels, width);
   const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
-  const auto data = [at](const void* p) { return offset_or_null(static_cast<const T*>(p), at); };
+  const auto data = [at](const void* p) { return static_cast<const T*>(p) + at; };
   const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
-  sum_across(
-      Products<mask, T, PerElement>{data(b.dy), data(b.x), data(b.y), value(b.center), value(b.scale), value(b.offset)},
-      walk, block_count(b.shape, block), first, second);
+  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, value(b.center), value(b.scale),
+                                           value(b.offset)},
+             walk, block_count(b.shape, block), first, second);
   for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
 }
 
@@ -73,14 +93,16 @@ void batch_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t
       return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
     case BatchNormMask::recomputed:
       return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::output:
-      return sums_variant<BatchNormMask::output, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::saved:
+      return sums_variant<BatchNormMask::saved, T>(b, block, begin, end, sum, dot);
   }
 }
 
 template <BatchNormMask mask, bool frozen, bool stream, class T, template <class> class Coefficient>
 struct InputGradient {
-  const T *dy, *x, *y;
+  const T *dy, *x;
+  const void* open;
+  std::ptrdiff_t bit;
   T *dx, *out;  // out: dz, or null
   Coefficient<T> center, scale, offset, mean, slope;
 
@@ -88,22 +110,22 @@ struct InputGradient {
   FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i, std::ptrdiff_t k) const {
     V d{};
     if constexpr (!frozen || mask == BatchNormMask::recomputed) d = load<V>(x + i) - center.template at<V>(k);
-    const V dz = masked<mask>(dy, y, d, scale, offset, i, k);
+    const V dz = masked<mask>(dy, open, bit, d, scale, offset, i, k);
     V g = dz;
     if constexpr (!frozen) g = (dz - mean.template at<V>(k)) - d * slope.template at<V>(k);
-    if constexpr (mask == BatchNormMask::output) put<stream>(out + i, dz);
+    if constexpr (mask == BatchNormMask::saved) put<stream>(out + i, dz);
     put<stream>(dx + i, V(g * scale.template at<V>(k)));
   }
 };
 
 template <class T, BatchNormMask mask, bool frozen, bool stream>
 void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
-  const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x), *y = static_cast<const T*>(b.y);
+  const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x);
   T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
-  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period, C<T> m,
-                                                 C<T> a, C<T> o, C<T> mean, C<T> slope) {
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                                 std::ptrdiff_t bit, C<T> m, C<T> a, C<T> o, C<T> mean, C<T> slope) {
     walk<stream>(dx + at, n, period,
-                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, offset_or_null(y, at), dx + at,
+                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, b.open, bit, dx + at,
                                                            offset_or_null(dz, at), m, a, o, mean, slope});
   };
   const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale),
@@ -113,13 +135,14 @@ void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region)
   using Each = PerElement<T>;
   if (b.shape.inner > 1)
     for_planes(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
-      run(at, n, n + line_bytes, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
+      const std::ptrdiff_t bit = mask_bit(b.shape, at / b.shape.inner, region.inner_begin);
+      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
     });
   else
-    for_rows(b.shape, region,
-             [&, period = coefficient_period(b.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
-               run(at, n, period, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k}, Each{slope + k});
-             });
+    for_rows(b.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, coefficient_period(b.shape), at, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k},
+          Each{slope + k});
+    });
   if constexpr (stream) end_streaming();
 }
 
@@ -138,8 +161,8 @@ void batch_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
       return choose_gradient<T, BatchNormMask::none>(b, region);
     case BatchNormMask::recomputed:
       return choose_gradient<T, BatchNormMask::recomputed>(b, region);
-    case BatchNormMask::output:
-      return choose_gradient<T, BatchNormMask::output>(b, region);
+    case BatchNormMask::saved:
+      return choose_gradient<T, BatchNormMask::saved>(b, region);
   }
 }
 

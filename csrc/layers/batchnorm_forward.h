@@ -2,25 +2,23 @@
 #pragma once
 
 #include "layers/batchnorm_lanes.h"
+#include "layers/bits.h"
 
 namespace fusedstep {
 namespace {
-
-template <class V>
-FUSEDSTEP_INLINE V where_positive(V z, V value) {  // nan counts as positive, as in torch
-  return z <= V{} ? V{} : value;
-}
 
 template <bool residual, bool relu, bool stream, class T, template <class> class Coefficient>
 struct Normalize {
   const T *x, *r;
   T* y;
   Coefficient<T> center, scale, offset;
+  BitWriter* open;
 
   template <class V>
   FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i, std::ptrdiff_t k) const {
     V z = (load<V>(x + i) - center.template at<V>(k)) * scale.template at<V>(k) + offset.template at<V>(k);
     if constexpr (residual) z = z + load<V>(r + i);
+    if constexpr (residual && relu) open->put(positive_bits<T>(z), sizeof(V) / sizeof(T));
     if constexpr (relu) z = where_positive(z, z);
     put<stream>(y + i, z);
   }
@@ -39,10 +37,12 @@ FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion&
 template <class Body>
 FUSEDSTEP_INLINE void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   constexpr std::ptrdiff_t most = 1024;
-  const std::ptrdiff_t batch = s.channels > 2 * most ? 32 : 1 + 16384 / s.channels;
-  for (std::ptrdiff_t end = region.outer_end; end > region.outer_begin; end -= batch) {
-    const std::ptrdiff_t begin = end - batch > region.outer_begin ? end - batch : region.outer_begin;
-    if (s.channels <= 2 * most) {
+  const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;  // a piece begins a word of the mask
+  const std::ptrdiff_t batch = (1 + (cut ? 0 : 16384 / row_unit / s.channels)) * row_unit;
+  for (std::ptrdiff_t end = region.outer_end, begin; end > region.outer_begin; end = begin) {
+    begin = (end - 1) / batch * batch;
+    if (begin < region.outer_begin) begin = region.outer_begin;
+    if (!cut) {
       body(begin * s.channels, (end - begin) * s.channels, 0);
       continue;
     }
@@ -58,20 +58,25 @@ void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
   T* y = static_cast<T*>(f.y);
   const T *m = static_cast<const T*>(f.center), *a = static_cast<const T*>(f.scale),
           *b = static_cast<const T*>(f.offset);
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                                 std::ptrdiff_t bit, C<T> center, C<T> scale, C<T> offset) {
+    BitWriter open(offset_or_null(f.open, bit / 32));
+    walk<stream>(
+        y + at, n, period,
+        Normalize<residual, relu, stream, T, C>{x + at, offset_or_null(r, at), y + at, center, scale, offset, &open});
+    if constexpr (residual && relu) open.end();
+  };
+  using One = Constant<T>;
+  using Each = PerElement<T>;
   if (f.shape.inner > 1)
-    for_planes(f.shape, region, [=](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
-      const T* beside = offset_or_null(r, at);
-      walk<stream>(y + at, n, n + line_bytes,
-                   Normalize<residual, relu, stream, T, Constant>{x + at, beside, y + at, {m[c]}, {a[c]}, {b[c]}});
+    for_planes(f.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      const std::ptrdiff_t bit = mask_bit(f.shape, at / f.shape.inner, region.inner_begin);
+      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{b[c]});
     });
   else
-    for_rows(f.shape, region,
-             [=, period = coefficient_period(f.shape)](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
-               const T* beside = offset_or_null(r, at);
-               walk<stream>(
-                   y + at, n, period,
-                   Normalize<residual, relu, stream, T, PerElement>{x + at, beside, y + at, {m + k}, {a + k}, {b + k}});
-             });
+    for_rows(f.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, coefficient_period(f.shape), at, Each{m + k}, Each{a + k}, Each{b + k});
+    });
   if constexpr (stream) end_streaming();
 }
 

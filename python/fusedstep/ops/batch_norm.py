@@ -91,8 +91,8 @@ def batch_norm(
     y : ndarray like x
     saved : BatchNormSaved
         For `batch_norm_backward`: ``saved.mean`` and ``saved.invstd`` = 1 / sqrt(var + eps) in float64, per channel. It
-        holds x (and nothing of its size besides, except y where there is both a residual and a ReLU), which must not
-        be changed before the gradient is taken.
+        holds x, which must not be changed before the gradient is taken, and one bit per element where there are both a
+        residual and a ReLU; y may be changed at once.
 
     Raises
     ------
