@@ -1,3 +1,5 @@
+#include "bind/batchnorm.h"
+#include "bind/batchstats.h"
 #include "bind/dropout.h"
 #include "bind/plan.h"
 #include "bind/runtime.h"
@@ -10,4 +12,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_runtime(m);
   fusedstep::bind::bind_plan(m);
   fusedstep::bind::bind_dropout(m);
+  fusedstep::bind::bind_batchnorm(m);
+  fusedstep::bind::bind_batchstats(m);
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "driver/batchnorm_kernel.h"
 #include "driver/gradient.h"
 #include "driver/random.h"
 #include "rules/rule.h"
@@ -78,6 +79,7 @@ struct KernelTable {
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
   RandomKernels random;
+  BatchNormKernels batch_norm;
 };
 
 }  // namespace fusedstep

@@ -1,22 +1,11 @@
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
 #pragma once
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "driver/random.h"
+#include "layers/vectors.h"
 
 namespace fusedstep {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int vector_bytes = 64;
-#elif defined(__AVX2__)
-constexpr int vector_bytes = 32;
-#else
-constexpr int vector_bytes = 16;
-#endif
 
 constexpr int tile_blocks = 64;  // made at a time; divides 2^32, so that a tile has one upper word of the block
 constexpr int tile_words = 4 * tile_blocks;

@@ -3,6 +3,7 @@
 #include "driver/kernel.h"
 #include "driver/reduce.h"
 #include "driver/sweep.h"
+#include "layers/batchnorm.h"
 #include "layers/dropout.h"
 #include "layers/noise.h"
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
@@ -58,6 +59,7 @@ extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
-    {philox_block, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}}};
+    {philox_block, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
+    batch_norm_kernels};
 
 }  // namespace fusedstep

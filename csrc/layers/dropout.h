@@ -17,16 +17,16 @@ inline V drop(V x, H half, H threshold, V scale) {
 inline std::int32_t widen(const std::uint16_t* h, float) { return *h; }
 inline std::int64_t widen(const std::uint16_t* h, double) { return *h; }
 
-inline Vector<std::int32_t> widen(const std::uint16_t* h, Vector<float>) {
+inline Whole<std::int32_t> widen(const std::uint16_t* h, Whole<float>) {
   std::uint16_t narrow __attribute__((vector_size(vector_bytes / 2)));
   __builtin_memcpy(&narrow, h, sizeof narrow);
-  return __builtin_convertvector(narrow, Vector<std::int32_t>);
+  return __builtin_convertvector(narrow, Whole<std::int32_t>);
 }
-inline Vector<std::int64_t> widen(const std::uint16_t* h, Vector<double>) {
+inline Whole<std::int64_t> widen(const std::uint16_t* h, Whole<double>) {
   std::uint16_t narrow __attribute__((vector_size(vector_bytes / 4)));
   using Middle __attribute__((vector_size(vector_bytes / 2))) = std::int32_t;
   __builtin_memcpy(&narrow, h, sizeof narrow);
-  return __builtin_convertvector(__builtin_convertvector(narrow, Middle), Vector<std::int64_t>);
+  return __builtin_convertvector(__builtin_convertvector(narrow, Middle), Whole<std::int64_t>);
 }
 
 template <bool past_cache, class T>
@@ -42,7 +42,7 @@ inline void drop_halves(const T* x, T* y, const std::uint16_t* halves, std::ptrd
 /// all vectors but the first and the last of y are whole.
 template <bool past_cache, class T>
 void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Drop& d) {
-  constexpr std::ptrdiff_t length = vector_length<T>;
+  constexpr std::ptrdiff_t length = width<T>;
   alignas(64) std::uint16_t halves[length + tile_halves];
   std::ptrdiff_t skip = std::ptrdiff_t(first % tile_halves), held = 0;
   std::uint64_t block = first / tile_halves * tile_blocks;
@@ -57,7 +57,7 @@ void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Dr
     skip = 0;
     __builtin_memcpy(halves, halves + tile_halves, sizeof *halves * length);
   }
-  if constexpr (past_cache) finish_stores();
+  if constexpr (past_cache) end_streaming();
 }
 
 /// Runs of `d.run` elements that share an index.

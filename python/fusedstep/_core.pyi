@@ -90,3 +90,50 @@ def normal(
     shape: tuple[int, ...], is_double: bool, std: float, seed: int, stream: int, offset: int
 ) -> np.ndarray[Any, Any]: ...
 def philox_block(seed: int, stream: int, index: int) -> tuple[int, int, int, int]: ...
+
+@final
+class BatchNormSaved:
+    @property
+    def x(self) -> np.ndarray[Any, Any]: ...
+    @property
+    def mean(self) -> np.ndarray[Any, Any]: ...
+    @property
+    def invstd(self) -> np.ndarray[Any, Any]: ...
+    @property
+    def training(self) -> bool: ...
+
+def batch_norm(
+    x: Any,
+    gamma: Any,
+    beta: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float | None,
+    eps: float,
+    axis: int,
+    relu: bool,
+    residual: Any,
+    out: Any,
+    num_batches: Any,
+) -> tuple[np.ndarray[Any, Any], BatchNormSaved]: ...
+def batch_norm_backward(
+    dy: Any, saved: BatchNormSaved, out: Any
+) -> tuple[
+    np.ndarray[Any, Any],
+    np.ndarray[Any, Any] | None,
+    np.ndarray[Any, Any] | None,
+    np.ndarray[Any, Any] | None,
+]: ...
+
+@final
+class Moments:
+    def __init__(self) -> None: ...
+    def update(self, x: Any, axis: int) -> None: ...
+    def merge(self, other: Moments) -> None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def mean(self) -> np.ndarray[Any, Any]: ...
+    @property
+    def m2(self) -> np.ndarray[Any, Any]: ...

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from .batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
+from .batch_stats import BatchStats
 from .dropout import dropout, dropout_backward, dropout_mask
 from .moments import Moments, dropout_moments
 from .noise import gaussian_noise
 from .philox import Key, Philox
 
 __all__ = [
+    "BatchNormGrads",
+    "BatchStats",
     "Key",
     "Moments",
     "Philox",
+    "batch_norm",
+    "batch_norm_backward",
     "dropout",
     "dropout_backward",
     "dropout_mask",

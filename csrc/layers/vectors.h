@@ -1,0 +1,143 @@
+// Vectors of the machine's width, and loops over them whose remainders are narrower vectors: one expression,
+// whatever the position.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace fusedstep {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+
+#define FUSEDSTEP_INLINE [[gnu::always_inline]] inline
+
+template <class T, int N>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(N * sizeof(T))));
+};
+template <class T>
+struct VectorOf<T, 1> {
+  typedef T type;
+};
+template <class T, int N>
+using Vector = typename VectorOf<T, N>::type;
+
+template <class T>
+constexpr int width = vector_bytes / int(sizeof(T));
+
+template <class V, class T>
+FUSEDSTEP_INLINE V load(const T* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class V, class T>
+FUSEDSTEP_INLINE void store(T* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+/// Past the caches, for a full vector at an aligned address.
+template <class V, class T>
+FUSEDSTEP_INLINE void stream_store(T* p, V v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(reinterpret_cast<float*>(p), (__m512)v);
+#elif defined(__AVX__)
+  _mm256_stream_ps(reinterpret_cast<float*>(p), (__m256)v);
+#elif defined(__x86_64__)
+  _mm_stream_ps(reinterpret_cast<float*>(p), (__m128)v);
+#else
+  store(p, v);
+#endif
+}
+
+/// What was streamed is visible to whoever synchronises with this thread next.
+FUSEDSTEP_INLINE void end_streaming() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+template <bool stream, class V, class T>
+FUSEDSTEP_INLINE void put(T* p, V v) {
+  if constexpr (stream && int(sizeof(V)) == vector_bytes)
+    stream_store(p, v);
+  else
+    store(p, v);
+}
+
+template <class T>
+FUSEDSTEP_INLINE T* offset_or_null(T* p, std::ptrdiff_t at) {
+  return p ? p + at : nullptr;
+}
+
+/// A value per channel: the same for all elements of a stretch, or one for each.
+template <class T>
+struct Constant {
+  T value;
+  template <class V>
+  FUSEDSTEP_INLINE V at(std::ptrdiff_t) const {
+    return V{} + value;
+  }
+};
+template <class T>
+struct PerElement {
+  const T* values;
+  template <class V>
+  FUSEDSTEP_INLINE V at(std::ptrdiff_t i) const {
+    return load<V>(values + i);
+  }
+};
+
+template <class T, int N, class Visit>
+FUSEDSTEP_INLINE void visit_rest(std::ptrdiff_t i, std::ptrdiff_t n, const Visit& visit) {
+  for (; i + N <= n; i += N) visit.template operator()<Vector<T, N>>(i);
+  if constexpr (N > 1) visit_rest<T, N / 2>(i, n, visit);
+}
+
+/// visit.operator()<V>(i) for vectors that cover [0, n).
+template <class T, class Visit>
+FUSEDSTEP_INLINE void for_vectors(std::ptrdiff_t n, const Visit& visit) {
+  visit_rest<T, width<T>>(0, n, visit);
+}
+
+constexpr int line_bytes = 64;
+
+/// visit.operator()<V>(i, k) for vectors that cover [0, n), where k = i mod `period` but runs on to the end of a
+/// vector. Streaming, full vectors come only in whole lines of `target`: a line that is half streamed is slow.
+template <bool stream, class T, class Visit>
+FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t period, const Visit& visit) {
+  constexpr int W = width<T>, step = stream ? line_bytes / int(sizeof(T)) : W;
+  const auto narrow = [&](std::ptrdiff_t i, std::ptrdiff_t end, std::ptrdiff_t k) {
+    visit_rest<T, W / 2>(i, end, [&]<class V>(std::ptrdiff_t at) { visit.template operator()<V>(at, at - i + k); });
+  };
+  std::ptrdiff_t i = 0;
+  if constexpr (stream) {
+    i = std::ptrdiff_t((-reinterpret_cast<std::uintptr_t>(target) % line_bytes) / sizeof(T));
+    if (i > n) i = n;
+    narrow(0, i, 0);
+  }
+  std::ptrdiff_t k = i;
+  for (std::ptrdiff_t left = (n - i) / step; left > 0;) {
+    std::ptrdiff_t steps = (period - k + step - 1) / step;
+    if (steps > left) steps = left;
+    left -= steps;
+    for (; steps > 0; --steps, i += step, k += step)
+      for (int v = 0; v < step; v += W) visit.template operator()<Vector<T, W>>(i + v, k + v);
+    if (k >= period) k -= period;
+  }
+  narrow(i, n, k);
+}
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,106 @@
+"""Batch normalisation in NumPy: what it computes (float64), and how, in the data's type, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+LANES, BLOCK = 32, 1024
+
+
+def channels_first(x: Array, axis: int) -> Array:
+    """Values as (C, n): value j of a channel is the j-th in C order of the other axes."""
+    return np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+
+
+def like(values: Array, x: Array, axis: int) -> Array:
+    """Undo `channels_first` for an array like x."""
+    moved = np.moveaxis(x, axis, 0).shape
+    return np.ascontiguousarray(np.moveaxis(values.reshape(moved), 0, axis))
+
+
+def forward(v: Array, gamma: Any, beta: Any, mean: Array, var: Array, eps: float) -> Array:
+    """Return the normalised values of (C, n), without residual and ReLU."""
+    return gamma[:, None] * (v - mean[:, None]) / np.sqrt(var[:, None] + eps) + beta[:, None]
+
+
+def backward(
+    v: Array, dz: Array, gamma: Any, mean: Array, var: Array, eps: float, frozen: bool
+) -> tuple[Array, Array, Array]:
+    """Return dx, dgamma, dbeta of (C, n) values."""
+    invstd = 1 / np.sqrt(var + eps)
+    xhat, n = (v - mean[:, None]) * invstd[:, None], v.shape[1]
+    dbeta, dgamma = dz.sum(1), (dz * xhat).sum(1)
+    centred = dz if frozen else dz - dbeta[:, None] / n - xhat * dgamma[:, None] / n
+    return (gamma * invstd)[:, None] * centred, dgamma, dbeta
+
+
+def add_lanes(lanes: Array) -> Array:
+    """Add lane k + w to lane k for w = 16, 8, 4, 2, 1."""
+    for w in (16, 8, 4, 2, 1):
+        lanes = lanes[:, :w] + lanes[:, w : 2 * w]
+    return lanes[:, 0]
+
+
+def lane_sums(v: Array) -> Array:
+    """Sum (C, n) values in their own type: value j goes to lane j mod 32."""
+    lanes = np.zeros((v.shape[0], LANES), v.dtype)
+    for start in range(0, v.shape[1], LANES):
+        group = v[:, start : start + LANES]
+        lanes[:, : group.shape[1]] += group
+    return add_lanes(lanes)
+
+
+def block_moments(v: Array) -> tuple[Array, Array]:
+    """Mean and sum of squared deviations, in float64, of one block of (C, n <= 1024) finite values."""
+    n = v.shape[1]
+    shift = lane_sums(v[:, :LANES]) / v.dtype.type(min(n, LANES))
+    d = v - shift[:, None]
+    s, q = lane_sums(d).astype(np.float64), lane_sums(d * d).astype(np.float64)
+    return shift + s / n, np.maximum(q - s * s / n, 0)
+
+
+def moments(v: Array) -> tuple[Array, Array]:
+    """Mean and sum of squared deviations of (C, n) values: blocks merged in order."""
+    mean, m2 = block_moments(v[:, :BLOCK])
+    for start in range(BLOCK, v.shape[1], BLOCK):
+        block = v[:, start : start + BLOCK]
+        na, nb = float(start), float(block.shape[1])
+        mean_b, m2_b = block_moments(block)
+        delta, share = mean_b - mean, nb / (na + nb)
+        mean, m2 = mean + delta * share, m2 + (m2_b + delta * delta * (na * share))
+    return mean, m2
+
+
+def block_sums(v: Array) -> Array:
+    """Sum (C, n) values block by block."""
+    total = np.zeros(v.shape[0])
+    for start in range(0, v.shape[1], BLOCK):
+        total = total + lane_sums(v[:, start : start + BLOCK])
+    return total
+
+
+def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) -> Array:
+    """Return what the kernel computes, before residual and ReLU: the centre is the rounded mean."""
+    centre, scale = mean.astype(v.dtype), gamma * invstd
+    offset = (beta - (mean - centre) * scale).astype(v.dtype)
+    return (v - centre[:, None]) * scale.astype(v.dtype)[:, None] + offset[:, None]
+
+
+def backward_bits(
+    v: Array, dz: Array, gamma: Any, mean: Array, invstd: Array, frozen: bool
+) -> tuple[Array, Array, Array]:
+    """Return dx, dgamma, dbeta as the kernel computes them."""
+    n, dtype = v.shape[1], v.dtype
+    centre, scale = mean.astype(dtype), (gamma * invstd).astype(dtype)[:, None]
+    d = v - centre[:, None]
+    total, dot, low = block_sums(dz), block_sums(dz * d), mean - centre
+    dgamma = (dot - low * total) * invstd
+    slope = dgamma * invstd / n
+    if frozen:
+        dx = dz * scale
+    else:
+        dx = ((dz - (total / n - low * slope).astype(dtype)[:, None]) - d * slope.astype(dtype)[:, None]) * scale
+    return dx, dgamma.astype(dtype), total.astype(dtype)

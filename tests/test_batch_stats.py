@@ -1,0 +1,101 @@
+"""Statistics that grow by arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from fusedstep.ops import _batch_norm_reference as reference
+from oracle import DTYPES, running, same_bits
+from oracle import MACHINES as machines
+
+
+def of(*arrays: Any, axis: int = 1) -> fs.BatchStats:
+    """Return the statistics of all arrays."""
+    stats = fs.BatchStats()
+    for a in arrays:
+        stats.update(a, axis)
+    return stats
+
+
+@pytest.mark.parametrize("machine", machines, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bits(rng: np.random.Generator, machine: Any, dtype: Any) -> None:
+    for shape, axis in (((9, 5, 37, 11), 1), ((9, 37, 11, 5), -1), ((3000, 70), 1), ((1, 2, 33_333), 1)):
+        x = rng.normal(100, 1, shape).astype(dtype)
+        with running(machine):
+            stats = of(x, axis=axis)
+        mean, m2 = reference.moments(reference.channels_first(x, axis))
+        same_bits(stats.mean, mean)
+        same_bits(stats.m2, m2)
+        assert stats.count == x.size // shape[axis]
+
+
+def test_parts_are_the_whole(rng: np.random.Generator) -> None:
+    """Up to rounding; bit for bit where parts are whole blocks of 1,024 values."""
+    x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
+    whole = of(x)
+    for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):
+        parts = np.split(x, cuts)
+        in_turn, merged = of(*parts), fs.BatchStats()
+        for part in parts:
+            merged.merge(of(part))
+        for stats in (in_turn, merged):
+            assert stats.count == 5000
+            np.testing.assert_allclose(stats.mean, whole.mean, rtol=1e-10)
+            np.testing.assert_allclose(stats.var(), whole.var(), rtol=1e-6)
+    blocks = of(*np.split(x, [1024, 4096]))
+    same_bits(blocks.mean, whole.mean)
+    same_bits(blocks.m2, whole.m2)
+    exact = x.astype(np.longdouble)
+    np.testing.assert_allclose(whole.mean, exact.mean(0).astype(float), rtol=1e-11)
+    np.testing.assert_allclose(whole.var(unbiased=True), exact.var(0, ddof=1).astype(float), rtol=1e-6)
+
+
+def test_same_as_batch_norm(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(40, 3, 50))
+    _, saved = fs.batch_norm(x, eps=0.25)
+    same_bits(of(x).mean, saved.mean)
+    same_bits(1 / np.sqrt(of(x).var() + 0.25), saved.invstd)
+
+
+def test_memory_map(tmp_path: Path, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(4096, 8)).astype(np.float32)
+    x.tofile(tmp_path / "x.bin")
+    mapped = np.memmap(tmp_path / "x.bin", np.float32, "r", shape=x.shape)
+    same_bits(of(*np.split(mapped, 4)).m2, of(x).m2)
+
+
+def test_merging_nothing(rng: np.random.Generator) -> None:
+    some = of(rng.normal(size=(5, 3)))
+    mean = some.mean
+    some.merge(fs.BatchStats())
+    same_bits(some.mean, mean)
+    empty = fs.BatchStats()
+    assert empty.count == 0 and empty.mean.size == 0
+    empty.merge(some)
+    same_bits(empty.mean, mean)
+    some.merge(some)
+    assert some.count == 10
+    np.testing.assert_allclose(some.mean, mean, rtol=1e-15)
+
+
+def test_refusals() -> None:
+    stats = of(np.ones((4, 3)))
+    for call, error, message in (
+        (lambda: stats.update(np.ones((4, 2))), ValueError, "update: x must be of 3 channels; got 2"),
+        (lambda: stats.update(np.ones((0, 3))), ValueError, "update: x must be not empty"),
+        (lambda: stats.update(np.ones((4, 3), int)), TypeError, "update: x must be float32 or float64"),
+        (lambda: stats.update(np.ones((4, 6))[:, ::2]), ValueError, "update: x must be C-contiguous"),
+        (lambda: stats.merge(of(np.ones((4, 2)))), ValueError, "merge: other must be of 3 channels; got 2"),
+        (lambda: stats.merge(3), TypeError, "merge: other must be a BatchStats; got int"),
+        (lambda: fs.BatchStats().var(), ValueError, "var: count must be at least 1; got 0"),
+        (lambda: of(np.ones((1, 3))).var(unbiased=True), ValueError, "var: count must be at least 2; got 1"),
+    ):
+        with pytest.raises(error, match=message):
+            call()  # type: ignore[no-untyped-call]
+    assert stats.count == 4
+    same_bits(stats.mean, np.ones(3))
