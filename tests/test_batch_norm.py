@@ -162,9 +162,7 @@ def test_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None
 
 @pytest.mark.parametrize(("training", "relu", "residual"), VARIANTS)
 @pytest.mark.parametrize(("shape", "axis"), [((4, 3, 5), 1), ((2, 3, 2, 4), -1), ((6, 3), 1)], ids=str)
-def test_gradients(
-    rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int
-) -> None:
+def test_gradients(rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int) -> None:
     """Central differences in float64."""
     case = Case(rng, shape, axis, np.float64, training, relu, residual)
 
@@ -397,7 +395,9 @@ def test_refusals_write_nothing(changed: dict[str, Any], error: type[Exception],
 
 def test_shared_running_statistics_are_refused() -> None:
     both, x = x32(3), x32(8, 3)
-    with pytest.raises(ValueError, match="running_mean must be in memory of its own; got memory shared with running_var"):
+    with pytest.raises(
+        ValueError, match="running_mean must be in memory of its own; got memory shared with running_var"
+    ):
         fs.batch_norm(x, None, None, both, both)
     with pytest.raises(ValueError, match="running_mean must be in memory of its own; got memory shared with gamma"):
         fs.batch_norm(x, both, None, both, x32(3))

@@ -31,10 +31,11 @@ py::array empty_like(const py::array& x) { return {x.dtype(), shape_of(x)}; }
 
 void copy_to(const py::array& to, const py::array& from) { py::module_::import("numpy").attr("copyto")(to, from); }
 
-/// The mask's shape with as many dims as x, or an error.
-Shape mask_shape(const std::string& call, const char* argument, const py::array& x, const std::optional<Shape>& wish) {
+/// How a mask of this shape lies over x, or an error.
+Broadcast lay_mask(const std::string& call, const char* argument, const py::array& x,
+                   const std::optional<Shape>& wish) {
+  if (!wish) return {1, x.size(), 1, {}};
   const Shape full = shape_of(x);
-  if (!wish) return full;
   Shape mask(full.size() - std::min(full.size(), wish->size()), 1);
   mask.insert(mask.end(), wish->begin(), wish->end());
   bool fits = mask.size() == full.size();
@@ -42,7 +43,7 @@ Shape mask_shape(const std::string& call, const char* argument, const py::array&
   if (!fits)
     throw py::value_error(call + ": shape must broadcast against " + argument + ", " + describe(x) + "; got " +
                           std::string(py::str(py::tuple(py::cast(*wish)))));
-  return mask;
+  return lay_over(full, mask);
 }
 
 /// All elements of y from x, both in C order, as rows that each begin anew in the mask.
@@ -84,7 +85,7 @@ py::array drop(const std::string& call, const char* argument, py::handle x, py::
                const std::optional<Shape>& shape, std::int32_t threshold, double scale, std::uint64_t seed,
                std::uint64_t stream, std::uint64_t offset) {
   const py::array array = require_float_array(x, {call, argument, -1, no_name});
-  Broadcast b = lay_over(shape_of(array), mask_shape(call, argument, array, shape));
+  Broadcast b = lay_mask(call, argument, array, shape);
   if (threshold == 0 || threshold == 65536) b = {1, array.size(), array.size(), {}};  // one fate for all
   const Drop d{{seed, stream}, offset, b.run, threshold, scale};
   return apply(call, argument, array, out, [&](const py::array& from, py::array& to) {

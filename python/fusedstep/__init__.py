@@ -5,17 +5,42 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import ops, optim
+from . import optim
 from ._runtime import configure as _configure
 from ._runtime import isa, num_threads, set_isa, set_num_threads
-from .ops import *  # noqa: F403
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import init, nn, schedules
+    from . import init, nn, ops, schedules
+    from .ops import (
+        BatchNormGrads,
+        BatchStats,
+        Key,
+        Moments,
+        Philox,
+        batch_norm,
+        batch_norm_backward,
+        dropout,
+        dropout_backward,
+        dropout_mask,
+        dropout_moments,
+        gaussian_noise,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
+    "BatchNormGrads",
+    "BatchStats",
+    "Key",
+    "Moments",
+    "Philox",
+    "batch_norm",
+    "batch_norm_backward",
+    "dropout",
+    "dropout_backward",
+    "dropout_mask",
+    "dropout_moments",
+    "gaussian_noise",
     "init",
     "isa",
     "nn",
@@ -25,7 +50,6 @@ __all__ = [
     "schedules",
     "set_isa",
     "set_num_threads",
-    *ops.__all__,
     *optim.__all__,
 ]
 
@@ -33,7 +57,10 @@ _configure()
 
 
 def __getattr__(name: str) -> Any:
-    # Toolkit modules load at first use: importing the package stays cheap.
-    if name in ("init", "nn", "schedules"):
+    # Toolkit modules load at first use: importing the package stays cheap. What they export is kept here from then on.
+    if name in ("init", "nn", "ops", "schedules"):
         return importlib.import_module(f".{name}", __name__)
+    if name in __all__:
+        value = globals()[name] = getattr(importlib.import_module(".ops", __name__), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

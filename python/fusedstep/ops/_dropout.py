@@ -184,8 +184,10 @@ def _drop(
     call: str, name: str, x: Any, p: Any, key: Any, mode: Any, offset: Any, out: Any, training: Any, shape: Any
 ) -> Array:
     threshold = threshold_of(call, p)
-    key = key_of(call, key)
-    offset = offset_of(call, offset)
+    if type(key) is not Key:
+        key = key_of(call, key)
+    if offset != 0 or type(offset) is not int:
+        offset = offset_of(call, offset)
     if training is not True and training is not False:
         raise TypeError(f"{call}: training must be True or False; got {training!r}")
     if mode != "inverted" and mode != "vanilla":
