@@ -114,7 +114,8 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
 double Plan::squared_norm(int threads) {
   const KernelTable& table = kernels();
   parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+    // Backwards: the sweep that follows begins with what was read last and is still in the cache.
+    for (std::int64_t chunk = end - 1; chunk >= begin; --chunk) {
       double lanes[norm_lanes] = {};
       for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
         const auto lane = unsigned((t.start + first) % norm_lanes);
