@@ -2,7 +2,7 @@
 #pragma once
 
 #include "driver/random.h"
-#include "layers/vectors.h"
+#include "driver/vectors.h"
 
 namespace fusedstep {
 namespace {

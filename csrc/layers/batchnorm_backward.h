@@ -55,8 +55,13 @@ void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t
   const T* dz = saved ? masked_stretch(b, c, j, n, room[0]) : stretch(b.shape, b.dy, c, j, n, room[0]);
   const T* x = stretch(b.shape, b.x, c, j, n, room[1]);
   const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
-  sum_along(Products < saved ? BatchNormMask::none : mask, T,
-            Constant > {dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)}, n, first, second);
+  using Term = Products<saved ? BatchNormMask::none : mask, T, Constant>;
+  const auto ahead = [x0 = static_cast<const T*>(b.x), dy0 = static_cast<const T*>(b.dy),
+                      next = NextBlock(b.shape, c, block)](std::ptrdiff_t i) {
+    prefetch<width<T>>(x0, next.at(i)), prefetch<width<T>>(dy0, next.at(i));
+  };
+  const Term term{dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)};
+  sum_along(term, n, first, second, ahead);
   add_lanes(first, 1), add_lanes(second, 1);
   sum = double(first[0]), dot = double(second[0]);
 }
@@ -71,7 +76,9 @@ void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_
   const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
   sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, value(b.center), value(b.scale),
                                            value(b.offset)},
-             walk, block_count(b.shape, block), first, second);
+             walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
+               prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
+             });
   for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
 }
 

@@ -1,8 +1,8 @@
 // The normalising pass.
 #pragma once
 
+#include "driver/bits.h"
 #include "layers/batchnorm_lanes.h"
-#include "layers/bits.h"
 
 namespace fusedstep {
 namespace {

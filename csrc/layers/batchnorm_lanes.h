@@ -2,7 +2,7 @@
 #pragma once
 
 #include "driver/batchnorm_kernel.h"
-#include "layers/vectors.h"
+#include "driver/vectors.h"
 
 namespace fusedstep {
 namespace {
@@ -24,9 +24,10 @@ FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes =
                    [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
 }
 
-/// One channel, n values side by side: term.at<V>(i, 0) goes to lane i mod batch_lanes.
-template <class T, class Term>
-FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T* second) {
+/// One channel, n values side by side: term.at<V>(i, 0) goes to lane i mod batch_lanes. ahead(i) prefetches value i of
+/// what comes next.
+template <class T, class Term, class Ahead>
+FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T* second, const Ahead& ahead) {
   constexpr int W = width<T>, K = batch_lanes / W < 4 ? batch_lanes / W : 4;
   using V = Vector<T, W>;
   const std::ptrdiff_t whole = n / batch_lanes * batch_lanes;
@@ -35,6 +36,7 @@ FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T*
     for (std::ptrdiff_t i = lane; i < whole; i += batch_lanes)
       for (int k = 0; k < K; ++k) {
         const Pair<V> t = term.template at<V>(i + k * W, 0);
+        ahead(i + k * W);
         a[k] += t.first, b[k] += t.second;
       }
     for (int k = 0; k < K; ++k) store(first + lane + k * W, a[k]), store(second + lane + k * W, b[k]);
@@ -58,9 +60,9 @@ struct RowWalk {
 };
 
 /// G groups of rows from row `row` on, of which the last has `rows` rows.
-template <int G, bool begin, class T, class Term>
+template <int G, bool begin, class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptrdiff_t row, std::ptrdiff_t rows,
-                                 T* first, T* second) {
+                                 T* first, T* second, const Ahead& ahead) {
   const std::ptrdiff_t repeats = walk.repeats == 1 ? 1 : rows, group = batch_lanes * walk.stride;
   const std::ptrdiff_t length = walk.repeats == 1 ? rows * walk.width : walk.length;
   for (std::ptrdiff_t r = 0; r < repeats; ++r) {
@@ -71,6 +73,7 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
       if constexpr (!begin) a = load<V>(f + i), b = load<V>(s + i);
       for (int g = 0; g < G; ++g) {
         const Pair<V> t = term.template at<V>(at + g * group + i, i);
+        if constexpr (G > 1) ahead(at + (g + G) * group + i);
         a += t.first, b += t.second;
       }
       store(f + i, a), store(s + i, b);
@@ -79,19 +82,20 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
 }
 
 /// Channels side by side, value j in row j: term.at<V>(element, channel) goes to lane j mod batch_lanes, and the
-/// lanes [lane][channel] come out added up in the first `width` places.
-template <class T, class Term>
-FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptrdiff_t rows, T* first, T* second) {
+/// lanes [lane][channel] come out added up in the first `width` places. ahead(element) prefetches.
+template <class T, class Term, class Ahead>
+FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptrdiff_t rows, T* first, T* second,
+                                 const Ahead& ahead) {
   constexpr std::ptrdiff_t one = batch_lanes, four = 4 * batch_lanes;
   std::ptrdiff_t row = 0;
   if (rows >= four) {
-    sum_groups<4, true>(term, walk, 0, one, first, second), row = four;
+    sum_groups<4, true>(term, walk, 0, one, first, second, ahead), row = four;
   } else {
     for (std::ptrdiff_t i = 0; i < batch_lanes * walk.width; ++i) first[i] = second[i] = T(0);
   }
-  for (; row + four <= rows; row += four) sum_groups<4, false>(term, walk, row, one, first, second);
-  for (; row + one <= rows; row += one) sum_groups<1, false>(term, walk, row, one, first, second);
-  sum_groups<1, false>(term, walk, row, rows - row, first, second);
+  for (; row + four <= rows; row += four) sum_groups<4, false>(term, walk, row, one, first, second, ahead);
+  for (; row + one <= rows; row += one) sum_groups<1, false>(term, walk, row, one, first, second, ahead);
+  sum_groups<1, false>(term, walk, row, rows - row, first, second, ahead);
   add_lanes(first, walk.width), add_lanes(second, walk.width);
 }
 
@@ -110,6 +114,17 @@ inline const T* stretch(const BatchNormShape& shape, const void* data, std::ptrd
   }
   return room;
 }
+
+/// Where the values of a channel's next block lie: at most one step from plane to plane is followed.
+struct NextBlock {
+  std::ptrdiff_t start, edge, gap;
+  NextBlock(const BatchNormShape& s, std::ptrdiff_t channel, std::ptrdiff_t block) {
+    const std::ptrdiff_t j = (block + 1) * batch_block;
+    start = (j / s.inner * s.channels + channel) * s.inner + j % s.inner;
+    edge = s.inner - j % s.inner, gap = (s.channels - 1) * s.inner;
+  }
+  FUSEDSTEP_INLINE std::ptrdiff_t at(std::ptrdiff_t i) const { return start + i + (i >= edge ? gap : 0); }
+};
 
 inline std::ptrdiff_t block_count(const BatchNormShape& shape, std::ptrdiff_t block) {
   const std::ptrdiff_t rest = shape.outer * shape.inner - block * batch_block;

@@ -23,7 +23,8 @@ def like(values: Array, x: Array, axis: int) -> Array:
 
 def forward(v: Array, gamma: Any, beta: Any, mean: Array, var: Array, eps: float) -> Array:
     """Return the normalised values of (C, n), without residual and ReLU."""
-    return gamma[:, None] * (v - mean[:, None]) / np.sqrt(var[:, None] + eps) + beta[:, None]
+    y: Array = gamma[:, None] * (v - mean[:, None]) / np.sqrt(var[:, None] + eps) + beta[:, None]
+    return y
 
 
 def backward(
@@ -86,7 +87,8 @@ def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) ->
     """Return what the kernel computes, before residual and ReLU: the centre is the rounded mean."""
     centre, scale = mean.astype(v.dtype), gamma * invstd
     offset = (beta - (mean - centre) * scale).astype(v.dtype)
-    return (v - centre[:, None]) * scale.astype(v.dtype)[:, None] + offset[:, None]
+    y: Array = (v - centre[:, None]) * scale.astype(v.dtype)[:, None] + offset[:, None]
+    return y
 
 
 def backward_bits(

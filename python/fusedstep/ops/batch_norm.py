@@ -105,8 +105,9 @@ def batch_norm(
     Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. Statistics: values shifted by a mean of 32 of them,
     summed in 32 lanes per block of 1,024, blocks merged in double (Chan, Golub and LeVeque, 1979), so that nothing
     cancels, however large the mean: float32 comes out right to 1e-6 with mean 1e4 and deviation 1e-2, and wherever it
-    can tell the values apart; float64 to about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the same bits for any number of threads, any instruction set and any
-    layout of the same values: (N, C, H, W), (N, H, W, C) and (N * H * W, C).
+    can tell the values apart; float64 to about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the
+    same bits for any number of threads, any instruction set and any layout of the same values: (N, C, H, W),
+    (N, H, W, C) and (N * H * W, C).
 
     Same as ``torch.nn.functional.batch_norm``, and `momentum` None as in ``torch.nn.BatchNorm2d``; torch's is less
     precise where the mean is large. Keras and Flax weigh the other way round (their momentum 0.9 is 0.1 here) and

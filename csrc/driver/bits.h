@@ -1,7 +1,7 @@
 // One bit per element: where a ReLU let its argument pass.
 #pragma once
 
-#include "layers/vectors.h"
+#include "driver/vectors.h"
 
 namespace fusedstep {
 namespace {

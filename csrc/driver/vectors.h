@@ -61,6 +61,14 @@ FUSEDSTEP_INLINE void stream_store(T* p, V v) {
 #endif
 }
 
+/// Asks for the line that holds element i into the second-level cache, once per line of a walk by vectors; i may lie
+/// outside the array.
+template <int step, class T>
+FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
+  constexpr std::ptrdiff_t line = 64 / sizeof(T);
+  if (step >= line || i % line < step) __builtin_prefetch(p + i, 0, 2);
+}
+
 /// What was streamed is visible to whoever synchronises with this thread next.
 FUSEDSTEP_INLINE void end_streaming() {
 #if defined(__x86_64__)

@@ -1,0 +1,104 @@
+"""What batch normalisation refuses, it refuses before it has written a byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from oracle import Array
+
+
+def x32(*shape: int) -> Array:
+    """Return an array that is like no other argument's default."""
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % 17
+
+
+def read_only(a: Array) -> Array:
+    a.flags.writeable = False
+    return a
+
+
+whole = x32(9, 3, 4)
+REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"x": [1.0]}, TypeError, r"x must be a numpy.ndarray of float32 or float64; got list"),
+    ({"x": x32(4, 3).astype(np.float16)}, TypeError, r"x must be float32 or float64 in native byte order; got float16"),
+    ({"x": x32(4)}, ValueError, r"x must be of at least 2 axes; got float32 \(4,\)"),
+    ({"x": x32(0, 3)}, ValueError, r"x must be not empty; got float32 \(0, 3\)"),
+    ({"x": x32(4, 0)}, ValueError, r"x must be not empty; got float32 \(4, 0\)"),
+    ({"x": x32(1, 3)}, ValueError, r"x must be of more than one value per channel where training is True; got .*1, 3"),
+    ({"x": x32(4, 6)[:, ::2]}, ValueError, r"x must be C-contiguous .* got float32 \(4, 3\) with strides \(24, 8\)"),
+    ({"axis": 3}, ValueError, r"axis must be an axis of x float32 \(8, 3, 4\); got 3"),
+    ({"axis": -4}, ValueError, r"axis must be an axis of x"),
+    ({"eps": -1.0}, ValueError, r"eps must be finite and at least 0; got -1"),
+    ({"eps": float("nan")}, ValueError, r"eps must be finite"),
+    ({"momentum": 1.5}, ValueError, r"momentum must be None or from 0 to 1; got 1.5"),
+    ({"momentum": None}, ValueError, r"num_batches must be given where momentum is None"),
+    ({"num_batches": np.zeros(2, np.int64)}, TypeError, r"num_batches must be None or an int64 array of one item"),
+    ({"num_batches": np.zeros(1, np.int32)}, TypeError, r"num_batches must be None or an int64 array of one item"),
+    ({"num_batches": read_only(np.zeros(1, np.int64))}, ValueError, r"num_batches must be writeable"),
+    ({"gamma": x32(4)}, ValueError, r"gamma must be None or a C-contiguous float32 \(3,\); got float32 \(4,\)"),
+    ({"beta": np.zeros(3)}, ValueError, r"beta must be None or a C-contiguous float32 \(3,\); got float64 \(3,\)"),
+    ({"running_mean": None}, ValueError, r"running_var must be given together with running_mean"),
+    ({"running_var": None}, ValueError, r"running_var must be given together with running_mean"),
+    ({"running_mean": None, "running_var": None, "training": False}, ValueError, r"running_mean must be given"),
+    ({"running_mean": read_only(x32(3))}, ValueError, r"running_mean must be writeable; got a read-only float32"),
+    ({"running_mean": x32(6)[::2]}, ValueError, r"running_mean must be None or a C-contiguous"),
+    ({"residual": x32(8, 3)}, ValueError, r"residual must be like x: float32 \(8, 3, 4\); got float32 \(8, 3\)"),
+    ({"out": x32(8, 3, 5)}, ValueError, r"out must be like x: float32 \(8, 3, 4\); got float32 \(8, 3, 5\)"),
+    ({"out": np.zeros((8, 3, 4))}, ValueError, r"out must be like x"),
+    ({"out": read_only(x32(8, 3, 4))}, ValueError, r"out must be writeable; got a read-only"),
+    ({"x": whole[:8], "out": whole[1:]}, ValueError, r"out must be in memory of its own; got .* a part of x"),
+    ({"residual": whole[:8], "out": whole[1:]}, ValueError, r"out must be in memory of its own"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "error", "message"), REFUSED, ids=lambda v: str(v)[:40])
+def test_refusals_write_nothing(changed: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {
+        "x": x32(8, 3, 4), "gamma": x32(3), "beta": x32(3), "running_mean": x32(3), "running_var": x32(3),
+        "num_batches": None, "out": x32(8, 3, 4), **changed,
+    }  # fmt: skip
+    if "x" in changed and "out" not in changed:
+        arguments["out"] = None
+    before = {k: v.tobytes() for k, v in arguments.items() if isinstance(v, np.ndarray)}
+    with pytest.raises(error, match="batch_norm: " + message):
+        fs.batch_norm(**arguments)
+    assert before == {k: v.tobytes() for k, v in arguments.items() if isinstance(v, np.ndarray)}
+
+
+def test_shared_running_statistics_are_refused() -> None:
+    both, x = x32(3), x32(8, 3)
+    with pytest.raises(ValueError, match="running_mean must be in memory of its own; got memory shared with run"):
+        fs.batch_norm(x, None, None, both, both)
+    with pytest.raises(ValueError, match="running_mean must be in memory of its own; got memory shared with gamma"):
+        fs.batch_norm(x, both, None, both, x32(3))
+    with pytest.raises(ValueError, match="running_var must be in memory of its own; got memory shared with x"):
+        fs.batch_norm(x, None, None, x32(3), x[0])
+    with pytest.raises(ValueError, match="out must be in memory of its own; got memory shared with gamma"):
+        fs.batch_norm(x, x[0], None, out=x)
+
+
+def test_backward_refusals_write_nothing() -> None:
+    x, dy, dx = x32(8, 3, 4), x32(8, 3, 4), x32(9, 3, 4)
+    _, saved = fs.batch_norm(x)
+    _, with_mask = fs.batch_norm(x, residual=dy, relu=True)
+    refused: list[tuple[Any, type[Exception], str]] = [
+        ((dy, None), TypeError, "saved must be the second result of batch_norm; got NoneType"),
+        ((dy[:4], saved), ValueError, r"dy must be like x: float32 \(8, 3, 4\); got float32 \(4, 3, 4\)"),
+        ((dy.astype(np.float64), saved), ValueError, "dy must be like x"),
+        ((np.asfortranarray(dy), saved), ValueError, "dy must be C-contiguous"),
+        ((dy, saved, dx), ValueError, "out must be like x"),
+        ((dy, saved, read_only(x32(8, 3, 4))), ValueError, "out must be writeable"),
+        ((dy, saved, x), ValueError, "out must be in memory of its own; got memory shared with x"),
+        ((dx[:8], saved, dx[1:]), ValueError, "out must be in memory of its own; got memory shared with a part of dy"),
+        ((dy, saved, (None, None)), ValueError, "out must be one array"),
+        ((dy, with_mask, (dx[:8], dx[1:])), ValueError, "out must be in memory of its own; got memory shared with dx"),
+    ]
+    before = [a.tobytes() for a in (x, dy, dx)]
+    for args, error, message in refused:
+        with pytest.raises(error, match="batch_norm_backward: " + message):
+            fs.batch_norm_backward(*args)
+    assert before == [a.tobytes() for a in (x, dy, dx)]

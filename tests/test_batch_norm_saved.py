@@ -1,0 +1,72 @@
+"""What lies between forward and backward: memory given by the caller, numbers kept, batches counted."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from oracle import same_bits
+from test_batch_norm import Case, close
+
+
+def test_in_place(rng: np.random.Generator) -> None:
+    """Forward into x or the residual, backward into dy: the same bits; no gradient where x is gone."""
+    for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
+        case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
+        y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)
+        args = (case.gamma, case.beta)
+        assert case.residual is not None
+        for target in ("x", "residual"):
+            x, residual, dy = case.x.copy(), case.residual.copy(), case.dy.copy()
+            out = x if target == "x" else residual
+            got, saved = fs.batch_norm(x, *args, relu=True, residual=residual, out=out)
+            assert got is out
+            same_bits(got, y)
+            if target == "x":
+                with pytest.raises(ValueError, match="saved must be of a call that left x as it was"):
+                    fs.batch_norm_backward(dy, saved)
+            else:
+                room = np.empty_like(dy)
+                grads = fs.batch_norm_backward(dy, saved, out=(dy, room))
+                assert grads.dx is dy and grads.dresidual is room
+                same_bits(grads.dx, dx)
+                same_bits(grads.dresidual, dresidual)
+
+
+def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
+    case = Case(rng, (5, 3), 1, np.float32, residual=True)
+    _, saved = fs.batch_norm(case.x, residual=case.residual)
+    assert fs.batch_norm_backward(case.dy, saved).dresidual is case.dy
+    with pytest.raises(ValueError, match="out must be in memory of its own; got memory shared with dy"):
+        fs.batch_norm_backward(case.dy, saved, out=case.dy)
+
+
+def test_saved_keeps_its_numbers(rng: np.random.Generator) -> None:
+    """Parameters and running statistics may change between forward and backward."""
+    for training in (True, False):
+        case = Case(rng, (20, 3, 4), 1, np.float64, training, relu=True)
+        args = [a.copy() for a in (case.gamma, case.beta, case.mean, case.var)]
+        _, saved = fs.batch_norm(case.x, *args, training, relu=True)
+        want = fs.batch_norm_backward(case.dy, saved)
+        for a in args:
+            a[:] = 77
+        for got, before in zip(fs.batch_norm_backward(case.dy, saved), want, strict=True):
+            if before is not None:
+                same_bits(got, before)
+
+
+def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None:
+    layer = torch.nn.BatchNorm1d(4, momentum=None, dtype=torch.float64)
+    mean, var, count = np.zeros(4), np.ones(4), np.zeros((), np.int64)
+    for n in range(1, 5):
+        x = rng.normal(n, n, (10 * n, 4))
+        layer(torch.from_numpy(x))
+        fs.batch_norm(x, running_mean=mean, running_var=var, momentum=None, num_batches=count)
+        assert count == n == int(layer.num_batches_tracked)
+        close(mean, layer.running_mean.numpy(), 1e-14)
+        close(var, layer.running_var.numpy(), 1e-14)
+    fs.batch_norm(x, running_mean=mean, running_var=var, training=False, momentum=None, num_batches=count)
+    assert count == 4
