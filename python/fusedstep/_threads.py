@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 
 def machine_limit() -> int:
@@ -25,34 +24,36 @@ def affinity() -> int:
         return os.cpu_count() or 1
 
 
-def quotas(root: Path = Path("/sys/fs/cgroup"), cgroups: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
+def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[float]:
     """Yield the CPU quota, in CPUs, of every control group (version 1 and 2) around this process."""
-    try:
-        lines = cgroups.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in _read(cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
-        base = root if not controllers else root / "cpu"
         if controllers and "cpu" not in controllers.split(","):
             continue
-        folder = base / path.lstrip("/")
-        # Inside a container the path may be the host's: the mounted root is the group itself.
-        for group in {base, folder, *(f for f in folder.parents if f.is_relative_to(base))}:
-            quota = _quota(group)
+        # Inside a container the path may be the host's: the mounted root, which comes last, is the group itself.
+        group = path.strip("/")
+        while True:
+            quota = _quota(os.path.join(root, "cpu" if controllers else "", group))
             if quota:
                 yield quota
+            if not group:
+                break
+            group = os.path.dirname(group)
 
 
-def _quota(group: Path) -> float | None:
+def _read(path: str) -> str:
     try:
-        allowed, period = (group / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            allowed = (group / "cpu.cfs_quota_us").read_text().strip()
-            period = (group / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _quota(group: str) -> float | None:
+    limit = _read(os.path.join(group, "cpu.max")).split()
+    if len(limit) != 2:
+        limit = [_read(os.path.join(group, f"cpu.cfs_{name}_us")) for name in ("quota", "period")]
+    allowed, period = limit
     try:
         quota = int(allowed) / int(period)
     except (ValueError, ZeroDivisionError):  # "max", or what no kernel writes

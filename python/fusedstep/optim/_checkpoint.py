@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -65,6 +63,8 @@ def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
 
 def _restore_schedules(opt: Optimizer, states: list[Any]) -> None:
     """Hand the schedules their states: to all or, if one refuses, to none."""
+    import copy
+
     done = []
     try:
         for group, state in zip(opt._groups, states, strict=True):
@@ -159,6 +159,8 @@ def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     ema = saved.pop("ema")
     saved["ema"] = ema is not None
     tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
+    import json  # not needed by those who save nothing
+
     # One entry: safetensors does not keep the order of several.
     metadata = {"fusedstep": json.dumps(saved, sort_keys=True)}
     with replacing(path) as temporary:
@@ -169,6 +171,8 @@ def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     """Load what `write` saved."""
     label = f"{type(opt).__name__}.load"
     _safetensors(label)
+    import json
+
     from safetensors import SafetensorError, safe_open
 
     with open(path, "rb"):  # for the usual errors of missing files and of folders

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,7 @@ Array = NDArray[Any]
 Key = str | int
 
 
-@dataclass
-class Entry:
+class Entry(NamedTuple):
     """One parameter: its key (its name, or its position where it has none), its array and its group."""
 
     key: Key
