@@ -132,7 +132,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     text = json.dumps(trained.description(), sort_keys=True, separators=(",", ":"))
     data = need("safetensors.numpy", "safetensors").save(arrays, metadata={KEY: text})
     with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        Path(temporary).write_bytes(data)
 
 
 def load(path: str | os.PathLike[str]) -> TrainedModel:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
+from ._batch_stats import BatchStats
 from ._dropout import dropout, dropout_backward, dropout_mask
-from .batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
-from .batch_stats import BatchStats
 from .moments import Moments, dropout_moments
 from .noise import gaussian_noise
 from .philox import Key, Philox
