@@ -7,17 +7,24 @@
 namespace fusedstep {
 namespace {
 
+/// Adds the squares of whole rows of lanes. The indices are constants, so that the lanes stay in registers.
+template <class T>
+inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
+  double sum[norm_lanes];
+  for (int k = 0; k < norm_lanes; ++k) sum[k] = lanes[k];
+  for (; rows > 0; --rows, g += norm_lanes)
+    for (int k = 0; k < norm_lanes; ++k) sum[k] += double(g[k]) * double(g[k]);
+  for (int k = 0; k < norm_lanes; ++k) lanes[k] = sum[k];
+}
+
 /// Adds g[i]^2 to lane (lane + i) mod norm_lanes, in order, in double: no order of threads or vectors shows.
 template <class T>
 inline void add_squares(const T* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
-  double sum[norm_lanes];
-  for (int k = 0; k < norm_lanes; ++k) sum[k] = lanes[k];
   std::ptrdiff_t i = 0;
-  for (; i < n && lane % norm_lanes != 0; ++i, ++lane) sum[lane % norm_lanes] += double(g[i]) * double(g[i]);
-  for (; i + norm_lanes <= n; i += norm_lanes)
-    for (int k = 0; k < norm_lanes; ++k) sum[k] += double(g[i + k]) * double(g[i + k]);
-  for (; i < n; ++i, ++lane) sum[lane % norm_lanes] += double(g[i]) * double(g[i]);
-  for (int k = 0; k < norm_lanes; ++k) lanes[k] = sum[k];
+  for (; i < n && lane % norm_lanes != 0; ++i, ++lane) lanes[lane % norm_lanes] += double(g[i]) * double(g[i]);
+  const std::ptrdiff_t rows = (n - i) / norm_lanes;
+  add_rows(g + i, rows, lanes);
+  for (i += rows * norm_lanes; i < n; ++i, ++lane) lanes[lane % norm_lanes] += double(g[i]) * double(g[i]);
 }
 
 template <class T>

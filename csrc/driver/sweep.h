@@ -64,7 +64,15 @@ template <class T>
 inline void finish(const Run& run, const Stages& st, std::ptrdiff_t first, std::ptrdiff_t n, T* p) {
   if (st.threshold != 0 || st.divide != 1) proximal(p, n, T(st.threshold), T(st.divide));
   if (run.ema) average(static_cast<T*>(run.ema) + first, p, n, T(st.ema_decay), T(1.0 - st.ema_decay));
-  if (st.zero_gradient) zero<T>(*run.gradient, first, n);
+}
+
+/// Zeroes the gradient of the last few blocks at a time, while it is still in the first-level cache: a call per block
+/// would cost more than the stores.
+template <class T>
+inline void zero_behind(const Run& run, std::ptrdiff_t done) {
+  constexpr std::ptrdiff_t span = 8 * block_size;
+  const std::ptrdiff_t whole = done / span * span, start = done == whole ? done - span : whole;
+  if (done == whole || done == run.count) zero<T>(*run.gradient, run.first + start, done - start);
 }
 
 template <class Rule, unsigned V, class T>
@@ -84,6 +92,7 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
     const T* g = prepare_gradient(run, st, first, n, p, buffer);
     update<Rule, V, T>(p, g, states, n, scale, shrink, c);
     if (!whole) finish(run, st, first, n, p);
+    if (st.zero_gradient) zero_behind<T>(run, done + n);
   }
 }
 
