@@ -60,6 +60,13 @@ class Snapshot {
   explicit Snapshot(const py::array& array);
   bool matches(py::handle object) const;
 
+  /// Asks for the memory that `matches` will read.
+  void prefetch(py::handle object) const {
+    __builtin_prefetch(shape_and_strides_.data());
+    __builtin_prefetch(object.ptr());
+    __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
+  }
+
  private:
   py::object type_, dtype_;  // kept alive: another may not come to lie at the same address
   const void* data_ = nullptr;

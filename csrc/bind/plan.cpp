@@ -11,6 +11,9 @@
 namespace fusedstep::bind {
 namespace {
 
+// Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
+constexpr std::size_t ahead = 8;
+
 int rule_index(const std::string& name) {
   const KernelTable& table = kernels();
   for (int k = 0; k < table.rule_count; ++k)
@@ -133,6 +136,7 @@ StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale
 
 void PyPlan::check_parameters(const std::string& call) const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
+    if (k + ahead < params_.size()) checked_params_[k + ahead].prefetch(params_[k + ahead]);
     const py::array& p = params_[k];
     if (checked_params_[k].matches(p)) continue;
     const Where where{call, "params", std::ptrdiff_t(k), names_[k]};
@@ -151,13 +155,14 @@ void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
     throw py::value_error(step_label_ + ": grads must have " + std::to_string(params_.size()) +
                           " entries, one per parameter; got " + std::to_string(held_.size()));
   for (std::size_t k = 0; k < params_.size(); ++k) {
-    const py::handle gradient = PyTuple_GET_ITEM(held_.ptr(), py::ssize_t(k));
+    if (k + ahead < params_.size()) checked_gradients_[k + ahead].prefetch(PyTuple_GET_ITEM(held_.ptr(), k + ahead));
+    const py::handle gradient = PyTuple_GET_ITEM(held_.ptr(), k);
     const bool active = plan_->tensors[k].active = !gradient.is_none();
     if (!active)
       checked_gradients_[k] = {};
     else if (!checked_gradients_[k].matches(gradient))
       take_gradient(k, gradient);
-    if (zero_gradients && active) check_can_zero(k, py::reinterpret_borrow<py::array>(gradient));
+    if (zero_gradients && active && !can_zero_[k]) refuse_to_zero(k, py::reinterpret_borrow<py::array>(gradient));
   }
   if (zero_gradients && !disjoint_) check_among_gradients();
 }
@@ -170,16 +175,15 @@ void PyPlan::take_gradient(std::size_t k, py::handle object) {
     refuse_value(gradient_at(k), describe(params_[k], " of shape "), describe(g));
   check_against_owned(k, g);
   describe_layout(g, orders_[k], t.gradient);
-  can_zero_[k] = t.gradient.contiguous || is_disjoint(g);
+  can_zero_[k] = g.writeable() && (t.gradient.contiguous || is_disjoint(g));
   disjoint_ = false;
   checked_gradients_[k] = Snapshot(g);
 }
 
-void PyPlan::check_can_zero(std::size_t k, const py::array& g) const {
+void PyPlan::refuse_to_zero(std::size_t k, const py::array& g) const {
   if (!g.writeable()) refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
-  if (!can_zero_[k])
-    refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
-                 describe(g) + " with strides " + std::string(py::str(g.attr("strides"))));
+  refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
+               describe(g) + " with strides " + std::string(py::str(g.attr("strides"))));
 }
 
 void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {

@@ -38,7 +38,7 @@ class PyPlan {
   void require_idle() const;
   void take_gradients(py::handle gradients, bool zero_gradients);
   void take_gradient(std::size_t k, py::handle gradient);
-  void check_can_zero(std::size_t k, const py::array& gradient) const;
+  [[noreturn]] void refuse_to_zero(std::size_t k, const py::array& gradient) const;
   void check_against_owned(std::size_t k, const py::array& gradient) const;
   void check_among_gradients();
   void own(const py::array& array, std::string what);
@@ -50,7 +50,7 @@ class PyPlan {
   std::vector<py::array> params_;
   std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
   std::vector<Snapshot> checked_params_, checked_gradients_;
-  std::vector<char> can_zero_;  // of each gradient: no repeated elements
+  std::vector<char> can_zero_;  // of each gradient: writeable, no repeated elements
   bool disjoint_ = false;       // true if the gradients seen are known to share no memory
   py::tuple held_;              // the gradients, during a step
   std::vector<Owned> owned_;    // all that a step writes, by address
