@@ -77,11 +77,17 @@ def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
     return repeats, seconds
 
 
-def measure(runners: Mapping[str, Runner], plan: Plan, seed: int = 0) -> dict[str, Timing]:
-    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order."""
+def measure(
+    runners: Mapping[str, Runner], plan: Plan, seed: int = 0, before: Callable[[str], None] = lambda name: None
+) -> dict[str, Timing]:
+    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
+
+    `before` is called, untimed, with the name of whoever comes next.
+    """
     with no_garbage_collection():
         repeats, settle, cost = {}, {}, 0.0
         for name, runner in runners.items():
+            before(name)
             repeats[name], seconds = calibrate(runner)
             settle[name] = seconds < SHORT_S
             cost += seconds * repeats[name] * (2 if settle[name] else 1) + plan.settle_s * settle[name]
@@ -92,6 +98,7 @@ def measure(runners: Mapping[str, Runner], plan: Plan, seed: int = 0) -> dict[st
         for _ in range(rounds):
             for i in order.permutation(len(names)):
                 name = names[i]
+                before(name)
                 if settle[name]:
                     time.sleep(plan.settle_s)
                     sample(runners[name], repeats[name])
