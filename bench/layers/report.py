@@ -12,7 +12,8 @@ from .suite import CaseResult, Line, Ratio
 
 NOTES = (
     "A copy moves as many bytes, preallocated, with the same threads; the fastest copy is the yardstick. "
-    "Output: new = allocated by the call; out = memory given to it. Who allocates is held against ours allocating."
+    "Times over a copy are per byte. Output: new = allocated by the call; out = memory given to it. "
+    "Who allocates is held against ours allocating."
 )
 
 
@@ -22,8 +23,8 @@ def print_notes() -> None:
 
 def print_case(result: CaseResult) -> None:
     first = result.levels[0]
-    ours = f"time / ours {first} [95%]"
-    header = ("implementation", "output", "median", "GB/s", "x copy, per byte [95%]", ours, "")
+    ours = f"x ours {first} [95%]"
+    header = ("implementation", "output", "median", "GB/s", "x copy [95%]", ours, "")
     heading = f"{result.case.name}: {result.case.describe()}; yardstick {result.yardstick or 'none'}"
     print_rows(heading, header, [cells(line, first) for line in result.lines])
 
