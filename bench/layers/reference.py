@@ -13,7 +13,7 @@ from ..common import Array
 from .cases import EPS, MOMENTUM, P
 from .runner import Job
 
-ALLOWED = 1e-5  # error of a value, against the largest of its array
+ALLOWED = 1e-4  # error of a value, against the largest of its array: NumPy's own sums reach 2e-5 (channels last)
 ALLOWED_SUM = 1e-3  # of a gradient that is a sum over all values of a channel, in float32
 CHANNELS, SAMPLED = 8, 1_000_000  # so many channels, or about so many elements, are compared; all must be finite
 SIGMAS = 6.0  # of the count of kept elements
