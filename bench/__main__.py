@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-QUICK_S, OPTIM_S, LAYERS_S = 0.3, 4.0, 8.0  # budget of one case
+QUICK_S, OPTIM_S, LAYERS_S = 0.3, 4.0, 6.0  # budget of one case
 LONG_S = 0.1  # layers are held to a few percent of a copy: a pool that spins for 5 ms shows in less than this
 
 
