@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
-SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows in a sample
+SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
 SETTLE_S = 5e-3  # an idle OpenMP worker spins for a few ms, and would take a core from the next implementation
 
 
@@ -36,6 +36,7 @@ class Plan:
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
+    short_s: float = SHORT_S  # steps below this wait for idle pools to sleep, and run once untimed, before each sample
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,19 @@ def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
     return repeats, seconds
 
 
-def measure(runners: Mapping[str, Runner], plan: Plan, seed: int = 0) -> dict[str, Timing]:
-    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order."""
+def measure(
+    runners: Mapping[str, Runner], plan: Plan, seed: int = 0, before: Callable[[str], None] = lambda name: None
+) -> dict[str, Timing]:
+    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
+
+    `before` is called, untimed, with the name of whoever comes next.
+    """
     with no_garbage_collection():
         repeats, settle, cost = {}, {}, 0.0
         for name, runner in runners.items():
+            before(name)
             repeats[name], seconds = calibrate(runner)
-            settle[name] = seconds < SHORT_S
+            settle[name] = seconds < plan.short_s
             cost += seconds * repeats[name] * (2 if settle[name] else 1) + plan.settle_s * settle[name]
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
         samples: dict[str, list[float]] = {name: [] for name in runners}
@@ -92,6 +99,7 @@ def measure(runners: Mapping[str, Runner], plan: Plan, seed: int = 0) -> dict[st
         for _ in range(rounds):
             for i in order.permutation(len(names)):
                 name = names[i]
+                before(name)
                 if settle[name]:
                     time.sleep(plan.settle_s)
                     sample(runners[name], repeats[name])

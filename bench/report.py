@@ -13,11 +13,7 @@ from typing import Any
 
 import fusedstep as fs
 
-from .cases import Target
-from .peers import OURS, PEERS
-from .suite import CaseResult, Line
-
-HEADER = ("implementation", "median", "GB/s", "of roofline", "time / ours [95%]", "")
+OURS = "fusedstep"  # how the names of our lines begin
 PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "deepspeed", "rich")
 
 
@@ -38,22 +34,10 @@ def interval(ratio: tuple[float, float, float]) -> str:
     return f"{middle} [{low}, {high}]"
 
 
-def cells(line: Line) -> tuple[str, ...]:
-    if line.seconds is None or line.gb_s is None:
-        return (line.name, "-", "-", "-", "-", line.status)
-    roof = "-" if line.of_roofline is None else f"{line.of_roofline:.2f}"
-    ratio = "-" if line.ratio is None else interval(line.ratio)
-    return (line.name, duration(line.seconds), significant(line.gb_s), roof, ratio, "")
-
-
-def title(result: CaseResult) -> str:
-    return f"{result.case.name}: {result.case.describe()}, {result.bytes_per_element} bytes per element"
-
-
-def print_case(result: CaseResult) -> None:
-    rows = [cells(line) for line in result.lines]
-    width = len(HEADER) - (not any(row[-1] for row in rows))  # no column for remarks where there are none
-    print_table(title(result), HEADER[:width], [row[:width] for row in rows])
+def print_rows(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, without a column for remarks where there are none."""
+    width = len(header) - (not any(row[-1] for row in rows))
+    print_table(heading, header[:width], [row[:width] for row in rows])
 
 
 def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -67,7 +51,7 @@ def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
     for i, name in enumerate(header):
         table.add_column(name, justify=justify(i, header), no_wrap=bool(name), overflow="fold")
     for row in rows:
-        table.add_row(*row, style="bold green" if row[0] == OURS else None)
+        table.add_row(*row, style="bold green" if row[0].startswith(OURS) else None)
     console = console_of.Console(markup=False, highlight=False)
     if not console.is_terminal:  # a file or a pipe has no width
         console.width = 120
@@ -90,40 +74,10 @@ def plain_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
     return "\n".join([heading, text(header), *(text(row) for row in rows), ""])
 
 
-def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Hold a target against the figures: `met` is None where there is none."""
-    entry = {"case": target.case, "target": target_text(target), "value": None, "measured": "-", "met": None}
-    result = results.get(target.case)
-    ours = result.line(OURS) if result is not None else None
-    if result is None or ours is None or ours.seconds is None:
-        return entry
-    if not target.peer:
-        return entry | {
-            "value": ours.seconds,
-            "measured": duration(ours.seconds),
-            "met": ours.seconds <= target.bound,
-        }
-    ratios = [(line.ratio, line.name) for line in result.lines if line.ratio and line.name.startswith(target.peer)]
-    if not ratios:
-        return entry
-    ratio, name = min(ratios)
-    return entry | {
-        "value": ratio[0],
-        "measured": f"{interval(ratio)} x {name}",
-        "met": ratio[0] >= target.bound,
-    }
-
-
-def target_text(target: Target) -> str:
-    if target.peer:
-        return f"at least {target.bound:g} x as fast as {target.peer}"
-    return f"at most {duration(target.bound)}"
-
-
-def print_verdict(verdict: Sequence[Mapping[str, Any]]) -> None:
+def print_verdict(verdict: Sequence[Mapping[str, Any]], heading: str = "Targets") -> None:
     words = {True: "met", False: "NOT MET", None: "not measured"}
     rows = [(e["case"], e["target"], e["measured"], words[e["met"]]) for e in verdict]
-    print_table("Targets", ("case", "target", "measured", "verdict"), rows)
+    print_table(heading, ("case", "target", "measured", "verdict"), rows)
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -164,8 +118,6 @@ def print_machine(facts: Mapping[str, Any]) -> None:
     print(f"isa {facts['isa']}, {facts['threads']} threads for all; Python {facts['python']}, {versions}")
     if absent:
         print(f"not installed: {absent}")
-    notes = "; ".join(f"{peer.name}: {peer.note}" for peer in PEERS if peer.note)
-    print(f"{notes}\n")
 
 
 def print_warning(facts: Mapping[str, Any]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from math import prod
 from typing import Any
 
@@ -104,16 +103,6 @@ def default_of(cls: type, argument: str, otherwise: Any) -> Any:
     parameter = inspect.signature(cls).parameters.get(argument)
     missing = parameter is None or parameter.default is inspect.Parameter.empty
     return otherwise if missing or parameter is None else parameter.default
-
-
-def select(cases: Iterable[Case], pattern: str | None, quick: bool) -> list[Case]:
-    """Pick from all cases by a pattern of names; without one, --quick takes its own subset."""
-    if pattern is None:
-        return [case for case in cases if case.quick or not quick]
-    picked = [case for case in cases if fnmatch(case.name.lower(), f"*{pattern.lower()}*")]
-    if not picked:
-        raise ValueError(f"--only must match a case, such as adam/50M; got {pattern!r}")
-    return picked
 
 
 def count_state(cls: Any, options: Mapping[str, Any]) -> int:

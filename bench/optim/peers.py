@@ -11,23 +11,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.util import find_spec
-from math import prod
 from typing import Any
 
 import numpy as np
 
 import fusedstep as fs
 
+from .. import common
+from ..common import Array, Unavailable, random_array
 from . import reference
 from .cases import CLIP_NORM, EMA_DECAY, Case, count_state, default_of
-
-Array = np.ndarray
-BLOCK = (1 << 20) + 7  # large arrays repeat a block of random numbers: cheap to make, and never zeros
-
-
-class Unavailable(Exception):
-    """Why an implementation has no figure in a case."""
 
 
 @dataclass
@@ -59,15 +52,6 @@ class Job:
     def gradients(self) -> list[Array]:
         """Never written: runners copy from here."""
         return [random_array(shape, (self.seed, 1, i)) for i, shape in enumerate(self.case.shapes)]
-
-
-def random_array(shape: tuple[int, ...], seed: tuple[int, ...]) -> Array:
-    block = np.random.default_rng(seed).standard_normal(min(prod(shape), BLOCK), dtype=np.float32)
-    out = np.empty(prod(shape), np.float32)
-    for start in range(0, out.size, BLOCK):
-        part = out[start : start + BLOCK]
-        part[:] = block[: part.size]
-    return out.reshape(shape)
 
 
 class NumPyRunner:
@@ -151,7 +135,7 @@ class Numba(NumPyRunner):
     def prepare(self, job: Job) -> Callable[[], object]:
         if job.case.rule not in ("Adam", "AdamW"):
             raise Unavailable(f"no kernel written for {job.case.rule}")
-        kernels: Any = importlib.import_module("bench.numba_kernels")
+        kernels: Any = importlib.import_module("bench.optim.numba_kernels")
         kernels.numba.set_num_threads(job.threads)
         decay = job.options.get("weight_decay", 0.0)
         step: Callable[[], object] = kernels.adam_step(
@@ -277,7 +261,7 @@ class Peer:
     note: str = ""
 
     def missing(self) -> list[str]:
-        return [module for module in self.needs if find_spec(module) is None]
+        return common.missing(self.needs)
 
 
 OURS, ROOFLINE = "fusedstep", "roofline"

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..common import why
+from ..harness import Plan, Timing, measure, ratio_interval
 from . import reference
 from .cases import Case, bytes_per_element
-from .harness import Plan, Timing, measure, ratio_interval
-from .peers import OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Unavailable
+from .peers import OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer
 
 
 @dataclass
@@ -115,10 +116,8 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
     try:
         runner = peer.build(job)
         error = 0.0 if peer.name == ROOFLINE else check(runner, oracle)
-    except Unavailable as reason:
-        line.status = f"not available: {reason}"
     except Exception as problem:  # a broken peer must not take the others' figures with it
-        line.status = f"failed: {type(problem).__name__}: {next(iter(str(problem).strip().splitlines()), '')}"
+        line.status = why(problem)
     else:
         line.error = error if math.isfinite(error) else None
         if error <= 1:

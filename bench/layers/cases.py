@@ -1,0 +1,103 @@
+"""The table of cases: which layer, on which shape, how many bytes must move; and what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+P = 0.5  # of dropout: 2 x is exact, so that kept elements can be compared bit for bit
+EPS, MOMENTUM = 1e-5, 0.1
+STREAMS = {"dropout": 2, "dropout_backward": 2, "bn": 2, "bn_backward": 3, "bn_inference": 2}  # read and written once
+WHAT = {
+    "dropout": "dropout forward",
+    "dropout_backward": "dropout backward",
+    "bn": "batch norm forward in training",
+    "bn_backward": "batch norm backward",
+    "bn_inference": "batch norm inference",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One block of the table."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    axis: int = 1
+    residual: bool = False  # + residual, then ReLU
+    quick: bool = False  # part of --quick
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes_per_element(self) -> int:
+        """Bytes that must move for one float32 element if every stream crosses memory once."""
+        return 4 * (STREAMS[self.op] + self.residual)
+
+    def describe(self) -> str:
+        extra = " + residual + ReLU" if self.residual else ""
+        last = ", channels last" if self.axis == -1 else ""
+        shape = "x".join(str(n) for n in self.shape)
+        return f"{WHAT[self.op]}{extra}, {shape}{last}, float32, {self.bytes_per_element} bytes per element"
+
+
+IMAGES = (64, 64, 56, 56)
+CASES = (
+    Case("dropout/32M", "dropout", (32_000_000,)),
+    Case("dropout-backward/32M", "dropout_backward", (32_000_000,)),
+    Case("dropout/65536", "dropout", (65_536,), quick=True),
+    Case("bn/64x64x56x56", "bn", IMAGES),
+    Case("bn/64x256x14x14", "bn", (64, 256, 14, 14), quick=True),
+    Case("bn/4096x512", "bn", (4096, 512), quick=True),
+    Case("bn/128x512", "bn", (128, 512), quick=True),
+    Case("bn-last/64x56x56x64", "bn", (64, 56, 56, 64), axis=-1),
+    Case("bn-residual-relu/64x64x56x56", "bn", IMAGES, residual=True),
+    Case("bn-backward/64x64x56x56", "bn_backward", IMAGES),
+    Case("bn-inference/64x64x56x56", "bn_inference", IMAGES),
+)
+
+COPY, TORCH, ALONE = "copy", "torch", "bn alone"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise about one case.
+
+    Against a copy or batch norm alone: at most `bound` times its time per byte. Against torch: at least `bound` times
+    as fast, or just faster where `bound` is 1.
+    """
+
+    case: str
+    against: str
+    bound: float
+    bound_v3: float | None = None  # where the v3 kernel has a bound of its own
+
+    def bound_of(self, level: str) -> float:
+        return self.bound_v3 if level == "v3" and self.bound_v3 is not None else self.bound
+
+    def text(self, level: str) -> str:
+        bound = self.bound_of(level)
+        if self.against == TORCH:
+            return f"at least {bound:g} x as fast as torch" if bound > 1 else "faster than torch"
+        per_byte = ", per byte" if self.against == ALONE else ""
+        return f"at most {bound:g} x {self.against}{per_byte}"
+
+
+TARGETS = (
+    Target("dropout/32M", COPY, 1.3, 1.5),
+    Target("dropout-backward/32M", COPY, 1.3, 1.5),
+    Target("dropout/65536", TORCH, 40),
+    Target("bn/64x64x56x56", COPY, 1.6),
+    Target("bn/64x64x56x56", TORCH, 5),
+    Target("bn/64x256x14x14", TORCH, 4),
+    Target("bn/4096x512", COPY, 1.5),
+    Target("bn/4096x512", TORCH, 1),
+    Target("bn-last/64x56x56x64", COPY, 1.8),
+    Target("bn/128x512", TORCH, 1),
+    Target("bn-residual-relu/64x64x56x56", ALONE, 1.2),
+    Target("bn-backward/64x64x56x56", TORCH, 4),
+    Target("bn-inference/64x64x56x56", COPY, 1.15),
+)

@@ -1,0 +1,103 @@
+"""What a layer must compute, in float64, and how far from it an implementation's results are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..common import Array
+from .cases import EPS, MOMENTUM, P
+from .runner import Job
+
+ALLOWED = 1e-4  # error of a value, against the largest of its array: NumPy's own sums reach 2e-5 (channels last)
+ALLOWED_SUM = 1e-3  # of a gradient that is a sum over all values of a channel, in float32
+CHANNELS, SAMPLED = 8, 1_000_000  # so many channels, or about so many elements, are compared; all must be finite
+SIGMAS = 6.0  # of the count of kept elements
+
+
+class Oracle:
+    """One case's results in float64."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    @cached_property
+    def picked(self) -> Array:
+        """Indices of the channels that are compared."""
+        return np.unique(np.linspace(0, self.job.channels - 1, CHANNELS).astype(int))
+
+    def channels(self, a: Array) -> Array:
+        """Return the picked channels as (channels, values), float64."""
+        moved = np.moveaxis(a, self.job.case.axis, 0)
+        return moved[self.picked].astype(np.float64).reshape(len(self.picked), -1)
+
+    @cached_property
+    def want(self) -> dict[str, Array]:
+        """What comes out after one call, of the picked channels."""
+        job, x = self.job, self.channels(self.job.x)
+        v = {name: a[self.picked].astype(np.float64)[:, None] for name, a in job.vectors().items()}
+        op = job.case.op
+        inference = op == "bn_inference"
+        mean = v["running_mean"] if inference else x.mean(1, keepdims=True)
+        var = v["running_var"] if inference else x.var(1, keepdims=True)
+        invstd = 1 / np.sqrt(var + EPS)
+        xhat = (x - mean) * invstd
+        if op == "bn_backward":
+            return self.gradients(xhat, invstd, v["gamma"])
+        y = v["gamma"] * xhat + v["beta"]
+        if job.case.residual:
+            y = np.maximum(y + self.channels(job.residual), 0)
+        unbiased = var * job.per_channel / (job.per_channel - 1)
+        running = {"running_mean": mean, "running_var": unbiased}
+        return {"y": y} | {k: ((1 - MOMENTUM) * v[k] + MOMENTUM * b)[:, 0] for k, b in running.items()}
+
+    def gradients(self, xhat: Array, invstd: Array, gamma: Array) -> dict[str, Array]:
+        dy, n = self.channels(self.job.dy), xhat.shape[1]
+        dbeta, dgamma = dy.sum(1, keepdims=True), (dy * xhat).sum(1, keepdims=True)
+        dx = gamma * invstd * (dy - dbeta / n - xhat * dgamma / n)
+        return {"dx": dx, "dgamma": dgamma[:, 0], "dbeta": dbeta[:, 0]}
+
+    def error(self, got: Mapping[str, Array], first: bool = True) -> float:
+        """Largest error in units of what is allowed: at most 1 is right. Running statistics are those of one call."""
+        if not all(np.isfinite(a).all() for a in got.values()):
+            return math.inf
+        if "copy" in got:
+            return 0.0 if np.array_equal(got["copy"], got["source"]) else math.inf
+        if self.job.case.op.startswith("dropout"):
+            return self.dropout_error(got)
+        names = [name for name in got if first or not name.startswith("running")]
+        return max(self.batch_norm_error(name, got[name]) for name in names)
+
+    def batch_norm_error(self, name: str, got: Array) -> float:
+        shape = (self.job.channels,) if got.ndim == 1 else self.job.case.shape
+        if got.shape != shape:
+            return math.inf
+        mine = got[self.picked].astype(np.float64) if got.ndim == 1 else self.channels(got)
+        allowed = ALLOWED_SUM if name in ("dgamma", "dbeta") else ALLOWED
+        return relative(mine, self.want[name]) / allowed
+
+    def dropout_error(self, got: Mapping[str, Array]) -> float:
+        """Elements are 0 or x / (1 - p); about 1 - p are kept; the gradient is dropped where the output was."""
+        backward = "dx" in got
+        source, result = (self.job.dy, got["dx"]) if backward else (self.job.x, got["y"])
+        if result.shape != source.shape:
+            return math.inf
+        stride = max(1, source.size // SAMPLED)
+        x, y = (a.reshape(-1)[::stride].astype(np.float64) for a in (source, result))
+        kept = y != 0
+        if backward and not np.array_equal(kept, got["forward"].reshape(-1)[::stride] != 0):
+            return math.inf
+        surprise = abs(kept.mean() - (1 - P)) / math.sqrt(P * (1 - P) / kept.size)
+        return max(relative(y[kept], x[kept] / (1 - P)) / ALLOWED, surprise / SIGMAS)
+
+
+def relative(got: Array, want: Array) -> float:
+    """Largest error over the largest value."""
+    if got.size == 0:
+        return math.inf
+    scale: Any = np.abs(want).max()
+    return float(np.abs(got - want).max() / scale)

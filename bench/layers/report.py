@@ -1,0 +1,71 @@
+"""The layers' tables and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import report as shared
+from ..report import duration, interval, print_rows, significant
+from .cases import ALONE, COPY, TORCH, Target
+from .suite import CaseResult, Line, Ratio
+
+NOTES = (
+    "A copy moves as many bytes, preallocated, with the same threads; the fastest copy is the yardstick. "
+    "Times over a copy are per byte. Output: new = allocated by the call; out = memory given to it. "
+    "Who allocates is held against ours allocating."
+)
+
+
+def print_notes() -> None:
+    print(f"{NOTES}\n")
+
+
+def print_case(result: CaseResult) -> None:
+    first = result.levels[0]
+    ours = f"x ours {first} [95%]"
+    header = ("implementation", "output", "median", "GB/s", "x copy [95%]", ours, "")
+    heading = f"{result.case.name}: {result.case.describe()}; yardstick {result.yardstick or 'none'}"
+    print_rows(heading, header, [cells(line, first) for line in result.lines])
+
+
+def cells(line: Line, level: str) -> tuple[str, ...]:
+    kind = "out" if line.out else "new"
+    if line.seconds is None or line.gb_s is None:
+        return (line.name, kind, "-", "-", "-", "-", line.status)
+    ratios = [interval(r) if r else "-" for r in (line.of_copy, line.of_ours.get(level))]
+    return (line.name, kind, duration(line.seconds), significant(line.gb_s), *ratios, "")
+
+
+def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
+    """Hold a target against the figures of one instruction set: `met` is None where there is none."""
+    found = measured(target, level, results.get(target.case))
+    entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text(level)}
+    if found is None:
+        return entry | {"value": None, "measured": "-", "met": None}
+    ratio, whom = found
+    bound = target.bound_of(level)
+    met = ratio[0] >= bound if target.against == TORCH else ratio[0] <= bound
+    return entry | {"value": ratio[0], "measured": f"{interval(ratio)} x {whom}", "met": met}
+
+
+def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
+    """Return the ratio and whom it is to; torch is the one of its forms that comes nearest to ours."""
+    ours = result.ours(level) if result is not None else None
+    if result is None or ours is None:
+        return None
+    if target.against == COPY:
+        return (ours.of_copy, COPY) if ours.of_copy else None
+    if target.against == ALONE:
+        return (ours.of_alone, ALONE) if ours.of_alone else None
+    forms = [(line.of_ours[level], line) for line in result.lines if line.name == TORCH and level in line.of_ours]
+    if not forms:
+        return None
+    ratio, line = min(forms, key=lambda form: form[0][0])
+    return ratio, f"{TORCH}, {'out' if line.out else 'new'}"
+
+
+def print_verdict(verdict: Sequence[Mapping[str, Any]]) -> None:
+    """One block per instruction set."""
+    for level in dict.fromkeys(entry["isa"] for entry in verdict):
+        shared.print_verdict([entry for entry in verdict if entry["isa"] == level], f"Targets, isa {level}")
