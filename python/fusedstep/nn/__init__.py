@@ -7,6 +7,7 @@ from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
 from .residual import Residual
+from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
 from .sequential import Sequential
 
@@ -22,6 +23,7 @@ __all__ = [
     "MulticlassHinge",
     "ReLU",
     "Residual",
+    "SampledPrediction",
     "Sequential",
     "Sigmoid",
     "SoftmaxNLL",

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._files import replacing
+from ..ops.philox import Key
 from ._layer import Layer
 from ._memory import Array
 from ._optional import need
@@ -26,6 +27,7 @@ from .dropout import Dropout
 from .linear import Linear
 from .losses import softmax
 from .residual import Residual
+from .sampling import SampledPrediction, predict_samples
 from .sequential import Sequential
 
 KEY, FORMAT = "fusedstep", 1
@@ -97,6 +99,30 @@ class TrainedModel:
         if self.task != "classification":
             raise ValueError(f"TrainedModel.predict_proba: task must be classification; got {self.task}")
         return softmax(self.model.predict(self.transform(X)))
+
+    def predict_samples(self, X: npt.ArrayLike, k: int, key: Key | int = 0) -> SampledPrediction:
+        """Return mean predictions over k dropout masks, with an uncertainty per row.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, features)
+            Raw features.
+        k : int
+            Number of masks, >= 1.
+        key : Key or int
+            Names the masks: the same key, the same answer.
+
+        Returns
+        -------
+        SampledPrediction
+            (prediction, uncertainty, mean, variance)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Sequential.predict_samples`, or if X is not a matrix of finite numbers of the right width.
+        """
+        return predict_samples(self, X, k, key)
 
     def description(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""
