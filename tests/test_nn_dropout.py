@@ -168,9 +168,19 @@ def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
 
 
 def test_layers_of_one_model_are_sampled_independently() -> None:
-    model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5), dtype=np.float64, rng=0)
-    kept = model.predict_samples(np.ones((100, 100)), 1, transform=np.sign).mean.mean()
-    assert 0.23 < kept < 0.27
+    two = [nn.Dropout(0.5), nn.Dropout(0.5)]
+    in_a_block = nn.Residual(nn.Dropout(0.5), nn.Dropout(0.5), nn.BatchNorm(100, eps=0, affine=False))
+    for layers, rest in ((two, 0), ([in_a_block], 1)):
+        model = nn.Sequential(*layers, dtype=np.float64, rng=0)
+        kept = model.predict_samples(np.ones((100, 100)), 1, transform=lambda y, r=rest: np.sign(y - r)).mean.mean()
+        assert 0.23 < kept < 0.27
+
+
+def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
+    """More rows than one pass takes: the mask is that of the whole."""
+    x = np.random.default_rng(0).standard_normal((2500, 3))
+    found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
+    assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))
 
 
 @pytest.mark.parametrize(
