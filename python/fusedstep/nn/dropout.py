@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import _core
 from ..ops._arguments import threshold_of
-from ..ops.dropout import dropout, dropout_backward
+from ..ops.dropout import threshold_and_scale
 from ..ops.philox import Key
 from ._layer import Layer
 from ._memory import Array, Buffers, Shape
@@ -66,10 +67,11 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, mode: str = "inverted") -> None:
         super().__init__()
-        threshold_of("Dropout", p)
+        threshold = threshold_of("Dropout", p)
         if mode not in ("inverted", "vanilla"):
             raise ValueError(f'Dropout: mode must be "inverted" or "vanilla"; got {mode!r}')
         self.p, self.mode = float(p), mode
+        self._dropping, self._keeping = (threshold_and_scale(threshold, mode, training) for training in (True, False))
         self._sampled: tuple[Key, int] | None = None
 
     def config(self) -> dict[str, Any]:
@@ -95,23 +97,25 @@ class Dropout(Layer):
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         self._sampled = None if key is None else (key, first_row)
 
+    # The kernel is called without the checks of `fusedstep.dropout`: they would cost more than a small batch.
     def forward(self, x: Array, training: bool) -> Array:
-        self._key, self._offset = key, offset = self._next(training, x.shape[1])
-        self._drops = drops = training or self._sampled is not None
+        how = self._dropping if training or self._sampled is not None else self._keeping
+        self._drawn = drawn = (*how, *self._next(training, x.shape[1]))
         y = x if self.over_x else self._y[x.shape]
-        return dropout(x, self.p, key, self.mode, offset, y, training=drops)
+        return _core.drop("Dropout.forward", "x", x, y, None, *drawn)
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
         dx = dy if self.over_dy else self._dx[dy.shape]
-        return dropout_backward(dy, self.p, self._key, self.mode, self._offset, dx, training=self._drops)
+        return _core.drop("Dropout.backward", "dy", dy, dx, None, *self._drawn)
 
-    def _next(self, training: bool, width: int) -> tuple[Key, int]:
-        """Key and first element of the mask; training takes a stream."""
+    def _next(self, training: bool, width: int) -> tuple[int, int, int]:
+        """Return seed, stream and first element of the mask; training takes a stream."""
         if self._sampled is not None:
             key, row = self._sampled
-            return key, row * width
+            return key.seed, key.stream, row * width
         seed, stream = self._stream.tolist()
-        self._stream[1] = stream + training
-        return Key(seed, stream), 0
+        if training:
+            self._stream[1] = stream + 1
+        return seed, stream, 0
