@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ops.batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
+from ..ops._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
 from ..optim._checks import flag, non_negative, up_to_one
 from ._layer import Layer, check_width
 from ._memory import Array, Buffers, Shape

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _core
 from ..ops._arguments import threshold_of
-from ..ops.dropout import threshold_and_scale
+from ..ops._dropout import threshold_and_scale
 from ..ops.philox import Key
 from ._layer import Layer
 from ._memory import Array, Buffers, Shape
