@@ -109,6 +109,8 @@ def keyword(text: str) -> tuple[str, Any]:
 Row = tuple[str, Callable[[str], Any], Any, str, str]
 NAMES = tuple(optim.registry)
 
+BATCH_NORM = "normalise every hidden layer over the batch; a last batch of one row joins the one before"
+
 DATA: list[Row] = [
     ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a .csv file with a header, or .npz with X and y"),
     ("--target", str, None, "COLUMN", "the .csv column to predict"),
@@ -119,6 +121,8 @@ DATA: list[Row] = [
 NETWORK: list[Row] = [
     ("--hidden", hidden, [64, 64], "N,N", "sizes of the hidden layers, or none"),
     ("--activation", one_of(ACTIVATIONS), "relu", "NAME", ", ".join(ACTIVATIONS)),
+    ("--batch-norm", bool, False, "", BATCH_NORM),
+    ("--dropout", number(0, 0.99), 0.0, "P", "drop the outputs of hidden layers with this probability in training"),
     ("--dtype", one_of(("float32", "float64")), "float32", "DTYPE", "float32 or float64"),
 ]
 TRAINING: list[Row] = [
@@ -152,7 +156,11 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a multi-layer perceptron and save it")
     optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))
-    group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING])
+    samples: Row = (
+        "--mc-samples", whole(2), None, "K",
+        "predict the test rows under K dropout masks: predictions.csv, with an uncertainty per row",
+    )  # fmt: skip
+    group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples])
     more = "any other argument of the optimizer, such as momentum=0.9; may be repeated"
     group.add_argument(
         "--set", type=keyword, action="append", default=[], metavar="NAME=VALUE", dest="extra", help=more
@@ -168,6 +176,9 @@ def _add_groups(parser: argparse.ArgumentParser, training: list[Row]) -> argpars
     for title, rows in (("data", DATA), ("network", NETWORK), ("training", training)):
         group = parser.add_argument_group(title)
         for name, convert, default, metavar, text in rows:
+            if convert is bool:
+                group.add_argument(name, action="store_true", help=text)
+                continue
             shown = ",".join(map(str, default)) if isinstance(default, list) else default
             text = text if shown in (None, "") else f"{text} ({shown})"
             group.add_argument(name, type=convert, default=default, metavar=metavar, help=text)

@@ -43,6 +43,8 @@ class Settings:
 
     hidden: list[int]
     activation: str
+    batch_norm: bool
+    dropout: float
     dtype: str
     optimizer: str
     extra: list[tuple[str, Any]]
@@ -71,13 +73,35 @@ class Settings:
 
 
 def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) -> nn.Sequential:
-    """Stack the layers: each hidden one is followed by the activation; the output is linear."""
-    kind, initializer = LAYERS[settings.activation]
+    """Stack the layers: a block for each hidden one; the output is linear.
+
+    Raises
+    ------
+    UsageError
+        If the options do not fit together.
+    """
+    if (settings.batch_norm or settings.dropout) and not settings.hidden:
+        raise UsageError("--batch-norm and --dropout need hidden layers; got --hidden none")
+    if settings.batch_norm and settings.batch_size == 1:
+        raise UsageError("--batch-norm needs --batch-size >= 2; got 1")
     widths = [len(problem.input_mean), *settings.hidden]
-    layers: list[nn.Layer] = []
-    for n_in, n_out in itertools.pairwise(widths):
-        layers += [nn.Linear(n_in, n_out, weight_init=initializer()), kind()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], problem.outputs), dtype=settings.dtype, rng=rng)
+    blocks = [_block(n_in, n_out, settings) for n_in, n_out in itertools.pairwise(widths)]
+    last = nn.Linear(widths[-1], problem.outputs)
+    return nn.Sequential(*itertools.chain(*blocks), last, dtype=settings.dtype, rng=rng)
+
+
+def _block(n_in: int, n_out: int, settings: Settings) -> list[nn.Layer]:
+    """Linear, batch norm, activation (in one pass with the batch norm if it is a ReLU), dropout."""
+    kind, initializer = LAYERS[settings.activation]
+    layers: list[nn.Layer] = [nn.Linear(n_in, n_out, bias=not settings.batch_norm, weight_init=initializer())]
+    fused = settings.batch_norm and kind is nn.ReLU
+    if settings.batch_norm:
+        layers.append(nn.BatchNorm(relu=fused))
+    if not fused:
+        layers.append(kind())
+    if settings.dropout:
+        layers.append(nn.Dropout(settings.dropout))
+    return layers
 
 
 def build_loss(problem: Problem) -> nn.Loss:
@@ -111,7 +135,7 @@ def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
 
 
 def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int], float]) -> optim.Optimizer:
-    """Make the optimizer, with the biases in a group of their own that is not decayed.
+    """Make the optimizer, with all but the weights (biases, gamma, beta) in a group that is not decayed.
 
     Raises
     ------
@@ -125,9 +149,9 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
         weight_decay = DEFAULTS.get(settings.optimizer, {}).get("weight_decay")
     given = {"weight_decay": weight_decay, "decay": settings.decay}
     options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)
-    weights = {name: p for name, p in model.params.items() if not name.endswith("bias")}
-    biases = {name: p for name, p in model.params.items() if name.endswith("bias")}
-    groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0, "l1": 0.0}]
+    weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
+    others = {name: p for name, p in model.params.items() if name not in weights}
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0, "l1": 0.0}]
     try:
         return optim.registry[settings.optimizer](groups, **options)
     except (TypeError, ValueError) as error:

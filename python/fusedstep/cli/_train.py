@@ -12,6 +12,7 @@ from ._data import Problem, load_table, prepare
 from ._errors import UsageError
 from ._pictures import draw_curves
 from ._report import Screen
+from ._samples import write_predictions
 from ._setup import Settings
 from ._training import Result, Trainer
 
@@ -21,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
         need(module, package)  # now, not after the training
     screen, settings = Screen(), Settings.of(args)
+    if args.mc_samples is not None and not settings.dropout:
+        raise UsageError("--mc-samples needs --dropout above 0: without it all samples are the same")
     problem = open_problem(args)
     out = open_directory(args.out)
     trainer = Trainer(problem, settings)
@@ -31,20 +34,25 @@ def run(args: argparse.Namespace) -> int:
     if result.diverged:
         screen.line(_divergence(result))
     if not result.diverged or result.best is not None:
-        _save(screen, problem, result, out)
+        _save(screen, problem, result, out, args.mc_samples)
     return 1 if result.diverged else INTERRUPTED if result.interrupted else 0
 
 
-def _save(screen: Screen, problem: Problem, result: Result, out: Path) -> None:
-    """Write the model and the picture, and tell about them."""
+def _save(screen: Screen, problem: Problem, result: Result, out: Path, masks: int | None) -> None:
+    """Write the model, the picture and the predictions under so many masks, and tell about them."""
     model_path, curves_path = out / "model.safetensors", out / "curves.png"
-    nn.save(model_path, trained(problem, result))
+    model, summary = trained(problem, result), _summary(problem, result)
+    nn.save(model_path, model)
     files = [("model", str(model_path))]
     if result.history:  # there is none if Ctrl-C came in the first epoch
         title = f"{problem.table.name}: {network(problem, result.settings)}, {result.settings.optimizer}"
         draw_curves(curves_path, result, title, problem.metric_name)
         files.append(("curves", str(curves_path)))
-    screen.facts("Result", _summary(problem, result) + files)
+    if masks is not None:
+        path = out / "predictions.csv"
+        summary += write_predictions(path, problem, model, masks, result.settings.seed)
+        files.append(("predictions", str(path)))
+    screen.facts("Result", summary + files)
 
 
 def _divergence(result: Result) -> str:
@@ -79,7 +87,8 @@ def describe(problem: Problem) -> str:
 def network(problem: Problem, settings: Settings) -> str:
     """Say in a few words what the network is."""
     widths = [len(problem.input_mean), *settings.hidden, problem.outputs]
-    return f"{'-'.join(map(str, widths))} {settings.activation} network ({settings.dtype})"
+    extras = ", batch norm" * settings.batch_norm + f", dropout {settings.dropout:g}" * bool(settings.dropout)
+    return f"{'-'.join(map(str, widths))} {settings.activation} network ({settings.dtype}{extras})"
 
 
 def trained(problem: Problem, result: Result) -> nn.TrainedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import signal
 import threading
@@ -83,6 +84,14 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+def batches(n: int, size: int, merge: bool) -> list[slice]:
+    """Cut n rows into batches; with ``merge`` a last batch of one row, which has no variance, joins the one before."""
+    starts = list(range(0, n, size))
+    if merge and n % size == 1 and n > 1:
+        starts.pop()
+    return [slice(start, stop) for start, stop in itertools.pairwise([*starts, n])]
+
+
 class Trainer:
     """One training run."""
 
@@ -93,7 +102,8 @@ class Trainer:
         self._loss = build_loss(problem)
         self._train = problem.part(problem.train, settings.dtype)
         self._validation = problem.part(problem.validation, settings.dtype)
-        self.total_steps = settings.epochs * -(-len(problem.train) // settings.batch_size)
+        self._batches = batches(len(problem.train), settings.batch_size, merge=settings.batch_norm)
+        self.total_steps = settings.epochs * len(self._batches)
         self._schedule = build_schedule(settings, self.total_steps)
         self._opt = build_optimizer(self._model, settings, self._schedule)
         names = self._opt.params
@@ -131,13 +141,13 @@ class Trainer:
         x, y = self._train
         order = self._rng.permutation(len(x))
         x, y = x[order], y[order]
-        size, total = self._settings.batch_size, 0.0
+        total = 0.0
         model, loss, opt, clip = self._model, self._loss, self._opt, self._settings.clip_norm
-        for start in range(0, len(x), size):
-            rows = x[start : start + size]
+        for batch in self._batches:
+            rows = x[batch]
             with self._lookahead():
                 outputs = model.forward(rows, training=True)
-                value, dy = loss.value_and_gradient(outputs, y[start : start + size])
+                value, dy = loss.value_and_gradient(outputs, y[batch])
                 model.backward(dy)
             if not math.isfinite(value):
                 return value

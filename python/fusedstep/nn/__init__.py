@@ -2,13 +2,19 @@
 
 from ._layer import Layer
 from .activations import HardTanh, ReLU, Sigmoid, Tanh
+from .batch_norm import BatchNorm
+from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
+from .residual import Residual
+from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
 from .sequential import Sequential
 
 __all__ = [
+    "BatchNorm",
     "BinaryCrossEntropy",
+    "Dropout",
     "HardTanh",
     "Layer",
     "Linear",
@@ -16,6 +22,8 @@ __all__ = [
     "MeanSquaredError",
     "MulticlassHinge",
     "ReLU",
+    "Residual",
+    "SampledPrediction",
     "Sequential",
     "Sigmoid",
     "SoftmaxNLL",

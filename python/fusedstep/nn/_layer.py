@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ..ops.philox import Key
 from ._memory import Array, Shape
 
 
@@ -25,6 +26,10 @@ class Layer:
         where nobody needs the old values.
     keeps_output : bool
         Class trait: `backward` reads y, so the next layer must not write over it.
+    is_random : bool
+        Whether the layer draws random numbers, which `sample` can fix.
+    sublayers : tuple of Layer
+        Layers inside this one.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
     """
@@ -32,6 +37,8 @@ class Layer:
     works_in_place: ClassVar[bool] = False
     keeps_output: ClassVar[bool] = False
 
+    is_random: bool = False
+    sublayers: tuple[Layer, ...] = ()
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
@@ -46,16 +53,23 @@ class Layer:
         return {}
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items())
-        return f"{type(self).__name__}({arguments})"
+        arguments = [*map(repr, self.sublayers), *(f"{key}={value!r}" for key, value in self.config().items())]
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     def param_shapes(self) -> dict[str, Shape]:
         """Names and shapes of what is trained."""
         return {}
 
     def buffer_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of what is saved but not trained."""
+        """Names and shapes of what is saved but not trained, in the model's dtype."""
         return {}
+
+    def counter_shapes(self) -> dict[str, Shape]:
+        """Names and shapes of the int64 numbers that are saved but not trained; among the ``buffers`` too."""
+        return {}
+
+    def fit_width(self, width: int | None) -> None:
+        """Hear the width of the input (None: not known), before anybody asks for shapes and widths."""
 
     def widths(self) -> tuple[int | None, int | None]:
         """Width of the input and of the output; None: takes any, and returns what it took."""
@@ -74,6 +88,12 @@ class Layer:
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Give parameters and buffers their first values."""
+
+    def sample(self, key: Key | None, first_row: int = 0) -> None:
+        """Draw from this key in the next passes, in prediction too; None: draw as usual, in training only.
+
+        ``first_row`` is the number that the first row of the next pass has among all rows.
+        """
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return the output for the rows ``x``; remember what `backward` needs."""

@@ -17,16 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from .._files import replacing
+from ..ops.philox import Key
 from ._layer import Layer
 from ._memory import Array
 from ._optional import need
 from .activations import HardTanh, ReLU, Sigmoid, Tanh
+from .batch_norm import BatchNorm
+from .dropout import Dropout
 from .linear import Linear
 from .losses import softmax
+from .residual import Residual
+from .sampling import SampledPrediction, predict_samples
 from .sequential import Sequential
 
 KEY, FORMAT = "fusedstep", 1
-LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (Linear, ReLU, Tanh, HardTanh, Sigmoid)}
+KINDS = (Linear, ReLU, Tanh, HardTanh, Sigmoid, Dropout, BatchNorm, Residual)
+LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 
 
 @dataclass
@@ -94,9 +100,33 @@ class TrainedModel:
             raise ValueError(f"TrainedModel.predict_proba: task must be classification; got {self.task}")
         return softmax(self.model.predict(self.transform(X)))
 
+    def predict_samples(self, X: npt.ArrayLike, k: int, key: Key | int = 0) -> SampledPrediction:
+        """Return mean predictions over k dropout masks, with an uncertainty per row.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, features)
+            Raw features.
+        k : int
+            Number of masks, >= 1.
+        key : Key or int
+            Names the masks: the same key, the same answer.
+
+        Returns
+        -------
+        SampledPrediction
+            (prediction, uncertainty, mean, variance)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Sequential.predict_samples`, or if X is not a matrix of finite numbers of the right width.
+        """
+        return predict_samples(self, X, k, key)
+
     def description(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""
-        layers = [{"type": type(layer).__name__, **layer.config()} for layer in self.model.layers]
+        layers = [_described(layer) for layer in self.model.layers]
         return {
             "format": FORMAT,
             "task": self.task,
@@ -170,15 +200,14 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
         raise ValueError(f"nn.load: {os.fspath(path)!r} is a safetensors file but not a model of fusedstep")
     try:
         return _assemble(json.loads(text), arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"nn.load: {os.fspath(path)!r} does not describe a model: {error}") from None
 
 
 def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel:
     if about["format"] != FORMAT:
         raise ValueError(f"its format must be {FORMAT}; got {about['format']!r}")
-    configs = [dict(config) for config in about["layers"]]
-    layers = [LAYERS[config.pop("type")](**config) for config in configs]
+    layers = [_layer(config) for config in about["layers"]]
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
     _check_size(layers, weights)
     model = Sequential(*layers, dtype=about["dtype"], rng=0)
@@ -202,9 +231,21 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel:
     )
 
 
+def _described(layer: Layer) -> dict[str, Any]:
+    inner = {"layers": [_described(own) for own in layer.sublayers]} if layer.sublayers else {}
+    return {"type": type(layer).__name__, **layer.config(), **inner}
+
+
+def _layer(description: dict[str, Any]) -> Layer:
+    config = dict(description)
+    kind, inner = LAYERS[config.pop("type")], config.pop("layers", [])
+    return kind(*map(_layer, inner), **config)
+
+
 def _check_size(layers: list[Layer], weights: dict[str, Array]) -> None:
     """Refuse a description that would allocate more than the file holds."""
-    shapes = [s for layer in layers for s in (*layer.param_shapes().values(), *layer.buffer_shapes().values())]
+    sizes = (layer.param_shapes() | layer.buffer_shapes() | layer.counter_shapes() for layer in layers)
+    shapes = [shape for own in sizes for shape in own.values()]
     need, found = sum(map(math.prod, shapes)), sum(array.size for array in weights.values())
     if need != found:
         raise ValueError(f"its layers need {need} numbers; it holds {found}")

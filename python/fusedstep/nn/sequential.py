@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..ops._arguments import whole
+from ..ops.moments import Moments, dropout_moments
+from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
 from ._memory import Array, Shape, aligned_zeros, carve
+from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe
 
 PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
 
@@ -32,7 +36,7 @@ class Sequential:
     params, grads : dict of str to ndarray
         Views of the arenas under names such as "0.weight", in the same order: what an optimizer takes.
     buffers : dict of str to ndarray
-        What layers keep besides: saved with the model, not optimised.
+        What layers keep besides (running statistics, counters of random numbers): saved, not optimised.
     arena, grad_arena : ndarray
         All parameters, all gradients, flat.
 
@@ -61,39 +65,31 @@ class Sequential:
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.layers, self.dtype = layers, float_dtype("Sequential", dtype)
-        self.in_features, self.out_features = _check_layers(layers)
+        check_layers("Sequential", layers)
+        self.in_features, self.out_features = fit_widths("Sequential", layers)
         self._place_memory()
-        self._allow_in_place()
+        allow_in_place(layers)
         generator = np.random.default_rng(rng)
         for layer in layers:
             layer.initialize(generator)
         self._output: Array | None = None
 
     def _place_memory(self) -> None:
-        shapes = [(layer.param_shapes(), layer.buffer_shapes()) for layer in self.layers]
-        trained = {f"{i}.{name}": s for i, (own, _) in enumerate(shapes) for name, s in own.items()}
-        kept = {f"{i}.{name}": s for i, (_, own) in enumerate(shapes) for name, s in own.items()}
-        self.arena, self.params = self._arena(trained)
-        self.grad_arena, self.grads = self._arena(trained)
-        _, self.buffers = self._arena(kept)
-        for i, (layer, (own_params, own_buffers)) in enumerate(zip(self.layers, shapes, strict=True)):
+        trained = numbered([layer.param_shapes() for layer in self.layers])
+        self.arena, self.params = _arena(trained, self.dtype)
+        self.grad_arena, self.grads = _arena(trained, self.dtype)
+        _, kept = _arena(numbered([layer.buffer_shapes() for layer in self.layers]), self.dtype)
+        _, counters = _arena(numbered([layer.counter_shapes() for layer in self.layers]), np.int64)
+        self.buffers = kept | counters
+        for i, layer in enumerate(self.layers):
+            own_params = layer.param_shapes()
+            own_buffers = layer.buffer_shapes() | layer.counter_shapes()
             layer.attach(
                 {name: self.params[f"{i}.{name}"] for name in own_params},
                 {name: self.grads[f"{i}.{name}"] for name in own_params},
                 {name: self.buffers[f"{i}.{name}"] for name in own_buffers},
                 self.dtype,
             )
-
-    def _arena(self, shapes: Mapping[str, Shape]) -> tuple[Array, dict[str, Array]]:
-        arena = aligned_zeros(sum(math.prod(shape) for shape in shapes.values()), self.dtype)
-        return arena, carve(arena, shapes)
-
-    def _allow_in_place(self) -> None:
-        """Let layers write over what nobody needs: never the caller's x or dy, nor a kept output."""
-        last = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
-            layer.over_x = layer.works_in_place and i > 0 and not self.layers[i - 1].keeps_output
-            layer.over_dy = layer.works_in_place and i < last
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype={self.dtype})"
@@ -173,11 +169,69 @@ class Sequential:
         ValueError
             If x is not a matrix of numbers of the right width.
         """
+        return self._outputs(self._rows("predict", x))
+
+    def predict_samples(
+        self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
+    ) -> Moments:
+        """Return mean and variance of the outputs over k dropout masks; everything else predicts as usual.
+
+        ::
+
+            y_j = transform(outputs under mask j),   mean = sum(y_j) / k,   variance = sum((y_j - mean)^2) / k
+
+        Parameters
+        ----------
+        x : array_like, shape (n, in_features)
+            Any number of rows. A row's masks depend on its number, not on how many rows there are.
+        k : int
+            Number of masks, >= 1.
+        key : Key or int
+            Names the masks: the same key, the same bits. An int is the seed of a key.
+        transform : function, optional
+            Of the outputs (n, out_features), such as `softmax`.
+
+        Returns
+        -------
+        Moments
+            (mean, variance, draws), float64; two arrays are held, whatever k.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, or the model has no layer that draws (`Dropout`).
+        """
+        call = "Sequential.predict_samples"
+        rows = self._rows("predict_samples", x)
+        if not any(layer.is_random for layer in self.layers):
+            raise ValueError(f"{call}: needs a model with a Dropout layer; got {self!r}")
+        if whole(f"{call}: k", k, 2**63) == 0:
+            raise ValueError(f"{call}: k must be at least 1; got {k!r}")
+        source = key if isinstance(key, Key) else Key(whole(f"{call}: key", key, 2**64))
+
+        def draw(own: Key) -> Array:
+            outputs = self._outputs(rows, [own.fold(i) for i in range(len(self.layers))])
+            return transform(outputs) if transform else outputs
+
+        try:
+            return dropout_moments(draw, k, source)
+        finally:
+            for layer in self.layers:
+                layer.sample(None)
+
+    def _rows(self, call: str, x: npt.ArrayLike) -> Array:
         rows = np.asarray(x, dtype=self.dtype)
         if isinstance(x, np.ma.MaskedArray) or not self._fits(rows):
-            raise ValueError(f"Sequential.predict: x must have the shape {self._need()}; got {describe(x)}")
-        starts = range(0, max(len(rows), 1), PREDICT_ROWS)
-        parts = [self.forward(rows[i : i + PREDICT_ROWS]).copy() for i in starts]
+            raise ValueError(f"Sequential.{call}: x must have the shape {self._need()}; got {describe(x)}")
+        return rows
+
+    def _outputs(self, rows: Array, keys: Sequence[Key] = ()) -> Array:
+        """Predict a part of the rows at a time; with keys, one per layer, under their masks."""
+        parts = []
+        for start in range(0, max(len(rows), 1), PREDICT_ROWS):
+            for layer, key in zip(self.layers, keys, strict=False):
+                layer.sample(key, start)
+            parts.append(self.forward(rows[start : start + PREDICT_ROWS]).copy())
         self._output = None  # what backward would need has been overwritten
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -212,33 +266,15 @@ class Sequential:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickling and deepcopy rebuild the arenas; views would come back as separate arrays."""
-        made = [(type(layer), layer.config()) for layer in self.layers]
-        return _rebuild, (made, self.dtype.name, self.state_dict())
+        return _rebuild, ([recipe(layer) for layer in self.layers], self.dtype.name, self.state_dict())
 
 
-def _check_layers(layers: tuple[Layer, ...]) -> tuple[int | None, int | None]:
-    """Refuse what is no stack of layers; the widths of its input and output (None: whatever comes)."""
-    if not layers:
-        raise ValueError("Sequential: layers must hold at least one layer; got none")
-    first: int | None = None
-    width: int | None = None
-    seen: dict[int, int] = {}
-    for i, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            raise TypeError(f"Sequential: layers[{i}] must be a Layer; got {layer!r}")
-        if seen.setdefault(id(layer), i) != i:
-            raise ValueError(f"Sequential: layers[{i}] is the same object as layers[{seen[id(layer)]}]")
-        if layer.attached:
-            raise ValueError(f"Sequential: layers[{i}] already belongs to another model: {layer!r}")
-        takes, gives = layer.widths()
-        if takes is not None and width is not None and takes != width:
-            raise ValueError(f"Sequential: layers[{i}] must take {width} features; got {layer!r}")
-        first = takes if first is None else first
-        width = gives if gives is not None else width
-    return first, width
+def _arena(shapes: Mapping[str, Shape], dtype: npt.DTypeLike) -> tuple[Array, dict[str, Array]]:
+    arena = aligned_zeros(sum(math.prod(shape) for shape in shapes.values()), dtype)
+    return arena, carve(arena, shapes)
 
 
-def _rebuild(made: list[tuple[type[Layer], dict[str, Any]]], dtype: str, state: Mapping[str, Array]) -> Sequential:
-    model = Sequential(*(kind(**config) for kind, config in made), dtype=dtype, rng=0)
+def _rebuild(made: list[Recipe], dtype: str, state: Mapping[str, Array]) -> Sequential:
+    model = Sequential(*map(make, made), dtype=dtype, rng=0)
     model.load_state_dict(state)
     return model

@@ -194,12 +194,13 @@ def _drop(
         raise ValueError(f'{call}: mode must be "inverted" or "vanilla"; got {mode!r}')
     if shape is not None:
         shape = shape_of(call, shape)
-    kept = STEPS - threshold
-    scale = 1.0
-    if training and mode == "inverted" and kept:
-        scale = STEPS / kept
-    elif not training:
-        threshold = 0
-        if mode == "vanilla":
-            scale = kept / STEPS
+    threshold, scale = threshold_and_scale(threshold, mode, training)
     return _core.drop(call, name, x, out, shape, threshold, scale, key.seed, key.stream, offset)
+
+
+def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
+    """Return below which half an element is dropped, and by what the others are multiplied."""
+    kept = STEPS - threshold
+    if training:
+        return threshold, STEPS / kept if mode == "inverted" and kept else 1.0
+    return 0, kept / STEPS if mode == "vanilla" else 1.0

@@ -1,0 +1,63 @@
+"""What a stack of layers needs, whether it is a whole network or a block of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ._layer import Layer
+from ._memory import Shape
+
+Width = int | None
+Recipe = tuple[type[Layer], dict[str, Any], "list[Recipe]"]
+
+
+def check_layers(owner: str, layers: Sequence[object]) -> None:
+    """Refuse what is no layer, comes twice or belongs to another model."""
+    if not layers:
+        raise ValueError(f"{owner}: layers must hold at least one layer; got none")
+    seen: dict[int, int] = {}
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{owner}: layers[{i}] must be a Layer; got {layer!r}")
+        if seen.setdefault(id(layer), i) != i:
+            raise ValueError(f"{owner}: layers[{i}] is the same object as layers[{seen[id(layer)]}]")
+        if layer.attached:
+            raise ValueError(f"{owner}: layers[{i}] already belongs to another model: {layer!r}")
+
+
+def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tuple[Width, Width]:
+    """Tell every layer the width of its input; the widths of the stack's input and output (None: whatever comes)."""
+    first = width
+    for i, layer in enumerate(layers):
+        layer.fit_width(width)
+        takes, gives = layer.widths()
+        if takes is not None and width is not None and takes != width:
+            raise ValueError(f"{owner}: layers[{i}] must take {width} features; got {layer!r}")
+        first = takes if first is None else first
+        width = gives if gives is not None else width
+    return first, width
+
+
+def allow_in_place(layers: Sequence[Layer]) -> None:
+    """Let layers write over what nobody needs: never the stack's x or dy, nor a kept output."""
+    last = len(layers) - 1
+    for i, layer in enumerate(layers):
+        layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output
+        layer.over_dy = layer.works_in_place and i < last
+
+
+def numbered(shapes: Sequence[dict[str, Shape]]) -> dict[str, Shape]:
+    """Put the number of its layer before every name."""
+    return {f"{i}.{name}": shape for i, own in enumerate(shapes) for name, shape in own.items()}
+
+
+def recipe(layer: Layer) -> Recipe:
+    """Say how to make another layer like this one: its type, its arguments and the layers in it."""
+    return type(layer), layer.config(), [recipe(inner) for inner in layer.sublayers]
+
+
+def make(how: Recipe) -> Layer:
+    """Make the layer of a recipe."""
+    kind, config, inner = how
+    return kind(*map(make, inner), **config)

@@ -1,0 +1,161 @@
+"""Batch normalisation in a network, with the ReLU and the residual in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..ops._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
+from ..optim._checks import flag, non_negative, up_to_one
+from ._layer import Layer, check_width
+from ._memory import Array, Buffers, Shape
+
+
+class BatchNorm(Layer):
+    r"""Normalise every feature by its mean and variance in the batch (in prediction: by the running ones).
+
+    ::
+
+        y = act(gamma * (x - mean) / sqrt(var + eps) + beta),   act = max(0, .) with relu=True, else nothing
+        running = (1 - momentum) * running + momentum * batch   (in training)
+
+    Parameters
+    ----------
+    num_features : int, optional
+        Width of the input; by default that of the layers before it.
+    momentum : float from 0 to 1, or None
+        Weight of this batch in the running statistics; None is the average over all batches so far.
+    eps : float
+        Added to the variance, >= 0.
+    affine : bool
+        Whether there are ``gamma`` (at first 1) and ``beta`` (at first 0).
+    relu : bool
+        Apply a ReLU in the same pass.
+
+    Attributes
+    ----------
+    buffers : dict
+        ``running_mean``, ``running_var`` in the model's dtype and ``num_batches``, int64: saved, not optimised.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described. `forward` raises if it is to train on a single row.
+
+    Notes
+    -----
+    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Same as ``torch.nn.BatchNorm1d``, whose
+    ``weight`` and ``bias`` are gamma and beta here. Behind a `Linear`, ``bias=False`` saves what beta does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.BatchNorm(relu=True), rng=0)
+    >>> list(model.params), list(model.buffers)
+    (['0.weight', '1.gamma', '1.beta'], ['1.running_mean', '1.running_var', '1.num_batches'])
+    >>> y = model.forward(np.eye(3, dtype=np.float32), training=True)
+    >>> bool(y.min() == 0), int(model.buffers["1.num_batches"][0])
+    (True, 1)
+    """
+
+    works_in_place: ClassVar[bool] = True  # dx over dy; never y over x, which `backward` reads
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        *,
+        momentum: float | None = 0.1,
+        eps: float = 1e-5,
+        affine: bool = True,
+        relu: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_features = None if num_features is None else check_width("BatchNorm", "num_features", num_features)
+        self.momentum = None if momentum is None else up_to_one("BatchNorm: momentum", momentum)
+        self.eps = non_negative("BatchNorm: eps", eps)
+        self.affine, self.relu = flag("BatchNorm: affine", affine), flag("BatchNorm: relu", relu)
+
+    def config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("num_features", "momentum", "eps", "affine", "relu")}
+
+    def fit_width(self, width: int | None) -> None:
+        if self.num_features is None and width is None:
+            raise ValueError("BatchNorm: num_features must be given where no layer before it fixes the width; got None")
+        self.num_features = width if self.num_features is None else self.num_features
+
+    def widths(self) -> tuple[int | None, int | None]:
+        return self.num_features, self.num_features
+
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"gamma": self._shape(), "beta": self._shape()} if self.affine else {}
+
+    def buffer_shapes(self) -> dict[str, Shape]:
+        return {"running_mean": self._shape(), "running_var": self._shape()}
+
+    def counter_shapes(self) -> dict[str, Shape]:
+        return {"num_batches": (1,)}
+
+    def _shape(self) -> Shape:
+        return (check_width("BatchNorm", "num_features", self.num_features),)
+
+    def attach(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+        dtype: np.dtype[Any],
+    ) -> None:
+        super().attach(params, grads, buffers, dtype)
+        self._gamma, self._beta = params.get("gamma"), params.get("beta")
+        self._statistics = buffers["running_mean"], buffers["running_var"]
+        self._num_batches = buffers["num_batches"]
+        self._y, self._dx, self._dresidual = Buffers(dtype), Buffers(dtype), Buffers(dtype)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        for name, value in (("gamma", 1), ("beta", 0)):
+            if name in self.params:
+                self.params[name].fill(value)
+        for name, value in (("running_mean", 0), ("running_var", 1), ("num_batches", 0)):
+            self.buffers[name].fill(value)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        return self.normalize(x, training)
+
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        dx = self.gradients(dy).dx
+        return dx if need_dx else None
+
+    def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
+        """Return y of x, with a residual added before the ReLU; neither may be changed before `gradients`."""
+        y = self._y[x.shape]
+        if not (training or len(x)):  # the kernel refuses an empty batch; a prediction of no rows is fine
+            return y
+        y, self._saved = batch_norm(
+            np.ascontiguousarray(x),
+            self._gamma,
+            self._beta,
+            *self._statistics,
+            training,
+            self.momentum,
+            self.eps,
+            1,
+            self.relu,
+            None if residual is None else np.ascontiguousarray(residual),
+            y,
+            num_batches=self._num_batches,
+        )
+        self._has_residual = residual is not None
+        return y
+
+    def gradients(self, dy: Array) -> BatchNormGrads:
+        """Write the gradients of gamma and beta; return them all. Without a ReLU, dresidual is dy itself."""
+        keeps_dy = self._has_residual and not self.relu
+        dx = dy if self.over_dy and not keeps_dy else self._dx[dy.shape]
+        out = (dx, self._dresidual[dy.shape]) if self._has_residual and self.relu else dx
+        grads = batch_norm_backward(np.ascontiguousarray(dy), self._saved, out)
+        for name, view in self.grads.items():
+            np.copyto(view, getattr(grads, "d" + name))
+        return grads

@@ -1,0 +1,54 @@
+"""What a trained model is sure of: predictions under many dropout masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops.philox import Key
+from ._memory import Array
+from .losses import softmax
+
+if TYPE_CHECKING:
+    from .saving import TrainedModel
+
+
+class SampledPrediction(NamedTuple):
+    """Predictions over dropout masks, one per row.
+
+    Attributes
+    ----------
+    prediction : ndarray, shape (n,)
+        The class of the largest mean probability; or the mean value.
+    uncertainty : ndarray, shape (n,)
+        Entropy of the mean probabilities, in nats; or the standard deviation, in the target's units.
+    mean, variance : ndarray, shape (n, outputs)
+        Over the masks, of the probabilities or of the value in the target's units.
+    """
+
+    prediction: Array
+    uncertainty: Array
+    mean: Array
+    variance: Array
+
+
+def predict_samples(trained: TrainedModel, X: npt.ArrayLike, k: int, key: Key | int) -> SampledPrediction:
+    """Predict rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
+    rows = trained.transform(X)
+    if trained.task == "classification":
+        mean, variance, _ = trained.model.predict_samples(rows, k, key, softmax)
+        prediction = np.asarray(trained.classes)[mean.argmax(axis=1)]
+        return SampledPrediction(prediction, entropy(mean), mean, variance)
+    mean, variance, _ = trained.model.predict_samples(rows, k, key)
+    mean = mean * trained.target_scale + trained.target_mean
+    variance = variance * trained.target_scale**2
+    return SampledPrediction(mean[:, 0], np.sqrt(variance[:, 0]), mean, variance)
+
+
+def entropy(p: Array) -> Array:
+    """Return ``-sum(p log p)`` of each row of probabilities; 0 log 0 is 0."""
+    logs = np.log(np.where(p > 0, p, 1))
+    total: Array = np.sum(p * logs, axis=1)
+    return np.abs(total)

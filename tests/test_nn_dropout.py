@@ -1,0 +1,219 @@
+"""Dropout in a network: masks, gradients, saved streams, and Monte Carlo prediction."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import nn
+
+N, WIDTH, OUT = 6, 5, 4
+BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
+    "first": lambda: [nn.Dropout(0.3)],
+    "vanilla": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.3, "vanilla")],
+    "behind a kept output": lambda: [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.3)],
+    "before an activation in place": lambda: [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), nn.Dropout(0.5), nn.Tanh()],
+    "two": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.Dropout(0.2), nn.ReLU()],
+    "with batch norm": lambda: [nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True), nn.Dropout(0.3)],
+    "in a residual": lambda: [nn.Residual(nn.Dropout(0.3), nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True))],
+}
+
+
+def small_model(block: str, dtype: Any = np.float64) -> nn.Sequential:
+    return nn.Sequential(*BLOCKS[block](), nn.Linear(WIDTH, OUT), dtype=dtype, rng=3)
+
+
+def differences(f: Callable[[], float], array: np.ndarray, h: float = 1e-5) -> np.ndarray:
+    """Return central differences of f with respect to the elements of an array that f reads."""
+    slope = np.empty_like(array)
+    for i in np.ndindex(array.shape):
+        keep = array[i]
+        array[i] = keep + h
+        above = f()
+        array[i] = keep - h
+        slope[i] = (above - f()) / (2 * h)
+        array[i] = keep
+    return slope
+
+
+def assert_same_gradient(analytic: np.ndarray, numeric: np.ndarray) -> None:
+    scale = max(float(abs(analytic).max()), float(abs(numeric).max()), 1e-3)
+    assert float(abs(analytic - numeric).max()) <= 1e-7 * scale
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_gradients_under_one_mask(block: str, training: bool) -> None:
+    rng = np.random.default_rng(0)
+    model, loss = small_model(block), nn.MeanSquaredError()
+    x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT))
+    before = model.state_dict()
+    x_before = x.copy()
+    dy = loss.gradient(model.forward(x, training), t)
+    dx = model.backward(dy, need_dx=True)
+    assert dx is not None and np.array_equal(x, x_before)
+    dx, grads = dx.copy(), {name: g.copy() for name, g in model.grads.items()}
+
+    def value() -> float:
+        for name, array in model.buffers.items():
+            array[...] = before[name]  # the same stream again
+        return loss(model.forward(x, training), t)
+
+    assert_same_gradient(dx, differences(value, x))
+    for name, array in model.params.items():
+        assert_same_gradient(grads[name], differences(value, array))
+
+
+def test_the_masks_are_those_of_the_layers_stream() -> None:
+    model = nn.Sequential(nn.Dropout(0.25), nn.Dropout(0.25), rng=0)
+    x = np.ones((8, 16), np.float32)
+    assert np.array_equal(model.forward(x), x)
+    for stream in range(3):
+        expected = x
+        for layer in "01":
+            seed = int(model.buffers[f"{layer}.stream"][0])
+            expected = fs.dropout(expected, 0.25, fs.Key(seed, stream))
+        assert np.array_equal(model.forward(x, training=True), expected)
+        model.predict(x)  # takes no stream
+    assert [int(model.buffers[f"{i}.stream"][1]) for i in range(2)] == [3, 3]
+    assert model.buffers["0.stream"][0] != model.buffers["1.stream"][0]
+    other = nn.Sequential(nn.Dropout(0.25), rng=1)
+    assert other.buffers["0.stream"][0] != model.buffers["0.stream"][0]
+
+
+@pytest.mark.parametrize("how", ["state_dict", "deepcopy", "file"])
+def test_a_resumed_run_equals_one_that_did_not_stop(how: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((20, 16, WIDTH)).astype(np.float32), rng.integers(0, OUT, (20, 16))
+    loss = nn.SoftmaxNLL()
+
+    def fresh() -> tuple[nn.Sequential, Any]:
+        block = nn.Residual(nn.Linear(8, 8), nn.Dropout(0.2), nn.BatchNorm(momentum=None))
+        layers = [nn.Linear(WIDTH, 8), nn.BatchNorm(relu=True), nn.Dropout(0.3), block, nn.Linear(8, OUT)]
+        model = nn.Sequential(*layers, rng=0)
+        return model, fs.AdamW(model.params, lr=0.01)
+
+    def train(model: nn.Sequential, opt: Any, steps: range) -> None:
+        for i in steps:
+            _, dy = loss.value_and_gradient(model.forward(x[i], training=True), labels[i])
+            model.backward(dy)
+            opt.step(model.grads)
+
+    straight, opt = fresh()
+    train(straight, opt, range(20))
+    first, first_opt = fresh()
+    train(first, first_opt, range(10))
+    if how == "deepcopy":
+        second = copy.deepcopy(first)
+    elif how == "file":
+        pytest.importorskip("safetensors")
+        zeros, ones = np.zeros(WIDTH), np.ones(WIDTH)
+        nn.save(tmp_path / "m", nn.TrainedModel(first, "classification", zeros, ones, classes=[0, 1, 2, 3]))
+        second = nn.load(tmp_path / "m").model
+    else:
+        second = fresh()[0]
+        second.arena[:] = 9
+        second.load_state_dict(first.state_dict())
+    second_opt = fs.AdamW(second.params, lr=0.01)
+    second_opt.load_state_dict(first_opt.state_dict())
+    train(second, second_opt, range(10, 20))
+    expected, found = straight.state_dict(), second.state_dict()
+    assert list(found) == list(expected)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert expected["2.stream"][1] == expected["3.1.stream"][1] == expected["3.2.num_batches"][0] == 20
+
+
+def test_vanilla_dropout_scales_in_prediction() -> None:
+    model = nn.Sequential(nn.Dropout(0.25, mode="vanilla"), rng=0)
+    x = np.ones((50, 50), np.float32)
+    assert (model.predict(x) == 0.75).all()
+    assert set(model.forward(x, training=True).ravel().tolist()) == {0.0, 1.0}
+
+
+def test_samples_are_the_moments_over_masks() -> None:
+    """One linear layer behind the masks: mean and variance are known."""
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
+    x = np.random.default_rng(0).standard_normal((10, WIDTH))
+    found = model.predict_samples(x, 4000, key=7)
+    expected = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # p / (1 - p) = 1
+    np.testing.assert_allclose(found.mean, model.predict(x), atol=5 * np.sqrt(expected.max() / 4000))
+    np.testing.assert_allclose(found.variance[:, 0], expected, rtol=0.15)
+    assert found.draws == 4000
+
+
+@pytest.mark.parametrize("block", ["behind a kept output", "with batch norm", "in a residual"])
+def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
+    model = small_model(block)
+    x = np.random.default_rng(0).standard_normal((1500, WIDTH))
+    before, plain = model.state_dict(), model.predict(x)
+    whole = model.predict_samples(x, 5, key=3)
+    again = model.predict_samples(x[:1100], 5, fs.Key(3))
+    np.testing.assert_allclose(again.mean, whole.mean[:1100], rtol=1e-12)
+    assert not np.allclose(model.predict_samples(x, 5, key=4).mean, whole.mean)
+    assert (whole.variance > 0).any(axis=1).mean() > 0.8  # a few rows draw the same masks five times
+    twice = np.concatenate([x[:500]] * 3)
+    rows = model.predict_samples(twice, 5, key=3).mean
+    assert not np.allclose(rows[:500], rows[500:1000])  # the same input under other masks
+    after = model.state_dict()
+    assert np.array_equal(model.predict(x), plain)  # nothing of the sampling is left behind
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_layers_of_one_model_are_sampled_independently() -> None:
+    two = [nn.Dropout(0.5), nn.Dropout(0.5)]
+    in_a_block = nn.Residual(nn.Dropout(0.5), nn.Dropout(0.5), nn.BatchNorm(100, eps=0, affine=False))
+    for layers, rest in ((two, 0), ([in_a_block], 1)):
+        model = nn.Sequential(*layers, dtype=np.float64, rng=0)
+        kept = model.predict_samples(np.ones((100, 100)), 1, transform=lambda y, r=rest: np.sign(y - r)).mean.mean()
+        assert 0.23 < kept < 0.27
+
+
+def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
+    """More rows than one pass takes: the mask is that of the whole."""
+    x = np.random.default_rng(0).standard_normal((2500, 3))
+    found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
+    assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: nn.Dropout(1.5), ValueError, r"Dropout: p must be from 0 to 1; got 1\.5"),
+        (lambda m: nn.Dropout("a"), TypeError, "Dropout: p must be a number"),
+        (
+            lambda m: nn.Dropout(0.5, "other"),
+            ValueError,
+            'Dropout: mode must be "inverted" or "vanilla"; got \'other\'',
+        ),
+        (
+            lambda m: m.predict_samples(np.ones((3, 7)), 5),
+            ValueError,
+            r"predict_samples: x must have the shape \(n, 5\)",
+        ),
+        (lambda m: m.predict_samples(np.ones((3, 5)), 0), ValueError, "predict_samples: k must be at least 1; got 0"),
+        (lambda m: m.predict_samples(np.ones((3, 5)), 2.5), TypeError, "predict_samples: k must be a whole number"),
+        (lambda m: m.predict_samples(np.ones((3, 5)), 2, "a"), TypeError, "predict_samples: key must be a whole"),
+        (
+            lambda m: nn.Sequential(nn.Linear(5, 2)).predict_samples(np.ones((3, 5)), 2),
+            ValueError,
+            "needs a model with a Dropout layer; got Sequential",
+        ),
+    ],
+)
+def test_refusals(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(small_model("first"))
+
+
+@pytest.mark.parametrize("module", ["dropout", "batch_norm", "residual"])
+def test_examples(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"fusedstep.nn.{module}"))
+    assert result.attempted > 0 and result.failed == 0
