@@ -13,6 +13,9 @@ namespace {
 // Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
 constexpr std::int64_t chunk_size = 4096;
 
+// A stretch of chunks long enough for the hardware to see a stream.
+constexpr std::int64_t stretch = 64;
+
 // A thread pays for its start from about this many elements.
 constexpr std::int64_t elements_per_thread = 16384;
 
@@ -109,22 +112,27 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   return info;
 }
 
+/// One chunk's sum of squares.
+double Plan::squared_norm_of(std::int64_t chunk) const {
+  const KernelTable& table = kernels();
+  double lanes[norm_lanes] = {};
+  for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+    const auto lane = unsigned((t.start + first) % norm_lanes);
+    table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
+  });
+  for (int width = norm_lanes / 2; width > 0; width /= 2)
+    for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
+  return lanes[0];
+}
+
 /// The same bits for any number of threads and any split into tensors: an element's lane and chunk follow
 /// from its position in the concatenation, and lanes and chunks are added in a fixed order.
 double Plan::squared_norm(int threads) {
-  const KernelTable& table = kernels();
   parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
-    // Backwards: the sweep that follows begins with what was read last and is still in the cache.
-    for (std::int64_t chunk = end - 1; chunk >= begin; --chunk) {
-      double lanes[norm_lanes] = {};
-      for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
-        const auto lane = unsigned((t.start + first) % norm_lanes);
-        table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
-      });
-      for (int width = norm_lanes / 2; width > 0; width /= 2)
-        for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
-      partial_[std::size_t(chunk)] = lanes[0];
-    }
+    // The last stretch first: the sweep that follows begins with what was read last and is still in the cache.
+    for (std::int64_t stop = end; stop > begin; stop -= stretch)
+      for (std::int64_t chunk = std::max(begin, stop - stretch); chunk < stop; ++chunk)
+        partial_[std::size_t(chunk)] = squared_norm_of(chunk);
   });
   double sum = 0;
   for (const double p : partial_) sum += p;

@@ -65,6 +65,7 @@ class Plan {
   template <class Visit>
   void for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const;
   double squared_norm(int threads);
+  double squared_norm_of(std::int64_t chunk) const;
   bool all_finite() const;
   void prepare(const StepOptions& options, double factor);
   void sweep(int threads);
