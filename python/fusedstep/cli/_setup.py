@@ -18,17 +18,6 @@ from ._errors import UsageError
 
 Array = npt.NDArray[Any]
 
-# Where the optimizer's own defaults (torch's) are not what trains a small network in a few dozen epochs.
-# One that is not listed is used as it comes.
-DEFAULTS: dict[str, dict[str, float]] = {
-    "SGD": {"lr": 0.1},
-    "NAG": {"lr": 0.03},
-    "Adagrad": {"lr": 0.03},
-    "RMSprop": {"lr": 1e-3},
-    "Adam": {"lr": 3e-3},
-    "AdamW": {"lr": 3e-3, "weight_decay": 0.3},
-    "Lion": {"lr": 3e-4},
-}
 LAYERS: dict[str, tuple[type[nn.Layer], Callable[[], init.Initializer]]] = {
     "relu": (nn.ReLU, init.he),
     "tanh": (nn.Tanh, init.glorot),
@@ -114,7 +103,7 @@ def learning_rate(settings: Settings) -> float:
     if settings.lr is not None:
         return settings.lr
     own = inspect.signature(optim.registry[settings.optimizer]).parameters["lr"].default
-    return DEFAULTS.get(settings.optimizer, {}).get("lr", float(own))
+    return optim.registry[settings.optimizer].for_small_networks.get("lr", float(own))
 
 
 def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
@@ -146,7 +135,7 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
     options: dict[str, Any] = {"lr": lr, "l1": settings.l1, "ema_decay": settings.ema}
     weight_decay = settings.weight_decay
     if weight_decay is None and settings.decay in (None, "decoupled"):  # as L2 or proximal they would be far too strong
-        weight_decay = DEFAULTS.get(settings.optimizer, {}).get("weight_decay")
+        weight_decay = optim.registry[settings.optimizer].for_small_networks.get("weight_decay")
     given = {"weight_decay": weight_decay, "decay": settings.decay}
     options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)
     weights = {name: p for name, p in model.params.items() if name.endswith("weight")}

@@ -82,6 +82,8 @@ class Optimizer:
     checks: ClassVar[dict[str, Check]]
     #: Whether torch.optim has an optimizer of this name that does the same.
     in_torch: ClassVar[bool] = True
+    #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
+    for_small_networks: ClassVar[dict[str, float]] = {}
 
     def __init__(
         self,

@@ -68,6 +68,7 @@ class Adam(Optimizer):
     """
 
     rule = "adam"
+    for_small_networks = {"lr": 3e-3}
     checks = {
         "betas": _checks.betas,
         "eps": _checks.non_negative,

@@ -53,6 +53,8 @@ class AdamW(Adam):
     array([ 0.89, -1.88])
     """
 
+    for_small_networks = {"lr": 3e-3, "weight_decay": 0.3}
+
     def __init__(
         self,
         params: Any,

@@ -60,6 +60,7 @@ class Lion(Optimizer):
 
     rule = "lion"
     in_torch = False
+    for_small_networks = {"lr": 3e-4}
     checks = {"betas": _checks.betas, "weight_decay": _checks.non_negative}
 
     def __init__(

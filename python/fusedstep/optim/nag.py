@@ -65,6 +65,7 @@ class NAG(Optimizer):
 
     rule = "sgd"
     in_torch = False
+    for_small_networks = {"lr": 0.03}
     checks = {"momentum": _checks.open_fraction, "weight_decay": _checks.non_negative}
 
     def __init__(

@@ -72,6 +72,7 @@ class RMSprop(Optimizer):
     """
 
     rule = "rmsprop"
+    for_small_networks = {"lr": 1e-3}
     checks = {
         "alpha": _checks.fraction,
         "eps": _checks.non_negative,

@@ -63,6 +63,7 @@ class SGD(Optimizer):
     """
 
     rule = "sgd"
+    for_small_networks = {"lr": 0.1}
     checks = {
         "momentum": _checks.fraction,
         "dampening": _checks.up_to_one,
