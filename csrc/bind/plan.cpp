@@ -51,37 +51,47 @@ PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& param
     throw py::value_error("Plan: names, groups and states must be as many as the parameters");
   std::vector<Tensor> tensors(count);
   for (std::size_t k = 0; k < count; ++k) {
-    const Where where{label_, "params", std::ptrdiff_t(k), names_[k]};
-    py::array p = require_parameter(params[k], where);
-    Tensor& t = tensors[k];
-    const auto take = [&](py::handle object, const char* what) -> void* {
-      if (object.is_none()) return nullptr;
-      py::array a = require_parameter(object, {label_, what, std::ptrdiff_t(k), names_[k]});
-      Gradient layout;
-      describe_layout(a, memory_order(p), layout);
-      if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
-        refuse_value({label_, what, std::ptrdiff_t(k), names_[k]}, "like its parameter", describe(a));
-      own(a, std::string(what) + "[" + std::to_string(k) + "]");
-      return a.mutable_data();
-    };
-    own(p, where.text().substr(label_.size() + 2));
-    const auto of_tensor = py::reinterpret_borrow<py::sequence>(states[k]);
-    for (std::size_t s = 0; s < of_tensor.size(); ++s) t.states[s] = take(of_tensor[s], "state");
-    if (!averages.is_none()) t.ema = take(averages[py::int_(k)], "ema");
-    t.p = p.mutable_data();
-    t.size = p.size();
-    t.group = group_of[k];
-    t.dtype = dtype_of(p);
-    orders_.push_back(memory_order(p));
-    t.gradient.dims.reserve(orders_.back().size());
-    checked_params_.emplace_back(p);
-    params_.push_back(std::move(p));
+    tensors[k] = adopt_parameter(k, params[k]);
+    tensors[k].group = group_of[k];
+    const auto of_tensor = states[k].cast<py::sequence>();
+    if (of_tensor.size() > max_states) throw py::value_error("Plan: a parameter has too many states");
+    for (std::size_t s = 0; s < of_tensor.size(); ++s) tensors[k].states[s] = adopt_companion(k, of_tensor[s], "state");
+    if (!averages.is_none()) tensors[k].ema = adopt_companion(k, averages[py::int_(k)], "ema");
   }
   check_owned();
   checked_gradients_.resize(count);
   can_zero_.resize(count);
   const int groups = group_of.empty() ? 0 : *std::max_element(group_of.begin(), group_of.end()) + 1;
   plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(std::size_t(groups)), ema_decay);
+}
+
+Tensor PyPlan::adopt_parameter(std::size_t k, py::handle object) {
+  const Where where{label_, "params", std::ptrdiff_t(k), names_[k]};
+  py::array p = require_parameter(object, where);
+  own(p, where.text().substr(label_.size() + 2));
+  Tensor t;
+  t.p = p.mutable_data();
+  t.size = p.size();
+  t.dtype = dtype_of(p);
+  orders_.push_back(memory_order(p));
+  t.gradient.dims.reserve(orders_.back().size());
+  checked_params_.emplace_back(p);
+  params_.push_back(std::move(p));
+  return t;
+}
+
+/// The memory of a state or an average, which must lie like its parameter; null for None.
+void* PyPlan::adopt_companion(std::size_t k, py::handle object, const char* what) {
+  if (object.is_none()) return nullptr;
+  const Where where{label_, what, std::ptrdiff_t(k), names_[k]};
+  const py::array& p = params_[k];
+  py::array a = require_parameter(object, where);
+  Gradient layout;
+  describe_layout(a, orders_[k], layout);
+  if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
+    refuse_value(where, "like its parameter", describe(a));
+  own(a, where.text().substr(label_.size() + 2));
+  return a.mutable_data();
 }
 
 void PyPlan::own(const py::array& array, std::string what) {
@@ -99,8 +109,11 @@ void PyPlan::check_owned() {
 void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
                        double weight_decay, double l1, const std::string& decay, bool maximize) {
   require_idle();
+  const RuleInfo& rule = kernels().infos[plan_->rule()];
+  if (variant >> rule.variant_bits || int(hyper.size()) != rule.hyper_count)
+    throw py::value_error("Plan: variant and hyper must be those of the rule");
   Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
-  std::copy_n(hyper.begin(), std::min<std::size_t>(hyper.size(), max_hyper), g.hyper);
+  std::copy(hyper.begin(), hyper.end(), g.hyper);
   plan_->groups.at(k) = g;
 }
 

@@ -35,6 +35,8 @@ class PyPlan {
     py::array array;
   };
 
+  Tensor adopt_parameter(std::size_t k, py::handle object);
+  void* adopt_companion(std::size_t k, py::handle object, const char* what);
   void require_idle() const;
   void take_gradients(py::handle gradients, bool zero_gradients);
   void take_gradient(std::size_t k, py::handle gradient);

@@ -57,6 +57,8 @@ class Plan {
   /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
+  int rule() const { return rule_; }
+
   std::vector<Tensor> tensors;
   std::vector<Group> groups;
   std::int64_t steps = 0;
