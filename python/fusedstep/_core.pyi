@@ -93,6 +93,7 @@ def philox_block(seed: int, stream: int, index: int) -> tuple[int, int, int, int
 
 @final
 class BatchNormSaved:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def x(self) -> np.ndarray[Any, Any]: ...
     @property
