@@ -24,6 +24,9 @@ Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
+_ONE = 1.0  # a default that needs no check, known by its identity
+
+
 class Common(TypedDict, total=False):
     """Keyword-only arguments that every optimizer takes; see `Optimizer`."""
 
@@ -203,10 +206,10 @@ class Optimizer:
         lr: float | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        grad_scale: float = 1.0,
+        grad_scale: float = _ONE,
         skip_nonfinite: bool = False,
         zero_grads: bool = False,
-        decay_scale: float = 1.0,
+        decay_scale: float = _ONE,
     ) -> StepInfo:
         r"""Update all parameters in place, in one sweep over memory.
 
@@ -244,18 +247,17 @@ class Optimizer:
         return self._plan.step(
             grads,
             self._rates(lr) if lr is not None or self._scheduled else None,
-            self._option(_checks.non_negative, "decay_scale", decay_scale),
+            _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
             -1.0 if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
             -1.0 if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
-            self._option(_checks.positive, "grad_scale", grad_scale),
+            _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
             skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
             zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
             self._threads,
         )
 
     def _option(self, check: Check, name: str, value: Any) -> Any:
-        # The usual value needs no check.
-        return value if value.__class__ is float and value == 1.0 else check(self._what(name), value)
+        return check(self._what(name), value)
 
     def _what(self, argument: str) -> str:
         return f"{type(self).__name__}.step: {argument}"
