@@ -11,6 +11,7 @@ import pytest
 
 from fusedstep import nn
 from fusedstep.nn import linear, sequential
+from slopes import assert_same_gradient, differences
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid]
 N, WIDTH, OUT = 6, 5, 4
@@ -31,24 +32,6 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
     for kind in hidden:
         layers += [nn.Linear(WIDTH, WIDTH), kind()]
     return nn.Sequential(*layers, nn.Linear(WIDTH, OUT), dtype=dtype, rng=rng)
-
-
-def differences(f: Callable[[], float], array: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """Return central differences of f with respect to the elements of an array that f reads."""
-    slope = np.empty_like(array)
-    for i in np.ndindex(array.shape):
-        keep = array[i]
-        array[i] = keep + h
-        above = f()
-        array[i] = keep - h
-        slope[i] = (above - f()) / (2 * h)
-        array[i] = keep
-    return slope
-
-
-def assert_same_gradient(analytic: np.ndarray, numeric: np.ndarray) -> None:
-    scale = max(float(abs(analytic).max()), float(abs(numeric).max()), 1e-3)
-    assert float(abs(analytic - numeric).max()) <= 1e-7 * scale
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
