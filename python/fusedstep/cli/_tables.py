@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def read(path: Path, target: str | None, drop: list[str]) -> Table:
     if not path.exists():
         raise UsageError(f"--data: no such file: {path}")
     if not path.is_file():
-        raise UsageError(f"--data must be a file; got the directory {path}")
+        what = "directory" if path.is_dir() else "device or pipe"
+        raise UsageError(f"--data must be a file; got the {what} {path}")
     if path.suffix.lower() == ".npz":
         if target or drop:
             raise UsageError("--target and --drop are for .csv files; a .npz file holds X and y")
@@ -77,9 +79,12 @@ def _read_npz(path: Path) -> Table:
     if y.size != len(X) or y.dtype.kind not in "biufUS":
         need = f"{len(X)} numbers or texts, one per row of X"
         raise UsageError(f"{path}: y must hold {need}; got {y.dtype} {y.shape}")
-    X, y = X.reshape(len(X), -1).astype(np.float64), y.reshape(-1)
-    if y.dtype.kind in "bSU":
-        y = y.astype(np.str_)
+    with np.errstate(over="ignore"):  # inf is refused below
+        X, y = X.reshape(len(X), -1).astype(np.float64), y.reshape(-1)
+    try:
+        y = y.astype(np.str_) if y.dtype.kind in "bSU" else y
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: y must be numbers or texts; its bytes are not ASCII") from None
     for name, array in (("X", X), ("y", y)):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.empty((0, 1))
         if len(bad):
@@ -90,10 +95,13 @@ def _read_npz(path: Path) -> Table:
 
 def _member(path: Path, file: Any, key: str) -> Array:
     try:
-        found: Array = file[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
-        raise UsageError(f"{path}: {key} must be an array of numbers; it cannot be read as one") from None
-    return found
+        found: Any = file[key]  # bytes, if they are no array's
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        found = None
+    if not isinstance(found, np.ndarray):
+        raise UsageError(f"{path}: {key} must be an array of numbers; it cannot be read as one")
+    array: Array = found
+    return array
 
 
 def _read_csv(path: Path, target: str | None, drop: list[str]) -> CsvTable:
@@ -176,7 +184,7 @@ def _target(file: str, column: str, cells: tuple[str, ...], lines: list[int]) ->
 def as_number(cell: str) -> float | None:
     """Return the number that a cell holds, or None."""
     try:
-        return float(cell)
+        return None if "_" in cell else float(cell)  # Python reads 1_000 as 1000; a table means no number
     except ValueError:
         return None
 
