@@ -6,16 +6,20 @@ from .batch_norm import BatchNorm
 from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
+from .penalties import ActivityPenalty, KLActivity, L1Activity, StudentTActivity
 from .residual import Residual
 from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
 from .sequential import Sequential
 
 __all__ = [
+    "ActivityPenalty",
     "BatchNorm",
     "BinaryCrossEntropy",
     "Dropout",
     "HardTanh",
+    "KLActivity",
+    "L1Activity",
     "Layer",
     "Linear",
     "Loss",
@@ -27,6 +31,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "SoftmaxNLL",
+    "StudentTActivity",
     "Tanh",
     "TrainedModel",
     "load",
