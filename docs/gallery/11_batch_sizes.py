@@ -2,9 +2,9 @@
 
     theta <- theta - eta * 1/B * sum of the gradients of B rows        B = all, 32, 1
 
-After {epochs} passes over the same 384 digits at the same rate, the whole batch has taken {epochs} steps and stands at a loss of
-{batch:.2f}; batches of 32 stand at {mini:.3f} and single rows at {single:.4f}. Per step the order turns round: a step of the whole batch is
-the best one, and after {epochs} steps single rows stand at {single_early:.2f}.
+After {epochs} passes over the same 384 digits at the same rate, the whole batch has taken {epochs} steps and stands
+at a loss of {batch:.2f}; batches of 32 stand at {mini:.3f} and single rows at {single:.4f}. Per step the order turns
+round: a step of the whole batch is the best one, and after {epochs} steps single rows stand at {single_early:.2f}.
 
 Checked: `batch > 5 * mini and mini > 2 * single and single_early > batch - 0.1`
 """

@@ -2,9 +2,10 @@
 
     theta <- theta - step(g, state of the rule)
 
-The same 64-32-10 network and the same batches of the digits, for every optimizer of the package at its rate for small networks. After
-{epochs} epochs the lowest training loss is {lowest:.2f} and the highest {highest:.2f}; on the test rows they are right in
-{worst:.1%} to {best:.1%} of all cases, so here the choice matters for the speed and little for the result.
+The same 64-32-10 network and the same batches of the digits, for every optimizer of the package at its rate for small
+networks. After {epochs} epochs the lowest training loss is {lowest:.2f} and the highest {highest:.2f}; on the test
+rows they are right in {worst:.1%} to {best:.1%} of all cases, so here the choice matters for the speed and little for
+the result.
 
 Checked: `highest < 0.5 and highest > 3 * lowest and worst > 0.88 and best > 0.96`
 """

@@ -2,11 +2,12 @@
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 
-Four layers of tanh that start with small weights lie near a saddle, where all classes look alike and the gradient is nearly nothing. At the
-same rate plain gradient descent needs {plain} epochs to bring the loss below 2, momentum 0.9 needs {momentum} and Adam {adam}.
+Four layers of tanh that start with small weights lie near a saddle, where all classes look alike and the gradient is
+nearly nothing. At the same rate plain gradient descent needs {plain} epochs to bring the loss below 2, momentum 0.9
+needs {momentum} and Adam {adam}.
 
-Finding: on this plateau momentum is worth what a larger rate is worth: plain gradient descent at ten times the rate needs {tenfold} epochs.
-A rate must suit the steep parts as well, though, and momentum is slow to build up there.
+Finding: on this plateau momentum is worth what a larger rate is worth: plain gradient descent at ten times the rate
+needs {tenfold} epochs. A rate must suit the steep parts as well, though, and momentum is slow to build up there.
 
 Checked: `plain > 4 * momentum and adam <= momentum and tenfold <= momentum`
 """

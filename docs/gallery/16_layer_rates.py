@@ -2,8 +2,9 @@
 
     theta_l <- theta_l - eta_l g_l        eta_l: the rate of the parameter group of layer l
 
-In a network of four sigmoid layers the gradient fades towards the input: the first layer's is {fade:.0f} times smaller than the last one's.
-Rates that grow by {factor:g} per layer towards the input bring the loss after {epochs} epochs to {own:.3f}, one rate for all to {same:.2f}.
+In a network of four sigmoid layers the gradient fades towards the input: the first layer's is {fade:.0f} times
+smaller than the last one's. Rates that grow by {factor:g} per layer towards the input bring the loss after {epochs}
+epochs to {own:.3f}, one rate for all to {same:.2f}.
 
 Checked: `fade > 10 and own < 0.2 * same`
 """

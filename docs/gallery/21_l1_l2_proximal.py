@@ -3,9 +3,10 @@
     L2: g += lambda theta      L1: g += lambda sign(theta)      elastic net: both
     proximal: theta <- sign(theta) max(|theta| - eta lambda, 0), after the step
 
-Penalties on the weights, but not the biases, of a 30-16-2 network on breast cancer: L2 makes weights small, L1 through its gradient makes them hover around
-zero, and only the proximal step makes them exactly zero ({proximal_zeros:.0%} of them; L1: {l1_zeros:.0%}). On the test rows the
-networks are right in {worst:.1%} to {best:.1%} of all cases, the proximal one in {proximal_right:.1%}.
+Penalties on the weights, but not the biases, of a 30-16-2 network on breast cancer: L2 makes weights small, L1
+through its gradient makes them hover around zero, and only the proximal step makes them exactly zero
+({proximal_zeros:.0%} of them; L1: {l1_zeros:.0%}). On the test rows the networks are right in {worst:.1%} to
+{best:.1%} of all cases, the proximal one in {proximal_right:.1%}.
 
 Checked: `proximal_zeros > 0.5 and l1_zeros == 0 and l2_zeros == 0 and proximal_right > 0.93`
 """

@@ -2,11 +2,12 @@
 
     mean p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum p log p
 
-A network trained with dropout answers test digits that are turned step by step, with {k} masks each. Turned by 30 degrees its answers are right
-in {tilted:.0%} instead of {upright:.0%}, and their entropy rises from {sure:.2f} to {unsure:.2f} nats; that of one pass without dropping to {single_unsure:.2f}.
+A network trained with dropout answers test digits that are turned step by step, with {k} masks each. Turned by 30
+degrees its answers are right in {tilted:.0%} instead of {upright:.0%}, and their entropy rises from {sure:.2f} to
+{unsure:.2f} nats; that of one pass without dropping to {single_unsure:.2f}.
 
-Finding: that is no guard against what is far from all training rows. Lying on their side nearly all digits are taken for the same one, at
-{sideways:.2f} nats: right in {lying:.0%}, and surer than upright.
+Finding: that is no guard against what is far from all training rows. Lying on their side nearly all digits are taken
+for the same one, at {sideways:.2f} nats: right in {lying:.0%}, and surer than upright.
 
 Checked: `unsure > 2 * sure and unsure > single_unsure + 0.1 and tilted < 0.7 and upright > 0.96 and lying < 0.3`
 """

@@ -2,8 +2,8 @@
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, mean and var of the batch (in prediction: running averages)
 
-Five layers of ReLU on the digits, {epochs} epochs of plain gradient descent at each rate. With batch normalisation {with_bn} of {rates} rates lead to more than 95% right
-answers on the test rows, without it {without_bn}.
+Five layers of ReLU on the digits, {epochs} epochs of plain gradient descent at each rate. With batch normalisation
+{with_bn} of {rates} rates lead to more than 95% right answers on the test rows, without it {without_bn}.
 
 Checked: `with_bn >= without_bn + 3`
 """

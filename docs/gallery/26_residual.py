@@ -2,8 +2,8 @@
 
     y = max(0, BN(W x) + x)        without the residual: y = max(0, BN(W x))
 
-Networks of ever more blocks of width 32 learn the digits for {epochs} epochs. At {deepest} blocks the training loss is {residual:.2f} with the input of each block added to its output,
-and {plain:.2f} without.
+Networks of ever more blocks of width 32 learn the digits for {epochs} epochs. At {deepest} blocks the training loss
+is {residual:.2f} with the input of each block added to its output, and {plain:.2f} without.
 
 Checked: `plain > 2 * residual`
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -67,10 +68,16 @@ def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.flo
     return Data(x.astype(dtype), y, x_test.astype(dtype), y_test)
 
 
+def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
+    """Give this share of the digits labels that are drawn at random."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
+
+
 def mlp(*widths: int, activation: type[nn.Layer] = nn.ReLU, dropout: float = 0.0, **options: Any) -> nn.Sequential:
     """Stack linear layers of these widths with an activation (and dropout) between them."""
     layers: list[nn.Layer] = []
-    for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i:
             layers += [activation(), *([nn.Dropout(dropout)] if dropout else [])]
         layers.append(nn.Linear(n_in, n_out))
@@ -87,18 +94,23 @@ def training(
     batch: int = 32,
     loss: nn.Loss | None = None,
     change: Callable[[Array, Array], tuple[Array, Array]] | None = None,
+    around: Callable[[], Any] = nullcontext,
     seed: int = 0,
     **step: Any,
 ) -> Iterator[float]:
-    """Train; after every epoch, yield the mean loss of its batches. `change` may alter the rows of a batch."""
+    """Train; after every epoch, yield the mean loss of its batches.
+
+    `change` may alter the rows of a batch; `around` makes the context in which its gradient is computed.
+    """
     loss, rng = loss or nn.SoftmaxNLL(), np.random.default_rng(seed)
+    around = getattr(opt, "lookahead", around)
     for _ in range(epochs):
         total = 0.0
         order = rng.permutation(len(x))
         for start in range(0, len(x), batch):
             rows = order[start : start + batch]
             inputs, targets = change(x[rows], y[rows]) if change else (x[rows], y[rows])
-            with getattr(opt, "lookahead", nullcontext)():
+            with around():
                 value, dy = loss.value_and_gradient(model.forward(inputs, training=True), targets)
                 model.backward(dy)
             opt.step(model.grads, **step)
