@@ -74,23 +74,11 @@ def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) 
     if settings.batch_norm and settings.batch_size == 1:
         raise UsageError("--batch-norm needs --batch-size >= 2; got 1")
     widths = [len(problem.input_mean), *settings.hidden]
-    blocks = [_block(n_in, n_out, settings) for n_in, n_out in itertools.pairwise(widths)]
+    kind, initializer = LAYERS[settings.activation]
+    options: dict[str, Any] = {"batch_norm": settings.batch_norm, "dropout": settings.dropout}
+    blocks = [nn.hidden_block(*ends, kind, weight_init=initializer(), **options) for ends in itertools.pairwise(widths)]
     last = nn.Linear(widths[-1], problem.outputs)
     return nn.Sequential(*itertools.chain(*blocks), last, dtype=settings.dtype, rng=rng)
-
-
-def _block(n_in: int, n_out: int, settings: Settings) -> list[nn.Layer]:
-    """Linear, batch norm, activation (in one pass with the batch norm if it is a ReLU), dropout."""
-    kind, initializer = LAYERS[settings.activation]
-    layers: list[nn.Layer] = [nn.Linear(n_in, n_out, bias=not settings.batch_norm, weight_init=initializer())]
-    fused = settings.batch_norm and kind is nn.ReLU
-    if settings.batch_norm:
-        layers.append(nn.BatchNorm(relu=fused))
-    if not fused:
-        layers.append(kind())
-    if settings.dropout:
-        layers.append(nn.Dropout(settings.dropout))
-    return layers
 
 
 def build_loss(problem: Problem) -> nn.Loss:

@@ -3,6 +3,7 @@
 from ._layer import Layer
 from .activations import HardTanh, ReLU, Sigmoid, Tanh
 from .batch_norm import BatchNorm
+from .blocks import hidden_block
 from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
@@ -10,9 +11,12 @@ from .residual import Residual
 from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
 from .sequential import Sequential
+from .training import Batch, Batches, Trainer
 
 __all__ = [
+    "Batch",
     "BatchNorm",
+    "Batches",
     "BinaryCrossEntropy",
     "Dropout",
     "HardTanh",
@@ -29,6 +33,8 @@ __all__ = [
     "SoftmaxNLL",
     "Tanh",
     "TrainedModel",
+    "Trainer",
+    "hidden_block",
     "load",
     "save",
     "softmax",
