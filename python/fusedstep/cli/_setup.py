@@ -97,17 +97,7 @@ def learning_rate(settings: Settings) -> float:
 def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
     """Fit the schedule to the number of steps that are planned."""
     lr, after = learning_rate(settings), max(1, steps - settings.warmup)
-    made: dict[str, Callable[[], Callable[[int], float]]] = {
-        "constant": lambda: schedules.constant(lr),
-        "step": lambda: schedules.step(lr, -(-after // 3)),
-        "exponential": lambda: schedules.exponential(lr, 0.01 ** (1 / after)),
-        "inverse_time": lambda: schedules.inverse_time(lr, 9 / after),
-        "bengio": lambda: schedules.bengio(lr, max(1, after // 4)),
-        "cosine": lambda: schedules.cosine(lr, after),
-        "cosine_restarts": lambda: schedules.cosine_restarts(lr, -(-after // 7), 2),
-        "plateau": lambda: schedules.ReduceOnPlateau(lr, factor=0.3, patience=5),
-    }
-    schedule = made[settings.schedule]()
+    schedule = schedules.named(settings.schedule, lr, after)
     return schedules.warmup(schedule, settings.warmup) if settings.warmup else schedule
 
 

@@ -69,7 +69,7 @@ class Batches:
         if merge_single and len(starts) > 1 and len(x) % size == 1:
             starts.pop()
         self._slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(x)])]
-        self._rows = Buffers(x.dtype)
+        self._memory = Buffers(x.dtype)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -83,9 +83,8 @@ class Batches:
                 yield Batch(x[part], targets[part], None if weights is None else weights[part])
                 continue
             rows = order[part]
-            into = self._rows[(len(rows), x.shape[1])]
             # mode: with "raise" NumPy would gather into memory of its own first
-            gathered = x.take(rows, axis=0, out=into, mode="clip")
+            gathered = x.take(rows, axis=0, out=self._memory[(len(rows), *x.shape[1:])], mode="clip")
             yield Batch(gathered, targets.take(rows, axis=0), None if weights is None else weights.take(rows))
 
 
@@ -102,6 +101,8 @@ class Trainer:
         For every step; see `Optimizer.step`.
     decay_by_rows : bool
         Divide weight decay and L1 by the size of the batch, as if the loss were a sum over the rows.
+    penalty : function, optional
+        Returns what weight decay and L1 stand for: added to the losses that are returned, divided as they are.
     around : function returning a context manager, optional
         Entered around every forward and backward pass, such as one that adds noise to the weights.
 
@@ -131,6 +132,7 @@ class Trainer:
         *,
         clip_norm: float | None = None,
         decay_by_rows: bool = False,
+        penalty: Callable[[], float] | None = None,
         around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         names = optimizer.params
@@ -138,7 +140,7 @@ class Trainer:
             raise ValueError(f"Trainer: optimizer must have the model's parameters by name; got {optimizer!r}")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self._grads = [model.grads[name] for name in names]
-        self._clip_norm, self._decay_by_rows = clip_norm, decay_by_rows
+        self._clip_norm, self._decay_by_rows, self._penalty = clip_norm, decay_by_rows, penalty
         self._lookahead = getattr(optimizer, "lookahead", contextlib.nullcontext)
         self._around = around
         self.steps = 0
@@ -150,8 +152,10 @@ class Trainer:
             outputs = model.forward(batch.x, training=True)
             value, dy = self.loss.value_and_gradient(outputs, batch.targets, batch.weights)
             model.backward(dy)
+        scale = 1.0 / batch.size if self._decay_by_rows else 1.0
+        if self._penalty is not None:
+            value += scale * self._penalty()
         if math.isfinite(value):
-            scale = 1.0 / batch.size if self._decay_by_rows else 1.0
             self.optimizer.step(self._grads, clip_norm=self._clip_norm, decay_scale=scale)
             self.steps += 1
         return value
