@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import nn, schedules
+from ..stopping import EarlyStopping
 from ._data import Problem
 from ._setup import Settings, build_loss, build_model, build_optimizer, build_schedule
 
@@ -98,8 +99,7 @@ class Trainer:
         self._schedule = build_schedule(settings, self.total_steps)
         self._opt = build_optimizer(self._model, settings, self._schedule)
         self._steps = nn.Trainer(self._model, self._loss, self._opt, clip_norm=settings.clip_norm)
-        self._best: dict[str, Array] | None = None
-        self._since_best = 0
+        self._stopping = EarlyStopping(self._model, settings.patience or None)
         self._result = Result(self._model, settings, self._schedule(settings.warmup + 1))
 
     def run(self, watcher: Watcher) -> Result:
@@ -114,12 +114,12 @@ class Trainer:
                     break
                 self._validate(number, train_loss)
                 watcher.epoch(result)
-                if 0 < self._settings.patience <= self._since_best:
+                if self._stopping.stop:
                     break
             result.seconds = time.perf_counter() - started
-        if self._best is not None:
-            self._model.load_state_dict(self._best)
-        if not result.diverged or self._best is not None:
+        if result.best is not None:
+            self._stopping.restore()
+        if not result.diverged or result.best is not None:
             test = self._problem.part(self._problem.test, self._settings.dtype)
             result.test_loss, result.test_metric = self._evaluate(*test)
         return result
@@ -140,10 +140,9 @@ class Trainer:
         with averaged():
             validation_loss, metric = self._evaluate(*self._validation)
             done = Epoch(number, train_loss, validation_loss, metric, self._schedule(self._result.steps))
-            best = self._result.best
-            self._since_best += 1
-            if best is None or validation_loss < best.validation_loss:
-                self._best, self._result.best, self._since_best = self._model.state_dict(), done, 0
+            self._stopping.observe(validation_loss)
+            if self._stopping.is_best:
+                self._result.best = done
         self._result.history.append(done)
         plateau = getattr(self._schedule, "schedule", self._schedule)
         if isinstance(plateau, schedules.ReduceOnPlateau):

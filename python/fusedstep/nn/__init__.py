@@ -7,6 +7,7 @@ from .blocks import hidden_block
 from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
+from .penalties import ActivityPenalty, KLActivity, L1Activity, StudentTActivity
 from .residual import Residual
 from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
@@ -14,12 +15,15 @@ from .sequential import Sequential
 from .training import Batch, Batches, Trainer
 
 __all__ = [
+    "ActivityPenalty",
     "Batch",
     "BatchNorm",
     "Batches",
     "BinaryCrossEntropy",
     "Dropout",
     "HardTanh",
+    "KLActivity",
+    "L1Activity",
     "Layer",
     "Linear",
     "Loss",
@@ -31,6 +35,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "SoftmaxNLL",
+    "StudentTActivity",
     "Tanh",
     "TrainedModel",
     "Trainer",

@@ -14,7 +14,7 @@ from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
 from ._memory import Array, Shape, aligned_zeros, carve
-from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe
+from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe, total_penalty
 
 PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
 
@@ -93,6 +93,11 @@ class Sequential:
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype={self.dtype})"
+
+    @property
+    def penalty(self) -> float:
+        """What the layers of `nn.penalties` add to the loss in the last pass; `backward` adds its gradient."""
+        return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return the outputs for the rows x.
