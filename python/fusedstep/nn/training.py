@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..optim import Optimizer
-from ._layer import check_width
+from ._layer import Layer, check_width
 from ._memory import Array, Buffers
 from .losses import Loss
+from .penalties import ActivityPenalty
 from .sequential import Sequential
 
 
@@ -143,6 +144,7 @@ class Trainer:
         self._clip_norm, self._decay_by_rows, self._penalty = clip_norm, decay_by_rows, penalty
         self._lookahead = getattr(optimizer, "lookahead", contextlib.nullcontext)
         self._around = around
+        self._has_activity_penalty = any(isinstance(layer, ActivityPenalty) for layer in _all(model.layers))
         self.steps = 0
 
     def step(self, batch: Batch) -> float:
@@ -153,6 +155,8 @@ class Trainer:
             value, dy = self.loss.value_and_gradient(outputs, batch.targets, batch.weights)
             model.backward(dy)
         scale = 1.0 / batch.size if self._decay_by_rows else 1.0
+        if self._has_activity_penalty:
+            value += model.penalty
         if self._penalty is not None:
             value += scale * self._penalty()
         if math.isfinite(value):
@@ -184,3 +188,10 @@ class Trainer:
             if stop(value):
                 break
         return total / rows if rows else math.nan
+
+
+def _all(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Yield the layers and those inside them."""
+    for layer in layers:
+        yield layer
+        yield from _all(layer.sublayers)

@@ -82,15 +82,14 @@ class Epochs:
                 else:
                     self._warn_unless_planned(epochs)
             except KeyboardInterrupt:
-                warnings.warn("Training interrupted by user.", stacklevel=2)
-        if estimator.early_stopping:
-            estimator._stopping.restore()
+                warnings.warn("Training interrupted by user.", stacklevel=5)
 
     def _epoch(self) -> Epoch:
         estimator = self._estimator
         if estimator.shuffle:
             self._order = shuffle(self._order, random_state=estimator._random_state)
-        loss = self._trainer.epoch(self._batches.epoch(self._order if estimator.shuffle else None))
+        batches = self._batches.epoch(self._order if estimator.shuffle else None)
+        loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator._snapshots is not None else []))
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Smaller "
@@ -102,6 +101,11 @@ class Epochs:
         estimator.loss_curve_.append(loss)
         rate = present_rate(self._optimizer)
         return Epoch(len(estimator.loss_curve_), loss, self._observe(loss), rate)
+
+    def _take_snapshot(self, loss: float) -> None:
+        estimator = self._estimator
+        if (step := self._optimizer.steps - estimator.warmup) > 0:
+            estimator._snapshots.observe(step)
 
     def _observe(self, loss: float) -> float | None:
         """Tell the curves and the early stopping; return the score."""
@@ -136,6 +140,11 @@ class Epochs:
             plateau.observe(metric)
 
     def _set_rate(self, rate: float) -> None:
+        """Change the rate; what the momentum does next stays the same, as in scikit-learn, where it holds the rate."""
+        before = present_rate(self._optimizer)
+        for arrays in self._optimizer.state.values():
+            for momentum in arrays.values():
+                momentum *= momentum.dtype.type(before / rate)
         for group in self._optimizer.groups:
             group["lr"] = rate
 
@@ -163,5 +172,5 @@ class Epochs:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=6,
             )

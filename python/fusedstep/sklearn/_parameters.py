@@ -94,6 +94,9 @@ class Parameters:
         "scoring": [str, callable, None],
         "callbacks": ["array-like", None],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "loss": [StrOptions({"squared_error", "poisson"})],
     }
 
     def _take(self, arguments: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim, schedules
+from ..ensemble import Snapshots
 from ..nn._memory import Array
 from ._parameters import SKLEARN_RATES, Parameters
 
@@ -70,14 +71,17 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
 def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], float]:
     """Return the rate, or the schedule for a run of so many steps."""
     first, rate = first_rate(given), given.learning_rate
+    after = max(1, steps - given.warmup)
     if callable(rate):
         schedule = copy.deepcopy(rate)  # one with a memory must not learn from other fits
     elif rate in SKLEARN_RATES:
         if not given.warmup:
             return first
         schedule = schedules.constant(first)
+    elif rate == "cosine_restarts" and given.snapshots:
+        schedule = schedules.cosine_restarts(first, max(1, after // given.snapshots))
     else:
-        schedule = schedules.named(rate, first, max(1, steps - given.warmup))
+        schedule = schedules.named(rate, first, after)
     return schedules.warmup(schedule, given.warmup) if given.warmup else schedule
 
 
@@ -94,6 +98,32 @@ def present_rate(optimizer: optim.Optimizer) -> float:
     """Return the rate of the last step."""
     rate = optimizer.groups[0]["lr"]
     return float(rate(max(optimizer.steps, 1)) if callable(rate) else rate)
+
+
+def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Optimizer) -> Snapshots | None:
+    """Return what keeps the networks at the ends of the rate's cycles, if that is asked for."""
+    if not given.snapshots:
+        return None
+    rate: Any = optimizer.groups[0]["lr"]
+    return Snapshots(model, rate.schedule if given.warmup else rate, last=given.snapshots)
+
+
+def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """Return what another process needs to go on with an optimizer and a copy of its network."""
+    names = [[k for k, g in zip(optimizer._keys, optimizer._group_of, strict=True) if g == i] for i in (0, 1)]
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.groups]
+    ema_decay = optimizer._ema_decay
+    return {"class": type(optimizer), "names": names, "options": options, "ema_decay": ema_decay,
+            "state": optimizer.state_dict()}  # fmt: skip
+
+
+def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
+    """Make an optimizer of a network that goes on where another stopped; see `frozen`."""
+    pairs = zip(known["names"], known["options"], strict=True)
+    groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
+    optimizer: optim.Optimizer = known["class"](groups, ema_decay=known["ema_decay"])
+    optimizer.load_state_dict(known["state"])
+    return optimizer
 
 
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
