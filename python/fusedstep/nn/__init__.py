@@ -8,6 +8,7 @@ from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
 from .penalties import ActivityPenalty, KLActivity, L1Activity, StudentTActivity
+from .pretraining import PretrainedLayer, PretrainedStack, pretrain
 from .residual import Residual
 from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
@@ -29,6 +30,8 @@ __all__ = [
     "Loss",
     "MeanSquaredError",
     "MulticlassHinge",
+    "PretrainedLayer",
+    "PretrainedStack",
     "ReLU",
     "Residual",
     "SampledPrediction",
@@ -41,6 +44,7 @@ __all__ = [
     "Trainer",
     "hidden_block",
     "load",
+    "pretrain",
     "save",
     "softmax",
 ]

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import check_scoring
@@ -18,12 +19,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from .. import nn, optim
 from ..nn._memory import Array
 from ..ensemble import Snapshots
+from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from . import _lbfgs
+from ._augment import moments
 from ._data import Data, outputs
 from ._epochs import Epochs
 from ._losses import OUTPUTS
-from ._network import Views, coefs, intercepts, make_network
+from ._network import Views, coefs, intercepts, make_network, put_pretrained
 from ._options import check_options
 from ._parameters import Parameters
 from ._solver import first_rate, frozen, make_optimizer, make_snapshots, thawed
@@ -58,6 +61,7 @@ class BaseMLP(Parameters, BaseEstimator):
     _models: list[nn.Sequential]  # that predict
     _optimizer: Any
     _loss: nn.Loss
+    _philox: Philox | None
     _stopping: EarlyStopping
     _snapshots: Snapshots | None
 
@@ -65,6 +69,10 @@ class BaseMLP(Parameters, BaseEstimator):
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
         """Return the targets as the network takes them; with `first`, learn what there is to know of them."""
         raise NotImplementedError
+
+    def _softened(self, targets: Array, dtype: Any) -> Array:
+        """Return the targets in the form and dtype to train on."""
+        return targets.astype(dtype)
 
     def _make_loss(self) -> nn.Loss:
         """Return the loss; set `out_activation_` and `n_outputs_`."""
@@ -105,8 +113,7 @@ class BaseMLP(Parameters, BaseEstimator):
     def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
         X, y = self._check_rows(X, y, first)
         targets = self._encode(y, first, incremental)
-        if targets.dtype.kind != "i":
-            targets = targets.astype(X.dtype)
+        targets = self._softened(targets, X.dtype)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         of_classes = self._class_weights(y, incremental)
         if of_classes is not None:
@@ -134,6 +141,10 @@ class BaseMLP(Parameters, BaseEstimator):
         """Make the network and empty curves."""
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
+        self._philox = Philox(int(self._random_state.randint(2**31))) if self._draws else None
+        if self.pretraining is not None:
+            x = data.x.toarray() if sparse.issparse(data.x) else data.x
+            put_pretrained(self, self._model, x, self._philox.seed)
         self.n_layers_ = len(self._hidden) + 2
         self.t_ = 0
         self._optimizer = self._snapshots = None
@@ -145,7 +156,9 @@ class BaseMLP(Parameters, BaseEstimator):
         """Refuse to go on with a network that the parameters no longer describe."""
         for name, before in self._built_with.items():
             if not np.array_equal(getattr(self, name), before):
-                raise ValueError(f"{name} was {before!r} when the network was made; to go on with it, it must not change")
+                raise ValueError(
+                    f"{name} was {before!r} when the network was made; to go on with it, it must not change"
+                )
 
     def _given_validation(self, X_val: Any, y_val: Any) -> Data | None:
         if (X_val is None) != (y_val is None):
@@ -233,11 +246,24 @@ class BaseMLP(Parameters, BaseEstimator):
         answers = [np.asarray(activate(outputs(model, x))) for model in self._models]
         return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
 
+    def _sampled(self, x: Any, k: int) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the network's answer over k dropout masks."""
+        if not self.dropout:
+            raise ValueError(
+                f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
+            )
+        assert self._philox is not None
+        x = x.toarray() if sparse.issparse(x) else x
+        mean, variance = moments(self._models, x, k, self._philox.seed, OUTPUTS[self.out_activation_])
+        return mean, np.sqrt(variance)
+
     def _validation_score(self, data: Data) -> float:
         """Score the present network on validation rows, with the scorer of the user's choice."""
         if self.scoring is None:
             return self._plain_score(data)
-        stand_in = object.__new__(type(self))  # predicts alike, but was not told names of features, as these rows have none
+        stand_in = object.__new__(
+            type(self)
+        )  # predicts alike, but was not told names of features, as these rows have none
         stand_in.__dict__.update({k: v for k, v in vars(self).items() if k != "feature_names_in_"})
         scorer, options = check_scoring(self, self.scoring), {}
         if data.weights is not None:

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 
 from .. import nn
 from ..nn._memory import Array
+from ._augment import soft_labels
 from ._base import BaseMLP, can_go_on
 from ._data import Data
 from ._losses import LogLoss
@@ -61,6 +62,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         bias_init=None,
         class_weight=None,
         label_smoothing=0.0,
+        sparsity=0.0,
+        sparsity_penalty="l1",
+        sparsity_target=0.05,
+        pretraining=None,
         input_noise=0.0,
         weight_noise=0.0,
         mixup=0.0,
@@ -86,9 +91,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def predict(self, X: Any) -> Array:
         return self._labels(self._predicted(self._checked(X)))
 
-    def predict_proba(self, X: Any) -> Array:
-        p = self._predicted(self._checked(X))
-        return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else p
+    def predict_proba(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
+        if return_std and mc_samples is None:
+            raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
+        x = self._checked(X)
+        p, std = (self._predicted(x), None) if mc_samples is None else self._sampled(x, mc_samples)
+        if self.n_outputs_ == 1:
+            p, std = np.hstack([1 - p, p]), None if std is None else np.hstack([std, std])
+        return (p, std) if return_std else p
 
     def predict_log_proba(self, X: Any) -> Array:
         return np.log(self.predict_proba(X))
@@ -113,6 +123,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return np.searchsorted(self.classes_, y)
         return self._label_binarizer.transform(y).astype(bool)
 
+    def _softened(self, targets: Array, dtype: Any) -> Array:
+        return soft_labels(targets, self.label_smoothing, self.mixup > 0, len(self.classes_), dtype)
+
     def _check_classes(self, y: Any, incremental: bool) -> None:
         found = unique_labels(y)
         if not incremental and not np.array_equal(found, self.classes_):
@@ -121,7 +134,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"got {self.classes_}, `y` has {found}"
             )
         if len(np.setdiff1d(found, self.classes_)):
-            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}.")
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
+            )
 
     def _make_loss(self) -> nn.Loss:
         kind = self._label_binarizer.y_type_

@@ -14,6 +14,7 @@ from sklearn.utils import shuffle
 
 from .. import nn, schedules
 from ..stopping import EarlyStopping
+from ._augment import around, augmented
 from ._data import Data
 from ._progress import Progress
 from ._solver import decay_term, present_rate
@@ -60,6 +61,7 @@ class Epochs:
             clip_norm=estimator.clip_norm,
             decay_by_rows=estimator._optimizer_class is not None,
             penalty=decay_term(estimator, self._optimizer),
+            around=around(estimator, self._model, estimator._philox),
         )
         self._order = np.arange(self._count)
 
@@ -89,6 +91,7 @@ class Epochs:
         if estimator.shuffle:
             self._order = shuffle(self._order, random_state=estimator._random_state)
         batches = self._batches.epoch(self._order if estimator.shuffle else None)
+        batches = augmented(batches, estimator, estimator._philox)
         loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator._snapshots is not None else []))
         if not math.isfinite(loss):
             raise ValueError(
@@ -168,7 +171,11 @@ class Epochs:
 
     def _warn_unless_planned(self, epochs: int) -> None:
         estimator = self._estimator
-        if epochs == estimator.max_iter and not estimator._runs_to_the_end and math.isfinite(estimator.n_iter_no_change):
+        if (
+            epochs == estimator.max_iter
+            and not estimator._runs_to_the_end
+            and math.isfinite(estimator.n_iter_no_change)
+        ):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,

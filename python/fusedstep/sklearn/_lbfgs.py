@@ -42,5 +42,7 @@ def minimize(estimator: BaseMLP, data: Data) -> tuple[int, float]:
     )
     model.arena[:] = found.x
     if found.status == REACHED_A_LIMIT:
-        warnings.warn(f"lbfgs failed to converge after {found.nit} iterations: {found.message}", ConvergenceWarning, stacklevel=5)
+        warnings.warn(
+            f"lbfgs failed to converge after {found.nit} iterations: {found.message}", ConvergenceWarning, stacklevel=5
+        )
     return min(int(found.nit), estimator.max_iter), float(found.fun)

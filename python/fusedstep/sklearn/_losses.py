@@ -26,7 +26,11 @@ class LogLoss(nn.BinaryCrossEntropy):
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         losses, gradient = super()._evaluate(outputs, targets)
         k = outputs.shape[1]
-        return (losses, gradient) if k == 1 else (np.multiply(losses, k, out=losses), np.multiply(gradient, k, out=gradient))
+        return (
+            (losses, gradient)
+            if k == 1
+            else (np.multiply(losses, k, out=losses), np.multiply(gradient, k, out=gradient))
+        )
 
 
 class HalfPoisson(nn.Loss):

@@ -28,11 +28,27 @@ def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.r
             ACTIVATIONS[given.activation],
             batch_norm=given.batch_norm,
             dropout=given.dropout,
+            penalty=_penalty(given),
             **_first_values(given, *ends, rng),
         )
     ends = widths[-2], widths[-1]
     layers.append(nn.Linear(*ends, **_first_values(given, *ends, rng)))
     return nn.Sequential(*layers, dtype=dtype, rng=generator)
+
+
+def _penalty(given: Parameters) -> nn.Layer | None:
+    if not given.sparsity:
+        return None
+    if given.sparsity_penalty == "kl":
+        return nn.KLActivity(given.sparsity, given.sparsity_target)
+    return {"l1": nn.L1Activity, "student_t": nn.StudentTActivity}[given.sparsity_penalty](given.sparsity)
+
+
+def put_pretrained(given: Parameters, model: nn.Sequential, x: Array, seed: int) -> None:
+    """Give the hidden layers the weights of the best stack of auto-encoders."""
+    best = nn.pretrain(x, given._hidden, ACTIVATIONS[given.activation], seed=seed, **given.pretraining or {})[0]
+    for weight, bias, layer in zip(coefs(model), intercepts(model), best.layers, strict=False):  # all but the last
+        weight[...], bias[...] = layer.weight, layer.bias
 
 
 def _first_values(given: Parameters, n_in: int, n_out: int, rng: np.random.RandomState) -> dict[str, init.Initializer]:

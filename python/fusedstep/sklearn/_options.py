@@ -7,7 +7,7 @@ from typing import Any
 from ._parameters import Parameters
 
 NOT_FOR_LBFGS = ("dropout", "batch_norm", "input_noise", "weight_noise", "mixup", "ema_decay", "snapshots", "clip_norm",
-                 "warmup", "l1_ratio", "decay", "callbacks", "solver_params")  # fmt: skip
+                 "warmup", "l1_ratio", "decay", "callbacks", "solver_params", "sparsity")  # fmt: skip
 OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "ema_decay", "warmup")
 DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # of those that are not "off" when they are false
 
@@ -31,9 +31,15 @@ def check_options(given: Parameters) -> None:
                 f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
             )
     if not given._hidden:
-        _refuse(given, ("dropout", "batch_norm"), "{name} needs hidden layers")
+        _refuse(given, ("dropout", "batch_norm", "sparsity", "pretraining"), "{name} needs hidden layers")
     if given.batch_norm and given.batch_size == 1:
         raise ValueError("batch_norm needs batch_size >= 2; got 1")
+    if given.pretraining is not None and given.batch_norm:
+        raise ValueError("pretraining is of layers without batch_norm; got batch_norm=True")
+    if given.sparsity and given.sparsity_penalty == "kl" and given.activation != "logistic":
+        raise ValueError(
+            f"sparsity_penalty='kl' needs activations from 0 to 1, activation='logistic'; got {given.activation!r}"
+        )
     if given.snapshots:
         _check_snapshots(given)
 

@@ -20,6 +20,7 @@ ACTIVATIONS: dict[str, type[nn.Layer] | None] = {
     "hard_tanh": nn.HardTanh,
 }
 SKLEARN_RATES = ("constant", "invscaling", "adaptive")
+DRAWING = ("dropout", "input_noise", "weight_noise", "mixup", "weight_init", "bias_init", "pretraining")
 DECAYS = ("l2", "decoupled", "proximal")
 
 
@@ -62,6 +63,10 @@ class Parameters:
     batch_norm: bool
     weight_init: Any
     bias_init: Any
+    sparsity: float
+    sparsity_penalty: str
+    sparsity_target: float
+    pretraining: Mapping[str, Any] | None
     input_noise: float
     weight_noise: float
     mixup: float
@@ -86,6 +91,10 @@ class Parameters:
         "batch_norm": ["boolean"],
         "weight_init": [callable, None],
         "bias_init": [callable, None],
+        "sparsity": [_at_least_0()],
+        "sparsity_penalty": [StrOptions({"l1", "student_t", "kl"})],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither")],
+        "pretraining": [dict, None],
         "input_noise": [_at_least_0()],
         "weight_noise": [_at_least_0()],
         "mixup": [_at_least_0()],
@@ -122,13 +131,15 @@ class Parameters:
         by_name = {name.lower(): cls for name, cls in optim.registry.items()}
         if self.solver.lower() not in by_name:
             names = ", ".join(["lbfgs", *optim.registry])
-            raise ValueError(f"solver must be one of {names}, or a function that returns an optimizer; got {self.solver!r}")
+            raise ValueError(
+                f"solver must be one of {names}, or a function that returns an optimizer; got {self.solver!r}"
+            )
         return by_name[self.solver.lower()]
 
     @property
     def _draws(self) -> bool:
         """Whether training needs random numbers besides the first weights, the split and the order of the rows."""
-        return bool(self.dropout or self.input_noise or self.weight_noise or self.mixup or self.weight_init)
+        return any(getattr(self, name) for name in DRAWING)
 
     @property
     def _runs_to_the_end(self) -> bool:

@@ -57,6 +57,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         batch_norm=False,
         weight_init=None,
         bias_init=None,
+        sparsity=0.0,
+        sparsity_penalty="l1",
+        sparsity_target=0.05,
+        pretraining=None,
         input_noise=0.0,
         weight_noise=0.0,
         mixup=0.0,
@@ -77,8 +81,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> MLPRegressor:
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
-    def predict(self, X: Any) -> Array:
-        return self._values(self._predicted(self._checked(X)))
+    def predict(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
+        if return_std and mc_samples is None:
+            raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
+        x = self._checked(X)
+        if mc_samples is None:
+            return self._values(self._predicted(x))
+        mean, std = self._sampled(x, mc_samples)
+        return (self._values(mean), self._values(std)) if return_std else self._values(mean)
 
     def _values(self, y: Array) -> Array:
         return y[:, 0] if y.shape[1] == 1 else y

@@ -14,7 +14,16 @@ from ..ensemble import Snapshots
 from ..nn._memory import Array
 from ._parameters import SKLEARN_RATES, Parameters
 
-OWN = ("params", "options", "common", "lr", "weight_decay", "l1", "decay", "ema_decay")  # have parameters of the estimator
+OWN = (
+    "params",
+    "options",
+    "common",
+    "lr",
+    "weight_decay",
+    "l1",
+    "decay",
+    "ema_decay",
+)  # have parameters of the estimator
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
