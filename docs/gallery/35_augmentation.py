@@ -44,6 +44,7 @@ def main():
     with picture("35_augmentation", 2) as (left, scores):
         left.imshow(np.block([list(changed(x, name, fs.Key(1)).reshape(-1, 8, 8)) for name in CHANGES]), cmap="gray_r")
         left.set(xticks=[], yticks=range(4, 32, 8), yticklabels=CHANGES)
+        left.hlines([7.5, 15.5, 23.5], -0.5, 47.5, color="C1")
         left.grid(False)
         for i, (name, shares) in enumerate(right.items()):
             scores.bar(np.arange(3) + 0.2 * i - 0.3, shares, width=0.18, label=f"learnt from: {name}")
