@@ -41,7 +41,8 @@ def main():
         ):
             ax.plot(SIZES, values, marker="o")
             ax.set(xlabel="batch size (rows)", ylabel=label, xscale="log", ylim=(0, None))
-            ax.set_xticks(SIZES, [str(size) for size in SIZES], minor=False)
+            ax.set_xticks(SIZES, [str(size) for size in SIZES])
+            ax.minorticks_off()
     numbers = {"steps": STEPS, "low": losses.min(), "high": losses.max(), "small": sharp[0], "large": sharp[-1]}
     numbers |= {"small_curvature": curved[0], "large_curvature": curved[-1]}
     return numbers | {"small_right": right[0], "large_right": right[-1]}

@@ -3,7 +3,7 @@
     bagging: the average of networks from bootstrap samples      AdaBoost: networks one after the other, each with more
     weight on the rows that those before got wrong
 
-Networks with {width} hidden units on the digits: a single one is right on {single:.1%} of the test rows, {n} from bootstrap samples together on {bagging:.1%} and {n} boosted ones on
+Networks with {width} hidden units on the digits: a single one is right on {single:.1%} of the test rows (mean of 6 seeds), {n} from bootstrap samples together on {bagging:.1%} and {n} boosted ones on
 {boosting:.1%}.
 
 Checked: `bagging > single + 0.03 and boosting > single + 0.03`
@@ -11,6 +11,7 @@ Checked: `bagging > single + 0.03 and boosting > single + 0.03`
 
 import numpy as np
 from gallery import load, picture
+from sklearn.base import clone
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
 
 from fusedstep.sklearn import MLPClassifier
@@ -29,12 +30,14 @@ def main():
         "bagging": [np.mean(p.argmax(axis=1) == data.y_test) for p in probabilities],
         "boosting": list(boosting.staged_score(data.x_test, data.y_test)),
     }
+    alone = [clone(network).set_params(random_state=seed).fit(data.x, data.y) for seed in range(6)]
+    single = np.mean([member.score(data.x_test, data.y_test) for member in alone])
     with picture("46_bagging_and_boosting") as ax:
         for label, shares in right.items():
             ax.plot(range(1, len(shares) + 1), shares, label=label)
+        ax.axhline(single, color="0.4", linestyle=":", label="one network on all rows, mean of 6 seeds")
         ax.set(xlabel="number of networks", ylabel="share of right answers, test rows")
         ax.legend()
-    single = np.mean([member.score(data.x_test, data.y_test) for member in bagging.estimators_])
     numbers = {"n": N, "width": WIDTH, "single": single}
     return numbers | {label: shares[-1] for label, shares in right.items()}
 

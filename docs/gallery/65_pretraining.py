@@ -37,7 +37,7 @@ def main():
             numbers |= {name: losses[-1], f"{name}_right": shares[-1]}
         left.set(xlabel="epoch", ylabel="training loss")
         right.set(xlabel="epoch", ylabel="share of right answers, test rows", ylim=(0, 1))
-        left.legend()
+        left.legend(loc="lower left")
     return numbers
 
 

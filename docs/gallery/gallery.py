@@ -113,6 +113,15 @@ def accuracy(model: nn.Sequential, x: Array, y: Array) -> float:
     return float(np.mean(model.predict(x).argmax(axis=1) == y))
 
 
+def mosaic(images: Array, columns: int) -> Array:
+    """Put small images (n, height, width) side by side into one, with white lines between them."""
+    n, height, width = images.shape
+    framed = np.pad(images, ((0, 0), (0, 1), (0, 1)), constant_values=images.max())
+    return (
+        framed.reshape(n // columns, columns, height + 1, width + 1).swapaxes(1, 2).reshape(-1, columns * (width + 1))
+    )
+
+
 @contextmanager
 def picture(name: str, columns: int = 1, rows: int = 1, size: tuple[float, float] | None = None) -> Iterator[Any]:
     """Give the axes to draw on; at the end write NAME.png into the current directory."""
