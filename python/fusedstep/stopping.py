@@ -110,6 +110,10 @@ class EarlyStopping:
         """Whether the patience is at its end."""
         return self.patience is not None and self._waited >= self.patience
 
+    def wait_anew(self) -> None:
+        """Start the waiting anew, as after a cut of the learning rate; the best stays."""
+        self._waited = 0
+
     def restore(self) -> None:
         """Write the best weights back, in place; those of the beginning if there has been no best."""
         put_back("EarlyStopping.restore", self._weights, self._kept)

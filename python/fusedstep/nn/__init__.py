@@ -3,18 +3,23 @@
 from ._layer import Layer
 from .activations import HardTanh, ReLU, Sigmoid, Tanh
 from .batch_norm import BatchNorm
+from .blocks import hidden_block
 from .dropout import Dropout
 from .linear import Linear
 from .losses import BinaryCrossEntropy, Loss, MeanSquaredError, MulticlassHinge, SoftmaxNLL, softmax
 from .penalties import ActivityPenalty, KLActivity, L1Activity, StudentTActivity
+from .pretraining import PretrainedLayer, PretrainedStack, pretrain
 from .residual import Residual
 from .sampling import SampledPrediction
 from .saving import TrainedModel, load, save
 from .sequential import Sequential
+from .training import Batch, Batches, Trainer
 
 __all__ = [
     "ActivityPenalty",
+    "Batch",
     "BatchNorm",
+    "Batches",
     "BinaryCrossEntropy",
     "Dropout",
     "HardTanh",
@@ -25,6 +30,8 @@ __all__ = [
     "Loss",
     "MeanSquaredError",
     "MulticlassHinge",
+    "PretrainedLayer",
+    "PretrainedStack",
     "ReLU",
     "Residual",
     "SampledPrediction",
@@ -34,7 +41,10 @@ __all__ = [
     "StudentTActivity",
     "Tanh",
     "TrainedModel",
+    "Trainer",
+    "hidden_block",
     "load",
+    "pretrain",
     "save",
     "softmax",
 ]
