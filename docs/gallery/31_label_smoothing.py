@@ -32,8 +32,14 @@ def main():
             sure = p.max(axis=1)
             shares = [np.full(part.shape, 1 / len(part)) for part in (sure[right], sure[~right])]
             ax.hist([sure[right], sure[~right]], bins=np.linspace(0, 1, 11), weights=shares, label=["right", "wrong"])
-            ax.set(xlabel="probability of the answer", ylabel="share of the answers", ylim=(0, 1), title=f"eps = {eps:g}")
-            numbers |= {f"{name}_right": right.mean(), f"{name}_sure": sure[right].mean(), f"{name}_wrong": sure[~right].mean()}
+            ax.set(
+                xlabel="probability of the answer", ylabel="share of the answers", ylim=(0, 1), title=f"eps = {eps:g}"
+            )
+            numbers |= {
+                f"{name}_right": right.mean(),
+                f"{name}_sure": sure[right].mean(),
+                f"{name}_wrong": sure[~right].mean(),
+            }
         panels[0].legend(loc="upper left")
     return numbers
 

@@ -41,8 +41,8 @@ def main():
     with picture("34_noise") as ax:
         for i, (name, (label, *std)) in enumerate(noise.items()):
             train, test = zip(*learn(data, *std), strict=True)
-            ax.plot(range(1, EPOCHS + 1), test, label=f"{label}, test rows")
-            ax.plot(range(1, EPOCHS + 1), train, linestyle=":", color=f"C{i}", label=f"{label}, training rows")
+            ax.plot(range(1, EPOCHS + 1), test, label=f"{label}, test")
+            ax.plot(range(1, EPOCHS + 1), train, linestyle=":", color=f"C{i}", label=f"{label}, training")
             last[name] = test[-1]
         ax.set(xlabel="epoch", ylabel="mean squared error, without noise", ylim=(0, 1.2))
         ax.legend(ncols=3, loc="upper center")

@@ -12,7 +12,7 @@ Checked: `shift_shift > plain_shift + 0.3 and rotate_rotate > plain_rotate + 0.0
 """
 
 import numpy as np
-from gallery import accuracy, load, mlp, picture, training
+from gallery import accuracy, load, mlp, mosaic, picture, training
 
 import fusedstep as fs
 from fusedstep import augment
@@ -42,8 +42,9 @@ def main():
     """Draw changed digits, and the shares of right answers."""
     x, right = load("digits", 200).x[:6], {name: learn(name) for name in CHANGES}
     with picture("35_augmentation", 2) as (left, scores):
-        left.imshow(np.block([list(changed(x, name, fs.Key(1)).reshape(-1, 8, 8)) for name in CHANGES]), cmap="gray_r")
-        left.set(xticks=[], yticks=range(4, 32, 8), yticklabels=CHANGES)
+        shown = np.concatenate([-changed(x, name, fs.Key(1)) for name in CHANGES])
+        left.imshow(mosaic(shown.reshape(-1, 8, 8), 6), cmap="gray")
+        left.set(xticks=[], yticks=range(4, 36, 9), yticklabels=CHANGES)
         left.grid(False)
         for i, (name, shares) in enumerate(right.items()):
             scores.bar(np.arange(3) + 0.2 * i - 0.3, shares, width=0.18, label=f"learnt from: {name}")

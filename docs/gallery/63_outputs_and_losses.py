@@ -32,8 +32,8 @@ def main():
     with picture("63_outputs_and_losses", 2) as (left, scores):
         for label, push in (pushes | {"sigmoid + squared error": through}).items():
             left.plot(z, -np.asarray(push), label=label)
-        left.set(xlabel="score z", ylabel="push on z: minus the gradient", ylim=(-0.2, 2))
-        left.legend()
+        left.set(xlabel="score z", ylabel="push on z: minus the gradient", ylim=(-0.2, 2.6))
+        left.legend(loc="upper right")
         targets = {nn.MeanSquaredError: one_hot(data.y, 10), nn.BinaryCrossEntropy: one_hot(data.y, 10)}
         for loss in (nn.MeanSquaredError, nn.BinaryCrossEntropy, nn.MulticlassHinge, nn.SoftmaxNLL):
             model = mlp(64, 32, 10, rng=0)

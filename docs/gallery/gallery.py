@@ -96,31 +96,30 @@ def training(
     change: Callable[[Array, Array], tuple[Array, Array]] | None = None,
     around: Callable[[], Any] = nullcontext,
     seed: int = 0,
-    **step: Any,
 ) -> Iterator[float]:
     """Train; after every epoch, yield the mean loss of its batches.
 
     `change` may alter the rows of a batch; `around` makes the context in which its gradient is computed.
     """
-    loss, rng = loss or nn.SoftmaxNLL(), np.random.default_rng(seed)
-    around = getattr(opt, "lookahead", around)
+    rng, trainer = np.random.default_rng(seed), nn.Trainer(model, loss or nn.SoftmaxNLL(), opt, around=around)
+    batches = nn.Batches(x, y, size=batch, merge_single=True)
     for _ in range(epochs):
-        total = 0.0
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), batch):
-            rows = order[start : start + batch]
-            inputs, targets = change(x[rows], y[rows]) if change else (x[rows], y[rows])
-            with around():
-                value, dy = loss.value_and_gradient(model.forward(inputs, training=True), targets)
-                model.backward(dy)
-            opt.step(model.grads, **step)
-            total += value * len(rows)
-        yield total / len(x)
+        epoch = batches.epoch(rng.permutation(len(x)))
+        yield trainer.epoch(epoch if change is None else (nn.Batch(*change(part.x, part.targets)) for part in epoch))
 
 
 def accuracy(model: nn.Sequential, x: Array, y: Array) -> float:
     """Return the share of rows whose largest output is their class."""
     return float(np.mean(model.predict(x).argmax(axis=1) == y))
+
+
+def mosaic(images: Array, columns: int) -> Array:
+    """Put small images (n, height, width) side by side into one, with white lines between them."""
+    n, height, width = images.shape
+    framed = np.pad(images, ((0, 0), (0, 1), (0, 1)), constant_values=images.max())
+    return (
+        framed.reshape(n // columns, columns, height + 1, width + 1).swapaxes(1, 2).reshape(-1, columns * (width + 1))
+    )
 
 
 @contextmanager
