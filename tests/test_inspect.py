@@ -227,6 +227,21 @@ def test_damped_newton_steps_train_a_small_network_faster_than_gradient_descent(
     assert f.value(newton) < 0.5 * f.value(plain) < f.value(f.theta)
 
 
+def test_scipys_trust_region_newton_takes_our_products_through_rosenbrocks_valley() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+
+    def f(t: Array) -> tuple[float, Array]:
+        return float(optimize.rosen(t)), optimize.rosen_der(t)
+
+    start = np.array([-1.2, 1.0, -0.5, 0.8])
+    np.testing.assert_allclose(inspect.hessian(f, start), optimize.rosen_hess(start), rtol=1e-6, atol=1e-4)
+    found = optimize.minimize(
+        f, start, jac=True, hessp=lambda t, v: inspect.hessian_vector_product(f, v, t), method="trust-ncg"
+    )
+    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # its default gradient tolerance
+    assert inspect.critical_point(f, found.x).kind == "minimum" and found.nit < 60
+
+
 # landscapes
 
 

@@ -55,10 +55,6 @@ bool finite_run(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n) {
   return true;
 }
 
-int useful_threads(std::int64_t elements, int threads) {
-  return int(std::clamp<std::int64_t>(elements / elements_per_thread, 1, threads));
-}
-
 }  // namespace
 
 Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_decay)
@@ -89,9 +85,11 @@ void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   }
 }
 
+std::int64_t Plan::useful_threads() const { return total_ / elements_per_thread; }
+
 StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   StepInfo info;
-  threads = useful_threads(total_, threads);
+  threads = int(std::clamp<std::int64_t>(useful_threads(), 1, threads));
   if (options.clip_norm >= 0 || options.skip_nonfinite) {
     const double norm = std::sqrt(squared_norm(threads)) / options.grad_scale;
     info.grad_norm = norm;

@@ -11,7 +11,7 @@ from ._runtime import isa, num_threads, set_isa, set_num_threads
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import augment, ensemble, init, inspect, nn, ops, schedules, stopping
+    from . import augment, ensemble, init, inspect, nn, ops, schedules, search, stopping
     from .ops import (
         BatchNormGrads,
         BatchStats,
@@ -51,6 +51,7 @@ __all__ = [
     "ops",
     "optim",
     "schedules",
+    "search",
     "set_isa",
     "set_num_threads",
     "stopping",
@@ -59,7 +60,7 @@ __all__ = [
 
 _configure()
 
-_TOOLKIT = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "stopping")
+_TOOLKIT = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
 
 
 def __getattr__(name: str) -> Any:

@@ -62,6 +62,7 @@ def plot_curves(
         epoch = int(np.nanargmin(np.asarray(curves[best], np.float64))) + 1
         ax.axvline(epoch, color="0.5", linestyle=":", label=f"best {xlabel}: {epoch}")
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(alpha=0.3)
     ax.legend()
     return ax
