@@ -14,7 +14,7 @@ from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
 from ._memory import Array, Shape, aligned_zeros, carve
-from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe
+from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe, total_penalty
 
 PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
 
@@ -93,6 +93,11 @@ class Sequential:
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype={self.dtype})"
+
+    @property
+    def penalty(self) -> float:
+        """What the layers of `nn.penalties` add to the loss in the last pass; `backward` adds its gradient."""
+        return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return the outputs for the rows x.
@@ -268,6 +273,13 @@ class Sequential:
                 raise ValueError(f'Sequential.load_state_dict: state["{name}"] must be at least 0; got {given.min()}')
         for name, array in own.items():
             array[...] = state[name]
+
+    def astype(self, dtype: npt.DTypeLike) -> Sequential:
+        """Return a copy of this model in float32 or float64."""
+        kind = float_dtype("Sequential.astype", dtype)
+        state = self.state_dict()
+        state = {name: a.astype(kind) if a.dtype == self.dtype else a for name, a in state.items()}
+        return _rebuild([recipe(layer) for layer in self.layers], kind.name, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickling and deepcopy rebuild the arenas; views would come back as separate arrays."""
