@@ -2,9 +2,9 @@
 
     standardise: (x - mean) / std      uniformise: the rank of x      PCA: the first directions of largest variance
 
-The same network on the breast cancer set, whose features lie between {smallest:.0e} and {largest:.0f}: as they are, {raw:.1%} of the test rows
-are right, standardised {standardised:.1%}, uniformised {uniform:.1%}, with square roots taken first {root:.1%}, and with only the first {components} of 30 principal
-components {pca:.1%}.
+The same network on the breast cancer set, whose features lie between {smallest:.0e} and {largest:.0f}: as they are,
+{raw:.1%} of the test rows are right, standardised {standardised:.1%}, uniformised {uniform:.1%}, with square roots
+taken first {root:.1%}, and with only the first {components} of 30 principal components {pca:.1%}.
 
 Checked: `standardised > raw + 0.02 and uniform > raw + 0.02 and pca > raw`
 """
