@@ -161,7 +161,7 @@ class BaseMLP(Fitted):
                 raise ValueError("partial_fit with early_stopping=True needs X_val and y_val: its rows may come again")
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
-            self._prepare_run(len(data), validation is not None)
+            self._prepare_run(len(data), validation is not None, incremental)
         if self._stopping.stop and incremental and self.early_stopping:
             warnings.warn("Early stopping has ended the training: this call of partial_fit does nothing.", stacklevel=4)
             return
@@ -169,8 +169,8 @@ class BaseMLP(Fitted):
         if self.early_stopping and (self._stopping.stop or not incremental):
             self._stopping.restore()
 
-    def _prepare_run(self, rows: int, validated: bool) -> None:
-        batches = math.ceil(rows / self._batch_size(rows, warn=True))
+    def _prepare_run(self, rows: int, validated: bool, incremental: bool) -> None:
+        batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))
         self._optimizer = make_optimizer(self, self._model, self.max_iter * batches)
         self._first_rate = first_rate(self) if self._optimizer_class else 0.0
         patience = None if math.isinf(self.n_iter_no_change) else int(self.n_iter_no_change) + 1
