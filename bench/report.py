@@ -14,7 +14,7 @@ from typing import Any
 import fusedstep as fs
 
 OURS = "fusedstep"  # how the names of our lines begin
-PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "deepspeed", "rich")
+PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed")
 
 
 def duration(seconds: float) -> str:

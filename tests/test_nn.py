@@ -120,7 +120,7 @@ def test_examples(module: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("batch", [0, 1, 32, 200, 1000])
+@pytest.mark.parametrize("batch", [0, 1, 32, 60, 200])
 @pytest.mark.parametrize("product", [_blas.by_columns, _blas.by_rows])
 def test_products_in_pieces_are_the_product(product: Callable[..., Any], batch: int, dtype: Any) -> None:
     rng = np.random.default_rng(2)

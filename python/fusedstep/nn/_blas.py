@@ -12,7 +12,8 @@ from ._memory import Array
 # product a few times as large, and costs a hundred at the optimizer's step, which finds half of the gradient in
 # another core's cache. (It also has kernels without packing for small products, which are faster here.)
 ONE_CORE = 64**3
-MOST_PIECES = 32  # beyond, other cores are worth their price
+MOST_ROWS = 64  # of a batch, and
+MOST_PIECES = 32  # of a product: beyond, other cores are worth their price
 NARROWEST = 16  # elements in a piece: a vector register
 
 
@@ -26,8 +27,8 @@ def _pieces(length: int, cost: int) -> tuple[slice, ...]:
 
 
 def by_columns(a: Array, b: Array, out: Array) -> Array:
-    """``out = a b``, some columns at a time."""
-    pieces = _pieces(b.shape[1], a.size)
+    """``out = a b`` for a batch ``a`` of rows, some columns at a time."""
+    pieces = _pieces(b.shape[1], a.size) if len(a) <= MOST_ROWS else ()
     if not pieces:
         return np.dot(a, b, out)
     for piece in pieces:
@@ -36,8 +37,8 @@ def by_columns(a: Array, b: Array, out: Array) -> Array:
 
 
 def by_rows(a: Array, b: Array, out: Array) -> Array:
-    """``out = a b``, some rows at a time."""
-    pieces = _pieces(a.shape[0], b.size)
+    """``out = a b`` for a batch ``b`` of rows, some rows at a time."""
+    pieces = _pieces(a.shape[0], b.size) if len(b) <= MOST_ROWS else ()
     if not pieces:
         return np.dot(a, b, out)
     for piece in pieces:
