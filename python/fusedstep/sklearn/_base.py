@@ -77,7 +77,6 @@ class BaseMLP(Fitted):
             self._run_epochs(data, given, incremental)
         if not np.isfinite(self._model.arena).all():
             raise ValueError("Solver produced non-finite parameter weights. Scale the inputs, or take smaller steps.")
-        self._publish()
         return self
 
     def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
@@ -161,15 +160,23 @@ class BaseMLP(Fitted):
                 raise ValueError("partial_fit with early_stopping=True needs X_val and y_val: its rows may come again")
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
-            self._prepare_run(len(data), validation is not None, incremental)
+            self._prepare_run(len(data), incremental)
         if self._stopping.stop and incremental and self.early_stopping:
             warnings.warn("Early stopping has ended the training: this call of partial_fit does nothing.", stacklevel=4)
             return
+        optimizer, self._models = self._optimizer, [self._model]
         Epochs(self, data, validation).run(1 if incremental else self.max_iter)
-        if self.early_stopping and (self._stopping.stop or not incremental):
+        restore = self.early_stopping and (self._stopping.stop or not incremental)
+        if restore:
             self._stopping.restore()
+        elif optimizer.ema is not None:
+            with optimizer.averaged():
+                self._models = [copy.deepcopy(self._model)]
+        self._models = list(self._snapshots or self._models)
+        if not incremental:
+            self._stopping.wait_anew()  # a partial_fit to come is asked for
 
-    def _prepare_run(self, rows: int, validated: bool, incremental: bool) -> None:
+    def _prepare_run(self, rows: int, incremental: bool) -> None:
         batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))
         self._optimizer = make_optimizer(self, self._model, self.max_iter * batches)
         self._first_rate = first_rate(self) if self._optimizer_class else 0.0
@@ -181,8 +188,7 @@ class BaseMLP(Fitted):
         self._snapshots = make_snapshots(self, self._model, self._optimizer)
         self.n_iter_ = 0
         self.best_loss_ = None if self.early_stopping else math.inf
-        self.validation_scores_ = [] if validated else None
-        self.best_validation_score_ = -math.inf if validated else None
+        self.validation_scores_ = self.best_validation_score_ = None
 
     def _batch_size(self, rows: int, warn: bool = False) -> int:
         if isinstance(self.batch_size, str):
@@ -197,13 +203,7 @@ class BaseMLP(Fitted):
         return cls is not None and issubclass(cls, optim.registry["SGD"])
 
     def _run_lbfgs(self, data: Data) -> None:
+        self._optimizer = self._snapshots = None
         self.n_iter_, self.loss_ = _lbfgs.minimize(self, data)
         self.best_loss_ = self.loss_
         self.validation_scores_ = self.best_validation_score_ = None
-
-    def _publish(self) -> None:
-        """Set the networks that predict: the average along the run, where there is one."""
-        self._models = list(self._snapshots or ()) or [self._model]
-        if self._optimizer is not None and self._optimizer.ema is not None and not self.early_stopping:
-            with self._optimizer.averaged():
-                self._models = [copy.deepcopy(self._model)]

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from ..nn._memory import Array
 from ._base import can_go_on
@@ -93,7 +93,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     weight_init, bias_init : function or None
         From `fusedstep.init`; None draws as scikit-learn does.
     class_weight : dict, "balanced" or None
-        Weights of the classes; "balanced" are n / (classes * rows of the class).
+        Weights of the classes, of held-out rows too; "balanced" are n / (classes * rows of the class).
     label_smoothing : float
         Part of each label's probability that is spread over all classes.
     sparsity : float
@@ -217,20 +217,43 @@ class MLPClassifier(ClassifierMixin, Labels):
         self._take(locals())
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> MLPClassifier:
+        """Train on X and y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, features)
+        y : array-like, shape (n,) or (n, labels)
+        sample_weight : array-like, shape (n,), optional
+            How much each row counts, >= 0.
+        X_val, y_val : like X and y, optional
+            Validation rows, instead of held-out ones.
+        """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
     @available_if(can_go_on)
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPClassifier:
+        """Train for one epoch more on these rows; the first call needs all `classes`. See `fit`."""
         if _check_partial_fit_first_call(self, classes):
-            self._learn_classes(y if np.ndim(y) == 2 else classes)
+            self._learn_classes(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any) -> Array:
+        """Return the most probable class of each row; of several labels, a column of 0 and 1 each."""
         return self._labels(self._predicted(self._checked(X)))
 
     def predict_proba(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
+        """Return the probability of every class, a column each.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, features)
+        mc_samples : int, optional
+            Average over so many dropout masks; needs `dropout`. A row's masks depend on its number.
+        return_std : bool
+            Return (probabilities, their standard deviation over the masks).
+        """
         if return_std and mc_samples is None:
             raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
         x = self._checked(X)
@@ -240,7 +263,9 @@ class MLPClassifier(ClassifierMixin, Labels):
         return (p, std) if return_std else p
 
     def predict_log_proba(self, X: Any) -> Array:
-        return np.log(self.predict_proba(X))
+        """Return the logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     def _labels(self, p: Array) -> Array:
         return self._label_binarizer.inverse_transform(p.ravel() if self.n_outputs_ == 1 else p)

@@ -114,18 +114,25 @@ class Epochs:
         score = None
         with self._averaged():
             if self._validation is not None:
-                score = estimator._validation_score(self._validation)
-                estimator.validation_scores_.append(score)
+                score = self._score(self._validation)
             if estimator.early_stopping:
                 assert score is not None
                 estimator._stopping.observe(score)
             else:
                 estimator._stopping.observe(loss)
-        if score is not None and not score <= estimator.best_validation_score_:
-            estimator.best_validation_score_ = score
         if not estimator.early_stopping:
             estimator.best_loss_ = min(estimator.best_loss_, loss)
         self._adjust_rate(loss if score is None else -score)
+        return score
+
+    def _score(self, validation: Data) -> float:
+        estimator = self._estimator
+        score = estimator._validation_score(validation)
+        if estimator.validation_scores_ is None:
+            estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
+        estimator.validation_scores_.append(score)
+        if score > estimator.best_validation_score_:  # never nan
+            estimator.best_validation_score_ = score
         return score
 
     def _averaged(self) -> contextlib.AbstractContextManager[Any]:

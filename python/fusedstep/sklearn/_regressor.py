@@ -115,15 +115,37 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self._take(locals())
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> MLPRegressor:
+        """Train on X and y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, features)
+        y : array-like, shape (n,) or (n, targets)
+        sample_weight : array-like, shape (n,), optional
+            How much each row counts, >= 0.
+        X_val, y_val : like X and y, optional
+            Validation rows, instead of held-out ones.
+        """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
     @available_if(can_go_on)
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPRegressor:
+        """Train for one epoch more on these rows; see `fit`."""
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
+        """Return the predicted numbers.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, features)
+        mc_samples : int, optional
+            Average over so many dropout masks; needs `dropout`. A row's masks depend on its number.
+        return_std : bool
+            Return (numbers, their standard deviation over the masks).
+        """
         if return_std and mc_samples is None:
             raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
         x = self._checked(X)
