@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ class Sequential:
         for layer in layers:
             layer.initialize(generator)
         self._output: Array | None = None
+        self._predicting = threading.Lock()
 
     def _place_memory(self) -> None:
         trained = numbered([layer.param_shapes() for layer in self.layers])
@@ -169,12 +171,16 @@ class Sequential:
     def predict(self, x: npt.ArrayLike) -> Array:
         """Return the outputs for any number of rows, as a new array; x is converted to the model's dtype.
 
+        Several threads may predict at the same time (one waits for the other), but not while another one trains.
+
         Raises
         ------
         ValueError
             If x is not a matrix of numbers of the right width.
         """
-        return self._outputs(self._rows("predict", x))
+        rows = self._rows("predict", x)
+        with self._predicting:
+            return self._outputs(rows)
 
     def predict_samples(
         self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
@@ -218,11 +224,12 @@ class Sequential:
             outputs = self._outputs(rows, [own.fold(i) for i in range(len(self.layers))])
             return transform(outputs) if transform else outputs
 
-        try:
-            return dropout_moments(draw, k, source)
-        finally:
-            for layer in self.layers:
-                layer.sample(None)
+        with self._predicting:
+            try:
+                return dropout_moments(draw, k, source)
+            finally:
+                for layer in self.layers:
+                    layer.sample(None)
 
     def _rows(self, call: str, x: npt.ArrayLike) -> Array:
         rows = np.asarray(x)

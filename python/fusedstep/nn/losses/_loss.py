@@ -91,15 +91,15 @@ class Loss:
 
     def _shares(self, weights: Array, outputs: Array) -> Array:
         """Return the weights divided by their sum."""
-        found = np.asarray(weights, outputs.dtype)
-        if found.shape != (len(outputs),):
+        found = _unmasked(weights)
+        if found.shape != (len(outputs),) or found.dtype.kind not in "biuf":
             raise ValueError(
                 f"{type(self).__name__}: weights must be numbers of shape ({len(outputs)},); got {describe(found)}"
             )
         total = float(np.add.reduce(found))
         if not (np.minimum.reduce(found) >= 0 and 0 < total < np.inf):
             raise ValueError(f"{type(self).__name__}: weights must be finite, >= 0 and not all 0; got {found}")
-        return np.multiply(found, 1.0 / total)
+        return np.multiply(found, 1.0 / total, dtype=outputs.dtype)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], fill: float = 0.0) -> Array:
         """Reused scratch memory; ``fill`` is what it holds when it is made."""
