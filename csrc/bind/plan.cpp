@@ -152,22 +152,33 @@ void PyPlan::require_own(const std::string& call) const {
   if (!lent_to_.empty()) throw std::runtime_error(call + ": not inside " + lent_to_ + "()");
 }
 
-void PyPlan::lend(const std::string& to) {
+void PyPlan::lend(const std::string& to, const py::object& borrower) {
   const std::string call = label_ + "." + to;
   if (busy_) throw std::runtime_error(call + ": not while another thread steps the optimizer");
   require_own(call);
   lent_to_ = to;
+  borrower_ = borrower;
+}
+
+void PyPlan::exchange(const py::list& others) {
+  require_idle();
+  check_parameters(lent_call());
+  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
+  std::vector<py::array> arrays;
+  for (std::size_t k = 0; k < params_.size(); ++k)
+    arrays.push_back(require_companion(k, others[k], {label_, "values", std::ptrdiff_t(k), names_[k]}));
+  for (std::size_t k = 0; k < params_.size(); ++k) plan_->exchange(k, arrays[k].mutable_data());
+  exchanged_ = std::move(arrays);
 }
 
 /// What was made read-only in between is put back all the same; what was resized cannot be.
-void PyPlan::exchange(const std::string& call, const py::list& others, bool back) {
-  require_idle();
-  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
-  check_parameters(call, back ? Snapshot::Use::read : Snapshot::Use::write);
-  std::vector<py::array> arrays;
-  for (std::size_t k = 0; k < params_.size(); ++k)
-    arrays.push_back(require_companion(k, others[k], {call, "values", std::ptrdiff_t(k), names_[k]}));
-  for (std::size_t k = 0; k < params_.size(); ++k) plan_->exchange(k, arrays[k].mutable_data());
+void PyPlan::take_back(const py::object& borrower) {
+  if (!borrower.is(borrower_)) return;
+  if (!exchanged_.empty()) check_parameters(lent_call(), Snapshot::Use::read);
+  for (std::size_t k = 0; k < exchanged_.size(); ++k) plan_->exchange(k, exchanged_[k].mutable_data());
+  exchanged_.clear();
+  borrower_ = py::object();
+  lent_to_.clear();
 }
 
 void PyPlan::check_parameters(const std::string& call, Snapshot::Use use) const {
@@ -214,10 +225,10 @@ void bind_plan(py::module_& m) {
       .def("step", &PyPlan::step, py::arg("grads"), py::arg("rates"), py::arg("decay_scale"), py::arg("clip_norm"),
            py::arg("clip_value"), py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"),
            py::arg("num_threads"))
-      .def("lend", &PyPlan::lend, py::arg("to"))
-      .def("take_back", &PyPlan::take_back)
+      .def("lend", &PyPlan::lend, py::arg("to"), py::arg("borrower"))
+      .def("exchange", &PyPlan::exchange, py::arg("others"))
+      .def("take_back", &PyPlan::take_back, py::arg("borrower"))
       .def_property_readonly("lent_to", &PyPlan::lent_to)
-      .def("exchange", &PyPlan::exchange, py::arg("call"), py::arg("others"), py::arg("back"))
       .def_property_readonly("steps", &PyPlan::steps)
       .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
       .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));
