@@ -1,0 +1,11 @@
+// Plan.step and what it returns, in Python's own calling convention: for a small network the call counts.
+#pragma once
+
+#include "bind/plan.h"
+
+namespace fusedstep::bind {
+
+/// Adds StepInfo to the module and `step` to the plan's type.
+void bind_step(py::module_& m, py::handle plan_type);
+
+}  // namespace fusedstep::bind
