@@ -68,7 +68,9 @@ def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, An
     """One row per case of README, one point with its interval per peer."""
     from .publish import COLUMNS, ROWS, fastest
 
-    axes, labels, seen = figure.subplots(), [], set()
+    axes = figure.subplots()
+    labels: list[str] = []
+    seen: set[str] = set()
     for label, case in ROWS:
         lines = [r for r in everything if r.case == case]
         if not lines:
@@ -95,7 +97,7 @@ def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, An
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     if seen:
-        axes.legend(frameon=False, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=len(seen), frameon=False, fontsize=8)
     return bool(labels)
 
 
