@@ -50,6 +50,8 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
     """Bandwidth against size, with the roofline of the same run."""
     sizes = {case["name"]: case["elements"] for case in document["cases"] if case["name"].startswith("size/")}
     lines = [r for r in everything if r.case in sizes]
+    if not lines:
+        return False
     axes = figure.subplots()
     for name in dict.fromkeys(r.name for r in lines):
         points = [(sizes[r.case], r.gb_s) for r in lines if r.name == name]
@@ -61,7 +63,7 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="GB/s (28 bytes per parameter)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    return bool(lines)
+    return True
 
 
 def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
