@@ -8,7 +8,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -107,7 +107,7 @@ class Trainer:
         self._schedule = build_schedule(settings, self.total_steps)
         self._opt = build_optimizer(self._model, settings, self._schedule)
         names = self._opt.params
-        assert isinstance(names, dict)  # the groups were given by name
+        assert isinstance(names, Mapping)  # the groups were given by name
         self._grads = [self._model.grads[name] for name in names]
         self._lookahead = getattr(self._opt, "lookahead", contextlib.nullcontext)
         self._best: dict[str, Array] | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import init
+from ..optim._checks import flag
 from ._blas import by_columns, by_rows
 from ._layer import Layer, check_width
 from ._memory import Array, Buffers, Shape
@@ -30,8 +31,8 @@ class Linear(Layer):
 
     Raises
     ------
-    ValueError
-        If a width is not an integer >= 1.
+    TypeError, ValueError
+        If a width is not an integer >= 1, or bias is neither True nor False.
 
     Examples
     --------
@@ -56,7 +57,7 @@ class Linear(Layer):
         super().__init__()
         self.in_features = check_width("Linear", "in_features", in_features)
         self.out_features = check_width("Linear", "out_features", out_features)
-        self.bias = bool(bias)
+        self.bias = flag("Linear: bias", bias)
         self.weight_init = weight_init or init.glorot()
         self.bias_init = bias_init or init.zeros()
 

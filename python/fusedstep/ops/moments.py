@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import key_of, whole
+from ._arguments import key_of
+from ._whole import whole
 from .philox import Key
 
 
@@ -71,13 +72,20 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     if k <= ddof:
         raise ValueError(f"{call}: k must be at least {ddof + 1}; got {k}")
     key = key_of(call, key)
-    mean = np.array(f(key.fold(0)), np.float64)
+    mean = np.array(_numbers(call, f(key.fold(0))), np.float64)
     squares = np.zeros_like(mean)
     for j in range(1, k):
-        y = np.asarray(f(key.fold(j)))
+        y = _numbers(call, f(key.fold(j)))
         if y.shape != mean.shape:
             raise ValueError(f"{call}: f must return shape {mean.shape} each time; got {y.shape} at draw {j}")
         delta = y - mean
         mean += delta / (j + 1)
         squares += delta * (y - mean)
     return Moments(mean, squares / (k - ddof), k)
+
+
+def _numbers(call: str, y: Any) -> NDArray[Any]:
+    found = np.asarray(y)
+    if found.dtype.kind not in "biuf" or isinstance(y, np.ma.MaskedArray):
+        raise TypeError(f"{call}: f must return numbers; got {type(y).__name__} {found.dtype} {found.shape}")
+    return found

@@ -78,20 +78,20 @@ class Loss:
 
     def _like(self, outputs: Array, targets: Array) -> Array:
         """Give the targets the shape and dtype of the outputs; a vector will do for one column."""
-        found = np.asarray(targets)
+        found = _unmasked(targets)
         if found.ndim == 1 and outputs.shape[1] == 1:
             found = found.reshape(-1, 1)
         if found.shape != outputs.shape or found.dtype.kind not in "biuf":
             raise ValueError(
                 f"{type(self).__name__}: targets must be numbers of shape {outputs.shape}; "
-                f"got {describe(np.asarray(targets))}"
+                f"got {describe(_unmasked(targets))}"
             )
         return found.astype(outputs.dtype, copy=False)
 
     def _labels(self, outputs: Array, targets: Array) -> Array:
         """Turn the labels into indices of the flattened outputs, after checking each."""
         n, k = outputs.shape
-        labels = np.asarray(targets)
+        labels = _unmasked(targets)
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"{type(self).__name__}: targets must be integer labels of shape ({n},); got {describe(labels)}"
@@ -109,3 +109,8 @@ class Loss:
         flat = self._buffer("flat", (n,), np.dtype(np.intp))
         np.add(starts, labels, out=flat)
         return flat
+
+
+def _unmasked(targets: Any) -> Array:
+    """Return an array; what a mask hides stays an object that the checks refuse, for NumPy would show it."""
+    return np.asarray(targets, object) if isinstance(targets, np.ma.MaskedArray) else np.asarray(targets)
