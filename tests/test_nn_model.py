@@ -115,7 +115,7 @@ def test_strided_inputs_are_read_right() -> None:
         (
             lambda m: m.predict(np.ones((3, 7))),
             ValueError,
-            r"predict: x must have the shape \(n, 5\); got float64 \(3, 7\)",
+            r"predict: x must be numbers of shape \(n, 5\); got float64 \(3, 7\)",
         ),
         (
             lambda m: m.backward(np.ones((3, 4))),
