@@ -48,13 +48,8 @@ def main() -> dict[str, float]:
         right.set(xlabel="steps", ylabel="training loss", xscale="log", title="the same number of steps")
         left.legend()
     batch, mini, single = (curve for _, curve in runs.values())
-    return {
-        "epochs": EPOCHS,
-        "batch": batch[-1, 1],
-        "mini": mini[-1, 1],
-        "single": single[-1, 1],
-        "single_early": single[EPOCHS, 1],
-    }
+    numbers = {"batch": batch[-1, 1], "mini": mini[-1, 1], "single": single[-1, 1]}
+    return numbers | {"epochs": EPOCHS, "single_early": single[EPOCHS, 1]}
 
 
 if __name__ == "__main__":

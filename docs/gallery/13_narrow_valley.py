@@ -3,10 +3,9 @@
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
     momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g taken at theta - eta beta a
 
-Telling benign from malignant tumours by their mean radius and area, which nearly say the same, is a valley with kappa
-= {kappa:.0f}. At the same rate, one over the largest eigenvalue, gradient descent needs {sgd} steps to come within
-0.01 of the minimum and stay there, momentum {momentum} and Nesterov's look-ahead {nag}, which swings less; Adam needs
-{adam}.
+Telling tumours apart by their radius and area, which nearly say the same, is a valley with kappa = {kappa:.0f}. At
+the same rate gradient descent needs {sgd} steps to come within 0.01 of the minimum and stay there, momentum
+{momentum} and Nesterov's look-ahead, which swings less, {nag}; Adam needs {adam}.
 
 Checked: `kappa > 100 and sgd > 5 * momentum and momentum >= nag and sgd > adam`
 """

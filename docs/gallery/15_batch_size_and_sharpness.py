@@ -2,11 +2,13 @@
 
     sharpness = 100 (max f(theta + z) - f(theta)) / (1 + f(theta)),   |z_i| <= epsilon (|theta_i| + 1)
 
-A network takes {steps} steps on 600 digits, with the same falling rate, in batches of 4 to 600 rows, and comes to nearly the same training loss
-({low:.3f} to {high:.3f}). After batches of 4 its sharpness (epsilon = 0.01) is {small:.1f} and the largest eigenvalue of its Hessian
-{small_curvature:.2f}, after batches of all rows {large:.1f} and {large_curvature:.2f}.
+A network takes {steps} steps on 600 digits, with the same falling rate, in batches of 4 to 600 rows, and comes to
+nearly the same training loss ({low:.3f} to {high:.3f}). After batches of 4 its sharpness (epsilon = 0.01) is
+{small:.1f} and the largest eigenvalue of its Hessian {small_curvature:.2f}, after batches of all rows {large:.1f} and
+{large_curvature:.2f}.
 
-Finding: that flat minima generalise better does not show here. On the test rows {small_right:.1%} and {large_right:.1%} are right.
+Finding: that flat minima generalise better does not show here. On the test rows {small_right:.1%} and
+{large_right:.1%} are right.
 
 Checked: `large > 1.3 * small and large_curvature > 1.3 * small_curvature and high < 1.5 * low`
 """

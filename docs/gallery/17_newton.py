@@ -2,8 +2,9 @@
 
     theta <- theta - (H + damping I)^-1 g        H: the Hessian, known by its products with vectors
 
-Logistic regression on breast cancer with an L2 penalty ({weights} weights). Newton's steps need {newton} iterations to bring the gradient below 1e-6; gradient descent at
-the rate one over the largest curvature has after {steps} steps come to {descent:.0e}. A step of Newton costs some {products:.0f} Hessian-vector products.
+Logistic regression on breast cancer with an L2 penalty ({weights} weights). Newton's steps need {newton} iterations
+to bring the gradient below 1e-6; gradient descent at the rate one over the largest curvature has after {steps} steps
+come to {descent:.0e}. A step of Newton costs some {products:.0f} Hessian-vector products.
 
 Checked: `newton < 12 and descent > 1e-5`
 """

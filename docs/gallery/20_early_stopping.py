@@ -2,8 +2,9 @@
 
     stop after `patience` epochs in which the error on validation rows has not fallen; take the weights of its minimum
 
-A 10-64-64-1 network on the diabetes set: the error on the rows set aside is lowest after epoch {best_at}, and after {patience} more the training stops. On the
-test rows the restored weights have a mean squared error of {stopped:.2f}; training on for all {epochs} epochs leads to {full:.2f}.
+A 10-64-64-1 network on the diabetes set: the error on the rows set aside is lowest after epoch {best_at}, and after
+{patience} more the training stops. On the test rows the restored weights have a mean squared error of {stopped:.2f};
+training on for all {epochs} epochs leads to {full:.2f}.
 
 Checked: `stopped < full - 0.05 and best_at < 30`
 """

@@ -2,8 +2,9 @@
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 
-Penalties on the 64 hidden units of a network on the digits. Without one, a unit is active (above 0.1) for {none:.0%} of the test rows on average; with L1 for
-{l1:.0%}, with Student-t for {student:.0%}. KL on sigmoid units with rho = 0.05 brings them from {sigmoid:.0%} to {kl:.0%}; the answers stay right in {worst:.1%} or more.
+Penalties on the 64 hidden units of a network on the digits. Without one, a unit is active (above 0.1) for {none:.0%}
+of the test rows on average; with L1 for {l1:.0%}, with Student-t for {student:.0%}. KL on sigmoid units with rho =
+0.05 brings them from {sigmoid:.0%} to {kl:.0%}; the answers stay right in {worst:.1%} or more.
 
 Checked: `l1 < 0.5 * none and student < 0.7 * none and kl < 0.5 * sigmoid and worst > 0.93`
 """

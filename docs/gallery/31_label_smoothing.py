@@ -2,11 +2,12 @@
 
     t' = (1 - eps) t + eps / k        t: 1 for the label, 0 elsewhere; k classes
 
-A network that learns from 300 digits gives its wrong answers on the others a probability of {hard_wrong:.2f} on average; trained on labels
-with eps = 0.1 it gives them {smooth_wrong:.2f}, and with eps = 0.3 {very_wrong:.2f}. It is right in {hard_right:.1%}, {smooth_right:.1%} and
-{very_right:.1%} of all cases.
+A network that learns from 300 digits gives its wrong answers on the others a probability of {hard_wrong:.2f} on
+average; trained on labels with eps = 0.1 it gives them {smooth_wrong:.2f}, and with eps = 0.3 {very_wrong:.2f}. It is
+right in {hard_right:.1%}, {smooth_right:.1%} and {very_right:.1%} of all cases.
 
-Finding: a label cannot be softened without right answers losing confidence too: theirs falls from {hard_sure:.2f} to {very_sure:.2f}.
+Finding: a label cannot be softened without right answers losing confidence too: theirs falls from {hard_sure:.2f} to
+{very_sure:.2f}.
 
 Checked: `hard_wrong > smooth_wrong + 0.05 and smooth_wrong > very_wrong and abs(hard_right - smooth_right) < 0.03`
 """

@@ -2,10 +2,12 @@
 
     lam ~ Beta(alpha, alpha);    x' = lam x_i + (1 - lam) x_j,    t' = lam t_i + (1 - lam) t_j
 
-Networks learn from 400 digits, a fifth of which were given labels at random: without mixing they learn those by heart and are right on {plain_right:.1%} of the test rows, with
-mixup (alpha = 1) on {mixed_right:.1%} (means over {seeds} seeds).
+Networks learn from 400 digits, a fifth of which were given labels at random: without mixing they learn those by heart
+and are right on {plain_right:.1%} of the test rows, with mixup (alpha = 1) on {mixed_right:.1%} (means over {seeds}
+seeds).
 
-Finding: with right labels it does not help on this set: {clean_plain_right:.1%} without and {clean_mixed_right:.1%} with mixup.
+Finding: with right labels it does not help on this set: {clean_plain_right:.1%} without and {clean_mixed_right:.1%}
+with mixup.
 
 Checked: `mixed_right > plain_right + 0.02 and abs(clean_mixed_right - clean_plain_right) < 0.03`
 """
@@ -40,7 +42,6 @@ def main():
         left.imshow(mosaic(rows.reshape(-1, 8, 8), 6), cmap="gray")
         left.set(xticks=[], yticks=[4, 13, 22], yticklabels=["x'", "x_i", "x_j"])
         left.set_title(f"mixed: {mixed.weight[0]:.0%} x_i, the rest x_j")
-        left.grid(False)
         for wrong, before in ((0.2, ""), (0.0, "clean_")):
             for mix in (False, True):
                 mean = np.mean([learn(seed, wrong, mix) for seed in range(SEEDS)], axis=0)

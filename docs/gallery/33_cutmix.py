@@ -2,10 +2,11 @@
 
     lam ~ Beta(alpha, alpha);    x' = x_j in a box of area (1 - lam), x_i around it;    t' = mixed by the area
 
-The same networks and labels as for mixup, with a box of another image put into each: {mixed_right:.1%} of the answers are right where a fifth of the labels was drawn at random,
-{plain_right:.1%} without mixing.
+The same networks and labels as for mixup, with a box of another image put into each: {mixed_right:.1%} of the answers
+are right where a fifth of the labels was drawn at random, {plain_right:.1%} without mixing.
 
-Finding: with right labels it does not help on this set: {clean_plain_right:.1%} without and {clean_mixed_right:.1%} with CutMix.
+Finding: with right labels it does not help on this set: {clean_plain_right:.1%} without and {clean_mixed_right:.1%}
+with CutMix.
 
 Checked: `mixed_right > plain_right + 0.02 and abs(clean_mixed_right - clean_plain_right) < 0.03`
 """
@@ -41,7 +42,6 @@ def main():
         left.imshow(mosaic(rows.reshape(-1, 8, 8), 6), cmap="gray")
         left.set(xticks=[], yticks=[4, 13, 22], yticklabels=["x'", "x_i", "x_j"])
         left.set_title(f"mixed: {mixed.weight[0]:.0%} x_i, the rest x_j")
-        left.grid(False)
         for wrong, before in ((0.2, ""), (0.0, "clean_")):
             for mix in (False, True):
                 mean = np.mean([learn(seed, wrong, mix) for seed in range(SEEDS)], axis=0)

@@ -2,8 +2,9 @@
 
     inputs: x' = x + std z      weights: gradient at theta + std z, step at theta      z ~ N(0, 1), new for every batch
 
-Both keep a 10-64-64-1 network from learning the diabetes set by heart: its mean squared error on the test rows after {epochs} epochs is {plain:.2f} without noise,
-{inputs:.2f} with noise of 0.5 on the standardised inputs and {weights:.2f} with noise of 0.1 on the weights.
+Both keep a 10-64-64-1 network from learning the diabetes set by heart: its mean squared error on the test rows after
+{epochs} epochs is {plain:.2f} without noise, {inputs:.2f} with noise of 0.5 on the standardised inputs and
+{weights:.2f} with noise of 0.1 on the weights.
 
 Checked: `inputs < plain - 0.05 and weights < plain - 0.05`
 """

@@ -2,11 +2,13 @@
 
     x' = x moved by up to a pixel, turned by up to 15 degrees, or mirrored with probability 1/2;    t' = t
 
-Networks learn from 200 digits that are changed anew in every batch, and answer the others: as they are, shifted, and turned. Without augmentation they are right on
-{plain_shift:.0%} of the shifted and {plain_rotate:.0%} of the turned ones; having learnt from shifted ones on {shift_shift:.0%}, from turned ones on {rotate_rotate:.0%}.
+Networks learn from 200 digits that are changed anew in every batch, and answer the others: as they are, shifted, and
+turned. Without augmentation they are right on {plain_shift:.0%} of the shifted and {plain_rotate:.0%} of the turned
+ones; having learnt from shifted ones on {shift_shift:.0%}, from turned ones on {rotate_rotate:.0%}.
 
-Finding: augmentation teaches what it shows and no more. On the digits as they are no change helps much ({plain_plain:.1%} without, {shift_plain:.1%} with shifts,
-{rotate_plain:.1%} with turns), and mirrored digits are no digits ({flip_plain:.1%} with flips).
+Finding: augmentation teaches what it shows and no more. On the digits as they are no change helps much
+({plain_plain:.1%} without, {shift_plain:.1%} with shifts, {rotate_plain:.1%} with turns), and mirrored digits are no
+digits ({flip_plain:.1%} with flips).
 
 Checked: `shift_shift > plain_shift + 0.3 and rotate_rotate > plain_rotate + 0.05 and flip_plain < plain_plain`
 """
@@ -45,7 +47,6 @@ def main():
         shown = np.concatenate([-changed(x, name, fs.Key(1)) for name in CHANGES])
         left.imshow(mosaic(shown.reshape(-1, 8, 8), 6), cmap="gray")
         left.set(xticks=[], yticks=range(4, 36, 9), yticklabels=CHANGES)
-        left.grid(False)
         for i, (name, shares) in enumerate(right.items()):
             scores.bar(np.arange(3) + 0.2 * i - 0.3, shares, width=0.18, label=f"learnt from: {name}")
         scores.set(xticks=range(3), xticklabels=list(CHANGES)[:3], xlabel="test rows", ylabel="share of right answers")

@@ -2,8 +2,9 @@
 
     inverse time: eta0 / (1 + c t)        Bengio: eta0 tau / max(t, tau)        cosine: eta0 (1 + cos(pi t / T)) / 2
 
-Least squares on the diabetes set in batches of {batch}: at a constant rate stochastic gradient descent soon comes near the minimum and then stays in the noise, {constant:.0e}
-above it. Over the same {steps} steps falling rates come closer: Bengio's to {bengio:.0e}, the cosine to {cosine:.0e}.
+Least squares on the diabetes set in batches of {batch}: at a constant rate stochastic gradient descent soon comes
+near the minimum and then stays in the noise, {constant:.0e} above it. Over the same {steps} steps falling rates come
+closer: Bengio's to {bengio:.0e}, the cosine to {cosine:.0e}.
 
 Checked: `cosine < 0.1 * constant and max(step, exponential, inverse, bengio, warmup, plateau) < 0.5 * constant`
 """

@@ -2,12 +2,12 @@
 
     eta(t) = eta0 (1 + cos(pi p / T)) / 2, p steps into a cycle of T; keep the weights at the end of each cycle
 
-One run of {cycles} cycles of {cycle} epochs on 400 digits, a fifth of which were given labels at random. Single snapshots are right on {single:.1%} of the test rows on average, the mean
-of their probabilities on {ensemble:.1%}: an ensemble for the price of one run.
+One run of {cycles} cycles of {cycle} epochs on 400 digits, a fifth of which were given labels at random. Single
+snapshots are right on {single:.1%} of the test rows on average, the mean of their probabilities on {ensemble:.1%}.
 
-Finding: it takes snapshots that are as good as each other and not alike. Without weight decay later cycles learn the wrong labels by heart and
-the first snapshot ({decayless_first:.1%}) beats all together ({decayless_ensemble:.1%}); with right labels all together ({clean_ensemble:.1%}) are
-no better than a single one ({clean_single:.1%}).
+Finding: it takes snapshots that are as good as each other and not alike. Without weight decay later cycles learn the
+wrong labels by heart and the first snapshot ({decayless_first:.1%}) beats all together ({decayless_ensemble:.1%});
+with right labels all together ({clean_ensemble:.1%}) are no better than a single one ({clean_single:.1%}).
 
 Checked: `ensemble > single + 0.005 and abs(clean_ensemble - clean_single) < 0.02`
 """

@@ -2,8 +2,9 @@
 
     avg <- d avg + (1 - d) theta, after every step; predict with avg
 
-Stochastic gradient descent with batches of {batch} on 600 digits, a fifth of which were given labels at random, never comes to rest. Over the last {window} of {epochs} epochs its
-share of right answers on the test rows moves between {raw_low:.1%} and {raw_high:.1%}, that of the average (d = {decay}) between {mean_low:.1%} and {mean_high:.1%}.
+Stochastic gradient descent with batches of {batch} on 600 digits, a fifth of which were given labels at random, never
+comes to rest. Over the last {window} of {epochs} epochs its share of right answers on the test rows moves between
+{raw_low:.1%} and {raw_high:.1%}, that of the average (d = {decay}) between {mean_low:.1%} and {mean_high:.1%}.
 
 Checked: `mean_high - mean_low < 0.5 * (raw_high - raw_low) and mean_low > raw_low + 0.03`
 """

@@ -2,8 +2,9 @@
 
     p(x) = 1/m sum_j softmax(f_j(x)),    f_j from seed j;    standard error of a mean over n seeds = std / sqrt(n)
 
-{n} networks that differ in nothing but their seed, on 100 digits, are right on {low:.1%} to {high:.1%} of the others (mean {mean:.1%}, standard deviation
-{std:.1%}): a difference between two single runs says little. Averaged, they are right on {ensemble:.1%}.
+{n} networks that differ in nothing but their seed, on 100 digits, are right on {low:.1%} to {high:.1%} of the others
+(mean {mean:.1%}, standard deviation {std:.1%}): a difference between two single runs says little. Averaged, they are
+right on {ensemble:.1%}.
 
 Checked: `ensemble > mean + 0.005 and high - low > 0.005`
 """

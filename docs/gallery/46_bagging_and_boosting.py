@@ -3,8 +3,8 @@
     bagging: the average of networks from bootstrap samples      AdaBoost: networks one after the other, each with more
     weight on the rows that those before got wrong
 
-Networks with {width} hidden units on the digits: a single one is right on {single:.1%} of the test rows (mean of 6 seeds), {n} from bootstrap samples together on {bagging:.1%} and {n} boosted ones on
-{boosting:.1%}.
+Networks with {width} hidden units on the digits: a single one is right on {single:.1%} of the test rows (mean of 6
+seeds), {n} from bootstrap samples together on {bagging:.1%} and {n} boosted ones on {boosting:.1%}.
 
 Checked: `bagging > single + 0.03 and boosting > single + 0.03`
 """

@@ -2,8 +2,9 @@
 
     score = 1/k sum over the folds of the score on fold j of a network that learns from the other folds
 
-How many hidden units? By {folds}-fold cross-validation on 400 digits, of 2 to 64 units {best} are best ({cv:.1%}), and the score of the folds is an estimate of what comes out on {rows} rows
-that were kept away: {test:.1%}. A single split of a fifth can be off: folds of the same networks differ by {spread:.1%}.
+How many hidden units? By {folds}-fold cross-validation on 400 digits, of 2 to 64 units {best} are best ({cv:.1%}),
+and the score of the folds is an estimate of what comes out on {rows} rows that were kept away: {test:.1%}. A single
+split of a fifth can be off: folds of the same networks differ by {spread:.1%}.
 
 Checked: `abs(cv - test) < 0.03 and spread > 0.01`
 """

@@ -2,10 +2,12 @@
 
     E (y - f)^2 = (y - E f)^2 + E (f - E f)^2        E: over training sets, drawn by bootstrap
 
-Networks of growing width on the diabetes set, {rounds} bootstrap samples each. From {narrow} to {wide} hidden units the variance grows from {low_variance:.2f} to {high_variance:.2f}, while the bias (with the
-noise of the targets) goes from {low_bias:.2f} to {high_bias:.2f}; the mean of the {rounds} networks has the bias alone as its error.
+Networks of growing width on the diabetes set, {rounds} bootstrap samples each. From {narrow} to {wide} hidden units
+the variance grows from {low_variance:.2f} to {high_variance:.2f}, while the bias (with the noise of the targets) goes
+from {low_bias:.2f} to {high_bias:.2f}; the mean of the {rounds} networks has the bias alone as its error.
 
-Finding: more units do not lower the bias here, as they would if the target bent: already one unit says what can be known of it.
+Finding: more units do not lower the bias here, as they would if the target bent: already one unit says what can be
+known of it.
 
 Checked: `high_variance > 2 * low_variance`
 """

@@ -2,9 +2,9 @@
 
     n_i = (f(theta + h e_i) - f(theta - h e_i)) / 2h,        error = max |g - n| / max(|g|, |n|)
 
-The gradients of a network with batch normalisation and dropout on {rows} wines agree with central differences to {right:.0e} where the step h is
-neither so large that the curve bends nor so small that digits cancel. In float32 the error is never below {single:.0e}, which hides mistakes;
-with a mistake, a bias gradient divided by the number of rows once too often, it is {wrong:.2f} at every step.
+The gradients of a network with batch normalisation and dropout on {rows} wines agree with central differences to
+{right:.0e} where the step h is neither too large nor so small that digits cancel. In float32 the error is never below
+{single:.0e}; with a mistake, a bias gradient divided by the number of rows once too often, it is {wrong:.2f} or more.
 
 Checked: `right < 1e-7 and wrong > 0.05 and single > 1e4 * right`
 """
@@ -45,16 +45,15 @@ def main():
         return value, model.grad_arena
 
     functions = {"right, float64": f, "one mistake, float64": mistaken, "right, float32": in_float32}
-    errors = {
-        label: [inspect.check_gradient(g, f.theta, step=step).error for step in STEPS] for label, g in functions.items()
-    }
+    errors = []
     with picture("51_gradient_check") as ax:
-        for label, values in errors.items():
-            ax.plot(STEPS, values, marker="o", markersize=4, label=label)
+        for label, g in functions.items():
+            errors.append([inspect.check_gradient(g, f.theta, step=step).error for step in STEPS])
+            ax.plot(STEPS, errors[-1], marker="o", markersize=4, label=label)
         ax.axhline(1e-7, color="0.4", linestyle=":", label="tolerance")
         ax.set(xlabel="step h of the differences", ylabel="largest relative error", xscale="log", yscale="log")
         ax.legend(loc="lower right")
-    return dict(zip(("right", "wrong", "single"), map(min, errors.values()), strict=True), rows=ROWS)
+    return dict(zip(("right", "wrong", "single"), map(min, errors), strict=True), rows=ROWS)
 
 
 if __name__ == "__main__":

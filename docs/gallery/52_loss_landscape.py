@@ -2,9 +2,9 @@
 
     plane: f(theta + a d1 + b d2), d random, each filter as long as the weights' own      line: f(theta + a (theta' - theta))
 
-Around a trained network the loss climbs on all sides; on the way from its first weights it falls without a bump. Between two solutions, from
-two seeds, lies a ridge {ridge:.2f} high, where the loss at both ends is {solution:.3f}: the loss is not convex, as it is for a network
-without a hidden layer.
+Around a trained network the loss climbs on all sides; on the way from its first weights it falls without a bump.
+Between two solutions, from two seeds, lies a ridge {ridge:.2f} high, where the loss at both ends is {solution:.3f}:
+the loss is not convex, as it is for a network without a hidden layer.
 
 Checked: `ridge > 10 * solution and convex and not network_convex`
 """
@@ -40,7 +40,6 @@ def main():
     with picture("52_loss_landscape", 2) as (left, right):
         directions = (inspect.random_direction(f, fs.Key(seed)) for seed in (1, 2))
         inspect.plane(f, *directions).plot(left, log=True)
-        left.grid(False)
         for label, found in lines.items():
             found.plot(right, label=label)
         right.set(yscale="log", ylim=(0.01, 100), xlabel="step along the line")

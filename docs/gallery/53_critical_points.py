@@ -2,8 +2,10 @@
 
     |g| = 0 and the eigenvalues of H: all > 0 a minimum, all < 0 a maximum, of both signs a saddle, all nearly 0 a plateau
 
-A network of tanh layers on the digits that starts with tiny weights starts at a {kind}: the gradient is only {gradient:.3f} long, and the smallest eigenvalue of the Hessian is {start:.2f}. For some
-epochs nothing seems to happen; then the training has found the way down, and at its end the smallest eigenvalue is {end:.3f} and the largest {top:.1f}.
+A network of tanh layers on the digits that starts with tiny weights starts at a {kind}: the gradient is only
+{gradient:.3f} long, and the smallest eigenvalue of the Hessian is {start:.2f}. For some epochs nothing seems to
+happen; then the training has found the way down, and at its end the smallest eigenvalue is {end:.3f} and the largest
+{top:.1f}.
 
 Checked: `kind == 'saddle' and start < -0.001 and end > 10 * start`
 """

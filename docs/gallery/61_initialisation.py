@@ -2,9 +2,10 @@
 
     Var(w) = scale^2 * 1/fan_in, 2/(fan_in + fan_out) (Glorot) or 2/fan_in (He)
 
-Ten layers of ReLU on the digits: with He's weights the activations of the last layer spread about as much as the first's (ratio {he_ratio:.2f}), with half of them
-they fade to {small_ratio:.0e} of the first's, with twice they grow {large_ratio:.0f} times. After {epochs} epochs the training loss is {he:.2f} with He's, {small:.2f} with half (nothing has
-been learnt) and {large:.2f} with twice (nan: the first steps overflow).
+Ten layers of ReLU on the digits: with He's weights the activations of the last layer spread about as much as the
+first's (ratio {he_ratio:.2f}), with half of them they fade to {small_ratio:.0e} of the first's, with twice they grow
+{large_ratio:.0f} times. After {epochs} epochs the training loss is {he:.2f} with He's, {small:.2f} with half (nothing
+has been learnt) and {large:.2f} with twice (nan: the first steps overflow).
 
 Checked: `he < 0.5 and small > 2 and not large < 2 and small_ratio < 0.01 and large_ratio > 100`
 """

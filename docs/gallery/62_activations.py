@@ -2,8 +2,9 @@
 
     ReLU: max(x, 0)      tanh      hard tanh: min(max(x, -1), 1)      sigmoid: 1 / (1 + exp(-x))
 
-Networks with four hidden layers on the digits, each non-linearity at the best of {rates} rates. After {epochs} epochs ReLU has a training loss of {relu:.3f}, tanh {tanh:.3f},
-hard tanh {hardtanh:.3f}, and the sigmoid, whose slope is never above 1/4, {sigmoid:.2f}.
+Networks with four hidden layers on the digits, each non-linearity at the best of {rates} rates. After {epochs} epochs
+ReLU has a training loss of {relu:.3f}, tanh {tanh:.3f}, hard tanh {hardtanh:.3f}, and the sigmoid, whose slope is
+never above 1/4, {sigmoid:.2f}.
 
 Checked: `sigmoid > 3 * max(relu, tanh, hardtanh)`
 """

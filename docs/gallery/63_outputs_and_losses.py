@@ -3,8 +3,9 @@
     linear + squared error      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
     softmax + negative log-likelihood: -log p[label]      hinge: sum over j of max(0, z_j - z_label + 1)
 
-Each loss as it pushes a score z that should be high: the cross-entropy of a sigmoid pushes with 1 - p however wrong z is, the squared error through a sigmoid, not a pair,
-lets go at z = -6 ({lost:.3f} against {kept:.2f}). On the digits all four pairs are right on {worst:.1%} to {best:.1%} of the test rows after {epochs} epochs.
+Each loss as it pushes a score z that should be high: the cross-entropy of a sigmoid pushes with 1 - p however wrong z
+is, the squared error through a sigmoid, not a pair, lets go at z = -6 ({lost:.3f} against {kept:.2f}). On the digits
+all four pairs are right on {worst:.1%} to {best:.1%} of the test rows after {epochs} epochs.
 
 Checked: `lost < 0.02 and kept > 0.9 and worst > 0.9`
 """

@@ -2,9 +2,10 @@
 
     h = sigmoid(x W + b),  r = h V + c;    minimise mean (x - r)^2 + weight * sum over units of KL(rho, mean of h)
 
-Two auto-encoders with {hidden} hidden units learn the digits; one has no penalty, the other one (rho = 0.05) and noisy inputs. A unit of the
-first has a mean activation of {dense:.2f}, of the second {sparse:.2f}: there a digit is put together from few units, each of which adds a piece
-of a stroke (middle). The error of the pictures that come back is {dense_error:.4f} and {sparse_error:.4f}; that of the mean picture {mean_error:.4f}.
+Two auto-encoders with {hidden} hidden units learn the digits; one has no penalty, the other one (rho = 0.05) and
+noisy inputs. A unit of the first has a mean activation of {dense:.2f}, of the second {sparse:.2f}: there a digit is
+put together from few units, each of which adds a piece of a stroke (middle). The error of the pictures that come back
+is {dense_error:.4f} and {sparse_error:.4f}; that of the mean picture {mean_error:.4f}.
 
 Checked: `sparse < 0.5 * dense and sparse_error < 0.5 * mean_error`
 """
@@ -32,7 +33,6 @@ def main():
             strokes = added[used] / np.abs(added[used]).max(axis=1, keepdims=True)
             ax.imshow(mosaic(strokes.reshape(-1, 8, 8), 6), cmap="gray")
             ax.set(xticks=[], yticks=[], title=f"{name}: what 36 units add")
-            ax.grid(False)
             right.plot(np.sort(h.mean(axis=0))[::-1], label=name)
             numbers |= {name: h.mean(), f"{name}_error": stack.error}
         right.set(xlabel="hidden unit", ylabel="mean activation", ylim=(0, 1))

@@ -2,8 +2,9 @@
 
     layer l: an auto-encoder of what layer l - 1 says; then all layers are trained on the labels
 
-A deep network of sigmoid layers, {rows} digits with labels and {all_rows} without: from random weights its loss after {epochs} epochs is {random:.2f}, from pre-trained ones {pretrained:.2f}, and it is right on
-{random_right:.1%} and {pretrained_right:.1%} of the test rows.
+A deep network of sigmoid layers, {rows} digits with labels and {all_rows} without: from random weights its loss after
+{epochs} epochs is {random:.2f}, from pre-trained ones {pretrained:.2f}, and it is right on {random_right:.1%} and
+{pretrained_right:.1%} of the test rows.
 
 Checked: `pretrained < 0.5 * random and pretrained_right > random_right + 0.1`
 """

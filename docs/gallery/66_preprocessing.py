@@ -2,9 +2,9 @@
 
     standardise: (x - mean) / std      uniformise: the rank of x      PCA: the first directions of largest variance
 
-The same network on the breast cancer set, whose features lie between {smallest:.0e} and {largest:.0f}: as they are, {raw:.1%} of the test rows
-are right, standardised {standardised:.1%}, uniformised {uniform:.1%}, with square roots taken first {root:.1%}, and with only the first {components} of 30 principal
-components {pca:.1%}.
+The same network on the breast cancer set, whose features lie between {smallest:.0e} and {largest:.0f}: as they are,
+{raw:.1%} of the test rows are right, standardised {standardised:.1%}, uniformised {uniform:.1%}, with square roots
+taken first {root:.1%}, and with only the first {components} of 30 principal components {pca:.1%}.
 
 Checked: `standardised > raw + 0.02 and uniform > raw + 0.02 and pca > raw`
 """
@@ -34,7 +34,9 @@ def main():
     """Draw the share of right answers of every split."""
     x, y = load_breast_cancer(return_X_y=True)
     splits = StratifiedShuffleSplit(6, test_size=0.3, random_state=0)
-    network = MLPClassifier((16,), max_iter=20, batch_size=32, learning_rate_init=0.01, n_iter_no_change=np.inf, random_state=0)
+    network = MLPClassifier(
+        (16,), max_iter=20, batch_size=32, learning_rate_init=0.01, n_iter_no_change=np.inf, random_state=0
+    )
     right = {name: cross_val_score(make_pipeline(*steps, network), x, y, cv=splits) for name, steps in STEPS.items()}
     with picture("66_preprocessing") as ax:
         for i, shares in enumerate(right.values()):

@@ -130,6 +130,7 @@ def picture(name: str, columns: int = 1, rows: int = 1, size: tuple[float, float
         FigureCanvasAgg(figure)  # no window, no global backend
         yield figure.subplots(rows, columns)
         for axes in figure.axes:
+            axes.grid(visible=not axes.images)
             if axes.get_xlabel() == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.canvas.draw()
