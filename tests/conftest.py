@@ -8,8 +8,17 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fusedstep import _core
+
+NIGHTLY = bool(os.environ.get("FUSEDSTEP_NIGHTLY"))
+SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+settings.register_profile(
+    "usual", deadline=None, database=None, derandomize=True, max_examples=100, suppress_health_check=SLOW_DRAWS
+)
+settings.register_profile("nightly", settings.get_profile("usual"), derandomize=False, max_examples=10_000)
+settings.load_profile("nightly" if NIGHTLY else "usual")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +49,9 @@ def torch() -> ModuleType:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a peer by the fixture that brings it."""
+    """Mark what needs a peer by the fixture that brings it; leave what takes long to the night."""
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")
+        if item.get_closest_marker("nightly") and not NIGHTLY:
+            item.add_marker(pytest.mark.skip(reason="FUSEDSTEP_NIGHTLY=1 runs it"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import same_bits
+from oracle import Array, same_bits
 from test_batch_norm import Case, close
 
 
@@ -70,3 +70,29 @@ def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None
         close(var, layer.running_var.numpy(), 1e-14)
     fs.batch_norm(x, running_mean=mean, running_var=var, training=False, momentum=None, num_batches=count)
     assert count == 4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_x_that_is_no_longer_what_it_was() -> None:
+    """A gradient of another shape would be read and written beyond the arrays."""
+
+    def reshaped(x: Array) -> None:
+        x.shape = (10, 100)
+
+    def other_dtype(x: Array) -> None:
+        x.dtype = np.float32
+
+    changes = (lambda x: x.resize((1, 1), refcheck=False), lambda x: x.resize((200, 10), refcheck=False))
+    for change in (*changes, reshaped, other_dtype):
+        x = np.random.default_rng(1).standard_normal((100, 10))
+        _, saved = fs.batch_norm(x)
+        change(x)
+        dy = np.ones_like(x)
+        dx = dy.copy()
+        with pytest.raises(ValueError, match=r"saved must be of an x that is as it was; got float.*, changed since"):
+            fs.batch_norm_backward(dy, saved, out=dx)
+        assert (dx == 1).all()
+    x = np.random.default_rng(1).standard_normal((100, 10))
+    _, saved = fs.batch_norm(x)
+    x.setflags(write=False)
+    fs.batch_norm_backward(np.ones_like(x), saved)

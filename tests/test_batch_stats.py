@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,8 @@ def test_refusals() -> None:
         (lambda: stats.update(np.ones((4, 3), int)), TypeError, "update: x must be float32 or float64"),
         (lambda: stats.update(np.ones((4, 6))[:, ::2]), ValueError, "update: x must be C-contiguous"),
         (lambda: stats.merge(of(np.ones((4, 2)))), ValueError, "merge: other must be of 3 channels; got 2"),
+        (lambda: stats.update(np.ones((4, 3)), axis=1.0), TypeError, "update: axis must be a whole number; got 1.0"),
+        (lambda: stats.update(np.ones((4, 3)), axis=2**70), ValueError, "update: axis must be an axis of x"),
         (lambda: stats.merge(3), TypeError, "merge: other must be a BatchStats; got int"),
         (lambda: fs.BatchStats().var(), ValueError, "var: count must be at least 1; got 0"),
         (lambda: of(np.ones((1, 3))).var(unbiased=True), ValueError, "var: count must be at least 2; got 1"),
@@ -99,3 +103,18 @@ def test_refusals() -> None:
             call()
     assert stats.count == 4
     same_bits(stats.mean, np.ones(3))
+
+
+def test_statistics_of_workers_travel(rng: np.random.Generator) -> None:
+    stats = of(rng.normal(size=(50, 3)))
+    for same in (pickle.loads(pickle.dumps(stats)), copy.deepcopy(stats)):
+        assert same.count == 50
+        same_bits(same.mean, stats.mean)
+        same_bits(same.m2, stats.m2)
+        same.merge(stats)
+        assert (same.count, stats.count) == (100, 50)
+    assert pickle.loads(pickle.dumps(fs.BatchStats())).count == 0
+    moments = stats._moments
+    for state in ((), (1, [], []), (0, [1.0], [1.0]), (-1, [], []), (3, [1.0], [1.0, 2.0])):
+        with pytest.raises(ValueError, match="state must be a count"):
+            type(moments).__new__(type(moments)).__setstate__(state)

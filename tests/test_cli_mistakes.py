@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,17 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
             "momentum must be at least 0 and below 1; got 2",
         ),
         (points(), [*CSV, "--out", "t.csv"], "--out: cannot make the directory t.csv"),
+        (points(), [*CSV, "--out", "a\0b"], "--out: cannot make the directory a\0b: embedded null byte"),
+        (points(), [*CSV, "--threads", "70000"], "--threads: must be an integer >= 1 and <= 65536; got '70000'"),
+        (points(), [*CSV, "--dropout", "0.5", "--mc-samples", "9" * 30], "--mc-samples: must be an integer >= 2"),
+        (points(), [*CSV, "--hidden", "65536,65536,65536,65536"], "not enough memory: Unable to allocate"),
+        (broken(9, 1, "1_000"), CSV, "column 'v': needs a finite number; got '1_000'"),
+        (broken(9, 1, "1e308"), CSV, "t.csv, column 'v': the numbers are too large to be scaled"),
+        (
+            with_target(lambda i, u: f"{u / 2}e308"),
+            CSV,
+            "t.csv: the target 'side' is too large to be scaled",
+        ),
         (points(), [*CSV, "--colour", "red"], "unrecognized arguments: --colour red"),
     ],
 )
@@ -132,6 +146,8 @@ def test_a_mistake_is_one_clear_line_and_status_2(
         ({"X": np.full((30, 2), np.nan), "y": np.arange(30)}, "X must be finite; got nan in row 0, column 0"),
         ({"X": np.ones((30, 2)), "y": np.full(30, np.inf)}, "y must be finite; got inf in row 0"),
         ({"X": np.array([[1, "a"]] * 30, dtype=object), "y": np.arange(30)}, "X must be an array of numbers"),
+        ({"X": np.ones((30, 2)), "y": np.array([b"\xff"] * 30)}, "y must be numbers or texts; its bytes are not ASCII"),
+        ({"X": np.full((30, 2), 1e308, np.longdouble) * 10, "y": np.arange(30)}, "X must be finite; got inf in row 0"),
         (
             {"X": np.ones((30, 2), complex), "y": np.arange(30)},
             "X must be numbers with one row per example; got complex",
@@ -176,3 +192,48 @@ def test_a_missing_package_is_named_with_the_extra_before_any_work(
         captured = capsys.readouterr()
         assert captured.err == f"fusedstep train: this needs {package}: pip install 'fusedstep[train]'\n"
         assert captured.out == ""
+
+
+def array_file(shape: tuple[int, ...], data: bytes) -> bytes:
+    """Return an .npy file that claims a shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_2_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue() + data
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b"",
+        b"hello",
+        array_file((40, 10**6), b"\0" * 64),
+        array_file((10**12, 10**4), b"\0" * 64),
+        array_file((2**62, 2**62), b"\0" * 64),
+        array_file((-40, 3), b"\0" * 64),
+        b"\x93NUMPY\x02\x00" + (60_000).to_bytes(4, "little") + b"(" * 60_000,
+        b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{",
+    ],
+    ids=["empty", "text", "short", "huge", "overflow", "negative", "nested", "long header"],
+)
+def test_a_lying_npz_file_is_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile("x.npz", "w") as file:
+        file.writestr("X.npy", member)
+        file.writestr("y.npy", array_file((40,), b"\0" * 320))
+    assert main(["train", "--data", "x.npz"]) == 2
+    captured = capsys.readouterr()
+    assert "X must be an array of numbers; it cannot be read as one" in captured.err and captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("x.csv")
+    assert main(["train", "--data", "x.csv", "--target", "y"]) == 2
+    assert capsys.readouterr().err == "fusedstep train: --data must be a file; got the device or pipe x.csv\n"
+
+
+def test_whole_numbers_beyond_2_53_stay_what_they_are() -> None:
+    from fusedstep.cli._data import load_table, prepare
+
+    write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))
+    problem = prepare(load_table("t.csv", "side", []), "classification", 0)
+    assert problem.classes == [1e30, 2e30]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -158,6 +160,95 @@ def test_averaged_lends_the_averages(cls: Any) -> None:
                 call()
     assert snapshot(opt) == before
     opt.step(grads)
+
+
+@every_class
+def test_averages_are_shown_wherever_they_lie(cls: Any) -> None:
+    opt, _ = make(cls)
+    averages = [a.copy() for a in opt.ema]
+    with opt.averaged():
+        for shown, a, p in zip(opt.ema, averages, opt.params, strict=True):
+            np.testing.assert_array_equal(shown, a)
+            assert np.shares_memory(shown, p)
+    for shown, a in zip(opt.ema, averages, strict=True):
+        np.testing.assert_array_equal(shown, a)
+
+
+@pytest.mark.parametrize("context", ["averaged", "lookahead"])
+@every_class
+def test_what_was_made_read_only_in_a_context_comes_back(cls: Any, context: str) -> None:
+    opt, grads = make(cls)
+    if not hasattr(opt, context):
+        return
+    before = snapshot(opt)
+    with getattr(opt, context)():
+        opt.params[1].setflags(write=False)
+    assert snapshot(opt) == before
+    opt.params[1].setflags(write=True)
+    opt.step(grads)
+
+
+@pytest.mark.parametrize("context", ["averaged", "lookahead"])
+@every_class
+def test_what_was_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
+    opt, grads = make(cls)
+    if not hasattr(opt, context):
+        return
+    words = rf"{context}: params\[1\] must be what the optimizer was made with"
+    with pytest.raises(ValueError, match=words), getattr(opt, context)():
+        inside = opt.params[0].copy()
+        opt.params[1].resize(7, refcheck=False)
+    assert opt.params[0].tobytes() == inside.tobytes()  # none is put back
+    for call in (lambda: opt.step(grads), opt.state_dict, getattr(opt, context)().__enter__):
+        with pytest.raises(RuntimeError, match=rf"not inside {context}\(\)"):
+            call()
+
+
+def test_a_schedule_that_fails_lets_no_lookahead_begin() -> None:
+    for rate in (np.nan, "fast", -1.0):
+        opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in this turn of the loop)
+        with pytest.raises((TypeError, ValueError), match=r"lr of groups\[0\] at step 1 must be"), opt.lookahead():
+            pass
+        assert (p == 1).all()
+        opt.step([np.ones(3)], lr=0.1)
+
+
+@every_class
+def test_what_is_shown_cannot_be_taken_for_what_is_used(cls: Any) -> None:
+    opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
+    for shown in (opt.params, opt.ema, opt.state, opt.groups):
+        with pytest.raises(TypeError):
+            shown[0] = None
+    for views in (opt.ema, next(iter(opt.state.values()))):
+        for a in views.values():
+            a.shape = (6,)
+            a.setflags(write=False)
+    opt.step({"w": np.ones((2, 3))})
+    assert all(a.shape == (2, 3) and a.flags.writeable for s in opt.state.values() for a in s.values())
+    assert opt.ema["w"].shape == (2, 3)
+    for name in cls._all_checks():
+        with pytest.raises(AttributeError, match=rf'{name} is an option of a group: groups\[0\]\["{name}"\] = \.\.\.'):
+            setattr(opt, name, 0.5)
+    for name in ("ema_decay", "num_threads"):
+        with pytest.raises(AttributeError, match=f"{name} cannot be changed; make a new optimizer"):
+            setattr(opt, name, 1)
+
+
+@every_class
+def test_an_optimizer_is_not_copied(cls: Any) -> None:
+    opt = cls([np.ones(3)])
+    for act in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=f"^{cls.__name__} cannot be copied or pickled"):
+            act(opt)
+
+
+@every_class
+def test_what_only_begins_the_state_is_not_assigned(cls: Any) -> None:
+    opt = cls([np.ones(3)])
+    for name in cls.only_at_first:
+        with pytest.raises(ValueError, match=f"{name} says how the state begins"):
+            opt.groups[0][name] = opt.groups[0][name]
+    opt.load_state_dict(opt.state_dict())
 
 
 @every_class

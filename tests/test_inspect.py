@@ -324,7 +324,7 @@ def test_zero_one_loss_where_variance_helps_and_where_it_hurts() -> None:
 def test_pictures_are_drawn_where_they_are_asked_for() -> None:
     figures = pytest.importorskip("matplotlib.figure")
     pyplot = pytest.importorskip("matplotlib.pyplot")
-    ax = figures.Figure().subplots()
+    ax, before = figures.Figure().subplots(), pyplot.get_fignums()
     f = Quadratic([1, 2])
     line, plane = inspect.line(f, [1, 0], [0, 0]), inspect.plane(f, [1, 0], [0, 1], [0, 0], points=5)
     assert line.plot(ax, label="f") is ax and ax.get_xlabel() and ax.get_ylabel()
@@ -333,9 +333,9 @@ def test_pictures_are_drawn_where_they_are_asked_for() -> None:
     curves = {"training": [3.0, 2.0, 1.0], "validation": [3.0, 2.5, math.nan, 2.75]}
     drawn = inspect.plot_curves(curves, figures.Figure().subplots(), best="validation", log=True)
     assert drawn.get_yscale() == "log" and drawn.lines[2].get_xdata()[0] == 2
-    assert not pyplot.get_fignums()
+    assert pyplot.get_fignums() == before
     new = line.plot()
-    assert pyplot.get_fignums() and new.figure.number == pyplot.get_fignums()[-1]
+    assert pyplot.get_fignums() == [*before, new.figure.number]
     pyplot.close(new.figure)
 
 

@@ -48,7 +48,7 @@ def test_a_training_step_allocates_nothing_after_the_first() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # one activation is 80 KiB; a few numbers per row are taken and given back by the loss
-    assert peak < 60 * 1024
+    assert peak < 72 * 1024
 
 
 def test_memory_is_reused_by_batch_size_and_bounded() -> None:
@@ -115,7 +115,7 @@ def test_strided_inputs_are_read_right() -> None:
         (
             lambda m: m.predict(np.ones((3, 7))),
             ValueError,
-            r"predict: x must have the shape \(n, 5\); got float64 \(3, 7\)",
+            r"predict: x must be numbers of shape \(n, 5\); got float64 \(3, 7\)",
         ),
         (
             lambda m: m.backward(np.ones((3, 4))),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fusedstep as fs
 from fusedstep import nn
 
-pytest.importorskip("safetensors")
+safetensors = pytest.importorskip("safetensors.numpy")
 
 
 def trained_model() -> nn.TrainedModel:
@@ -63,7 +67,7 @@ def test_files_are_the_same_bytes_and_replaced_whole(tmp_path: Path) -> None:
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
-    with pytest.raises(FileNotFoundError, match=r"nn\.load: path must be a file"):
+    with pytest.raises(FileNotFoundError, match="none"):
         nn.load(tmp_path / "none")
     (tmp_path / "text").write_text("hello")
     with pytest.raises(ValueError, match="is not a safetensors file"):
@@ -85,3 +89,73 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
         save_file(arrays, tmp_path / "odd", {"fusedstep": about})
         with pytest.raises(ValueError, match="does not describe a model"):
             nn.load(tmp_path / "odd")
+
+
+def description(**changes: object) -> str:
+    return json.dumps(trained_model().description() | changes)
+
+
+def layer(**changes: object) -> str:
+    return description(layers=[{"type": "Linear", "in_features": 5, "out_features": 4, "bias": True, **changes}])
+
+
+def model_tensors() -> dict[str, np.ndarray]:
+    arrays = {f"model.{name}": a for name, a in trained_model().model.state_dict().items()}
+    return {**arrays, "input.mean": np.arange(5.0), "input.scale": np.full(5, 2.0)}
+
+
+LIES = {
+    "its format must be 1; got True": (description(format=True), {}),
+    "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),
+    "its layers must be a list": (description(layers={"type": "Linear"}), {}),
+    "classes must be different texts or numbers; got [['w']": (description(classes=[["w"], ["x"], ["y"], ["z"]]), {}),
+    "classes must be different texts or numbers; got ['w', 'w'": (description(classes=["w", "w", "y", "z"]), {}),
+    "4 outputs do not fit 'classification' with 3 classes": (description(classes=["w", "x", "y"]), {}),
+    "4 outputs do not fit ['classification']": (description(task=["classification"]), {}),
+    "feature_names must be texts; got [1": (description(feature_names=[1, 2, 3, 4, 5]), {}),
+    "feature_names must be 0 or 5; got ['a']": (description(feature_names=["a"]), {}),
+    "target_scale must be finite": (description(target_scale=float("nan")), {}),
+    "target_mean must be a number; got 'nan'": (description(target_mean="nan"), {}),
+    "input_mean must be finite": (description(), {"input.mean": np.full(5, np.nan)}),
+    "input_scale must be finite and above 0": (description(), {"input.scale": np.zeros(5)}),
+    "input_scale must be numbers of shape (5,); got float64 (4,)": (description(), {"input.scale": np.ones(4)}),
+    "its tensor 'other' belongs to no part": (description(), {"other": np.zeros(3)}),
+    "bias must be True or False; got 'no'": (layer(bias="no"), {}),
+    "unexpected keyword argument": (layer(evil=1), {}),
+    "recursion": ('{"format":1,"layers":' + "[" * 100_000, {}),
+    "Exceeds the limit": ('{"format":' + "9" * 5000, {}),
+}
+
+
+@pytest.mark.parametrize("words", LIES)
+def test_descriptions_that_lie_are_refused(words: str, tmp_path: Path) -> None:
+    about, arrays = LIES[words]
+    safetensors.save_file({**model_tensors(), **arrays}, tmp_path / "m", {"fusedstep": about})
+    with pytest.raises(ValueError, match="does not describe a model: .*" + re.escape(words)):
+        nn.load(tmp_path / "m")
+
+
+def test_states_that_are_none_change_nothing() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
+    before, good = model.arena.copy(), model.state_dict()
+    for bad, error, words in (
+        (None, TypeError, "state must be a dict of arrays; got NoneType"),
+        ({**good, "0.bias": np.ma.array(good["0.bias"])}, ValueError, r'state\["0.bias"\] must be .*; got MaskedArray'),
+        ({**good, "1.stream": np.array([1, -1])}, ValueError, r'state\["1.stream"\] must be at least 0; got -1'),
+        ({**good, "2.num_batches": np.array([-7])}, ValueError, "must be at least 0; got -7"),
+    ):
+        with pytest.raises(error, match=words):
+            model.load_state_dict(bad)
+        assert (model.arena == before).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    optimizer = fs.SGD([np.ones(3)])
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for load in (optimizer.load, nn.load):
+            with pytest.raises(ValueError, match="path must be a regular file; got"):
+                load(path)
+    nn.save(os.fsencode(tmp_path / "m"), trained_model())
+    assert nn.load(os.fsencode(tmp_path / "m")).classes == trained_model().classes

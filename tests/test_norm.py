@@ -116,10 +116,18 @@ def test_skipping_finds_a_bad_element_in_a_strided_gradient(dtype: Any) -> None:
 
 
 def test_an_overflowing_norm_is_not_a_bad_gradient(rng: np.random.Generator) -> None:
-    p, g = np.zeros(1000), np.full(1000, 1e200)
-    info = sgd([p]).step([g], skip_nonfinite=True)
-    assert (info.grad_norm, info.skipped) == (np.inf, False)
+    p, q, g = np.zeros(1000), np.zeros(3, np.float32), 1e200 * rng.standard_normal(1000)
+    grads = [g, np.ones(3, np.float32)]
+    info = sgd([p, q]).step(grads, skip_nonfinite=True)
+    assert (info.grad_norm, info.skipped) == (_reference.norm(grads, [1000, 3]), False)
     np.testing.assert_array_equal(p, -g)
+    for machine in MACHINES:
+        with running(machine):
+            assert sgd([p.copy(), q.copy()]).step(grads, clip_norm=1.0).grad_norm == info.grad_norm
+    assert info.grad_norm == pytest.approx(1e200 * np.linalg.norm(g / 1e200))
+    p[:] = 0
+    sgd([p]).step([g], clip_norm=2.0)
+    assert np.linalg.norm(p) == pytest.approx(2.0)  # torch: 0.0
 
 
 def test_float32_gradients_do_not_overflow_the_norm() -> None:

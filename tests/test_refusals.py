@@ -98,6 +98,7 @@ def test_what_is_no_parameter(name: str) -> None:
         ([{"params": 3}], TypeError, ['"params" of a group must be arrays', "int"]),
         ({3: ones(3)}, TypeError, ["names of params must be non-empty strings", "3"]),
         ({"": ones(3)}, TypeError, ["names of params must be non-empty strings", "''"]),
+        ({"\ud800": ones(3)}, TypeError, ["names of params must be non-empty strings", "ud800"]),
         ([{"params": {"a": ones(3)}}, {"params": {"a": ones(3)}}], ValueError, ["must differ", "'a' twice"]),
         ([{"params": ones(3), "learning_rate": 1}], ValueError, ["groups[0]: learning_rate", "options are lr"]),
         ([{"params": ones(3), "ema_decay": 0.5}], ValueError, ["groups[0]: ema_decay", "not an option"]),
@@ -143,6 +144,8 @@ def test_hyperparameters(cls: Any) -> None:
         for value in values:
             with refused(ValueError, what, need, f"got {value!r}"):
                 cls([p], **{name: value})
+            if name in cls.only_at_first:
+                continue
             with refused(ValueError, what, need, f"got {value!r}"):
                 cls([p]).groups[0][name] = value
         for value in NOT_FINITE if values else []:

@@ -128,8 +128,10 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == [path]
 
 
-def changed(state: dict[str, Any], *path: Any, to: Any = None) -> dict[str, Any]:
+def changed(state: Any, *path: Any, to: Any = None) -> Any:
     """Return a copy with one entry replaced, or removed where `to` is None."""
+    if isinstance(state, list):
+        return list(changed(dict(enumerate(state)), *path, to=to).values())
     copy = {k: changed(v, *path[1:], to=to) if path[1:] and k == path[0] else v for k, v in state.items()}
     if len(path) == 1:
         copy[path[0]] = to
@@ -145,11 +147,13 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "no section": (("steps",), None, "missing steps"),
     "no groups": (("groups",), [], "groups must be 2"),
     "no group": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
-    "group": (("groups",), [{}, {"lr": -1.0}], "groups[1]['lr'] must be at least 0; got -1.0"),
-    "option": (("groups",), [{}, {"momentum": 0.5}], "groups[1] has the unknown option 'momentum'"),
-    "params": (("groups",), [{}, {"params": 0.5}], "groups[1] has the unknown option 'params'"),
-    "variant": (("groups",), [{}, {"amsgrad": True}], "groups[1] must have the same variant"),
-    "schedule": (("groups",), [{"lr_state": {}}, {}], "groups[0] must not have lr_state"),
+    "group": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
+    "option": (("groups", 1, "momentum"), 0.5, "groups[1] has the unknown option 'momentum'"),
+    "params": (("groups", 1, "params"), 0.5, "groups[1] has the unknown option 'params'"),
+    "variant": (("groups", 1, "amsgrad"), True, "groups[1] must have the same variant"),
+    "schedule": (("groups", 0, "lr_state"), {}, "groups[0] must not have lr_state"),
+    "no option": (("groups", 1, "eps"), None, "groups[1] must have all options; missing eps"),
+    "masked": (("state", "state.x", "exp_avg"), np.ma.zeros(7, F4), "must be an array; got MaskedArray"),
     "step": (("step",), -1, "step must be a whole number of at least 0; got -1"),
     "steps": (("steps", "a"), 1.5, "steps['a'] must be a whole number of at least 0; got 1.5"),
     "huge steps": (("steps", "a"), 2**63, "steps['a'] must be a whole number"),

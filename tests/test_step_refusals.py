@@ -216,3 +216,29 @@ def test_gradients_changed_behind_the_optimizers_back() -> None:
     g.setflags(write=False)
     with refused(ValueError, "writeable, to be zeroed"):
         world.opt.step([None, g], zero_grads=True)
+
+
+@every_class
+def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
+    for dtype in (np.float32, np.float64):
+        w, same = np.array(2.0, dtype), np.array(2.0, dtype)
+        opt, twin = cls([w], lr=0.1), cls([same], lr=0.1)
+        for k in range(4):
+            gradient = np.array(3.0 + k, dtype)
+            assert isinstance(gradient * w, np.generic)
+            opt.step([gradient[()] if k % 2 else gradient])
+            twin.step([gradient])
+            assert w.tobytes() == same.tobytes()
+        other = np.float64 if dtype == np.float32 else np.float32
+        for bad, error, words in (
+            (other(1), ValueError, f"must be {np.dtype(dtype)} of shape (); got {np.dtype(other)} ()"),
+            (np.longdouble(1), TypeError, "must be float32 or float64"),
+            (np.int64(1), TypeError, "must be float32 or float64"),
+            (1.0, TypeError, "must be a numpy.ndarray of float32 or float64; got float"),
+        ):
+            with refused(error, words):
+                opt.step([bad])
+        with refused(TypeError, "must be an array, to be zeroed", "NumPy scalar"):
+            opt.step([dtype(1)], zero_grads=True)
+        assert w.tobytes() == same.tobytes() and opt.steps == 4
+        opt.step([np.array(1.0, dtype)], zero_grads=True)

@@ -1,6 +1,7 @@
 #include "bind/batchnorm.h"
 
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "bind/call.h"
@@ -20,6 +21,7 @@ py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py
 
 struct Saved {
   py::array x;
+  Snapshot as_it_was;
   BatchNormShape shape;
   BatchNormCoefficients coefficients;
   std::unique_ptr<std::uint32_t[]> open;  // one bit per element, where there are both a residual and a ReLU
@@ -65,13 +67,15 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
 py::array counter(const Call& call, py::handle object) {
   if (object.is_none()) return no_array();
   const Where where = call.where("num_batches");
-  const bool fits = py::isinstance<py::array_t<std::int64_t>>(object);
+  const bool fits = is_plain_array(object) && py::isinstance<py::array_t<std::int64_t>>(object);
   if (!fits || py::reinterpret_borrow<py::array>(object).size() != 1)
     refuse_type(where, "None or an int64 array of one item", describe(object));
   auto a = py::reinterpret_borrow<py::array>(object);
+  if (!is_aligned(a)) refuse_value(where, "aligned to its item of 8 bytes", "a misaligned " + describe(object));
   call.writeable(a, "num_batches");
-  if (const auto n = *static_cast<const std::int64_t*>(a.data()); n < 0)
-    refuse_value(where, "at least 0", std::to_string(n));
+  const auto n = *static_cast<const std::int64_t*>(a.data());
+  if (n < 0 || n == std::numeric_limits<std::int64_t>::max())
+    refuse_value(where, "at least 0 and below 2**63 - 1", std::to_string(n));
   return a;
 }
 
@@ -117,7 +121,7 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
 std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
   const bool both = relu && a.residual.ptr();
   return std::unique_ptr<Saved>(
-      new Saved{a.x, s, BatchNormCoefficients(s, dtype_of(a.x)),
+      new Saved{a.x, Snapshot(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
                 both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
                 both   ? BatchNormMask::saved
                 : relu ? BatchNormMask::recomputed
@@ -187,6 +191,8 @@ py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py:
   const auto& saved = py::cast<const Saved&>(saved_object);
   if (saved.overwritten)
     refuse_value(call.where("saved"), "of a call that left x as it was: the gradient needs x", "a call with out=x");
+  if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
+    refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
   const py::array dy = call.like(dy_object, "dy", saved.x, "x");
   const Targets t = targets(call, saved, dy, out);
   const auto per_channel = [&](bool there) { return there ? empty(dy, {saved.shape.channels}) : no_array(); };

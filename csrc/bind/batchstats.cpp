@@ -1,5 +1,7 @@
 #include "bind/batchstats.h"
 
+#include <pybind11/stl.h>
+
 #include "bind/call.h"
 #include "driver/batchnorm.h"
 #include "driver/parallel.h"
@@ -29,6 +31,19 @@ class Moments {
     fusedstep::merge(moments_, other.moments_);
   }
 
+  py::tuple state() const { return py::make_tuple(count(), mean(), m2()); }
+
+  static Moments of(const py::tuple& state) {
+    using Values = std::vector<double>;
+    Moments made;
+    if (state.size() == 3)
+      made.moments_ = {state[0].cast<std::int64_t>(), state[1].cast<Values>(), state[2].cast<Values>()};
+    const auto& [count, mean, m2] = made.moments_;
+    if (state.size() != 3 || count < 0 || mean.size() != m2.size() || (count > 0) == mean.empty())
+      throw py::value_error("BatchStats: state must be a count, and a mean and a sum of squares per channel");
+    return made;
+  }
+
   std::int64_t count() const { return moments_.count; }
   py::array mean() const { return copy(moments_.mean); }
   py::array m2() const { return copy(moments_.m2); }
@@ -55,7 +70,8 @@ void bind_batchstats(py::module_& m) {
       .def("merge", &Moments::merge, py::arg("other"))
       .def_property_readonly("count", &Moments::count)
       .def_property_readonly("mean", &Moments::mean)
-      .def_property_readonly("m2", &Moments::m2);
+      .def_property_readonly("m2", &Moments::m2)
+      .def(py::pickle([](const Moments& self) { return self.state(); }, &Moments::of));
 }
 
 }  // namespace fusedstep::bind

@@ -25,17 +25,20 @@ bool is_instance_of(py::handle object, const char* module, const char* type) {
   return modules.contains(module) && py::isinstance(object, modules[module].attr(type));
 }
 
+constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int writeable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+
+}  // namespace
+
+bool is_scalar(py::handle object) { return is_instance_of(object, "numpy", "generic"); }
+
 bool is_plain_array(py::handle object) {
   if (!py::isinstance<py::array>(object)) return false;
   if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_) return true;
   return !is_instance_of(object, "numpy.ma", "MaskedArray") && !is_instance_of(object, "numpy", "matrix");
 }
 
-constexpr int checked_flags = py::detail::npy_api::NPY_ARRAY_ALIGNED_ | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-
-bool is_aligned(const py::array& a) { return a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_; }
-
-}  // namespace
+bool is_aligned(const py::array& a) { return a.flags() & aligned; }
 
 std::string Where::text() const {
   std::string s = call + ": " + argument;
@@ -52,7 +55,7 @@ void refuse_value(const Where& where, const std::string& need, const std::string
 }
 
 std::string describe(py::handle object, const char* between) {
-  const std::string scalar = is_instance_of(object, "numpy", "generic") ? "NumPy scalar " : "";
+  const std::string scalar = is_scalar(object) ? "NumPy scalar " : "";
   if (!is_plain_array(object)) return scalar + std::string(py::str(py::type::handle_of(object).attr("__name__")));
   const auto a = py::reinterpret_borrow<py::array>(object);
   return std::string(py::str(a.dtype())) + between + shape_text(a);
@@ -74,6 +77,10 @@ bool is_dense(const py::array& a, const std::vector<int>& order) {
     expected *= a.shape(*d);
   }
   return true;
+}
+
+bool same_shape(const py::array& a, const py::array& b) {
+  return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
 }
 
 bool is_disjoint(const py::array& a) {
@@ -133,20 +140,17 @@ bool shares_memory(py::handle a, py::handle b) {
 DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
 
 Snapshot::Snapshot(const py::array& a)
-    : type_(py::type::of(a)),
-      dtype_(a.dtype()),
-      data_(a.data()),
-      flags_(a.flags() & checked_flags),
-      count_(int(a.ndim())) {
+    : type_(py::type::of(a)), dtype_(a.dtype()), data_(a.data()), flags_(a.flags()), count_(int(a.ndim())) {
   if (count_ > few) many_.resize(std::size_t(count_));
   Axis* const axes = count_ > few ? many_.data() : few_;
   for (int d = 0; d < count_; ++d) axes[d] = {a.shape(d), a.strides(d)};
 }
 
-bool Snapshot::matches(py::handle object) const {
+bool Snapshot::matches(py::handle object, Use use) const {
   if (reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) != type_.ptr()) return false;
   const auto* a = py::detail::array_proxy(object.ptr());
-  if (a->data != data_ || a->descr != dtype_.ptr() || (a->flags & checked_flags) != flags_ || a->nd != count_)
+  const int checked = use == Use::write ? aligned | writeable : aligned;
+  if (a->data != data_ || a->descr != dtype_.ptr() || ((a->flags ^ flags_) & checked) != 0 || a->nd != count_)
     return false;
   const Axis* const seen = axes();
   for (int d = 0; d < count_; ++d)

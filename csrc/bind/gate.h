@@ -29,14 +29,27 @@ struct Where {
 /// "float64 (128, 64)" for an array, the type's name for anything else.
 std::string describe(py::handle object, const char* between = " ");
 
+/// A number with a dtype, as arithmetic on arrays without axes returns it.
+bool is_scalar(py::handle object);
+
+/// An ndarray that means what its bytes say: no masked array, no matrix.
+bool is_plain_array(py::handle object);
+
+bool is_aligned(const py::array& array);
+
 /// Axes longer than 1 from the widest stride to the narrowest.
 std::vector<int> memory_order(const py::array& array);
 
 /// True if the elements fill a stretch of memory, each element once, in some order of the axes.
 bool is_dense(const py::array& array, const std::vector<int>& order);
 
+bool same_shape(const py::array& a, const py::array& b);
+
 /// True if no two elements can share memory: strides nest (which is stricter, and cheap).
 bool is_disjoint(const py::array& array);
+
+// Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
+constexpr std::size_t ahead = 8;
 
 /// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.
 py::array require_float_array(py::handle object, const Where& where);
@@ -57,8 +70,9 @@ DType dtype_of(const py::array& array);
 class Snapshot {
  public:
   Snapshot() = default;
+  enum class Use { read, write };  // what is only read may become read-only or writeable
   explicit Snapshot(const py::array& array);
-  bool matches(py::handle object) const;
+  bool matches(py::handle object, Use use = Use::write) const;
 
   /// Asks for the memory that `matches` will read.
   void prefetch(py::handle object) const {

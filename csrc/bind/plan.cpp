@@ -11,9 +11,6 @@
 namespace fusedstep::bind {
 namespace {
 
-// Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
-constexpr std::size_t ahead = 8;
-
 int rule_index(const std::string& name) {
   const KernelTable& table = kernels();
   for (int k = 0; k < table.rule_count; ++k)
@@ -26,10 +23,6 @@ Decay decay_of(const std::string& name) {
   if (name == "decoupled") return Decay::decoupled;
   if (name == "proximal") return Decay::proximal;
   throw py::value_error("Plan: decay must be \"l2\", \"decoupled\" or \"proximal\"; got \"" + name + "\"");
-}
-
-bool same_shape(const py::array& a, const py::array& b) {
-  return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
 }
 
 /// Clears a flag, or a list, however the scope is left.
@@ -47,6 +40,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& param
                const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
                int threads)
     : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)), threads_(threads) {
+  look_for_openmp();
   const std::size_t count = params.size();
   if (names_.size() != count || group_of.size() != count || states.size() != count)
     throw py::value_error("Plan: names, groups and states must be as many as the parameters");
@@ -81,18 +75,24 @@ Tensor PyPlan::adopt_parameter(std::size_t k, py::handle object) {
   return t;
 }
 
-/// The memory of a state or an average, which must lie like its parameter; null for None.
+/// The memory of a state or an average; null for None.
 void* PyPlan::adopt_companion(std::size_t k, py::handle object, const char* what) {
   if (object.is_none()) return nullptr;
   const Where where{label_, what, std::ptrdiff_t(k), names_[k]};
+  py::array a = require_companion(k, object, where);
+  own(a, where.text().substr(label_.size() + 2));
+  return a.mutable_data();
+}
+
+/// An array that lies like its parameter.
+py::array PyPlan::require_companion(std::size_t k, py::handle object, const Where& where) const {
   const py::array& p = params_[k];
   py::array a = require_parameter(object, where);
   Gradient layout;
   describe_layout(a, orders_[k], layout);
   if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
     refuse_value(where, "like its parameter", describe(a));
-  own(a, where.text().substr(label_.size() + 2));
-  return a.mutable_data();
+  return a;
 }
 
 void PyPlan::own(const py::array& array, std::string what) {
@@ -129,8 +129,10 @@ StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale
     throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
   const AtExit done{[this] {
     held_ = py::tuple();
+    scalars_.clear();
     busy_ = false;
   }};
+  require_own(step_label_);
   check_parameters(step_label_);
   take_gradients(gradients, zero_gradients);
   const auto of_groups = rates.is_none() ? std::vector<double>() : rates.cast<std::vector<double>>();
@@ -148,82 +150,37 @@ StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale
   return plan_->step(options, available);
 }
 
-void PyPlan::check_parameters(const std::string& call) const {
+void PyPlan::require_own(const std::string& call) const {
+  if (!lent_to_.empty()) throw std::runtime_error(call + ": not inside " + lent_to_ + "()");
+}
+
+void PyPlan::lend(const std::string& to) {
+  const std::string call = label_ + "." + to;
+  if (busy_) throw std::runtime_error(call + ": not while another thread steps the optimizer");
+  require_own(call);
+  lent_to_ = to;
+}
+
+/// What was made read-only in between is put back all the same; what was resized cannot be.
+void PyPlan::exchange(const std::string& call, const py::list& others, bool back) {
+  require_idle();
+  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
+  check_parameters(call, back ? Snapshot::Use::read : Snapshot::Use::write);
+  std::vector<py::array> arrays;
+  for (std::size_t k = 0; k < params_.size(); ++k)
+    arrays.push_back(require_companion(k, others[k], {call, "values", std::ptrdiff_t(k), names_[k]}));
+  for (std::size_t k = 0; k < params_.size(); ++k) plan_->exchange(k, arrays[k].mutable_data());
+}
+
+void PyPlan::check_parameters(const std::string& call, Snapshot::Use use) const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     if (k + ahead < params_.size()) checked_params_[k + ahead].prefetch(params_[k + ahead]);
     const py::array& p = params_[k];
-    if (checked_params_[k].matches(p)) continue;
+    if (checked_params_[k].matches(p, use)) continue;
     const Where where{call, "params", std::ptrdiff_t(k), names_[k]};
-    if (!p.writeable()) refuse_value(where, "writeable", "a read-only " + describe(p));
+    if (use == Snapshot::Use::write && !p.writeable()) refuse_value(where, "writeable", "a read-only " + describe(p));
     refuse_value(where, "what the optimizer was made with", describe(p) + ", changed since");
   }
-}
-
-void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
-  if (!PyList_Check(gradients.ptr()) && !PyTuple_Check(gradients.ptr()))
-    throw py::type_error(step_label_ + ": grads must be a list, a tuple or a dict of arrays, one per parameter; got " +
-                         describe(gradients));
-  held_ = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
-  if (!held_) throw py::error_already_set();
-  if (held_.size() != params_.size())
-    throw py::value_error(step_label_ + ": grads must have " + std::to_string(params_.size()) +
-                          " entries, one per parameter; got " + std::to_string(held_.size()));
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    if (k + ahead < params_.size()) checked_gradients_[k + ahead].prefetch(PyTuple_GET_ITEM(held_.ptr(), k + ahead));
-    const py::handle gradient = PyTuple_GET_ITEM(held_.ptr(), k);
-    const bool active = plan_->tensors[k].active = !gradient.is_none();
-    if (!active)
-      checked_gradients_[k] = {};
-    else if (!checked_gradients_[k].matches(gradient))
-      take_gradient(k, gradient);
-    if (zero_gradients && active && !can_zero_[k]) refuse_to_zero(k, py::reinterpret_borrow<py::array>(gradient));
-  }
-  if (zero_gradients && !disjoint_) check_among_gradients();
-}
-
-void PyPlan::take_gradient(std::size_t k, py::handle object) {
-  checked_gradients_[k] = {};
-  Tensor& t = plan_->tensors[k];
-  const py::array g = require_float_array(object, gradient_at(k));
-  if (dtype_of(g) != t.dtype || !same_shape(g, params_[k]))
-    refuse_value(gradient_at(k), describe(params_[k], " of shape "), describe(g));
-  check_against_owned(k, g);
-  describe_layout(g, orders_[k], t.gradient);
-  can_zero_[k] = g.writeable() && (t.gradient.contiguous || is_disjoint(g));
-  disjoint_ = false;
-  checked_gradients_[k] = Snapshot(g);
-}
-
-void PyPlan::refuse_to_zero(std::size_t k, const py::array& g) const {
-  if (!g.writeable()) refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
-  refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
-               describe(g) + " with strides " + std::string(py::str(g.attr("strides"))));
-}
-
-void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
-  const Extent e = extent(g);
-  auto o = std::upper_bound(owned_.begin(), owned_.end(), e.low,
-                            [](const char* low, const Owned& owned) { return low < owned.extent.high; });
-  // A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
-  for (; o != owned_.end() && o->extent.low < e.high && e.low != e.high; ++o)
-    if (shares_memory(g, o->array)) refuse_value(gradient_at(k), "memory of its own", "memory shared with " + o->what);
-}
-
-/// Gradients that are zeroed must not be somebody else's to read.
-void PyPlan::check_among_gradients() {
-  std::vector<std::pair<Extent, std::size_t>> extents;
-  for (std::size_t k = 0; k < held_.size(); ++k)
-    if (plan_->tensors[k].active)
-      if (const Extent e = extent(held_[k].cast<py::array>()); e.low != e.high) extents.emplace_back(e, k);
-  std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
-  for (std::size_t i = 0; i < extents.size(); ++i)
-    for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {
-      const auto [a, b] = std::minmax(extents[i].second, extents[j].second);
-      if (shares_memory(held_[a], held_[b]))
-        refuse_value(gradient_at(b), "memory of its own, to be zeroed",
-                     "memory shared with grads[" + std::to_string(a) + "]");
-    }
-  disjoint_ = true;
 }
 
 std::vector<std::int64_t> PyPlan::tensor_steps() const {
@@ -312,7 +269,10 @@ void bind_plan(py::module_& m) {
                py::arg("states"), py::arg("averages"), py::arg("ema_decay"), py::arg("num_threads"))
           .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
                py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
-          .def("check_parameters", &PyPlan::check_parameters, py::arg("call"))
+          .def("lend", &PyPlan::lend, py::arg("to"))
+          .def("take_back", &PyPlan::take_back)
+          .def_property_readonly("lent_to", &PyPlan::lent_to)
+          .def("exchange", &PyPlan::exchange, py::arg("call"), py::arg("others"), py::arg("back"))
           .def_property_readonly("steps", &PyPlan::steps)
           .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
           .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));

@@ -26,8 +26,13 @@ class PyPlan {
   std::vector<std::int64_t> tensor_steps() const;
   void set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors);
 
-  /// Parameters can be resized or made read-only behind our back. `call` is for the error.
-  void check_parameters(const std::string& call) const;
+  /// Keeps steps away until `take_back`: `to` names the call that needs the arrays for itself.
+  void lend(const std::string& to);
+  void take_back() { lent_to_.clear(); }
+  const std::string& lent_to() const { return lent_to_; }
+
+  /// Exchanges the parameters with arrays that lie like them; `back` for the second time, to where they were.
+  void exchange(const std::string& call, const py::list& others, bool back);
 
  private:
   struct Owned {
@@ -38,10 +43,13 @@ class PyPlan {
 
   Tensor adopt_parameter(std::size_t k, py::handle object);
   void* adopt_companion(std::size_t k, py::handle object, const char* what);
+  py::array require_companion(std::size_t k, py::handle object, const Where& where) const;
+  void check_parameters(const std::string& call, Snapshot::Use use = Snapshot::Use::write) const;
   void require_idle() const;
+  void require_own(const std::string& call) const;
   void take_gradients(py::handle gradients, bool zero_gradients);
   void take_gradient(std::size_t k, py::handle gradient);
-  [[noreturn]] void refuse_to_zero(std::size_t k, const py::array& gradient) const;
+  [[noreturn]] void refuse_to_zero(std::size_t k, py::handle gradient) const;
   void check_against_owned(std::size_t k, const py::array& gradient) const;
   void check_among_gradients();
   void own(const py::array& array, std::string what);
@@ -54,10 +62,12 @@ class PyPlan {
   std::vector<py::array> params_;
   std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
   std::vector<Snapshot> checked_params_, checked_gradients_;
-  std::vector<char> can_zero_;  // of each gradient: writeable, no repeated elements
-  bool disjoint_ = false;       // true if the gradients seen are known to share no memory
-  py::tuple held_;              // the gradients, during a step
-  std::vector<Owned> owned_;    // all that a step writes, by address
+  std::vector<char> can_zero_;      // of each gradient: writeable, no repeated elements
+  bool disjoint_ = false;           // true if the gradients seen are known to share no memory
+  py::tuple held_;                  // the gradients, during a step
+  std::vector<py::array> scalars_;  // those of them that were NumPy scalars, as arrays
+  std::string lent_to_;             // the call that keeps steps away; mostly none
+  std::vector<Owned> owned_;        // all that a step writes, by address
   std::optional<Plan> plan_;
   std::atomic<bool> busy_{false};
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "driver/load.h"
 #include "driver/parallel.h"
@@ -16,8 +17,9 @@ constexpr std::int64_t chunk_size = 4096;
 // A stretch of chunks long enough for the hardware to see a stream.
 constexpr std::int64_t stretch = 64;
 
-// A thread pays for its start from about this many elements.
-constexpr std::int64_t elements_per_thread = 16384;
+// A second thread gains little below this many elements for each, and loses more where the loop around the step runs on
+// one core: parameters and gradients then travel between the cores' caches at every step.
+constexpr std::int64_t elements_per_thread = 49152;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;
@@ -53,6 +55,19 @@ bool finite_run(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n) {
     if (!std::all_of(x, x + count, [](T v) { return std::isfinite(v); })) return false;
   }
   return true;
+}
+
+template <class T>
+void add_scaled_squares(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n, double& sum) {
+  for (std::ptrdiff_t done = 0; done < n; done += block_size) {
+    T buffer[block_size];
+    const std::ptrdiff_t count = std::min(block_size, n - done);
+    const T* x = view(g, first + done, count, buffer);
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+      const double scaled = double(x[i]) * 0x1p-600;
+      sum += scaled * scaled;
+    }
+  }
 }
 
 }  // namespace
@@ -91,9 +106,9 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   StepInfo info;
   threads = int(std::clamp<std::int64_t>(useful_threads(), 1, threads));
   if (options.clip_norm >= 0 || options.skip_nonfinite) {
-    const double norm = std::sqrt(squared_norm(threads)) / options.grad_scale;
+    const double unscaled = norm(threads), norm = unscaled / options.grad_scale;
     info.grad_norm = norm;
-    info.skipped = options.skip_nonfinite && !std::isfinite(norm) && !all_finite();
+    info.skipped = options.skip_nonfinite && !std::isfinite(unscaled) && !all_finite();
     if (options.clip_norm >= 0) {
       const double coef = options.clip_norm / (norm + 1e-6);
       info.clip_coef = coef > 1.0 ? 1.0 : coef;  // nan stays nan, as in torch
@@ -137,6 +152,21 @@ double Plan::squared_norm(int threads) {
   return sum;
 }
 
+double Plan::norm(int threads) {
+  const double norm = std::sqrt(squared_norm(threads));
+  return std::isinf(norm) && all_finite() ? norm_of_huge() : norm;
+}
+
+/// Where squares overflow, as those of float64 do beyond 1e154: a factor of 2^-600 keeps them in range and is exact.
+double Plan::norm_of_huge() const {
+  double sum = 0;
+  for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+    const auto add = t.dtype == DType::f32 ? add_scaled_squares<float> : add_scaled_squares<double>;
+    add(t.gradient, first, n, sum);
+  });
+  return std::sqrt(sum) * 0x1p600;
+}
+
 /// Exact, where a norm that is not finite may only have overflowed.
 bool Plan::all_finite() const {
   bool finite = true;
@@ -177,6 +207,20 @@ void Plan::sweep(int threads) {
                                                   coefficients_[std::size_t(t.coefficients)]);
     });
   });
+}
+
+void Plan::exchange(std::size_t tensor, void* other) noexcept {
+  constexpr std::ptrdiff_t span = 4096;
+  unsigned char keep[span];
+  const Tensor& t = tensors[tensor];
+  auto *p = static_cast<unsigned char*>(t.p), *q = static_cast<unsigned char*>(other);
+  const std::ptrdiff_t bytes = t.size * std::ptrdiff_t(item_size(t.dtype));
+  for (std::ptrdiff_t at = 0; at < bytes; at += span) {
+    const auto n = std::size_t(std::min(span, bytes - at));
+    std::memcpy(keep, p + at, n);
+    std::memcpy(p + at, q + at, n);
+    std::memcpy(q + at, keep, n);
+  }
 }
 
 void Plan::zero_gradients() {

@@ -57,6 +57,9 @@ class Plan {
   /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
+  /// Exchanges a parameter with memory of the same size.
+  void exchange(std::size_t tensor, void* other) noexcept;
+
   int rule() const { return rule_; }
 
   /// How many threads a step can use: each pays for its start from some number of elements.
@@ -71,6 +74,8 @@ class Plan {
   void for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const;
   double squared_norm(int threads);
   double squared_norm_of(std::int64_t chunk) const;
+  double norm(int threads);
+  double norm_of_huge() const;
   bool all_finite() const;
   void prepare(const StepOptions& options, double factor);
   void sweep(int threads);

@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has left; so that the interpreter's last flush finds no fault:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except MemoryError as error:
+        print(f"{command}: not enough memory: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"{command}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,17 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
     strata = y if task == "classification" else np.zeros(n, np.intp)
     rest, test = _every(np.arange(n), strata, TEST_EVERY, rng)
     train, validation = _every(rest, strata, VALIDATION_EVERY, rng)
-    mean, scale = _scaling(table.X[train], table.one_unit)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = _scaling(table.X[train], table.one_unit)
+    for name, m, s in zip(table.feature_names, mean, scale, strict=True):
+        if not math.isfinite(m) or not math.isfinite(s):
+            raise UsageError(f"{table.name}, column {name!r}: the numbers are too large to be scaled")
     problem = Problem(table, task, classes, y, train, validation, test, mean, scale)
     if task == "regression":
-        problem.target_mean, problem.target_scale = float(y[train].mean()), float(y[train].std())
+        with np.errstate(over="ignore", invalid="ignore"):
+            problem.target_mean, problem.target_scale = float(y[train].mean()), float(y[train].std())
+        if not math.isfinite(problem.target_scale):
+            raise UsageError(f"{table.name}: the target {table.target_name!r} is too large to be scaled")
         if problem.target_scale == 0:
             raise UsageError(
                 f"{table.name}: the target {table.target_name!r} must vary; the training rows have one value"
@@ -139,7 +147,7 @@ def _values(table: Table) -> Array:
 
 def _classes(table: Table) -> tuple[list[Any], Array]:
     names, labels, counts = np.unique(table.y, return_inverse=True, return_counts=True)
-    if names.dtype.kind == "f" and np.equal(np.mod(names, 1), 0).all():
+    if names.dtype.kind == "f" and np.equal(np.mod(names, 1), 0).all() and np.abs(names).max() <= 2**53:
         names = names.astype(np.int64)
     classes = names.tolist()
     what = f"{table.name}: the target {table.target_name!r}"

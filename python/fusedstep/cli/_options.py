@@ -126,7 +126,7 @@ TRAINING: list[Row] = [
     ("--clip-norm", number(open_low=True), None, "X", "clip the norm of all gradients together"),
     ("--ema", number(0, 1), None, "D", "evaluate and save the average of the weights with this decay"),
     ("--seed", whole(0), 0, "N", "seed of the initial weights and the batches"),
-    ("--threads", whole(1), None, "N", "most threads of the optimizer"),
+    ("--threads", whole(1, 65536), None, "N", "most threads of the optimizer"),
     ("--out", str, "fusedstep-out", "DIR", "where the results go"),
 ]
 
@@ -147,7 +147,7 @@ def build_parser() -> Parser:
     train = commands.add_parser("train", help="train a multi-layer perceptron and save it")
     optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))
     samples: Row = (
-        "--mc-samples", whole(2), None, "K",
+        "--mc-samples", whole(2, 10**9), None, "K",
         "predict the test rows under K dropout masks: predictions.csv, with an uncertainty per row",
     )  # fmt: skip
     group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples])

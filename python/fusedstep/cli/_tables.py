@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import lzma
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +58,8 @@ def read(path: Path, target: str | None, drop: list[str]) -> Table:
     if not path.exists():
         raise UsageError(f"--data: no such file: {path}")
     if not path.is_file():
-        raise UsageError(f"--data must be a file; got the directory {path}")
+        what = "directory" if path.is_dir() else "device or pipe"
+        raise UsageError(f"--data must be a file; got the {what} {path}")
     if path.suffix.lower() == ".npz":
         if target or drop:
             raise UsageError("--target and --drop are for .csv files; a .npz file holds X and y")
@@ -65,21 +68,18 @@ def read(path: Path, target: str | None, drop: list[str]) -> Table:
 
 
 def _read_npz(path: Path) -> Table:
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path}: is not an .npz archive")
-    with np.load(path, allow_pickle=False) as file:
-        missing = [key for key in ("X", "y") if key not in file]
-        if missing:
-            raise UsageError(f"{path}: needs the arrays X and y; it holds {', '.join(file) or 'nothing'}")
-        X, y = (_member(path, file, key) for key in ("X", "y"))
+    X, y = _members(path)
     if X.ndim < 2 or X.dtype.kind not in "biuf" or X.size == 0:
         raise UsageError(f"{path}: X must be numbers with one row per example; got {X.dtype} {X.shape}")
     if y.size != len(X) or y.dtype.kind not in "biufUS":
         need = f"{len(X)} numbers or texts, one per row of X"
         raise UsageError(f"{path}: y must hold {need}; got {y.dtype} {y.shape}")
-    X, y = X.reshape(len(X), -1).astype(np.float64), y.reshape(-1)
-    if y.dtype.kind in "bSU":
-        y = y.astype(np.str_)
+    with np.errstate(over="ignore"):  # inf is refused below
+        X, y = X.reshape(len(X), -1).astype(np.float64), y.reshape(-1)
+    try:
+        y = y.astype(np.str_) if y.dtype.kind in "bSU" else y
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: y must be numbers or texts; its bytes are not ASCII") from None
     for name, array in (("X", X), ("y", y)):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.empty((0, 1))
         if len(bad):
@@ -88,12 +88,39 @@ def _read_npz(path: Path) -> Table:
     return Table(path.name, X, y, [f"x{i}" for i in range(X.shape[1])])
 
 
-def _member(path: Path, file: Any, key: str) -> Array:
+def _members(path: Path) -> tuple[Array, Array]:
+    """Read X and y; a file that is none, or lies about its arrays, raises one of many errors."""
     try:
-        found: Array = file[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            missing = [key for key in ("X", "y") if f"{key}.npy" not in archive.namelist()]
+            if missing:
+                names = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
+                raise UsageError(f"{path}: needs the arrays X and y; it holds {names}")
+            return _member(path, archive, "X"), _member(path, archive, "y")
+    except (zipfile.BadZipFile, ValueError, RuntimeError):
+        raise UsageError(f"{path}: is not an .npz archive") from None
+
+
+def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
+    try:
+        with archive.open(f"{key}.npy") as member:
+            _check_header(member, archive.getinfo(f"{key}.npy").file_size)
+        with archive.open(f"{key}.npy") as member:
+            found: Array = np.lib.format.read_array(member, allow_pickle=False)
+    except (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
         raise UsageError(f"{path}: {key} must be an array of numbers; it cannot be read as one") from None
     return found
+
+
+def _check_header(member: IO[bytes], size: int) -> None:
+    """Refuse an array that claims more than is there, before memory is taken for it."""
+    version = np.lib.format.read_magic(member)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError("a version for tables of named columns")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError("its data is not there")
 
 
 def _read_csv(path: Path, target: str | None, drop: list[str]) -> CsvTable:
@@ -134,7 +161,7 @@ def _split_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     if len(rows) < 2:
         raise UsageError(f"{path}: needs a line of column names and lines of data; got {len(rows)} in all")
     header, rows, lines = rows[0], rows[1:], lines[1:]
-    _check_header(path, header)
+    _check_names(path, header)
     for line, cells in zip(lines, rows, strict=True):
         if len(cells) != len(header):
             raise UsageError(
@@ -143,7 +170,7 @@ def _split_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     return header, rows, lines
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_names(path: Path, header: list[str]) -> None:
     if all(as_number(name) is not None for name in header):
         raise UsageError(f"{path.name}: the first line must name the columns; it holds only numbers")
     twice = [name for i, name in enumerate(header) if name in header[:i]]
@@ -176,7 +203,7 @@ def _target(file: str, column: str, cells: tuple[str, ...], lines: list[int]) ->
 def as_number(cell: str) -> float | None:
     """Return the number that a cell holds, or None."""
     try:
-        return float(cell)
+        return None if "_" in cell else float(cell)  # Python reads 1_000 as 1000; a table means no number
     except ValueError:
         return None
 

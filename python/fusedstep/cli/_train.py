@@ -71,8 +71,8 @@ def open_directory(name: str) -> Path:
     path = Path(name)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out: cannot make the directory {name}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # the latter: no name for a file
+        raise UsageError(f"--out: cannot make the directory {name}: {getattr(error, 'strerror', error)}") from None
     return path
 
 

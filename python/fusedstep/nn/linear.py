@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import init
+from ..optim._checks import flag
+from ._blas import by_columns, by_rows
 from ._layer import Layer, check_width
 from ._memory import Array, Buffers, Shape
 
@@ -29,8 +31,8 @@ class Linear(Layer):
 
     Raises
     ------
-    ValueError
-        If a width is not an integer >= 1.
+    TypeError, ValueError
+        If a width is not an integer >= 1, or bias is neither True nor False.
 
     Examples
     --------
@@ -55,7 +57,7 @@ class Linear(Layer):
         super().__init__()
         self.in_features = check_width("Linear", "in_features", in_features)
         self.out_features = check_width("Linear", "out_features", out_features)
-        self.bias = bool(bias)
+        self.bias = flag("Linear: bias", bias)
         self.weight_init = weight_init or init.glorot()
         self.bias_init = bias_init or init.zeros()
 
@@ -92,16 +94,16 @@ class Linear(Layer):
     def forward(self, x: Array, training: bool) -> Array:
         self._x = x
         y = self._y[(x.shape[0], self.out_features)]
-        np.dot(x, self._w, y)
+        by_columns(x, self._w, y)
         if self._b is not None:
             np.add(y, self._b, out=y)
         return y
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         x = self._x
-        np.dot(x.T, dy, self._dw)
+        by_rows(x.T, dy, self._dw)
         if self._db is not None:  # a product with ones: a third of the time of a sum over axis 0
             np.dot(self._ones[(x.shape[0],)], dy, self._db)
         if not need_dx:
             return None
-        return np.dot(dy, self._w.T, self._dx[x.shape])
+        return by_columns(dy, self._w.T, self._dx[x.shape])

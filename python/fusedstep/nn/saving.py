@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import replacing
+from .._files import existing, replacing
 from ..ops.philox import Key
-from ._layer import Layer
+from ..optim._checks import number, positive
+from ._layer import Layer, describe, is_plain
 from ._memory import Array
 from ._optional import need
 from .activations import HardTanh, ReLU, Sigmoid, Tanh
@@ -55,6 +56,11 @@ class TrainedModel:
         Class names (or numbers) in the order of the outputs; empty for regression.
     target_mean, target_scale : float
         Statistics of the training targets of a regression.
+
+    Raises
+    ------
+    ValueError
+        If these do not fit together, or a statistic is not finite, or a scale not above 0.
     """
 
     model: Sequential
@@ -65,6 +71,9 @@ class TrainedModel:
     classes: list[Any] = field(default_factory=list)
     target_mean: float = 0.0
     target_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_parts(self)
 
     def transform(self, X: npt.ArrayLike) -> Array:
         """Return inputs as the network wants them: standardised, in its dtype.
@@ -182,55 +191,68 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it cannot be read.
     ValueError
         If it is not such a file, or its parts do not fit together.
     ImportError
         If safetensors is not installed.
     """
     safetensors = need("safetensors", "safetensors")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"nn.load: path must be a file; got {os.fspath(path)!r}")
+    name = existing("nn.load", path)
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with safetensors.safe_open(name, framework="numpy") as file:
             text = (file.metadata() or {}).get(KEY)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"nn.load: {os.fspath(path)!r} is not a safetensors file: {error}") from None
+    except (safetensors.SafetensorError, TypeError, AttributeError) as error:  # the latter: dtypes that NumPy has not
+        raise ValueError(f"nn.load: {name!r} is not a safetensors file: {error}") from None
     if text is None:
-        raise ValueError(f"nn.load: {os.fspath(path)!r} is a safetensors file but not a model of fusedstep")
+        raise ValueError(f"nn.load: {name!r} is a safetensors file but not a model of fusedstep")
     try:
         return _assemble(json.loads(text), arrays)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"nn.load: {os.fspath(path)!r} does not describe a model: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"nn.load: {name!r} does not describe a model: {error}") from None
 
 
 def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel:
-    if about["format"] != FORMAT:
+    if type(about["format"]) is not int or about["format"] != FORMAT:
         raise ValueError(f"its format must be {FORMAT}; got {about['format']!r}")
+    for name in ("feature_names", "classes", "layers"):
+        if not isinstance(about[name], list):
+            raise ValueError(f"its {name} must be a list; got {about[name]!r}")
+    unknown = [name for name in arrays if not name.startswith("model.") and name not in ("input.mean", "input.scale")]
+    if unknown:
+        raise ValueError(f"its tensor {unknown[0]!r} belongs to no part of a model")
     layers = [_layer(config) for config in about["layers"]]
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
     _check_size(layers, weights)
     model = Sequential(*layers, dtype=about["dtype"], rng=0)
     model.load_state_dict(weights)
     mean, scale = arrays["input.mean"], arrays["input.scale"]
-    if mean.shape != (model.in_features,) or scale.shape != mean.shape:
-        raise ValueError(f"input.mean and input.scale must have the shape ({model.in_features},)")
-    task, classes = about["task"], list(about["classes"])
-    outputs = {"classification": len(classes), "regression": 1}.get(task)
-    if model.out_features != outputs:
-        raise ValueError(f"{model.out_features} outputs do not fit the task {task!r} with {len(classes)} classes")
-    return TrainedModel(
-        model,
-        task,
-        mean,
-        scale,
-        list(about["feature_names"]),
-        classes,
-        float(about["target_mean"]),
-        float(about["target_scale"]),
-    )
+    parts = (about[name] for name in ("feature_names", "classes", "target_mean", "target_scale"))
+    return TrainedModel(model, about["task"], mean, scale, *parts)
+
+
+def _check_parts(trained: TrainedModel) -> None:
+    model, task, classes = trained.model, trained.task, trained.classes
+    for name in ("input_mean", "input_scale"):
+        array = getattr(trained, name)
+        if not is_plain(array) or array.shape != (model.in_features,) or array.dtype.kind not in "iuf":
+            raise ValueError(
+                f"TrainedModel: {name} must be numbers of shape ({model.in_features},); got {describe(array)}"
+            )
+        if not np.isfinite(array).all() or (name == "input_scale" and not array.min() > 0):
+            raise ValueError(f"TrainedModel: {name} must be finite{' and above 0' * (name == 'input_scale')}")
+    number("TrainedModel: target_mean", trained.target_mean)
+    positive("TrainedModel: target_scale", trained.target_scale)
+    if not all(isinstance(name, str) for name in trained.feature_names):
+        raise ValueError(f"TrainedModel: feature_names must be texts; got {trained.feature_names!r}")
+    if len(trained.feature_names) not in (0, model.in_features):
+        raise ValueError(f"TrainedModel: feature_names must be 0 or {model.in_features}; got {trained.feature_names!r}")
+    if not all(isinstance(name, (str, int, float)) for name in classes) or len(set(classes)) < len(classes):
+        raise ValueError(f"TrainedModel: classes must be different texts or numbers; got {classes!r}")
+    if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
+        raise ValueError(f"TrainedModel: {model.out_features} outputs do not fit {task!r} with {len(classes)} classes")
 
 
 def _described(layer: Layer) -> dict[str, Any]:

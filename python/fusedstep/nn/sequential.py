@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import whole
+from ..ops._whole import whole
 from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
@@ -73,6 +74,7 @@ class Sequential:
         for layer in layers:
             layer.initialize(generator)
         self._output: Array | None = None
+        self._predicting = threading.Lock()
 
     def _place_memory(self) -> None:
         trained = numbered([layer.param_shapes() for layer in self.layers])
@@ -169,12 +171,16 @@ class Sequential:
     def predict(self, x: npt.ArrayLike) -> Array:
         """Return the outputs for any number of rows, as a new array; x is converted to the model's dtype.
 
+        Several threads may predict at the same time (one waits for the other), but not while another one trains.
+
         Raises
         ------
         ValueError
             If x is not a matrix of numbers of the right width.
         """
-        return self._outputs(self._rows("predict", x))
+        rows = self._rows("predict", x)
+        with self._predicting:
+            return self._outputs(rows)
 
     def predict_samples(
         self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
@@ -218,17 +224,19 @@ class Sequential:
             outputs = self._outputs(rows, [own.fold(i) for i in range(len(self.layers))])
             return transform(outputs) if transform else outputs
 
-        try:
-            return dropout_moments(draw, k, source)
-        finally:
-            for layer in self.layers:
-                layer.sample(None)
+        with self._predicting:
+            try:
+                return dropout_moments(draw, k, source)
+            finally:
+                for layer in self.layers:
+                    layer.sample(None)
 
     def _rows(self, call: str, x: npt.ArrayLike) -> Array:
-        rows = np.asarray(x, dtype=self.dtype)
-        if isinstance(x, np.ma.MaskedArray) or not self._fits(rows):
-            raise ValueError(f"Sequential.{call}: x must have the shape {self._need()}; got {describe(x)}")
-        return rows
+        rows = np.asarray(x)
+        if isinstance(x, np.ma.MaskedArray) or rows.dtype.kind not in "biuf" or not self._fits(rows):
+            got = describe(rows if isinstance(x, list) else x)
+            raise ValueError(f"Sequential.{call}: x must be numbers of shape {self._need()}; got {got}")
+        return np.asarray(rows, self.dtype)
 
     def _outputs(self, rows: Array, keys: Sequence[Key] = ()) -> Array:
         """Predict a part of the rows at a time; with keys, one per layer, under their masks."""
@@ -249,9 +257,11 @@ class Sequential:
 
         Raises
         ------
-        ValueError
-            If a name is missing or unknown, or a shape or dtype differs; nothing is written then.
+        TypeError, ValueError
+            If names are missing or unknown, shapes or dtypes differ, a counter is negative; nothing is written then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"Sequential.load_state_dict: state must be a dict of arrays; got {type(state).__name__}")
         own = {**self.params, **self.buffers}
         if set(state) != set(own):
             missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
@@ -261,11 +271,13 @@ class Sequential:
             )
         for name, array in own.items():
             given = state[name]
-            if not isinstance(given, np.ndarray) or (given.dtype, given.shape) != (array.dtype, array.shape):
+            if not is_plain(given) or (given.dtype, given.shape) != (array.dtype, array.shape):
                 raise ValueError(
                     f'Sequential.load_state_dict: state["{name}"] must be {array.dtype} of shape '
                     f"{array.shape}; got {describe(given)}"
                 )
+            if given.dtype == np.int64 and given.min() < 0:
+                raise ValueError(f'Sequential.load_state_dict: state["{name}"] must be at least 0; got {given.min()}')
         for name, array in own.items():
             array[...] = state[name]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +137,7 @@ class Trainer:
         around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         names = optimizer.params
-        if not isinstance(names, dict) or names.keys() != model.params.keys():
+        if not isinstance(names, Mapping) or names.keys() != model.params.keys():
             raise ValueError(f"Trainer: optimizer must have the model's parameters by name; got {optimizer!r}")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self._grads = [model.grads[name] for name in names]

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from ..optim._checks import up_to_one
+from ._whole import index, whole
 from .philox import Key
 
 #: Random halves have 16 bits: probabilities are multiples of 1 / STEPS.
 STEPS = 65536
+LARGEST = 2**31
 
 
-def whole(what: str, value: Any, below: int) -> int:
-    """Return a whole number of at least 0 and below `below`."""
-    if isinstance(value, bool):
-        raise TypeError(f"{what} must be a whole number; got {value!r}")
-    try:
-        result = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what} must be a whole number; got {value!r}") from None
-    if not 0 <= result < below:
-        raise ValueError(f"{what} must be at least 0 and below {below}; got {value!r}")
-    return result
+def axis_of(call: str, axis: Any) -> int:
+    """Return the number of an axis, perhaps of none: what fits no array need not fit a C integer."""
+    return max(-LARGEST, min(index(f"{call}: axis", axis), LARGEST))
 
 
 def offset_of(call: str, offset: Any) -> int:

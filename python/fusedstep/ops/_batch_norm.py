@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
+from ..optim._checks import flag, non_negative, up_to_one
+from ._arguments import axis_of
 
 Array = np.ndarray[Any, Any]
 
@@ -124,6 +126,17 @@ def batch_norm(
     >>> saved.mean
     array([ 2., 20.])
     """
+    call = "batch_norm"
+    if training is not True and training is not False:
+        training = flag(f"{call}: training", training)
+    if relu is not True and relu is not False:
+        relu = flag(f"{call}: relu", relu)
+    if type(momentum) is not float and momentum is not None:
+        momentum = up_to_one(f"{call}: momentum", momentum)
+    if type(eps) is not float:
+        eps = non_negative(f"{call}: eps", eps)
+    if axis != 1 or type(axis) is not int:
+        axis = axis_of(call, axis)
     return _core.batch_norm(
         x,
         gamma,

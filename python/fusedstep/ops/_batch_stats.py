@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from ._arguments import axis_of
 
 Array = np.ndarray[Any, Any]
 
@@ -19,8 +20,8 @@ class BatchStats:
         delta = mean_b - mean_a                      n = n_a + n_b
         mean  = mean_a + delta * n_b / n             M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
 
-    For the statistics of several mini-batches (gradient accumulation), of the parts of a batch on several workers, or
-    of a memory-mapped file that is larger than memory.
+    For the statistics of several mini-batches (gradient accumulation), of the parts of a batch on several workers (it
+    can be pickled), or of a memory-mapped file that is larger than memory.
 
     Notes
     -----
@@ -60,7 +61,7 @@ class BatchStats:
         TypeError, ValueError
             If x is empty, not as described, or has another number of channels than what came before.
         """
-        self._moments.update(x, axis)
+        self._moments.update(x, axis_of("BatchStats.update", axis))
 
     def merge(self, other: BatchStats) -> None:
         """Add the values behind other statistics, which stay as they are.

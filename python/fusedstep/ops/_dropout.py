@@ -190,7 +190,7 @@ def _drop(
         offset = offset_of(call, offset)
     if training is not True and training is not False:
         raise TypeError(f"{call}: training must be True or False; got {training!r}")
-    if mode != "inverted" and mode != "vanilla":
+    if type(mode) is not str or mode not in ("inverted", "vanilla"):
         raise ValueError(f'{call}: mode must be "inverted" or "vanilla"; got {mode!r}')
     if shape is not None:
         shape = shape_of(call, shape)

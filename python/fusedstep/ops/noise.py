@@ -75,11 +75,18 @@ def gaussian_noise(
     """
     call = "gaussian_noise"
     std, key, offset = non_negative(f"{call}: std", std), key_of(call, key), offset_of(call, offset)
-    if not isinstance(x, (int, tuple, list)):
+    if not isinstance(x, (int, np.integer, tuple, list)):
         return _core.noise(call, x, out, std, key.seed, key.stream, offset)
     if out is not None:
         raise TypeError(f"{call}: out must be None where x is a shape; got {type(out).__name__}")
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"{call}: dtype must be float32 or float64; got {np.dtype(dtype)}")
-    is_double = np.dtype(dtype) == np.float64
-    return _core.normal(shape_of(call, x), is_double, std, key.seed, key.stream, offset)
+    return _core.normal(shape_of(call, x), _is_double(call, dtype), std, key.seed, key.stream, offset)
+
+
+def _is_double(call: str, dtype: Any) -> bool:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{call}: dtype must be float32 or float64; got {dtype!r}") from None
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"{call}: dtype must be float32 or float64; got {found}")
+    return found == np.float64

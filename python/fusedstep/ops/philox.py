@@ -5,21 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _core
+from ._whole import whole
 
 _LIMIT = 2**64
 #: Elements own blocks below 2**63; blocks from there on make new keys.
 _FOLDS = 2**63
-
-
-def _word(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be a whole number; got {value!r}")
-    if not 0 <= value.__index__() < _LIMIT:
-        raise ValueError(f"{what} must be at least 0 and below 2**64; got {value!r}")
-    return int(value.__index__())
 
 
 @dataclass(frozen=True)
@@ -49,8 +41,8 @@ class Key:
     stream: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", _word("Key: seed", self.seed))
-        object.__setattr__(self, "stream", _word("Key: stream", self.stream))
+        object.__setattr__(self, "seed", whole("Key: seed", self.seed, _LIMIT))
+        object.__setattr__(self, "stream", whole("Key: stream", self.stream, _LIMIT))
 
     def fold(self, index: int) -> Key:
         """Return the index-th of this key's own keys, whose numbers have nothing to do with its own.
@@ -86,9 +78,7 @@ class Key:
         >>> key.fold(0) == key.fold(0), key.fold(0) == key.fold(1)
         (True, False)
         """
-        index = _word("Key.fold: index", index)
-        if index >= _FOLDS:
-            raise ValueError(f"Key.fold: index must be below 2**63; got {index}")
+        index = whole("Key.fold: index", index, _FOLDS)
         w = _core.philox_block(self.seed, self.stream, _FOLDS + index)
         return Key(w[0] | w[1] << 32, w[2] | w[3] << 32)
 
@@ -126,7 +116,7 @@ class Philox:
 
     def __init__(self, seed: int) -> None:
         self._lock = threading.Lock()
-        self._seed = _word("Philox: seed", seed)
+        self._seed = whole("Philox: seed", seed, _LIMIT)
         self._next = 0
 
     @property
@@ -169,10 +159,8 @@ class Philox:
         """
         if not isinstance(state, Mapping) or set(state) != {"seed", "stream"}:
             raise ValueError(f'Philox.load_state_dict: state must have "seed" and "stream"; got {state!r}')
-        seed = _word("Philox.load_state_dict: seed", state["seed"])
-        stream = (
-            state["stream"] if state["stream"] == _LIMIT else _word("Philox.load_state_dict: stream", state["stream"])
-        )
+        seed = whole("Philox.load_state_dict: seed", state["seed"], _LIMIT)
+        stream = whole("Philox.load_state_dict: stream", state["stream"], _LIMIT + 1)  # the limit: none is left
         with self._lock:
             self._seed, self._next = seed, stream
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import replacing
+from .._files import existing, replacing
 
 if TYPE_CHECKING:
     from ._optimizer import Optimizer
@@ -19,18 +20,27 @@ _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 
 def collect(opt: Optimizer) -> dict[str, Any]:
     """Copy the optimizer's state, in C order (safetensors misreads any other)."""
-    if opt._lent:
-        raise RuntimeError(f"{type(opt).__name__}.state_dict: not inside {opt._lent}()")
     ema = opt._ema
-    return {
-        "format": _VERSION,
-        "optimizer": type(opt).__name__,
-        "step": opt.steps,
-        "groups": [_options(g) for g in opt.groups],
-        "steps": dict(zip(opt._keys, opt._plan.tensor_steps, strict=True)),
-        "state": {key: {n: a.copy() for n, a in arrays.items()} for key, arrays in opt._state.items()},
-        "ema": None if ema is None else {k: a.copy() for k, a in zip(opt._keys, ema, strict=True)},
-    }
+    with _alone(opt, "state_dict"):
+        return {
+            "format": _VERSION,
+            "optimizer": type(opt).__name__,
+            "step": opt.steps,
+            "groups": [_options(g) for g in opt.groups],
+            "steps": dict(zip(opt._keys, opt._plan.tensor_steps, strict=True)),
+            "state": {key: {n: a.copy() for n, a in arrays.items()} for key, arrays in opt._state.items()},
+            "ema": None if ema is None else {k: a.copy() for k, a in zip(opt._keys, ema, strict=True)},
+        }
+
+
+@contextmanager
+def _alone(opt: Optimizer, call: str) -> Iterator[None]:
+    """Keep other threads' steps away: a state is that of one step."""
+    opt._plan.lend(call)
+    try:
+        yield
+    finally:
+        opt._plan.take_back()
 
 
 def _options(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +55,11 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     """Check everything, then copy it into the optimizer's arrays."""
-    label = f"{type(opt).__name__}.load_state_dict"
-    if opt._lent:
-        raise RuntimeError(f"{label}: not inside {opt._lent}()")
+    with _alone(opt, "load_state_dict"):
+        _restore(opt, saved, f"{type(opt).__name__}.load_state_dict")
+
+
+def _restore(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
     _check_header(opt, saved, label)
     pairs = _array_pairs(opt, saved, label)
     steps = [_step_count(f"{label}: steps[{k!r}]", saved["steps"][k]) for k in opt._keys]
@@ -121,7 +133,7 @@ def _array_pairs(opt: Optimizer, saved: Mapping[str, Any], label: str) -> list[t
 
 
 def _check_array(what: str, target: Any, source: Any) -> None:
-    if not isinstance(source, np.ndarray):
+    if not isinstance(source, np.ndarray) or isinstance(source, np.ma.MaskedArray):
         raise TypeError(f"{what} must be an array; got {type(source).__name__}")
     if source.shape != target.shape or source.dtype != target.dtype:
         raise ValueError(f"{what} must be {target.dtype} {target.shape}; got {source.dtype} {source.shape}")
@@ -144,6 +156,9 @@ def _checked_options(opt: Optimizer, k: int, values: dict[str, Any], label: str)
         if name not in group or name == "params":
             raise ValueError(f"{label}: groups[{k}] has the unknown option {name!r}")
         values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
+    missing = [name for name in group if name not in (*values, "params", "lr")]  # a schedule's lr is not saved
+    if missing:
+        raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
     if opt._variant({**group, **values}) != opt._variant(group):
         raise ValueError(f"{label}: groups[{k}] must have the same variant of the rule; got {values}")
     return values, lr_state
@@ -152,6 +167,8 @@ def _checked_options(opt: Optimizer, k: int, values: dict[str, Any], label: str)
 def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     """Save to a temporary file beside `path`, then rename it."""
     safetensors = _safetensors(f"{type(opt).__name__}.save")
+    from safetensors import SafetensorError
+
     saved = collect(opt)
     if len({str(key) for key in opt._keys}) < len(opt._keys):
         raise ValueError(f"{type(opt).__name__}.save: names of parameters must differ from positions")
@@ -164,7 +181,10 @@ def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     # One entry: safetensors does not keep the order of several.
     metadata = {"fusedstep": json.dumps(saved, sort_keys=True)}
     with replacing(path) as temporary:
-        safetensors.save_file(tensors, temporary, metadata)
+        try:
+            safetensors.save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # what it makes of the system's errors, such as a full disk
+            raise OSError(f"{type(opt).__name__}.save: {error}") from None
 
 
 def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
@@ -175,14 +195,13 @@ def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
 
     from safetensors import SafetensorError, safe_open
 
-    with open(path, "rb"):  # for the usual errors of missing files and of folders
-        pass
+    name = existing(label, path)
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(name, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["fusedstep"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{label}: path must be a file that save wrote; got {str(path)!r} ({error})") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{label}: path must be a file that save wrote; got {name!r} ({error})") from None
     restore(opt, _unflatten(opt, header, tensors, label))
 
 

@@ -7,6 +7,8 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 Check = Callable[[str, Any], Any]
 
 
@@ -69,7 +71,7 @@ def betas(what: str, value: Any) -> tuple[float, float]:
 
 def flag(what: str, value: Any) -> bool:
     """Return True or False."""
-    if not (isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{what} must be True or False; got {_show(value)}")
     return bool(value)
 

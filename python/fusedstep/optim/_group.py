@@ -21,9 +21,11 @@ class Group(MutableMapping[str, Any]):
         params: tuple[Array, ...],
         values: dict[str, Any],
         checks: dict[str, Check],
+        only_at_first: frozenset[str],
         changed: Callable[[Group], None],
     ) -> None:
         self._where, self._checks, self._changed = where, checks, changed
+        self._only_at_first = only_at_first
         self._params = params
         for name in values:
             self._require_known(name)
@@ -43,6 +45,8 @@ class Group(MutableMapping[str, Any]):
         if name == "params":
             raise ValueError(f"{self._where}params cannot be changed; make a new optimizer")
         self._require_known(name)
+        if name in self._only_at_first:
+            raise ValueError(f"{self._where}{name} says how the state begins, and it has begun; make a new optimizer")
         self.assign({name: value})
 
     def assign(self, values: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, NoReturn, TypedDict
 
 from .. import _core
 from .._core import StepInfo as StepInfo
@@ -16,9 +16,6 @@ from ._checks import Check
 from ._group import Group
 from ._params import Array, Key
 from ._rule import RULES
-
-if TYPE_CHECKING:
-    pass
 
 Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
@@ -85,6 +82,8 @@ class Optimizer:
     checks: ClassVar[dict[str, Check]]
     #: Whether torch.optim has an optimizer of this name that does the same.
     in_torch: ClassVar[bool] = True
+    #: Options that only say how the state begins: assigning to them later is refused.
+    only_at_first: ClassVar[frozenset[str]] = frozenset()
     #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
@@ -108,14 +107,14 @@ class Optimizer:
         self._keys: list[Key] = [e.key for e in entries]
         self._arrays = arrays
         self._group_of = [e.group for e in entries]
-        self._lent = ""  # names the context that has other values in the parameters
         threads = 0 if num_threads is None else _checks.thread_count(f"{label}: num_threads", num_threads)
         self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}: ema_decay", ema_decay)
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
             where = f"{label}: groups[{k}]: " if len(group_options) > 1 or own else f"{label}: "
             members = tuple(e.array for e in entries if e.group == k)
-            self._groups.append(Group(where, members, {**defaults, **own}, self._all_checks(), self._push))
+            values = {**defaults, **own}
+            self._groups.append(Group(where, members, values, self._all_checks(), self.only_at_first, self._push))
         self._variants = [self._variant(g) for g in self._groups]
         self._state = self._allocate_state()
         self._ema = None if self._ema_decay is None else copies_of(self._arrays)
@@ -172,28 +171,34 @@ class Optimizer:
         self._scheduled = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
 
     @property
-    def params(self) -> list[Array] | dict[str, Array]:
-        """The parameters: a dict if they were given names, else a list."""
+    def params(self) -> Sequence[Array] | Mapping[str, Array]:
+        """The parameters: a read-only dict if they were given names, else a tuple."""
         return self._by_name(self._arrays)
 
     @property
-    def ema(self) -> list[Array] | dict[str, Array] | None:
-        """The averages of the parameters, in the form of `params`; None without `ema_decay`."""
-        return None if self._ema is None else self._by_name(self._ema)
+    def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
+        """The averages of the parameters, in the form of `params`; None without `ema_decay`.
 
-    def _by_name(self, arrays: list[Array]) -> list[Array] | dict[str, Array]:
+        Inside `averaged` they lie in the parameters.
+        """
+        if self._ema is None:
+            return None
+        return self._by_name(self._arrays if self._plan.lent_to == "averaged" else [a.view() for a in self._ema])
+
+    def _by_name(self, arrays: list[Array]) -> Sequence[Array] | Mapping[str, Array]:
         named = {k: a for k, a in zip(self._keys, arrays, strict=True) if isinstance(k, str)}
-        return named if len(named) == len(arrays) else list(arrays)
+        return MappingProxyType(named) if len(named) == len(arrays) else tuple(arrays)
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> tuple[Group, ...]:
         """The groups: mappings of hyperparameters; assigning to one holds from the next step on."""
-        return list(self._groups)
+        return tuple(self._groups)
 
     @property
     def state(self) -> Mapping[Key, Mapping[str, Array]]:
-        """The state arrays: by name (or position) of the parameter, then by name of the state."""
-        return MappingProxyType({key: MappingProxyType(arrays) for key, arrays in self._state.items()})
+        """Views of the state arrays: by name (or position) of the parameter, then by name of the state."""
+        views = {key: {name: a.view() for name, a in arrays.items()} for key, arrays in self._state.items()}
+        return MappingProxyType({key: MappingProxyType(arrays) for key, arrays in views.items()})
 
     @property
     def steps(self) -> int:
@@ -220,7 +225,7 @@ class Optimizer:
         ----------
         grads : sequence of arrays in the order of the parameters, or {name: array}
             Each of its parameter's shape and dtype, with any strides; None leaves its parameter, state and average
-            alone.
+            alone. For a parameter without axes a NumPy scalar will do.
         lr : float, optional
             For this step, instead of every group's.
         clip_norm : float, optional
@@ -243,8 +248,6 @@ class Optimizer:
         """
         if type(grads) is not list:
             grads = self._in_order(grads)
-        if self._lent:
-            raise RuntimeError(f"{type(self).__name__}.step: not inside {self._lent}()")
         return self._plan.step(
             grads,
             self._rates(lr) if lr is not None or self._scheduled else None,
@@ -288,15 +291,26 @@ class Optimizer:
         return rates
 
     @contextmanager
-    def _lend(self, name: str) -> Iterator[None]:
-        if self._lent:
-            raise RuntimeError(f"{type(self).__name__}.{name}: not inside {self._lent}()")
-        self._plan.check_parameters(f"{type(self).__name__}.{name}")
-        self._lent = name
+    def _lend(self, to: str, values: Callable[[], list[Array]]) -> Iterator[None]:
+        """Exchange the parameters with other values, in place, and back at the end; no steps in between.
+
+        A parameter that was resized cannot be put back. Steps stay refused then: they would start from what is not the
+        optimizer's own.
+        """
+        where, back = f"{type(self).__name__}.{to}", False
+        self._plan.lend(to)
         try:
-            yield
+            others = values()
+            self._plan.exchange(where, others, back)
+            back = True
+            try:
+                yield
+            finally:
+                self._plan.exchange(where, others, back)
+                back = False
         finally:
-            self._lent = ""
+            if not back:
+                self._plan.take_back()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -306,21 +320,14 @@ class Optimizer:
         ------
         RuntimeError
             Without `ema_decay`; for a step inside.
+        ValueError
+            If a parameter is read-only or was resized. A resize inside keeps all of them from being put back.
         """
         if self._ema is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
-        with self._lend("averaged"):
-            self._swap(self._ema)
-            try:
-                yield
-            finally:
-                self._swap(self._ema)
-
-    def _swap(self, others: list[Array]) -> None:
-        for array, other in zip(self._arrays, others, strict=True):
-            keep = array.copy(order="K")
-            array[...] = other
-            other[...] = keep
+        averages = self._ema
+        with self._lend("averaged", lambda: averages):
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of all that a resumed run needs besides the parameters.
@@ -352,6 +359,19 @@ class Optimizer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Load what `save` wrote: all of it or, if an error is raised, nothing."""
         _checkpoint.read(self, path)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._all_checks():
+            raise AttributeError(f'{type(self).__name__}: {name} is an option of a group: groups[0]["{name}"] = ...')
+        if name in Common.__annotations__:
+            raise AttributeError(f"{type(self).__name__}: {name} cannot be changed; make a new optimizer")
+        super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled: it updates arrays where they lie; "
+            "make a new one of other arrays and give it the state_dict"
+        )
 
     def __repr__(self) -> str:
         size = sum(a.size for a in self._arrays)

@@ -63,7 +63,7 @@ def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
 def _items(label: str, params: Any) -> list[tuple[str | None, Any]]:
     if isinstance(params, Mapping):
         for name in params:
-            if not isinstance(name, str) or not name:
+            if not isinstance(name, str) or not name or not _is_text(name):
                 raise TypeError(f"{label}: names of params must be non-empty strings; got {name!r}")
         return list(params.items())
     if isinstance(params, np.ndarray):
@@ -71,6 +71,14 @@ def _items(label: str, params: Any) -> list[tuple[str | None, Any]]:
     if not isinstance(params, Iterable):
         raise TypeError(f'{label}: "params" of a group must be arrays; got {type(params).__name__}')
     return [(None, array) for array in params]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _check_keys(label: str, entries: list[Entry]) -> None:

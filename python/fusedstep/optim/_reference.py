@@ -43,7 +43,9 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
         Number of elements of each.
     """
     flat = [np.zeros(n) if g is None else g.ravel().astype(np.float64) for g, n in zip(grads, sizes, strict=True)]
-    squares = np.concatenate([*flat, np.zeros(-sum(sizes) % CHUNK)]) ** 2
+    values = np.concatenate([*flat, np.zeros(-sum(sizes) % CHUNK)])
+    with np.errstate(over="ignore"):
+        squares = values**2
     total = 0.0
     for chunk in squares.reshape(-1, CHUNK // LANES, LANES):
         lanes = np.zeros(LANES)
@@ -54,6 +56,8 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
             lanes = lanes[:width] + lanes[width : 2 * width]
             width //= 2
         total += float(lanes[0])
+    if np.isinf(total) and np.isfinite(values).all():  # squares that overflowed: once more, scaled and one by one
+        return float(np.sqrt(np.add.accumulate((values * 2.0**-600) ** 2)[-1])) * 2.0**600
     return float(np.sqrt(total))
 
 

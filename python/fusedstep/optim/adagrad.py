@@ -66,6 +66,7 @@ class Adagrad(Optimizer):
     """
 
     rule = "adagrad"
+    only_at_first = frozenset({"initial_accumulator_value"})
     for_small_networks = {"lr": 0.03}
     checks = {
         "lr_decay": _checks.non_negative,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checks
+from ._arena import copies_of
 from ._optimizer import Optimizer, Rate
 from ._params import Array
 
@@ -77,7 +78,7 @@ class NAG(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, **common)
-        self._shelter: list[Array] | None = None  # the parameters, while look-ahead points are in their place
+        self._ahead: list[Array] | None = None  # the look-ahead points; or the parameters, if those lie there
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:
@@ -87,25 +88,23 @@ class NAG(Optimizer):
         ------
         RuntimeError
             For a step inside.
+        TypeError, ValueError
+            If a schedule gives no learning rate, or a parameter is read-only or was resized. A resize inside keeps all
+            of them from being put back.
         """
-        with self._lend("lookahead"):
-            if self._shelter is None:
-                self._shelter = [a.copy(order="K") for a in self._arrays]
-            for keep, array in zip(self._shelter, self._arrays, strict=True):
-                keep[...] = array
-            try:
-                self._shift()
-                yield
-            finally:
-                for keep, array in zip(self._shelter, self._arrays, strict=True):
-                    array[...] = keep
+        with self._lend("lookahead", self._points_ahead):
+            yield
 
-    def _shift(self) -> None:
-        t = self.steps + 1
-        for key, array, k in zip(self._keys, self._arrays, self._group_of, strict=True):
-            group = self._groups[k]
-            lr = group["lr"](t) if callable(group["lr"]) else group["lr"]
-            np.subtract(array, array.dtype.type(lr * group["momentum"]) * self._state[key]["momentum_buffer"], array)
+    def _points_ahead(self) -> list[Array]:
+        rates = self._rates(None)
+        if self._ahead is None:
+            self._ahead = copies_of(self._arrays)
+        for key, p, ahead, k in zip(self._keys, self._arrays, self._ahead, self._group_of, strict=True):
+            np.multiply(
+                p.dtype.type(rates[k] * self._groups[k]["momentum"]), self._state[key]["momentum_buffer"], ahead
+            )
+            np.subtract(p, ahead, ahead)
+        return self._ahead
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -9,27 +9,21 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
-from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import nn, optim
 from ..nn._memory import Array
-from ..ensemble import Snapshots
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from . import _lbfgs
-from ._augment import moments
-from ._data import Data, outputs
+from ._data import Data
 from ._epochs import Epochs
-from ._losses import OUTPUTS
-from ._network import Views, coefs, intercepts, make_network, put_pretrained
+from ._fitted import Fitted
+from ._network import make_network, put_pretrained
 from ._options import check_options
-from ._parameters import Parameters
-from ._solver import first_rate, frozen, make_optimizer, make_snapshots, thawed
+from ._solver import first_rate, make_optimizer, make_snapshots
 
 FLOATS = (np.float64, np.float32)
 NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")  # what a network is made of
@@ -42,28 +36,8 @@ def can_go_on(estimator: Any) -> bool:
     return True
 
 
-class BaseMLP(Parameters, BaseEstimator):
+class BaseMLP(Fitted):
     """A network with scikit-learn's manners. A subclass knows targets, loss and predictions."""
-
-    out_activation_: str
-    n_iter_: int
-    t_: int
-    loss_: float
-    loss_curve_: list[float]
-    best_loss_: Any
-    validation_scores_: Any
-    best_validation_score_: Any
-    n_features_in_: int
-    n_outputs_: int
-    n_layers_: int
-
-    _model: nn.Sequential  # that is trained
-    _models: list[nn.Sequential]  # that predict
-    _optimizer: Any
-    _loss: nn.Loss
-    _philox: Philox | None
-    _stopping: EarlyStopping
-    _snapshots: Snapshots | None
 
     # What a subclass writes
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
@@ -76,10 +50,6 @@ class BaseMLP(Parameters, BaseEstimator):
 
     def _make_loss(self) -> nn.Loss:
         """Return the loss; set `out_activation_` and `n_outputs_`."""
-        raise NotImplementedError
-
-    def _plain_score(self, data: Data) -> float:
-        """Return the score of the present network."""
         raise NotImplementedError
 
     def _class_weights(self, y: Array, incremental: bool) -> Array | None:
@@ -107,7 +77,6 @@ class BaseMLP(Parameters, BaseEstimator):
             self._run_epochs(data, given, incremental)
         if not np.isfinite(self._model.arena).all():
             raise ValueError("Solver produced non-finite parameter weights. Scale the inputs, or take smaller steps.")
-        self._publish()
         return self
 
     def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
@@ -142,7 +111,7 @@ class BaseMLP(Parameters, BaseEstimator):
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
         self._philox = Philox(int(self._random_state.randint(2**31))) if self._draws else None
-        if self.pretraining is not None:
+        if self.pretraining is not None and self._philox is not None:
             x = data.x.toarray() if sparse.issparse(data.x) else data.x
             put_pretrained(self, self._model, x, self._philox.seed)
         self.n_layers_ = len(self._hidden) + 2
@@ -180,7 +149,10 @@ class BaseMLP(Parameters, BaseEstimator):
             )
         return data.rows(parts[0]), data.rows(parts[1])
 
-    _stratifies = False
+    @property
+    def _stratifies(self) -> bool:
+        """Whether held-out rows keep the proportion of the classes."""
+        return False
 
     def _run_epochs(self, data: Data, validation: Data | None, incremental: bool) -> None:
         if self.early_stopping and validation is None:
@@ -188,16 +160,24 @@ class BaseMLP(Parameters, BaseEstimator):
                 raise ValueError("partial_fit with early_stopping=True needs X_val and y_val: its rows may come again")
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
-            self._prepare_run(len(data), validation is not None)
+            self._prepare_run(len(data), incremental)
         if self._stopping.stop and incremental and self.early_stopping:
             warnings.warn("Early stopping has ended the training: this call of partial_fit does nothing.", stacklevel=4)
             return
+        optimizer, self._models = self._optimizer, [self._model]
         Epochs(self, data, validation).run(1 if incremental else self.max_iter)
-        if self.early_stopping and (self._stopping.stop or not incremental):
+        restore = self.early_stopping and (self._stopping.stop or not incremental)
+        if restore:
             self._stopping.restore()
+        elif optimizer.ema is not None:
+            with optimizer.averaged():
+                self._models = [copy.deepcopy(self._model)]
+        self._models = list(self._snapshots or self._models)
+        if not incremental:
+            self._stopping.wait_anew()  # a partial_fit to come is asked for
 
-    def _prepare_run(self, rows: int, validated: bool) -> None:
-        batches = math.ceil(rows / self._batch_size(rows, warn=True))
+    def _prepare_run(self, rows: int, incremental: bool) -> None:
+        batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))
         self._optimizer = make_optimizer(self, self._model, self.max_iter * batches)
         self._first_rate = first_rate(self) if self._optimizer_class else 0.0
         patience = None if math.isinf(self.n_iter_no_change) else int(self.n_iter_no_change) + 1
@@ -208,11 +188,10 @@ class BaseMLP(Parameters, BaseEstimator):
         self._snapshots = make_snapshots(self, self._model, self._optimizer)
         self.n_iter_ = 0
         self.best_loss_ = None if self.early_stopping else math.inf
-        self.validation_scores_ = [] if validated else None
-        self.best_validation_score_ = -math.inf if validated else None
+        self.validation_scores_ = self.best_validation_score_ = None
 
     def _batch_size(self, rows: int, warn: bool = False) -> int:
-        if self.batch_size == "auto":
+        if isinstance(self.batch_size, str):
             return min(200, rows)
         if warn and self.batch_size > rows:
             warnings.warn(f"batch_size {self.batch_size} is larger than the {rows} rows: it is clipped", stacklevel=6)
@@ -224,89 +203,7 @@ class BaseMLP(Parameters, BaseEstimator):
         return cls is not None and issubclass(cls, optim.registry["SGD"])
 
     def _run_lbfgs(self, data: Data) -> None:
+        self._optimizer = self._snapshots = None
         self.n_iter_, self.loss_ = _lbfgs.minimize(self, data)
         self.best_loss_ = self.loss_
         self.validation_scores_ = self.best_validation_score_ = None
-
-    def _publish(self) -> None:
-        """Set the networks that predict: the average along the run, where there is one."""
-        self._models = list(self._snapshots or ()) or [self._model]
-        if self._optimizer is not None and self._optimizer.ema is not None and not self.early_stopping:
-            with self._optimizer.averaged():
-                self._models = [copy.deepcopy(self._model)]
-
-    # Prediction
-    def _checked(self, X: Any) -> Any:
-        check_is_fitted(self)
-        return validate_data(self, X, accept_sparse="csr", dtype=self._model.dtype, order="C", reset=False)
-
-    def _predicted(self, x: Any) -> Array:
-        """Return the network's answer for checked rows: probabilities or values, a column each."""
-        activate = OUTPUTS[self.out_activation_]
-        answers = [np.asarray(activate(outputs(model, x))) for model in self._models]
-        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
-
-    def _sampled(self, x: Any, k: int) -> tuple[Array, Array]:
-        """Return mean and standard deviation of the network's answer over k dropout masks."""
-        if not self.dropout:
-            raise ValueError(
-                f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
-            )
-        assert self._philox is not None
-        x = x.toarray() if sparse.issparse(x) else x
-        mean, variance = moments(self._models, x, k, self._philox.seed, OUTPUTS[self.out_activation_])
-        return mean, np.sqrt(variance)
-
-    def _validation_score(self, data: Data) -> float:
-        """Score the present network on validation rows, with the scorer of the user's choice."""
-        if self.scoring is None:
-            return self._plain_score(data)
-        stand_in = object.__new__(
-            type(self)
-        )  # predicts alike, but was not told names of features, as these rows have none
-        stand_in.__dict__.update({k: v for k, v in vars(self).items() if k != "feature_names_in_"})
-        scorer, options = check_scoring(self, self.scoring), {}
-        if data.weights is not None:
-            options["sample_weight"] = data.weights
-        return float(scorer(stand_in, data.x, data.y, **options))
-
-    # Fitted attributes
-    @property
-    def coefs_(self) -> Views:
-        """The weights, layer by layer: views of the network that predicts."""
-        return coefs(self._fitted("coefs_"))
-
-    @coefs_.setter
-    def coefs_(self, values: Any) -> None:
-        self.coefs_[:] = values
-
-    @property
-    def intercepts_(self) -> Views:
-        """What each layer adds: views of the network that predicts. With batch norm, its beta."""
-        return intercepts(self._fitted("intercepts_"))
-
-    @intercepts_.setter
-    def intercepts_(self, values: Any) -> None:
-        self.intercepts_[:] = values
-
-    def _fitted(self, name: str) -> nn.Sequential:
-        if "_models" not in vars(self):
-            raise AttributeError(f"{type(self).__name__} has no {name} before fit")
-        return self._models[-1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """An optimizer is a plan over memory; what it knows goes into the pickle."""
-        state: dict[str, Any] = super().__getstate__()
-        if state.get("_optimizer") is not None:
-            state = {**state, "_optimizer": frozen(state["_optimizer"])}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if vars(self).get("_optimizer") is not None:
-            self._optimizer = thawed(self._optimizer, self._model)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
 from .. import nn, schedules
-from ..stopping import EarlyStopping
 from ._augment import around, augmented
 from ._data import Data
 from ._progress import Progress
@@ -92,7 +90,7 @@ class Epochs:
             self._order = shuffle(self._order, random_state=estimator._random_state)
         batches = self._batches.epoch(self._order if estimator.shuffle else None)
         batches = augmented(batches, estimator, estimator._philox)
-        loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator._snapshots is not None else []))
+        loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator.snapshots else []))
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Smaller "
@@ -106,8 +104,8 @@ class Epochs:
         return Epoch(len(estimator.loss_curve_), loss, self._observe(loss), rate)
 
     def _take_snapshot(self, loss: float) -> None:
-        estimator = self._estimator
-        if (step := self._optimizer.steps - estimator.warmup) > 0:
+        estimator, step = self._estimator, self._optimizer.steps - self._estimator.warmup
+        if estimator._snapshots is not None and step > 0:
             estimator._snapshots.observe(step)
 
     def _observe(self, loss: float) -> float | None:
@@ -116,18 +114,25 @@ class Epochs:
         score = None
         with self._averaged():
             if self._validation is not None:
-                score = estimator._validation_score(self._validation)
-                estimator.validation_scores_.append(score)
+                score = self._score(self._validation)
             if estimator.early_stopping:
                 assert score is not None
                 estimator._stopping.observe(score)
             else:
                 estimator._stopping.observe(loss)
-        if score is not None and not score <= estimator.best_validation_score_:
-            estimator.best_validation_score_ = score
         if not estimator.early_stopping:
             estimator.best_loss_ = min(estimator.best_loss_, loss)
         self._adjust_rate(loss if score is None else -score)
+        return score
+
+    def _score(self, validation: Data) -> float:
+        estimator = self._estimator
+        score = estimator._validation_score(validation)
+        if estimator.validation_scores_ is None:
+            estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
+        estimator.validation_scores_.append(score)
+        if score > estimator.best_validation_score_:  # never nan
+            estimator.best_validation_score_ = score
         return score
 
     def _averaged(self) -> contextlib.AbstractContextManager[Any]:
@@ -160,7 +165,7 @@ class Epochs:
         if not estimator._stopping.stop or (estimator._runs_to_the_end and not estimator.early_stopping):
             return False
         what = "Validation score" if estimator.early_stopping else "Training loss"
-        found = f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs."
+        found = f"{what} did not improve more than tol={estimator.tol:f} in {estimator.n_iter_no_change} epochs."
         if estimator.learning_rate == "adaptive" and estimator._is_sgd and epoch.learning_rate > SMALLEST_RATE:
             self._set_rate(epoch.learning_rate / 5)
             estimator._stopping.wait_anew()
@@ -177,7 +182,7 @@ class Epochs:
             and math.isfinite(estimator.n_iter_no_change)
         ):
             warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
+                f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
                 stacklevel=6,
             )

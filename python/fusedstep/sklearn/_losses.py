@@ -34,7 +34,7 @@ class LogLoss(nn.BinaryCrossEntropy):
 
 
 class HalfPoisson(nn.Loss):
-    """``t log(t / exp(y)) - t + exp(y)``, summed over the columns: half the Poisson deviance; gradient ``(exp(y) - t) / n``."""
+    """``t log(t / exp(y)) - t + exp(y)`` summed over the columns, half the deviance; gradient ``(exp(y) - t) / n``."""
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         t = self._like(outputs, targets)

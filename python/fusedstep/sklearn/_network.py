@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import init, nn
+from .. import nn
 from ..nn._memory import Array
 from ._parameters import ACTIVATIONS, Parameters
 
@@ -51,7 +51,7 @@ def put_pretrained(given: Parameters, model: nn.Sequential, x: Array, seed: int)
         weight[...], bias[...] = layer.weight, layer.bias
 
 
-def _first_values(given: Parameters, n_in: int, n_out: int, rng: np.random.RandomState) -> dict[str, init.Initializer]:
+def _first_values(given: Parameters, n_in: int, n_out: int, rng: np.random.RandomState) -> dict[str, Any]:
     bound = np.sqrt((2.0 if given.activation == "logistic" else 6.0) / (n_in + n_out))
 
     def uniform(shape: tuple[int, ...], _: np.random.Generator, dtype: Any) -> Array:

@@ -117,7 +117,7 @@ class Parameters:
     @property
     def _hidden(self) -> list[int]:
         sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be integers > 0, got {self.hidden_layer_sizes!r}.")
         return [int(size) for size in sizes]
 
@@ -139,7 +139,7 @@ class Parameters:
     @property
     def _draws(self) -> bool:
         """Whether training needs random numbers besides the first weights, the split and the order of the rows."""
-        return any(getattr(self, name) for name in DRAWING)
+        return any(getattr(self, name) not in (None, 0) for name in DRAWING)
 
     @property
     def _runs_to_the_end(self) -> bool:

@@ -58,8 +58,10 @@ def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Opti
 
 def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
     """Return what scikit-learn's names mean for this optimizer: those of Adam and of SGD."""
-    if issubclass(cls, optim.registry["Adam"]):
-        return {"betas": (given.beta_1, given.beta_2), "eps": given.epsilon}
+    adam = optim.registry["Adam"]
+    if issubclass(cls, adam):
+        inside = (given.solver_params or {}).get("eps_inside", False)
+        return {"betas": (given.beta_1, given.beta_2), "eps": given.epsilon, "eps_hat": cls is adam and not inside}
     if issubclass(cls, optim.registry["SGD"]):
         return {"momentum": given.momentum, "nesterov": bool(given.nesterovs_momentum and given.momentum > 0)}
     return {}

@@ -91,15 +91,15 @@ class Loss:
 
     def _shares(self, weights: Array, outputs: Array) -> Array:
         """Return the weights divided by their sum."""
-        found = np.asarray(weights, outputs.dtype)
-        if found.shape != (len(outputs),):
+        found = _unmasked(weights)
+        if found.shape != (len(outputs),) or found.dtype.kind not in "biuf":
             raise ValueError(
                 f"{type(self).__name__}: weights must be numbers of shape ({len(outputs)},); got {describe(found)}"
             )
         total = float(np.add.reduce(found))
         if not (np.minimum.reduce(found) >= 0 and 0 < total < np.inf):
             raise ValueError(f"{type(self).__name__}: weights must be finite, >= 0 and not all 0; got {found}")
-        return np.multiply(found, 1.0 / total)
+        return np.multiply(found, 1.0 / total, dtype=outputs.dtype)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], fill: float = 0.0) -> Array:
         """Reused scratch memory; ``fill`` is what it holds when it is made."""
@@ -111,20 +111,20 @@ class Loss:
 
     def _like(self, outputs: Array, targets: Array) -> Array:
         """Give the targets the shape and dtype of the outputs; a vector will do for one column."""
-        found = np.asarray(targets)
+        found = _unmasked(targets)
         if found.ndim == 1 and outputs.shape[1] == 1:
             found = found.reshape(-1, 1)
         if found.shape != outputs.shape or found.dtype.kind not in "biuf":
             raise ValueError(
                 f"{type(self).__name__}: targets must be numbers of shape {outputs.shape}; "
-                f"got {describe(np.asarray(targets))}"
+                f"got {describe(_unmasked(targets))}"
             )
         return found.astype(outputs.dtype, copy=False)
 
     def _labels(self, outputs: Array, targets: Array) -> Array:
         """Turn the labels into indices of the flattened outputs, after checking each."""
         n, k = outputs.shape
-        labels = np.asarray(targets)
+        labels = _unmasked(targets)
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"{type(self).__name__}: targets must be integer labels of shape ({n},); got {describe(labels)}"
@@ -142,3 +142,8 @@ class Loss:
         flat = self._buffer("flat", (n,), np.dtype(np.intp))
         np.add(starts, labels, out=flat)
         return flat
+
+
+def _unmasked(targets: Any) -> Array:
+    """Return an array; what a mask hides stays an object that the checks refuse, for NumPy would show it."""
+    return np.asarray(targets, object) if isinstance(targets, np.ma.MaskedArray) else np.asarray(targets)
