@@ -7,7 +7,7 @@ nearly nothing. At the same rate plain gradient descent needs {plain} epochs to 
 needs {momentum} and Adam {adam}.
 
 Finding: on this plateau momentum is worth what a larger rate is worth: plain gradient descent at ten times the rate
-needs {tenfold} epochs. A rate must suit the steep parts as well, though, and momentum is slow to build up there.
+needs {tenfold} epochs.
 
 Checked: `plain > 4 * momentum and adam <= momentum and tenfold <= momentum`
 """

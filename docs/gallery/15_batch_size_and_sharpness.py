@@ -10,7 +10,8 @@ nearly the same training loss ({low:.3f} to {high:.3f}). After batches of 4 its 
 Finding: that flat minima generalise better does not show here. On the test rows {small_right:.1%} and
 {large_right:.1%} are right.
 
-Checked: `large > 1.3 * small and large_curvature > 1.3 * small_curvature and high < 1.5 * low`
+Checked: `large > 1.3 * small and large_curvature > 1.3 * small_curvature and high < 1.5 * low and abs(small_right -
+large_right) < 0.02`
 """
 
 import numpy as np

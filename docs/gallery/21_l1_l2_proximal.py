@@ -40,7 +40,7 @@ def main():
             zeros[label], right[label] = float(np.mean(sizes == 0)), accuracy(model, data.x_test, data.y_test)
             ax.plot(np.maximum(sizes, 1e-6), label=f"{label}: {zeros[label]:.0%} are zero")
         ax.set(xlabel="weight of the first layer, by size", ylabel="|weight|", yscale="log", ylim=(8e-7, 3))
-        ax.legend(loc="lower left")
+        ax.legend(loc="lower center")
     return {
         "proximal_zeros": zeros["proximal L1"],
         "l1_zeros": zeros["L1"],

@@ -29,7 +29,8 @@ def main():
         for i, p in enumerate(RATES):
             model = mlp(10, 64, 64, 1, dropout=p, rng=0)
             epochs = training(model, fs.Adam(model.params), data.x, data.y, epochs=EPOCHS, loss=loss)
-            train, test = zip(*([loss(model.predict(x), y) for x, y in (data[:2], data[2:])] for _ in epochs))
+            errors = [[loss(model.predict(x), y) for x, y in (data[:2], data[2:])] for _ in epochs]
+            train, test = np.transpose(errors)
             ax.plot(range(1, EPOCHS + 1), test, label=f"p = {p:g}, test")
             ax.plot(range(1, EPOCHS + 1), train, linestyle=":", color=f"C{i}", label=f"p = {p:g}, training")
             tests.append(test)

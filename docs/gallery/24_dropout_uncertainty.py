@@ -9,7 +9,8 @@ degrees its answers are right in {tilted:.0%} instead of {upright:.0%}, and thei
 Finding: that is no guard against what is far from all training rows. Lying on their side nearly all digits are taken
 for the same one, at {sideways:.2f} nats: right in {lying:.0%}, and surer than upright.
 
-Checked: `unsure > 2 * sure and unsure > single_unsure + 0.1 and tilted < 0.7 and upright > 0.96 and lying < 0.3`
+Checked: `unsure > 2 * sure and unsure > single_unsure + 0.1 and tilted < 0.7 and upright > 0.96 and lying < 0.3 and
+sideways < sure`
 """
 
 import numpy as np

@@ -37,7 +37,7 @@ def main():
             ax.plot(active, label=f"{label}: right in {right[-1]:.1%}")
             numbers[name] = active.mean()
         ax.set(xlabel="hidden unit, by activity", ylabel="share of test rows with activation > 0.1", ylim=(0, 1.05))
-        ax.legend(loc="center left")
+        ax.legend(loc=(0.02, 0.43))
     return numbers | {"worst": min(right)}
 
 

@@ -9,7 +9,8 @@ right in {hard_right:.1%}, {smooth_right:.1%} and {very_right:.1%} of all cases.
 Finding: a label cannot be softened without right answers losing confidence too: theirs falls from {hard_sure:.2f} to
 {very_sure:.2f}.
 
-Checked: `hard_wrong > smooth_wrong + 0.05 and smooth_wrong > very_wrong and abs(hard_right - smooth_right) < 0.03`
+Checked: `hard_wrong > smooth_wrong + 0.05 and smooth_wrong > very_wrong and abs(hard_right - smooth_right) < 0.03 and
+very_sure < hard_sure`
 """
 
 import numpy as np

@@ -18,7 +18,7 @@ from fusedstep import inspect, nn
 ROWS, STEPS = 40, np.geomspace(1e-8, 1e-2, 7)
 
 
-def network(dtype=np.float64):
+def network(dtype):
     """Return two hidden layers with all that a gradient has to get through."""
     hidden = [nn.Linear(13, 4, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 4), nn.Sigmoid()]
     return nn.Sequential(*hidden, nn.Linear(4, 3), dtype=dtype, rng=0)
@@ -26,15 +26,13 @@ def network(dtype=np.float64):
 
 def main():
     """Draw the error over the step."""
-    data, loss = load("wine", ROWS), nn.SoftmaxNLL()
-    f = inspect.objective(network(), loss, data.x, data.y, training=True)
+    data, loss, model = load("wine", ROWS), nn.SoftmaxNLL(), network(np.float32)
+    f = inspect.objective(network(np.float64), loss, data.x, data.y, training=True)
 
     def mistaken(theta):
         value, gradient = f(theta)
         f.split(gradient)["4.bias"] /= ROWS
         return value, gradient
-
-    model = network(np.float32)
 
     def in_float32(theta):
         for i, layer in enumerate(model.layers):
@@ -52,7 +50,7 @@ def main():
             ax.plot(STEPS, errors[-1], marker="o", markersize=4, label=label)
         ax.axhline(1e-7, color="0.4", linestyle=":", label="tolerance")
         ax.set(xlabel="step h of the differences", ylabel="largest relative error", xscale="log", yscale="log")
-        ax.legend(loc="lower right")
+        ax.legend(loc="center left")
     return dict(zip(("right", "wrong", "single"), map(min, errors), strict=True), rows=ROWS)
 
 

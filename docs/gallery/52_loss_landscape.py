@@ -1,6 +1,7 @@
 """Loss landscapes.
 
-    plane: f(theta + a d1 + b d2), d random, each filter as long as the weights' own      line: f(theta + a (theta' - theta))
+    plane: f(theta + a d1 + b d2), d random, each filter as long as the weights' own
+    line:  f(theta + a (theta' - theta))
 
 Around a trained network the loss climbs on all sides; on the way from its first weights it falls without a bump.
 Between two solutions, from two seeds, lies a ridge {ridge:.2f} high, where the loss at both ends is {solution:.3f}:

@@ -1,6 +1,6 @@
 """Critical points.
 
-    |g| = 0 and the eigenvalues of H: all > 0 a minimum, all < 0 a maximum, of both signs a saddle, all nearly 0 a plateau
+    |g| = 0 and the eigenvalues of H: all > 0 minimum, all < 0 maximum, of both signs saddle, all nearly 0 plateau
 
 A network of tanh layers on the digits that starts with tiny weights starts at a {kind}: the gradient is only
 {gradient:.3f} long, and the smallest eigenvalue of the Hessian is {start:.2f}. For some epochs nothing seems to

@@ -29,12 +29,12 @@ def main():
     squared = np.array([nn.MeanSquaredError().gradient(row[None], up)[0, 0] for row in z])
     through = np.array([nn.MeanSquaredError().gradient(row[None], up)[0, 0] for row in p]) * (p * (1 - p))[:, 0]
     hinge = [nn.MulticlassHinge().gradient(np.array([[row, 0.0]]), np.array([0]))[0, 0] for row in z[:, 0]]
-    pushes = {"linear + squared error": squared, "sigmoid + cross-entropy": cross, "hinge": hinge}
+    pushes = {"squared error": squared, "cross-entropy": cross, "hinge": hinge}
     with picture("63_outputs_and_losses", 2) as (left, scores):
-        for label, push in (pushes | {"sigmoid + squared error": through}).items():
+        for label, push in (pushes | {"sigmoid + squared": through}).items():
             left.plot(z, -np.asarray(push), label=label)
         left.set(xlabel="score z", ylabel="push on z: minus the gradient", ylim=(-0.2, 2.6))
-        left.legend(loc="upper right")
+        left.legend(loc="upper left")
         targets = {nn.MeanSquaredError: one_hot(data.y, 10), nn.BinaryCrossEntropy: one_hot(data.y, 10)}
         for loss in (nn.MeanSquaredError, nn.BinaryCrossEntropy, nn.MulticlassHinge, nn.SoftmaxNLL):
             model = mlp(64, 32, 10, rng=0)

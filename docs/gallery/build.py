@@ -21,8 +21,12 @@ from threadpoolctl import threadpool_limits
 HERE = Path(__file__).parent
 HEAD = """# Gallery
 
-One idea a picture, on real data, with the numbers of the run that drew it. Run a script by itself (`python {first}`), or all of them, which
-writes this page anew: `pip install '.[gallery]' && python docs/gallery/build.py`.
+One idea a picture, on real data, with the numbers of the run that drew it. This page is written by
+`pip install '.[all]' && python docs/gallery/build.py`; a script by itself (`python docs/gallery/{first}`) draws its
+picture into the current directory. Where a claim of the textbooks does not show on these data, it says "Finding". The
+tests run every script and check what stands behind "Checked".
+
+{contents}
 """
 
 
@@ -60,6 +64,18 @@ def section(script: Path, numbers: dict[str, Any]) -> str:
     )
 
 
+def head() -> str:
+    """Return the beginning of the page, with its contents."""
+    titles = {script: paragraphs(script)[0].rstrip(".") for script in scripts()}
+    contents = "\n".join(f"- [{title}](#{anchor(title)})" for title in titles.values())
+    return HEAD.format(first=scripts()[0].name, contents=contents)
+
+
+def anchor(title: str) -> str:
+    """Return the name that a heading has in a link."""
+    return "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c in "-_")
+
+
 def run(script: Path) -> dict[str, Any]:
     """Let a script draw its picture into the current directory; return its numbers."""
     with threadpool_limits(1):  # products of matrices this small only lose by a second thread
@@ -78,7 +94,7 @@ def main(names: list[str]) -> None:
     if names:
         print(*sections, sep="\n")
     else:
-        Path("README.md").write_text("\n".join([HEAD.format(first=scripts()[0].name), *sections]), "utf-8")
+        Path("README.md").write_text("\n".join([head(), *sections]), "utf-8")
 
 
 if __name__ == "__main__":
