@@ -91,12 +91,12 @@ WatchedTensor TensorPlan::adopt(py::handle object, const Where& where) {
 }
 
 /// A state or an average, which must lie like its parameter; nothing for None.
-WatchedTensor TensorPlan::adopt_companion(std::size_t k, py::handle object, const char* what) {
+WatchedTensor TensorPlan::adopt_companion(std::size_t k, py::handle object, const char* what, DType dtype) {
   if (object.is_none()) return {};
   const Parameter& p = params_[k];
   WatchedTensor tensor = adopt(object, where(what, k));
   Gradient layout;
-  const bool alike = tensor.dtype() == p.target.dtype() && tensor.same_shape(p.target.view());
+  const bool alike = tensor.dtype() == dtype && tensor.same_shape(p.target.view());
   if (alike) describe_layout(tensor.view(), p.order, layout);
   if (!alike || (!layout.contiguous && tensor.view().size() > 0))
     refuse_value(where(what, k), "like its parameter, " + describe_tensor(p.target.tensor()), describe_tensor(object));
@@ -106,7 +106,8 @@ WatchedTensor TensorPlan::adopt_companion(std::size_t k, py::handle object, cons
 WatchedTensor TensorPlan::adopt_count(std::size_t k, py::handle object) {
   if (object.is_none()) return {};
   WatchedTensor tensor = adopt(object, where("step", k));
-  if (tensor.view().size() != 1) refuse_value(where("step", k), "a tensor of one number", describe_tensor(object));
+  if (is_half(tensor.dtype()) || tensor.view().size() != 1)
+    refuse_value(where("step", k), "a float32 or float64 tensor of one number", describe_tensor(object));
   return tensor;
 }
 
@@ -124,10 +125,10 @@ void TensorPlan::attach(std::size_t k, const py::list& states, const py::object&
   if (states.size() > max_states) throw py::value_error("TensorPlan: a parameter has too many states");
   p.states.clear();
   for (std::size_t s = 0; s < states.size(); ++s) {
-    p.states.push_back(adopt_companion(k, states[s], "state"));
+    p.states.push_back(adopt_companion(k, states[s], "state", t.dtype));
     t.states[s] = p.states.back().data();
   }
-  p.average = adopt_companion(k, average, "ema");
+  p.average = adopt_companion(k, average, "ema", computed_in(t.dtype));
   t.ema = p.average.data();
   p.count = adopt_count(k, count);
   t.steps = steps;

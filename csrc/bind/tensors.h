@@ -53,7 +53,7 @@ class TensorPlan {
   };
 
   WatchedTensor adopt(py::handle object, const Where& where);
-  WatchedTensor adopt_companion(std::size_t k, py::handle object, const char* what);
+  WatchedTensor adopt_companion(std::size_t k, py::handle object, const char* what, DType dtype);
   WatchedTensor adopt_count(std::size_t k, py::handle object);
   void require_idle() const;
   bool unchanged() const;
