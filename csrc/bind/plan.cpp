@@ -12,13 +12,6 @@
 namespace fusedstep::bind {
 namespace {
 
-int rule_index(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int k = 0; k < table.rule_count; ++k)
-    if (table.infos[k].name == name) return k;
-  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
-}
-
 Decay decay_of(const std::string& name) {
   if (name == "l2") return Decay::l2;
   if (name == "decoupled") return Decay::decoupled;
@@ -26,16 +19,24 @@ Decay decay_of(const std::string& name) {
   throw py::value_error("Plan: decay must be \"l2\", \"decoupled\" or \"proximal\"; got \"" + name + "\"");
 }
 
-/// Clears a flag, or a list, however the scope is left.
-template <class F>
-struct AtExit {
-  F action;
-  ~AtExit() { action(); }
-};
-template <class F>
-AtExit(F) -> AtExit<F>;
-
 }  // namespace
+
+int rule_index(const std::string& name) {
+  const KernelTable& table = kernels();
+  for (int k = 0; k < table.rule_count; ++k)
+    if (table.infos[k].name == name) return k;
+  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
+}
+
+Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
+                    double l1, const std::string& decay, bool maximize) {
+  const RuleInfo& info = kernels().infos[rule];
+  if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
+    throw py::value_error("Plan: variant and hyper must be those of the rule");
+  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
+  std::copy(hyper.begin(), hyper.end(), g.hyper);
+  return g;
+}
 
 PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
                const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
@@ -69,7 +70,7 @@ Tensor PyPlan::adopt_parameter(std::size_t k, py::handle object) {
   t.p = p.mutable_data();
   t.size = p.size();
   t.dtype = dtype_of(p);
-  orders_.push_back(memory_order(p));
+  orders_.push_back(memory_order(view_of(p)));
   t.gradient.dims.reserve(orders_.back().size());
   checked_params_.emplace_back(p);
   params_.push_back(std::move(p));
@@ -90,14 +91,14 @@ py::array PyPlan::require_companion(std::size_t k, py::handle object, const Wher
   const py::array& p = params_[k];
   py::array a = require_parameter(object, where);
   Gradient layout;
-  describe_layout(a, orders_[k], layout);
+  describe_layout(view_of(a), orders_[k], layout);
   if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
     refuse_value(where, "like its parameter", describe(a));
   return a;
 }
 
 void PyPlan::own(const py::array& array, std::string what) {
-  const Extent e = extent(array);
+  const Extent e = extent(view_of(array));
   if (e.low != e.high) owned_.push_back({e, std::move(what), array});
 }
 
@@ -111,12 +112,7 @@ void PyPlan::check_owned() {
 void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
                        double weight_decay, double l1, const std::string& decay, bool maximize) {
   require_idle();
-  const RuleInfo& rule = kernels().infos[plan_->rule()];
-  if (variant >> rule.variant_bits || int(hyper.size()) != rule.hyper_count)
-    throw py::value_error("Plan: variant and hyper must be those of the rule");
-  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
-  std::copy(hyper.begin(), hyper.end(), g.hyper);
-  plan_->groups.at(k) = g;
+  plan_->groups.at(k) = group_of_rule(plan_->rule(), variant, hyper, lr, weight_decay, l1, decay, maximize);
 }
 
 /// What a step uses must not change under its hands.

@@ -18,16 +18,22 @@ PyTypeObject* make_step_info_type() {
   return type;
 }
 
-PyObject* to_python(const StepInfo& info) {
-  PyObject* const result = PyStructSequence_New(step_info_type);
+}  // namespace
+
+py::object to_python(const StepInfo& info) {
+  auto result = py::reinterpret_steal<py::object>(PyStructSequence_New(step_info_type));
   if (!result) throw py::error_already_set();
-  const auto set = [&](Py_ssize_t k, py::object value) { PyStructSequence_SetItem(result, k, value.release().ptr()); };
+  const auto set = [&](Py_ssize_t k, py::object value) {
+    PyStructSequence_SetItem(result.ptr(), k, value.release().ptr());
+  };
   set(0, py::int_(info.step));
   set(1, info.grad_norm ? py::object(py::float_(*info.grad_norm)) : py::none());
   set(2, py::float_(info.clip_coef));
   set(3, py::bool_(info.skipped));
   return result;
 }
+
+namespace {
 
 double number(PyObject* object) {
   const double value = PyFloat_AsDouble(object);
@@ -42,7 +48,9 @@ PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     auto* const plan = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr<PyPlan>();
     if (!plan || count != 8) throw py::type_error("Plan.step: must be called on a plan with 8 arguments");
     return to_python(plan->step(args[0], args[1], number(args[2]), number(args[3]), number(args[4]), number(args[5]),
-                                args[6] == Py_True, args[7] == Py_True));
+                                args[6] == Py_True, args[7] == Py_True))
+        .release()
+        .ptr();
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {

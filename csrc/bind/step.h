@@ -5,6 +5,8 @@
 
 namespace fusedstep::bind {
 
+py::object to_python(const StepInfo& info);
+
 /// Adds StepInfo to the module and `step` to the plan's type.
 void bind_step(py::module_& m, py::handle plan_type);
 
