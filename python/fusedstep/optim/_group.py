@@ -53,10 +53,10 @@ class Group(MutableMapping[str, Any]):
 
     def assign(self, values: dict[str, Any]) -> None:
         """Set several at once: all or none."""
+        checked = {name: self._checks[name](self._what(name), value) for name, value in values.items()}
         changed = self._changed()
         if changed is None:
             raise ReferenceError(f"{self._where}the optimizer of this group is gone")
-        checked = {name: self._checks[name](self._what(name), value) for name, value in values.items()}
         before = dict(self._values)
         self._values.update(checked)
         try:
