@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fusedstep as fs
+from fusedstep import _core
 
 from . import report
 from .common import Unmatched, available_memory, missing, select
@@ -113,6 +114,10 @@ class Run:
 
     def start(self) -> int:
         """Return 0, or 1 if ours is wrong in any case."""
+        if not missing(["torch"]):  # whose OpenMP ours shares: from the first case on, not from the second
+            importlib.import_module("torch")
+        fs.num_threads()  # looks which threads there are
+        self.facts["backend"] = _core.backend()
         report.print_machine(self.facts)
         for suite in self.suites:
             print(f"\n{suite.name}: {suite.about}")
