@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of, whole
+from ..ops._arguments import key_of
+from ..ops._whole import whole
 from ..ops.draws import permutation
 from ..ops.philox import Key
 from ..optim._checks import positive

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of, whole
+from ..ops._arguments import key_of
+from ..ops._whole import whole
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
 from ..optim._checks import non_negative, number

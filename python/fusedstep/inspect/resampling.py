@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..ensemble.members import predictor
-from ..ops._arguments import key_of, whole
+from ..ops._arguments import key_of
+from ..ops._whole import whole
 from ..ops.draws import uniform
 from ..ops.philox import Key
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ..ops._arguments import key_of, whole
+from ..ops._arguments import key_of
+from ..ops._whole import whole
 from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._replay import Point, ReplaySampler, Results
