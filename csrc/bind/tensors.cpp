@@ -307,8 +307,44 @@ TensorPlan::Outcome TensorPlan::step(std::optional<double> clip_norm, double gra
   return done;
 }
 
+int TensorPlan::traverse(visitproc visit, void* arg) const {
+  const auto all = [&](const auto& list) {
+    for (const auto& one : list)
+      if (const int stop = one.traverse(visit, arg)) return stop;
+    return 0;
+  };
+  Py_VISIT(increment_version_.ptr());
+  Py_VISIT(groups_.ptr());
+  Py_VISIT(state_.ptr());
+  for (const py::object& p : idle_) Py_VISIT(p.ptr());
+  for (const py::object& g : gradients_) Py_VISIT(g.ptr());
+  for (const Parameter& p : params_) {
+    Py_VISIT(p.source.ptr());
+    for (const WatchedTensor* t : {&p.target, &p.average, &p.count}) Py_VISIT(t->tensor().ptr());
+    for (const WatchedTensor& t : p.states) Py_VISIT(t.tensor().ptr());
+  }
+  if (const int stop = watched_groups_.traverse(visit, arg)) return stop;
+  if (const int stop = watched_state_.traverse(visit, arg)) return stop;
+  if (const int stop = all(group_dicts_)) return stop;
+  if (const int stop = all(members_)) return stop;
+  return all(entries_);
+}
+
+namespace {
+
+void collect_garbage(PyHeapTypeObject* type) {
+  type->ht_type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type->ht_type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    return py::detail::is_holder_constructed(self) ? py::cast<TensorPlan&>(py::handle(self)).traverse(visit, arg) : 0;
+  };
+}
+
+}  // namespace
+
 void bind_tensors(py::module_& m) {
-  py::class_<TensorPlan> plan(m, "TensorPlan", "The tensors, groups and kernels of one torch optimizer.");
+  py::class_<TensorPlan> plan(m, "TensorPlan", "The tensors, groups and kernels of one torch optimizer.",
+                              py::custom_type_setup(collect_garbage));
   plan.def(py::init<std::string, const std::string&, const py::object&, py::object, py::list, py::dict, const py::list&,
                     const py::list&, const py::list&, std::vector<std::string>, const std::vector<int>&, double>(),
            py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("groups"),

@@ -38,6 +38,9 @@ class TensorPlan {
 
   StepInfo info() const { return info_; }
 
+  /// For the garbage collector.
+  int traverse(visitproc visit, void* arg) const;
+
  private:
   struct Parameter {
     py::object source;  // has the gradient

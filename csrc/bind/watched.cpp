@@ -26,6 +26,15 @@ bool WatchedDict::unchanged() const {
   return true;
 }
 
+int WatchedDict::traverse(visitproc visit, void* arg) const {
+  Py_VISIT(dict_.ptr());
+  for (const auto& [key, value] : items_) {
+    Py_VISIT(key.ptr());
+    Py_VISIT(value.ptr());
+  }
+  return 0;
+}
+
 WatchedList::WatchedList(const py::list& list) : list_(list) {
   for (const py::handle member : list) members_.push_back(py::reinterpret_borrow<py::object>(member));
 }
@@ -35,6 +44,12 @@ bool WatchedList::unchanged() const {
   for (std::size_t k = 0; k < members_.size(); ++k)
     if (PyList_GET_ITEM(list_.ptr(), Py_ssize_t(k)) != members_[k].ptr()) return false;
   return true;
+}
+
+int WatchedList::traverse(visitproc visit, void* arg) const {
+  Py_VISIT(list_.ptr());
+  for (const py::object& member : members_) Py_VISIT(member.ptr());
+  return 0;
 }
 
 WatchedTensor::WatchedTensor(py::handle tensor, dlpack::Describe describe, const dlpack::Tensor& seen)

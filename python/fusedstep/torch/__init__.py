@@ -15,12 +15,17 @@ except ImportError:
 if TYPE_CHECKING:
     # Static names for type checkers: one line per public name that is not an optimizer.
     from .dropout import Dropout as Dropout
+    from .backward import BackwardSteps, step_in_backward
+    from .offload import OffloadedOptimizer
 
 # Public name -> module of this folder; a module is imported when one of its names is first used.
 # Layers and `accelerate` add their lines here (and above, for type checkers).
 _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
     "Dropout": "dropout",
+    "BackwardSteps": "backward",
+    "OffloadedOptimizer": "offload",
+    "step_in_backward": "backward",
 }
 
 __all__ = sorted(_HOME)
