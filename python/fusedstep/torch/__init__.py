@@ -14,12 +14,16 @@ except ImportError:
 
 if TYPE_CHECKING:
     # Static names for type checkers: one line per public name that is not an optimizer.
+    from .batch_norm import BatchNorm1d as BatchNorm1d
+    from .batch_norm import BatchNorm2d as BatchNorm2d
+    from .batch_norm import BatchNorm3d as BatchNorm3d
     from .dropout import Dropout as Dropout
 
 # Public name -> module of this folder; a module is imported when one of its names is first used.
 # Layers and `accelerate` add their lines here (and above, for type checkers).
 _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
     "Dropout": "dropout",
 }
 
