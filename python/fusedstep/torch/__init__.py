@@ -14,6 +14,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     # Static names for type checkers: one line per public name that is not an optimizer.
+    from .acceleration import accelerate as accelerate
     from .batch_norm import BatchNorm1d as BatchNorm1d
     from .batch_norm import BatchNorm2d as BatchNorm2d
     from .batch_norm import BatchNorm3d as BatchNorm3d
@@ -25,6 +26,7 @@ _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
     "Dropout": "dropout",
+    "accelerate": "acceleration",
 }
 
 __all__ = sorted(_HOME)
