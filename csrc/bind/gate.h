@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "driver/gradient.h"
+#include "bind/layout.h"
 #include "driver/kernel.h"
 
 namespace fusedstep::bind {
@@ -29,14 +29,10 @@ struct Where {
 /// "float64 (128, 64)" for an array, the type's name for anything else.
 std::string describe(py::handle object, const char* between = " ");
 
-/// Axes longer than 1 from the widest stride to the narrowest.
-std::vector<int> memory_order(const py::array& array);
-
-/// True if the elements fill a stretch of memory, each element once, in some order of the axes.
-bool is_dense(const py::array& array, const std::vector<int>& order);
-
-/// True if no two elements can share memory: strides nest (which is stricter, and cheap).
-bool is_disjoint(const py::array& array);
+inline View view_of(const py::array& a) {
+  return {
+      const_cast<char*>(static_cast<const char*>(a.data())), a.itemsize(), int(a.ndim()), a.shape(), a.strides(), 1};
+}
 
 /// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.
 py::array require_float_array(py::handle object, const Where& where);
@@ -73,14 +69,5 @@ class Snapshot {
   int flags_ = 0;
   std::vector<py::ssize_t> shape_and_strides_;
 };
-
-/// The bytes from the lowest to behind the highest that the elements touch; an empty array has none.
-struct Extent {
-  const char *low, *high;
-};
-Extent extent(const py::array& array);
-
-/// How `array`, of the shape of a parameter whose axes in memory are `order`, is walked in that order.
-void describe_layout(const py::array& array, const std::vector<int>& order, Gradient& out);
 
 }  // namespace fusedstep::bind

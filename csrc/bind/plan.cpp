@@ -14,13 +14,6 @@ namespace {
 // Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
 constexpr std::size_t ahead = 8;
 
-int rule_index(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int k = 0; k < table.rule_count; ++k)
-    if (table.infos[k].name == name) return k;
-  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
-}
-
 Decay decay_of(const std::string& name) {
   if (name == "l2") return Decay::l2;
   if (name == "decoupled") return Decay::decoupled;
@@ -32,16 +25,24 @@ bool same_shape(const py::array& a, const py::array& b) {
   return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
 }
 
-/// Clears a flag, or a list, however the scope is left.
-template <class F>
-struct AtExit {
-  F action;
-  ~AtExit() { action(); }
-};
-template <class F>
-AtExit(F) -> AtExit<F>;
-
 }  // namespace
+
+int rule_index(const std::string& name) {
+  const KernelTable& table = kernels();
+  for (int k = 0; k < table.rule_count; ++k)
+    if (table.infos[k].name == name) return k;
+  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
+}
+
+Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
+                    double l1, const std::string& decay, bool maximize) {
+  const RuleInfo& info = kernels().infos[rule];
+  if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
+    throw py::value_error("Plan: variant and hyper must be those of the rule");
+  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
+  std::copy(hyper.begin(), hyper.end(), g.hyper);
+  return g;
+}
 
 PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
                const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay)
@@ -73,7 +74,7 @@ Tensor PyPlan::adopt_parameter(std::size_t k, py::handle object) {
   t.p = p.mutable_data();
   t.size = p.size();
   t.dtype = dtype_of(p);
-  orders_.push_back(memory_order(p));
+  orders_.push_back(memory_order(view_of(p)));
   t.gradient.dims.reserve(orders_.back().size());
   checked_params_.emplace_back(p);
   params_.push_back(std::move(p));
@@ -87,7 +88,7 @@ void* PyPlan::adopt_companion(std::size_t k, py::handle object, const char* what
   const py::array& p = params_[k];
   py::array a = require_parameter(object, where);
   Gradient layout;
-  describe_layout(a, orders_[k], layout);
+  describe_layout(view_of(a), orders_[k], layout);
   if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
     refuse_value(where, "like its parameter", describe(a));
   own(a, where.text().substr(label_.size() + 2));
@@ -95,7 +96,7 @@ void* PyPlan::adopt_companion(std::size_t k, py::handle object, const char* what
 }
 
 void PyPlan::own(const py::array& array, std::string what) {
-  const Extent e = extent(array);
+  const Extent e = extent(view_of(array));
   if (e.low != e.high) owned_.push_back({e, std::move(what), array});
 }
 
@@ -109,12 +110,7 @@ void PyPlan::check_owned() {
 void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
                        double weight_decay, double l1, const std::string& decay, bool maximize) {
   require_idle();
-  const RuleInfo& rule = kernels().infos[plan_->rule()];
-  if (variant >> rule.variant_bits || int(hyper.size()) != rule.hyper_count)
-    throw py::value_error("Plan: variant and hyper must be those of the rule");
-  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
-  std::copy(hyper.begin(), hyper.end(), g.hyper);
-  plan_->groups.at(k) = g;
+  plan_->groups.at(k) = group_of_rule(plan_->rule(), variant, hyper, lr, weight_decay, l1, decay, maximize);
 }
 
 /// What a step uses must not change under its hands.
@@ -187,8 +183,8 @@ void PyPlan::take_gradient(std::size_t k, py::handle object) {
   if (dtype_of(g) != t.dtype || !same_shape(g, params_[k]))
     refuse_value(gradient_at(k), describe(params_[k], " of shape "), describe(g));
   check_against_owned(k, g);
-  describe_layout(g, orders_[k], t.gradient);
-  can_zero_[k] = g.writeable() && (t.gradient.contiguous || is_disjoint(g));
+  describe_layout(view_of(g), orders_[k], t.gradient);
+  can_zero_[k] = g.writeable() && (t.gradient.contiguous || is_disjoint(view_of(g)));
   disjoint_ = false;
   checked_gradients_[k] = Snapshot(g);
 }
@@ -200,7 +196,7 @@ void PyPlan::refuse_to_zero(std::size_t k, const py::array& g) const {
 }
 
 void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
-  const Extent e = extent(g);
+  const Extent e = extent(view_of(g));
   auto o = std::upper_bound(owned_.begin(), owned_.end(), e.low,
                             [](const char* low, const Owned& owned) { return low < owned.extent.high; });
   // A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
@@ -213,7 +209,7 @@ void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < held_.size(); ++k)
     if (plan_->tensors[k].active)
-      if (const Extent e = extent(held_[k].cast<py::array>()); e.low != e.high) extents.emplace_back(e, k);
+      if (const Extent e = extent(view_of(held_[k].cast<py::array>())); e.low != e.high) extents.emplace_back(e, k);
   std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
   for (std::size_t i = 0; i < extents.size(); ++i)
     for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {

@@ -9,6 +9,20 @@
 
 namespace fusedstep::bind {
 
+int rule_index(const std::string& name);
+
+Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
+                    double l1, const std::string& decay, bool maximize);
+
+/// Clears a flag, or a list, however the scope is left.
+template <class F>
+struct AtExit {
+  F action;
+  ~AtExit() { action(); }
+};
+template <class F>
+AtExit(F) -> AtExit<F>;
+
 class PyPlan {
  public:
   PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,

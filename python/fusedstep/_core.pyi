@@ -70,6 +70,43 @@ class Plan:
     def tensor_steps(self) -> list[int]: ...
     def set_steps(self, steps: int, of_tensors: list[int]) -> None: ...
 
+@final
+class TensorPlan:
+    def __init__(
+        self,
+        label: str,
+        rule: str,
+        tensor_type: Any,
+        increment_version: Any,
+        groups: list[Any],
+        state: dict[Any, Any],
+        params: list[Any],
+        targets: list[Any],
+        idle: list[Any],
+        names: list[str],
+        group_of: list[int],
+        ema_decay: float,
+    ) -> None: ...
+    def set_group(
+        self,
+        group: int,
+        variant: int,
+        hyper: list[float],
+        weight_decay: float,
+        l1: float,
+        decay: str,
+        maximize: bool,
+    ) -> None: ...
+    def attach(self, param: int, states: list[Any], count: Any, steps: int, average: Any) -> None: ...
+    def watch(self) -> None: ...
+    def step(
+        self, clip_norm: float | None, grad_scale: float, zero_grads: bool, num_threads: int | None
+    ) -> int: ...
+    @property
+    def info(self) -> StepInfo: ...
+
+def check_tensors(label: str, tensor_type: Any, params: list[Any], names: list[str]) -> list[bool]: ...
+def drop_gradients(params: list[Any]) -> None: ...
 def drop(
     call: str,
     argument: str,

@@ -152,7 +152,8 @@ class Optimizer:
     def _state_names(self, k: int) -> list[str]:
         return RULES[self.rule].state_names(self._variants[k])
 
-    def _initial_state(self, name: str, group: Group) -> float:
+    @classmethod
+    def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:
         return 0.0
 
     def _push(self, group: Group) -> None:
