@@ -47,6 +47,7 @@ Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper
 PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
                const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay)
     : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)) {
+  look_for_openmp();
   const std::size_t count = params.size();
   if (names_.size() != count || group_of.size() != count || states.size() != count)
     throw py::value_error("Plan: names, groups and states must be as many as the parameters");
