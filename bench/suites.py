@@ -15,6 +15,9 @@ from .layers import suite as layer_suite
 from .optim import cases as optim_cases
 from .optim import report as optim_report
 from .optim import suite as optim_suite
+from .torch import cases as torch_cases
+from .torch import report as torch_report
+from .torch import suite as torch_suite
 from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
@@ -82,6 +85,16 @@ SUITES = (
         training_report.print_case,
         training_report.print_notes,
         lambda results, setting: [training_report.judge(target, results) for target in training_cases.TARGETS],
+        budget_s=6.0,
+    ),
+    Suite(
+        "torch",
+        "training loops in PyTorch, with torch's optimizers and layers and with ours",
+        lambda setting: torch_cases.CASES,
+        lambda case, plan, setting: torch_suite.run_case(case, plan, setting.threads),
+        torch_report.print_case,
+        torch_report.print_notes,
+        lambda results, setting: [torch_report.judge(target, results) for target in torch_cases.TARGETS],
         budget_s=6.0,
     ),
     Suite(

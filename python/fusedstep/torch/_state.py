@@ -65,9 +65,7 @@ class Binding:
 
     def _replace_those_with_gaps(self) -> None:
         """Give a dense tensor to work on to every parameter that is a view with gaps between its elements."""
-        dense = _core.check_tensors(
-            self.label, Tensor, [m.param for m in self.members], [m.name for m in self.members]
-        )
+        dense = _core.check_tensors(self.label, Tensor, [m.param for m in self.members], [m.name for m in self.members])
         self.stand_ins = [m for m, is_dense in zip(self.members, dense, strict=True) if not is_dense]
         for m in self.stand_ins:
             m.target = torch.empty_like(m.param, requires_grad=False)
