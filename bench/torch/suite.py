@@ -7,6 +7,7 @@ import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from ..common import why
@@ -15,7 +16,7 @@ from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 
 Ratio = tuple[float, float, float]  # with its 95% interval
-CHECKED_STEPS = 8
+CHECKED_STEPS = 4
 ALLOWED = 1e-3  # difference of a loss without dropout, against torch's default in float32
 
 
@@ -94,7 +95,7 @@ def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | Non
     """Return the peer's trainer once its first losses, without dropout, are right; else say in the line why not."""
     try:
         importlib.import_module("torch").set_num_threads(threads)
-        wanted = Trainer(case, DEFAULT, p=0.0).losses(CHECKED_STEPS)
+        wanted = torchs_losses(case)
         found = Trainer(case, peer, p=0.0).losses(CHECKED_STEPS)
         trainer = Trainer(case, peer)
     except Exception as problem:  # a broken peer must not take the others' figures with it
@@ -106,6 +107,11 @@ def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | Non
         return trainer
     line.status = f"WRONG: a loss is {error:.3g} x as far from torch's as is allowed"
     return None
+
+
+@cache
+def torchs_losses(case: Case) -> list[float]:
+    return Trainer(case, DEFAULT, p=0.0).losses(CHECKED_STEPS)
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
