@@ -91,12 +91,12 @@ WatchedTensor TensorPlan::adopt(py::handle object, const Where& where) {
 }
 
 /// A state or an average, which must lie like its parameter; nothing for None.
-WatchedTensor TensorPlan::adopt_companion(std::size_t k, py::handle object, const char* what) {
+WatchedTensor TensorPlan::adopt_companion(std::size_t k, py::handle object, const char* what, DType dtype) {
   if (object.is_none()) return {};
   const Parameter& p = params_[k];
   WatchedTensor tensor = adopt(object, where(what, k));
   Gradient layout;
-  const bool alike = tensor.dtype() == p.target.dtype() && tensor.same_shape(p.target.view());
+  const bool alike = tensor.dtype() == dtype && tensor.same_shape(p.target.view());
   if (alike) describe_layout(tensor.view(), p.order, layout);
   if (!alike || (!layout.contiguous && tensor.view().size() > 0))
     refuse_value(where(what, k), "like its parameter, " + describe_tensor(p.target.tensor()), describe_tensor(object));
@@ -106,7 +106,8 @@ WatchedTensor TensorPlan::adopt_companion(std::size_t k, py::handle object, cons
 WatchedTensor TensorPlan::adopt_count(std::size_t k, py::handle object) {
   if (object.is_none()) return {};
   WatchedTensor tensor = adopt(object, where("step", k));
-  if (tensor.view().size() != 1) refuse_value(where("step", k), "a tensor of one number", describe_tensor(object));
+  if (is_half(tensor.dtype()) || tensor.view().size() != 1)
+    refuse_value(where("step", k), "a float32 or float64 tensor of one number", describe_tensor(object));
   return tensor;
 }
 
@@ -124,10 +125,10 @@ void TensorPlan::attach(std::size_t k, const py::list& states, const py::object&
   if (states.size() > max_states) throw py::value_error("TensorPlan: a parameter has too many states");
   p.states.clear();
   for (std::size_t s = 0; s < states.size(); ++s) {
-    p.states.push_back(adopt_companion(k, states[s], "state"));
+    p.states.push_back(adopt_companion(k, states[s], "state", t.dtype));
     t.states[s] = p.states.back().data();
   }
-  p.average = adopt_companion(k, average, "ema");
+  p.average = adopt_companion(k, average, "ema", computed_in(t.dtype));
   t.ema = p.average.data();
   p.count = adopt_count(k, count);
   t.steps = steps;
@@ -305,8 +306,44 @@ TensorPlan::Outcome TensorPlan::step(std::optional<double> clip_norm, double gra
   return done;
 }
 
+int TensorPlan::traverse(visitproc visit, void* arg) const {
+  const auto all = [&](const auto& list) {
+    for (const auto& one : list)
+      if (const int stop = one.traverse(visit, arg)) return stop;
+    return 0;
+  };
+  Py_VISIT(increment_version_.ptr());
+  Py_VISIT(groups_.ptr());
+  Py_VISIT(state_.ptr());
+  for (const py::object& p : idle_) Py_VISIT(p.ptr());
+  for (const py::object& g : gradients_) Py_VISIT(g.ptr());
+  for (const Parameter& p : params_) {
+    Py_VISIT(p.source.ptr());
+    for (const WatchedTensor* t : {&p.target, &p.average, &p.count}) Py_VISIT(t->tensor().ptr());
+    for (const WatchedTensor& t : p.states) Py_VISIT(t.tensor().ptr());
+  }
+  if (const int stop = watched_groups_.traverse(visit, arg)) return stop;
+  if (const int stop = watched_state_.traverse(visit, arg)) return stop;
+  if (const int stop = all(group_dicts_)) return stop;
+  if (const int stop = all(members_)) return stop;
+  return all(entries_);
+}
+
+namespace {
+
+void collect_garbage(PyHeapTypeObject* type) {
+  type->ht_type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type->ht_type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    return py::detail::is_holder_constructed(self) ? py::cast<TensorPlan&>(py::handle(self)).traverse(visit, arg) : 0;
+  };
+}
+
+}  // namespace
+
 void bind_tensors(py::module_& m) {
-  py::class_<TensorPlan> plan(m, "TensorPlan", "The tensors, groups and kernels of one torch optimizer.");
+  py::class_<TensorPlan> plan(m, "TensorPlan", "The tensors, groups and kernels of one torch optimizer.",
+                              py::custom_type_setup(collect_garbage));
   plan.def(py::init<std::string, const std::string&, const py::object&, py::object, py::list, py::dict, const py::list&,
                     const py::list&, const py::list&, std::vector<std::string>, const std::vector<int>&, double>(),
            py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("groups"),

@@ -38,6 +38,9 @@ class TensorPlan {
 
   StepInfo info() const { return info_; }
 
+  /// For the garbage collector.
+  int traverse(visitproc visit, void* arg) const;
+
  private:
   struct Parameter {
     py::object source;  // has the gradient
@@ -53,7 +56,7 @@ class TensorPlan {
   };
 
   WatchedTensor adopt(py::handle object, const Where& where);
-  WatchedTensor adopt_companion(std::size_t k, py::handle object, const char* what);
+  WatchedTensor adopt_companion(std::size_t k, py::handle object, const char* what, DType dtype);
   WatchedTensor adopt_count(std::size_t k, py::handle object);
   void require_idle() const;
   bool unchanged() const;

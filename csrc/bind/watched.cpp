@@ -26,6 +26,15 @@ bool WatchedDict::unchanged() const {
   return true;
 }
 
+int WatchedDict::traverse(visitproc visit, void* arg) const {
+  Py_VISIT(dict_.ptr());
+  for (const auto& [key, value] : items_) {
+    Py_VISIT(key.ptr());
+    Py_VISIT(value.ptr());
+  }
+  return 0;
+}
+
 WatchedList::WatchedList(const py::list& list) : list_(list) {
   for (const py::handle member : list) members_.push_back(py::reinterpret_borrow<py::object>(member));
 }
@@ -35,6 +44,12 @@ bool WatchedList::unchanged() const {
   for (std::size_t k = 0; k < members_.size(); ++k)
     if (PyList_GET_ITEM(list_.ptr(), Py_ssize_t(k)) != members_[k].ptr()) return false;
   return true;
+}
+
+int WatchedList::traverse(visitproc visit, void* arg) const {
+  Py_VISIT(list_.ptr());
+  for (const py::object& member : members_) Py_VISIT(member.ptr());
+  return 0;
 }
 
 WatchedTensor::WatchedTensor(py::handle tensor, dlpack::Describe describe, const dlpack::Tensor& seen)
@@ -81,7 +96,10 @@ dlpack::Describe require_describe(const py::object& tensor_type, const std::stri
 }
 
 std::optional<DType> dtype_of(const dlpack::Tensor& t) {
-  if (t.dtype.lanes != 1 || t.dtype.code != dlpack::ieee_float) return {};
+  if (t.dtype.lanes != 1) return {};
+  if (t.dtype.code == dlpack::brain_float && t.dtype.bits == 16) return DType::bf16;
+  if (t.dtype.code != dlpack::ieee_float) return {};
+  if (t.dtype.bits == 16) return DType::f16;
   if (t.dtype.bits == 32) return DType::f32;
   if (t.dtype.bits == 64) return DType::f64;
   return {};
@@ -105,7 +123,7 @@ dlpack::Tensor require_tensor(py::handle object, dlpack::Describe describe, cons
   // A tensor that is only traced has a size and no memory.
   if (!known || t.device.type != dlpack::cpu || (!t.data && view_of(t).size() > 0))
     refuse_type(where, "a dense tensor in the CPU's memory", describe_tensor(object));
-  if (!dtype_of(t)) refuse_type(where, "float32 or float64", describe_tensor(object));
+  if (!dtype_of(t)) refuse_type(where, "float32, float64, bfloat16 or float16", describe_tensor(object));
   if (reinterpret_cast<std::uintptr_t>(t.data) % (t.dtype.bits / 8) != 0)
     refuse_value(where, "aligned to its item", "a misaligned " + describe_tensor(object));
   return t;

@@ -1,4 +1,5 @@
 // What a plan relies on but does not own: the user's dicts and tensors, compared with what was seen before each use.
+// All of them keep alive what they saw, and tell the garbage collector so: a tensor's hooks may lead back to the plan.
 #pragma once
 
 #include <optional>
@@ -21,6 +22,7 @@ class WatchedDict {
   bool is(py::handle dict) const { return dict_.is(dict); }
   /// What the free key holds now; null without one. Valid after `unchanged`.
   PyObject* free_value() const { return free_value_; }
+  int traverse(visitproc visit, void* arg) const;
 
  private:
   py::object dict_;
@@ -35,6 +37,7 @@ class WatchedList {
   WatchedList() = default;
   explicit WatchedList(const py::list& list);
   bool unchanged() const;
+  int traverse(visitproc visit, void* arg) const;
 
  private:
   py::object list_;

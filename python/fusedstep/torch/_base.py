@@ -81,6 +81,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def _forget(self) -> None:
         self._binding = self._plan = None
+        self._singles: dict[Tensor, Binding] = {}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Update all parameters that have a gradient, in place, in one sweep over memory.
@@ -137,7 +138,17 @@ class FusedOptimizer(torch.optim.Optimizer):
                 self._plan = None if binding.stand_ins else binding.plan
                 return
             self._forget()
-        raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed while it ran")
+        raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
+
+    def step_one(self, p: Tensor) -> None:
+        """Update one parameter; see `step_in_backward`."""
+        for _ in range(2):
+            binding = self._singles.get(p) or Binding(self, only=p)
+            self._singles[p] = binding
+            if binding.step(None, 1.0, self.zero_grads, self.num_threads):
+                return
+            del self._singles[p]
+        raise RuntimeError(f"{type(self).__name__}: its groups or state were changed during a step")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or set them to zero; as torch does."""

@@ -123,12 +123,13 @@ class Binding:
                     raise ValueError(f"{where} must have {name!r} after {steps.item():.0f} steps; got {list(entry)}")
                 start = self.kernel._initial_state(name, self.opt.param_groups[m.group])
                 entry[name] = torch.full_like(m.target, start, requires_grad=False)
-            states.append(_like(f"{where}[{name!r}]", m.target, entry, name))
+            states.append(_like(f"{where}[{name!r}]", m.target, entry, name, m.target.dtype))
         average = None
         if self.opt.ema_decay is not None:
+            dtype = torch.promote_types(m.target.dtype, torch.float32)  # in 16 bits an average would stand still
             if "ema" not in entry:
-                entry["ema"] = torch.empty_like(m.target, requires_grad=False).copy_(m.param.detach())
-            average = _like(f"{where}['ema']", m.target, entry, "ema")
+                entry["ema"] = torch.empty_like(m.target, dtype=dtype, requires_grad=False).copy_(m.param.detach())
+            average = _like(f"{where}['ema']", m.target, entry, "ema", dtype)
         self.plan.attach(k, states, steps, taken, average)
 
 
@@ -157,14 +158,14 @@ def _step_tensor(where: str, entry: dict[str, Any]) -> Tensor:
     return step
 
 
-def _like(what: str, target: Tensor, entry: dict[str, Any], name: str) -> Tensor:
+def _like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> Tensor:
     """Return a state that lies in memory as its parameter does; what has another layout is laid out anew."""
     value = entry[name]
-    if not isinstance(value, Tensor) or value.shape != target.shape or value.dtype != target.dtype:
-        need = f"{target.dtype} {tuple(target.shape)}"
+    if not isinstance(value, Tensor) or value.shape != target.shape or value.dtype != dtype:
+        need = f"{dtype} {tuple(target.shape)}"
         got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
         raise ValueError(f"{what} must be {need}; got {got}")
     if value.stride() != target.stride() or value.device != target.device or value.requires_grad:
-        value = torch.empty_like(target, requires_grad=False).copy_(value.detach())
+        value = torch.empty_like(target, dtype=dtype, requires_grad=False).copy_(value.detach())
         entry[name] = value
     return value

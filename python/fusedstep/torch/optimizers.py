@@ -19,6 +19,7 @@ import torch
 from .. import optim
 from ..optim import _checks
 from ._base import FusedOptimizer
+from .lookahead import lookahead
 
 _DOC = """{name} on parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
 
@@ -110,6 +111,8 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
         "extras": extras,
         "arguments": inspect.Signature(arguments),
     }
+    if hasattr(kernel, "lookahead"):
+        members["lookahead"] = lookahead
     return type(name, (FusedOptimizer, theirs or _NotInTorch), members)
 
 
