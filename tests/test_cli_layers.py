@@ -198,7 +198,7 @@ def test_compare_takes_the_same_layers(capsys: pytest.CaptureFixture[str]) -> No
     ("options", "message"),
     [
         (["--mc-samples", "5"], "--mc-samples needs --dropout above 0"),
-        (["--mc-samples", "1", "--dropout", "0.1"], "--mc-samples: must be an integer >= 2; got '1'"),
+        (["--mc-samples", "1", "--dropout", "0.1"], "--mc-samples: must be an integer >= 2 and <= 1000000000; got '1'"),
         (["--dropout", "1"], "--dropout: must be a finite number >= 0 and <= 0.99; got '1'"),
         (["--batch-norm", "--batch-size", "1"], "--batch-norm needs --batch-size >= 2; got 1"),
         (["--batch-norm", "--hidden", "none"], "--batch-norm and --dropout need hidden layers; got --hidden none"),

@@ -140,23 +140,22 @@ bool shares_memory(py::handle a, py::handle b) {
 DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
 
 Snapshot::Snapshot(const py::array& a)
-    : type_(py::type::of(a)),
-      dtype_(a.dtype()),
-      data_(a.data()),
-      flags_(a.flags()),
-      shape_and_strides_(a.shape(), a.shape() + a.ndim()) {
-  shape_and_strides_.insert(shape_and_strides_.end(), a.strides(), a.strides() + a.ndim());
+    : type_(py::type::of(a)), dtype_(a.dtype()), data_(a.data()), flags_(a.flags()), count_(int(a.ndim())) {
+  if (count_ > few) many_.resize(std::size_t(count_));
+  Axis* const axes = count_ > few ? many_.data() : few_;
+  for (int d = 0; d < count_; ++d) axes[d] = {a.shape(d), a.strides(d)};
 }
 
 bool Snapshot::matches(py::handle object, Use use) const {
   if (reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) != type_.ptr()) return false;
   const auto* a = py::detail::array_proxy(object.ptr());
   const int checked = use == Use::write ? aligned | writeable : aligned;
-  const auto axes = std::size_t(a->nd);
-  const py::ssize_t* seen = shape_and_strides_.data();
-  return a->data == data_ && a->descr == dtype_.ptr() && ((a->flags ^ flags_) & checked) == 0 &&
-         2 * axes == shape_and_strides_.size() && std::equal(seen, seen + axes, a->dimensions) &&
-         std::equal(seen + axes, seen + 2 * axes, a->strides);
+  if (a->data != data_ || a->descr != dtype_.ptr() || ((a->flags ^ flags_) & checked) != 0 || a->nd != count_)
+    return false;
+  const Axis* const seen = axes();
+  for (int d = 0; d < count_; ++d)
+    if (a->dimensions[d] != seen[d].size || a->strides[d] != seen[d].stride) return false;
+  return true;
 }
 
 Extent extent(const py::array& a) {

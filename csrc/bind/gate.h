@@ -76,16 +76,24 @@ class Snapshot {
 
   /// Asks for the memory that `matches` will read.
   void prefetch(py::handle object) const {
-    __builtin_prefetch(shape_and_strides_.data());
+    __builtin_prefetch(this);
+    __builtin_prefetch(reinterpret_cast<const char*>(this) + 64);
     __builtin_prefetch(object.ptr());
     __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
   }
 
  private:
+  struct Axis {
+    py::ssize_t size, stride;
+  };
+  static constexpr int few = 4;
+  const Axis* axes() const { return count_ <= few ? few_ : many_.data(); }
+
   py::object type_, dtype_;  // kept alive: another may not come to lie at the same address
   const void* data_ = nullptr;
-  int flags_ = 0;
-  std::vector<py::ssize_t> shape_and_strides_;
+  int flags_ = 0, count_ = 0;
+  Axis few_[few] = {};  // here, not on the heap: a look at hundreds of arrays is waiting for memory
+  std::vector<Axis> many_;
 };
 
 /// The bytes from the lowest to behind the highest that the elements touch; an empty array has none.

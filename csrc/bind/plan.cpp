@@ -37,8 +37,9 @@ AtExit(F) -> AtExit<F>;
 }  // namespace
 
 PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
-               const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay)
-    : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)) {
+               const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
+               int threads)
+    : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)), threads_(threads) {
   const std::size_t count = params.size();
   if (names_.size() != count || group_of.size() != count || states.size() != count)
     throw py::value_error("Plan: names, groups and states must be as many as the parameters");
@@ -122,7 +123,7 @@ void PyPlan::require_idle() const {
 }
 
 StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale, double clip_norm, double clip_value,
-                      double grad_scale, bool skip_nonfinite, bool zero_gradients, int threads) {
+                      double grad_scale, bool skip_nonfinite, bool zero_gradients) {
   if (busy_.exchange(true))
     throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
   const AtExit done{[this] {
@@ -143,7 +144,7 @@ StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale
                             skip_nonfinite,
                             zero_gradients,
                             rates.is_none() ? nullptr : of_groups.data()};
-  const int available = available_threads(threads);
+  const int available = plan_->useful_threads() > 1 ? available_threads(threads_) : 1;
   const py::gil_scoped_release release;
   return plan_->step(options, available);
 }
@@ -204,34 +205,88 @@ void PyPlan::set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_t
   for (std::size_t k = 0; k < plan_->tensors.size(); ++k) plan_->tensors[k].steps = of_tensors.at(k);
 }
 
+namespace {
+
+PyTypeObject* step_info_type = nullptr;
+
+void make_step_info_type(py::module_& m) {
+  static PyStructSequence_Field fields[] = {
+      {"step", "Steps taken so far, this one included."},
+      {"grad_norm", "Norm of the unscaled gradients; None unless clip_norm or skip_nonfinite asked for it."},
+      {"clip_coef", "What clip_norm multiplied the gradients by; 1.0 without it."},
+      {"skipped", "True if non-finite gradients left everything untouched."},
+      {nullptr, nullptr}};
+  static PyStructSequence_Desc description{"fusedstep.optim.StepInfo", "What a step did.", fields, 4};
+  step_info_type = PyStructSequence_NewType(&description);
+  if (!step_info_type) throw py::error_already_set();
+  m.add_object("StepInfo", reinterpret_cast<PyObject*>(step_info_type));
+}
+
+PyObject* to_python(const StepInfo& info) {
+  PyObject* const result = PyStructSequence_New(step_info_type);
+  if (!result) throw py::error_already_set();
+  const auto set = [&](Py_ssize_t k, py::object value) { PyStructSequence_SetItem(result, k, value.release().ptr()); };
+  set(0, py::int_(info.step));
+  set(1, info.grad_norm ? py::object(py::float_(*info.grad_norm)) : py::none());
+  set(2, py::float_(info.clip_coef));
+  set(3, py::bool_(info.skipped));
+  return result;
+}
+
+double number(PyObject* object) {
+  const double value = PyFloat_AsDouble(object);
+  if (value == -1.0 && PyErr_Occurred()) throw py::error_already_set();
+  return value;
+}
+
+/// Plan.step in Python's own calling convention: pybind11's dispatch costs as much as a third of a small network's
+/// step.
+PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  try {
+    auto* const plan = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr<PyPlan>();
+    if (!plan || count != 8) throw py::type_error("Plan.step: must be called on a plan with 8 arguments");
+    return to_python(plan->step(args[0], args[1], number(args[2]), number(args[3]), number(args[4]), number(args[5]),
+                                args[6] == Py_True, args[7] == Py_True));
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+void add_step(py::handle plan_type) {
+  static PyMethodDef method{"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(step)), METH_FASTCALL,
+                            "step($self, grads, rates, decay_scale, clip_norm, clip_value, grad_scale, "
+                            "skip_nonfinite, zero_grads, /)\n--\n\n"};
+  auto* const type = reinterpret_cast<PyTypeObject*>(plan_type.ptr());
+  plan_type.attr("step") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &method));
+}
+
+}  // namespace
+
 void bind_plan(py::module_& m) {
-  py::class_<StepInfo>(m, "StepInfo", "What a step did.")
-      .def_readonly("step", &StepInfo::step, "Steps taken so far, this one included.")
-      .def_readonly("grad_norm", &StepInfo::grad_norm,
-                    "Norm of the unscaled gradients; None unless clip_norm or skip_nonfinite asked for it.")
-      .def_readonly("clip_coef", &StepInfo::clip_coef, "What clip_norm multiplied the gradients by; 1.0 without it.")
-      .def_readonly("skipped", &StepInfo::skipped, "True if non-finite gradients left everything untouched.")
-      .def("__repr__", [](const StepInfo& i) {
-        return py::str("StepInfo(step={}, grad_norm={}, clip_coef={}, skipped={})")
-            .format(i.step, i.grad_norm, i.clip_coef, i.skipped);
-      });
-  py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.")
-      .def(py::init<std::string, const std::string&, const py::list&, std::vector<std::string>, const std::vector<int>&,
-                    const py::list&, const py::object&, double>(),
-           py::arg("label"), py::arg("rule"), py::arg("params"), py::arg("names"), py::arg("group_of"),
-           py::arg("states"), py::arg("averages"), py::arg("ema_decay"))
-      .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
-           py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
-      .def("step", &PyPlan::step, py::arg("grads"), py::arg("rates"), py::arg("decay_scale"), py::arg("clip_norm"),
-           py::arg("clip_value"), py::arg("grad_scale"), py::arg("skip_nonfinite"), py::arg("zero_grads"),
-           py::arg("num_threads"))
-      .def("lend", &PyPlan::lend, py::arg("to"), py::arg("borrower"))
-      .def("exchange", &PyPlan::exchange, py::arg("others"))
-      .def("take_back", &PyPlan::take_back, py::arg("borrower"))
-      .def_property_readonly("lent_to", &PyPlan::lent_to)
-      .def_property_readonly("steps", &PyPlan::steps)
-      .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
-      .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));
+  make_step_info_type(m);
+  const auto plan =
+      py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.")
+          .def(py::init<std::string, const std::string&, const py::list&, std::vector<std::string>,
+                        const std::vector<int>&, const py::list&, const py::object&, double, int>(),
+               py::arg("label"), py::arg("rule"), py::arg("params"), py::arg("names"), py::arg("group_of"),
+               py::arg("states"), py::arg("averages"), py::arg("ema_decay"), py::arg("num_threads"))
+          .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
+               py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
+          .def("lend", &PyPlan::lend, py::arg("to"), py::arg("borrower"))
+          .def("take_back", &PyPlan::take_back, py::arg("borrower"))
+          .def_property_readonly("lent_to", &PyPlan::lent_to)
+          .def("exchange", &PyPlan::exchange, py::arg("others"))
+          .def_property_readonly("steps", &PyPlan::steps)
+          .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
+          .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));
+  add_step(plan);
   m.def(
       "check_parameters",
       [](const std::string& label, const py::list& params, const std::vector<std::string>& names) {

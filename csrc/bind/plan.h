@@ -12,14 +12,15 @@ namespace fusedstep::bind {
 class PyPlan {
  public:
   PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
-         const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay);
+         const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
+         int threads);
 
   void set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
                  double l1, const std::string& decay, bool maximize);
 
   /// `rates`: None, or the learning rate of every group for this step.
   StepInfo step(py::handle gradients, py::handle rates, double decay_scale, double clip_norm, double clip_value,
-                double grad_scale, bool skip_nonfinite, bool zero_gradients, int threads);
+                double grad_scale, bool skip_nonfinite, bool zero_gradients);
 
   std::int64_t steps() const { return plan_->steps; }
   std::vector<std::int64_t> tensor_steps() const;
@@ -60,6 +61,7 @@ class PyPlan {
 
   std::string label_, step_label_;
   std::vector<std::string> names_;
+  int threads_;  // at most; 0: no limit of its own
   std::vector<py::array> params_;
   std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
   std::vector<Snapshot> checked_params_, checked_gradients_;

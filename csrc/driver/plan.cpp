@@ -69,10 +69,6 @@ void add_scaled_squares(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t 
   }
 }
 
-int useful_threads(std::int64_t elements, int threads) {
-  return int(std::clamp<std::int64_t>(elements / elements_per_thread, 1, threads));
-}
-
 }  // namespace
 
 Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_decay)
@@ -103,9 +99,11 @@ void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   }
 }
 
+std::int64_t Plan::useful_threads() const { return total_ / elements_per_thread; }
+
 StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   StepInfo info;
-  threads = useful_threads(total_, threads);
+  threads = int(std::clamp<std::int64_t>(useful_threads(), 1, threads));
   if (options.clip_norm >= 0 || options.skip_nonfinite) {
     const double unscaled = norm(threads), norm = unscaled / options.grad_scale;
     info.grad_norm = norm;

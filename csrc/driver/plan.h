@@ -62,6 +62,9 @@ class Plan {
 
   int rule() const { return rule_; }
 
+  /// How many threads a step can use: each pays for its start from some number of elements.
+  std::int64_t useful_threads() const;
+
   std::vector<Tensor> tensors;
   std::vector<Group> groups;
   std::int64_t steps = 0;

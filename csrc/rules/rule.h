@@ -30,8 +30,7 @@ inline T sign(T x) {
 /// x to the t-th power by repeated squaring: unlike libm's pow the same bits on every machine.
 inline double power(double x, std::int64_t t) {
   double result = 1.0;
-  for (; t > 0; t >>= 1, x *= x)
-    if (t & 1) result *= x;
+  for (; t > 0; t >>= 1, x *= x) result *= t & 1 ? x : 1.0;
   return result;
 }
 

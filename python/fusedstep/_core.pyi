@@ -1,6 +1,7 @@
 from typing import Any, final
 
 import numpy as np
+from _typeshed import structseq
 
 def isa() -> str: ...
 def set_isa(name: str) -> None: ...
@@ -16,8 +17,7 @@ def roofline(read_write: list[np.ndarray[Any, Any]], read: np.ndarray[Any, Any],
 def check_parameters(label: str, params: list[Any], names: list[str]) -> None: ...
 
 @final
-class StepInfo:
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+class StepInfo(structseq[Any], tuple[int, float | None, float, bool]):
     @property
     def step(self) -> int: ...
     @property
@@ -39,6 +39,7 @@ class Plan:
         states: list[list[Any]],
         averages: list[Any] | None,
         ema_decay: float,
+        num_threads: int,
     ) -> None: ...
     def set_group(
         self,
@@ -61,7 +62,7 @@ class Plan:
         grad_scale: float,
         skip_nonfinite: bool,
         zero_grads: bool,
-        num_threads: int,
+        /,
     ) -> StepInfo: ...
     def lend(self, to: str, borrower: object) -> None: ...
     def exchange(self, others: list[Any]) -> None: ...

@@ -107,7 +107,7 @@ class Optimizer:
         self._keys: list[Key] = [e.key for e in entries]
         self._arrays, self._foreign = arrays, _params.foreign_memory(arrays)
         self._group_of = [e.group for e in entries]
-        self._threads = 0 if num_threads is None else _checks.thread_count(f"{label}: num_threads", num_threads)
+        threads = 0 if num_threads is None else _checks.thread_count(f"{label}: num_threads", num_threads)
         self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}: ema_decay", ema_decay)
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
@@ -127,6 +127,7 @@ class Optimizer:
             [[self._state[key].get(name) for name, _ in RULES[self.rule].states] for key in self._keys],
             self._ema,
             1.0 if self._ema_decay is None else self._ema_decay,
+            threads,
         )
         for group in self._groups:
             self._push(group)
@@ -245,7 +246,7 @@ class Optimizer:
         StepInfo
             ``step``, ``grad_norm`` (None unless computed), ``clip_coef``, ``skipped``.
         """
-        if not isinstance(grads, (list, tuple)):
+        if type(grads) is not list:
             grads = self._in_order(grads)
         return self._plan.step(
             grads,
@@ -256,7 +257,6 @@ class Optimizer:
             _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
             skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
             zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
-            self._threads,
         )
 
     def _option(self, check: Check, name: str, value: Any) -> Any:
@@ -265,7 +265,9 @@ class Optimizer:
     def _what(self, argument: str) -> str:
         return f"{type(self).__name__}.step: {argument}"
 
-    def _in_order(self, grads: Any) -> list[Array | None]:
+    def _in_order(self, grads: Any) -> Sequence[Array | None]:
+        if isinstance(grads, (list, tuple)):
+            return grads
         if not isinstance(grads, Mapping):
             raise TypeError(
                 f"{self._what('grads')} must be a list, a tuple or a dict of arrays; got {type(grads).__name__}"

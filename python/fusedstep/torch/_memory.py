@@ -1,0 +1,55 @@
+"""Torch's tensors as the arrays that the layers' kernels take: the same memory, or word that it cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+
+Array = np.ndarray[Any, Any]
+
+
+def served(x: Tensor, *others: Tensor | None) -> bool:
+    """Return whether the kernels can take these tensors: dense float32 or float64 on the CPU, all of x's type.
+
+    Nor may anybody be watching who sees torch's own operators only: a compiler, a tracer, `torch.func`, forward-mode
+    differentiation, a subclass of Tensor. They get torch's layer.
+    """
+    dtype = x.dtype
+    if watched() or not known(x) or x.is_neg():
+        return False
+    for t in (x, *others):
+        if t is not None and not (
+            (type(t) is Tensor or type(t) is Parameter) and t.is_cpu and t.dtype is dtype and t.layout is torch.strided
+        ):
+            return False
+    return True
+
+
+def watched() -> bool:
+    """Return whether what happens to tensors is being recorded or transformed, but for backward differentiation."""
+    return bool(
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+
+
+def known(x: Tensor) -> bool:
+    """Return whether there are kernels for tensors of this type at this place."""
+    return x.is_cpu and (x.dtype is torch.float32 or x.dtype is torch.float64)
+
+
+def array_of(t: Tensor) -> Array:
+    """Return the tensor as an array over the same memory, outside of any graph."""
+    return t.detach().numpy()
+
+
+def flat_array_of(t: Tensor) -> Array:
+    """Return the elements of a dense tensor in the order in which they lie in memory."""
+    return array_of(t if t.is_contiguous() else t.as_strided((t.numel(),), (1,)))

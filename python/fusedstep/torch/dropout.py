@@ -1,0 +1,144 @@
+"""Dropout on torch's tensors: no mask is stored, and the pass over memory is the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _core
+from ..ops._arguments import threshold_of
+from ..ops._dropout import threshold_and_scale
+from ._memory import flat_array_of, known, served
+
+How = tuple[int, int]  # threshold and seed: of 65,536 numbers how many drop an element; the name of the mask
+SEEDS = 2**63 - 1
+
+
+class Dropout(torch.nn.Dropout):
+    r"""Set each element to zero with probability p in training; the identity in evaluation.
+
+    ::
+
+        y_i = m_i x_i / (1 - p),   P(m_i = 1) = 1 - p       (training)
+        y_i = x_i                                           (evaluation)
+        dx_i = m_i dy_i / (1 - p)
+
+    Parameters
+    ----------
+    p : float
+        Probability of dropping, from 0 to 1, used in steps of 1/65536.
+    inplace : bool
+        Write y over x.
+
+    Raises
+    ------
+    ValueError
+        If p is not from 0 to 1.
+
+    Notes
+    -----
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Every training pass draws
+    one number from torch's generator for the CPU, which names the mask: ``torch.manual_seed`` repeats a run, whatever
+    the number of threads, and a pass that is recomputed (``torch.utils.checkpoint``) draws the same mask.
+    Float32 and float64 tensors on the CPU in any layout are served; everything else is left to
+    ``torch.nn.Dropout``, and so is everything under ``torch.compile``, tracing, ``torch.func`` and forward-mode
+    differentiation.
+
+    Differences from ``torch.nn.Dropout``: other masks from the same seed; a dropped element is +0 also where x is
+    infinite, nan or negative; p is rounded to 1/65536.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fusedstep.torch import Dropout
+    >>> layer = Dropout(0.5)
+    >>> sorted(set(layer(torch.ones(64)).tolist()))
+    [0.0, 2.0]
+    >>> bool((layer.eval()(torch.ones(64)) == 1).all())
+    True
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and self.p > 0):
+            return super().forward(input)
+        if torch.compiler.is_compiling() and known(input) and not (self.inplace or torch.compiler.is_exporting()):
+            return compiled(input, torch.randint(SEEDS, (), device="cpu"), float(self.p), dense_strides(input))
+        with_graph = input.requires_grad and torch.is_grad_enabled()
+        if not served(input) or (self.inplace and with_graph and (input.is_leaf or input._is_view())):
+            return super().forward(input)  # torch's refusal of leaves, and its way with views
+        how = threshold_of("Dropout", float(self.p)), draw()
+        if with_graph:
+            return dropped(input, how, dense_strides(input), self.inplace)
+        if self.inplace:
+            torch.autograd.graph.increment_version(input)
+        return drop(input, how, dense_strides(input), input if self.inplace else None)
+
+
+def draw() -> int:
+    """Draw the name of a mask from torch's generator for the CPU."""
+    return int(torch.randint(SEEDS, (), device="cpu").item())
+
+
+def dense_strides(x: Tensor) -> tuple[int, ...]:
+    """Return x's strides if it has no gaps; those of torch's outputs for x if it has."""
+    return x.stride() if x.is_contiguous() else torch.empty_like(x).stride()
+
+
+def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
+    """Return x with elements dropped, which are counted in the order of memory of a dense tensor of these strides."""
+    dense = x.stride() == strides
+    y = x if out is x and dense else torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    threshold, seed = how
+    _, scale = threshold_and_scale(threshold, "inverted", True)
+    source = x if dense else y.copy_(x.detach())
+    _core.drop("Dropout", "x", flat_array_of(source), flat_array_of(y), None, threshold, scale, seed, 0, 0)
+    return y if out is None or dense else out.copy_(y)
+
+
+class _Drop(torch.autograd.Function):
+    """Linear, with a diagonal Jacobian: the gradient is the same function of dy, and so is the gradient's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, how: How, strides: tuple[int, ...], inplace: bool) -> Tensor:
+        ctx.how, ctx.strides = how, strides
+        if not inplace:
+            return drop(x, how, strides)
+        ctx.mark_dirty(x)
+        return drop(x, how, strides, x)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        if dy.requires_grad and torch.is_grad_enabled():
+            dx = dropped(dy, ctx.how, ctx.strides, False)
+        else:
+            dx = drop(dy, ctx.how, ctx.strides)
+        return dx, None, None, None
+
+
+dropped: Callable[..., Tensor] = _Drop.apply
+
+
+@torch.library.custom_op("fusedstep::dropout", mutates_args=())
+def compiled(x: Tensor, seed: Tensor, p: float, strides: Sequence[int]) -> Tensor:
+    """Drop, as one operator in the graphs of torch.compile."""
+    return drop(x, (threshold_of("Dropout", p), int(seed.item())), tuple(strides))
+
+
+@compiled.register_fake
+def _(x: Tensor, seed: Tensor, p: float, strides: Sequence[int]) -> Tensor:
+    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device)
+
+
+def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, float, Sequence[int]], output: Tensor) -> None:
+    _, seed, ctx.p, ctx.strides = inputs
+    ctx.save_for_backward(seed)
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    return compiled(dy, *ctx.saved_tensors, ctx.p, ctx.strides), None, None, None
+
+
+compiled.register_autograd(_backward, setup_context=_setup)

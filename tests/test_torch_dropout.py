@@ -1,0 +1,231 @@
+"""torch's dropout layer on our kernel: torch's manners, our masks."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+P = 0.25
+SEEDS = 2**63 - 1
+LAYOUTS = {
+    "scalar": lambda t: t.randn(()),
+    "empty": lambda t: t.randn(0, 3),
+    "vector": lambda t: t.randn(1003),
+    "matrix": lambda t: t.randn(17, 33),
+    "transposed": lambda t: t.randn(33, 17).t(),
+    "permuted": lambda t: t.randn(5, 6, 7).permute(2, 0, 1),
+    "channels_last": lambda t: t.randn(3, 4, 5, 6).to(memory_format=t.channels_last),
+    "strided": lambda t: t.randn(16, 40)[::2, 3::4],
+    "expanded": lambda t: t.randn(1, 9).expand(8, 9),
+    "strange stride of one": lambda t: t.randn(40).as_strided((1, 9), (31, 1)),
+}
+
+
+@pytest.fixture
+def ft(torch: ModuleType) -> Any:
+    import fusedstep.torch
+
+    torch.manual_seed(0)
+    return fusedstep.torch
+
+
+def drawn_key(torch: Any, seed: int) -> fs.Key:
+    """Return the key of the first mask after the seed; leave the generator as after the seed."""
+    torch.manual_seed(seed)
+    key = fs.Key(int(torch.randint(SEEDS, ())))
+    torch.manual_seed(seed)
+    return key
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_output_and_gradient_are_those_of_the_kernel(torch: Any, ft: Any, dtype: str) -> None:
+    x = torch.randn(40, 70, dtype=getattr(torch, dtype), requires_grad=True)
+    key, dy = drawn_key(torch, 5), torch.randn_like(x)
+    torch.manual_seed(5)
+    y = ft.Dropout(P)(x)
+    y.backward(dy)
+    assert np.array_equal(y.detach().numpy(), fs.dropout(x.detach().numpy(), P, key))
+    assert np.array_equal(x.grad.numpy(), fs.dropout_backward(dy.numpy(), P, key))
+    assert 0.2 < (y == 0).double().mean() < 0.3
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(torch: Any, ft: Any, layout: str) -> None:
+    x = LAYOUTS[layout](torch).requires_grad_()
+    y = ft.Dropout(0.5)(x)
+    assert y.stride() == torch.empty_like(x).stride()
+    kept = y != 0
+    assert torch.equal(y, torch.where(kept, 2 * x, 0)) and (x.numel() < 50 or not kept.all())
+    # gradients of every layout meet the same mask
+    for order in itertools.islice(itertools.permutations(range(x.dim())), 3):
+        dy = torch.randn(x.permute(order).shape).permute(np.argsort(order).tolist())
+        (dx,) = torch.autograd.grad(y, x, dy, retain_graph=True)
+        assert torch.equal(dx, torch.where(kept, 2 * dy, 0))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_in_place(torch: Any, ft: Any, layout: str) -> None:
+    x, layer = LAYOUTS[layout](torch), ft.Dropout(0.5, inplace=True)
+    if layout == "expanded":
+        with pytest.raises(RuntimeError, match="single memory location"):
+            layer(x)
+        return
+    before = x.clone()
+    assert layer(x) is x
+    assert torch.equal(x, torch.where(x != 0, 2 * before, 0)) and (x.numel() < 50 or not x.all())
+
+
+def test_the_seed_decides_and_masks_differ(torch: Any, ft: Any) -> None:
+    layer, x = ft.Dropout(0.5), torch.ones(1000)
+    torch.manual_seed(1)
+    first, second = layer(x), layer(x)
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), first) and torch.equal(layer(x), second)
+    assert not torch.equal(first, second)
+
+
+def test_evaluation_and_no_dropping_return_the_input(torch: Any, ft: Any) -> None:
+    x, state = torch.randn(5), torch.get_rng_state()
+    assert ft.Dropout(0.5).eval()(x) is x
+    assert ft.Dropout(0.0)(x) is x
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_dropping_everything_is_zero_even_for_infinities(torch: Any, ft: Any) -> None:
+    x = torch.tensor([1.0, -2.0, float("inf"), float("nan")])
+    y = ft.Dropout(1.0)(x)
+    assert torch.equal(y, torch.zeros(4)) and not torch.signbit(y).any()
+
+
+def test_gradients_of_any_order(torch: Any, ft: Any) -> None:
+    layer, x = ft.Dropout(P), torch.randn(6, 7, dtype=torch.float64, requires_grad=True)
+
+    def drop(x: Any) -> Any:
+        torch.manual_seed(3)
+        return layer(x)
+
+    assert torch.autograd.gradcheck(drop, x)
+    assert torch.autograd.gradgradcheck(lambda x: drop(x) ** 2, x)
+
+
+def test_no_graph_without_grad(torch: Any, ft: Any) -> None:
+    x = torch.randn(9, requires_grad=True)
+    with torch.no_grad():
+        assert not ft.Dropout(P)(x).requires_grad
+    with torch.inference_mode():
+        assert ft.Dropout(P)(x).is_inference()
+        z = torch.ones(50)
+        assert ft.Dropout(P, inplace=True)(z) is z and (z == 0).any()
+    assert not ft.Dropout(P)(x.detach()).requires_grad
+
+
+# In place
+
+
+def test_in_place_is_seen_by_autograd(torch: Any, ft: Any) -> None:
+    x = torch.randn(50, requires_grad=True)
+    saved = x.exp()  # whose gradient needs its output
+    ft.Dropout(P, inplace=True)(saved).sum()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        saved.sum().backward()
+    plain = torch.randn(50)
+    product = (x * plain).sum()
+    ft.Dropout(P, inplace=True)(plain)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
+def test_in_place_on_leaves_is_torchs_refusal_and_nothing_is_written(torch: Any, ft: Any) -> None:
+    x = torch.ones(50, requires_grad=True)
+    for leaf in (x, x[3:]):
+        with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+            ft.Dropout(P, inplace=True)(leaf)
+    assert torch.equal(x, torch.ones(50))
+
+
+def test_in_place_on_a_view_reaches_the_base(torch: Any, ft: Any) -> None:
+    x = torch.ones(4, 50, requires_grad=True)
+    hidden = x * 1
+    ft.Dropout(P, inplace=True)(hidden[1:3])
+    hidden.sum().backward()
+    assert torch.equal(hidden.detach(), x.grad) and (x.grad == 0).any() and (x.grad[0] == 1).all()
+
+
+def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -> None:
+    x = torch.ones(100)
+    y = ft.Dropout(0.5, inplace=True)(x[::2])
+    assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()
+
+
+# What we do not serve is torch's
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_types_are_torchs(torch: Any, ft: Any, dtype: str) -> None:
+    x = torch.ones(1000, dtype=getattr(torch, dtype), requires_grad=True)
+    torch.manual_seed(2)
+    y = ft.Dropout(0.5)(x)
+    torch.manual_seed(2)
+    assert torch.equal(y, torch.nn.functional.dropout(x, 0.5))
+
+
+def test_other_places_and_kinds_of_tensors_are_torchs(torch: Any, ft: Any) -> None:
+    assert ft.Dropout(P)(torch.ones(3, device="meta")).is_meta
+    mirrored = torch.randn(20, dtype=torch.complex64).conj().imag
+    assert mirrored.is_neg()
+    y = ft.Dropout(0.5)(mirrored)
+    assert torch.equal(y[y != 0], 2 * mirrored[y != 0])
+
+    class Mine(torch.Tensor):  # type: ignore[misc, name-defined]
+        pass
+
+    assert type(ft.Dropout(P)(torch.ones(3).as_subclass(Mine))) is Mine
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forward mode: torch's own use of torch.jit
+def test_transformations_are_torchs(torch: Any, ft: Any) -> None:
+    layer, x = ft.Dropout(P), torch.ones(6, 50)
+    assert torch.func.grad(lambda x: layer(x).sum())(x).shape == x.shape
+    assert torch.func.vmap(layer, randomness="different")(x).shape == x.shape
+    _, tangent = torch.func.jvp(layer, (x,), (x,))
+    assert set(tangent.unique().tolist()) <= {0.0, float(torch.tensor(1) / (1 - P))}
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        assert torch.autograd.forward_ad.unpack_dual(layer(dual)).tangent is not None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
+    traced = torch.jit.trace(ft.Dropout(0.5), torch.ones(50), check_trace=False)
+    assert "dropout" in str(traced.graph)
+    assert not torch.equal(traced(torch.ones(50)), traced(torch.ones(50)))
+
+
+# A torch.nn module
+
+
+def test_it_is_torchs_layer(torch: Any, ft: Any) -> None:
+    layer = ft.Dropout(0.3, inplace=True)
+    assert isinstance(layer, torch.nn.Dropout) and str(layer) == "Dropout(p=0.3, inplace=True)"
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(twin) is ft.Dropout and (twin.p, twin.inplace) == (0.3, True)
+    assert not layer.state_dict()
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        ft.Dropout(1.5)
+
+
+def test_p_may_change(torch: Any, ft: Any) -> None:
+    layer, x = ft.Dropout(0.5), torch.ones(4000)
+    layer.p = 0.1
+    assert (layer(x) == 0).double().mean() < 0.15
+    layer.p = 2.0
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        layer(x)
