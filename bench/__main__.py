@@ -1,164 +1,104 @@
-"""`python -m bench optim` and `python -m bench layers`: see `--help`."""
+"""`python -m bench`: see `--help`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-QUICK_S, OPTIM_S, LAYERS_S = 0.3, 4.0, 6.0  # budget of one case
-LONG_S = 0.1  # layers are held to a few percent of a copy: a pool that spins for 5 ms shows in less than this
+COMMANDS = ("all", "report", "compare", "instructions")
+EPILOG = """
+Without a command: all suites, written to results.json. Compare: report and compare read such files.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="fusedstep against its strongest peers.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    optim = commands.add_parser("optim", help="optimizer steps: time, bandwidth, roofline, ratios")
-    optim.add_argument("--memory", type=float, default=5.5, metavar="GIB", help="for a case's arrays (%(default)s)")
-    layers = commands.add_parser(
-        "layers", help="dropout and batch norm: time, bandwidth, ratios to a copy and to peers"
+    from .suites import SUITES
+
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="fusedstep against its strongest peers.", epilog=EPILOG
     )
-    optim.set_defaults(run=run_optim)
-    layers.set_defaults(run=run_layers)
-    add_options(optim, "instruction set of our kernels: v2, v3 or v4")
-    add_options(layers, "instruction set of our kernels: v2, v3 or v4 (default: the best; with v4, v3 too)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    suites = commands.add_parser("all", help="every suite (the default)")
+    suites.set_defaults(run=run_suites, suites=SUITES)
+    add_options(suites, Path("results.json"))
+    for suite in SUITES:
+        command = commands.add_parser(suite.name, help=suite.about)
+        command.set_defaults(run=run_suites, suites=(suite,))
+        add_options(command, None)
+    report = commands.add_parser("report", help="write README's table, docs/benchmarks.md and its pictures")
+    report.add_argument("results", type=Path, nargs="?", help="of a run (default: the results in the repository)")
+    report.set_defaults(run=run_report)
+    compare = commands.add_parser("compare", help="say what got slower or faster; status 1 if anything got slower")
+    compare.add_argument("old", type=Path)
+    compare.add_argument("new", type=Path)
+    compare.add_argument(
+        "--tolerance", type=float, default=0.05, metavar="X", help="beyond both intervals (%(default)s)"
+    )
+    compare.set_defaults(run=run_compare)
+    instructions = commands.add_parser("instructions", help="count the instructions of small steps; status 1 if more")
+    instructions.add_argument("--update", action="store_true", help="take what is counted for the new ceilings")
+    instructions.set_defaults(run=run_instructions)
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser, isa: str) -> None:
+def add_options(parser: argparse.ArgumentParser, file: Path | None) -> None:
     option = parser.add_argument
-    option("--quick", action="store_true", help="a subset in seconds; figures are rough")
+    option("--quick", action="store_true", help="a subset in less than a minute; figures are rough")
     option("--only", metavar="PATTERN", help="cases whose name contains or matches this, as in 'adam/*'")
-    option("--isa", metavar="LEVEL", help=isa)
+    option("--isa", metavar="LEVEL", help="of our kernels: v2, v3 or v4 (default: the best; layers: with v4, v3 too)")
     option("--threads", type=int, metavar="N", help="of all implementations (default: what we may use)")
-    option("--json", type=Path, metavar="FILE", help="write every figure, and the machine, to FILE")
-
-
-def limit_threads(threads: int | None) -> int:
-    """Give all implementations the same number of threads.
-
-    Affinity is the only limit that every library's pool obeys: XLA has no other.
-    """
-    import fusedstep as fs
-
-    threads = fs.num_threads() if threads is None else threads
-    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if threads < 1 or (usable and threads > len(usable)):
-        raise ValueError(f"--threads must be between 1 and {len(usable)} here; got {threads}")
-    if threads < len(usable):
-        os.sched_setaffinity(0, usable[:threads])
-    fs.set_num_threads(threads)
-    return threads
+    option("--memory", type=float, metavar="GIB", help="for a case's arrays (default: half of what is free)")
+    option("--minutes", type=float, metavar="M", help="for all cases together (default: 9.5, with --quick 0.8)")
+    text = "write every figure, and the machine, to FILE" + (" (%(default)s)" if file else "")
+    option("--json", type=Path, metavar="FILE", default=file, help=text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return 0, or 1 if ours is wrong in any case; a wrong command line exits with 2."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    """Return 0, or 1 if something is wrong or slower; a wrong command line exits with 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
     # torch asks for huge pages, as NumPy always does, only if told to when it is imported.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        import fusedstep as fs
+        import fusedstep  # noqa: F401
     except ImportError as error:
-        parser.error(f"fusedstep cannot be imported ({error}); pip install -e . first")
+        print(f"python -m bench: fusedstep cannot be imported ({error}); pip install -e . first", file=sys.stderr)
+        return 2
+    parser = build_parser()
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words.insert(0, "all")
+    args = parser.parse_args(words)
     try:
-        if args.isa:
-            fs.set_isa(args.isa)
-        threads = limit_threads(args.threads)
-        start = args.run(args, threads)
-    except ValueError as error:
+        return int(args.run(args))
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    return start()
 
 
-def run_optim(args: argparse.Namespace, threads: int) -> Callable[[], int]:
-    """Choose the cases (ValueError: none); return what runs them."""
-    import fusedstep as fs
+def run_suites(args: argparse.Namespace) -> int:
+    from .run import Run
 
-    from . import common, harness
-    from . import report as shared
-    from .optim import cases, report, suite
-    from .optim.peers import OURS
-
-    selected = common.select(cases.optim_cases(fs.optim.registry), args.only, args.quick)
-    plan = harness.Plan(QUICK_S, min_rounds=5) if args.quick else harness.Plan(OPTIM_S)
-
-    def start() -> int:
-        facts = introduce(threads, report.print_notes)
-        results: dict[str, suite.CaseResult] = {}
-        for case in announced(selected):
-            results[case.name] = suite.run_case(case, plan, threads, args.memory * 2**30)
-            report.print_case(results[case.name])
-        verdict = [report.judge(target, results) for target in cases.TARGETS]
-        shared.print_verdict(verdict)
-        conclude(args.json, facts, plan, list(results.values()), verdict)
-        ours = [line for result in results.values() if (line := result.line(OURS))]
-        return int(any(line.seconds is None for line in ours))
-
-    return start
+    return Run(args, args.suites).start()
 
 
-def run_layers(args: argparse.Namespace, threads: int) -> Callable[[], int]:
-    """Choose the cases (ValueError: none); return what runs them."""
-    import fusedstep as fs
+def run_report(args: argparse.Namespace) -> int:
+    from .publish import publish
 
-    from . import common, harness
-    from .layers import cases, report, suite
-
-    selected = common.select(cases.CASES, args.only, args.quick)
-    plan = harness.Plan(QUICK_S, min_rounds=5) if args.quick else harness.Plan(LAYERS_S, min_rounds=7, short_s=LONG_S)
-    levels = [fs.isa()] if args.isa or fs.isa() != "v4" else ["v4", "v3"]
-
-    def start() -> int:
-        facts = introduce(threads, report.print_notes) | {"isa": levels}
-        results: dict[str, suite.CaseResult] = {}
-        for case in announced(selected):
-            results[case.name] = suite.run_case(case, plan, levels, threads)
-            report.print_case(results[case.name])
-        verdict = [report.judge(target, level, results) for level in levels for target in cases.TARGETS]
-        report.print_verdict(verdict)
-        conclude(args.json, facts, plan, list(results.values()), verdict)
-        ours = [line for result in results.values() for line in result.lines if line.level]
-        return int(any(line.seconds is None for line in ours))
-
-    return start
+    return publish(args.results)
 
 
-def introduce(threads: int, print_notes: Callable[[], None]) -> dict[str, Any]:
-    from . import report
+def run_compare(args: argparse.Namespace) -> int:
+    from .compare import compare_files
 
-    facts = report.machine(threads)
-    report.print_machine(facts)
-    print_notes()
-    return facts
+    return compare_files(args.old, args.new, args.tolerance)
 
 
-def announced(selected: Sequence[Any]) -> Any:
-    """Yield the cases, each named on the terminal first."""
-    for i, case in enumerate(selected, start=1):
-        print(f"[{i}/{len(selected)}] {case.name}", file=sys.stderr, flush=True)
-        yield case
+def run_instructions(args: argparse.Namespace) -> int:
+    from .instructions import check
 
-
-def conclude(
-    path: Path | None, facts: dict[str, Any], plan: Any, results: Sequence[Any], verdict: list[dict[str, Any]]
-) -> None:
-    """Warn if the figures mean little; write everything to a file if one is named."""
-    from . import report
-
-    report.print_warning(facts)
-    if path:
-        figures = [result.as_dict() for result in results]
-        write_json(path, {"machine": facts, "plan": vars(plan), "cases": figures, "targets": verdict})
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    return check(args.update)
 
 
 if __name__ == "__main__":

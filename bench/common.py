@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from math import prod
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -16,6 +17,10 @@ BLOCK = (1 << 20) + 7  # large arrays repeat a block of random numbers: cheap to
 
 class Unavailable(Exception):
     """Why an implementation has no figure in a case."""
+
+
+class Unmatched(ValueError):
+    """No case has the name that was asked for."""
 
 
 class AnyCase(Protocol):
@@ -36,8 +41,21 @@ def select(cases: Iterable[C], pattern: str | None, quick: bool) -> list[C]:
         return [case for case in every if case.quick or not quick]
     picked = [case for case in every if fnmatch(case.name.lower(), f"*{pattern.lower()}*")]
     if not picked:
-        raise ValueError(f"--only must match a case, such as {every[0].name}; got {pattern!r}")
+        raise Unmatched(f"--only must match a case, such as {every[0].name}; got {pattern!r}")
     return picked
+
+
+def available_memory() -> float:
+    """Return the bytes that a new process could have, as far as is known; 8 GiB where it is not."""
+    limits = [8.0 * 2**30]
+    info = Path("/proc/meminfo")
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("MemAvailable:"):
+            limits = [1024.0 * int(line.split()[1])]
+    group = Path("/sys/fs/cgroup/memory.max")
+    if group.exists() and (text := group.read_text().strip()).isdecimal():
+        limits.append(float(text))
+    return min(limits)
 
 
 def missing(modules: Iterable[str]) -> list[str]:

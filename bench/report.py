@@ -14,7 +14,7 @@ from typing import Any
 import fusedstep as fs
 
 OURS = "fusedstep"  # how the names of our lines begin
-PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "deepspeed", "rich")
+PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed")
 
 
 def duration(seconds: float) -> str:
@@ -120,7 +120,13 @@ def print_machine(facts: Mapping[str, Any]) -> None:
         print(f"not installed: {absent}")
 
 
-def print_warning(facts: Mapping[str, Any]) -> None:
+def warning(facts: Mapping[str, Any]) -> str:
     """Say when the figures cannot be trusted: a thread that waits for a lost core waits for milliseconds."""
     if (facts["load_average"] or 0.0) > 0.5:
-        print(f"Other processes were running (load {facts['load_average']:.1f}): the figures mean little.")
+        return f"Other processes were running (load {facts['load_average']:.1f}): the figures mean little."
+    return ""
+
+
+def print_warning(facts: Mapping[str, Any]) -> None:
+    if text := warning(facts):
+        print(text)

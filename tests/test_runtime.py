@@ -41,7 +41,7 @@ def test_environment_chooses_at_import() -> None:
     done = python(PROBE, FUSEDSTEP_ISA=isa, FUSEDSTEP_BACKEND=backend, FUSEDSTEP_NUM_THREADS="1")
     assert done.stdout.split() == [isa, backend, "1"], done.stderr
     done = python(PROBE, FUSEDSTEP_ISA="", FUSEDSTEP_BACKEND="", FUSEDSTEP_NUM_THREADS="", OMP_NUM_THREADS="1")
-    assert done.stdout.split() == [_core.available_isas()[0], BACKENDS[-1], "1"], done.stderr
+    assert done.stdout.split() == [_core.available_isas()[0], "threads", "1"], done.stderr
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,14 @@ def test_without_libgomp_there_are_threads_all_the_same(tmp_path: Path) -> None:
     assert done.stdout.split()[1:] == ["threads", str(_threads.machine_limit())], done.stderr
     done = python("import fusedstep", LD_LIBRARY_PATH=str(tmp_path), FUSEDSTEP_BACKEND="openmp")
     assert "where libgomp.so.1 can be loaded" in done.stderr
+
+
+@pytest.mark.skipif("openmp" not in BACKENDS, reason="needs libgomp.so.1")
+def test_openmp_is_shared_with_whoever_has_loaded_it() -> None:
+    again = "; import ctypes; ctypes.CDLL('libgomp.so.1'); fs.num_threads(); print(_core.backend())"
+    assert python(PROBE + again).stdout.split()[1::2] == ["threads", "openmp"]
+    done = python(PROBE + again, FUSEDSTEP_BACKEND="threads")
+    assert done.stdout.split()[1::2] == ["threads", "threads"], done.stderr
 
 
 def test_threads_are_limited_by_the_user_and_the_machine() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from .. import report as shared
 from ..report import duration, interval, print_rows, significant
 from .cases import ALONE, COPY, TORCH, Target
 from .suite import CaseResult, Line, Ratio
@@ -63,9 +62,3 @@ def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Rat
         return None
     ratio, line = min(forms, key=lambda form: form[0][0])
     return ratio, f"{TORCH}, {'out' if line.out else 'new'}"
-
-
-def print_verdict(verdict: Sequence[Mapping[str, Any]]) -> None:
-    """One block per instruction set."""
-    for level in dict.fromkeys(entry["isa"] for entry in verdict):
-        shared.print_verdict([entry for entry in verdict if entry["isa"] == level], f"Targets, isa {level}")

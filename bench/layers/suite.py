@@ -44,6 +44,12 @@ class Line:
     def key(self) -> str:
         return f"{self.name}/{'out' if self.out else 'new'}"
 
+    def as_dict(self, level: str) -> dict[str, Any]:
+        mine = bool(self.level) and not self.name.endswith(ALONE)
+        name = f"{self.name}, {'out' if self.out else 'new'}"
+        ratios = {"over_yardstick": self.of_copy, "over_ours": self.of_ours.get(level)}
+        return asdict(self) | {"name": name, "mine": mine} | ratios
+
 
 @dataclass
 class CaseResult:
@@ -65,7 +71,7 @@ class CaseResult:
             "elements": case.elements,
             "bytes_per_element": case.bytes_per_element,
             "yardstick": self.yardstick,
-            "lines": [asdict(line) for line in self.lines],
+            "lines": [line.as_dict(self.levels[0]) for line in self.lines],
         }
 
 

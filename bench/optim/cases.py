@@ -1,4 +1,4 @@
-"""The table of cases: what is timed, on which shapes, and how many bytes per element must move."""
+"""The tables of cases: what is timed, on which shapes, and how many bytes per element must move."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Shapes = tuple[tuple[int, ...], ...]
+from .models import Shapes, gpt2, resnet18
 
 SIZES: dict[str, Shapes] = {
     "50M": ((50_000_000,),),
@@ -19,6 +19,8 @@ SIZES: dict[str, Shapes] = {
     "300x1000": ((1_000,),) * 300,
     "30x1M": ((1_000_000,),) * 30,
     "mlp": ((64, 64), (64,), (64, 64), (64,), (64, 10), (10,)),
+    "resnet18": resnet18(),
+    "gpt2": gpt2(),
 }
 
 DECAY = {"weight_decay": 0.01}
@@ -42,6 +44,8 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)  # what differs from the rule's defaults
     full: bool = False  # clip by the global norm + step + EMA + zero the gradients
     quick: bool = False  # part of --quick
+    peers: tuple[str, ...] = ()  # names of who takes part; empty: everybody
+    threads: tuple[int, ...] = ()  # a line for each of these numbers of threads; empty: one, with what all may use
 
     @property
     def elements(self) -> int:
@@ -81,22 +85,46 @@ def describe_shapes(shapes: Shapes) -> str:
 
 
 def optim_cases(registry: Mapping[str, type]) -> list[Case]:
-    """Every registered rule in DRAM, in cache and as many small tensors; then the model and the full step."""
+    """Every registered rule in DRAM, in cache, as many small tensors and on real models; then the full step."""
     cases = []
     for rule, cls in registry.items():
         for suffix, options in VARIANTS.get(rule, {"": {}}).items():
             options = {"lr": default_of(cls, "lr", 1e-3), **options}
-            for size in ("50M" if rule == "Adam" else "10M", "250k", "300x1000"):
-                quick = size == "250k" or (rule == "Adam" and size != "50M")
+            for size in ("50M" if rule == "Adam" else "10M", "250k", "300x1000", "resnet18", "gpt2"):
+                quick = size == "250k" if suffix or rule == "AdamW" else rule == "Adam" and size in ("250k", "300x1000")
                 cases.append(Case(f"{rule.lower()}{suffix}/{size}", rule, SIZES[size], options, quick=quick))
     if "Adam" in registry:
         cases.append(Case("adam/mlp", "Adam", SIZES["mlp"], {"lr": 1e-3}, quick=True))
     if "AdamW" in registry:
         options = {"lr": 1e-3, **DECAY}
-        for size in ("300x1000", "30x1M"):
+        for size in ("300x1000", "30x1M", "resnet18", "gpt2"):
             quick = size == "300x1000"
             cases.append(Case(f"full/{size}", "AdamW", SIZES[size], options, full=True, quick=quick))
     return cases
+
+
+IN_PLACE = ("fusedstep", "roofline", "torch fused", "jax+optax", "numba")
+
+
+def scaling_cases(threads: int) -> list[Case]:
+    """Adam on one tensor of 100 to 100 million elements; then on three sizes with ever more threads."""
+    adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}, "peers": IN_PLACE}
+    sizes = [
+        Case(f"size/1e{k}", shapes=((10**k,),), quick=k in (3, 5), **adam) for k in range(MIN_POWER, MAX_POWER + 1)
+    ]
+    counts = thread_counts(threads)
+    return sizes + [
+        Case(f"threads/{size}", shapes=SIZES[size], threads=counts, quick=size == "250k", **adam)
+        for size in ("250k", "300x1000", "10M")
+    ]
+
+
+MIN_POWER, MAX_POWER = 2, 8
+
+
+def thread_counts(most: int) -> tuple[int, ...]:
+    """1, 2, 4 ... and the most."""
+    return tuple(sorted({min(2**k, most) for k in range(most.bit_length() + 1)}))
 
 
 def default_of(cls: type, argument: str, otherwise: Any) -> Any:

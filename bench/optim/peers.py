@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -30,6 +31,12 @@ class Job:
     case: Case
     threads: int
     seed: int = 0
+
+    def with_threads(self, threads: int | None) -> Job:
+        """Return the same numbers, for an implementation that may use so many threads."""
+        job = copy(self)
+        job.threads = self.threads if threads is None else threads
+        return job
 
     @property
     def options(self) -> dict[str, Any]:
@@ -69,6 +76,9 @@ class NumPyRunner:
     def prepare(self, job: Job) -> Callable[[], object]:
         raise NotImplementedError
 
+    def enter(self) -> None:
+        """Hear, untimed, that the next sample is of this runner."""
+
     def load(self, scale: float = 1.0) -> None:
         """Gradients afresh, times `scale`."""
         for source, g in zip(self.job.gradients, self.g, strict=True):
@@ -85,6 +95,9 @@ class NumPyRunner:
 
 
 class Ours(NumPyRunner):
+    def enter(self) -> None:
+        fs.set_num_threads(self.job.threads)
+
     def prepare(self, job: Job) -> Callable[[], object]:
         if not self.full:
             return partial(job.cls(self.p, **job.options).step, self.g)
@@ -136,7 +149,8 @@ class Numba(NumPyRunner):
         if job.case.rule not in ("Adam", "AdamW"):
             raise Unavailable(f"no kernel written for {job.case.rule}")
         kernels: Any = importlib.import_module("bench.optim.numba_kernels")
-        kernels.numba.set_num_threads(job.threads)
+        self.enter = lambda: kernels.numba.set_num_threads(job.threads)  # type: ignore[method-assign]
+        self.enter()
         decay = job.options.get("weight_decay", 0.0)
         step: Callable[[], object] = kernels.adam_step(
             self.p, self.g, self.e, job.options["lr"], decay, CLIP_NORM, EMA_DECAY
@@ -149,10 +163,13 @@ class Torch(NumPyRunner):
 
     def __init__(self, job: Job, form: str = "default") -> None:
         self.torch: Any = importlib.import_module("torch")
-        self.torch.set_num_threads(job.threads)
+        self.torch.set_num_threads(job.threads)  # before anything is built, and before each sample
         self.form = form
         self.p, self.g, self.e = [], [], []
         super().__init__(job)
+
+    def enter(self) -> None:
+        self.torch.set_num_threads(self.job.threads)
 
     def optimizer(self, job: Job) -> Any:
         cls = getattr(self.torch.optim, job.case.rule, None)
@@ -215,6 +232,8 @@ class Jax(NumPyRunner):
     in_place = False
 
     def prepare(self, job: Job) -> Callable[[], object]:
+        if job.case.threads and job.threads < max(job.case.threads):
+            raise Unavailable("its threads are those of the process")
         self.jax: Any = importlib.import_module("jax")
         optax: Any = importlib.import_module("optax")
         rule = optax_rule(optax, job.case.rule, job.options)
@@ -259,6 +278,7 @@ class Peer:
     needs: tuple[str, ...] = ()
     temporaries: int = 0
     note: str = ""
+    threads: int | None = None  # None: what all may use
 
     def missing(self) -> list[str]:
         return common.missing(self.needs)
@@ -276,3 +296,14 @@ PEERS = (  # ordered by interest: where memory is short, the last are left out
     Peer("torch default", Torch, ("torch",), temporaries=2),
     Peer("numpy", NumPy, temporaries=3, note="the floor; one thread"),
 )
+
+
+def line_up(case: Case, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
+    """Who takes part in a case, once for each number of threads where it varies that."""
+    chosen = tuple(peer for peer in peers if not case.peers or peer.name in case.peers)
+    if not case.threads:
+        return chosen
+    return tuple(replace(peer, name=f"{peer.name}{AT}{n}", threads=n) for n in case.threads for peer in chosen)
+
+
+AT = " @"  # between the name of a peer and its number of threads

@@ -14,7 +14,9 @@ from ..common import why
 from ..harness import Plan, Timing, measure, ratio_interval
 from . import reference
 from .cases import Case, bytes_per_element
-from .peers import OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer
+from .peers import AT, OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Roofline, line_up
+
+Ratio = tuple[float, float, float]
 
 
 @dataclass
@@ -27,9 +29,19 @@ class Line:
     seconds: float | None = None
     gb_s: float | None = None
     of_roofline: float | None = None
-    ratio: tuple[float, float, float] | None = None  # time over ours, with its 95% interval
+    over_yardstick: Ratio | None = None  # time over the roofline's, with its 95% interval
+    ratio: Ratio | None = None  # time over ours, likewise
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
+
+    @property
+    def at(self) -> str:
+        """What follows the implementation's name: the number of threads, where a case varies it."""
+        return "".join(self.name.partition(AT)[1:])
+
+    def as_dict(self) -> dict[str, Any]:
+        mine = self.name == OURS + self.at
+        return asdict(self) | {"mine": mine, "over_ours": self.ratio}
 
 
 @dataclass
@@ -48,7 +60,8 @@ class CaseResult:
             "shapes": [list(shape) for shape in self.case.shapes],
             "elements": self.case.elements,
             "bytes_per_element": self.bytes_per_element,
-            "lines": [asdict(line) for line in self.lines],
+            "yardstick": ROOFLINE,
+            "lines": [line.as_dict() for line in self.lines],
         }
 
 
@@ -76,9 +89,9 @@ def run_case(case: Case, plan: Plan, threads: int, memory: float, peers: tuple[P
     """One interleaved run of all peers on one case."""
     job = Job(case, threads)
     result = CaseResult(case, bytes_per_element(job.states, case.full), [])
-    runners = build(job, peers or PEERS, Room(job, memory), result.lines)
+    runners = build(job, line_up(case, peers or PEERS), Room(job, memory), result.lines)
     before = {name: reference.picked(runner.params()) for name, runner in runners.items()}
-    timings = measure(runners, plan)
+    timings = measure(runners, plan, before=lambda name: runners[name].enter())
     for name, timing in timings.items():
         line = result.line(name)
         assert line is not None
@@ -89,7 +102,7 @@ def run_case(case: Case, plan: Plan, threads: int, memory: float, peers: tuple[P
             line.status = "WRONG: timed without moving its parameters"
         else:
             line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
-    del runners
+    runners.clear()
     gc.collect()
     compare(result, timings)
     return result
@@ -114,8 +127,9 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
     """Return the peer's runner once its first steps are right; else say in the line why not."""
     try:
-        runner = peer.build(job)
-        error = 0.0 if peer.name == ROOFLINE else check(runner, oracle)
+        runner = peer.build(job.with_threads(peer.threads))
+        runner.enter()
+        error = 0.0 if isinstance(runner, Roofline) else check(runner, oracle)
     except Exception as problem:  # a broken peer must not take the others' figures with it
         line.status = why(problem)
     else:
@@ -161,11 +175,12 @@ def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
     for line in result.lines:
         if line.seconds is not None:
             line.gb_s = result.bytes_per_element * result.case.elements / line.seconds / 1e9
-    roof, ours = result.line(ROOFLINE), result.line(OURS)
     for line in result.lines:
         if line.gb_s is None:
             continue
+        roof, ours = result.line(ROOFLINE + line.at), result.line(OURS + line.at)
         if roof is not None and roof.gb_s is not None:
             line.of_roofline = line.gb_s / roof.gb_s
+            line.over_yardstick = ratio_interval(timings[line.name].samples, timings[roof.name].samples)
         if ours is not None and ours.seconds is not None:
-            line.ratio = ratio_interval(timings[line.name].samples, timings[OURS].samples)
+            line.ratio = ratio_interval(timings[line.name].samples, timings[ours.name].samples)

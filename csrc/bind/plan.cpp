@@ -40,6 +40,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& param
                const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
                int threads)
     : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)), threads_(threads) {
+  look_for_openmp();
   const std::size_t count = params.size();
   if (names_.size() != count || group_of.size() != count || states.size() != count)
     throw py::value_error("Plan: names, groups and states must be as many as the parameters");

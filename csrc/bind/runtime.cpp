@@ -78,7 +78,10 @@ void bind_runtime(py::module_& m) {
   m.def(
       "backend", [] { return std::string(backend_name()); }, "\"openmp\" or \"threads\".");
   m.def("set_backend", choose_backend, py::arg("name"));
-  m.def("num_threads", [] { return available_threads(); });
+  m.def("num_threads", [] {
+    look_for_openmp();
+    return available_threads();
+  });
   m.def("set_num_threads", set_thread_limit, py::arg("n"));
   m.def("set_machine_limit", set_machine_limit, py::arg("n"));
   m.def("force_threads", force_threads, py::arg("n"), "Exactly n threads, whatever the limits; 0 ends it.");

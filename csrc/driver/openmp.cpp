@@ -21,9 +21,8 @@ bool find(void* library, const char* name, F*& out) {
   return out != nullptr;
 }
 
-Gomp load() {
+Gomp entry_points(void* library) {
   Gomp g;
-  void* library = dlopen("libgomp.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library && find(library, "GOMP_parallel", g.parallel) && find(library, "omp_get_thread_num", g.thread_num) &&
       find(library, "omp_get_num_threads", g.num_threads) && find(library, "omp_get_max_threads", g.max_threads) &&
       find(library, "omp_in_parallel", g.in_parallel))
@@ -31,8 +30,10 @@ Gomp load() {
   return {};
 }
 
+void* open(int flags) { return dlopen("libgomp.so.1", RTLD_NOW | RTLD_LOCAL | flags); }
+
 const Gomp& gomp() {
-  static const Gomp loaded = load();
+  static const Gomp loaded = entry_points(open(0));
   return loaded;
 }
 
@@ -60,5 +61,7 @@ const Backend backend{"openmp", run, [] { return gomp().max_threads(); }, [] { r
 }  // namespace
 
 const Backend* openmp_backend() { return gomp().parallel ? &backend : nullptr; }
+
+bool openmp_is_loaded() { return open(RTLD_NOLOAD) != nullptr; }
 
 }  // namespace fusedstep

@@ -9,7 +9,8 @@
 namespace fusedstep {
 namespace {
 
-std::atomic<const Backend*> chosen{nullptr};
+std::atomic<const Backend*> chosen{nullptr};  // by the user
+std::atomic<const Backend*> found{nullptr};
 std::atomic<int> user_limit{0};
 std::atomic<int> machine_limit{1};
 std::atomic<int> forced{0};
@@ -20,13 +21,10 @@ std::atomic<bool> forked{false};
 [[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 const Backend& backend() {
-  const Backend* b = chosen;
-  if (!b) {
-    b = openmp_backend();
-    if (!b) b = &thread_pool_backend();
-    chosen = b;
-  }
-  return *b;
+  if (const Backend* b = chosen) return *b;
+  if (const Backend* b = found) return *b;
+  look_for_openmp();
+  return *found;
 }
 
 }  // namespace
@@ -37,6 +35,12 @@ bool use_backend(const char* name) {
   if (!std::strcmp(name, "threads")) b = &thread_pool_backend();
   if (b) chosen = b;
   return b != nullptr;
+}
+
+void look_for_openmp() {
+  if (chosen || (found && found != &thread_pool_backend())) return;
+  const Backend* b = openmp_is_loaded() ? openmp_backend() : nullptr;
+  found = b ? b : &thread_pool_backend();
 }
 
 const char* backend_name() { return backend().name; }

@@ -18,10 +18,14 @@ struct Backend {
 };
 
 const Backend* openmp_backend();  // null where no libgomp.so.1 can be had
+bool openmp_is_loaded();          // by somebody, already
 const Backend& thread_pool_backend();
 
-/// "openmp" or "threads"; false where that backend cannot be had.
+/// "openmp" or "threads"; false where that backend cannot be had. Without a choice it is OpenMP in a process that uses
+/// it already, and the thread pool otherwise.
 bool use_backend(const char* name);
+/// Looks again whether the process uses OpenMP by now.
+void look_for_openmp();
 const char* backend_name();
 
 /// The user's limit (0: none) and the machine's: affinity and quota.

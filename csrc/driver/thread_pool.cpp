@@ -1,8 +1,15 @@
-// Plain threads, for where there is no libgomp (and where ThreadSanitizer looks): workers spin for some
-// microseconds between regions and then sleep.
+// A pool of plain threads that is a good neighbour to other pools (BLAS, torch) on the same cores.
+//
+// Every thread has a share of the range, cut into pieces, and takes others' pieces when its own are done: nobody
+// waits for a thread that has not begun, because another library's worker holds its core. Whoever has nothing to do
+// polls for some microseconds, offering its core to others at every turn, and then sleeps.
+#include <sched.h>
+
+#include <algorithm>
 #include <atomic>
-#include <condition_variable>
+#include <chrono>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -12,76 +19,108 @@
 namespace fusedstep {
 namespace {
 
-constexpr int spins = 20000;  // about 20 microseconds to 100
+constexpr int max_threads = 1024;
+constexpr int pieces = 4;                                 // of a share
+constexpr int polls = 16;                                 // between two offers of the core
+constexpr auto patience = std::chrono::microseconds(50);  // of an idle worker, before it sleeps
 
 thread_local bool inside = false;
 
 inline void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
+
+/// One thread's pieces that nobody has taken: the region's number above, how many below. It belongs to one region
+/// alone, so that who comes late finds nothing in it, and whoever takes a piece keeps its region from ending.
+class alignas(64) Share {
+ public:
+  void deal(unsigned region) { left_.store(std::uint64_t(region) << 32 | pieces, std::memory_order_release); }
+
+  /// The number of a piece, from 0; -1 if none is left, or the share is another region's.
+  int take(unsigned region) {
+    std::uint64_t left = left_.load(std::memory_order_acquire);
+    while (unsigned(left >> 32) == region && unsigned(left) > 0)
+      if (left_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) return pieces - int(unsigned(left));
+    return -1;
+  }
+
+ private:
+  std::atomic<std::uint64_t> left_{0};
+};
 
 class Pool {
  public:
   void run(std::int64_t n, int threads, RangeFn fn, void* context) {
     const std::unique_lock busy(one_region_, std::try_to_lock);
     if (!busy) return fn(context, 0, n);  // another Python thread has the workers
+    threads = std::min(threads, max_threads);
     grow(threads - 1);
-    region_ = {n, threads, fn, context};
-    left_.store(int(workers_.size()), std::memory_order_relaxed);
-    {
-      const std::lock_guard lock(sleep_);
-      generation_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
-    work(0);
-    while (left_.load(std::memory_order_acquire) != 0) pause();
+    n_ = n, fn_ = fn, context_ = context;
+    threads_.store(threads, std::memory_order_relaxed);
+    unfinished_.store(threads * pieces, std::memory_order_relaxed);
+    const unsigned region = region_.load(std::memory_order_relaxed) + 1;
+    for (int k = 0; k < threads; ++k) shares_[k].deal(region);
+    region_.store(region, std::memory_order_seq_cst);
+    if (asleep_.load(std::memory_order_seq_cst) > 0) region_.notify_all();
+    work(0, region);
+    for (int i = 1; unfinished_.load(std::memory_order_acquire) != 0; ++i) i % polls ? pause() : void(sched_yield());
   }
 
  private:
-  struct Region {
-    std::int64_t n;
-    int threads;
-    RangeFn fn;
-    void* context;
-  };
-
   void grow(int workers) {
-    while (int(workers_.size()) < workers) {
-      const int k = int(workers_.size()) + 1;
-      workers_.emplace_back([this, k, seen = generation_.load()]() mutable { serve(k, seen); }).detach();
+    while (workers_ < workers) {
+      const int k = ++workers_;
+      std::thread([this, k, seen = region_.load()]() mutable {
+        for (;; work(k, seen)) seen = next(seen);
+      }).detach();
     }
   }
 
-  void serve(int k, unsigned seen) {
-    for (;;) {
-      seen = next(seen);
-      if (k < region_.threads) work(k);
-      left_.fetch_sub(1, std::memory_order_release);  // idle workers too: the region is theirs to read until here
-    }
-  }
-
+  /// Waits for a region after `seen`.
   unsigned next(unsigned seen) {
-    for (int i = 0; i < spins; ++i, pause())
-      if (const unsigned now = generation_.load(std::memory_order_acquire); now != seen) return now;
-    std::unique_lock lock(sleep_);
-    wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
-    return generation_.load(std::memory_order_acquire);
+    const auto start = std::chrono::steady_clock::now();
+    do {
+      for (int i = 0; i < polls; ++i, pause())
+        if (const unsigned now = region_.load(std::memory_order_acquire); now != seen) return now;
+      sched_yield();
+    } while (std::chrono::steady_clock::now() - start < patience);
+    asleep_.fetch_add(1, std::memory_order_seq_cst);
+    region_.wait(seen, std::memory_order_seq_cst);
+    asleep_.fetch_sub(1, std::memory_order_relaxed);
+    return region_.load(std::memory_order_acquire);
   }
 
-  void work(int k) {
+  /// Thread k's own pieces, then those that others have not begun.
+  void work(int k, unsigned region) {
+    const int threads = threads_.load(std::memory_order_relaxed);
+    if (k >= threads) return;
     inside = true;
-    region_.fn(region_.context, part(region_.n, region_.threads, k), part(region_.n, region_.threads, k + 1));
+    for (int i = 0; i < threads; ++i) {
+      const int owner = (k + i) % threads;
+      for (int piece; (piece = shares_[owner].take(region)) >= 0;) do_piece(owner, piece);
+    }
     inside = false;
   }
 
-  std::mutex one_region_, sleep_;
-  std::condition_variable wake_;
-  std::atomic<unsigned> generation_{0};
-  std::atomic<int> left_{0};
-  Region region_{};
-  std::vector<std::thread> workers_;
+  void do_piece(int owner, int piece) {
+    const std::int64_t first = part(n_, int(threads_), owner), size = part(n_, int(threads_), owner + 1) - first;
+    const std::int64_t begin = first + part(size, pieces, piece), end = first + part(size, pieces, piece + 1);
+    if (begin < end) fn_(context_, begin, end);
+    unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+
+  std::mutex one_region_;
+  const std::unique_ptr<Share[]> shares_{new Share[max_threads]};
+  std::atomic<unsigned> region_{0};
+  std::atomic<int> asleep_{0}, unfinished_{0}, threads_{0};
+  std::int64_t n_ = 0;
+  RangeFn fn_ = nullptr;
+  void* context_ = nullptr;
+  int workers_ = 0;
 };
 
 // Never destroyed: at exit the process ends with its workers asleep, which no order of destructors can upset.

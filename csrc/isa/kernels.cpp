@@ -59,7 +59,7 @@ extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
-    {philox_block, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
+    {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
     batch_norm_kernels};
 
 }  // namespace fusedstep

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import init
 from ..optim._checks import flag
+from ._blas import by_columns, by_rows
 from ._layer import Layer, check_width
 from ._memory import Array, Buffers, Shape
 
@@ -93,16 +94,16 @@ class Linear(Layer):
     def forward(self, x: Array, training: bool) -> Array:
         self._x = x
         y = self._y[(x.shape[0], self.out_features)]
-        np.dot(x, self._w, y)
+        by_columns(x, self._w, y)
         if self._b is not None:
             np.add(y, self._b, out=y)
         return y
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         x = self._x
-        np.dot(x.T, dy, self._dw)
+        by_rows(x.T, dy, self._dw)
         if self._db is not None:  # a product with ones: a third of the time of a sum over axis 0
             np.dot(self._ones[(x.shape[0],)], dy, self._db)
         if not need_dx:
             return None
-        return np.dot(dy, self._w.T, self._dx[x.shape])
+        return by_columns(dy, self._w.T, self._dx[x.shape])

@@ -27,12 +27,14 @@ from .batch_norm import BatchNorm
 from .dropout import Dropout
 from .linear import Linear
 from .losses import softmax
+from .penalties import KLActivity, L1Activity, StudentTActivity
 from .residual import Residual
 from .sampling import SampledPrediction, predict_samples
 from .sequential import Sequential
 
 KEY, FORMAT = "fusedstep", 1
-KINDS = (Linear, ReLU, Tanh, HardTanh, Sigmoid, Dropout, BatchNorm, Residual)
+ACTIVATIONS, PENALTIES = (ReLU, Tanh, HardTanh, Sigmoid), (L1Activity, StudentTActivity, KLActivity)
+KINDS = (Linear, Dropout, BatchNorm, Residual, *ACTIVATIONS, *PENALTIES)
 LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 
 

@@ -1,0 +1,71 @@
+"""What got slower or faster between two runs on one machine.
+
+Ours is compared by its ratio to the yardstick of the same run (a kernel with the same traffic, a copy, plain NumPy):
+the machine's mood is in both and cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import records, report
+from .records import Ratio
+
+Key = tuple[str, str, str]  # suite, case, implementation
+
+
+def verdict(old: Ratio, new: Ratio, tolerance: float) -> str:
+    """Tell whether the intervals, each widened by the tolerance, leave room for no change."""
+    if new[1] > old[2] * (1 + tolerance):
+        return "SLOWER"
+    if new[2] < old[1] / (1 + tolerance):
+        return "faster"
+    return ""
+
+
+def ours(document: Mapping[str, Any]) -> dict[Key, records.Record]:
+    return {(r.suite, r.case, r.name): r for r in records.records(document) if r.mine}
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> list[tuple[Key, str, str, str]]:
+    """Return (what, old ratio, new ratio, verdict) for everything of ours that is in both."""
+    before, after, rows = ours(old), ours(new), []
+    for key, was in before.items():
+        now = after.get(key)
+        if now is None or was.over_yardstick is None:
+            continue
+        if now.over_yardstick is None:
+            rows.append((key, report.interval(was.over_yardstick), "-", f"SLOWER: {now.status}"))
+            continue
+        word = verdict(was.over_yardstick, now.over_yardstick, tolerance)
+        rows.append((key, report.interval(was.over_yardstick), report.interval(now.over_yardstick), word))
+    return rows
+
+
+def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
+    """Print what changed; return 1 if anything got slower.
+
+    Raises
+    ------
+    ValueError
+        If a file holds no results, or the two have nothing in common.
+    """
+    old, new = records.read(old_path), records.read(new_path)
+    rows = changes(old, new, tolerance)
+    if not rows:
+        raise ValueError(f"{old_path} and {new_path} must share a case; they share none")
+    for what in ("cpu", "cpus_usable", "isa", "threads"):
+        if old["machine"].get(what) != new["machine"].get(what):
+            print(f"Not the same {what}: {old['machine'].get(what)} and {new['machine'].get(what)}")
+    for document in (old, new):
+        report.print_warning(document["machine"])
+    changed = [row for row in rows if row[3]]
+    if changed:
+        header = ("suite", "case", "implementation", "old: time / yardstick", "new: time / yardstick", "")
+        report.print_table("Changes", header, [(*key, was, now, word) for key, was, now, word in changed])
+    slower = sum(word.startswith("SLOWER") for *_, word in rows)
+    faster = sum(word == "faster" for *_, word in rows)
+    print(f"{len(rows)} compared, {slower} slower, {faster} faster, beyond the intervals and {tolerance:.0%}")
+    return int(slower > 0)

@@ -1,0 +1,68 @@
+"""The table of cases: which network, on how many rows a step; and what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+FEATURES, CLASSES = 64, 10  # of scikit-learn's digits
+LR = 1e-3
+
+
+@dataclass(frozen=True)
+class Case:
+    """One block of the table: a ReLU network, its softmax loss and Adam."""
+
+    name: str
+    hidden: tuple[int, ...]
+    batch: int = 32
+    batches: int = 40  # training steps in one timed pass over the rows
+    quick: bool = False  # part of --quick
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (FEATURES, *self.hidden, CLASSES)
+
+    @property
+    def elements(self) -> int:
+        """Weights and biases."""
+        return sum((a + 1) * b for a, b in pairwise(self.widths))
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations in the products of one step: forward, both gradients, but not the input's."""
+        products = [a * b for a, b in pairwise(self.widths)]
+        return 2 * self.batch * (3 * sum(products) - products[0])
+
+    @property
+    def bytes_per_element(self) -> int:
+        """Per weight: Adam's 28, three products' 12."""
+        return 40
+
+    def describe(self) -> str:
+        network = "-".join(map(str, self.widths))
+        return f"training step of a {network} ReLU network, {self.batch} rows of digits, softmax loss, Adam, float32"
+
+
+CASES = (
+    Case("digits/64-64", (64, 64), quick=True),
+    Case("digits/256-256", (256, 256)),
+    Case("digits/1024-1024", (1024, 1024), batches=8),
+    Case("digits/256-256, 200 rows", (256, 256), batch=200, batches=8),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise: at least `bound` times as fast as the peer."""
+
+    case: str
+    peer: str
+    bound: float
+
+
+TARGETS = tuple(
+    Target(f"digits/{size}", peer, bound)
+    for size, bound in (("64-64", 2), ("256-256", 2), ("1024-1024", 1))
+    for peer in ("torch fused", "scikit-learn")
+)

@@ -1,0 +1,59 @@
+"""The rows to learn from, and a case with its numbers."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import common
+from ..common import Array
+from .cases import CLASSES, FEATURES, Case
+
+ROWS = 1797
+
+
+def digits() -> tuple[Array, Array]:
+    """Return scikit-learn's digits in [0, 1]; without scikit-learn, random numbers of their shape."""
+    if not common.missing(["sklearn"]):
+        datasets: Any = importlib.import_module("sklearn.datasets")
+        x, y = datasets.load_digits(return_X_y=True)
+        return (x / 16).astype(np.float32), y.astype(np.int64)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, CLASSES, ROWS)
+    centres = rng.random((CLASSES, FEATURES))
+    return np.clip(centres[y] + 0.2 * rng.standard_normal((ROWS, FEATURES)), 0, 1).astype(np.float32), y
+
+
+@dataclass
+class Job:
+    """A case with its numbers: made once, read by all, written by nobody."""
+
+    case: Case
+    threads: int
+
+    @cached_property
+    def rows(self) -> tuple[Array, Array]:
+        """As many rows as one pass takes, repeated if need be."""
+        x, y = digits()
+        picked = np.arange(self.case.batch * self.case.batches) % len(x)
+        return x[picked], y[picked]
+
+    @cached_property
+    def batches(self) -> list[slice]:
+        size = self.case.batch
+        return [slice(i * size, (i + 1) * size) for i in range(self.case.batches)]
+
+    @cached_property
+    def start(self) -> list[Array]:
+        """Weights (in, out) and biases, in turn; He's scale."""
+        rng = np.random.default_rng(1)
+        arrays = []
+        for a, b in pairwise(self.case.widths):
+            arrays.append((rng.standard_normal((a, b)) * np.sqrt(2 / a)).astype(np.float32))
+            arrays.append(np.full(b, 0.01, np.float32))
+        return arrays

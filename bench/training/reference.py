@@ -1,0 +1,86 @@
+"""A network, its loss and Adam in plain NumPy: in float64 the oracle, in float32 the floor of the table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..common import Array
+from .cases import LR
+from .data import Job
+
+CHECKED_STEPS = 3  # later, Adam's first steps (of full length in the sign of a gradient near 0) tell roundings apart
+ALLOWED = 0.02  # error of a weight, in units of the learning rate: a step moves most weights by about 1
+MOST = 0.999  # of the weights must be as near as that
+
+
+class NumPyTraining:
+    """Weights and biases in turn, and what steps them."""
+
+    def __init__(self, job: Job, dtype: type = np.float32) -> None:
+        self.p = [a.astype(dtype) for a in job.start]
+        self.m, self.v = ([np.zeros_like(a) for a in self.p] for _ in range(2))
+        self.t = 0
+
+    def forward(self, x: Array) -> list[Array]:
+        """Return the inputs of every layer, and the logits."""
+        values = [x]
+        for i in range(0, len(self.p), 2):
+            z = values[-1] @ self.p[i] + self.p[i + 1]
+            values.append(np.maximum(z, 0) if i + 2 < len(self.p) else z)
+        return values
+
+    def gradients(self, x: Array, y: Array) -> list[Array]:
+        *inputs, z = self.forward(x)
+        dy = np.exp(z - z.max(1, keepdims=True))
+        dy /= dy.sum(1, keepdims=True)
+        dy[np.arange(len(y)), y] -= 1
+        dy /= len(y)
+        grads: list[Array] = []
+        for i in range(len(self.p) - 2, -1, -2):
+            h = inputs[i // 2]
+            grads[:0] = [h.T @ dy, dy.sum(0)]
+            if i:
+                dy = (dy @ self.p[i].T) * (h > 0)
+        return grads
+
+    def train(self, x: Array, y: Array) -> None:
+        """One step of Adam."""
+        self.t += 1
+        rate, root = LR / (1 - 0.9**self.t), math.sqrt(1 - 0.999**self.t)
+        for p, m, v, g in zip(self.p, self.m, self.v, self.gradients(x, y), strict=True):
+            m += 0.1 * (g - m)
+            v *= 0.999
+            v += 0.001 * g * g
+            p -= rate * m / (np.sqrt(v) / root + 1e-8)
+
+    def loss(self, x: Array, y: Array) -> float:
+        z = self.forward(x)[-1]
+        top = z.max(1, keepdims=True)
+        chosen = (z - top)[np.arange(len(y)), y]
+        return float(np.mean(np.log(np.exp(z - top).sum(1)) - chosen))
+
+
+class Oracle:
+    """Where the parameters must be after the first steps, in float64."""
+
+    def __init__(self, job: Job) -> None:
+        exact = NumPyTraining(job, np.float64)
+        self.x, self.y = job.rows[0].astype(np.float64), job.rows[1]
+        self.before = exact.loss(self.x, self.y)
+        for batch in job.batches[:CHECKED_STEPS]:
+            exact.train(self.x[batch], self.y[batch])
+        self.want, self.exact = exact.p, exact
+
+    def error(self, params: list[Array]) -> float:
+        """Error of the first steps in units of what is allowed: at most 1 is right."""
+        if not all(np.isfinite(p).all() for p in params):
+            return math.inf
+        errors = np.concatenate([np.abs(p - want).ravel() for p, want in zip(params, self.want, strict=True)])
+        return float(np.quantile(errors, MOST)) / (ALLOWED * LR)
+
+    def has_learnt(self, params: list[Array]) -> bool:
+        """Whether the loss on the rows is lower than at the start."""
+        self.exact.p = [p.astype(np.float64) for p in params]
+        return self.exact.loss(self.x, self.y) < self.before
