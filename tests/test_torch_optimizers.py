@@ -333,7 +333,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
 
 
 def test_autograd_hears_of_the_step(torch: Any) -> None:
-    """A graph that saved the old values must not be used after them; without versions its gradients are silently wrong."""
+    """A graph that saved the old values must not be used after them: its gradients would be silently wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
