@@ -14,7 +14,7 @@ from ..optim import _checks
 from ._options import settings
 from ._state import Binding, Tensor
 
-_profiling = torch.autograd._profiler_enabled
+_profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 
 
 class FusedOptimizer(torch.optim.Optimizer):
@@ -83,7 +83,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         self._binding = self._plan = None
         self._singles: dict[Tensor, Binding] = {}
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient, in place, in one sweep over memory.
 
         Either all of it happens or, if an error is raised, nothing.
@@ -128,7 +128,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         """Step where something is new, or where a step is more than a call of the kernels."""
         if self._lent:
             raise RuntimeError(f"{type(self).__name__}.step: not inside {self._lent}()")
-        if "found_inf" in self.__dict__ and self.found_inf.item() != 0:
+        if "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0:
             return
         scale = self.__dict__.get("grad_scale")
         scale = 1.0 if scale is None else float(scale)

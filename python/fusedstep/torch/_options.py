@@ -32,7 +32,7 @@ class Settings(NamedTuple):
 
 
 @cache
-def defaults_of(kernel: type[optim.Optimizer]) -> dict[str, Any]:
+def defaults_of(kernel: Any) -> dict[str, Any]:
     """Return the options of a group that names none."""
     group = kernel([np.zeros(1)]).groups[0]
     return {name: value for name, value in group.items() if name != "params"}
@@ -50,7 +50,7 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
     for name, reason in _REFUSED.items():
         if group.get(name):
             raise ValueError(f"{where}{name} must be False ({reason}); got {group[name]!r}")
-    values = dict(defaults_of(kernel))
+    values = dict(defaults_of(kernel))  # type: ignore[arg-type]  # a class hashes
     if "decoupled_weight_decay" in group:
         values["decay"] = "decoupled" if group["decoupled_weight_decay"] else "l2"
     for name, check in {**kernel.checks, **_checks.COMMON}.items():

@@ -113,7 +113,7 @@ class Binding:
         taken = 1 if all(entry.get(name) is not None for name in names) else 0
         if steps is not None and steps.item() == 0:
             taken = 0
-        states = []
+        states: list[Tensor | None] = []
         for name, _ in RULES[self.kernel.rule].states:
             if name not in names:
                 states.append(None)

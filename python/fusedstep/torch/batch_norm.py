@@ -55,11 +55,11 @@ class _Normalization(_BatchNorm):
         self.relu = flag(f"{type(self).__name__}: relu", relu)
 
     def extra_repr(self) -> str:
-        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        text: str = super().extra_repr()
         return f"{text}, relu=True" if self.relu else text
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        self._check_input_dim(input)
         if residual is not None and residual.shape != input.shape:
             need, got = tuple(input.shape), tuple(residual.shape)
             raise ValueError(f"{type(self).__name__}: residual must be of the input's shape {need}; got {got}")

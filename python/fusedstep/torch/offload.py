@@ -84,7 +84,12 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._models[master] = p
         if p.requires_grad:
             reference = weakref.ref(self)  # a model outlives its optimizers
-            p.register_post_accumulate_grad_hook(lambda _: (alive := reference()) and alive._fetch(master))
+
+            def fetch(_: Tensor) -> None:
+                if (alive := reference()) is not None:
+                    alive._fetch(master)
+
+            p.register_post_accumulate_grad_hook(fetch)
         return master
 
     def _on_cpu(self, p: Tensor) -> Tensor:
@@ -94,6 +99,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         """Send a gradient on its way to the CPU, and free it."""
         p = self._models[master]
         grad, p.grad = p.grad, None
+        assert grad is not None  # its hook has just run
         if master in self._arriving:  # of an earlier backward pass
             self._wait()
             assert master.grad is not None
@@ -119,7 +125,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         if self._copies is not None:
             torch.cuda.current_stream(self._copies.device).wait_stream(self._copies)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the master weights with the gradients that have come, and the model with them."""
         loss = None
         if closure is not None:
