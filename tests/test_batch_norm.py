@@ -109,6 +109,19 @@ def test_bits(rng: np.random.Generator, shape: Any, axis: int, dtype: Any) -> No
     same_bits(x, case.x)
 
 
+@every_dtype
+def test_signs_of_zeros(rng: np.random.Generator, dtype: Any) -> None:
+    """A gamma of -0 gives the same signs wherever the channels lie, and so do sums so small that slopes vanish."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
+        for training, relu in itertools.product((True, False), repeat=2):
+            case = Case(rng, shape, axis, dtype, training, relu)
+            case.gamma[:] = -0.0, 0.0, -1.0, 1.0
+            case.dy[...] = rng.choice(np.array([0.0, -0.0, tiny, -tiny, 0.5], dtype), shape)
+            for got, want in zip(case.run(case.x, None, case.dy, None), case.bits(), strict=True):
+                same_bits(got, want, (shape, training, relu))
+
+
 VARIANTS = list(itertools.product((True, False), repeat=3))
 
 

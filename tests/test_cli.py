@@ -13,7 +13,7 @@ import pytest
 import fusedstep as fs
 from fusedstep import nn
 from fusedstep.cli import main
-from fusedstep.cli._options import ACTIVATIONS, SCHEDULES, build_parser
+from fusedstep.cli._options import ACTIVATIONS, build_parser
 from fusedstep.cli._setup import Settings
 from fusedstep.cli._train import open_problem
 from fusedstep.cli._training import Result, Trainer
@@ -90,7 +90,7 @@ def test_every_optimizer_learns(name: str) -> None:
     assert accuracy("--data", "wine", "--optimizer", name.lower(), "--epochs", "30") >= 0.85
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", fs.schedules.NAMES)
 def test_every_schedule_learns(schedule: str) -> None:
     assert accuracy("--data", "breast_cancer", "--schedule", schedule, "--warmup", "7", "--epochs", "20") >= 0.93
 

@@ -16,7 +16,7 @@ from fusedstep.cli import main
 from fusedstep.cli._options import build_parser
 from fusedstep.cli._setup import Settings
 from fusedstep.cli._train import open_problem
-from fusedstep.cli._training import Result, Trainer, batches
+from fusedstep.cli._training import Result, Trainer
 
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
@@ -176,17 +176,6 @@ def test_a_last_batch_of_one_row_joins_the_one_before(size: str) -> None:
     trainer = Trainer(problem, Settings.of(args))
     assert trainer.total_steps == 2 * (n // int(size))
     assert trainer.run(Silent()).steps == trainer.total_steps
-
-
-def test_batches_hold_every_row_once() -> None:
-    for n in range(1, 40):
-        for size in range(1, 45):
-            for merge in (False, True):
-                cuts = batches(n, size, merge)
-                assert np.concatenate([np.arange(n)[cut] for cut in cuts]).tolist() == list(range(n))
-                sizes = [cut.stop - cut.start for cut in cuts]
-                assert max(sizes) <= size + merge
-                assert not merge or size == 1 or n == 1 or min(sizes) > 1
 
 
 def test_compare_takes_the_same_layers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,8 +36,8 @@ def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
         assert any(f"({year})" in text for year in range(1950, 2030)), cls.__name__
 
 
-def test_the_example_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     text = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(code, {})
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, {})
     assert capsys.readouterr().out == "step 300, error 0.0000\n"

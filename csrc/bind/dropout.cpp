@@ -129,6 +129,16 @@ py::tuple block(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
   return py::make_tuple(words[0], words[1], words[2], words[3]);
 }
 
+py::array words(std::uint64_t seed, std::uint64_t stream, std::uint64_t first, std::uint32_t n) {
+  py::array_t<std::uint32_t> to{std::int64_t(n)};
+  std::uint32_t* out = to.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    kernels().random.words({seed, stream}, first, n, out);
+  }
+  return to;
+}
+
 }  // namespace
 
 void bind_dropout(py::module_& m) {
@@ -141,6 +151,8 @@ void bind_dropout(py::module_& m) {
         py::arg("offset"));
   m.def("philox_block", block, py::arg("seed"), py::arg("stream"), py::arg("index"),
         "The four words of one block of Philox4x32-10: key = seed, counter = (index, stream).");
+  m.def("philox_words", words, py::arg("seed"), py::arg("stream"), py::arg("first"), py::arg("n"),
+        "Words first ... first + n - 1 of a stream: word i is word i mod 4 of block i / 4.");
 }
 
 }  // namespace fusedstep::bind

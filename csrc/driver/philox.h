@@ -92,5 +92,17 @@ void philox_block(const RandomStream& random, std::uint64_t index, std::uint32_t
   __builtin_memcpy(words, tile + index % tile_blocks * 4, 4 * sizeof *words);
 }
 
+/// Words first ... first + n - 1 of a stream: word i is word i mod 4 of block i / 4.
+void philox_words(const RandomStream& random, std::uint64_t first, std::ptrdiff_t n, std::uint32_t* words) {
+  std::uint32_t tile[tile_words];
+  for (std::ptrdiff_t done = 0; done < n;) {
+    const std::uint64_t at = first + std::uint64_t(done), skip = at % tile_words;
+    const std::ptrdiff_t left = n - done, here = std::ptrdiff_t(tile_words - skip), count = left < here ? left : here;
+    philox_tile(random, (at - skip) / 4, tile);
+    __builtin_memcpy(words + done, tile + skip, std::size_t(count) * sizeof *words);
+    done += count;
+  }
+}
+
 }  // namespace
 }  // namespace fusedstep

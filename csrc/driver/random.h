@@ -36,7 +36,8 @@ using DropFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdi
 using NoiseFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Noise&);
 
 struct RandomKernels {
-  void (*block)(const RandomStream&, std::uint64_t index, std::uint32_t* words);  // 4 words
+  void (*block)(const RandomStream&, std::uint64_t index, std::uint32_t* words);                    // 4 words
+  void (*words)(const RandomStream&, std::uint64_t first, std::ptrdiff_t n, std::uint32_t* words);  // 4 per block
   void (*kept)(std::uint8_t* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&);
   DropFn drop[2];  // by dtype, as below
   NoiseFn noise[2];

@@ -95,7 +95,7 @@ struct Constant {
   T value;
   template <class V>
   FUSEDSTEP_INLINE V at(std::ptrdiff_t) const {
-    return V{} + value;
+    return value - V{};  // V{} + value would make +0 of -0
   }
 };
 template <class T>

@@ -6,11 +6,12 @@ namespace fusedstep {
 namespace {
 
 /// Adam (Kingma and Ba 2015, algorithm 1); AMSGrad (Reddi et al. 2018) with the maximum over the raw second
-/// moment, as torch has it. Eps outside the root as in the paper, or inside it as in the notes.
+/// moment, as torch has it. Eps outside the root as in algorithm 1, inside it as in the notes, or the eps^ of the
+/// paper's section 2, which the correction of the bias divides too.
 struct adam {
   enum : unsigned { amsgrad = 1 };
   static constexpr const char* variants[] = {"amsgrad"};
-  static constexpr const char* hyper[] = {"beta1", "beta2", "eps_inside", "eps_outside"};
+  static constexpr const char* hyper[] = {"beta1", "beta2", "eps_inside", "eps_outside", "eps_hat"};
   static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0}, {"max_exp_avg_sq", amsgrad}};
 
   template <class T>
@@ -20,9 +21,10 @@ struct adam {
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
-    const double beta1 = h[0], beta2 = h[1], eps_inside = h[2], eps_outside = h[3];
-    return {T(lr / (1.0 - power(beta1, t))),      T(1.0 - beta1), T(beta2),      T(1.0 - beta2),
-            T(1.0 / root(1.0 - power(beta2, t))), T(eps_inside),  T(eps_outside)};
+    const double beta1 = h[0], beta2 = h[1], eps_inside = h[2], eps_outside = h[3], eps_hat = h[4];
+    const double debias = 1.0 / root(1.0 - power(beta2, t));
+    return {T(lr / (1.0 - power(beta1, t))),  T(1.0 - beta1), T(beta2), T(1.0 - beta2), T(debias), T(eps_inside),
+            T(eps_outside + eps_hat * debias)};
   }
 
   template <unsigned V, class T>

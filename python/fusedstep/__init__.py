@@ -11,7 +11,7 @@ from ._runtime import isa, num_threads, set_isa, set_num_threads
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import init, nn, ops, schedules
+    from . import augment, ensemble, init, inspect, nn, ops, schedules, search, stopping
     from .ops import (
         BatchNormGrads,
         BatchStats,
@@ -34,31 +34,38 @@ __all__ = [
     "Key",
     "Moments",
     "Philox",
+    "augment",
     "batch_norm",
     "batch_norm_backward",
     "dropout",
     "dropout_backward",
     "dropout_mask",
     "dropout_moments",
+    "ensemble",
     "gaussian_noise",
     "init",
+    "inspect",
     "isa",
     "nn",
     "num_threads",
     "ops",
     "optim",
     "schedules",
+    "search",
     "set_isa",
     "set_num_threads",
+    "stopping",
     *optim.__all__,
 ]
 
 _configure()
 
+_TOOLKIT = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
+
 
 def __getattr__(name: str) -> Any:
     # Toolkit modules load at first use: importing the package stays cheap. What they export is kept here from then on.
-    if name in ("init", "nn", "ops", "schedules"):
+    if name in _TOOLKIT:
         return importlib.import_module(f".{name}", __name__)
     if name in __all__:
         value = globals()[name] = getattr(importlib.import_module(".ops", __name__), name)

@@ -10,21 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .. import optim
+from .. import optim, schedules
 from ._data import BUNDLED
 
 ACTIVATIONS = ("relu", "tanh", "hard_tanh", "sigmoid")
 TASKS = ("auto", "classification", "regression")
-SCHEDULES = (
-    "constant",
-    "step",
-    "exponential",
-    "inverse_time",
-    "bengio",
-    "cosine",
-    "cosine_restarts",
-    "plateau",
-)
 
 
 class Parser(argparse.ArgumentParser):
@@ -127,7 +117,7 @@ NETWORK: list[Row] = [
 ]
 TRAINING: list[Row] = [
     ("--lr", number(open_low=True), None, "X", "learning rate (depends on the optimizer)"),
-    ("--schedule", one_of(SCHEDULES), "cosine", "NAME", ", ".join(SCHEDULES)),
+    ("--schedule", one_of(schedules.NAMES), "cosine", "NAME", ", ".join(schedules.NAMES)),
     ("--warmup", whole(0), 0, "STEPS", "steps of linear warm-up first"),
     ("--batch-size", whole(1), 32, "N", "rows per step"),
     ("--weight-decay", number(), None, "X", "decay of the weights, not the biases (depends on the optimizer)"),

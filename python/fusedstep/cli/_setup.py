@@ -74,23 +74,11 @@ def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) 
     if settings.batch_norm and settings.batch_size == 1:
         raise UsageError("--batch-norm needs --batch-size >= 2; got 1")
     widths = [len(problem.input_mean), *settings.hidden]
-    blocks = [_block(n_in, n_out, settings) for n_in, n_out in itertools.pairwise(widths)]
+    kind, initializer = LAYERS[settings.activation]
+    options: dict[str, Any] = {"batch_norm": settings.batch_norm, "dropout": settings.dropout}
+    blocks = [nn.hidden_block(*ends, kind, weight_init=initializer(), **options) for ends in itertools.pairwise(widths)]
     last = nn.Linear(widths[-1], problem.outputs)
     return nn.Sequential(*itertools.chain(*blocks), last, dtype=settings.dtype, rng=rng)
-
-
-def _block(n_in: int, n_out: int, settings: Settings) -> list[nn.Layer]:
-    """Linear, batch norm, activation (in one pass with the batch norm if it is a ReLU), dropout."""
-    kind, initializer = LAYERS[settings.activation]
-    layers: list[nn.Layer] = [nn.Linear(n_in, n_out, bias=not settings.batch_norm, weight_init=initializer())]
-    fused = settings.batch_norm and kind is nn.ReLU
-    if settings.batch_norm:
-        layers.append(nn.BatchNorm(relu=fused))
-    if not fused:
-        layers.append(kind())
-    if settings.dropout:
-        layers.append(nn.Dropout(settings.dropout))
-    return layers
 
 
 def build_loss(problem: Problem) -> nn.Loss:
@@ -109,17 +97,7 @@ def learning_rate(settings: Settings) -> float:
 def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
     """Fit the schedule to the number of steps that are planned."""
     lr, after = learning_rate(settings), max(1, steps - settings.warmup)
-    made: dict[str, Callable[[], Callable[[int], float]]] = {
-        "constant": lambda: schedules.constant(lr),
-        "step": lambda: schedules.step(lr, -(-after // 3)),
-        "exponential": lambda: schedules.exponential(lr, 0.01 ** (1 / after)),
-        "inverse_time": lambda: schedules.inverse_time(lr, 9 / after),
-        "bengio": lambda: schedules.bengio(lr, max(1, after // 4)),
-        "cosine": lambda: schedules.cosine(lr, after),
-        "cosine_restarts": lambda: schedules.cosine_restarts(lr, -(-after // 7), 2),
-        "plateau": lambda: schedules.ReduceOnPlateau(lr, factor=0.3, patience=5),
-    }
-    schedule = made[settings.schedule]()
+    schedule = schedules.named(settings.schedule, lr, after)
     return schedules.warmup(schedule, settings.warmup) if settings.warmup else schedule
 
 

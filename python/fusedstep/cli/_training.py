@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import nn, schedules
+from ..stopping import EarlyStopping
 from ._data import Problem
 from ._setup import Settings, build_loss, build_model, build_optimizer, build_schedule
 
@@ -65,9 +65,14 @@ class Watcher(Protocol):
         """Hear of an epoch; the last of the history."""
 
 
+def never() -> bool:
+    """Be asked whether to stop."""
+    return False
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a question (has it been pressed?), so every step is whole; a second one raises."""
+    """Turn Ctrl-C into a question (has it been pressed?), so that steps and files are whole; a second one raises."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -84,14 +89,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def batches(n: int, size: int, merge: bool) -> list[slice]:
-    """Cut n rows into batches; with ``merge`` a last batch of one row, which has no variance, joins the one before."""
-    starts = list(range(0, n, size))
-    if merge and n % size == 1 and n > 1:
-        starts.pop()
-    return [slice(start, stop) for start, stop in itertools.pairwise([*starts, n])]
-
-
 class Trainer:
     """One training run."""
 
@@ -102,22 +99,18 @@ class Trainer:
         self._loss = build_loss(problem)
         self._train = problem.part(problem.train, settings.dtype)
         self._validation = problem.part(problem.validation, settings.dtype)
-        self._batches = batches(len(problem.train), settings.batch_size, merge=settings.batch_norm)
+        self._batches = nn.Batches(*self._train, size=settings.batch_size, merge_single=settings.batch_norm)
         self.total_steps = settings.epochs * len(self._batches)
         self._schedule = build_schedule(settings, self.total_steps)
         self._opt = build_optimizer(self._model, settings, self._schedule)
-        names = self._opt.params
-        assert isinstance(names, Mapping)  # the groups were given by name
-        self._grads = [self._model.grads[name] for name in names]
-        self._lookahead = getattr(self._opt, "lookahead", contextlib.nullcontext)
-        self._best: dict[str, Array] | None = None
-        self._since_best = 0
+        self._steps = nn.Trainer(self._model, self._loss, self._opt, clip_norm=settings.clip_norm)
+        self._stopping = EarlyStopping(self._model, settings.patience or None)
         self._result = Result(self._model, settings, self._schedule(settings.warmup + 1))
 
-    def run(self, watcher: Watcher) -> Result:
-        """Train until epochs, patience or finite numbers end, or Ctrl-C; then restore the best weights."""
+    def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
+        """Train until epochs, patience or finite numbers end, or it is told to stop; then restore the best weights."""
         result, started = self._result, time.perf_counter()
-        with interruptible() as stop, np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             for number in range(1, self._settings.epochs + 1):
                 train_loss = self._pass_over_rows(watcher, stop)
                 result.seconds = time.perf_counter() - started
@@ -126,48 +119,35 @@ class Trainer:
                     break
                 self._validate(number, train_loss)
                 watcher.epoch(result)
-                if 0 < self._settings.patience <= self._since_best:
+                if self._stopping.stop:
                     break
             result.seconds = time.perf_counter() - started
-        if self._best is not None:
-            self._model.load_state_dict(self._best)
-        if not result.diverged or self._best is not None:
+        if result.best is not None:
+            self._stopping.restore()
+        if not result.diverged or result.best is not None:
             test = self._problem.part(self._problem.test, self._settings.dtype)
             result.test_loss, result.test_metric = self._evaluate(*test)
         return result
 
     def _pass_over_rows(self, watcher: Watcher, stop: Callable[[], bool]) -> float:
         """Take one epoch of steps; the mean loss of its rows, or what is not finite."""
-        x, y = self._train
-        order = self._rng.permutation(len(x))
-        x, y = x[order], y[order]
-        total = 0.0
-        model, loss, opt, clip = self._model, self._loss, self._opt, self._settings.clip_norm
-        for batch in self._batches:
-            rows = x[batch]
-            with self._lookahead():
-                outputs = model.forward(rows, training=True)
-                value, dy = loss.value_and_gradient(outputs, y[batch])
-                model.backward(dy)
-            if not math.isfinite(value):
-                return value
-            opt.step(self._grads, clip_norm=clip)
-            total += value * len(rows)
-            self._result.steps += 1
+        order = self._rng.permutation(len(self._problem.train))
+
+        def after_step(value: float) -> bool:
+            self._result.steps = self._steps.steps
             watcher.step(self._result.steps, value)
-            if stop():
-                break
-        return total / len(x)
+            return stop()
+
+        return self._steps.epoch(self._batches.epoch(order), after_step)
 
     def _validate(self, number: int, train_loss: float) -> None:
         averaged = self._opt.averaged if self._settings.ema is not None else contextlib.nullcontext
         with averaged():
             validation_loss, metric = self._evaluate(*self._validation)
             done = Epoch(number, train_loss, validation_loss, metric, self._schedule(self._result.steps))
-            best = self._result.best
-            self._since_best += 1
-            if best is None or validation_loss < best.validation_loss:
-                self._best, self._result.best, self._since_best = self._model.state_dict(), done, 0
+            self._stopping.observe(validation_loss)
+            if self._stopping.is_best:
+                self._result.best = done
         self._result.history.append(done)
         plateau = getattr(self._schedule, "schedule", self._schedule)
         if isinstance(plateau, schedules.ReduceOnPlateau):

@@ -30,6 +30,8 @@ class Layer:
         Whether the layer draws random numbers, which `sample` can fix.
     sublayers : tuple of Layer
         Layers inside this one.
+    penalty : float
+        What the layer adds to the loss in the last pass.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
     """
@@ -42,6 +44,7 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
+    penalty: float = 0.0
 
     def __init__(self) -> None:
         self.params: dict[str, Array] = {}

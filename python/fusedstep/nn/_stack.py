@@ -47,6 +47,11 @@ def allow_in_place(layers: Sequence[Layer]) -> None:
         layer.over_dy = layer.works_in_place and i < last
 
 
+def total_penalty(layers: Sequence[Layer]) -> float:
+    """Sum what the layers, and those inside them, add to the loss."""
+    return sum(layer.penalty + total_penalty(layer.sublayers) for layer in layers)
+
+
 def numbered(shapes: Sequence[dict[str, Shape]]) -> dict[str, Shape]:
     """Put the number of its layer before every name."""
     return {f"{i}.{name}": shape for i, own in enumerate(shapes) for name, shape in own.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
 from ._memory import Array, Shape, aligned_zeros, carve
-from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe
+from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe, total_penalty
 
 PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
 
@@ -73,6 +74,7 @@ class Sequential:
         for layer in layers:
             layer.initialize(generator)
         self._output: Array | None = None
+        self._predicting = threading.Lock()
 
     def _place_memory(self) -> None:
         trained = numbered([layer.param_shapes() for layer in self.layers])
@@ -93,6 +95,11 @@ class Sequential:
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype={self.dtype})"
+
+    @property
+    def penalty(self) -> float:
+        """What the layers of `nn.penalties` add to the loss in the last pass; `backward` adds its gradient."""
+        return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return the outputs for the rows x.
@@ -164,12 +171,16 @@ class Sequential:
     def predict(self, x: npt.ArrayLike) -> Array:
         """Return the outputs for any number of rows, as a new array; x is converted to the model's dtype.
 
+        Several threads may predict at the same time (one waits for the other), but not while another one trains.
+
         Raises
         ------
         ValueError
             If x is not a matrix of numbers of the right width.
         """
-        return self._outputs(self._rows("predict", x))
+        rows = self._rows("predict", x)
+        with self._predicting:
+            return self._outputs(rows)
 
     def predict_samples(
         self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
@@ -213,11 +224,12 @@ class Sequential:
             outputs = self._outputs(rows, [own.fold(i) for i in range(len(self.layers))])
             return transform(outputs) if transform else outputs
 
-        try:
-            return dropout_moments(draw, k, source)
-        finally:
-            for layer in self.layers:
-                layer.sample(None)
+        with self._predicting:
+            try:
+                return dropout_moments(draw, k, source)
+            finally:
+                for layer in self.layers:
+                    layer.sample(None)
 
     def _rows(self, call: str, x: npt.ArrayLike) -> Array:
         rows = np.asarray(x)
@@ -268,6 +280,13 @@ class Sequential:
                 raise ValueError(f'Sequential.load_state_dict: state["{name}"] must be at least 0; got {given.min()}')
         for name, array in own.items():
             array[...] = state[name]
+
+    def astype(self, dtype: npt.DTypeLike) -> Sequential:
+        """Return a copy of this model in float32 or float64."""
+        kind = float_dtype("Sequential.astype", dtype)
+        state = self.state_dict()
+        state = {name: a.astype(kind) if a.dtype == self.dtype else a for name, a in state.items()}
+        return _rebuild([recipe(layer) for layer in self.layers], kind.name, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickling and deepcopy rebuild the arenas; views would come back as separate arrays."""

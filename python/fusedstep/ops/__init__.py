@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
 from ._batch_stats import BatchStats
 from ._dropout import dropout, dropout_backward, dropout_mask
+from .draws import beta, permutation, uniform
 from .moments import Moments, dropout_moments
 from .noise import gaussian_noise
 from .philox import Key, Philox
@@ -17,9 +18,12 @@ __all__ = [
     "Philox",
     "batch_norm",
     "batch_norm_backward",
+    "beta",
     "dropout",
     "dropout_backward",
     "dropout_mask",
     "dropout_moments",
     "gaussian_noise",
+    "permutation",
+    "uniform",
 ]

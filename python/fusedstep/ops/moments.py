@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import key_of
+from ._arguments import key_of, real_numbers
 from ._whole import whole
 from .philox import Key
 
@@ -72,20 +72,21 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     if k <= ddof:
         raise ValueError(f"{call}: k must be at least {ddof + 1}; got {k}")
     key = key_of(call, key)
-    mean = np.array(_numbers(call, f(key.fold(0))), np.float64)
-    squares = np.zeros_like(mean)
-    for j in range(1, k):
-        y = _numbers(call, f(key.fold(j)))
-        if y.shape != mean.shape:
-            raise ValueError(f"{call}: f must return shape {mean.shape} each time; got {y.shape} at draw {j}")
-        delta = y - mean
-        mean += delta / (j + 1)
-        squares += delta * (y - mean)
+    mean, squares = deviations(f"{call}: f", (f(key.fold(j)) for j in range(k)))
     return Moments(mean, squares / (k - ddof), k)
 
 
-def _numbers(call: str, y: Any) -> NDArray[Any]:
-    found = np.asarray(y)
-    if found.dtype.kind not in "biuf" or isinstance(y, np.ma.MaskedArray):
-        raise TypeError(f"{call}: f must return numbers; got {type(y).__name__} {found.dtype} {found.shape}")
-    return found
+def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of at least one array, and the sum of squared deviations from it, without holding them."""
+    mean = squares = np.empty(0)
+    for j, draw in enumerate(draws):
+        y = real_numbers(f"{what} must return", draw)
+        if j == 0:
+            mean, squares = np.array(y, np.float64), np.zeros(y.shape)
+            continue
+        if y.shape != mean.shape:
+            raise ValueError(f"{what} must return shape {mean.shape} each time; got {y.shape} at draw {j}")
+        delta = y - mean
+        mean += delta / (j + 1)
+        squares += delta * (y - mean)
+    return mean, squares

@@ -31,8 +31,9 @@ class Rule(NamedTuple):
 def _value(group: Mapping[str, Any], name: str) -> float:
     if name in ("beta1", "beta2"):
         return float(group["betas"][int(name[-1]) - 1])
-    if name in ("eps_inside", "eps_outside"):
-        return float(group["eps"]) if group["eps_inside"] == (name == "eps_inside") else 0.0
+    if name in ("eps_inside", "eps_outside", "eps_hat"):
+        place = "eps_inside" if group["eps_inside"] else "eps_hat" if group.get("eps_hat") else "eps_outside"
+        return float(group["eps"]) if name == place else 0.0
     return float(group.get(name, 0.0))
 
 

@@ -44,6 +44,9 @@ class Adam(Optimizer):
         Divide by the largest second moment so far.
     eps_inside : bool
         True puts eps inside the root, the notes' form: sqrt(v + eps) for sqrt(v) + eps. The bias is corrected after it.
+    eps_hat : bool
+        True takes eps for the paper's eps^ (section 2), as TensorFlow and scikit-learn do: the bias is corrected after
+        it is added, so it counts 1 / sqrt(1 - beta2^t) times. Not with eps_inside.
     **common
         ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
 
@@ -75,6 +78,7 @@ class Adam(Optimizer):
         "weight_decay": _checks.non_negative,
         "amsgrad": _checks.flag,
         "eps_inside": _checks.flag,
+        "eps_hat": _checks.flag,
     }
 
     def __init__(
@@ -87,6 +91,7 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         eps_inside: bool = False,
+        eps_hat: bool = False,
         **common: Unpack[Common],
     ) -> None:
         options = {
@@ -96,15 +101,25 @@ class Adam(Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "eps_inside": eps_inside,
+            "eps_hat": eps_hat,
         }
         super().__init__(params, options, **common)
+
+    @classmethod
+    def _variant(cls, group: Mapping[str, Any]) -> int:
+        if group["eps_hat"] and group["eps_inside"]:
+            raise ValueError(f"{cls.__name__}: eps_hat must be False with eps_inside; got both")
+        return super()._variant(group)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         """Return the new parameters; see `Optimizer.reference`."""
         c = p.dtype.type
         beta1, beta2 = group["betas"]
+        debias = 1.0 / np.sqrt(1.0 - power(beta2, t))
         inside, outside = eps_inside_outside(c, group)
+        if group["eps_hat"]:
+            outside = c(group["eps"] * debias)
         m, v = state["exp_avg"], state["exp_avg_sq"]
         m[...] = m + c(1.0 - beta1) * (g - m)
         v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
@@ -112,5 +127,4 @@ class Adam(Optimizer):
             v_max = state["max_exp_avg_sq"]
             v_max[...] = np.where(v_max >= v, v_max, v)
             v = v_max
-        debias = c(1.0 / np.sqrt(1.0 - power(beta2, t)))
-        return p - c(lr / (1.0 - power(beta1, t))) * m / (np.sqrt(v + inside) * debias + outside)
+        return p - c(lr / (1.0 - power(beta1, t))) * m / (np.sqrt(v + inside) * c(debias) + outside)

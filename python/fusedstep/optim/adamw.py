@@ -27,7 +27,7 @@ class AdamW(Adam):
         Updated in place; see `Optimizer`.
     lr : float or function of the step
         Learning rate.
-    betas, eps, amsgrad, eps_inside
+    betas, eps, amsgrad, eps_inside, eps_hat
         See `Adam`.
     weight_decay : float
         Strength of the decay.
@@ -65,7 +65,9 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         eps_inside: bool = False,
+        eps_hat: bool = False,
         **common: Unpack[Common],
     ) -> None:
         common.setdefault("decay", "decoupled")
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, eps_inside=eps_inside, **common)
+        eps_options = {"eps_inside": eps_inside, "eps_hat": eps_hat}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **eps_options, **common)

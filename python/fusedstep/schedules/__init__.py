@@ -12,6 +12,7 @@ printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other fu
     cosine_restarts   the same over cycles of growing length, with ``ends_cycle(t)`` for snapshots
     warmup            a straight climb in front of any of them
     ReduceOnPlateau   lowers the rate when ``observe(metric)`` stops improving
+    named             any of them by its name, fitted to the length of a run
 """
 
 from .annealing import Cosine, CosineRestarts, Cycle, Warmup, cosine, cosine_restarts, warmup
@@ -27,9 +28,11 @@ from .decay import (
     inverse_time,
     step,
 )
+from .named import NAMES, named
 from .plateau import ReduceOnPlateau
 
 __all__ = [
+    "NAMES",
     "Bengio",
     "Constant",
     "Cosine",
@@ -46,6 +49,7 @@ __all__ = [
     "cosine_restarts",
     "exponential",
     "inverse_time",
+    "named",
     "step",
     "warmup",
 ]

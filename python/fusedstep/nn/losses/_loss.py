@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,12 +13,24 @@ from .._memory import Array, Buffers
 class Loss:
     """A function of a model's outputs and their targets, averaged over the rows, with its gradient.
 
+    ::
+
+        value = sum_i w_i l_i / sum_i w_i,    w_i = 1 without weights
+
     ``loss(outputs, targets)`` is the value, ``loss.gradient(outputs, targets)`` the gradient with respect to
     the outputs, and `value_and_gradient` both for little more than the price of one. The gradient lies in
     memory that is reused for every batch of the same size: it is valid until the next call.
 
     A subclass writes `_evaluate`.
+
+    Attributes
+    ----------
+    takes : tuple of str
+        Class trait, the forms of the targets: "numbers", "unit" (numbers from 0 to 1), each of the outputs' shape;
+        "labels", integers of shape (n,); "distributions" over the classes, of the outputs' shape.
     """
+
+    takes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self._memory: dict[tuple[str, np.dtype[Any]], Buffers] = {}
@@ -29,15 +41,15 @@ class Loss:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_memory": {}}
 
-    def __call__(self, outputs: Array, targets: Array) -> float:
+    def __call__(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
         """Return the value of the loss; see `value_and_gradient`."""
-        return self.value_and_gradient(outputs, targets)[0]
+        return self.value_and_gradient(outputs, targets, weights)[0]
 
-    def gradient(self, outputs: Array, targets: Array) -> Array:
+    def gradient(self, outputs: Array, targets: Array, weights: Array | None = None) -> Array:
         """Return the gradient with respect to the outputs; see `value_and_gradient`."""
-        return self.value_and_gradient(outputs, targets)[1]
+        return self.value_and_gradient(outputs, targets, weights)[1]
 
-    def value_and_gradient(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+    def value_and_gradient(self, outputs: Array, targets: Array, weights: Array | None = None) -> tuple[float, Array]:
         """Return the mean loss of the rows and its gradient with respect to the outputs.
 
         Parameters
@@ -46,6 +58,8 @@ class Loss:
             What the model returned: float32 or float64, n >= 1. Not written to.
         targets : ndarray
             One entry or row per output row; see the class.
+        weights : ndarray, shape (n,), optional
+            How much each row counts: numbers >= 0, not all 0.
 
         Returns
         -------
@@ -56,17 +70,36 @@ class Loss:
         Raises
         ------
         ValueError
-            If the outputs are not such a matrix, or the targets do not fit them.
+            If the outputs are not such a matrix, or targets or weights do not fit them.
         """
         if not is_plain(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
             raise ValueError(
                 f"{type(self).__name__}: outputs must be float32 or float64 of shape (n, k) with n, k >= 1; "
                 f"got {describe(outputs)}"
             )
-        return self._evaluate(outputs, targets)
+        losses, gradient = self._evaluate(outputs, targets)
+        n = len(outputs)
+        if weights is None:
+            return float(np.add.reduce(losses, axis=None)) / n, gradient
+        shares = self._shares(weights, outputs)
+        value = float(np.dot(losses.reshape(n), shares))
+        return value, np.multiply(gradient, (n * shares)[:, None], out=gradient)
 
-    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """Return the loss of every row, n numbers, and the gradient of their mean."""
         raise NotImplementedError
+
+    def _shares(self, weights: Array, outputs: Array) -> Array:
+        """Return the weights divided by their sum."""
+        found = _unmasked(weights)
+        if found.shape != (len(outputs),) or found.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{type(self).__name__}: weights must be numbers of shape ({len(outputs)},); got {describe(found)}"
+            )
+        total = float(np.add.reduce(found))
+        if not (np.minimum.reduce(found) >= 0 and 0 < total < np.inf):
+            raise ValueError(f"{type(self).__name__}: weights must be finite, >= 0 and not all 0; got {found}")
+        return np.multiply(found, 1.0 / total, dtype=outputs.dtype)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], fill: float = 0.0) -> Array:
         """Reused scratch memory; ``fill`` is what it holds when it is made."""

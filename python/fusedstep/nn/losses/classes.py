@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +28,9 @@ class SoftmaxNLL(Loss):
     True
     """
 
-    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+    takes: ClassVar[tuple[str, ...]] = ("labels", "distributions")
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         z, (n, k), dtype = outputs, outputs.shape, outputs.dtype
         top = self._buffer("top", (n, 1), dtype)
         np.maximum.reduce(z, axis=1, keepdims=True, out=top)
@@ -37,21 +39,21 @@ class SoftmaxNLL(Loss):
         if soft:
             t = self._distributions(outputs, targets)
             weight = np.add.reduce(t, axis=1, keepdims=True)
-            chosen = float(np.vdot(t, p))
+            chosen = np.einsum("ij,ij->i", t, p)
         else:
             flat = self._labels(outputs, targets)
-            chosen = float(np.add.reduce(p.reshape(-1)[flat]))
+            chosen = p.reshape(-1)[flat]
         np.exp(p, out=p)
         total = np.dot(p, self._buffer("ones", (k, 1), dtype, fill=1.0), top)  # rows' sums; top is free now
+        losses = np.log(total)
         if soft:
-            value = (float(np.vdot(weight, np.log(total))) - chosen) / n
+            np.multiply(losses, weight, out=losses)
             np.multiply(p, weight / total, out=p)
             np.subtract(p, t, out=p)
-            return value, np.multiply(p, 1.0 / n, out=p)
-        value = (float(np.add.reduce(np.log(total), axis=None)) - chosen) / n
+            return losses[:, 0] - chosen, np.multiply(p, 1.0 / n, out=p)
         np.divide(p, np.multiply(total, n, out=total), out=p)
         p.reshape(-1)[flat] -= dtype.type(1.0 / n)
-        return value, p
+        return losses[:, 0] - chosen, p
 
     def _distributions(self, outputs: Array, targets: Array) -> Array:
         t = self._like(outputs, targets)
@@ -83,6 +85,8 @@ class MulticlassHinge(Loss):
     0.5
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
+
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
         if isinstance(margin, bool) or not 0 < margin < float("inf"):
@@ -92,7 +96,7 @@ class MulticlassHinge(Loss):
     def __repr__(self) -> str:
         return f"MulticlassHinge(margin={self.margin!r})"
 
-    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         n, dtype = len(outputs), outputs.dtype
         flat = self._labels(outputs, targets)
         excess = self._buffer("excess", outputs.shape, dtype)
@@ -101,10 +105,10 @@ class MulticlassHinge(Loss):
         np.maximum(excess, 0, out=excess)
         entries = excess.reshape(-1)
         entries[flat] = 0
-        value = float(np.add.reduce(entries)) / n
+        losses = np.add.reduce(excess, axis=1)
         np.sign(excess, out=excess)
         entries[flat] = -np.add.reduce(excess, axis=1)
-        return value, np.multiply(excess, 1.0 / n, out=excess)
+        return losses, np.multiply(excess, 1.0 / n, out=excess)
 
 
 def softmax(logits: Array) -> Array:

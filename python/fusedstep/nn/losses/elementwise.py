@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from .._memory import Array
@@ -20,12 +22,13 @@ class MeanSquaredError(Loss):
     2.0
     """
 
-    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+    takes: ClassVar[tuple[str, ...]] = ("numbers",)
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         error = self._buffer("error", outputs.shape, outputs.dtype)
         np.subtract(outputs, self._like(outputs, targets), out=error)
-        flat = error.reshape(-1)
-        value = float(np.dot(flat, flat)) / outputs.size
-        return value, np.multiply(error, 2.0 / outputs.size, out=error)
+        losses = np.einsum("ij,ij->i", error, error) / outputs.shape[1]
+        return losses, np.multiply(error, 2.0 / outputs.size, out=error)
 
 
 class BinaryCrossEntropy(Loss):
@@ -42,7 +45,9 @@ class BinaryCrossEntropy(Loss):
     0.346574
     """
 
-    def _evaluate(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+    takes: ClassVar[tuple[str, ...]] = ("unit",)
+
+    def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         t = self._like(outputs, targets)
         if not (np.minimum.reduce(t, axis=None) >= 0 and np.maximum.reduce(t, axis=None) <= 1):
             outside = t[~((t >= 0) & (t <= 1))]
@@ -53,9 +58,9 @@ class BinaryCrossEntropy(Loss):
         np.maximum(z, 0, out=part)
         np.subtract(part, np.multiply(z, t, out=work), out=part)
         np.add(part, np.log1p(small, out=work), out=part)
-        value = float(np.add.reduce(part, axis=None)) / z.size
+        losses = np.add.reduce(part, axis=1) / z.shape[1]
         # sigmoid(z) = s(z) / (1 + exp(-|z|)) with s = 1 for z >= 0 and exp(-|z|) below
         np.maximum(np.copysign(1.0, z, out=work), small, out=work)
         np.divide(work, np.add(small, 1, out=small), out=part)
         np.subtract(part, t, out=part)
-        return value, np.multiply(part, 1.0 / z.size, out=part)
+        return losses, np.multiply(part, 1.0 / z.size, out=part)

@@ -1,0 +1,63 @@
+"""The table of cases: fits to be timed, and data whose 5-fold accuracy is compared; and what was promised."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+EPOCHS = 20  # of a timed fit
+FOLDS, ACCURACY_EPOCHS = 5, 60
+THEIRS, OURS, OURS_FLOAT32 = "scikit-learn", "fusedstep", "fusedstep, dtype='float32'"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One block of the table: a classifier of scikit-learn's and ours with the same settings and seed."""
+
+    name: str
+    data: str
+    hidden: tuple[int, ...]
+    batch: int
+    dtype: str = "float64"
+    accuracy: bool = False
+    quick: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Weights and biases, for 64 features and 10 classes."""
+        widths = (64, *self.hidden, 10)
+        return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+
+    def describe(self) -> str:
+        network = f"MLPClassifier({self.hidden}, batch_size={self.batch}), {self.data}, {self.dtype}"
+        what = f"{FOLDS}-fold accuracy, {ACCURACY_EPOCHS} epochs" if self.accuracy else f"fit of {EPOCHS} epochs"
+        return f"{what} of {network}, otherwise scikit-learn's defaults"
+
+
+SMALL, LARGE = ((64, 64), 32), ((256, 256), 64)
+CASES = (
+    Case("fit/64-64", "digits", *SMALL, quick=True),
+    Case("fit/256-256", "digits", *LARGE),
+    Case("fit/64-64 float32", "digits", *SMALL, dtype="float32"),
+    Case("fit/256-256 float32", "digits", *LARGE, dtype="float32"),
+    Case("accuracy/digits", "digits", *SMALL, accuracy=True),
+    Case("accuracy/digits 256-256", "digits", *LARGE, accuracy=True),
+    Case("accuracy/breast_cancer", "breast_cancer", *SMALL, accuracy=True, quick=True),
+    Case("accuracy/breast_cancer 256-256", "breast_cancer", *LARGE, accuracy=True),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise: a fit at least `bound` times as fast, or an accuracy at least theirs (`bound` 0)."""
+
+    case: str
+    bound: float = 0.0
+
+    def text(self) -> str:
+        return f"at least {self.bound:g} x as fast as {THEIRS}" if self.bound else f"at least {THEIRS}'s"
+
+
+TARGETS = tuple(
+    Target(case.name, 0.0 if case.accuracy else 2.0) for case in CASES if case.accuracy or case.dtype == "float64"
+)

@@ -1,0 +1,31 @@
+"""Regularising the data: softer labels, mixed examples, noise, and images that are shifted, flipped or turned.
+
+Arrays in, new arrays out; the first axis counts the examples. Every random choice is a function of a `fusedstep.Key`
+(and, in those that act on each image by itself, of the image's number), so the same key gives the same result.
+
+    label_smoothing   t' = (1 - eps) t + eps / k
+    mixup             x' = lam x + (1 - lam) x[partner],  t' likewise,  lam ~ Beta(alpha, alpha)
+    cutmix            a rectangle of x comes from x[partner]; t' mixed by its area
+    gaussian_noise    x' = x + std z                       (`fusedstep.gaussian_noise`)
+    weight_noise      the same on the weights, taken back afterwards
+    shift, flip, rotate   small images, by chance
+"""
+
+from ..ops.noise import gaussian_noise
+from .images import flip, rotate, shift
+from .labels import label_smoothing, one_hot
+from .mixing import Mixed, cutmix, mixup
+from .weights import weight_noise
+
+__all__ = [
+    "Mixed",
+    "cutmix",
+    "flip",
+    "gaussian_noise",
+    "label_smoothing",
+    "mixup",
+    "one_hot",
+    "rotate",
+    "shift",
+    "weight_noise",
+]

@@ -1,0 +1,178 @@
+"""Small images moved by chance, each by itself: what leaves is cut off, what enters has the value ``fill``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..nn._optional import need
+from ..ops._arguments import key_of, offset_of
+from ..ops._whole import whole
+from ..ops.draws import uniform
+from ..ops.philox import Key
+from ..optim._checks import non_negative, number, up_to_one
+from ._arguments import examples
+
+Array = npt.NDArray[Any]
+
+
+def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, first_row: int = 0) -> Array:
+    """Move every image by whole pixels, uniformly from -max_shift to max_shift along each axis.
+
+    Parameters
+    ----------
+    images : ndarray (float32 or float64), shape (n, ..., height, width)
+        Not written to.
+    key : Key
+        What image i does depends on the key and on ``first_row + i`` alone. A fresh key for every batch.
+    max_shift : int
+        In pixels, at least 0.
+    fill : float
+        Value of the pixels that enter.
+    first_row : int
+        The number of the first image.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> image = np.zeros((1, 5, 5))
+    >>> image[0, 2, 2] = 1
+    >>> moved = shift(np.repeat(image, 100, axis=0), fs.Key(7))
+    >>> {tuple((np.argwhere(m)[0] - 2).tolist()) for m in moved} == {(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)}
+    True
+    """
+    call = "shift"
+    x, u = _start(call, images, key, first_row, per_image=2)
+    most = whole(f"{call}: max_shift", max_shift, 2**31)
+    steps = np.floor(u * (2 * most + 1)).astype(np.intp) - most
+    planes = _planes(x)
+    n, channels, height, width = planes.shape
+    rows, row_in = _source(steps[:, 0], height)
+    cols, col_in = _source(steps[:, 1], width)
+    image, plane = np.ix_(np.arange(n), np.arange(channels))
+    moved = planes[image[..., None, None], plane[..., None, None], rows[:, None, :, None], cols[:, None, None, :]]
+    inside = row_in[:, None, :, None] & col_in[:, None, None, :]
+    return np.where(inside, moved, x.dtype.type(number(f"{call}: fill", fill))).reshape(x.shape)
+
+
+def _source(step: Array, length: int) -> tuple[Array, Array]:
+    """Where each pixel of an axis comes from, and whether that lies in the image."""
+    at = np.arange(length) - step[:, None]
+    return np.clip(at, 0, length - 1), (at >= 0) & (at < length)
+
+
+def flip(images: Array, key: Key, p: float = 0.5, *, axis: int = -1, first_row: int = 0) -> Array:
+    """Mirror every image with probability p.
+
+    Parameters
+    ----------
+    images : ndarray (float32 or float64), shape (n, ..., height, width)
+        Not written to.
+    key : Key
+        What image i does depends on the key and on ``first_row + i`` alone. A fresh key for every batch.
+    p : float
+        From 0 to 1.
+    axis : {-1, -2}
+        -1 exchanges left and right, -2 top and bottom.
+    first_row : int
+        The number of the first image.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> flip(np.array([[[1.0, 2.0]]]), fs.Key(7), p=1.0)
+    array([[[2., 1.]]])
+    """
+    call = "flip"
+    x, u = _start(call, images, key, first_row, per_image=1)
+    if axis not in (-1, -2):
+        raise ValueError(f"{call}: axis must be -1 or -2; got {axis!r}")
+    turned = (u < up_to_one(f"{call}: p", p)).reshape(-1, *[1] * (x.ndim - 1))
+    return np.where(turned, np.flip(x, axis), x)
+
+
+def rotate(images: Array, key: Key, max_degrees: float = 10.0, *, fill: float = 0.0, first_row: int = 0) -> Array:
+    """Turn every image about its centre, by a uniform angle from -max_degrees to max_degrees.
+
+    Parameters
+    ----------
+    images : ndarray (float32 or float64), shape (n, ..., height, width)
+        Not written to.
+    key : Key
+        What image i does depends on the key and on ``first_row + i`` alone. A fresh key for every batch.
+    max_degrees : float
+        At least 0.
+    fill : float
+        Value of what lies outside the image.
+    first_row : int
+        The number of the first image.
+
+    Returns
+    -------
+    ndarray
+        A new array; pixels are interpolated linearly.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    ImportError
+        Without scipy: ``pip install 'fusedstep[augment]'``.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> image = np.ones((1, 8, 8))
+    >>> bool(np.allclose(rotate(image, fs.Key(7), 0.0), image))
+    True
+    """
+    call = "rotate"
+    x, u = _start(call, images, key, first_row, per_image=1)
+    angle = np.deg2rad(non_negative(f"{call}: max_degrees", max_degrees)) * (2 * u[:, 0] - 1)
+    planes = _planes(x)
+    n, channels, height, width = shape = planes.shape
+    y, z = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    rows = cos * y[:, None] - sin * z + (height - 1) / 2
+    cols = sin * y[:, None] + cos * z + (width - 1) / 2
+    number_of = np.broadcast_to(np.arange(n * channels).reshape(n, channels, 1, 1), shape)
+    at = [number_of, np.broadcast_to(rows[:, None], shape), np.broadcast_to(cols[:, None], shape)]
+    interpolate = need("scipy.ndimage", "scipy", extra="augment").map_coordinates
+    turned: Array = interpolate(
+        planes.reshape(-1, height, width), at, order=1, mode="constant", cval=number(f"{call}: fill", fill)
+    )
+    return turned.astype(x.dtype, copy=False).reshape(x.shape)
+
+
+def _planes(x: Array) -> Array:
+    """Return images (n, ..., height, width) as (n, channels, height, width)."""
+    return x.reshape(len(x), math.prod(x.shape[1:-2]), *x.shape[-2:])
+
+
+def _start(call: str, images: object, key: Key, first_row: int, per_image: int) -> tuple[Array, Array]:
+    """Check what all share; return the images and so many uniform numbers for each."""
+    x, first = examples(call, "images", images, axes=3), offset_of(call, first_row)
+    return x, uniform((len(x), per_image), key_of(call, key), first * per_image)

@@ -1,0 +1,105 @@
+"""Labels as distributions over the classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..nn._layer import check_width, describe, float_dtype
+from ..optim._checks import up_to_one
+
+Array = npt.NDArray[Any]
+
+
+def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.float32) -> Array:
+    """Return a row per label that is 1 at the label and 0 elsewhere.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (n,)
+        From 0 to num_classes - 1.
+    num_classes : int
+        Number of columns k, at least 1.
+    dtype : dtype
+        float32 or float64.
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+
+    Raises
+    ------
+    ValueError
+        If the labels are not such integers.
+
+    Examples
+    --------
+    >>> one_hot([1, 0], 3)
+    array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    k, found = check_width("one_hot", "num_classes", num_classes), np.asarray(labels)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise ValueError(f"one_hot: labels must be integers of shape (n,); got {describe(found)}")
+    outside = (found < 0) | (found >= k)
+    if outside.any():
+        raise ValueError(f"one_hot: labels must be from 0 to {k - 1}; got {found[outside][0]}")
+    rows = np.zeros((len(found), k), float_dtype("one_hot", dtype))
+    rows[np.arange(len(found)), found.astype(np.intp)] = 1
+    return rows
+
+
+def label_smoothing(
+    targets: npt.ArrayLike, eps: float = 0.1, num_classes: int | None = None, dtype: npt.DTypeLike = np.float32
+) -> Array:
+    """Take a part eps of the probability from the label and spread it over all k classes.
+
+    ::
+
+        t' = (1 - eps) t + eps / k
+
+    Parameters
+    ----------
+    targets : array_like
+        Integer labels (n,), or distributions over the classes (n, k).
+    eps : float
+        From 0 (nothing changes) to 1 (uniform).
+    num_classes : int, optional
+        k; needed for labels.
+    dtype : dtype
+        float32 or float64.
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+        Targets for `fusedstep.nn.SoftmaxNLL`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Szegedy et al. (2016), "Rethinking the Inception architecture", section 7. As the ``label_smoothing`` of torch's
+    ``CrossEntropyLoss``: the label's own share is 1 - eps + eps / k.
+
+    Examples
+    --------
+    >>> label_smoothing([2], 0.25, num_classes=4)
+    array([[0.0625, 0.0625, 0.8125, 0.0625]], dtype=float32)
+    """
+    eps, kind = up_to_one("label_smoothing: eps", eps), float_dtype("label_smoothing", dtype)
+    t = np.asarray(targets)
+    if t.ndim == 1:
+        if num_classes is None:
+            raise ValueError("label_smoothing: num_classes must be given with labels; got None")
+        t = one_hot(t, num_classes, kind)
+    elif t.ndim != 2 or t.dtype.kind not in "biuf" or num_classes not in (None, t.shape[1]):
+        raise ValueError(
+            f"label_smoothing: targets must be labels of shape (n,) or distributions of shape "
+            f"(n, {num_classes or 'k'}); got {describe(t)}"
+        )
+    return (kind.type(1 - eps) * t + kind.type(eps / t.shape[1])).astype(kind, copy=False)

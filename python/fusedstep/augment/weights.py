@@ -1,0 +1,67 @@
+"""Noise on the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy.typing as npt
+
+from .._weights import listed
+from ..ops._arguments import key_of
+from ..ops.noise import gaussian_noise
+from ..ops.philox import Key
+from ..optim._checks import non_negative
+
+Array = npt.NDArray[Any]
+
+
+@contextmanager
+def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key: Key) -> Iterator[None]:
+    r"""Add noise to the parameters, in place, and put the parameters back at the end, bit for bit.
+
+    ::
+
+        with weight_noise(params, std, key):       theta' = theta + std z,    z ~ N(0, 1)
+            g = gradient of the loss at theta'
+        opt.step(g)                                at theta
+
+    Parameters
+    ----------
+    params : {name: array} or list of arrays
+        float32 or float64, such as ``model.params``.
+    std : float
+        Standard deviation, at least 0, in the units of the weights.
+    key : Key
+        Names the noise; array number i uses ``key.fold(i)``. A fresh one for every step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; nothing is changed then.
+
+    Notes
+    -----
+    Murray and Edwards (1994); Graves (2011). To first order a penalty on the curvature: it prefers flat minima.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.ones(3)
+    >>> with weight_noise([w], 0.1, fs.Key(7)):
+    ...     changed = bool((w != 1).all())
+    >>> changed, w
+    (True, array([1., 1., 1.]))
+    """
+    call = "weight_noise"
+    arrays, std, key = listed(call, params), non_negative(f"{call}: std", std), key_of(call, key)
+    noisy = [gaussian_noise(array, std, key.fold(i)) for i, array in enumerate(arrays)]
+    kept = [array.copy(order="K") for array in arrays]
+    try:
+        for array, other in zip(arrays, noisy, strict=True):
+            array[...] = other
+        yield
+    finally:
+        for array, before in zip(arrays, kept, strict=True):
+            array[...] = before

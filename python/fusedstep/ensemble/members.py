@@ -1,0 +1,138 @@
+"""Models that predict together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops._arguments import real_numbers
+from ..ops.moments import Moments, deviations
+from ..optim._checks import non_negative
+
+Array = npt.NDArray[Any]
+
+
+def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = None) -> npt.NDArray[np.float64]:
+    r"""Average predictions, elementwise, in float64.
+
+    ::
+
+        sum_j w_j y_j / sum_j w_j
+
+    Parameters
+    ----------
+    outputs : iterable of arrays of one shape
+        One prediction per member: probabilities or values (not labels). Two arrays are held, however many come.
+    weights : sequence of float, optional
+        One for each, at least 0 and not all 0; equal by default.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is nothing to average, or shapes or numbers differ.
+
+    Examples
+    --------
+    >>> average([[0.5, 0.5], [1.0, 0.0]])
+    array([0.75, 0.25])
+    >>> average([[0.5, 0.5], [1.0, 0.0]], weights=[3, 1])
+    array([0.625, 0.375])
+    """
+    given = iter(weights) if weights is not None else None
+    total, mass, count = np.zeros(0), 0.0, 0
+    for y in outputs:
+        weight = 1.0 if given is None else non_negative(f"average: weights[{count}]", _next(given, count))
+        row = real_numbers(f"average: outputs[{count}] must be", y).astype(np.float64)
+        if count and row.shape != total.shape:
+            raise ValueError(f"average: outputs[{count}] must have the shape {total.shape}; got {row.shape}")
+        total = weight * row + (total if count else 0.0)
+        mass, count = mass + weight, count + 1
+    if given is not None and next(given, None) is not None:
+        raise ValueError(f"average: weights must have one entry per output, {count}; got more")
+    if not mass > 0:
+        raise ValueError(f"average: outputs must hold one of positive weight; got {count} of total weight {mass:g}")
+    return total / mass
+
+
+def _next(weights: Iterator[float], count: int) -> float:
+    try:
+        return next(weights)
+    except StopIteration:
+        raise ValueError(f"average: weights must have one entry per output; got {count}") from None
+
+
+class Ensemble(Sequence[Any]):
+    """Models whose predictions are averaged.
+
+    Parameters
+    ----------
+    members : iterable
+        At least one: objects with ``predict(x)`` (a `fusedstep.nn.Sequential`, an estimator of scikit-learn), or
+        functions of x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no member, or one that cannot predict.
+
+    Notes
+    -----
+    Hansen and Salamon (1990); Lakshminarayanan, Pritzel, Blundell (2017): independent runs from different seeds. The
+    squared error of the average is the members' mean squared error minus the variance between them (Krogh and
+    Vedelsby 1995).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> both = Ensemble([lambda x: x, lambda x: 3 * x])
+    >>> both.predict(np.array([1.0, 2.0]))
+    array([2., 4.])
+    >>> both.moments(np.array([1.0, 2.0])).variance
+    array([1., 4.])
+    """
+
+    def __init__(self, members: Iterable[Any]) -> None:
+        self._members = list(members)
+        if not self._members:
+            raise ValueError(f"{type(self).__name__}: members must hold at least one model; got none")
+        for i, member in enumerate(self._members):
+            predictor(f"{type(self).__name__}: members[{i}]", member)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._members[index]
+
+    def outputs(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Iterator[Array]:
+        """Yield each member's prediction, of which `transform` (such as `nn.softmax`) is taken if given."""
+        for i, member in enumerate(self):
+            y = predictor(f"{type(self).__name__}: members[{i}]", member)(x)
+            yield np.asarray(transform(y) if transform else y)
+
+    def predict(self, x: Any, transform: Callable[[Array], Array] | None = None) -> npt.NDArray[np.float64]:
+        """Return the mean of the members' predictions for x; of their `transform` if given."""
+        return average(self.outputs(x, transform))
+
+    def moments(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Moments:
+        """Return mean and variance (divided by the number of members) of the predictions for x."""
+        mean, squares = deviations(f"{type(self).__name__}: members", self.outputs(x, transform))
+        return Moments(mean, squares / len(self), len(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)}>"
+
+
+def predictor(what: str, member: Any) -> Callable[[Any], Any]:
+    """Return the function that a member predicts with."""
+    found = getattr(member, "predict", member)
+    if not callable(found):
+        raise TypeError(f"{what} must have predict(x) or be a function of x; got {type(member).__name__}")
+    return found

@@ -1,0 +1,91 @@
+"""The average of the weights along a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._weights import listed
+from ..optim._checks import up_to_one
+
+Array = npt.NDArray[Any]
+
+
+class Polyak:
+    r"""Follow parameters with their average.
+
+    ::
+
+        avg = d avg + (1 - d) theta          decay d: exponential, from the initial theta on
+        avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t
+
+    The exponential form comes for nothing with ``ema_decay`` of any optimizer, in the same pass as the step; this class
+    is for other rhythms, such as the mean over the ends of epochs, and for parameters that no optimizer of ours moves.
+
+    Parameters
+    ----------
+    params : {name: array} or list of arrays
+        float32 or float64, such as ``model.params``.
+    decay : float or None
+        From 0 to 1, or None for the plain mean.
+
+    Attributes
+    ----------
+    values : list of ndarray
+        The averages, in the order of the parameters.
+    updates : int
+        How many values have gone in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Polyak and Juditsky (1992); over the ends of epochs: Izmailov et al. (2018), SWA. Batch normalisation's running
+    statistics are not parameters: they belong to the weights that they were measured with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.zeros(1)
+    >>> mean = Polyak([w])
+    >>> for step in (1.0, 2.0, 6.0):
+    ...     w[:] = step
+    ...     mean.update()
+    >>> with mean.averaged():
+    ...     print(w)
+    [3.]
+    >>> w
+    array([6.])
+    """
+
+    def __init__(self, params: Mapping[str, Array] | Sequence[Array], decay: float | None = None) -> None:
+        self._arrays = listed("Polyak", params)
+        self.decay = None if decay is None else up_to_one("Polyak: decay", decay)
+        self.values = [array.copy(order="K") for array in self._arrays]
+        self.updates = 0
+
+    def update(self) -> None:
+        """Take the parameters as they are into the average."""
+        self.updates += 1
+        rate = 1.0 / self.updates if self.decay is None else 1.0 - self.decay
+        for average, array in zip(self.values, self._arrays, strict=True):
+            average += average.dtype.type(rate) * (array - average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averages into the parameters, in place, and the parameters back at the end."""
+        kept = [array.copy(order="K") for array in self._arrays]
+        try:
+            for array, average in zip(self._arrays, self.values, strict=True):
+                np.copyto(array, average)
+            yield
+        finally:
+            for array, before in zip(self._arrays, kept, strict=True):
+                np.copyto(array, before)

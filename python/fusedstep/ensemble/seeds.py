@@ -1,0 +1,76 @@
+"""How much of a score is luck."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class SeedScores(NamedTuple):
+    """Scores over seeds.
+
+    Attributes
+    ----------
+    values : ndarray, shape (n,)
+        One per seed, in their order.
+    mean : float
+    std : float
+        Between seeds, divided by n - 1; nan for one seed.
+    standard_error : float
+        Of the mean: ``std / sqrt(n)``.
+    """
+
+    values: npt.NDArray[np.float64]
+    mean: float
+    std: float
+    standard_error: float
+
+
+def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScores:
+    """Score a training once per seed; return the mean, and how far luck carries.
+
+    Parameters
+    ----------
+    score : function of a seed
+        Trains and returns one number.
+    seeds : iterable of int
+        At least one.
+
+    Returns
+    -------
+    SeedScores
+        (values, mean, std, standard_error)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no seed, or a score is not one number.
+
+    Notes
+    -----
+    Two methods whose means differ by less than about two standard errors have not been told apart. To average the
+    models instead: ``Ensemble(train(seed) for seed in seeds)``.
+
+    Examples
+    --------
+    >>> scores = over_seeds(lambda seed: 0.5 + 0.25 * (seed % 2), range(4))
+    >>> scores.mean, round(scores.std, 6)
+    (0.625, 0.144338)
+    """
+    if not callable(score):
+        raise TypeError(f"over_seeds: score must be a function of a seed; got {type(score).__name__}")
+    values = []
+    for seed in seeds:
+        value = np.asarray(score(seed))
+        if value.size != 1 or value.dtype.kind not in "biuf":
+            raise ValueError(f"over_seeds: score must return a number; got {value!r} for seed {seed}")
+        values.append(float(value.reshape(())))
+    if not values:
+        raise ValueError("over_seeds: seeds must hold at least one; got none")
+    found = np.array(values)
+    std = float(found.std(ddof=1)) if len(values) > 1 else math.nan
+    return SeedScores(found, float(found.mean()), std, std / math.sqrt(len(values)))

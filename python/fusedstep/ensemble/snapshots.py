@@ -1,0 +1,69 @@
+"""An ensemble from one run."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Protocol
+
+from ..ops._whole import whole
+from .members import Ensemble, predictor
+
+
+class Cyclic(Protocol):
+    """A schedule with cycles, such as `fusedstep.schedules.cosine_restarts`."""
+
+    def ends_cycle(self, t: int) -> bool:
+        """Whether step t is the last of its cycle."""
+
+
+class Snapshots(Ensemble):
+    """Copies of a model at the end of each cycle of its learning rate: an ensemble for the price of one run.
+
+    Parameters
+    ----------
+    model : object
+        What is trained; `observe` takes deep copies of it.
+    schedule : object with ``ends_cycle(t)``
+        Such as `fusedstep.schedules.cosine_restarts`.
+    last : int, optional
+        Keep this many of the last copies; all by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Huang et al. (2017), "Snapshot ensembles: train 1, get M for free". As an `Ensemble` it predicts with the copies
+    taken so far; before the first there is nothing to average.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn, schedules
+    >>> model = nn.Sequential(nn.Linear(2, 1), rng=0)
+    >>> eta = schedules.cosine_restarts(0.1, cycle_steps=10)
+    >>> snapshots = Snapshots(model, eta)
+    >>> taken = [t for t in range(1, 31) if snapshots.observe(t)]
+    >>> taken, len(snapshots), snapshots.predict(np.ones((4, 2))).shape
+    ([10, 20, 30], 3, (4, 1))
+    """
+
+    def __init__(self, model: Any, schedule: Cyclic, last: int | None = None) -> None:
+        name = "Snapshots"
+        predictor(f"{name}: model", model)
+        if not callable(getattr(schedule, "ends_cycle", None)):
+            raise TypeError(f"{name}: schedule must have ends_cycle(t), as cosine_restarts has; got {schedule!r}")
+        if last is not None and whole(f"{name}: last", last, 2**63) == 0:
+            raise ValueError(f"{name}: last must be at least 1, or None; got {last!r}")
+        self._model, self._schedule, self._last = model, schedule, last
+        self._members = []
+
+    def observe(self, t: int) -> bool:
+        """Hear that step t has been taken; copy the model if that was the last of its cycle, and say so."""
+        ends = bool(self._schedule.ends_cycle(t))
+        if ends:
+            self._members.append(copy.deepcopy(self._model))
+            del self._members[: -(self._last or len(self._members))]
+        return ends

@@ -1,0 +1,58 @@
+"""The layers that usually go together."""
+
+from __future__ import annotations
+
+from .. import init
+from ._layer import Layer
+from .activations import ReLU
+from .batch_norm import BatchNorm
+from .dropout import Dropout
+from .linear import Linear
+
+
+def hidden_block(
+    in_features: int,
+    out_features: int,
+    activation: type[Layer] | None = ReLU,
+    *,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+    penalty: Layer | None = None,
+    weight_init: init.Initializer | None = None,
+    bias_init: init.Initializer | None = None,
+) -> list[Layer]:
+    """Return a hidden layer's parts: `Linear`, `BatchNorm`, activation, penalty on it, `Dropout`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Widths, >= 1.
+    activation : type of Layer, optional
+        None: the identity. A ReLU behind a batch norm is applied in its pass.
+    batch_norm : bool
+        With it the `Linear` has no bias: the norm would subtract it.
+    dropout : float
+        Probability; without a layer for 0.
+    penalty : Layer, optional
+        What judges the activations.
+    weight_init, bias_init : callable, optional
+        See `Linear`.
+
+    Examples
+    --------
+    >>> from fusedstep import nn
+    >>> hidden_block(4, 8, batch_norm=True, dropout=0.5)
+    [Linear(in_features=4, out_features=8, bias=False), BatchNorm(..., relu=True), Dropout(p=0.5, mode='inverted')]
+    """
+    linear = Linear(in_features, out_features, bias=not batch_norm, weight_init=weight_init, bias_init=bias_init)
+    layers: list[Layer] = [linear]
+    fused = batch_norm and activation is ReLU
+    if batch_norm:
+        layers.append(BatchNorm(relu=fused))
+    if activation is not None and not fused:
+        layers.append(activation())
+    if penalty is not None:
+        layers.append(penalty)
+    if dropout:
+        layers.append(Dropout(dropout))
+    return layers

@@ -1,0 +1,213 @@
+"""Penalties on activations: layers that change nothing but the loss.
+
+Put one behind the layer whose outputs h (n rows, k units) are to be sparse. In training it adds ``weight * penalty``
+to the loss: its value to the model's ``penalty``, its gradient to what flows back. In prediction it does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..optim._checks import non_negative, open_fraction
+from ._layer import Layer
+from ._memory import Array, Buffers
+
+
+class ActivityPenalty(Layer):
+    """Base of the penalties: ``y = h``; ``dh = dy + weight * d penalty / dh``.
+
+    A subclass writes `_evaluate`.
+
+    Parameters
+    ----------
+    weight : float
+        Strength, at least 0.
+
+    Attributes
+    ----------
+    penalty : float
+        ``weight * penalty`` of the last pass in training; 0 after one in prediction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+
+    works_in_place: ClassVar[bool] = True  # dx over dy
+    keeps_output: ClassVar[bool] = True  # y is x itself, which `backward` of the layer before may read
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = non_negative(f"{type(self).__name__}: weight", weight)
+
+    def config(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+    def attach(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+        dtype: np.dtype[Any],
+    ) -> None:
+        super().attach(params, grads, buffers, dtype)
+        self._slopes, self._work, self._dx = Buffers(dtype), Buffers(dtype), Buffers(dtype)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self.penalty, self._slope = 0.0, None
+        if training and self.weight and x.size:
+            self._slope = self._slopes[x.shape]
+            self.penalty = self.weight * self._evaluate(x, self._slope)
+        return x
+
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        if not need_dx or self._slope is None:
+            return dy if need_dx else None
+        added = np.multiply(self._slope, self._slope.dtype.type(self.weight), out=self._work[dy.shape])
+        return np.add(dy, added, out=dy if self.over_dy else self._dx[dy.shape])
+
+    def _evaluate(self, h: Array, slope: Array) -> float:
+        """Return the penalty of h; write its gradient to `slope`."""
+        raise NotImplementedError
+
+
+class L1Activity(ActivityPenalty):
+    r"""The sum of the absolute activations, averaged over the rows: many become exactly zero behind a `ReLU`.
+
+    ::
+
+        penalty = 1/n sum_ij |h_ij|,    d penalty / dh_ij = sign(h_ij) / n
+
+    Parameters
+    ----------
+    weight : float
+        Strength, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the weight is not such a number.
+
+    Notes
+    -----
+    Bengio (2012), section 3.2, "sparsity of activation"; Glorot, Bordes, Bengio (2011). torch has no such layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.L1Activity(0.5), dtype=np.float64)
+    >>> _ = model.forward(np.array([[1.0, -2.0], [0.0, 3.0]]), training=True)
+    >>> model.penalty
+    1.5
+    >>> model.backward(np.zeros((2, 2)), need_dx=True)
+    array([[ 0.25, -0.25],
+           [ 0.  ,  0.25]])
+    """
+
+    def _evaluate(self, h: Array, slope: Array) -> float:
+        n = len(h)
+        value = float(np.add.reduce(np.abs(h, out=slope), axis=None)) / n
+        np.sign(h, out=slope)
+        np.multiply(slope, slope.dtype.type(1 / n), out=slope)
+        return value
+
+
+class StudentTActivity(ActivityPenalty):
+    r"""The logarithmic penalty of a Student-t prior: small activations are drawn to zero, large ones are left alone.
+
+    ::
+
+        penalty = 1/n sum_ij log(1 + h_ij^2),    d penalty / dh_ij = 2 h_ij / (1 + h_ij^2) / n
+
+    Parameters
+    ----------
+    weight : float
+        Strength, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the weight is not such a number.
+
+    Notes
+    -----
+    Olshausen and Field (1996); Bengio (2012), section 3.2. torch has no such layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.StudentTActivity(1.0), dtype=np.float64)
+    >>> _ = model.forward(np.array([[1.0, 0.0]]), training=True)
+    >>> bool(np.isclose(model.penalty, np.log(2)))
+    True
+    """
+
+    def _evaluate(self, h: Array, slope: Array) -> float:
+        n, squares = len(h), np.multiply(h, h, out=self._work[h.shape])
+        value = float(np.add.reduce(np.log1p(squares, out=slope), axis=None)) / n
+        np.divide(h, np.add(squares, 1, out=squares), out=slope)
+        np.multiply(slope, slope.dtype.type(2 / n), out=slope)
+        return value
+
+
+class KLActivity(ActivityPenalty):
+    r"""The Kullback-Leibler divergence of every unit's mean activation from a target rate.
+
+    ::
+
+        rate_j = 1/n sum_i h_ij,    penalty = sum_j rho log(rho / rate_j) + (1 - rho) log((1 - rho) / (1 - rate_j))
+        d penalty / dh_ij = (-rho / rate_j + (1 - rho) / (1 - rate_j)) / n
+
+    Parameters
+    ----------
+    weight : float
+        Strength, at least 0.
+    rho : float
+        The rate at which every unit should be active, between 0 and 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described. `forward` raises if a mean activation is not from 0 to 1: the layer
+        belongs behind a `Sigmoid`.
+
+    Notes
+    -----
+    Lee, Ekanadham, Ng (2008); Hinton (2010), "A practical guide to training restricted Boltzmann machines", section 11.
+    A rate of exactly 0 or 1 counts as the nearest number between them, so that it can be left again. torch has no
+    such layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.KLActivity(1.0, rho=0.25), dtype=np.float64)
+    >>> _ = model.forward(np.array([[0.5], [0.0]]), training=True)
+    >>> model.penalty
+    0.0
+    """
+
+    def __init__(self, weight: float, rho: float = 0.05) -> None:
+        super().__init__(weight)
+        self.rho = open_fraction("KLActivity: rho", rho)
+
+    def config(self) -> dict[str, Any]:
+        return {"weight": self.weight, "rho": self.rho}
+
+    def _evaluate(self, h: Array, slope: Array) -> float:
+        rho, rate = self.rho, h.mean(axis=0, dtype=np.float64)
+        outside = ~((rate >= 0) & (rate <= 1))
+        if outside.any():
+            raise ValueError(
+                f"KLActivity: mean activations must be from 0 to 1 (behind a Sigmoid); got {rate[outside][0]:g}"
+            )
+        step = float(np.finfo(h.dtype).epsneg)
+        rate = np.clip(rate, step, 1 - step)
+        slope[...] = (-rho / rate + (1 - rho) / (1 - rate)) / len(h)
+        return float(np.sum(rho * np.log(rho / rate) + (1 - rho) * np.log((1 - rho) / (1 - rate))))

@@ -1,0 +1,205 @@
+"""Layer-wise pre-training: each hidden layer first learns to describe what the one below it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ops._whole import whole
+from ..ops.noise import gaussian_noise
+from ..ops.philox import Philox
+from ..optim import Optimizer, registry
+from ..optim._checks import non_negative
+from ._layer import Layer, check_width, describe, is_plain
+from ._memory import Array
+from ._stack import make, recipe
+from .activations import Sigmoid
+from .blocks import hidden_block
+from .linear import Linear
+from .losses import MeanSquaredError
+from .penalties import ActivityPenalty
+from .sequential import Sequential
+from .training import Batch, Batches, Trainer
+
+
+class PretrainedLayer(NamedTuple):
+    """One layer of a stack of auto-encoders.
+
+    Attributes
+    ----------
+    weight, bias : ndarray, shapes (in, out) and (out,)
+        For a `Linear` of the network to come.
+    candidate : int
+        Number of the candidate that it was trained as.
+    autoencoder : Sequential
+        Encoder and decoder.
+    """
+
+    weight: Array
+    bias: Array
+    candidate: int
+    autoencoder: Sequential
+
+
+class PretrainedStack(NamedTuple):
+    """Layers that were trained one after the other.
+
+    Attributes
+    ----------
+    layers : tuple of PretrainedLayer
+        From the input upwards.
+    error : float
+        Mean squared error of the input that comes back from the top through all decoders.
+    """
+
+    layers: tuple[PretrainedLayer, ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """How one auto-encoder is trained."""
+
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 3e-3
+    optimizer: Callable[..., Optimizer] = registry["Adam"]
+    noise: float = 0.0
+    penalty: ActivityPenalty | None = None
+
+    def __post_init__(self) -> None:
+        whole("pretrain: epochs", self.epochs, 2**63)
+        check_width("pretrain", "batch_size", self.batch_size)
+        non_negative("pretrain: noise", self.noise)
+        if not isinstance(self.penalty, ActivityPenalty | None):
+            raise TypeError(f"pretrain: penalty must be an ActivityPenalty; got {self.penalty!r}")
+
+
+def pretrain(
+    x: Array,
+    widths: Sequence[int],
+    activation: type[Layer] | None = Sigmoid,
+    *,
+    candidates: Sequence[Mapping[str, Any]] = ({},),
+    keep: int = 1,
+    seed: int = 0,
+    **settings: Any,
+) -> list[PretrainedStack]:
+    r"""Train a stack of auto-encoders, a layer at a time; keep the best few at each layer.
+
+    ::
+
+        h_0 = x,    h_l = act(h_{l-1} W_l + b_l),    r_l = h_l V_l + c_l
+        layer l minimises  mean((h_{l-1} - r_l)^2) + penalty(h_l)    with h_{l-1} + noise at the input
+        error of a stack   mean((x - r)^2),  r = x that came back from h_l through all decoders
+
+    Every candidate is tried on each of the ``keep`` best stacks below, and the ``keep`` best of those go on.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, width)
+        float32 or float64; not written to.
+    widths : sequence of int
+        Of the hidden layers, from the input upwards.
+    activation : type of Layer, optional
+        None: the identity.
+    candidates : sequence of mappings
+        What to try at each layer: settings that differ from ``settings``. Equal ones differ by their seed.
+    keep : int
+        How many stacks go on from each layer, >= 1.
+    seed : int
+        The same seed, the same bits.
+    **settings
+        ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3), ``optimizer`` (`fusedstep.Adam`), ``noise`` (standard
+        deviation at the input, 0: a denoising auto-encoder) and ``penalty`` (an `ActivityPenalty`: a sparse one).
+
+    Returns
+    -------
+    list of PretrainedStack
+        Up to ``keep`` of them, best first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Bengio, Lamblin, Popovici, Larochelle (2007); denoising: Vincent et al. (2008). The K best per layer: Bengio (2012),
+    section 3.3.4, "greedy layer-wise hyper-parameter optimization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> x = np.random.default_rng(0).random((64, 1)) * np.ones(8)
+    >>> best, second = nn.pretrain(x, [4, 2], nn.Tanh, candidates=[{"lr": 0.01}, {"lr": 1e-4}], keep=2, epochs=50)
+    >>> [layer.weight.shape for layer in best.layers], bool(best.error < x.var()), best.error < second.error
+    ([(8, 4), (4, 2)], True, True)
+    """
+    if not is_plain(x) or x.dtype.char not in "fd" or x.ndim != 2 or not x.size:
+        raise ValueError(f"pretrain: x must be float32 or float64 of shape (n, width); got {describe(x)}")
+    tried, keep = [_candidate({**settings, **own}) for own in candidates], check_width("pretrain", "keep", keep)
+    if not tried:
+        raise ValueError("pretrain: candidates must hold at least one; got none")
+    rng = np.random.default_rng(seed)
+    best = [PretrainedStack((), math.nan)]
+    for width in widths:
+        grown = []
+        for stack in best:
+            h = _encode(stack.layers, x)
+            for number, candidate in enumerate(tried):
+                layer = _train(h, width, activation, candidate, number, rng)
+                layers = (*stack.layers, layer)
+                grown.append(PretrainedStack(layers, _error(layers, x)))
+        best = sorted(grown, key=lambda stack: stack.error)[:keep]
+    return best
+
+
+def _candidate(settings: Mapping[str, Any]) -> _Candidate:
+    known = _Candidate.__dataclass_fields__
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"pretrain: settings are {', '.join(known)}; got {name!r}")
+    return _Candidate(**settings)
+
+
+def _train(
+    h: Array, width: int, activation: type[Layer] | None, how: _Candidate, number: int, rng: np.random.Generator
+) -> PretrainedLayer:
+    penalty = None if how.penalty is None else make(recipe(how.penalty))
+    encoder = hidden_block(h.shape[1], width, activation, penalty=penalty)
+    model = Sequential(*encoder, Linear(width, h.shape[1]), dtype=h.dtype, rng=rng)
+    trainer = Trainer(model, MeanSquaredError(), how.optimizer(model.params, lr=how.lr))
+    batches, draws = Batches(h, h, size=how.batch_size), Philox(int(rng.integers(2**63)))
+
+    def noisy(batch: Batch) -> Batch:
+        return batch._replace(x=gaussian_noise(batch.x, how.noise, draws.key())) if how.noise else batch
+
+    for _ in range(how.epochs):
+        if not math.isfinite(trainer.epoch(map(noisy, batches.epoch(rng.permutation(len(h)))))):
+            break  # its error is not finite either: it will not be kept while there is another
+    first = model.layers[0].params
+    return PretrainedLayer(first["weight"].copy(), first["bias"].copy(), number, model)
+
+
+def _encode(layers: Sequence[PretrainedLayer], x: Array) -> Array:
+    for layer in layers:
+        h = x
+        for part in layer.autoencoder.layers[:-1]:
+            h = part.forward(h, False)
+        x = h.copy()
+    return x
+
+
+def _error(layers: Sequence[PretrainedLayer], x: Array) -> float:
+    """Return how far x is from what comes back; infinity where that is not finite."""
+    r = _encode(layers, x)
+    for layer in reversed(layers):
+        r = layer.autoencoder.layers[-1].forward(r, False).copy()
+    error = float(np.mean((x - r) ** 2, dtype=np.float64))
+    return error if math.isfinite(error) else math.inf

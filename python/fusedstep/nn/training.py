@@ -1,0 +1,197 @@
+"""The inner loop of a training: rows in batches, and a step of the optimizer for each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..optim import Optimizer
+from ._layer import Layer, check_width
+from ._memory import Array, Buffers
+from .losses import Loss
+from .penalties import ActivityPenalty
+from .sequential import Sequential
+
+
+class Batch(NamedTuple):
+    """Rows of inputs (n, width), their targets, and how much each counts (None: all alike); valid until the next."""
+
+    x: Array
+    targets: Array
+    weights: Array | None = None
+
+    @property
+    def size(self) -> float:
+        """Number of rows, or the sum of their weights."""
+        return len(self.x) if self.weights is None else float(np.add.reduce(self.weights))
+
+
+class Batches:
+    """Rows of arrays, a batch at a time.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, width)
+        Inputs; never written to.
+    targets : ndarray, shape (n, ...)
+    weights : ndarray, shape (n,), optional
+    size : int
+        Rows of a batch; the last one of an epoch may have fewer.
+    merge_single : bool
+        Whether a last batch of one row joins the one before: a single row has no variance for a `BatchNorm`.
+
+    Raises
+    ------
+    ValueError
+        If the size is not an integer >= 1, or the arrays differ in length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> batches = Batches(np.arange(5.0)[:, None], np.arange(5), size=2)
+    >>> [batch.targets.tolist() for batch in batches.epoch(np.array([4, 3, 2, 1, 0]))]
+    [[4, 3], [2, 1], [0]]
+    """
+
+    def __init__(
+        self, x: Array, targets: Array, weights: Array | None = None, *, size: int, merge_single: bool = False
+    ) -> None:
+        size = check_width("Batches", "size", size)
+        for name, array in (("targets", targets), ("weights", weights)):
+            if array is not None and len(array) != len(x):
+                raise ValueError(f"Batches: {name} must have {len(x)} rows; got {len(array)}")
+        self._x, self._targets, self._weights = x, targets, weights
+        starts = list(range(0, len(x), size))
+        if merge_single and len(starts) > 1 and len(x) % size == 1:
+            starts.pop()
+        self._slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(x)])]
+        self._memory = Buffers(x.dtype)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._slices)
+
+    def epoch(self, order: Array | None = None) -> Iterator[Batch]:
+        """Yield all batches, the rows in this order; without one, views of the arrays as they lie."""
+        x, targets, weights = self._x, self._targets, self._weights
+        for part in self._slices:
+            if order is None:
+                yield Batch(x[part], targets[part], None if weights is None else weights[part])
+                continue
+            rows = order[part]
+            # mode: with "raise" NumPy would gather into memory of its own first
+            gathered = x.take(rows, axis=0, out=self._memory[(len(rows), *x.shape[1:])], mode="clip")
+            yield Batch(gathered, targets.take(rows, axis=0), None if weights is None else weights.take(rows))
+
+
+class Trainer:
+    """Steps of an optimizer on a model's loss.
+
+    Parameters
+    ----------
+    model : Sequential
+    loss : Loss
+    optimizer : Optimizer
+        Of the model's parameters, by name. Gradients are taken inside its ``lookahead`` where it has one.
+    clip_norm : float, optional
+        For every step; see `Optimizer.step`.
+    decay_by_rows : bool
+        Divide weight decay and L1 by the size of the batch, as if the loss were a sum over the rows.
+    penalty : function, optional
+        Returns what weight decay and L1 stand for: added to the losses that are returned, divided as they are.
+    around : function returning a context manager, optional
+        Entered around every forward and backward pass, such as one that adds noise to the weights.
+
+    Attributes
+    ----------
+    steps : int
+        How many have been taken.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> from fusedstep import nn
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    >>> model = nn.Sequential(nn.Linear(1, 1), rng=0)
+    >>> trainer = nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(model.params, lr=0.3))
+    >>> for _ in range(20):
+    ...     loss = trainer.epoch(nn.Batches(x, 3 * x, size=16).epoch())
+    >>> loss < 1e-3, trainer.steps
+    (True, 80)
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        clip_norm: float | None = None,
+        decay_by_rows: bool = False,
+        penalty: Callable[[], float] | None = None,
+        around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
+        names = optimizer.params
+        if not isinstance(names, Mapping) or names.keys() != model.params.keys():
+            raise ValueError(f"Trainer: optimizer must have the model's parameters by name; got {optimizer!r}")
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self._grads = [model.grads[name] for name in names]
+        self._clip_norm, self._decay_by_rows, self._penalty = clip_norm, decay_by_rows, penalty
+        self._lookahead = getattr(optimizer, "lookahead", contextlib.nullcontext)
+        self._around = around
+        self._has_activity_penalty = any(isinstance(layer, ActivityPenalty) for layer in _all(model.layers))
+        self.steps = 0
+
+    def step(self, batch: Batch) -> float:
+        """Take a step and return the loss before it; if that is not finite, no step is taken."""
+        model = self.model
+        with self._lookahead(), self._around():
+            outputs = model.forward(batch.x, training=True)
+            value, dy = self.loss.value_and_gradient(outputs, batch.targets, batch.weights)
+            model.backward(dy)
+        scale = 1.0 / batch.size if self._decay_by_rows else 1.0
+        if self._has_activity_penalty:
+            value += model.penalty
+        if self._penalty is not None:
+            value += scale * self._penalty()
+        if math.isfinite(value):
+            self.optimizer.step(self._grads, clip_norm=self._clip_norm, decay_scale=scale)
+            self.steps += 1
+        return value
+
+    def epoch(self, batches: Iterable[Batch], stop: Callable[[float], object] = lambda value: False) -> float:
+        """Take a step for each batch.
+
+        Parameters
+        ----------
+        batches : iterable of Batch
+        stop : function of the loss
+            Called after every step; what it returns says whether to end here.
+
+        Returns
+        -------
+        float
+            The mean loss of the rows; or the first that is not finite, where it ended.
+        """
+        total, rows = 0.0, 0
+        for batch in batches:
+            value = self.step(batch)
+            if not math.isfinite(value):
+                return value
+            total += value * len(batch.x)
+            rows += len(batch.x)
+            if stop(value):
+                break
+        return total / rows if rows else math.nan
+
+
+def _all(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Yield the layers and those inside them."""
+    for layer in layers:
+        yield layer
+        yield from _all(layer.sublayers)

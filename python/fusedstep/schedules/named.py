@@ -1,0 +1,63 @@
+"""Schedules by name, fitted to the length of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._check import whole
+from .annealing import cosine, cosine_restarts
+from .decay import bengio, constant, exponential, inverse_time, step
+from .plateau import ReduceOnPlateau
+
+Schedule = Callable[[int], float]
+
+_MADE: dict[str, Callable[[float, int], Schedule]] = {
+    "constant": lambda lr, steps: constant(lr),
+    "step": lambda lr, steps: step(lr, -(-steps // 3)),
+    "exponential": lambda lr, steps: exponential(lr, 0.01 ** (1 / steps)),
+    "inverse_time": lambda lr, steps: inverse_time(lr, 9 / steps),
+    "bengio": lambda lr, steps: bengio(lr, max(1, steps // 4)),
+    "cosine": cosine,
+    "cosine_restarts": lambda lr, steps: cosine_restarts(lr, -(-steps // 7), 2),
+    "plateau": lambda lr, steps: ReduceOnPlateau(lr, factor=0.3, patience=5),
+}
+NAMES = tuple(_MADE)
+
+
+def named(name: str, lr: float, steps: int) -> Schedule:
+    """Return the schedule of that name for a run of so many steps.
+
+    ::
+
+        step               two cuts by 10, after each third
+        exponential        down to lr / 100
+        inverse_time       down to lr / 10
+        bengio             constant for a quarter of the steps
+        cosine             down to 0
+        cosine_restarts    three cycles, of 1, 2 and 4 sevenths of the steps
+        plateau            x 0.3 after 6 observations in a row without improvement
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    lr : float
+        The first rate.
+    steps : int
+        Length of the run, >= 1.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> eta = named("exponential", 1.0, 100)
+    >>> round(eta(101), 12)
+    0.01
+    """
+    if name not in _MADE:
+        raise ValueError(f"named: name must be one of {', '.join(NAMES)}; got {name!r}")
+    whole("named", "steps", steps)
+    return _MADE[name](lr, steps)

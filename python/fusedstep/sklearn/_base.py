@@ -1,0 +1,209 @@
+"""What classifier and regressor share: fitting, resuming, prediction, the fitted attributes."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from .. import nn, optim
+from ..nn._memory import Array
+from ..ops.philox import Philox
+from ..stopping import EarlyStopping
+from . import _lbfgs
+from ._data import Data
+from ._epochs import Epochs
+from ._fitted import Fitted
+from ._network import make_network, put_pretrained
+from ._options import check_options
+from ._solver import first_rate, make_optimizer, make_snapshots
+
+FLOATS = (np.float64, np.float32)
+NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")  # what a network is made of
+
+
+def can_go_on(estimator: Any) -> bool:
+    """Whether there is a `partial_fit`: all solvers but "lbfgs" take steps."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for solvers that take steps; got solver='lbfgs'")
+    return True
+
+
+class BaseMLP(Fitted):
+    """A network with scikit-learn's manners. A subclass knows targets, loss and predictions."""
+
+    # What a subclass writes
+    def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
+        """Return the targets as the network takes them; with `first`, learn what there is to know of them."""
+        raise NotImplementedError
+
+    def _softened(self, targets: Array, dtype: Any) -> Array:
+        """Return the targets in the form and dtype to train on."""
+        return targets.astype(dtype)
+
+    def _make_loss(self) -> nn.Loss:
+        """Return the loss; set `out_activation_` and `n_outputs_`."""
+        raise NotImplementedError
+
+    def _class_weights(self, y: Array, incremental: bool) -> Array | None:
+        """Return what each row counts for its class."""
+        return None
+
+    # Fitting
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any = None, y_val: Any = None, incremental: bool = False
+    ) -> Any:
+        self._validate_params()
+        check_options(self)
+        first = not hasattr(self, "_model") or not (self.warm_start or incremental)
+        if not first:
+            self._check_same_network()
+        data = self._data(X, y, sample_weight, first, incremental)
+        if first or not incremental:
+            self._random_state = check_random_state(self.random_state)
+        if first:
+            self._start(data)
+        given = self._given_validation(X_val, y_val)
+        if self.solver == "lbfgs":
+            self._run_lbfgs(data)
+        else:
+            self._run_epochs(data, given, incremental)
+        if not np.isfinite(self._model.arena).all():
+            raise ValueError("Solver produced non-finite parameter weights. Scale the inputs, or take smaller steps.")
+        return self
+
+    def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
+        X, y = self._check_rows(X, y, first)
+        targets = self._encode(y, first, incremental)
+        targets = self._softened(targets, X.dtype)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        of_classes = self._class_weights(y, incremental)
+        if of_classes is not None:
+            weights = of_classes if weights is None else weights * of_classes
+        return Data(X, targets, y, weights).without_weightless()
+
+    def _check_rows(self, X: Any, y: Any, first: bool) -> tuple[Any, Array]:
+        kind = np.dtype(self.dtype) if self.dtype else FLOATS
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=kind if first else self._model.dtype,
+            order="C",
+            reset=first,
+            **self._y_checks,
+        )
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    _y_checks: dict[str, Any] = {}
+
+    def _start(self, data: Data) -> None:
+        """Make the network and empty curves."""
+        self._loss = self._make_loss()
+        self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
+        self._philox = Philox(int(self._random_state.randint(2**31))) if self._draws else None
+        if self.pretraining is not None and self._philox is not None:
+            x = data.x.toarray() if sparse.issparse(data.x) else data.x
+            put_pretrained(self, self._model, x, self._philox.seed)
+        self.n_layers_ = len(self._hidden) + 2
+        self.t_ = 0
+        self._optimizer = self._snapshots = None
+        self.loss_curve_ = []
+        self._models = [self._model]
+        self._built_with = {name: copy.copy(getattr(self, name)) for name in NETWORK}
+
+    def _check_same_network(self) -> None:
+        """Refuse to go on with a network that the parameters no longer describe."""
+        for name, before in self._built_with.items():
+            if not np.array_equal(getattr(self, name), before):
+                raise ValueError(
+                    f"{name} was {before!r} when the network was made; to go on with it, it must not change"
+                )
+
+    def _given_validation(self, X_val: Any, y_val: Any) -> Data | None:
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together")
+        if X_val is None:
+            return None
+        X_val, y_val = self._check_rows(X_val, y_val, first=False)
+        return Data(X_val, self._encode(y_val, False, True), y_val)
+
+    def _split(self, data: Data) -> tuple[Data, Data]:
+        """Hold rows out as scikit-learn's own would: the same ones."""
+        stratify = data.y if self._stratifies else None
+        parts = train_test_split(
+            np.arange(len(data)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(parts[1]) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return data.rows(parts[0]), data.rows(parts[1])
+
+    @property
+    def _stratifies(self) -> bool:
+        """Whether held-out rows keep the proportion of the classes."""
+        return False
+
+    def _run_epochs(self, data: Data, validation: Data | None, incremental: bool) -> None:
+        if self.early_stopping and validation is None:
+            if incremental:
+                raise ValueError("partial_fit with early_stopping=True needs X_val and y_val: its rows may come again")
+            data, validation = self._split(data)
+        if not incremental or self._optimizer is None:
+            self._prepare_run(len(data), incremental)
+        if self._stopping.stop and incremental and self.early_stopping:
+            warnings.warn("Early stopping has ended the training: this call of partial_fit does nothing.", stacklevel=4)
+            return
+        optimizer, self._models = self._optimizer, [self._model]
+        Epochs(self, data, validation).run(1 if incremental else self.max_iter)
+        restore = self.early_stopping and (self._stopping.stop or not incremental)
+        if restore:
+            self._stopping.restore()
+        elif optimizer.ema is not None:
+            with optimizer.averaged():
+                self._models = [copy.deepcopy(self._model)]
+        self._models = list(self._snapshots or self._models)
+        if not incremental:
+            self._stopping.wait_anew()  # a partial_fit to come is asked for
+
+    def _prepare_run(self, rows: int, incremental: bool) -> None:
+        batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))
+        self._optimizer = make_optimizer(self, self._model, self.max_iter * batches)
+        self._first_rate = first_rate(self) if self._optimizer_class else 0.0
+        patience = None if math.isinf(self.n_iter_no_change) else int(self.n_iter_no_change) + 1
+        if self.early_stopping:
+            self._stopping = EarlyStopping(self._model, patience, mode="max", tol=self.tol)
+        else:
+            self._stopping = EarlyStopping([], patience, tol=self.tol)
+        self._snapshots = make_snapshots(self, self._model, self._optimizer)
+        self.n_iter_ = 0
+        self.best_loss_ = None if self.early_stopping else math.inf
+        self.validation_scores_ = self.best_validation_score_ = None
+
+    def _batch_size(self, rows: int, warn: bool = False) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, rows)
+        if warn and self.batch_size > rows:
+            warnings.warn(f"batch_size {self.batch_size} is larger than the {rows} rows: it is clipped", stacklevel=6)
+        return min(int(self.batch_size), rows)
+
+    @property
+    def _is_sgd(self) -> bool:
+        cls = self._optimizer_class
+        return cls is not None and issubclass(cls, optim.registry["SGD"])
+
+    def _run_lbfgs(self, data: Data) -> None:
+        self._optimizer = self._snapshots = None
+        self.n_iter_, self.loss_ = _lbfgs.minimize(self, data)
+        self.best_loss_ = self.loss_
+        self.validation_scores_ = self.best_validation_score_ = None

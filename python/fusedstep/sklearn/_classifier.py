@@ -1,0 +1,279 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
+
+from ..nn._memory import Array
+from ._base import can_go_on
+from ._data import Data
+from ._labels import Labels
+
+
+class MLPClassifier(ClassifierMixin, Labels):
+    r"""A multi-layer perceptron that classifies: scikit-learn's, faster, and with what its users have asked for.
+
+    Every parameter, method and attribute of ``sklearn.neural_network.MLPClassifier`` is here under its name and means
+    the same: with these parameters alone, the same seed gives the same weights up to rounding. What comes on top is
+    off unless asked for.
+
+    ::
+
+        minimise   sum_i w_i l(f(x_i), y_i) / sum_i w_i + alpha (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2) / sum_i w_i
+        l          -log softmax(f)_y; for two classes, and for each of several labels, the binary cross-entropy
+        w_i        sample_weight_i * class_weight_y_i; sums over a batch
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int
+        Units of the hidden layers; () for none.
+    activation : {"relu", "tanh", "logistic", "identity", "hard_tanh"}
+        Of the hidden layers.
+    solver : str, class or function
+        "adam", "sgd", "lbfgs" as in scikit-learn; the name (in any case) or the class of any optimizer of this package;
+        or a function of parameter groups that returns an optimizer, such as ``partial(fs.AdamW, lr=0.01)``, which then
+        has rate, decay and average of its own: the parameters for those must be left alone.
+    alpha : float
+        Strength of the penalty on the weights (not on biases), divided by the rows of the batch.
+    batch_size : int or "auto"
+        Rows of a batch; "auto" is 200 or all. With `batch_norm` a last batch of one row joins the one before.
+    learning_rate : str or function of the step
+        "constant"; "invscaling" and "adaptive", which act on SGD only, as in scikit-learn; a name of
+        `fusedstep.schedules.named`, fitted to `max_iter` epochs; or any schedule. With a schedule (all but the first
+        three) training goes on for `max_iter` epochs, unless `early_stopping` ends it.
+    learning_rate_init : float or "auto"
+        The first rate; "auto" is one that suits the optimizer.
+    power_t : float
+        Exponent of "invscaling".
+    max_iter : int
+        Most epochs (with "lbfgs": iterations).
+    shuffle : bool
+        Whether every epoch has an order of its own.
+    random_state : int, RandomState or None
+        The same int, the same bits, for any number of threads of ours.
+    tol, n_iter_no_change : float
+        Training ends when the loss (with `early_stopping` the validation score) has not improved by more than `tol` for
+        more than so many epochs; ``np.inf`` never ends it.
+    verbose : bool or int
+        A progress bar in a terminal or notebook with rich, a line per epoch elsewhere.
+    warm_start : bool
+        Whether `fit` goes on from the weights of the last one.
+    momentum, nesterovs_momentum : float, bool
+        Of SGD.
+    early_stopping : bool
+        Hold out rows (or take `X_val`, `y_val`), and restore the weights of the best score at the end.
+    validation_fraction : float
+        How many rows are held out.
+    beta_1, beta_2, epsilon : float
+        Of Adam and AdamW.
+    max_fun : int
+        Most evaluations of "lbfgs".
+    solver_params : dict or None
+        More arguments of the optimizer, such as ``{"amsgrad": True}``.
+    l1_ratio : float
+        Part of `alpha` that is an L1 penalty: 0 is L2, 1 is L1, between them the elastic net.
+    decay : {"l2", "decoupled", "proximal"} or None
+        How the penalty acts: through the gradient, beside the step, or as a proximal step, which makes exact zeros.
+        None is the optimizer's own way ("decoupled" for AdamW, "l2" for all others).
+    clip_norm : float or None
+        Longest gradient.
+    warmup : int
+        Steps over which the rate climbs first.
+    dropout : float
+        Probability of dropping a hidden unit in training.
+    batch_norm : bool
+        Normalise each hidden layer before its activation; `intercepts_` then holds its beta.
+    weight_init, bias_init : function or None
+        From `fusedstep.init`; None draws as scikit-learn does.
+    class_weight : dict, "balanced" or None
+        Weights of the classes, of held-out rows too; "balanced" are n / (classes * rows of the class).
+    label_smoothing : float
+        Part of each label's probability that is spread over all classes.
+    sparsity : float
+        Strength of a penalty on the hidden activations, added to the loss.
+    sparsity_penalty : {"l1", "student_t", "kl"}
+        Which: `fusedstep.nn.L1Activity`, `StudentTActivity` or `KLActivity` (for "logistic").
+    sparsity_target : float
+        Mean activation that "kl" draws every unit to.
+    pretraining : dict or None
+        Train the hidden layers as a stack of auto-encoders first; arguments of `fusedstep.nn.pretrain`, such as
+        ``{"epochs": 10, "keep": 2}``.
+    input_noise, weight_noise : float
+        Standard deviation of normal noise on the inputs of every batch, on the weights of every gradient.
+    mixup : float
+        Mix every row with another one, with a weight from Beta(mixup, mixup); 0 does not.
+    ema_decay : float or None
+        Predict with the exponential average of the weights over the steps.
+    snapshots : int
+        Predict with the average of the networks at the ends of the last so many cycles of
+        ``learning_rate="cosine_restarts"``, which then has as many equal cycles.
+    scoring : str, function or None
+        Scorer of the validation rows; None is the accuracy.
+    callbacks : list of functions or None
+        Each is called as ``callback(estimator, epoch)`` after every epoch, which has ``number``, ``loss``, ``score``
+        and ``learning_rate``; one that returns True ends the training.
+    dtype : {"float32", "float64"} or None
+        Of the network; None is that of X. float32 is about twice as fast.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The classes, in the order of the columns of `predict_proba`.
+    coefs_, intercepts_ : list of ndarray
+        Weights (in, out) and biases of each layer: views of the network that predicts.
+    loss_, best_loss_, loss_curve_ : float, float, list of float
+        Of the last epoch, the best one and each, penalties included. `best_loss_` is None with `early_stopping`.
+    validation_scores_, best_validation_score_ : list of float, float
+        Of each epoch and the best, where there are validation rows; None otherwise.
+    n_iter_, t_ : int
+        Epochs of the last fit, and rows seen in all.
+    n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
+        As in scikit-learn.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If parameters or data are not as described, if parameters contradict each other, or if the loss is not finite.
+
+    Notes
+    -----
+    `fit` and `partial_fit` take ``X_val``, ``y_val``: given validation rows, whose scores are recorded, and by which
+    `early_stopping` stops; `partial_fit` needs them for it. Sparse X is made dense a batch at a time.
+
+    BLAS may use several threads for layers that are hundreds of units wide; where many fits run side by side, limit
+    them with ``threadpoolctl.threadpool_limits(1)`` (joblib's workers do). Several threads may predict at once.
+
+    Examples
+    --------
+    >>> from fusedstep.sklearn import MLPClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier((16,), solver="AdamW", learning_rate="cosine", learning_rate_init=0.01, dropout=0.1,
+    ...                       max_iter=60, batch_size=16, random_state=0)
+    >>> bool(model.fit(X, y).score(X, y) > 0.95)
+    True
+    >>> p, std = model.predict_proba(X[:2], mc_samples=50, return_std=True)
+    >>> p.shape, bool((std > 0).all())
+    ((2, 3), True)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float | str = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        solver_params: Mapping[str, Any] | None = None,
+        l1_ratio: float = 0.0,
+        decay: str | None = None,
+        clip_norm: float | None = None,
+        warmup: int = 0,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        weight_init: Any = None,
+        bias_init: Any = None,
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        sparsity: float = 0.0,
+        sparsity_penalty: str = "l1",
+        sparsity_target: float = 0.05,
+        pretraining: Mapping[str, Any] | None = None,
+        input_noise: float = 0.0,
+        weight_noise: float = 0.0,
+        mixup: float = 0.0,
+        ema_decay: float | None = None,
+        snapshots: int = 0,
+        scoring: Any = None,
+        callbacks: Sequence[Callable[..., Any]] | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self._take(locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> MLPClassifier:
+        """Train on X and y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, features)
+        y : array-like, shape (n,) or (n, labels)
+        sample_weight : array-like, shape (n,), optional
+            How much each row counts, >= 0.
+        X_val, y_val : like X and y, optional
+            Validation rows, instead of held-out ones.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    @available_if(can_go_on)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None, y_val: Any = None
+    ) -> MLPClassifier:
+        """Train for one epoch more on these rows; the first call needs all `classes`. See `fit`."""
+        if _check_partial_fit_first_call(self, classes):
+            self._learn_classes(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable class of each row; of several labels, a column of 0 and 1 each."""
+        return self._labels(self._predicted(self._checked(X)))
+
+    def predict_proba(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
+        """Return the probability of every class, a column each.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, features)
+        mc_samples : int, optional
+            Average over so many dropout masks; needs `dropout`. A row's masks depend on its number.
+        return_std : bool
+            Return (probabilities, their standard deviation over the masks).
+        """
+        if return_std and mc_samples is None:
+            raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
+        x = self._checked(X)
+        p, std = (self._predicted(x), None) if mc_samples is None else self._sampled(x, mc_samples)
+        if self.n_outputs_ == 1:
+            p, std = np.hstack([1 - p, p]), None if std is None else np.hstack([std, std])
+        return (p, std) if return_std else p
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _labels(self, p: Array) -> Array:
+        return self._label_binarizer.inverse_transform(p.ravel() if self.n_outputs_ == 1 else p)
+
+    def _plain_score(self, data: Data) -> float:
+        return float(accuracy_score(data.y, self._labels(self._predicted(data.x)), sample_weight=data.weights))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,67 @@
+"""What is trained on, what is validated on, and batches of either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from .. import nn
+from ..nn._memory import Array
+from ..nn.sequential import PREDICT_ROWS
+
+
+@dataclass
+class Data:
+    """Rows with their targets as the network takes them, as the user gave them, and their weights."""
+
+    x: Any
+    targets: Array
+    y: Array
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def rows(self, rows: Array) -> Data:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Data(self.x[rows], self.targets[rows], self.y[rows], weights)
+
+    def without_weightless(self) -> Data:
+        """Leave out the rows that weigh nothing: a fit must be the same as without them."""
+        if self.weights is None or self.weights.all():
+            return self
+        return self.rows(np.flatnonzero(self.weights))
+
+    def batches(self, size: int, merge_single: bool) -> nn.Batches:
+        """Cut the rows into batches."""
+        kind = SparseBatches if sparse.issparse(self.x) else nn.Batches
+        return kind(self.x, self.targets, self.weights, size=size, merge_single=merge_single)
+
+
+class SparseBatches(nn.Batches):
+    """Batches of a sparse matrix: dense, one at a time."""
+
+    def __init__(self, x: Any, targets: Array, weights: Array | None = None, **options: Any) -> None:
+        super().__init__(np.empty((x.shape[0], 0)), targets, weights, **options)
+        self._sparse = x
+
+    def epoch(self, order: Array | None = None) -> Iterator[nn.Batch]:
+        start = 0
+        for batch in super().epoch(order):
+            stop = start + len(batch.x)
+            rows = slice(start, stop) if order is None else order[start:stop]
+            yield batch._replace(x=self._sparse[rows].toarray())
+            start = stop
+
+
+def outputs(model: nn.Sequential, x: Any) -> Array:
+    """Return a model's outputs for dense or sparse rows."""
+    if not sparse.issparse(x):
+        return model.predict(x)
+    starts = range(0, max(x.shape[0], 1), PREDICT_ROWS)
+    return np.concatenate([model.predict(x[start : start + PREDICT_ROWS].toarray()) for start in starts])

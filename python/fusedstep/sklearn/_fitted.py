@@ -1,0 +1,126 @@
+"""What an estimator is after a fit: its attributes, its predictions, its pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import nn
+from ..ensemble import Snapshots
+from ..nn._memory import Array
+from ..ops.philox import Philox
+from ..stopping import EarlyStopping
+from ._augment import moments
+from ._data import Data, outputs
+from ._losses import OUTPUTS
+from ._network import Views, coefs, intercepts
+from ._parameters import Parameters
+from ._solver import frozen, thawed
+
+
+class Fitted(Parameters, BaseEstimator):
+    """The fitted half of an estimator."""
+
+    out_activation_: str
+    n_iter_: int
+    t_: int
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: Any
+    validation_scores_: Any
+    best_validation_score_: Any
+    n_features_in_: int
+    n_outputs_: int
+    n_layers_: int
+
+    _model: nn.Sequential  # that is trained
+    _models: list[nn.Sequential]  # that predict
+    _optimizer: Any
+    _loss: nn.Loss
+    _philox: Philox | None
+    _stopping: EarlyStopping
+    _snapshots: Snapshots | None
+
+    def _plain_score(self, data: Data) -> float:
+        """Return the score of the present network."""
+        raise NotImplementedError
+
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", dtype=self._model.dtype, order="C", reset=False)
+
+    def _predicted(self, x: Any) -> Array:
+        """Return the network's answer for checked rows: probabilities or values, a column each."""
+        activate = OUTPUTS[self.out_activation_]
+        answers = [np.asarray(activate(outputs(model, x))) for model in self._models]
+        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
+
+    def _sampled(self, x: Any, k: int) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the network's answer over k dropout masks."""
+        if not self.dropout:
+            raise ValueError(
+                f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
+            )
+        assert self._philox is not None
+        x = x.toarray() if sparse.issparse(x) else x
+        mean, variance = moments(self._models, x, k, self._philox.seed, OUTPUTS[self.out_activation_])
+        return mean, np.sqrt(variance)
+
+    def _validation_score(self, data: Data) -> float:
+        """Score the present network on validation rows, with the scorer of the user's choice."""
+        if self.scoring is None:
+            return self._plain_score(data)
+        stand_in = object.__new__(
+            type(self)
+        )  # predicts alike, but was not told names of features, as these rows have none
+        stand_in.__dict__.update({k: v for k, v in vars(self).items() if k != "feature_names_in_"})
+        scorer, options = check_scoring(self, self.scoring), {}
+        if data.weights is not None:
+            options["sample_weight"] = data.weights
+        return float(scorer(stand_in, data.x, data.y, **options))
+
+    # Fitted attributes
+    @property
+    def coefs_(self) -> Views:
+        """The weights, layer by layer: views of the network that predicts."""
+        return coefs(self._fitted("coefs_"))
+
+    @coefs_.setter
+    def coefs_(self, values: Any) -> None:
+        self.coefs_[:] = values
+
+    @property
+    def intercepts_(self) -> Views:
+        """What each layer adds: views of the network that predicts. With batch norm, its beta."""
+        return intercepts(self._fitted("intercepts_"))
+
+    @intercepts_.setter
+    def intercepts_(self, values: Any) -> None:
+        self.intercepts_[:] = values
+
+    def _fitted(self, name: str) -> nn.Sequential:
+        if "_models" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no {name} before fit")
+        return self._models[-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Take what the optimizer knows, not the optimizer: it is a plan over memory."""
+        state: dict[str, Any] = super().__getstate__()
+        if state.get("_optimizer") is not None:
+            state = {**state, "_optimizer": frozen(state["_optimizer"])}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if vars(self).get("_optimizer") is not None:
+            self._optimizer = thawed(self._optimizer, self._model)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

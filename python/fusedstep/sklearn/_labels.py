@@ -1,0 +1,71 @@
+"""Classes: from labels to targets and back, their weights and their loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+
+from .. import nn
+from ..nn._memory import Array
+from ._augment import soft_labels
+from ._base import BaseMLP
+from ._losses import LogLoss
+
+
+class Labels(BaseMLP):
+    """A network whose targets are classes: one of two, one of many, or several at once."""
+
+    class_weight: Any
+    label_smoothing: float
+    classes_: Array
+    _label_binarizer: Any
+
+    def _learn_classes(self, y: Any) -> None:
+        self._label_binarizer = LabelBinarizer().fit(y)
+        self.classes_ = self._label_binarizer.classes_
+
+    def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
+        check_classification_targets(y)
+        if first and not incremental:
+            self._learn_classes(y)
+        else:
+            self._check_classes(y, incremental)
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, y)
+        return self._label_binarizer.transform(y).astype(bool)
+
+    def _softened(self, targets: Array, dtype: Any) -> Array:
+        return soft_labels(targets, self.label_smoothing, self.mixup > 0, len(self.classes_), dtype)
+
+    def _check_classes(self, y: Any, incremental: bool) -> None:
+        found = unique_labels(y)
+        if not incremental and not np.array_equal(found, self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes_}, `y` has {found}"
+            )
+        if len(np.setdiff1d(found, self.classes_)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
+            )
+
+    def _make_loss(self) -> nn.Loss:
+        kind = self._label_binarizer.y_type_
+        self.out_activation_ = "softmax" if kind == "multiclass" else "logistic"
+        self.n_outputs_ = 1 if kind == "binary" else len(self.classes_)
+        return nn.SoftmaxNLL() if kind == "multiclass" else LogLoss()
+
+    def _class_weights(self, y: Array, incremental: bool) -> Array | None:
+        if self.class_weight is None:
+            return None
+        if incremental and self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' cannot be known from a part of the rows: give partial_fit a dict")
+        return compute_sample_weight(self.class_weight, y)
+
+    @property
+    def _stratifies(self) -> bool:
+        return self.n_outputs_ == 1

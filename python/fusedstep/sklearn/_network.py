@@ -1,0 +1,81 @@
+"""From an estimator's parameters to a network, with scikit-learn's first weights."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..nn._memory import Array
+from ._parameters import ACTIVATIONS, Parameters
+
+
+def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.random.RandomState) -> nn.Sequential:
+    """Build the network; without options of ours it draws the numbers that scikit-learn's would.
+
+    ::
+
+        W, b ~ U(-r, r),    r = sqrt(6 / (fan_in + fan_out)), with 2 in place of 6 for "logistic"
+    """
+    generator = np.random.default_rng(rng.randint(2**31) if given._draws else 0)
+    widths = [n_in, *given._hidden, n_out]
+    layers: list[nn.Layer] = []
+    for ends in itertools.pairwise(widths[:-1]):
+        layers += nn.hidden_block(
+            *ends,
+            ACTIVATIONS[given.activation],
+            batch_norm=given.batch_norm,
+            dropout=given.dropout,
+            penalty=_penalty(given),
+            **_first_values(given, *ends, rng),
+        )
+    ends = widths[-2], widths[-1]
+    layers.append(nn.Linear(*ends, **_first_values(given, *ends, rng)))
+    return nn.Sequential(*layers, dtype=dtype, rng=generator)
+
+
+def _penalty(given: Parameters) -> nn.Layer | None:
+    if not given.sparsity:
+        return None
+    if given.sparsity_penalty == "kl":
+        return nn.KLActivity(given.sparsity, given.sparsity_target)
+    return {"l1": nn.L1Activity, "student_t": nn.StudentTActivity}[given.sparsity_penalty](given.sparsity)
+
+
+def put_pretrained(given: Parameters, model: nn.Sequential, x: Array, seed: int) -> None:
+    """Give the hidden layers the weights of the best stack of auto-encoders."""
+    best = nn.pretrain(x, given._hidden, ACTIVATIONS[given.activation], seed=seed, **given.pretraining or {})[0]
+    for weight, bias, layer in zip(coefs(model), intercepts(model), best.layers, strict=False):  # all but the last
+        weight[...], bias[...] = layer.weight, layer.bias
+
+
+def _first_values(given: Parameters, n_in: int, n_out: int, rng: np.random.RandomState) -> dict[str, Any]:
+    bound = np.sqrt((2.0 if given.activation == "logistic" else 6.0) / (n_in + n_out))
+
+    def uniform(shape: tuple[int, ...], _: np.random.Generator, dtype: Any) -> Array:
+        return rng.uniform(-bound, bound, shape).astype(dtype)
+
+    return {"weight_init": given.weight_init or uniform, "bias_init": given.bias_init or uniform}
+
+
+class Views(list[Array]):
+    """A network's arrays: assigning to an entry writes into the network."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        for array, new in zip(self[index], value, strict=True) if isinstance(index, slice) else [(self[index], value)]:
+            if np.shape(new) != array.shape:
+                raise ValueError(f"an array of this network must keep its shape {array.shape}; got {np.shape(new)}")
+            array[...] = new
+
+
+def coefs(model: nn.Sequential) -> Views:
+    """Return the weights, layer by layer."""
+    return Views(layer.params["weight"] for layer in model.layers if isinstance(layer, nn.Linear))
+
+
+def intercepts(model: nn.Sequential) -> Views:
+    """Return what is added, layer by layer: the biases, or the beta of the batch norm that takes their place."""
+    named = [layer.params.get("bias", layer.params.get("beta")) for layer in model.layers]
+    return Views(array for array in named if array is not None)

@@ -1,0 +1,57 @@
+"""Which parameters do not go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._parameters import Parameters
+
+NOT_FOR_LBFGS = ("dropout", "batch_norm", "input_noise", "weight_noise", "mixup", "ema_decay", "snapshots", "clip_norm",
+                 "warmup", "l1_ratio", "decay", "callbacks", "solver_params", "sparsity")  # fmt: skip
+OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "ema_decay", "warmup")
+DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # of those that are not "off" when they are false
+
+
+def check_options(given: Parameters) -> None:
+    """Refuse what would not be done.
+
+    Raises
+    ------
+    ValueError
+        If two parameters contradict each other.
+    """
+    cls = given._optimizer_class
+    if given.solver == "lbfgs":
+        _refuse(given, NOT_FOR_LBFGS, "solver='lbfgs' takes the whole gradient, without {name}")
+    elif cls is None:
+        _refuse(given, OPTIMIZERS_OWN, "a solver that makes its own optimizer must be told of {name} there")
+        if given.learning_rate != "constant" or given.learning_rate_init == "auto":
+            raise ValueError(
+                "a solver that makes its own optimizer must be given its learning rate there; got "
+                f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
+            )
+    if not given._hidden:
+        _refuse(given, ("dropout", "batch_norm", "sparsity", "pretraining"), "{name} needs hidden layers")
+    if given.batch_norm and given.batch_size == 1:
+        raise ValueError("batch_norm needs batch_size >= 2; got 1")
+    if given.pretraining is not None and given.batch_norm:
+        raise ValueError("pretraining is of layers without batch_norm; got batch_norm=True")
+    if given.sparsity and given.sparsity_penalty == "kl" and given.activation != "logistic":
+        raise ValueError(
+            f"sparsity_penalty='kl' needs activations from 0 to 1, activation='logistic'; got {given.activation!r}"
+        )
+    if given.snapshots:
+        _check_snapshots(given)
+
+
+def _refuse(given: Parameters, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if getattr(given, name, None):
+            raise ValueError(f"{why.format(name=name)}; got {name}={getattr(given, name)!r}")
+
+
+def _check_snapshots(given: Parameters) -> None:
+    _refuse(given, ("early_stopping", "ema_decay"), "snapshots are networks of a whole run, without {name}")
+    rate = given.learning_rate
+    if rate != "cosine_restarts" and not callable(getattr(rate, "ends_cycle", None)):
+        raise ValueError(f"snapshots need learning_rate='cosine_restarts', or a schedule with cycles; got {rate!r}")

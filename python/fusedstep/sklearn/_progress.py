@@ -1,0 +1,58 @@
+"""What `verbose` shows: a progress bar in a terminal or notebook that has rich, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._base import BaseMLP
+    from ._epochs import Epoch
+
+
+class Progress:
+    """Tells of the epochs of one fit, if the estimator is verbose."""
+
+    def __init__(self, estimator: BaseMLP, epochs: int) -> None:
+        self._verbose, self._epochs = bool(estimator.verbose), epochs
+        self._bar: Any = _bar() if self._verbose and epochs > 1 else None
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self._epochs)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, epoch: Epoch) -> None:
+        """Show an epoch's loss and score."""
+        if not self._verbose:
+            return
+        score = "" if epoch.score is None else f", validation score = {epoch.score:.6f}"
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, description=f"loss = {epoch.loss:.6f}{score}")
+        else:
+            print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}{score}")
+
+    def say(self, text: str) -> None:
+        """Say why the training ends, or what changes."""
+        if self._bar is not None:
+            self._bar.console.print(text)
+        elif self._verbose:
+            print(text)
+
+
+def _bar() -> Any:
+    """Return a progress bar; None without rich or where it could not be drawn."""
+    if find_spec("rich") is None:
+        return None
+    console = importlib.import_module("rich.console").Console()
+    if not (console.is_terminal or console.is_jupyter):
+        return None
+    parts: Any = importlib.import_module("rich.progress")
+    columns = (parts.MofNCompleteColumn(), parts.BarColumn(20), parts.TextColumn("{task.description}"))
+    return parts.Progress(*columns, parts.TimeRemainingColumn(), console=console)

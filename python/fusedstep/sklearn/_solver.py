@@ -1,0 +1,154 @@
+"""From an estimator's parameters to an optimizer of ours with its learning rate."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import nn, optim, schedules
+from ..ensemble import Snapshots
+from ..nn._memory import Array
+from ._parameters import SKLEARN_RATES, Parameters
+
+OWN = (
+    "params",
+    "options",
+    "common",
+    "lr",
+    "weight_decay",
+    "l1",
+    "decay",
+    "ema_decay",
+)  # have parameters of the estimator
+
+
+def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
+    """Make the optimizer of a model for a run of so many steps; biases and the like are not decayed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the optimizer refuses an argument, or what `solver` returned is no optimizer.
+    """
+    weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
+    others = {name: p for name, p in model.params.items() if name not in weights}
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others}]
+    cls = given._optimizer_class
+    if cls is None:
+        return _made_by_hand(given, groups)
+    groups[0] |= {"weight_decay": given.alpha * (1 - given.l1_ratio), "l1": given.alpha * given.l1_ratio}
+    groups[1] |= {"weight_decay": 0.0, "l1": 0.0}
+    options = _sklearn_options(given, cls) | _solver_params(given, cls)
+    options |= {"lr": learning_rate(given, steps), "ema_decay": given.ema_decay}
+    if given.decay is not None:
+        options["decay"] = given.decay
+    return cls(groups, **options)
+
+
+def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Optimizer:
+    made = given.solver([groups[0], groups[1] | {"weight_decay": 0.0, "l1": 0.0}])
+    if not isinstance(made, optim.Optimizer):
+        raise TypeError(f"solver must return a fusedstep optimizer of the groups that it is given; got {made!r}")
+    return made
+
+
+def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
+    """Return what scikit-learn's names mean for this optimizer: those of Adam and of SGD."""
+    adam = optim.registry["Adam"]
+    if issubclass(cls, adam):
+        inside = (given.solver_params or {}).get("eps_inside", False)
+        return {"betas": (given.beta_1, given.beta_2), "eps": given.epsilon, "eps_hat": cls is adam and not inside}
+    if issubclass(cls, optim.registry["SGD"]):
+        return {"momentum": given.momentum, "nesterov": bool(given.nesterovs_momentum and given.momentum > 0)}
+    return {}
+
+
+def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
+    known = {**inspect.signature(cls).parameters, **inspect.signature(optim.Optimizer).parameters}
+    names = [name for name in known if name not in OWN]
+    for name in given.solver_params or {}:
+        if name not in names:
+            raise ValueError(
+                f"solver_params must be arguments of {cls.__name__} that have no parameter of their own here "
+                f"({', '.join(names)}); got {name!r}"
+            )
+    return dict(given.solver_params or {})
+
+
+def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], float]:
+    """Return the rate, or the schedule for a run of so many steps."""
+    first, rate = first_rate(given), given.learning_rate
+    after = max(1, steps - given.warmup)
+    if callable(rate):
+        schedule = copy.deepcopy(rate)  # one with a memory must not learn from other fits
+    elif rate in SKLEARN_RATES:
+        if not given.warmup:
+            return first
+        schedule = schedules.constant(first)
+    elif rate == "cosine_restarts" and given.snapshots:
+        schedule = schedules.cosine_restarts(first, max(1, after // given.snapshots))
+    else:
+        schedule = schedules.named(rate, first, after)
+    return schedules.warmup(schedule, given.warmup) if given.warmup else schedule
+
+
+def first_rate(given: Parameters) -> float:
+    """Return `learning_rate_init`; for "auto" the rate that suits the optimizer and a small network."""
+    if given.learning_rate_init != "auto":
+        return float(given.learning_rate_init)
+    cls = given._optimizer_class
+    assert cls is not None  # checked with the parameters
+    return cls.for_small_networks.get("lr", float(inspect.signature(cls).parameters["lr"].default))
+
+
+def present_rate(optimizer: optim.Optimizer) -> float:
+    """Return the rate of the last step."""
+    rate = optimizer.groups[0]["lr"]
+    return float(rate(max(optimizer.steps, 1)) if callable(rate) else rate)
+
+
+def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Optimizer) -> Snapshots | None:
+    """Return what keeps the networks at the ends of the rate's cycles, if that is asked for."""
+    if not given.snapshots:
+        return None
+    rate: Any = optimizer.groups[0]["lr"]
+    return Snapshots(model, rate.schedule if given.warmup else rate, last=given.snapshots)
+
+
+def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """Return what another process needs to go on with an optimizer and a copy of its network."""
+    names = [[k for k, g in zip(optimizer._keys, optimizer._group_of, strict=True) if g == i] for i in (0, 1)]
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.groups]
+    ema_decay = optimizer._ema_decay
+    return {"class": type(optimizer), "names": names, "options": options, "ema_decay": ema_decay,
+            "state": optimizer.state_dict()}  # fmt: skip
+
+
+def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
+    """Make an optimizer of a network that goes on where another stopped; see `frozen`."""
+    pairs = zip(known["names"], known["options"], strict=True)
+    groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
+    optimizer: optim.Optimizer = known["class"](groups, ema_decay=known["ema_decay"])
+    optimizer.load_state_dict(known["state"])
+    return optimizer
+
+
+def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
+    """Return what computes the penalty on the weights, to be divided by the batch's size; None if there is none."""
+    if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
+        return None
+    weights, l1 = [w.reshape(-1) for w in optimizer.groups[0]["params"]], given.l1_ratio
+
+    def penalty() -> float:
+        total = 0.5 * (1 - l1) * sum(float(np.dot(w, w)) for w in weights)
+        return given.alpha * (total + (l1 * sum(map(_l1_norm, weights)) if l1 else 0.0))
+
+    return penalty
+
+
+def _l1_norm(w: Array) -> float:
+    return float(np.add.reduce(np.abs(w)))

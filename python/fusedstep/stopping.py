@@ -1,0 +1,123 @@
+"""When to stop training, and with which weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ._weights import Weights, copies, put_back
+from .ops._whole import whole
+from .optim._checks import non_negative
+
+__all__ = ["EarlyStopping"]
+
+
+class EarlyStopping:
+    """Keep the weights of the best validation metric; ask to stop when it has not improved for a while.
+
+    ::
+
+        better    metric < best (mode "min") or metric > best ("max"): it becomes the best, its weights are kept
+        improved  better by more than tol: the waiting starts anew
+        stop      after `patience` observations in a row that have not improved
+
+    Parameters
+    ----------
+    weights : model, {name: array} or list of arrays
+        What is kept and put back: anything with ``state_dict`` and ``load_state_dict``, or writeable arrays.
+    patience : int or None
+        At least 1; None never stops, and the best weights are kept all the same.
+    mode : {"min", "max"}
+        Whether small or large metrics are good.
+    tol : float
+        At least 0, in the units of the metric.
+
+    Attributes
+    ----------
+    best : float or None
+        The best metric so far; nan is never one.
+    best_at : int
+        Number of its observation, from 1; 0 before there is one.
+    observations : int
+        How many there were.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2. scikit-learn's ``n_iter_no_change`` and
+    ``tol`` mean the same, but it stops one observation later.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.zeros(1)
+    >>> stopping = EarlyStopping([w], patience=2)
+    >>> for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.25, 1.0], start=1):
+    ...     w[:] = epoch
+    ...     if stopping.observe(loss):
+    ...         break
+    >>> epoch, stopping.best, stopping.best_at
+    (4, 2.0, 2)
+    >>> stopping.restore()
+    >>> w
+    array([2.])
+    """
+
+    def __init__(self, weights: Weights, patience: int | None = 10, *, mode: str = "min", tol: float = 0.0) -> None:
+        name = "EarlyStopping"
+        if patience is not None and whole(f"{name}: patience", patience, 2**63) == 0:
+            raise ValueError(f"{name}: patience must be at least 1, or None; got {patience!r}")
+        if mode not in ("min", "max"):
+            raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
+        self._weights, self.patience, self.mode = weights, patience, mode
+        self.tol = non_negative(f"{name}: tol", tol)
+        self._kept: Any = copies(name, weights)  # now, so that what cannot be kept is refused before the training
+        self.best: float | None = None
+        self.best_at = self.observations = 0
+        self._waited = 0
+
+    def observe(self, metric: float) -> bool:
+        """Hear of a metric, usually once per epoch. Returns whether to stop; `is_best` tells about the weights."""
+        metric = float(metric)
+        self.observations += 1
+        gain = self._gain(metric)
+        self._waited = 0 if gain > self.tol else self._waited + 1
+        if gain > 0:
+            self.best, self.best_at = metric, self.observations
+            self._kept = copies("EarlyStopping", self._weights)
+        return self.stop
+
+    def _gain(self, metric: float) -> float:
+        if math.isnan(metric):
+            return 0.0
+        if self.best is None:
+            return math.inf
+        if metric == self.best:  # also where both are infinite
+            return 0.0
+        return self.best - metric if self.mode == "min" else metric - self.best
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last observation is the best so far."""
+        return 0 < self.best_at == self.observations
+
+    @property
+    def stop(self) -> bool:
+        """Whether the patience is at its end."""
+        return self.patience is not None and self._waited >= self.patience
+
+    def wait_anew(self) -> None:
+        """Start the waiting anew, as after a cut of the learning rate; the best stays."""
+        self._waited = 0
+
+    def restore(self) -> None:
+        """Write the best weights back, in place; those of the beginning if there has been no best."""
+        put_back("EarlyStopping.restore", self._weights, self._kept)
+
+    def __repr__(self) -> str:
+        arguments = f"patience={self.patience!r}, mode={self.mode!r}, tol={self.tol!r}"
+        return f"EarlyStopping({arguments}; best {self.best!r} at {self.best_at} of {self.observations})"

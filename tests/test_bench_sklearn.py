@@ -1,0 +1,67 @@
+"""The estimators' benchmark: what is timed is the same training, and the verdict is that of the figures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
+
+from bench import harness
+from bench.sklearn import report, suite
+from bench.sklearn.cases import CASES, OURS, OURS_FLOAT32, TARGETS, THEIRS, Case, Target
+
+PLAN = harness.Plan(budget_s=0.01, min_rounds=3, max_rounds=3, settle_s=0.0)
+FIT = Case("fit/tiny", "wine", (4,), 64)
+ACCURACY = Case("accuracy/tiny", "wine", (4,), 64, accuracy=True)
+
+
+@pytest.fixture(autouse=True)
+def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "EPOCHS", 2)
+    monkeypatch.setattr(suite, "ACCURACY_EPOCHS", 2)
+
+
+def test_fits_are_checked_and_timed() -> None:
+    result = suite.run_case(FIT, PLAN)
+    assert [line.name for line in result.lines] == [THEIRS, OURS, OURS_FLOAT32]
+    assert all(line.status == "timed" and line.seconds and line.over_ours for line in result.lines)
+    assert result.lines[1].error is not None and result.lines[1].error < 1e-9 and result.lines[1].over_ours == (1, 1, 1)
+    assert [line["mine"] for line in result.as_dict()["lines"]] == [False, True, False]
+
+
+def test_another_training_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = suite.make
+
+    def other(name: str, case: Case, epochs: int) -> Any:
+        return make(name, case, epochs).set_params(learning_rate_init=0.1) if name == OURS else make(name, case, epochs)
+
+    monkeypatch.setattr(suite, "make", other)
+    line = suite.run_case(FIT, PLAN).line(OURS)
+    assert line is not None and line.seconds is None and line.status.startswith("WRONG: weights")
+
+
+def test_accuracies_and_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    result = suite.run_case(ACCURACY, PLAN)
+    ours, theirs = result.line(OURS), result.line(THEIRS)
+    assert ours is not None and theirs is not None and ours.accuracy == theirs.accuracy
+    assert report.judge(Target(ACCURACY.name), {ACCURACY.name: result})["met"]
+    ours.accuracy = 0.0
+    assert not report.judge(Target(ACCURACY.name), {ACCURACY.name: result})["met"]
+    fit = suite.run_case(FIT, PLAN)
+    line = fit.line(THEIRS)
+    assert line is not None
+    for ratio in (1.9, 2.0):
+        line.over_ours = (ratio, ratio, ratio)
+        assert report.judge(Target(FIT.name, 2.0), {FIT.name: fit})["met"] is (ratio == 2.0)
+    assert report.judge(Target(FIT.name, 2.0), {})["met"] is None
+    report.print_case(fit)
+    assert "fit of 20 epochs of MLPClassifier((4,), batch_size=64), wine" in capsys.readouterr().out
+
+
+def test_every_target_has_its_case() -> None:
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names) and {target.case for target in TARGETS} <= set(names)

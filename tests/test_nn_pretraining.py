@@ -1,0 +1,89 @@
+"""Greedy layer-wise pre-training."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from fusedstep import nn
+
+X = (load_digits().data[:400] / 16).astype(np.float32)
+
+
+def reconstructed(stack: nn.PretrainedStack, x: np.ndarray) -> np.ndarray:
+    """Encode and decode by the formula, in NumPy."""
+    for layer in stack.layers:
+        x = np.tanh(x @ layer.weight + layer.bias)
+    for layer in reversed(stack.layers):
+        decoder = layer.autoencoder.layers[-1].params
+        x = x @ decoder["weight"] + decoder["bias"]
+    return x
+
+
+def test_the_error_is_that_of_the_input_that_comes_back() -> None:
+    (stack,) = nn.pretrain(X, [24, 12], nn.Tanh, epochs=10)
+    assert [layer.weight.shape for layer in stack.layers] == [(64, 24), (24, 12)]
+    assert stack.error == pytest.approx(np.mean((X - reconstructed(stack, X)) ** 2), rel=1e-4)
+    assert stack.error < 0.6 * X.var(axis=0).mean()
+
+
+def test_the_best_few_of_every_layer_go_on() -> None:
+    candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
+    kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)
+    errors = [stack.error for stack in kept]
+    assert len(kept) == 2 and errors == sorted(errors) and kept[0].layers[0].candidate == 1
+    every = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=9)
+    assert len(every) == 9 and len({(s.layers[0].candidate, s.layers[1].candidate) for s in every}) == 9
+    assert [s.error for s in every] == sorted(s.error for s in every)
+
+
+def test_equal_candidates_differ_by_their_seed_and_the_same_seed_repeats() -> None:
+    one, other = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
+    assert not np.array_equal(one.layers[0].weight, other.layers[0].weight)
+    again = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
+    assert all(np.array_equal(a.layers[0].weight, b.layers[0].weight) for a, b in zip([one, other], again, strict=True))
+    assert not np.array_equal(nn.pretrain(X, [8], epochs=1, seed=1)[0].layers[0].weight, one.layers[0].weight)
+
+
+def test_sparse_auto_encoders_are_sparse_and_noise_acts() -> None:
+    def mean_rate(**settings: Any) -> float:
+        layer = nn.pretrain(X, [16], epochs=20, **settings)[0].layers[0]
+        return float((1 / (1 + np.exp(-(X @ layer.weight + layer.bias)))).mean())
+
+    assert mean_rate(penalty=nn.KLActivity(0.5, rho=0.05)) < 0.15 < mean_rate()
+    assert mean_rate(noise=0.3) != mean_rate()
+
+
+def test_a_candidate_that_diverges_is_not_the_best() -> None:
+    with np.errstate(all="ignore"):
+        best, worst = nn.pretrain(X, [8], None, candidates=[{"lr": 1e30}, {"lr": 1e-3}], keep=2, epochs=2)
+    assert best.layers[0].candidate == 1 and math.isinf(worst.error)
+
+
+def test_the_input_is_left_alone_and_may_be_read_only() -> None:
+    x = X.copy()
+    x.flags.writeable = False
+    nn.pretrain(x, [8], epochs=1, noise=0.1)
+    assert np.array_equal(x, X)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": X.astype(int)}, r"pretrain: x must be float32 or float64 of shape \(n, width\); got int64"),
+        ({"x": X[0]}, r"pretrain: x must be float32 or float64 of shape"),
+        ({"keep": 0}, "pretrain: keep must be an integer >= 1; got 0"),
+        ({"candidates": []}, "pretrain: candidates must hold at least one; got none"),
+        ({"candidates": [{"rate": 1}]}, "pretrain: settings are epochs, .*; got 'rate'"),
+        ({"penalty": 3}, "pretrain: penalty must be an ActivityPenalty; got 3"),
+        ({"batch_size": 0}, "pretrain: batch_size must be an integer >= 1; got 0"),
+        ({"widths": [0]}, "Linear: out_features must be an integer >= 1; got 0"),
+    ],
+)
+def test_mistakes(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        nn.pretrain(**{"x": X, "widths": [8], **options})

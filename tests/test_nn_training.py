@@ -1,0 +1,143 @@
+"""Batches and the training loop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import nn
+from slopes import assert_same_gradient, differences
+
+LOSSES: dict[str, Any] = {
+    "mse": (nn.MeanSquaredError(), lambda rng: rng.standard_normal((5, 3))),
+    "bce": (nn.BinaryCrossEntropy(), lambda rng: rng.random((5, 3))),
+    "nll": (nn.SoftmaxNLL(), lambda rng: rng.integers(0, 3, 5)),
+    "nll_soft": (nn.SoftmaxNLL(), lambda rng: rng.dirichlet(np.ones(3), 5)),
+    "hinge": (nn.MulticlassHinge(), lambda rng: rng.integers(0, 3, 5)),
+}
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_batches_hold_every_row_once(merge: bool) -> None:
+    for n in range(1, 30):
+        for size in range(1, 35):
+            x = np.arange(float(n))[:, None]
+            batches = nn.Batches(x, np.arange(n), np.arange(n) + 1.0, size=size, merge_single=merge)
+            order = np.random.default_rng(n).permutation(n)
+            sizes = []
+            for batch in batches.epoch(order):
+                assert batch.weights is not None
+                assert (batch.x[:, 0] == batch.targets).all() and (batch.weights == batch.targets + 1).all()
+                sizes.append(len(batch.x))
+            assert np.concatenate([batch.targets for batch in batches.epoch(order)]).tolist() == order.tolist()
+            assert np.concatenate([batch.targets for batch in batches.epoch()]).tolist() == list(range(n))
+            assert len(sizes) == len(batches) and max(sizes) <= size + merge
+            assert not merge or size == 1 or n == 1 or min(sizes) > 1
+
+
+def test_batches_refuse_arrays_of_other_lengths() -> None:
+    with pytest.raises(ValueError, match=r"Batches: targets must have 3 rows; got 2"):
+        nn.Batches(np.zeros((3, 1)), np.zeros(2), size=1)
+    with pytest.raises(ValueError, match=r"Batches: size must be an integer >= 1; got 0"):
+        nn.Batches(np.zeros((3, 1)), np.zeros(3), size=0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_weight_counts_like_so_many_rows(name: str, rng: np.random.Generator) -> None:
+    loss, make = LOSSES[name]
+    outputs, targets, weights = rng.standard_normal((5, 3)), make(rng), np.array([2.0, 0.0, 1.0, 3.0, 1.0])
+    value, gradient = loss.value_and_gradient(outputs, targets, weights)
+    gradient, often = gradient.copy(), np.repeat(np.arange(5), weights.astype(int))
+    assert value == pytest.approx(loss(outputs[often], targets[often]))
+    assert_same_gradient(gradient, differences(lambda: loss(outputs, targets, weights), outputs))
+
+
+@pytest.mark.parametrize("weights", [np.ones(4), np.array([1, 1, -1, 1, 1.0]), np.zeros(5), np.full(5, np.nan)])
+def test_weights_that_mean_nothing_are_refused(weights: Any) -> None:
+    with pytest.raises(ValueError, match="MeanSquaredError: weights must be"):
+        nn.MeanSquaredError()(np.ones((5, 1)), np.ones(5), weights)
+
+
+def small(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batches]:
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), dtype=np.float64, rng=0)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((10, 2))
+    opt = optimizer(model.params, lr=0.1, **options.pop("of_optimizer", {}))
+    return nn.Trainer(model, nn.MeanSquaredError(), opt, **options), nn.Batches(x, x.sum(axis=1), size=4)
+
+
+def test_an_epoch_is_a_step_per_batch_and_returns_the_mean_over_rows() -> None:
+    trainer, batches = small(of_optimizer={"momentum": 0.5})
+    twin, _ = small(of_optimizer={"momentum": 0.5})
+    values = [twin.step(batch) for batch in batches.epoch()]
+    mean = trainer.epoch(batches.epoch())
+    assert mean == pytest.approx(np.average(values, weights=[4, 4, 2])) and trainer.steps == 3
+    assert np.array_equal(trainer.model.arena, twin.model.arena)
+
+
+def test_gradients_are_taken_at_the_look_ahead_point() -> None:
+    trainer, batches = small(fs.NAG)
+    batch = next(batches.epoch())
+    trainer.step(batch)
+    before = trainer.model.arena.copy()
+    opt = trainer.optimizer
+    with opt.lookahead():  # type: ignore[attr-defined]
+        there = trainer.model.arena.copy()
+    trainer.step(batch)
+    assert not np.array_equal(before, there)
+    expected, _ = small()
+    expected.model.arena[:] = there
+    expected.model.backward(expected.loss.gradient(expected.model.forward(batch.x), batch.targets))
+    assert np.array_equal(trainer.model.grad_arena, expected.model.grad_arena)
+
+
+def test_decay_by_rows_is_that_of_a_summed_loss() -> None:
+    trainer, batches = small(of_optimizer={"weight_decay": 0.8}, decay_by_rows=True)
+    twin, _ = small(of_optimizer={"weight_decay": 0.2})
+    batch = next(batches.epoch())
+    trainer.step(batch), twin.step(batch)
+    np.testing.assert_allclose(trainer.model.arena, twin.model.arena, rtol=1e-12)
+    trainer.step(batch._replace(weights=np.full(4, 2.0))), twin.step(batch)
+    assert not np.allclose(trainer.model.arena, twin.model.arena, rtol=1e-6)
+
+
+def test_no_step_is_taken_from_a_loss_that_is_not_finite() -> None:
+    trainer, batches = small()
+    before = trainer.model.arena.copy()
+    bad = [batch._replace(targets=batch.targets + np.inf) for batch in batches.epoch()]
+    with np.errstate(invalid="ignore"):
+        assert trainer.epoch(bad) == np.inf
+    assert np.array_equal(trainer.model.arena, before) and trainer.steps == 0
+
+
+def test_an_epoch_ends_where_stop_says() -> None:
+    trainer, batches = small()
+    seen: list[float] = []
+    trainer.epoch(batches.epoch(), lambda value: seen.append(value) or len(seen) == 2)
+    assert trainer.steps == 2 and len(seen) == 2
+
+
+def test_what_is_around_holds_for_the_gradient_and_not_for_the_step() -> None:
+    @contextlib.contextmanager
+    def shifted() -> Iterator[None]:
+        trainer.model.arena += 1
+        yield
+        trainer.model.arena -= 1
+
+    trainer, batches = small(around=shifted)
+    batch, twin = next(batches.epoch()), small()[0]
+    twin.model.arena += 1
+    twin.step(batch)
+    trainer.step(batch)
+    np.testing.assert_allclose(trainer.model.arena, twin.model.arena - 1, rtol=1e-12)
+
+
+def test_an_optimizer_of_other_parameters_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 1), rng=0)
+    with pytest.raises(ValueError, match="Trainer: optimizer must have the model's parameters by name"):
+        nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(list(model.params.values())))

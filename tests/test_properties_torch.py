@@ -1,0 +1,109 @@
+"""Whatever tensors are given, wherever they lie: the bits of the step on arrays, or an error that changed no byte."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fusedstep as fs
+from oracle import CLASSES, DTYPES, MACHINES, numbers, running, same_bits
+from test_properties import layouts, shapes
+
+REFUSALS = (TypeError, ValueError, RuntimeError)
+FLAWS = [None] * 6 + ["repeated", "gaps", "alias", "expanded"]
+
+
+class Arena:
+    """One storage, from which parameters and gradients are cut."""
+
+    def __init__(self, torch: ModuleType, seed: int, dtype: Any) -> None:
+        self.torch, self.memory, self.free = torch, numbers(np.random.default_rng(seed), 1 << 14, dtype), 0
+        self.tensor = torch.from_numpy(self.memory)
+
+    def cut(self, draw: Any, shape: tuple[int, ...], dense: bool) -> Any:
+        """Draw a tensor: strides of any dense order, or with gaps and repetitions; now and then over another one."""
+        flaw = draw(st.sampled_from(FLAWS))
+        strides = draw(layouts(shape, 1, dense and flaw not in ("repeated", "gaps")))
+        strides = tuple(abs(s) for s in strides)
+        if flaw == "repeated" and shape:
+            strides = (0, *strides[1:])
+        reach = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if 0 not in shape else 0
+        at = draw(st.integers(0, self.free)) if flaw == "alias" else self.free
+        if at + reach > self.memory.size:
+            strides, reach, at = (0,) * len(shape), 1, 0
+        self.free = max(self.free, at + reach)
+        return self.tensor.as_strided(shape, strides, at)
+
+
+def test_steps(torch: ModuleType) -> None:
+    fused = pytest.importorskip("fusedstep.torch")
+    classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls.in_torch]
+    if not classes:
+        pytest.skip("no optimizers there yet")
+    seen: Counter[str] = Counter()
+
+    @given(st.data())
+    def holds(data: Any) -> None:
+        draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
+        arena, cls = Arena(torch, draw(st.integers(0, 99)), dtype), draw(st.sampled_from(classes))
+        params = [
+            torch.nn.Parameter(arena.cut(draw, draw(shapes(most=1025)), True)) for _ in range(draw(st.integers(1, 3)))
+        ]
+        grads = [arena.cut(draw, tuple(p.shape), draw(st.booleans())) for p in params]
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g
+        twins = [np.array(p.detach().numpy(), order="C") for p in params]
+        before, options = arena.memory.copy(), {"lr": 0.1, "weight_decay": draw(st.sampled_from([0.0, 0.1]))}
+        with running(draw(st.sampled_from(MACHINES))), np.errstate(all="ignore"):
+            cls(twins, **options).step([g.numpy().copy() for g in grads])
+            try:
+                opt = getattr(fused, cls.__name__)(params, **options)
+                opt.step()
+            except REFUSALS as error:
+                assert arena.memory.tobytes() == before.tobytes(), error
+                seen["refused"] += 1
+                return
+        seen["accepted"] += 1
+        for p, want in zip(params, twins, strict=True):
+            same_bits(p.detach().numpy(), want)
+        inside = torch.zeros(arena.memory.size, dtype=torch.bool)
+        for p in params:
+            inside.as_strided(p.shape, p.stride(), p.storage_offset())[...] = True
+        outside = ~inside.numpy()
+        assert arena.memory[outside].tobytes() == before[outside].tobytes()
+
+    holds()
+    assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
+
+
+def test_dropout(torch: ModuleType) -> None:
+    fused = pytest.importorskip("fusedstep.torch")
+    if not hasattr(fused, "Dropout"):
+        pytest.skip("no layers there yet")
+    accepted: list[bool] = []
+
+    @given(st.data())
+    def holds(data: Any) -> None:
+        draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
+        arena = Arena(torch, draw(st.integers(0, 99)), dtype)
+        x = arena.cut(draw, draw(shapes(most=1025)), draw(st.booleans()))
+        before, layer = arena.memory.copy(), fused.Dropout(0.5)
+        torch.manual_seed(0)
+        want = layer(torch.from_numpy(x.numpy().copy())).numpy()
+        with running(draw(st.sampled_from(MACHINES))):
+            torch.manual_seed(0)
+            same_bits(layer(x).numpy(), want)
+        kept = want != 0
+        same_bits(want[kept], (x.numpy() * dtype.type(2))[kept])
+        assert arena.memory.tobytes() == before.tobytes()
+        accepted.append(kept.any())
+
+    holds()
+    assert any(accepted)
+    assert fs.num_threads() >= 1

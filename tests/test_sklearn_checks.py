@@ -1,0 +1,19 @@
+"""What scikit-learn asks of every estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fusedstep.sklearn import MLPClassifier, MLPRegressor
+
+# As scikit-learn sets its own up for these checks.
+ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
+
+
+@pytest.mark.filterwarnings("default")
+@parametrize_with_checks(ESTIMATORS)
+def test_checks(estimator: Any, check: Any) -> None:
+    check(estimator)

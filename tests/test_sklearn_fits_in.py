@@ -1,0 +1,190 @@
+"""The estimators inside what scikit-learn builds of estimators; and the mistakes that one makes."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pickle
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, BaggingRegressor
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, cross_val_score
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import fusedstep as fs
+from fusedstep.sklearn import MLPClassifier, MLPRegressor
+
+X, y = load_breast_cancer(return_X_y=True)
+X = (X - X.mean(axis=0)) / X.std(axis=0)
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (8,), "max_iter": 8, "learning_rate_init": 0.01, "batch_size": 32,
+                         "random_state": 0, "n_iter_no_change": np.inf}  # fmt: skip
+
+
+def small(**options: Any) -> MLPClassifier:
+    return MLPClassifier(**{**SMALL, **options})
+
+
+GRID = {"dropout": [0.0, 0.2], "solver": ["AdamW", "nag"], "learning_rate": ["cosine"]}
+AROUND: dict[str, Any] = {
+    "pipeline": make_pipeline(StandardScaler(), small(batch_norm=True)),
+    "grid": GridSearchCV(small(), GRID, cv=2),
+    "random": RandomizedSearchCV(small(), GRID, n_iter=2, cv=2, random_state=0),
+    "halving": HalvingGridSearchCV(small(), GRID, resource="max_iter", max_resources=8, min_resources=2, cv=2),
+    "bagging": BaggingClassifier(small(dropout=0.1), n_estimators=3, random_state=0),
+    "boosting": AdaBoostClassifier(small(), n_estimators=3, random_state=0),
+    "calibrated": CalibratedClassifierCV(small(label_smoothing=0.1), cv=2),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_classifiers_inside_others(name: str) -> None:
+    model = AROUND[name].fit(X, y)
+    assert model.score(X, y) > 0.94
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+def test_more_around_it() -> None:
+    data, target = load_diabetes(return_X_y=True)
+    regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
+    assert (
+        BaggingRegressor(regressor, n_estimators=2, random_state=0)
+        .fit(data * 20, target / 100)
+        .score(data * 20, target / 100)
+        > 0.3
+    )
+    labels = np.stack([y, X[:, 0] > 0], axis=1)
+    assert MultiOutputClassifier(small()).fit(X, labels).score(X, labels) > 0.9
+    assert cross_val_score(small(), X, y, cv=3).mean() > 0.94
+
+
+@pytest.fixture
+def workers() -> Any:
+    with joblib.parallel_config("loky", n_jobs=2):
+        yield
+    joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # of processes that joblib starts
+def test_loky_workers_get_read_only_maps_and_return_the_same_bits(workers: Any) -> None:
+    large = np.tile(X, (8, 1))  # above joblib's limit for memory maps
+    here = [small(dropout=0.1, dtype=dtype).fit(large, np.tile(y, 8)) for dtype in ("float32", "float64")]
+    there = joblib.Parallel(max_nbytes=1000)(
+        joblib.delayed(_fit)(large, np.tile(y, 8), dtype) for dtype in ("float32", "float64")
+    )
+    for a, b in zip(here, there, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.coefs_, b.coefs_, strict=True))
+    probabilities = joblib.Parallel(max_nbytes=1000)(joblib.delayed(_ask)(a, large) for a in here)
+    assert all(np.array_equal(p, a.predict_proba(large)) for p, a in zip(probabilities, here, strict=True))
+
+
+def _fit(rows: Any, labels: Any, dtype: str) -> Any:
+    assert not rows.flags.writeable
+    return small(dropout=0.1, dtype=dtype).fit(rows, labels)
+
+
+def _ask(model: Any, rows: Any) -> Any:
+    return model.predict_proba(rows)
+
+
+def test_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
+    options = {"hidden_layer_sizes": (64, 64), "max_iter": 1, "dropout": 0.2, "batch_norm": True}
+    first = small(**options).fit(X, y)
+    for threads, isa in ((1, "v3"), (2, "v2")):
+        fs.set_num_threads(threads), fs.set_isa(isa)
+        again = small(**options).fit(X, y)
+        assert all(np.array_equal(p, q) for p, q in zip(first.coefs_, again.coefs_, strict=True))
+
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"solver": "adm"}, r"solver must be one of lbfgs, .*, or a function that returns an optimizer; got 'adm'"),
+    ({"solver": lambda groups: 3}, "solver must return a fusedstep optimizer of the groups .*; got 3"),
+    ({"solver": partial(fs.Adam, lr=0.1), "learning_rate": "cosine"}, "must be given its learning rate there"),
+    ({"solver": partial(fs.Adam, lr=0.1), "ema_decay": 0.9}, "must be told of ema_decay there; got ema_decay=0.9"),
+    ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes the whole gradient, without dropout; got dropout=0.5"),
+    (
+        {"solver": "sgd", "solver_params": {"amsgrad": True}},
+        r"solver_params must be arguments of SGD .*; got 'amsgrad'",
+    ),
+    ({"solver_params": {"weight_decay": 0.1}}, "that have no parameter of their own here .*; got 'weight_decay'"),
+    ({"solver_params": {"betas": (2, 3)}}, r"Adam: groups\[0\]: betas\[0\] must be at least 0"),
+    ({"dropout": 1.0}, r"The 'dropout' parameter of MLPClassifier must be a float in the range \[0.0, 1.0\). Got 1.0"),
+    ({"activation": "selu"}, "The 'activation' parameter of MLPClassifier must be a str among"),
+    ({"learning_rate": "cosin"}, "The 'learning_rate' parameter of MLPClassifier must be"),
+    ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes must be integers > 0, got \(8, 0\)"),
+    ({"hidden_layer_sizes": (8, 2.5)}, r"hidden_layer_sizes must be integers > 0, got \(8, 2.5\)"),
+    ({"hidden_layer_sizes": (), "batch_norm": True}, "batch_norm needs hidden layers"),
+    ({"batch_norm": True, "batch_size": 1}, "batch_norm needs batch_size >= 2; got 1"),
+    ({"batch_norm": True, "pretraining": {}}, "pretraining is of layers without batch_norm"),
+    ({"pretraining": {"epoch": 3}}, "pretrain: settings are epochs, .*; got 'epoch'"),
+    ({"sparsity": 0.1, "sparsity_penalty": "kl"}, "needs activations from 0 to 1, activation='logistic'; got 'relu'"),
+    ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
+    ({"snapshots": 3, "early_stopping": True}, "snapshots are networks of a whole run, without early_stopping"),
+    ({"learning_rate_init": 1e200, "solver": "sgd"}, "Training diverged: the loss of step .* is not finite"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+def test_mistakes(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        small(**options).fit(X, y)
+
+
+def test_mistakes_of_calls() -> None:
+    model = small(dropout=0.2).fit(X, y)
+    with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+        small().fit(X, y, X_val=X)
+    with pytest.raises(ValueError, match="X has 3 features, but MLPClassifier is expecting 30"):
+        small().fit(X, y, X_val=X[:, :3], y_val=y)
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self\.classes_`"):
+        small().fit(X, y, X_val=X, y_val=y + 1)
+    with pytest.raises(ValueError, match="mc_samples needs a network with dropout above 0"):
+        small().fit(X, y).predict_proba(X, mc_samples=3)
+    with pytest.raises(ValueError, match="return_std needs mc_samples"):
+        model.predict_proba(X, return_std=True)
+    with pytest.raises(ValueError, match="class_weight='balanced' cannot be known from a part of the rows"):
+        small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(AttributeError, match="partial_fit"):
+        small(solver="lbfgs").partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes was \(8,\) when the network was made"):
+        model.set_params(hidden_layer_sizes=(9,)).partial_fit(X, y)
+    with pytest.raises(ValueError, match="loss='poisson' needs y >= 0; got -1"):
+        MLPRegressor("poisson", (8,)).fit(X, y - 1)
+    with pytest.raises(AttributeError, match="no coefs_ before fit"):
+        _ = small().coefs_
+
+
+def test_a_batch_of_one_row_that_batch_norm_cannot_train_on_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"BatchNorm|batch_norm"):
+        small(batch_norm=True).partial_fit(X[:1], y[:1], classes=[0, 1])
+
+
+def test_ctrl_c_keeps_whole_steps() -> None:
+    def interrupt(model: Any, epoch: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model = small(callbacks=[interrupt]).fit(X, y)
+    assert model.n_iter_ == 1 and model.score(X, y) > 0.8
+
+
+@pytest.mark.parametrize("name", ["_classifier", "_regressor"])
+def test_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"fusedstep.sklearn.{name}"))
+    assert result.attempted > 0 and result.failed == 0
+
+
+def test_without_scikit_learn_the_extra_is_named() -> None:
+    code = "import sys; sys.modules['sklearn'] = None\nimport fusedstep.sklearn"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "this needs scikit-learn: pip install 'fusedstep[sklearn]'" in done.stderr

@@ -1,0 +1,266 @@
+"""What the estimators do that scikit-learn's own do not."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_digits
+
+import fusedstep as fs
+from fusedstep import init, nn, schedules
+from fusedstep.sklearn import MLPClassifier, MLPRegressor
+
+BASE = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0, "batch_size": 32, "n_iter_no_change": np.inf}
+ALL = load_digits(return_X_y=True)
+X, y = ALL[0][:300] / 16, ALL[1][:300]
+V, v = ALL[0][300:500] / 16, ALL[1][300:500]
+
+EXTRAS: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.3},
+    "batch norm": {"batch_norm": True},
+    "batch norm, tanh": {"batch_norm": True, "activation": "tanh", "dropout": 0.1},
+    "hard tanh": {"activation": "hard_tanh"},
+    "solver params": {"solver_params": {"amsgrad": True}},
+    "class": {"solver": fs.Lion},
+    "factory": {"solver": partial(fs.RMSprop, lr=0.01, momentum=0.5, weight_decay=1e-3)},
+    "elastic net": {"alpha": 0.1, "l1_ratio": 0.5},
+    "proximal": {"alpha": 0.5, "l1_ratio": 1.0, "decay": "proximal"},
+    "clip": {"clip_norm": 0.5},
+    "warm-up": {"warmup": 5},
+    "average": {"ema_decay": 0.9},
+    "smoothing": {"label_smoothing": 0.2},
+    "sparsity": {"sparsity": 1e-2},
+    "student t": {"sparsity": 1e-2, "sparsity_penalty": "student_t"},
+    "kl": {"sparsity": 1e-2, "sparsity_penalty": "kl", "activation": "logistic"},
+    "pre-training": {"pretraining": {"epochs": 2, "keep": 2, "candidates": [{}, {"lr": 1e-2}]}},
+    "input noise": {"input_noise": 0.1},
+    "weight noise": {"weight_noise": 0.01},
+    "mixup": {"mixup": 0.3},
+    "snapshots": {"learning_rate": "cosine_restarts", "snapshots": 3},
+    "classes": {"class_weight": {0: 3.0}},
+    "initialisation": {"weight_init": init.he(), "bias_init": init.zeros()},
+    "float32": {"dtype": "float32"},
+    "plateau": {"learning_rate": schedules.ReduceOnPlateau(0.01, patience=0)},
+}
+
+
+def fitted(kind: Any = MLPClassifier, **options: Any) -> Any:
+    return kind(**{**BASE, **options}).fit(X, y)
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(np.array_equal(p, q) for p, q in zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True))
+
+
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    return fitted()
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_an_option_acts_repeats_and_survives_a_pickle(name: str, plain: Any) -> None:
+    model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
+    p = model.predict_proba(V)
+    assert same(model, again) and np.array_equal(p, again.predict_proba(V))
+    assert not np.allclose(p, plain.predict_proba(V), atol=1e-6) or name == "float32"
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    back = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(back.predict_proba(V), p)
+    for other in (model, back):  # both go on from the same weights, moments, counters and streams
+        other.partial_fit(X[:64], y[:64])
+    assert same(model, back) and np.array_equal(model.predict_proba(V), back.predict_proba(V))
+
+
+@pytest.mark.parametrize(
+    "name", ["dropout", "batch norm", "elastic net", "average", "pre-training", "mixup", "snapshots"]
+)
+@pytest.mark.parametrize("targets", [y > 4, np.stack([y > 4, y % 2], axis=1)])
+def test_options_for_two_classes_and_for_several_labels(name: str, targets: Any) -> None:
+    model = MLPClassifier(**{**BASE, **EXTRAS[name]}, label_smoothing=0.1).fit(X, targets)
+    assert model.score(X, targets) > 0.15 and model.predict(X).shape == targets.shape
+
+
+@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"smoothing", "classes", "kl"}))
+def test_options_for_numbers(name: str) -> None:
+    data, target = load_diabetes(return_X_y=True)
+    model = MLPRegressor(**{**BASE, **EXTRAS[name]}).fit(data * 20, target / 100)
+    assert np.isfinite(model.predict(data * 20)).all()
+
+
+@pytest.mark.parametrize("solver", fs.optim.registry)
+def test_every_optimizer_by_name_in_any_case(solver: str) -> None:
+    model = fitted(solver=solver.upper(), learning_rate_init="auto", max_iter=10)
+    assert type(model._optimizer) is fs.optim.registry[solver] and model.loss_ < model.loss_curve_[0]
+
+
+@pytest.mark.parametrize("name", schedules.NAMES)
+def test_every_schedule_by_name(name: str) -> None:
+    rates: list[float] = []
+    fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
+    assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
+    eta = schedules.named(name, 0.01, 30)
+    assert name == "plateau" or rates == [eta(t) for t in (10, 20, 30)]
+
+
+def test_penalties_are_those_of_the_formula() -> None:
+    model = fitted(alpha=0.0, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
+    first = sum(np.abs(w).sum() for w in model.coefs_), sum((w**2).sum() for w in model.coefs_)
+    both = fitted(alpha=0.7, l1_ratio=0.2, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
+    assert both.loss_ - model.loss_ == pytest.approx(0.7 * (0.2 * first[0] + 0.4 * first[1]) / 300)
+
+
+def test_proximal_steps_make_exact_zeros() -> None:
+    options = {"solver": "sgd", "learning_rate_init": 0.1, "alpha": 0.05, "l1_ratio": 1.0, "max_iter": 10}
+    zeros = [np.mean(fitted(decay=decay, **options).coefs_[0] == 0) for decay in ("l2", "proximal")]
+    assert zeros[0] == 0 and zeros[1] > 0.02
+
+
+def test_the_average_is_the_optimizers() -> None:
+    model = fitted(ema_decay=0.9)
+    assert np.array_equal(model.coefs_[0], model._optimizer.ema["0.weight"])
+    assert not np.array_equal(model.coefs_[0], model._model.params["0.weight"])
+
+
+def test_snapshots_are_of_the_cycles_ends_and_predict_together() -> None:
+    model = fitted(learning_rate="cosine_restarts", learning_rate_init=0.01, snapshots=3)
+    assert len(model._models) == 3
+    each = [nn.softmax(member.predict(V)) for member in model._models]
+    np.testing.assert_allclose(model.predict_proba(V), np.mean(each, axis=0))
+    one_epoch = fitted(learning_rate=schedules.cosine_restarts(0.01, 10), max_iter=1)
+    assert np.array_equal(model._models[0].params["0.weight"], one_epoch.coefs_[0])
+
+
+def test_monte_carlo_predictions_repeat_and_err_where_they_are_unsure() -> None:
+    model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
+    p, std = model.predict_proba(V, mc_samples=30, return_std=True)
+    assert np.array_equal(p, model.predict_proba(V, mc_samples=30)) and not np.array_equal(p, model.predict_proba(V))
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    right, order = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
+    assert right[order[100:]].mean() > right[order[:100]].mean() + 0.1 and (std > 0).all()
+    binary = MLPClassifier(**BASE, dropout=0.3).fit(X, y > 4)
+    p, std = binary.predict_proba(V, mc_samples=5, return_std=True)
+    assert p.shape == std.shape == (200, 2) and np.array_equal(std[:, 0], std[:, 1])
+
+
+def test_class_weights_are_sample_weights() -> None:
+    weights = np.where(y == 3, 5.0, 1.0)
+    assert same(fitted(class_weight={3: 5.0}), MLPClassifier(**BASE).fit(X, y, weights))
+    few = y < 2
+    counts = np.bincount(y[few])
+    balanced = MLPClassifier(**BASE, class_weight="balanced").fit(X[few], y[few])
+    assert same(balanced, MLPClassifier(**BASE).fit(X[few], y[few], few.sum() / (2 * counts[y[few]])))
+
+
+def test_given_validation_rows_are_scored_and_the_best_weights_restored() -> None:
+    options = {"max_iter": 12, "learning_rate_init": 0.05, "early_stopping": True, "n_iter_no_change": 2}
+    model = MLPClassifier(**{**BASE, **options}).fit(X, y, X_val=V, y_val=v)
+    assert model.best_validation_score_ == max(model.validation_scores_) == pytest.approx(model.score(V, v))
+    assert model.n_iter_ == len(model.validation_scores_) == len(model.loss_curve_)
+    watched = MLPClassifier(**BASE).fit(X, y, X_val=V, y_val=v)
+    assert same(watched, fitted()) and len(watched.validation_scores_) == 3
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", lambda model, X, y: -model.predict_proba(X).max()])
+def test_any_scorer_stops(scoring: Any) -> None:
+    model = fitted(early_stopping=True, scoring=scoring, max_iter=4)
+    assert len(model.validation_scores_) == 4 and model.best_validation_score_ == max(model.validation_scores_)
+
+
+def test_scorers_see_rows_without_names_and_do_not_warn() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    model = MLPClassifier(**BASE, early_stopping=True, scoring="accuracy").fit(frame, y)
+    assert list(model.feature_names_in_) == list(frame.columns)
+
+
+def test_partial_fit_stops_early_and_says_so() -> None:
+    model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
+    with pytest.raises(ValueError, match="needs X_val and y_val"):
+        model.partial_fit(X, y, classes=np.arange(10))
+    for _ in range(40):
+        model.partial_fit(X, y, classes=np.arange(10), X_val=V, y_val=v)
+        if model._stopping.stop:
+            break
+    assert model._stopping.stop and model.score(V, v) == model.best_validation_score_
+    before = copy.deepcopy(model)
+    with pytest.warns(UserWarning, match="Early stopping has ended the training"):
+        model.partial_fit(X, y, X_val=V, y_val=v)
+    assert same(model, before)
+
+
+def test_callbacks_hear_of_every_epoch_and_may_end_the_training() -> None:
+    heard: list[Any] = []
+
+    def callback(model: Any, epoch: Any) -> bool:
+        heard.append((model, epoch))
+        return len(heard) == 2
+
+    model = fitted(callbacks=[callback])
+    assert [epoch.number for _, epoch in heard] == [1, 2] and model.n_iter_ == 2
+    assert heard[1][0] is model and heard[1][1].loss == model.loss_ and heard[1][1].score is None
+
+
+def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    model = fitted(verbose=True, early_stopping=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["Iteration 1", "Iteration 2", "Iteration 3"]
+    assert f"loss = {model.loss_:.8f}" in lines[-1] and "validation score" in lines[-1]
+
+
+def test_verbose_draws_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    fitted(verbose=True)
+    out = capsys.readouterr().out
+    assert "3/3" in out and "Iteration" not in out
+
+
+def test_rows_that_weigh_nothing_are_as_if_absent() -> None:
+    weights = (np.arange(300) % 3 > 0).astype(float)
+    kept = weights > 0
+    assert same(MLPClassifier(**BASE).fit(X, y, weights), MLPClassifier(**BASE).fit(X[kept], y[kept], weights[kept]))
+
+
+def test_coefs_are_the_network() -> None:
+    model = fitted()
+    before = model.predict_proba(V)
+    model.coefs_[0] = model.coefs_[0] * 0
+    assert not np.allclose(model.predict_proba(V), before) and not model.coefs_[0].any()
+    model.coefs_ = [w * 0 for w in model.coefs_]
+    model.intercepts_ = [b * 0 for b in model.intercepts_]
+    np.testing.assert_allclose(model.predict_proba(V), 0.1)
+    with pytest.raises(ValueError, match=r"must keep its shape \(64, 16\); got \(3,\)"):
+        model.coefs_[0] = np.zeros(3)
+
+
+def test_several_threads_predict_what_one_does() -> None:
+    model = fitted(hidden_layer_sizes=(64, 64), max_iter=1)
+    parts = [X[:100], X[100:200], X[200:]]
+    expected, wrong = [model.predict_proba(part) for part in parts], []
+
+    def predict(i: int) -> None:
+        for _ in range(50):
+            if not np.array_equal(model.predict_proba(parts[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=predict, args=(i % 3,)) for i in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not wrong
+
+
+def test_a_fit_leaves_schedules_and_parameters_alone() -> None:
+    plateau = schedules.ReduceOnPlateau(0.01, patience=0, threshold=10.0)
+    model = MLPClassifier(**BASE, learning_rate=plateau)
+    before = plateau.state_dict()
+    model.fit(X, y)
+    assert plateau.state_dict() == before and model.learning_rate is plateau
+    assert same(clone(model).fit(X, y), model)

@@ -1,0 +1,103 @@
+"""Early stopping: when it stops, and what it puts back."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep import nn
+from fusedstep.stopping import EarlyStopping
+
+
+def run(metrics: list[float], **options: Any) -> tuple[int, float]:
+    """Return after how many observations it stopped (0: never) and the weight that came back."""
+    w = np.zeros(1)
+    stopping = EarlyStopping([w], **options)
+    stopped = 0
+    for t, metric in enumerate(metrics, start=1):
+        w[:] = t
+        if stopping.observe(metric):
+            stopped = t
+            break
+    stopping.restore()
+    return stopped, float(w[0])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "options", "expected"),
+    [
+        ([3, 2, 2, 2, 1], {"patience": 2}, (4, 2)),  # an equal metric is no better
+        ([3, 2, 2, 2, 1], {"patience": 3}, (0, 5)),
+        ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
+        ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
+        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # too slow, but the weights are the best
+        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # never a best: the weights of the beginning
+        ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
+        ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
+        ([5, 6, 7, 8], {"patience": None}, (0, 1)),
+        ([], {}, (0, 0)),
+    ],
+)
+def test_when_it_stops_and_what_it_restores(metrics: list[float], options: Any, expected: tuple[int, int]) -> None:
+    assert run(metrics, **options) == expected
+
+
+def test_a_model_comes_back_whole_with_its_running_statistics() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(), rng=0)
+    stopping = EarlyStopping(model)
+    x = np.random.default_rng(0).random((8, 3)).astype(np.float32)
+    model.forward(x, training=True)
+    stopping.observe(1.0)
+    best = model.predict(x)
+    model.forward(5 + x, training=True)
+    model.arena += 1
+    assert not stopping.observe(2.0) and not stopping.is_best
+    assert not np.array_equal(model.predict(x), best)
+    stopping.restore()
+    assert np.array_equal(model.predict(x), best)
+
+
+def test_weights_of_torch_are_copied(torch: Any) -> None:
+    model = torch.nn.Linear(2, 1)
+    stopping = EarlyStopping(model)
+    stopping.observe(1.0)
+    before = model.weight.detach().numpy().copy()
+    with torch.no_grad():
+        model.weight.zero_()
+    stopping.restore()
+    assert np.array_equal(model.weight.detach().numpy(), before)
+
+
+def test_it_can_be_pickled_in_the_middle() -> None:
+    first = EarlyStopping({"w": np.ones(2)}, 3)
+    first.observe(1.0)
+    first.observe(2.0)
+    second = pickle.loads(pickle.dumps(first))
+    assert [second.observe(m) for m in (2.0, 2.0)] == [False, True] and second.best_at == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: EarlyStopping([np.ones(1)], 0), ValueError, r"patience must be at least 1, or None; got 0"),
+        (lambda: EarlyStopping([np.ones(1)], mode="best"), ValueError, r'mode must be "min" or "max"; got \'best\''),
+        (lambda: EarlyStopping([np.ones(1)], tol=-1), ValueError, r"EarlyStopping: tol must be at least 0; got -1"),
+        (
+            lambda: EarlyStopping([1.0]),
+            TypeError,
+            r"EarlyStopping: params must be a list or a dict of arrays; got list",
+        ),  # type: ignore[list-item]
+        (
+            lambda: EarlyStopping([np.ones(1, int)]),
+            ValueError,
+            r"params\[0\] must be writeable, float32 or float64; got int64",
+        ),
+    ],
+)
+def test_refusals_name_argument_need_and_value(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
