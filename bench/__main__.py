@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("old", type=Path)
     compare.add_argument("new", type=Path)
     compare.add_argument(
-        "--tolerance", type=float, default=0.05, metavar="X", help="beyond both intervals (%(default)s)"
+        "--tolerance", type=float, default=0.2, metavar="X", help="beyond both intervals (%(default)s)"
     )
     compare.set_defaults(run=run_compare)
     instructions = commands.add_parser("instructions", help="count the instructions of small steps; status 1 if more")

@@ -14,6 +14,7 @@ import numpy as np
 
 SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
 SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
+TOO_SLOW = "left out: too slow for the time that was left"
 LEAST_ROUNDS = 3  # where a busy machine makes every round long
 SETTLE_S = 5e-3  # an idle OpenMP worker spins for a few ms, and would take a core from the next implementation
 
@@ -38,7 +39,7 @@ class Plan:
     max_rounds: int = 151
     settle_s: float = SETTLE_S
     short_s: float = SHORT_S  # steps below this wait for idle pools to sleep, and run once untimed, before each sample
-    limit_s: float = math.inf  # of all rounds: past it, LEAST_ROUNDS will do
+    limit_s: float = math.inf  # of all rounds: past it, LEAST_ROUNDS will do; whoever would take it alone is left out
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,22 @@ def measure(
 ) -> dict[str, Timing]:
     """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
 
-    `before` is called, untimed, with the name of whoever comes next.
+    `before` is called, untimed, with the name of whoever comes next. Who is too slow for the plan has no timing.
     """
     with no_garbage_collection():
         repeats, settle, cost = {}, {}, 0.0
         for name, runner in runners.items():
             before(name)
-            repeats[name], seconds = calibrate(runner)
+            number, seconds = calibrate(runner)
+            if LEAST_ROUNDS * seconds * number > plan.limit_s:
+                continue
+            repeats[name] = number
             settle[name] = seconds < plan.short_s
-            cost += seconds * repeats[name] * (2 if settle[name] else 1) + plan.settle_s * settle[name]
+            cost += seconds * number * (2 if settle[name] else 1) + plan.settle_s * settle[name]
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
-        samples: dict[str, list[float]] = {name: [] for name in runners}
+        samples: dict[str, list[float]] = {name: [] for name in repeats}
         # A fixed order would give every implementation the same neighbour in every round.
-        order, names, end = np.random.default_rng(seed), list(runners), time.perf_counter() + plan.limit_s
+        order, names, end = np.random.default_rng(seed), list(repeats), time.perf_counter() + plan.limit_s
         for done in range(rounds):
             if done >= LEAST_ROUNDS and time.perf_counter() > end:
                 break

@@ -106,9 +106,8 @@ class Run:
         self.cases.sort(key=lambda pair: importance(pair[1]))
         self.suites = [suite for suite in suites if any(s is suite for s, _ in self.cases)]
         self.quick, self.path = args.quick, args.json
-        minutes = args.minutes or (QUICK_MINUTES if args.quick else FULL_MINUTES)
-        self.pace = Pace(minutes, len(self.cases))
-        self.facts = report.machine(self.setting.threads) | {"isa": list(self.setting.levels), "minutes": minutes}
+        self.minutes = args.minutes or (QUICK_MINUTES if args.quick else FULL_MINUTES)
+        self.facts = report.machine(self.setting.threads) | {"isa": list(self.setting.levels), "minutes": self.minutes}
         self.results: dict[str, dict[str, Any]] = {suite.name: {} for suite in self.suites}
         self.late: list[str] = []
 
@@ -122,13 +121,14 @@ class Run:
         for suite in self.suites:
             print(f"\n{suite.name}: {suite.about}")
             suite.notes()
+        self.pace = Pace(self.minutes, len(self.cases))
         for number, (suite, case) in enumerate(self.cases, start=1):
             self.run_one(suite, case, number)
         for suite in self.suites:
             for heading, rows in headed(suite.judge(self.results[suite.name], self.setting)):
                 report.print_verdict(rows, heading)
         if self.late:
-            print(f"No time was left for {', '.join(self.late)}: --minutes {2 * self.facts['minutes']:g} may do.")
+            print(f"No time was left for {', '.join(self.late)}: --minutes {2 * self.minutes:g} may do.")
         report.print_warning(self.facts)
         return int(any(line["mine"] and line["seconds"] is None for line in self.lines()))
 

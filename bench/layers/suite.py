@@ -13,7 +13,7 @@ import numpy as np
 import fusedstep as fs
 
 from ..common import why
-from ..harness import Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
 from .cases import ALONE, COPY, Case
 from .peers import PEERS, Peer, line_up
 from .reference import Oracle
@@ -90,6 +90,8 @@ def run_case(case: Case, plan: Plan, levels: Sequence[str], threads: int, others
     for runner in runners.values():
         runner.poison()
     timings = measure(runners, plan, before=before)
+    for key in runners.keys() - timings.keys():
+        by_key[key].status = TOO_SLOW
     for key, timing in timings.items():
         line = by_key[key]
         if error_of(runners[key], oracle, line, first=False) > 1:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common import why
-from ..harness import Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
 from . import reference
 from .cases import Case, bytes_per_element
 from .peers import AT, OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Roofline, line_up
@@ -92,6 +92,9 @@ def run_case(case: Case, plan: Plan, threads: int, memory: float, peers: tuple[P
     runners = build(job, line_up(case, peers or PEERS), Room(job, memory), result.lines)
     before = {name: reference.picked(runner.params()) for name, runner in runners.items()}
     timings = measure(runners, plan, before=lambda name: runners[name].enter())
+    for late in result.lines:
+        if late.name in runners and late.name not in timings:
+            late.status = TOO_SLOW
     for name, timing in timings.items():
         line = result.line(name)
         assert line is not None

@@ -11,7 +11,7 @@ from typing import Any
 from fusedstep import _core
 
 from ..common import why
-from ..harness import Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
 from .cases import Case
 from .data import Job
 from .peers import OURS, PEERS, YARDSTICK, Peer, Trainer
@@ -74,6 +74,9 @@ def _run_case(job: Job, plan: Plan, peers: tuple[Peer, ...]) -> CaseResult:
     result, oracle = CaseResult(job.case, []), Oracle(job)
     trainers = build(job, peers, oracle, result.lines)
     timings = measure(trainers, plan, before=lambda name: trainers[name].enter())
+    for late in result.lines:
+        if late.name in trainers and late.name not in timings:
+            late.status = TOO_SLOW
     for name, timing in timings.items():
         line = result.line(name)
         assert line is not None
