@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ._weights import Weights, copies, put_back
-from .ops._arguments import whole
+from .ops._whole import whole
 from .optim._checks import non_negative
 
 __all__ = ["EarlyStopping"]

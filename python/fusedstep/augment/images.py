@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..nn._optional import need
-from ..ops._arguments import key_of, offset_of, whole
+from ..ops._arguments import key_of, offset_of
+from ..ops._whole import whole
 from ..ops.draws import uniform
 from ..ops.philox import Key
 from ..optim._checks import non_negative, number, up_to_one

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops._arguments import whole
+from ..ops._whole import whole
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Philox
 from ..optim import Optimizer, registry

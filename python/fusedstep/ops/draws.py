@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..optim._checks import positive
-from ._arguments import key_of, offset_of, shape_of, whole
+from ._arguments import key_of, offset_of, shape_of
+from ._whole import whole
 from .noise import gaussian_noise
 from .philox import Key
 
