@@ -14,6 +14,7 @@ import numpy as np
 
 SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
 SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
+LEAST_ROUNDS = 3  # where a busy machine makes every round long
 SETTLE_S = 5e-3  # an idle OpenMP worker spins for a few ms, and would take a core from the next implementation
 
 
@@ -37,6 +38,7 @@ class Plan:
     max_rounds: int = 151
     settle_s: float = SETTLE_S
     short_s: float = SHORT_S  # steps below this wait for idle pools to sleep, and run once untimed, before each sample
+    limit_s: float = math.inf  # of all rounds: past it, LEAST_ROUNDS will do
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ def measure(
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
         samples: dict[str, list[float]] = {name: [] for name in runners}
         # A fixed order would give every implementation the same neighbour in every round.
-        order, names = np.random.default_rng(seed), list(runners)
-        for _ in range(rounds):
+        order, names, end = np.random.default_rng(seed), list(runners), time.perf_counter() + plan.limit_s
+        for done in range(rounds):
+            if done >= LEAST_ROUNDS and time.perf_counter() > end:
+                break
             for i in order.permutation(len(names)):
                 name = names[i]
                 before(name)

@@ -50,6 +50,8 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
     """Bandwidth against size, with the roofline of the same run."""
     sizes = {case["name"]: case["elements"] for case in document["cases"] if case["name"].startswith("size/")}
     lines = [r for r in everything if r.case in sizes]
+    if not lines:
+        return False
     axes = figure.subplots()
     for name in dict.fromkeys(r.name for r in lines):
         points = [(sizes[r.case], r.gb_s) for r in lines if r.name == name]
@@ -61,14 +63,16 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="GB/s (28 bytes per parameter)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    return bool(lines)
+    return True
 
 
 def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
     """One row per case of README, one point with its interval per peer."""
     from .publish import COLUMNS, ROWS, fastest
 
-    axes, labels, seen = figure.subplots(), [], set()
+    axes = figure.subplots()
+    labels: list[str] = []
+    seen: set[str] = set()
     for label, case in ROWS:
         lines = [r for r in everything if r.case == case]
         if not lines:
@@ -95,7 +99,7 @@ def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, An
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     if seen:
-        axes.legend(frameon=False, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=len(seen), frameon=False, fontsize=8)
     return bool(labels)
 
 

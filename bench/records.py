@@ -62,7 +62,7 @@ def records(document: Mapping[str, Any]) -> Iterator[Record]:
         for line in case["lines"]:
             ratios = (tuple(r) if (r := line.get(k)) else None for k in ("over_yardstick", "over_ours"))
             figures = (line.get(k) for k in ("name", "mine", "status", "seconds", "gb_s"))
-            yield Record(case["suite"], case["name"], case["what"], *figures, *ratios)  # type: ignore[arg-type]
+            yield Record(case["suite"], case["name"], case["what"], *figures, *ratios)
 
 
 def reduce(document: Mapping[str, Any]) -> dict[str, Any]:

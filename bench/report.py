@@ -115,7 +115,9 @@ def print_machine(facts: Mapping[str, Any]) -> None:
     absent = ", ".join(name for name, v in facts["versions"].items() if not v)
     print(f"{facts['cpu']}, {facts['cpus_usable']} of {facts['cpus']} CPUs; {facts['platform']}")
     print_warning(facts)
-    print(f"isa {facts['isa']}, {facts['threads']} threads for all; Python {facts['python']}, {versions}")
+    isa = facts["isa"] if isinstance(facts["isa"], str) else ", ".join(facts["isa"])
+    backend = f"; ours on {facts['backend']}" if "backend" in facts else ""
+    print(f"isa {isa}, {facts['threads']} threads for all{backend}; Python {facts['python']}, {versions}")
     if absent:
         print(f"not installed: {absent}")
 

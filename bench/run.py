@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fusedstep as fs
+from fusedstep import _core
 
 from . import report
 from .common import Unmatched, available_memory, missing, select
@@ -23,6 +25,7 @@ from .suites import Setting, Suite
 QUICK_S = 0.25  # budget of one case
 QUICK_MINUTES, FULL_MINUTES = 0.8, 9.5
 LEAST_S = 0.1  # of a case that is late
+OVERRUN = 4.0  # times its budget may a case take for as many rounds as are wanted
 
 
 class Pace:
@@ -39,7 +42,7 @@ class Pace:
             return None
         share = (self.end - self.began) / max(self.left, 1) - sum(self.spent) / len(self.spent)
         self.budget = min(max(share, LEAST_S), plan.budget_s)
-        return replace(plan, budget_s=self.budget)
+        return replace(plan, budget_s=self.budget, limit_s=OVERRUN * self.budget)
 
     def done(self) -> None:
         self.left -= 1
@@ -59,9 +62,8 @@ def limit_threads(threads: int | None) -> int:
     if threads < len(usable):
         os.sched_setaffinity(0, usable[:threads])
     if not missing(["threadpoolctl"]):
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(threads)
+        pools: Any = importlib.import_module("threadpoolctl")
+        pools.threadpool_limits(threads)
     fs.set_num_threads(threads)
     return threads
 
@@ -101,6 +103,7 @@ class Run:
         """Choose the cases; ValueError: none, or a wrong option."""
         self.setting = setting_of(args)
         self.cases = chosen(suites, self.setting, args.only, args.quick)
+        self.cases.sort(key=lambda pair: importance(pair[1]))
         self.suites = [suite for suite in suites if any(s is suite for s, _ in self.cases)]
         self.quick, self.path = args.quick, args.json
         minutes = args.minutes or (QUICK_MINUTES if args.quick else FULL_MINUTES)
@@ -111,13 +114,16 @@ class Run:
 
     def start(self) -> int:
         """Return 0, or 1 if ours is wrong in any case."""
+        if not missing(["torch"]):  # whose OpenMP ours shares: from the first case on, not from the second
+            importlib.import_module("torch")
+        fs.num_threads()  # looks which threads there are
+        self.facts["backend"] = _core.backend()
         report.print_machine(self.facts)
         for suite in self.suites:
             print(f"\n{suite.name}: {suite.about}")
             suite.notes()
-            for number, (_, case) in enumerate(self.cases, start=1):
-                if self.cases[number - 1][0] is suite:
-                    self.run_one(suite, case, number)
+        for number, (suite, case) in enumerate(self.cases, start=1):
+            self.run_one(suite, case, number)
         for suite in self.suites:
             for heading, rows in headed(suite.judge(self.results[suite.name], self.setting)):
                 report.print_verdict(rows, heading)
@@ -154,6 +160,11 @@ class Run:
 
     def lines(self) -> list[dict[str, Any]]:
         return [line for case in self.document()["cases"] for line in case["lines"]]
+
+
+def importance(case: Any) -> int:
+    """Return the place in a run that may be too short: first what --quick takes, last the largest model."""
+    return 0 if case.quick else 2 if case.name.endswith("/gpt2") and case.name != "adam/gpt2" else 1
 
 
 def plan_of(suite: Suite, quick: bool) -> Plan:

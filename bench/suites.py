@@ -18,6 +18,9 @@ from .optim import suite as optim_suite
 from .sklearn import cases as sklearn_cases
 from .sklearn import report as sklearn_report
 from .sklearn import suite as sklearn_suite
+from .torch import cases as torch_cases
+from .torch import report as torch_report
+from .torch import suite as torch_suite
 from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
@@ -96,6 +99,16 @@ SUITES = (
         sklearn_report.print_notes,
         lambda results, setting: [sklearn_report.judge(target, results) for target in sklearn_cases.TARGETS],
         budget_s=20.0,
+    ),
+    Suite(
+        "torch",
+        "training loops in PyTorch, with torch's optimizers and layers and with ours",
+        lambda setting: torch_cases.CASES,
+        lambda case, plan, setting: torch_suite.run_case(case, plan, setting.threads),
+        torch_report.print_case,
+        torch_report.print_notes,
+        lambda results, setting: [torch_report.judge(target, results) for target in torch_cases.TARGETS],
+        budget_s=6.0,
     ),
     Suite(
         "scaling",

@@ -7,9 +7,12 @@ warrants. `tests/test_fuzz.py` runs the corpus below and some mutations of it wi
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import json
 import os
+import shutil
 import struct
 import sys
 import tempfile
@@ -28,7 +31,7 @@ from fusedstep.cli._data import load_table, prepare
 from fusedstep.cli._errors import UsageError
 
 #: Bytes that reading may take, beside so many times the file's size: buffers and messages. Deflate packs 1,032 to 1.
-ROOM, TIMES, TIMES_PACKED = 4 << 20, 64, 5000
+ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
 
 
 def optimizer() -> fs.optim.Optimizer:
@@ -85,33 +88,42 @@ READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] =
 def check(name: str, data: bytes) -> bool:
     """Tell whether the file could be read; raise if reading it did what it must not."""
     reader, errors = READERS[name]
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
-        path = Path(folder, "inner", name)
-        path.parent.mkdir()
-        path.write_bytes(data)
-        tracemalloc.start()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", RuntimeWarning)
-                reader(path)
-            read = True
-        except errors:
-            read = False
-        finally:
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        limit = ROOM + (TIMES_PACKED if name.endswith(".npz") else TIMES) * len(data)
-        assert peak < limit, f"{peak} bytes were allocated for a file of {len(data)}"
-        assert [p.name for p in Path(folder).rglob("*")] == ["inner", name], "another file was made"
+    path = folder() / name
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            reader(path)
+        read = True
+    except errors:
+        read = False
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        others = {*os.listdir(folder()), *os.listdir(folder().parent)} - {*READERS, "inner"}
+    limit = ROOM + (TIMES_PACKED if name.endswith(".npz") else TIMES) * len(data)
+    assert peak < limit, f"{peak} bytes were allocated for a file of {len(data)}"
+    assert not others, f"other files were made: {others}"
     return read
+
+
+@functools.cache
+def folder() -> Path:
+    """Return a folder of a folder, in memory if there is such a place, for this process."""
+    outer = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    atexit.register(shutil.rmtree, outer)
+    inner = Path(outer, "inner")
+    inner.mkdir()
+    return inner
 
 
 # The corpus: files that are well, and lies about them.
 
 
 def saved(write: Callable[[Path], None], suffix: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "file" + suffix)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "file" + suffix)
         write(path)
         return path.read_bytes()
 
@@ -257,13 +269,13 @@ def main() -> None:
         if data:
             check(names[data[0] % len(names)], data[1:])
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as seeds:
         for k, (name, files) in enumerate(corpus().items()):
             for i, data in enumerate(files[::5]):
                 if len(data) < 1 << 16:
-                    Path(folder, f"{k}-{i}").write_bytes(bytes([names.index(name)]) + data)
+                    Path(seeds, f"{k}-{i}").write_bytes(bytes([names.index(name)]) + data)
         atheris.Setup(
-            [sys.argv[0], "-max_len=65536", "-rss_limit_mb=2048", "-timeout=10", *sys.argv[1:], folder], one_input
+            [sys.argv[0], "-max_len=65536", "-rss_limit_mb=2048", "-timeout=10", *sys.argv[1:], seeds], one_input
         )
         atheris.Fuzz()
 

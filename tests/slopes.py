@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from fusedstep.inspect.gradient import central_differences as differences
 
-def differences(f: Callable[[], float], array: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """Return central differences of f with respect to the elements of an array that f reads."""
-    slope = np.empty_like(array)
-    for i in np.ndindex(array.shape):
-        keep = array[i]
-        array[i] = keep + h
-        above = f()
-        array[i] = keep - h
-        slope[i] = (above - f()) / (2 * h)
-        array[i] = keep
-    return slope
+__all__ = ["assert_same_gradient", "differences"]
 
 
 def assert_same_gradient(analytic: np.ndarray, numeric: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,29 @@ def test_every_registered_rule_has_cases_of_three_sizes() -> None:
         assert sizes & {"10M", "50M"}
     assert len({case.name for case in table}) == len(table)
     assert {target.case for target in cases.TARGETS} <= {case.name for case in table}
+
+
+def test_real_models_have_their_parameters() -> None:
+    counts = {size: (len(shapes), sum(prod(s) for s in shapes)) for size, shapes in cases.SIZES.items()}
+    assert counts["resnet18"] == (62, 11_689_512)
+    assert counts["gpt2"] == (148, 124_439_808)
+
+
+def test_scaling_varies_sizes_and_threads() -> None:
+    table = cases.scaling_cases(threads=6)
+    assert [case.elements for case in table if case.name.startswith("size/")] == [10**k for k in range(2, 9)]
+    assert {case.threads for case in table} == {(), (1, 2, 4, 6)}
+    assert cases.thread_counts(1) == (1,)
+
+
+def test_every_number_of_threads_is_a_line_of_its_own() -> None:
+    case = cases.Case("tiny", "Adam", TINY.shapes, {"lr": 1e-3}, peers=("fusedstep", "roofline"), threads=(1, 2))
+    lines = run(case).lines
+    assert [line.name for line in lines] == ["fusedstep @1", "roofline @1", "fusedstep @2", "roofline @2"]
+    assert [line.as_dict()["mine"] for line in lines] == [True, False, True, False]
+    assert all(line.over_yardstick is not None and line.ratio is not None for line in lines)
+    assert lines[1].over_yardstick == lines[3].over_yardstick == (1.0, 1.0, 1.0)
+    assert fs.num_threads() == min(2, fs.num_threads())
 
 
 def test_selection_by_pattern() -> None:

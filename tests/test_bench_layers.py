@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not in
 
 from bench import __main__ as command
 from bench import harness
+from bench import run as bench_run
 from bench.layers import cases, copies, peers, reference, report, suite
 from bench.layers.cases import ALONE, COPY, TORCH, Case, Target
 from bench.layers.numpy_peer import NumPy
@@ -43,7 +44,7 @@ TINY = (
 @pytest.fixture(autouse=True)
 def same_isa_and_short_runs(monkeypatch: pytest.MonkeyPatch) -> Any:
     isa = fs.isa()
-    monkeypatch.setattr(command, "QUICK_S", 0.01)
+    monkeypatch.setattr(bench_run, "QUICK_S", 0.01)
     yield
     fs.set_isa(isa)
 

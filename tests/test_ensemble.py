@@ -124,6 +124,8 @@ def test_monte_carlo_averages_dropout_and_noise_alike() -> None:
     [
         (lambda: average([]), ValueError, r"average: outputs must hold one of positive weight; got 0"),
         (lambda: average([[1.0], [1.0, 2.0]]), ValueError, r"outputs\[1\] must have the shape \(1,\); got \(2,\)"),
+        (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
+        (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list <U1 \(1,\)"),
         (lambda: average([[1.0]] * 2, [1]), ValueError, r"weights must have one entry per output"),
         (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output, 1; got more"),
         (lambda: average([[1.0]], [0]), ValueError, r"positive weight; got 1 of total weight 0"),

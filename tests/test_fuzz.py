@@ -48,12 +48,13 @@ def test_mutations(name: str) -> None:
         fuzz.check(name, data)
 
 
-def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     def big(path: Path) -> None:
         np.ones(10**7)
 
     def beside(path: Path) -> None:
         path.with_suffix(".evil").touch()
+        request.addfinalizer(path.with_suffix(".evil").unlink)
 
     def wrong(path: Path) -> None:
         raise KeyError

@@ -139,7 +139,7 @@ def test_a_training_step_allocates_next_to_nothing_after_the_first() -> None:
     step()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 60 * 1024  # one activation is 80 KiB
+    assert peak < 72 * 1024  # one activation is 80 KiB
 
 
 def test_a_saved_model_keeps_blocks_and_statistics(tmp_path: Path) -> None:

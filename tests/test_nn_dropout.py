@@ -179,7 +179,7 @@ def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
         (
             lambda m: m.predict_samples(np.ones((3, 7)), 5),
             ValueError,
-            r"predict_samples: x must have the shape \(n, 5\)",
+            r"predict_samples: x must be numbers of shape \(n, 5\)",
         ),
         (lambda m: m.predict_samples(np.ones((3, 5)), 0), ValueError, "predict_samples: k must be at least 1; got 0"),
         (lambda m: m.predict_samples(np.ones((3, 5)), 2.5), TypeError, "predict_samples: k must be a whole number"),

@@ -48,7 +48,7 @@ def test_a_training_step_allocates_nothing_after_the_first() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # one activation is 80 KiB; a few numbers per row are taken and given back by the loss
-    assert peak < 60 * 1024
+    assert peak < 72 * 1024
 
 
 def test_memory_is_reused_by_batch_size_and_bounded() -> None:

@@ -73,7 +73,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a safetensors file"):
         nn.load(tmp_path / "text")
     save_file({"a": np.zeros(3)}, tmp_path / "other")
-    with pytest.raises(ValueError, match="not a model of fusedstep"):
+    with pytest.raises(ValueError, match="but not one of fusedstep"):
         nn.load(tmp_path / "other")
     linear = '"layers":[{"type":"Linear","in_features":%d,"out_features":3,"bias":false}]'
     for about in (

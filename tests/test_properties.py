@@ -262,7 +262,8 @@ class Normalisation:
         self.x = self.in_c_order(some(shape), draw, arena)
         self.out = draw(st.sampled_from([self.x, self.in_c_order(some(shape), draw, arena)]))
         self.gamma, self.beta, self.mean, self.var = (some(channels) for _ in range(4))
-        np.abs(self.var, out=self.var, where=self.var.flags.writeable)
+        if self.var.flags.writeable:
+            np.abs(self.var, out=self.var)
         self.training, self.relu = draw(st.booleans()), draw(st.booleans())
         self.dy, self.dx = (self.in_c_order(some(shape), draw, arena) for _ in range(2))
 

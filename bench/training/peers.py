@@ -112,6 +112,9 @@ class Torch(Trainer):
 class Jax(Trainer):
     """The whole step is one compiled function with parameters and state donated to it."""
 
+    values: list[Any]
+    state: Any
+
     def prepare(self) -> None:
         self.jax: Any = importlib.import_module("jax")
         self.np: Any = importlib.import_module("jax.numpy")

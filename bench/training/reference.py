@@ -19,7 +19,7 @@ class NumPyTraining:
     """Weights and biases in turn, and what steps them."""
 
     def __init__(self, job: Job, dtype: type = np.float32) -> None:
-        self.p = [a.astype(dtype) for a in job.start]
+        self.p: list[Array] = [a.astype(dtype) for a in job.start]
         self.m, self.v = ([np.zeros_like(a) for a in self.p] for _ in range(2))
         self.t = 0
 

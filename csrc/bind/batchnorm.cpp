@@ -13,15 +13,19 @@ namespace {
 
 bool same_memory(const py::array& a, const py::array& b) { return a.ptr() && b.ptr() && a.data() == b.data(); }
 
-py::array empty(const py::array& model, std::vector<py::ssize_t> shape) {
-  return py::array(model.dtype(), std::move(shape));
-}
-py::array empty_like(const py::array& a) { return empty(a, {a.shape(), a.shape() + a.ndim()}); }
+using Dims = std::vector<py::ssize_t>;
+Dims dims_of(const py::array& a) { return {a.shape(), a.shape() + a.ndim()}; }
+
+py::array empty(const py::array& model, Dims shape) { return py::array(model.dtype(), std::move(shape)); }
+py::array empty_like(const py::array& a) { return empty(a, dims_of(a)); }
+py::object object_or_none(const py::array& a) { return a.ptr() ? py::object(a) : py::none(); }
 py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
 
 struct Saved {
-  py::array x;
+  py::array x;  // no array where whoever called keeps it
   Snapshot as_it_was;
+  Dims dims;
+  DType dtype;
   BatchNormShape shape;
   BatchNormCoefficients coefficients;
   std::unique_ptr<std::uint32_t[]> open;  // one bit per element, where there are both a residual and a ReLU
@@ -121,7 +125,7 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
 std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
   const bool both = relu && a.residual.ptr();
   return std::unique_ptr<Saved>(
-      new Saved{a.x, Snapshot(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
+      new Saved{a.x, Snapshot(a.x), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
                 both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
                 both   ? BatchNormMask::saved
                 : relu ? BatchNormMask::recomputed
@@ -161,7 +165,22 @@ struct Targets {
   py::array dx, dz;  // dz: dresidual where it is not dy
 };
 
-Targets targets(const Call& call, const Saved& saved, const py::array& dy, py::handle out) {
+/// The x of the forward call: held, or given again by whoever kept it.
+py::array input_of(const Call& call, const Saved& saved, py::handle given) {
+  if (given.is_none() && !saved.x.ptr())
+    refuse_value(call.where("x"), "given again, as saved holds no x", describe(given));
+  if (given.is_none()) {
+    if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
+      refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
+    return saved.x;
+  }
+  const py::array x = call.c_array(given, "x");
+  if (dims_of(x) != saved.dims || dtype_of(x) != saved.dtype)
+    refuse_value(call.where("x"), "the x of the forward call", describe(x));
+  return x;
+}
+
+Targets targets(const Call& call, const Saved& saved, const py::array& x, const py::array& dy, py::handle out) {
   const bool own = saved.mask == BatchNormMask::saved;
   py::handle dx = out, dz = Py_None;
   if (PyTuple_Check(out.ptr())) {
@@ -171,10 +190,10 @@ Targets targets(const Call& call, const Saved& saved, const py::array& dy, py::h
     dx = PyTuple_GET_ITEM(out.ptr(), 0), dz = PyTuple_GET_ITEM(out.ptr(), 1);
   }
   const auto target = [&](py::handle object) {
-    if (object.is_none()) return empty_like(saved.x);
-    py::array a = call.like(object, "out", saved.x, "x");
+    if (object.is_none()) return empty_like(x);
+    py::array a = call.like(object, "out", x, "x");
     call.writeable(a, "out");
-    call.disjoint(a, "out", saved.x, "x");
+    call.disjoint(a, "out", x, "x");
     if (!same_memory(a, dy)) call.disjoint(a, "out", dy, "a part of dy");
     return a;
   };
@@ -184,44 +203,44 @@ Targets targets(const Call& call, const Saved& saved, const py::array& dy, py::h
   return t;
 }
 
-py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py::handle out) {
+py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py::handle out, py::handle given) {
   const Call call("batch_norm_backward");
   if (!py::isinstance<Saved>(saved_object))
     refuse_type(call.where("saved"), "the second result of batch_norm", describe(saved_object));
   const auto& saved = py::cast<const Saved&>(saved_object);
   if (saved.overwritten)
     refuse_value(call.where("saved"), "of a call that left x as it was: the gradient needs x", "a call with out=x");
-  if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
-    refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
-  const py::array dy = call.like(dy_object, "dy", saved.x, "x");
-  const Targets t = targets(call, saved, dy, out);
+  const py::array x = input_of(call, saved, given), dy = call.like(dy_object, "dy", x, "x");
+  const Targets t = targets(call, saved, x, dy, out);
   const auto per_channel = [&](bool there) { return there ? empty(dy, {saved.shape.channels}) : no_array(); };
   const py::array dgamma = per_channel(saved.has_gamma), dbeta = per_channel(saved.has_beta);
   BatchNormPass pass(saved.shape, dtype_of(dy), available_threads());
   BatchNormBackward b{};
-  b.dy = dy.data(), b.x = saved.x.data(), b.open = saved.open.get(), b.mask = saved.mask;
+  b.dy = dy.data(), b.x = x.data(), b.open = saved.open.get(), b.mask = saved.mask;
   b.frozen = !saved.training, b.dx = written_or_null(t.dx), b.dz = written_or_null(t.dz);
   {
     const py::gil_scoped_release release;
     pass.backward(b, saved.coefficients, written_or_null(dgamma), written_or_null(dbeta));
   }
-  const auto or_none = [](const py::array& a) -> py::object { return a.ptr() ? py::object(a) : py::none(); };
   const py::object dresidual = t.dz.ptr() ? py::object(t.dz) : saved.has_residual ? py::object(dy) : py::none();
-  return py::make_tuple(t.dx, or_none(dgamma), or_none(dbeta), dresidual);
+  return py::make_tuple(t.dx, object_or_none(dgamma), object_or_none(dbeta), dresidual);
 }
 
 }  // namespace
 
 void bind_batchnorm(py::module_& m) {
   py::class_<Saved>(m, "BatchNormSaved", py::is_final(), "What batch_norm leaves for batch_norm_backward.")
-      .def_property_readonly("x", [](const Saved& s) { return s.x; })
+      .def_property_readonly("x", [](const Saved& s) { return object_or_none(s.x); })
+      .def(
+          "release_x", [](Saved& s) { s.x = no_array(); }, "Hold x no longer: batch_norm_backward must be given it.")
       .def_property_readonly("mean", [](const Saved& s) { return as_array(s.coefficients.mean); })
       .def_property_readonly("invstd", [](const Saved& s) { return as_array(s.coefficients.invstd); })
       .def_property_readonly("training", [](const Saved& s) { return s.training; });
   m.def("batch_norm", batch_norm, py::arg("x"), py::arg("gamma"), py::arg("beta"), py::arg("running_mean"),
         py::arg("running_var"), py::arg("training"), py::arg("momentum"), py::arg("eps"), py::arg("axis"),
         py::arg("relu"), py::arg("residual"), py::arg("out"), py::arg("num_batches"));
-  m.def("batch_norm_backward", batch_norm_backward, py::arg("dy"), py::arg("saved"), py::arg("out"));
+  m.def("batch_norm_backward", batch_norm_backward, py::arg("dy"), py::arg("saved"), py::arg("out"),
+        py::arg("x") = py::none());
 }
 
 }  // namespace fusedstep::bind

@@ -61,37 +61,8 @@ std::string describe(py::handle object, const char* between) {
   return std::string(py::str(a.dtype())) + between + shape_text(a);
 }
 
-std::vector<int> memory_order(const py::array& a) {
-  std::vector<int> order;
-  for (int d = 0; d < int(a.ndim()); ++d)
-    if (a.shape(d) != 1) order.push_back(d);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int x, int y) { return std::abs(a.strides(x)) > std::abs(a.strides(y)); });
-  return order;
-}
-
-bool is_dense(const py::array& a, const std::vector<int>& order) {
-  py::ssize_t expected = a.itemsize();
-  for (auto d = order.rbegin(); d != order.rend(); ++d) {
-    if (a.strides(*d) != expected) return a.size() == 0;
-    expected *= a.shape(*d);
-  }
-  return true;
-}
-
 bool same_shape(const py::array& a, const py::array& b) {
   return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
-}
-
-bool is_disjoint(const py::array& a) {
-  py::ssize_t span = a.itemsize();
-  const std::vector<int> order = memory_order(a);
-  for (auto d = order.rbegin(); d != order.rend(); ++d) {
-    const py::ssize_t stride = std::abs(a.strides(*d));
-    if (stride < span) return a.size() == 0;
-    span = stride * (a.shape(*d) - 1) + span;
-  }
-  return true;
 }
 
 py::array require_float_array(py::handle object, const Where& where) {
@@ -110,7 +81,7 @@ py::array require_float_array(py::handle object, const Where& where) {
 py::array require_parameter(py::handle object, const Where& where) {
   auto a = require_float_array(object, where);
   if (!a.writeable()) refuse_value(where, "writeable", "a read-only " + describe(object));
-  if (!is_dense(a, memory_order(a)))
+  if (!is_dense(view_of(a), memory_order(view_of(a))))
     refuse_value(where, "dense: C or Fortran order or another order of the axes, without gaps or repeated elements",
                  describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
   return a;
@@ -122,11 +93,11 @@ py::array require_output(py::handle object, const py::array& x, const char* x_na
       a.dtype().is(x.dtype()) && a.ndim() == x.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), x.shape());
   if (!like_x) refuse_value(where, describe(x, " of shape ") + ", like " + x_name, describe(object));
   if (!a.writeable()) refuse_value(where, "writeable", "a read-only " + describe(object));
-  if (!is_disjoint(a))
+  if (!is_disjoint(view_of(a)))
     refuse_value(where, "without repeated elements",
                  describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
   const bool is_x = a.data() == x.data() && std::equal(a.strides(), a.strides() + a.ndim(), x.strides());
-  const Extent written = extent(a), read = extent(x);
+  const Extent written = extent(view_of(a)), read = extent(view_of(x));
   if (!is_x && written.low < read.high && read.low < written.high && shares_memory(a, x))
     refuse_value(where, std::string(x_name) + " itself or memory of its own",
                  "an array that overlaps " + std::string(x_name));
@@ -156,29 +127,6 @@ bool Snapshot::matches(py::handle object, Use use) const {
   for (int d = 0; d < count_; ++d)
     if (a->dimensions[d] != seen[d].size || a->strides[d] != seen[d].stride) return false;
   return true;
-}
-
-Extent extent(const py::array& a) {
-  const char *low = static_cast<const char*>(a.data()), *high = low + a.itemsize();
-  if (a.size() == 0) return {low, low};
-  for (py::ssize_t d = 0; d < a.ndim(); ++d) {
-    const py::ssize_t reach = (a.shape(d) - 1) * a.strides(d);
-    (reach < 0 ? low : high) += reach;
-  }
-  return {low, high};
-}
-
-void describe_layout(const py::array& a, const std::vector<int>& order, Gradient& out) {
-  out.data = const_cast<char*>(static_cast<const char*>(a.data()));
-  out.dims.clear();
-  for (const int d : order) {
-    const Gradient::Dim dim{a.shape(d), a.strides(d)};
-    if (!out.dims.empty() && out.dims.back().stride == dim.stride * dim.size)
-      out.dims.back() = {out.dims.back().size * dim.size, dim.stride};
-    else
-      out.dims.push_back(dim);
-  }
-  out.contiguous = out.dims.empty() || (out.dims.size() == 1 && out.dims[0].stride == a.itemsize());
 }
 
 }  // namespace fusedstep::bind

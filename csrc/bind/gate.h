@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "driver/gradient.h"
+#include "bind/layout.h"
 #include "driver/kernel.h"
 
 namespace fusedstep::bind {
@@ -37,16 +37,12 @@ bool is_plain_array(py::handle object);
 
 bool is_aligned(const py::array& array);
 
-/// Axes longer than 1 from the widest stride to the narrowest.
-std::vector<int> memory_order(const py::array& array);
-
-/// True if the elements fill a stretch of memory, each element once, in some order of the axes.
-bool is_dense(const py::array& array, const std::vector<int>& order);
-
 bool same_shape(const py::array& a, const py::array& b);
 
-/// True if no two elements can share memory: strides nest (which is stricter, and cheap).
-bool is_disjoint(const py::array& array);
+inline View view_of(const py::array& a) {
+  return {
+      const_cast<char*>(static_cast<const char*>(a.data())), a.itemsize(), int(a.ndim()), a.shape(), a.strides(), 1};
+}
 
 // Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
 constexpr std::size_t ahead = 8;
@@ -95,14 +91,5 @@ class Snapshot {
   Axis few_[few] = {};  // here, not on the heap: a look at hundreds of arrays is waiting for memory
   std::vector<Axis> many_;
 };
-
-/// The bytes from the lowest to behind the highest that the elements touch; an empty array has none.
-struct Extent {
-  const char *low, *high;
-};
-Extent extent(const py::array& array);
-
-/// How `array`, of the shape of a parameter whose axes in memory are `order`, is walked in that order.
-void describe_layout(const py::array& array, const std::vector<int>& order, Gradient& out);
 
 }  // namespace fusedstep::bind

@@ -37,8 +37,8 @@ void PyPlan::take_gradient(std::size_t k, py::handle object) {
   if (dtype_of(g) != t.dtype || !same_shape(g, params_[k]))
     refuse_value(gradient_at(k), describe(params_[k], " of shape "), describe(g));
   check_against_owned(k, g);
-  describe_layout(g, orders_[k], t.gradient);
-  can_zero_[k] = !scalar && g.writeable() && (t.gradient.contiguous || is_disjoint(g));
+  describe_layout(view_of(g), orders_[k], t.gradient);
+  can_zero_[k] = !scalar && g.writeable() && (t.gradient.contiguous || is_disjoint(view_of(g)));
   disjoint_ = false;
   if (!scalar) checked_gradients_[k] = Snapshot(g);
 }
@@ -52,7 +52,7 @@ void PyPlan::refuse_to_zero(std::size_t k, py::handle object) const {
 }
 
 void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
-  const Extent e = extent(g);
+  const Extent e = extent(view_of(g));
   auto o = std::upper_bound(owned_.begin(), owned_.end(), e.low,
                             [](const char* low, const Owned& owned) { return low < owned.extent.high; });
   // A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
@@ -65,7 +65,7 @@ void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < held_.size(); ++k)
     if (plan_->tensors[k].active)
-      if (const Extent e = extent(held_[k].cast<py::array>()); e.low != e.high) extents.emplace_back(e, k);
+      if (const Extent e = extent(view_of(held_[k].cast<py::array>())); e.low != e.high) extents.emplace_back(e, k);
   std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
   for (std::size_t i = 0; i < extents.size(); ++i)
     for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {

@@ -5,18 +5,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bind/step.h"
 #include "driver/parallel.h"
 #include "isa/dispatch.h"
 
 namespace fusedstep::bind {
 namespace {
-
-int rule_index(const std::string& name) {
-  const KernelTable& table = kernels();
-  for (int k = 0; k < table.rule_count; ++k)
-    if (table.infos[k].name == name) return k;
-  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
-}
 
 Decay decay_of(const std::string& name) {
   if (name == "l2") return Decay::l2;
@@ -25,16 +19,24 @@ Decay decay_of(const std::string& name) {
   throw py::value_error("Plan: decay must be \"l2\", \"decoupled\" or \"proximal\"; got \"" + name + "\"");
 }
 
-/// Clears a flag, or a list, however the scope is left.
-template <class F>
-struct AtExit {
-  F action;
-  ~AtExit() { action(); }
-};
-template <class F>
-AtExit(F) -> AtExit<F>;
-
 }  // namespace
+
+int rule_index(const std::string& name) {
+  const KernelTable& table = kernels();
+  for (int k = 0; k < table.rule_count; ++k)
+    if (table.infos[k].name == name) return k;
+  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
+}
+
+Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
+                    double l1, const std::string& decay, bool maximize) {
+  const RuleInfo& info = kernels().infos[rule];
+  if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
+    throw py::value_error("Plan: variant and hyper must be those of the rule");
+  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
+  std::copy(hyper.begin(), hyper.end(), g.hyper);
+  return g;
+}
 
 PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
                const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
@@ -68,7 +70,7 @@ Tensor PyPlan::adopt_parameter(std::size_t k, py::handle object) {
   t.p = p.mutable_data();
   t.size = p.size();
   t.dtype = dtype_of(p);
-  orders_.push_back(memory_order(p));
+  orders_.push_back(memory_order(view_of(p)));
   t.gradient.dims.reserve(orders_.back().size());
   checked_params_.emplace_back(p);
   params_.push_back(std::move(p));
@@ -89,14 +91,14 @@ py::array PyPlan::require_companion(std::size_t k, py::handle object, const Wher
   const py::array& p = params_[k];
   py::array a = require_parameter(object, where);
   Gradient layout;
-  describe_layout(a, orders_[k], layout);
+  describe_layout(view_of(a), orders_[k], layout);
   if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
     refuse_value(where, "like its parameter", describe(a));
   return a;
 }
 
 void PyPlan::own(const py::array& array, std::string what) {
-  const Extent e = extent(array);
+  const Extent e = extent(view_of(array));
   if (e.low != e.high) owned_.push_back({e, std::move(what), array});
 }
 
@@ -110,12 +112,7 @@ void PyPlan::check_owned() {
 void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
                        double weight_decay, double l1, const std::string& decay, bool maximize) {
   require_idle();
-  const RuleInfo& rule = kernels().infos[plan_->rule()];
-  if (variant >> rule.variant_bits || int(hyper.size()) != rule.hyper_count)
-    throw py::value_error("Plan: variant and hyper must be those of the rule");
-  Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
-  std::copy(hyper.begin(), hyper.end(), g.hyper);
-  plan_->groups.at(k) = g;
+  plan_->groups.at(k) = group_of_rule(plan_->rule(), variant, hyper, lr, weight_decay, l1, decay, maximize);
 }
 
 /// What a step uses must not change under its hands.
@@ -154,22 +151,33 @@ void PyPlan::require_own(const std::string& call) const {
   if (!lent_to_.empty()) throw std::runtime_error(call + ": not inside " + lent_to_ + "()");
 }
 
-void PyPlan::lend(const std::string& to) {
+void PyPlan::lend(const std::string& to, const py::object& borrower) {
   const std::string call = label_ + "." + to;
   if (busy_) throw std::runtime_error(call + ": not while another thread steps the optimizer");
   require_own(call);
   lent_to_ = to;
+  borrower_ = borrower;
+}
+
+void PyPlan::exchange(const py::list& others) {
+  require_idle();
+  check_parameters(lent_call());
+  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
+  std::vector<py::array> arrays;
+  for (std::size_t k = 0; k < params_.size(); ++k)
+    arrays.push_back(require_companion(k, others[k], {label_, "values", std::ptrdiff_t(k), names_[k]}));
+  for (std::size_t k = 0; k < params_.size(); ++k) plan_->exchange(k, arrays[k].mutable_data());
+  exchanged_ = std::move(arrays);
 }
 
 /// What was made read-only in between is put back all the same; what was resized cannot be.
-void PyPlan::exchange(const std::string& call, const py::list& others, bool back) {
-  require_idle();
-  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
-  check_parameters(call, back ? Snapshot::Use::read : Snapshot::Use::write);
-  std::vector<py::array> arrays;
-  for (std::size_t k = 0; k < params_.size(); ++k)
-    arrays.push_back(require_companion(k, others[k], {call, "values", std::ptrdiff_t(k), names_[k]}));
-  for (std::size_t k = 0; k < params_.size(); ++k) plan_->exchange(k, arrays[k].mutable_data());
+void PyPlan::take_back(const py::object& borrower) {
+  if (!borrower.is(borrower_)) return;
+  if (!exchanged_.empty()) check_parameters(lent_call(), Snapshot::Use::read);
+  for (std::size_t k = 0; k < exchanged_.size(); ++k) plan_->exchange(k, exchanged_[k].mutable_data());
+  exchanged_.clear();
+  borrower_ = py::object();
+  lent_to_.clear();
 }
 
 void PyPlan::check_parameters(const std::string& call, Snapshot::Use use) const {
@@ -195,72 +203,7 @@ void PyPlan::set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_t
   for (std::size_t k = 0; k < plan_->tensors.size(); ++k) plan_->tensors[k].steps = of_tensors.at(k);
 }
 
-namespace {
-
-PyTypeObject* step_info_type = nullptr;
-
-void make_step_info_type(py::module_& m) {
-  static PyStructSequence_Field fields[] = {
-      {"step", "Steps taken so far, this one included."},
-      {"grad_norm", "Norm of the unscaled gradients; None unless clip_norm or skip_nonfinite asked for it."},
-      {"clip_coef", "What clip_norm multiplied the gradients by; 1.0 without it."},
-      {"skipped", "True if non-finite gradients left everything untouched."},
-      {nullptr, nullptr}};
-  static PyStructSequence_Desc description{"fusedstep.optim.StepInfo", "What a step did.", fields, 4};
-  step_info_type = PyStructSequence_NewType(&description);
-  if (!step_info_type) throw py::error_already_set();
-  m.add_object("StepInfo", reinterpret_cast<PyObject*>(step_info_type));
-}
-
-PyObject* to_python(const StepInfo& info) {
-  PyObject* const result = PyStructSequence_New(step_info_type);
-  if (!result) throw py::error_already_set();
-  const auto set = [&](Py_ssize_t k, py::object value) { PyStructSequence_SetItem(result, k, value.release().ptr()); };
-  set(0, py::int_(info.step));
-  set(1, info.grad_norm ? py::object(py::float_(*info.grad_norm)) : py::none());
-  set(2, py::float_(info.clip_coef));
-  set(3, py::bool_(info.skipped));
-  return result;
-}
-
-double number(PyObject* object) {
-  const double value = PyFloat_AsDouble(object);
-  if (value == -1.0 && PyErr_Occurred()) throw py::error_already_set();
-  return value;
-}
-
-/// Plan.step in Python's own calling convention: pybind11's dispatch costs as much as a third of a small network's
-/// step.
-PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
-  try {
-    auto* const plan = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr<PyPlan>();
-    if (!plan || count != 8) throw py::type_error("Plan.step: must be called on a plan with 8 arguments");
-    return to_python(plan->step(args[0], args[1], number(args[2]), number(args[3]), number(args[4]), number(args[5]),
-                                args[6] == Py_True, args[7] == Py_True));
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const py::builtin_exception& error) {
-    error.set_error();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  }
-  return nullptr;
-}
-
-void add_step(py::handle plan_type) {
-  static PyMethodDef method{"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(step)), METH_FASTCALL,
-                            "step($self, grads, rates, decay_scale, clip_norm, clip_value, grad_scale, "
-                            "skip_nonfinite, zero_grads, /)\n--\n\n"};
-  auto* const type = reinterpret_cast<PyTypeObject*>(plan_type.ptr());
-  plan_type.attr("step") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &method));
-}
-
-}  // namespace
-
 void bind_plan(py::module_& m) {
-  make_step_info_type(m);
   const auto plan =
       py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.")
           .def(py::init<std::string, const std::string&, const py::list&, std::vector<std::string>,
@@ -269,14 +212,14 @@ void bind_plan(py::module_& m) {
                py::arg("states"), py::arg("averages"), py::arg("ema_decay"), py::arg("num_threads"))
           .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
                py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
-          .def("lend", &PyPlan::lend, py::arg("to"))
-          .def("take_back", &PyPlan::take_back)
+          .def("lend", &PyPlan::lend, py::arg("to"), py::arg("borrower"))
+          .def("exchange", &PyPlan::exchange, py::arg("others"))
+          .def("take_back", &PyPlan::take_back, py::arg("borrower"))
           .def_property_readonly("lent_to", &PyPlan::lent_to)
-          .def("exchange", &PyPlan::exchange, py::arg("call"), py::arg("others"), py::arg("back"))
           .def_property_readonly("steps", &PyPlan::steps)
           .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
           .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));
-  add_step(plan);
+  bind_step(m, plan);
   m.def(
       "check_parameters",
       [](const std::string& label, const py::list& params, const std::vector<std::string>& names) {

@@ -9,6 +9,20 @@
 
 namespace fusedstep::bind {
 
+int rule_index(const std::string& name);
+
+Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
+                    double l1, const std::string& decay, bool maximize);
+
+/// Clears a flag, or a list, however the scope is left.
+template <class F>
+struct AtExit {
+  F action;
+  ~AtExit() { action(); }
+};
+template <class F>
+AtExit(F) -> AtExit<F>;
+
 class PyPlan {
  public:
   PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
@@ -26,13 +40,15 @@ class PyPlan {
   std::vector<std::int64_t> tensor_steps() const;
   void set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors);
 
-  /// Keeps steps away until `take_back`: `to` names the call that needs the arrays for itself.
-  void lend(const std::string& to);
-  void take_back() { lent_to_.clear(); }
-  const std::string& lent_to() const { return lent_to_; }
+  /// Keeps steps away until `take_back` by the same borrower: `to` names the call that needs the arrays for itself.
+  void lend(const std::string& to, const py::object& borrower);
 
-  /// Exchanges the parameters with arrays that lie like them; `back` for the second time, to where they were.
-  void exchange(const std::string& call, const py::list& others, bool back);
+  /// Exchanges the parameters with arrays that lie like them, until `take_back`.
+  void exchange(const py::list& others);
+
+  /// Undoes both; nothing for any other borrower. What cannot be put back stays lent.
+  void take_back(const py::object& borrower);
+  const std::string& lent_to() const { return lent_to_; }
 
  private:
   struct Owned {
@@ -45,6 +61,7 @@ class PyPlan {
   void* adopt_companion(std::size_t k, py::handle object, const char* what);
   py::array require_companion(std::size_t k, py::handle object, const Where& where) const;
   void check_parameters(const std::string& call, Snapshot::Use use = Snapshot::Use::write) const;
+  std::string lent_call() const { return label_ + "." + lent_to_; }
   void require_idle() const;
   void require_own(const std::string& call) const;
   void take_gradients(py::handle gradients, bool zero_gradients);
@@ -67,7 +84,9 @@ class PyPlan {
   py::tuple held_;                  // the gradients, during a step
   std::vector<py::array> scalars_;  // those of them that were NumPy scalars, as arrays
   std::string lent_to_;             // the call that keeps steps away; mostly none
-  std::vector<Owned> owned_;        // all that a step writes, by address
+  py::object borrower_;
+  std::vector<py::array> exchanged_;  // what the parameters' own values lie in; mostly none
+  std::vector<Owned> owned_;          // all that a step writes, by address
   std::optional<Plan> plan_;
   std::atomic<bool> busy_{false};
 };

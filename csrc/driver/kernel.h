@@ -12,9 +12,12 @@
 
 namespace fusedstep {
 
-enum class DType : std::uint8_t { f32, f64 };
-constexpr int dtype_count = 2;
-constexpr std::size_t item_size(DType d) { return d == DType::f32 ? 4 : 8; }
+enum class DType : std::uint8_t { f32, f64, bf16, f16 };
+constexpr int dtype_count = 2;  // that kernels are compiled for; 16-bit floats are computed in float32
+constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
+constexpr int half_index(DType d) { return int(d) - int(DType::bf16); }
+constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }
+constexpr std::size_t item_size(DType d) { return is_half(d) ? 2 : d == DType::f32 ? 4 : 8; }
 
 /// A rule's coefficients<T>; only the rule knows what is inside.
 struct Coefficients {
@@ -70,6 +73,12 @@ struct RuleKernels {
   SweepFn sweep[dtype_count][1 << max_variants];
 };
 
+/// Between 16-bit floats and float32, by half_index.
+struct HalfKernels {
+  void (*widen[2])(const std::uint16_t* in, float* out, std::ptrdiff_t n);
+  void (*narrow[2])(const float* in, std::uint16_t* out, std::ptrdiff_t n);
+};
+
 /// All kernels of one instruction set; rules[i] belongs to rule_infos[i].
 struct KernelTable {
   const char* isa;
@@ -78,6 +87,7 @@ struct KernelTable {
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
+  HalfKernels half;
   RandomKernels random;
   BatchNormKernels batch_norm;
 };

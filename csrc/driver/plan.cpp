@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "driver/load.h"
+#include "driver/mixed.h"
 #include "driver/parallel.h"
 #include "isa/dispatch.h"
 
@@ -131,7 +132,10 @@ double Plan::squared_norm_of(std::int64_t chunk) const {
   double lanes[norm_lanes] = {};
   for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
     const auto lane = unsigned((t.start + first) % norm_lanes);
-    table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
+    if (is_half(t.dtype))
+      mixed_square_sum(t.dtype, run_of(t, first, n), lane, lanes);
+    else
+      table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
   });
   for (int width = norm_lanes / 2; width > 0; width /= 2)
     for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
@@ -172,8 +176,9 @@ bool Plan::all_finite() const {
   bool finite = true;
   if (total_ > 0)
     for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
-      const auto test = t.dtype == DType::f32 ? finite_run<float> : finite_run<double>;
-      finite = finite && test(t.gradient, first, n);
+      finite = finite && (is_half(t.dtype)        ? mixed_finite(t.dtype, t.gradient, first, n)
+                          : t.dtype == DType::f32 ? finite_run<float>(t.gradient, first, n)
+                                                  : finite_run<double>(t.gradient, first, n));
     });
   return finite;
 }
@@ -191,7 +196,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
     ++t.steps;
     if (!last || last->group != t.group || last->dtype != t.dtype || last->steps != t.steps) {
       const auto g = std::size_t(t.group);
-      rule.prepare[int(t.dtype)](groups[g].hyper, rate(g), t.steps, coefficients_[std::size_t(used++)]);
+      rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, coefficients_[std::size_t(used++)]);
     }
     t.coefficients = used - 1;
     last = &t;
@@ -203,8 +208,12 @@ void Plan::sweep(int threads) {
   parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
       const auto g = std::size_t(t.group);
-      rule.sweep[int(t.dtype)][groups[g].variant](run_of(t, first, n), stages_[g],
-                                                  coefficients_[std::size_t(t.coefficients)]);
+      const SweepFn kernel = rule.sweep[int(computed_in(t.dtype))][groups[g].variant];
+      const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
+      if (is_half(t.dtype))
+        mixed_sweep(kernel, t.dtype, run_of(t, first, n), stages_[g], coefficients);
+      else
+        kernel(run_of(t, first, n), stages_[g], coefficients);
     });
   });
 }
@@ -226,7 +235,7 @@ void Plan::exchange(std::size_t tensor, void* other) noexcept {
 void Plan::zero_gradients() {
   if (total_ > 0)
     for_runs(0, total_, [](const Tensor& t, std::int64_t first, std::int64_t n) {
-      (t.dtype == DType::f32 ? zero<float> : zero<double>)(t.gradient, first, n);
+      (is_half(t.dtype) ? mixed_zero : t.dtype == DType::f32 ? zero<float> : zero<double>)(t.gradient, first, n);
     });
 }
 

@@ -23,7 +23,7 @@ struct Group {
 struct Tensor {
   void* p = nullptr;
   void* states[max_states] = {};
-  void* ema = nullptr;
+  void* ema = nullptr;  // of the dtype that is computed in
   std::ptrdiff_t size = 0;
   int group = 0;
   DType dtype = DType::f32;

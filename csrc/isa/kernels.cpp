@@ -1,5 +1,6 @@
 // Compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the constant table at the end leaves this
 // file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
+#include "driver/half.h"
 #include "driver/kernel.h"
 #include "driver/reduce.h"
 #include "driver/sweep.h"
@@ -59,6 +60,7 @@ extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
+    {{widen<bfloat16>, widen<float16>}, {narrow<bfloat16>, narrow<float16>}},
     {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
     batch_norm_kernels};
 

@@ -11,7 +11,7 @@ from ._runtime import isa, num_threads, set_isa, set_num_threads
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import augment, ensemble, init, nn, ops, schedules, stopping
+    from . import augment, ensemble, init, inspect, nn, ops, schedules, search, stopping
     from .ops import (
         BatchNormGrads,
         BatchStats,
@@ -44,12 +44,14 @@ __all__ = [
     "ensemble",
     "gaussian_noise",
     "init",
+    "inspect",
     "isa",
     "nn",
     "num_threads",
     "ops",
     "optim",
     "schedules",
+    "search",
     "set_isa",
     "set_num_threads",
     "stopping",
@@ -58,7 +60,7 @@ __all__ = [
 
 _configure()
 
-_TOOLKIT = ("augment", "ensemble", "init", "nn", "ops", "schedules", "stopping")
+_TOOLKIT = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+SPARE = 1 << 24  # bytes for what else it takes to read a file
 
 
 def existing(call: str, path: str | os.PathLike[str]) -> str:
@@ -23,6 +31,32 @@ def existing(call: str, path: str | os.PathLike[str]) -> str:
         raise ValueError(f"{call}: path must be a regular file; got {name!r}")
     with open(name, "rb"):
         return name
+
+
+def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dict[str, Array]]:
+    """Return the path, the text under the key "fusedstep" and the tensors of a safetensors file.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is no such file.
+    MemoryError
+        If there is no room for its tensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = existing(call, path)
+    # The file is mapped, its tensors are copies. Where there is no room, safetensors panics and may never return.
+    np.empty(2 * os.path.getsize(name) + SPARE, np.uint8)
+    try:
+        with safe_open(name, framework="numpy") as file:
+            text = (file.metadata() or {}).get("fusedstep")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, TypeError, AttributeError) as error:  # the latter: dtypes that NumPy has not
+        raise ValueError(f"{call}: {name!r} is not a safetensors file: {error}") from None
+    if text is None:
+        raise ValueError(f"{call}: {name!r} is a safetensors file, but not one of fusedstep")
+    return name, text, tensors
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     command = "fusedstep"
     try:
-        from . import _compare, _train
+        from . import _compare, _train, doctor
         from ._options import build_parser
 
         args = build_parser().parse_args(argv)
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .. import set_num_threads
 
             set_num_threads(args.threads)
-        return {"train": _train.run, "compare": _compare.run}[args.command](args)
+        return {"train": _train.run, "compare": _compare.run, "doctor": doctor.run}[args.command](args)
     except (UsageError, MissingPackage) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2

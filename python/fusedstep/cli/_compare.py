@@ -11,7 +11,7 @@ from ._pictures import draw_comparison
 from ._report import Screen
 from ._setup import Settings
 from ._train import describe, network, open_directory, open_problem
-from ._training import Result, Trainer
+from ._training import Result, Trainer, interruptible
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,21 +23,23 @@ def run(args: argparse.Namespace) -> int:
     screen.line(describe(problem))
     screen.line(f"{network(problem, chosen[0])}, {args.schedule} schedule")
     results: dict[str, Result] = {}
-    for settings in chosen:
-        trainer = Trainer(problem, settings)
-        title = f"{settings.optimizer:9}"
-        with screen.watch(title, trainer.total_steps, settings.epochs, problem.metric_name, lines=1) as watcher:
-            results[settings.optimizer] = trainer.run(watcher)
-        if results[settings.optimizer].interrupted:
-            break
-    path = out / "compare.png"
-    draw_comparison(path, results, f"{problem.table.name}: {network(problem, chosen[0])}, {args.schedule} schedule")
-    columns = ["optimizer", "lr", "training loss", "best val loss", f"val {problem.metric_name}",
-               f"test {problem.metric_name}", "steps/s"]  # fmt: skip
-    ranked = sorted(results.items(), key=lambda item: _best_loss(item[1]))
-    screen.table("Optimizers, best first", columns, [_row(name, result) for name, result in ranked])
-    screen.line(f"curves: {path}")
-    return INTERRUPTED if any(result.interrupted for result in results.values()) else 0
+    with interruptible() as stop:
+        for settings in chosen:
+            trainer = Trainer(problem, settings)
+            title = f"{settings.optimizer:9}"
+            with screen.watch(title, trainer.total_steps, settings.epochs, problem.metric_name, lines=1) as watcher:
+                results[settings.optimizer] = trainer.run(watcher, stop)
+            if stop():
+                break
+        path = out / "compare.png"
+        title = f"{problem.table.name}: {network(problem, chosen[0])}, {args.schedule} schedule"
+        draw_comparison(path, results, title)
+        columns = ["optimizer", "lr", "training loss", "best val loss", f"val {problem.metric_name}",
+                   f"test {problem.metric_name}", "steps/s"]  # fmt: skip
+        ranked = sorted(results.items(), key=lambda item: _best_loss(item[1]))
+        screen.table("Optimizers, best first", columns, [_row(name, result) for name, result in ranked])
+        screen.line(f"curves: {path}")
+        return INTERRUPTED if stop() else 0
 
 
 def _best_loss(result: Result) -> float:

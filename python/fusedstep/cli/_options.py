@@ -129,6 +129,11 @@ TRAINING: list[Row] = [
     ("--threads", whole(1, 65536), None, "N", "most threads of the optimizer"),
     ("--out", str, "fusedstep-out", "DIR", "where the results go"),
 ]
+DOCTOR: list[Row] = [
+    ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
+    ("--import", listed(str), [], "NAME,NAME", "packages to import first, so that their libraries are looked at too"),
+    ("--threads", whole(1), None, "N", "most threads of a step"),
+]
 
 
 def lengths(epochs: int, patience: int) -> list[Row]:
@@ -158,6 +163,8 @@ def build_parser() -> Parser:
     compare = commands.add_parser("compare", help="train every optimizer on the same network")
     optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
     _add_groups(compare, [optimizers, *lengths(epochs=30, patience=0), *TRAINING])
+    doctor = commands.add_parser("doctor", help="say what this machine grants a step, and what to change")
+    _add_rows(doctor, DOCTOR)
     return parser
 
 
@@ -165,11 +172,16 @@ def _add_groups(parser: argparse.ArgumentParser, training: list[Row]) -> argpars
     """Add all options in their groups; return the last group."""
     for title, rows in (("data", DATA), ("network", NETWORK), ("training", training)):
         group = parser.add_argument_group(title)
-        for name, convert, default, metavar, text in rows:
-            if convert is bool:
-                group.add_argument(name, action="store_true", help=text)
-                continue
-            shown = ",".join(map(str, default)) if isinstance(default, list) else default
-            text = text if shown in (None, "") else f"{text} ({shown})"
-            group.add_argument(name, type=convert, default=default, metavar=metavar, help=text)
+        _add_rows(group, rows)
     return group
+
+
+def _add_rows(group: argparse._ActionsContainer, rows: list[Row]) -> None:
+    for name, convert, default, metavar, text in rows:
+        if convert is bool:
+            group.add_argument(name, action="store_true", help=text)
+            continue
+        shown = ",".join(map(str, default)) if isinstance(default, list) else default
+        text = text if shown in (None, "") else f"{text} ({shown})"
+        to: dict[str, Any] = {"dest": "imports"} if name == "--import" else {}
+        group.add_argument(name, type=convert, default=default, metavar=metavar, help=text, **to)

@@ -91,8 +91,8 @@ class Lines:
 class Screen:
     """Where the output goes, and in which form."""
 
-    def __init__(self) -> None:
-        self.rich = sys.stdout.isatty()
+    def __init__(self, plain: bool = False) -> None:
+        self.rich = sys.stdout.isatty() and not plain
         self._console = need("rich.console", "rich").Console(highlight=False) if self.rich else None
 
     def line(self, text: str) -> None:

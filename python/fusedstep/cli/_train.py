@@ -14,7 +14,7 @@ from ._pictures import draw_curves
 from ._report import Screen
 from ._samples import write_predictions
 from ._setup import Settings
-from ._training import Result, Trainer
+from ._training import Result, Trainer, interruptible
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,13 +29,14 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(problem, settings)
     screen.line(describe(problem))
     screen.line(f"{network(problem, settings)}, {settings.optimizer}, {settings.schedule} schedule")
-    with screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name) as watcher:
-        result = trainer.run(watcher)
-    if result.diverged:
-        screen.line(_divergence(result))
-    if not result.diverged or result.best is not None:
-        _save(screen, problem, result, out, args.mc_samples)
-    return 1 if result.diverged else INTERRUPTED if result.interrupted else 0
+    with interruptible() as stop:
+        with screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name) as watcher:
+            result = trainer.run(watcher, stop)
+        if result.diverged:
+            screen.line(_divergence(result))
+        if not result.diverged or result.best is not None:
+            _save(screen, problem, result, out, args.mc_samples)
+        return 1 if result.diverged else INTERRUPTED if stop() else 0
 
 
 def _save(screen: Screen, problem: Problem, result: Result, out: Path, masks: int | None) -> None:

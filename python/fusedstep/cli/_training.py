@@ -65,9 +65,14 @@ class Watcher(Protocol):
         """Hear of an epoch; the last of the history."""
 
 
+def never() -> bool:
+    """Be asked whether to stop."""
+    return False
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a question (has it been pressed?), so every step is whole; a second one raises."""
+    """Turn Ctrl-C into a question (has it been pressed?), so that steps and files are whole; a second one raises."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -102,10 +107,10 @@ class Trainer:
         self._stopping = EarlyStopping(self._model, settings.patience or None)
         self._result = Result(self._model, settings, self._schedule(settings.warmup + 1))
 
-    def run(self, watcher: Watcher) -> Result:
-        """Train until epochs, patience or finite numbers end, or Ctrl-C; then restore the best weights."""
+    def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
+        """Train until epochs, patience or finite numbers end, or it is told to stop; then restore the best weights."""
         result, started = self._result, time.perf_counter()
-        with interruptible() as stop, np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             for number in range(1, self._settings.epochs + 1):
                 train_loss = self._pass_over_rows(watcher, stop)
                 result.seconds = time.perf_counter() - started

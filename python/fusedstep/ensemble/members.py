@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..ops._arguments import real_numbers
 from ..ops.moments import Moments, deviations
 from ..optim._checks import non_negative
 
@@ -48,7 +49,7 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     total, mass, count = np.zeros(0), 0.0, 0
     for y in outputs:
         weight = 1.0 if given is None else non_negative(f"average: weights[{count}]", _next(given, count))
-        row = np.asarray(y, np.float64)
+        row = real_numbers(f"average: outputs[{count}] must be", y).astype(np.float64)
         if count and row.shape != total.shape:
             raise ValueError(f"average: outputs[{count}] must have the shape {total.shape}; got {row.shape}")
         total = weight * row + (total if count else 0.0)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import existing, replacing
+from .._files import read_tensors, replacing
 from ..ops.philox import Key
 from ..optim._checks import number, positive
 from ._layer import Layer, describe, is_plain
@@ -198,16 +198,8 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
     ImportError
         If safetensors is not installed.
     """
-    safetensors = need("safetensors", "safetensors")
-    name = existing("nn.load", path)
-    try:
-        with safetensors.safe_open(name, framework="numpy") as file:
-            text = (file.metadata() or {}).get(KEY)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, TypeError, AttributeError) as error:  # the latter: dtypes that NumPy has not
-        raise ValueError(f"nn.load: {name!r} is not a safetensors file: {error}") from None
-    if text is None:
-        raise ValueError(f"nn.load: {name!r} is a safetensors file but not a model of fusedstep")
+    need("safetensors", "safetensors")
+    name, text, arrays = read_tensors("nn.load", path)
     try:
         return _assemble(json.loads(text), arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:

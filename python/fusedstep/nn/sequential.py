@@ -281,6 +281,13 @@ class Sequential:
         for name, array in own.items():
             array[...] = state[name]
 
+    def astype(self, dtype: npt.DTypeLike) -> Sequential:
+        """Return a copy of this model in float32 or float64."""
+        kind = float_dtype("Sequential.astype", dtype)
+        state = self.state_dict()
+        state = {name: a.astype(kind) if a.dtype == self.dtype else a for name, a in state.items()}
+        return _rebuild([recipe(layer) for layer in self.layers], kind.name, state)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickling and deepcopy rebuild the arenas; views would come back as separate arrays."""
         return _rebuild, ([recipe(layer) for layer in self.layers], self.dtype.name, self.state_dict())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..optim._checks import up_to_one
 from ._whole import index, whole
 from .philox import Key
@@ -43,3 +46,11 @@ def threshold_of(call: str, p: Any) -> int:
     if not (type(p) is float and 0.0 <= p <= 1.0):
         p = up_to_one(f"{call}: p", p)
     return round(STEPS * p)
+
+
+def real_numbers(what: str, value: Any) -> NDArray[Any]:
+    """Return an array of real numbers, as it is; `what` ends in the verb."""
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what} numbers; got {type(value).__name__} {found.dtype} {found.shape}")
+    return found

@@ -111,7 +111,7 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
     key : Key
         The same key, the same numbers.
     offset : int
-        Index of the first.
+        Index of the first, at least 0 and below 2**62.
 
     Returns
     -------
@@ -134,27 +134,26 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
     True
     """
     call = "beta"
-    n, key, offset = whole(f"{call}: n", n, LONGEST), key_of(call, key), offset_of(call, offset)
-    log_a = _log_gamma_variates(n, positive(f"{call}: a", a), key.fold(0), offset)
-    log_b = _log_gamma_variates(n, positive(f"{call}: b", b), key.fold(1), offset)
+    n, key, offset = whole(f"{call}: n", n, LONGEST // 2), key_of(call, key), whole(f"{call}: offset", offset, 2**62)
+    shapes = np.tile([positive(f"{call}: a", a), positive(f"{call}: b", b)], n)
+    of_a, of_b = _log_gamma_variates(shapes, key, 2 * offset).reshape(n, 2).T
     with np.errstate(over="ignore"):  # exp(large) = inf, and 1 / (1 + inf) = 0 is right
-        return 1.0 / (1.0 + np.exp(log_b - log_a))
+        return 1.0 / (1.0 + np.exp(of_b - of_a))
 
 
-def _log_gamma_variates(n: int, shape: float, key: Key, offset: int) -> NDArray[np.float64]:
-    """Return logarithms of n gamma variates: G_s = d v, v = (1 + z / sqrt(9 d))^3; G_s = G_(s+1) U^(1/s) for s < 1."""
-    d = shape + (1.0 if shape < 1.0 else 0.0) - 1.0 / 3.0
-    result, open_ = np.zeros(n), np.ones(n, bool)
+def _log_gamma_variates(shape: Array, key: Key, first: int) -> NDArray[np.float64]:
+    """Return logarithms of gamma variates: G_s = d v, v = (1 + z / sqrt(9 d))^3; G_s = G_(s+1) U^(1/s) for s < 1."""
+    n, small = len(shape), shape < 1.0
+    d = shape + small - 1.0 / 3.0
+    result, wanted = np.zeros(n), np.ones(n, bool)
     for attempt in range(_GAMMA_ROUNDS):
-        z = gaussian_noise(n, 1.0, key.fold(2 * attempt), offset, dtype=np.float64)
-        u = _uniform(key.fold(2 * attempt + 1), offset, n)
-        root = np.maximum(1.0 + z / np.sqrt(9.0 * d), np.finfo(np.float64).tiny)
-        log_v = 3.0 * np.log(root)
-        accepted = open_ & (1.0 + z / np.sqrt(9.0 * d) > 0) & (np.log(u) < 0.5 * z * z + d - d * root**3 + d * log_v)
-        result[accepted] = np.log(d) + log_v[accepted]
-        open_ &= ~accepted
-        if not open_.any():
+        z = gaussian_noise(n, 1.0, key.fold(2 * attempt), first, dtype=np.float64)
+        u = _uniform(key.fold(2 * attempt + 1), first, n)
+        root = 1.0 + z / np.sqrt(9.0 * d)
+        log_v = 3.0 * np.log(np.maximum(root, np.finfo(np.float64).tiny))
+        accepted = wanted & (root > 0) & (np.log(u) < 0.5 * z * z + d - d * root**3 + d * log_v)
+        result[accepted] = (np.log(d) + log_v)[accepted]
+        wanted &= ~accepted
+        if not wanted.any():
             break
-    if shape < 1.0:
-        result += np.log(_uniform(key.fold(2 * _GAMMA_ROUNDS), offset, n)) / shape
-    return result
+    return result + np.where(small, np.log(_uniform(key.fold(2 * _GAMMA_ROUNDS), first, n)) / shape, 0.0)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import key_of
+from ._arguments import key_of, real_numbers
 from ._whole import whole
 from .philox import Key
 
@@ -80,7 +80,7 @@ def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], ND
     """Return the mean of at least one array, and the sum of squared deviations from it, without holding them."""
     mean = squares = np.empty(0)
     for j, draw in enumerate(draws):
-        y = _numbers(what, draw)
+        y = real_numbers(f"{what} must return", draw)
         if j == 0:
             mean, squares = np.array(y, np.float64), np.zeros(y.shape)
             continue
@@ -90,10 +90,3 @@ def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], ND
         mean += delta / (j + 1)
         squares += delta * (y - mean)
     return mean, squares
-
-
-def _numbers(what: str, y: Any) -> NDArray[Any]:
-    found = np.asarray(y)
-    if found.dtype.kind not in "biuf" or isinstance(y, np.ma.MaskedArray):
-        raise TypeError(f"{what} must return numbers; got {type(y).__name__} {found.dtype} {found.shape}")
-    return found

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import existing, replacing
+from .._files import read_tensors, replacing
 
 if TYPE_CHECKING:
     from ._optimizer import Optimizer
@@ -21,7 +20,7 @@ _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 def collect(opt: Optimizer) -> dict[str, Any]:
     """Copy the optimizer's state, in C order (safetensors misreads any other)."""
     ema = opt._ema
-    with _alone(opt, "state_dict"):
+    with opt._lend("state_dict"):
         return {
             "format": _VERSION,
             "optimizer": type(opt).__name__,
@@ -31,16 +30,6 @@ def collect(opt: Optimizer) -> dict[str, Any]:
             "state": {key: {n: a.copy() for n, a in arrays.items()} for key, arrays in opt._state.items()},
             "ema": None if ema is None else {k: a.copy() for k, a in zip(opt._keys, ema, strict=True)},
         }
-
-
-@contextmanager
-def _alone(opt: Optimizer, call: str) -> Iterator[None]:
-    """Keep other threads' steps away: a state is that of one step."""
-    opt._plan.lend(call)
-    try:
-        yield
-    finally:
-        opt._plan.take_back()
 
 
 def _options(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +44,7 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     """Check everything, then copy it into the optimizer's arrays."""
-    with _alone(opt, "load_state_dict"):
+    with opt._lend("load_state_dict"):
         _restore(opt, saved, f"{type(opt).__name__}.load_state_dict")
 
 
@@ -193,14 +182,10 @@ def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     _safetensors(label)
     import json
 
-    from safetensors import SafetensorError, safe_open
-
-    name = existing(label, path)
+    name, text, tensors = read_tensors(label, path)
     try:
-        with safe_open(name, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["fusedstep"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{label}: path must be a file that save wrote; got {name!r} ({error})") from None
     restore(opt, _unflatten(opt, header, tensors, label))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -24,7 +25,8 @@ class Group(MutableMapping[str, Any]):
         only_at_first: frozenset[str],
         changed: Callable[[Group], None],
     ) -> None:
-        self._where, self._checks, self._changed = where, checks, changed
+        self._where, self._checks = where, checks
+        self._changed = weakref.WeakMethod(changed)  # a cycle would keep the memory until the next collection
         self._only_at_first = only_at_first
         self._params = params
         for name in values:
@@ -52,10 +54,13 @@ class Group(MutableMapping[str, Any]):
     def assign(self, values: dict[str, Any]) -> None:
         """Set several at once: all or none."""
         checked = {name: self._checks[name](self._what(name), value) for name, value in values.items()}
+        changed = self._changed()
+        if changed is None:
+            raise ReferenceError(f"{self._where}the optimizer of this group is gone")
         before = dict(self._values)
         self._values.update(checked)
         try:
-            self._changed(self)
+            changed(self)
         except Exception:
             self._values = before
             raise

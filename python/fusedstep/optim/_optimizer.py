@@ -105,7 +105,7 @@ class Optimizer:
         _core.check_parameters(label, arrays, names)
         defaults = {**options, "maximize": maximize, "l1": l1, "decay": decay}
         self._keys: list[Key] = [e.key for e in entries]
-        self._arrays = arrays
+        self._arrays, self._foreign = arrays, _params.foreign_memory(arrays)
         self._group_of = [e.group for e in entries]
         threads = 0 if num_threads is None else _checks.thread_count(f"{label}: num_threads", num_threads)
         self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}: ema_decay", ema_decay)
@@ -152,7 +152,8 @@ class Optimizer:
     def _state_names(self, k: int) -> list[str]:
         return RULES[self.rule].state_names(self._variants[k])
 
-    def _initial_state(self, name: str, group: Group) -> float:
+    @classmethod
+    def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:
         return 0.0
 
     def _push(self, group: Group) -> None:
@@ -291,26 +292,20 @@ class Optimizer:
         return rates
 
     @contextmanager
-    def _lend(self, to: str, values: Callable[[], list[Array]]) -> Iterator[None]:
-        """Exchange the parameters with other values, in place, and back at the end; no steps in between.
+    def _lend(self, to: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
+        """Keep steps away; with values, exchange them with the parameters, in place, and back at the end.
 
-        A parameter that was resized cannot be put back. Steps stay refused then: they would start from what is not the
-        optimizer's own.
+        Ctrl-C may strike between any two lines. A parameter that was resized cannot be put back: steps stay refused
+        then, for they would start from what is not the optimizer's own.
         """
-        where, back = f"{type(self).__name__}.{to}", False
-        self._plan.lend(to)
+        borrower = object()
         try:
-            others = values()
-            self._plan.exchange(where, others, back)
-            back = True
-            try:
-                yield
-            finally:
-                self._plan.exchange(where, others, back)
-                back = False
+            self._plan.lend(to, borrower)
+            if values is not None:
+                self._plan.exchange(values())
+            yield
         finally:
-            if not back:
-                self._plan.take_back()
+            self._plan.take_back(borrower)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

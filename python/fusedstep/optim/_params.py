@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -44,6 +45,18 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
         raise ValueError(f"{label}: params must have at least one array; got none")
     _check_keys(label, entries)
     return entries, options
+
+
+def foreign_memory(arrays: Iterable[Array]) -> list[memoryview]:
+    """Return views of the memory behind arrays that do not own it: a file or shared memory cannot be closed then."""
+    found: dict[int, memoryview] = {}
+    for array in arrays:
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        with contextlib.suppress(TypeError, BufferError):  # the array's own memory, or that of who guards it otherwise
+            found[id(base)] = memoryview(base)
+    return list(found.values())
 
 
 def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:

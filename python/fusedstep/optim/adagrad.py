@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checks
-from ._group import Group
 from ._optimizer import Optimizer, Rate
 from ._params import Array
 from ._reference import eps_inside_outside
@@ -98,7 +97,8 @@ class Adagrad(Optimizer):
         }
         super().__init__(params, options, **common)
 
-    def _initial_state(self, name: str, group: Group) -> float:
+    @classmethod
+    def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:
         return float(group["initial_accumulator_value"])
 
     @staticmethod

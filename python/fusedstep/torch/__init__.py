@@ -14,13 +14,25 @@ except ImportError:
 
 if TYPE_CHECKING:
     # Static names for type checkers: one line per public name that is not an optimizer.
+    from .acceleration import accelerate as accelerate
+    from .backward import BackwardSteps as BackwardSteps
+    from .backward import step_in_backward as step_in_backward
+    from .batch_norm import BatchNorm1d as BatchNorm1d
+    from .batch_norm import BatchNorm2d as BatchNorm2d
+    from .batch_norm import BatchNorm3d as BatchNorm3d
     from .dropout import Dropout as Dropout
+    from .offload import OffloadedOptimizer as OffloadedOptimizer
 
 # Public name -> module of this folder; a module is imported when one of its names is first used.
 # Layers and `accelerate` add their lines here (and above, for type checkers).
 _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
+    "BackwardSteps": "backward",
     "Dropout": "dropout",
+    "OffloadedOptimizer": "offload",
+    "accelerate": "acceleration",
+    "step_in_backward": "backward",
 }
 
 __all__ = sorted(_HOME)

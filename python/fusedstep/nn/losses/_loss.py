@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,15 @@ class Loss:
     memory that is reused for every batch of the same size: it is valid until the next call.
 
     A subclass writes `_evaluate`.
+
+    Attributes
+    ----------
+    takes : tuple of str
+        Class trait, the forms of the targets: "numbers", "unit" (numbers from 0 to 1), each of the outputs' shape;
+        "labels", integers of shape (n,); "distributions" over the classes, of the outputs' shape.
     """
+
+    takes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self._memory: dict[tuple[str, np.dtype[Any]], Buffers] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class SoftmaxNLL(Loss):
     >>> loss(np.zeros((2, 4)), np.full((2, 4), 0.25)) == loss(np.zeros((2, 4)), np.array([0, 3]))
     True
     """
+
+    takes: ClassVar[tuple[str, ...]] = ("labels", "distributions")
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         z, (n, k), dtype = outputs, outputs.shape, outputs.dtype
@@ -82,6 +84,8 @@ class MulticlassHinge(Loss):
     >>> MulticlassHinge()(np.array([[3.0, 2.5, -1.0]]), np.array([0]))
     0.5
     """
+
+    takes: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

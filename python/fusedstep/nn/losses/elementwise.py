@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from .._memory import Array
@@ -19,6 +21,8 @@ class MeanSquaredError(Loss):
     >>> MeanSquaredError()(np.array([[1.0], [2.0]]), np.array([1.0, 4.0]))
     2.0
     """
+
+    takes: ClassVar[tuple[str, ...]] = ("numbers",)
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         error = self._buffer("error", outputs.shape, outputs.dtype)
@@ -40,6 +44,8 @@ class BinaryCrossEntropy(Loss):
     >>> round(BinaryCrossEntropy()(np.array([[0.0], [1000.0]]), np.array([1, 1])), 6)
     0.346574
     """
+
+    takes: ClassVar[tuple[str, ...]] = ("unit",)
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         t = self._like(outputs, targets)

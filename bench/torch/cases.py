@@ -1,0 +1,70 @@
+"""The table of cases: which network, which part of its training step; and what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LR = 3e-4
+CLIP_NORM = 0.5
+PARTS = (
+    "step",
+    "optimizer",
+)  # the whole training step; optimizer.step() in the loop, after a forward and a backward pass
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained; `bench.torch.networks` has a class of this name."""
+
+    name: str
+    what: str
+    has_layers: bool = False  # dropout or batch norm
+    has_relu: bool = False  # a form that hands the ReLU and the residual to batch norm
+    clipped: bool = False
+
+
+NETWORKS = (
+    Network("mlp", "17-64-64-6 tanh network, 64 random rows, squared error"),
+    Network("ppo", "PPO's update: two 17-64-64 tanh networks, 64 random rows, gradients clipped", clipped=True),
+    Network("cnn", "ResNet of 7 convolutions with batch norm and dropout, 32 random images of 3x32x32", True, True),
+    Network("transformer", "2 layers of width 128, 16 random sequences of 64 tokens, dropout 0.1", True),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One block of the table."""
+
+    network: Network
+    part: str
+    elements: int = 0  # of all parameters, once that is known
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name}/{self.part}"
+
+    @property
+    def quick(self) -> bool:
+        return self.network.name in ("mlp", "cnn")
+
+    def describe(self) -> str:
+        part = "training step" if self.part == "step" else "Adam's step in the training"
+        return f"{part} of {self.network.what}, float32"
+
+
+CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise: at least `bound` times as fast as the fastest peer whose name begins so."""
+
+    case: str
+    peer: str
+    bound: float
+
+
+TARGETS = (
+    Target("mlp/step", "torch fused", 1.3),
+    *(Target(case.name, "torch", 1.0) for case in CASES),
+)

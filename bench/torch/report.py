@@ -1,0 +1,41 @@
+"""The tables and verdicts of training in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..report import duration, interval, print_rows
+from .cases import Target
+from .peers import PEERS
+from .suite import CaseResult, Line
+
+HEADER = ("implementation", "median", "time / ours [95%]", "")
+
+
+def print_notes() -> None:
+    notes = "; ".join(f"{peer.name}: {peer.note}" for peer in PEERS if peer.note)
+    print(f"{notes}\n")
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    if line.seconds is None:
+        return (line.name, "-", "-", line.status)
+    return (line.name, duration(line.seconds), interval(line.over_ours) if line.over_ours else "-", "")
+
+
+def print_case(result: CaseResult) -> None:
+    print_rows(f"{result.case.name}: {result.case.describe()}", HEADER, [cells(line) for line in result.lines])
+
+
+def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
+    """Hold a target against the figures: `met` is None where there is none."""
+    text = f"at least {target.bound:g} x as fast as {target.peer}" if target.bound > 1 else f"as fast as {target.peer}"
+    result = results.get(target.case)
+    lines = result.lines if result is not None else []
+    ratios = [(line.over_ours, line.name) for line in lines if line.over_ours and line.name.startswith(target.peer)]
+    if not ratios:
+        return {"case": target.case, "target": text, "value": None, "measured": "-", "met": None}
+    ratio, name = min(ratios)
+    measured, met = f"{interval(ratio)} x {name}", ratio[0] >= target.bound
+    return {"case": target.case, "target": text, "value": ratio[0], "measured": measured, "met": met}

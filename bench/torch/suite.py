@@ -1,0 +1,122 @@
+"""One case from beginning to end: build every trainer, check it, time it, compare it."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from ..common import why
+from ..harness import Plan, Timing, measure, ratio_interval
+from .cases import Case
+from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
+
+Ratio = tuple[float, float, float]  # with its 95% interval
+CHECKED_STEPS = 4
+ALLOWED = 1e-3  # difference of a loss without dropout, against torch's default in float32
+
+
+@dataclass
+class Line:
+    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+
+    name: str
+    status: str = "timed"
+    error: float | None = None  # of the losses, in units of what is allowed
+    seconds: float | None = None
+    over_ours: Ratio | None = None
+    repeats: int = 0
+    samples: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"mine": self.name == OURS}
+
+
+@dataclass
+class CaseResult:
+    case: Case
+    lines: list[Line]
+
+    def line(self, name: str) -> Line | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.case.name,
+            "what": self.case.describe(),
+            "elements": self.case.elements,
+            "bytes_per_element": 28,  # Adam's
+            "lines": [line.as_dict() for line in self.lines],
+        }
+
+
+def run_case(case: Case, plan: Plan, threads: int, peers: tuple[Peer, ...] = PEERS) -> CaseResult:
+    """One interleaved run of all peers on one case."""
+    result = CaseResult(case, [])
+    trainers = build(case, threads, peers, result.lines)
+    before = {name: trainer.snapshot() for name, trainer in trainers.items()}
+    timings = measure(trainers, plan)
+    for name, timing in timings.items():
+        line, trainer = result.line(name), trainers[name]
+        assert line is not None
+        result.case = replace(case, elements=trainer.elements)
+        if not all(p.isfinite().all() for p in trainer.parameters):
+            line.status = "WRONG: not finite after timing"
+        elif any(bool((p == old).all()) for p, old in zip(trainer.parameters, before[name], strict=True)):
+            line.status = "WRONG: timed without moving its parameters"
+        else:
+            line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
+    trainers.clear()
+    gc.collect()
+    compare(result, timings)
+    return result
+
+
+def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) -> dict[str, Trainer]:
+    """Make the trainers that learn what torch's default learns; a line for every other one too."""
+    trainers: dict[str, Trainer] = {}
+    for peer in peers:
+        if not peer.suits(case.network):
+            continue
+        line = Line(peer.name)
+        lines.append(line)
+        if absent := peer.missing():
+            line.status = f"not installed: {', '.join(absent)}"
+        elif trainer := build_one(case, peer, threads, line):
+            trainers[peer.name] = trainer
+    return trainers
+
+
+def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | None:
+    """Return the peer's trainer once its first losses, without dropout, are right; else say in the line why not."""
+    try:
+        importlib.import_module("torch").set_num_threads(threads)
+        wanted = torchs_losses(case)
+        found = Trainer(case, peer, p=0.0).losses(CHECKED_STEPS)
+        trainer = Trainer(case, peer)
+    except Exception as problem:  # a broken peer must not take the others' figures with it
+        line.status = why(problem)
+        return None
+    error = max(abs(a - b) / (ALLOWED * abs(b)) for a, b in zip(found, wanted, strict=True))
+    line.error = error if math.isfinite(error) else None
+    if error <= 1:
+        return trainer
+    line.status = f"WRONG: a loss is {error:.3g} x as far from torch's as is allowed"
+    return None
+
+
+@cache
+def torchs_losses(case: Case) -> list[float]:
+    return Trainer(case, DEFAULT, p=0.0).losses(CHECKED_STEPS)
+
+
+def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
+    """Ratios to ours, from the same rounds."""
+    ours = result.line(OURS)
+    for line in result.lines:
+        if line.seconds is not None and ours is not None and ours.seconds is not None:
+            line.over_ours = ratio_interval(timings[line.name].samples, timings[OURS].samples)

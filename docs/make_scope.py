@@ -1,0 +1,96 @@
+"""Write scope.md from scope.txt: every technique, its public name, and what shows it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DOCS = Path(__file__).parent
+HEAD = """# Scope
+
+Every technique that the package offers, its public name (with the arguments that matter), and what shows it.
+`fs` is `fusedstep`. Written by `python docs/make_scope.py` from [scope.txt](scope.txt); the tests check that every name
+exists and takes those arguments, that every file is there, and that one of them uses it.
+"""
+NAME = re.compile(r"([\w.]+)(?:\(([\w, ]+)\))?")
+
+
+class Row(NamedTuple):
+    """A technique, the names that offer it, and the files that show it, relative to the project."""
+
+    technique: str
+    names: list[str]
+    files: list[Path]
+
+
+def sections() -> dict[str, list[Row]]:
+    """Read scope.txt."""
+    found: dict[str, list[Row]] = {}
+    for line in (DOCS / "scope.txt").read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            rows = found[line.removeprefix("## ")] = []
+        elif line and not line.startswith("#"):
+            technique, names, files = (part.strip() for part in line.split("|"))
+            paths = [Path(name if name.startswith("tests/") else f"docs/{name}") for name in files.split()]
+            rows.append(Row(technique, re.split(r", (?![^(]*\))", names), paths))
+    return found
+
+
+def resolve(name: str) -> Any:
+    """Return what a public name stands for; refuse it if it lacks one of the arguments in brackets."""
+    matched = NAME.fullmatch(name)
+    if matched is None:
+        raise ValueError(f"scope.txt: a name must be like fs.SGD(momentum); got {name!r}")
+    dotted, arguments = matched.groups()
+    value = _find(re.sub(r"^fs\.", "fusedstep.", dotted))
+    missing = set((arguments or "").split(", ")) - {"", *_parameters(value)}
+    if missing:
+        raise ValueError(f"scope.txt: {dotted} has no argument {', '.join(sorted(missing))}")
+    return value
+
+
+def _find(dotted: str) -> Any:
+    parts = dotted.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            value = getattr(value, part)
+        return value
+    raise ModuleNotFoundError(f"scope.txt: {dotted}")
+
+
+def _parameters(value: Any) -> set[str]:
+    """Return the names of the arguments of a function, or of a class and those it inherits from."""
+    if not callable(value):
+        return set()
+    made = (
+        [base.__init__ for base in value.__mro__[:-1] if "__init__" in vars(base)]
+        if inspect.isclass(value)
+        else [value]
+    )
+    return {name for function in made for name in inspect.signature(function).parameters}
+
+
+def page() -> str:
+    """Return scope.md."""
+    parts = [HEAD]
+    for title, rows in sections().items():
+        parts += [f"## {title}\n", "| technique | name | shown by |", "|---|---|---|"]
+        parts += ["| " + " | ".join(_cells(row)) + " |" for row in rows] + [""]
+    return "\n".join(parts)
+
+
+def _cells(row: Row) -> list[str]:
+    links = [f"[{path.name}]({Path(os.path.relpath(path, 'docs')).as_posix()})" for path in row.files]
+    return [row.technique, ", ".join(f"`{name}`" for name in row.names), ", ".join(links)]
+
+
+if __name__ == "__main__":
+    (DOCS / "scope.md").write_text(page(), "utf-8")

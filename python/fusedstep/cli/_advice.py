@@ -1,0 +1,190 @@
+"""What to change, in plain words: one rule per mistake or misfortune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ._machine import Machine
+
+SLOW = 1.3  # times what memory allows
+SATURATED = 1.15  # a second thread's gain, below which it gains nothing
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured; bandwidths in GB/s, times in seconds."""
+
+    parameters: int
+    copy: float
+    in_place: float
+    in_place_one: float  # by one thread
+    should: float
+    does: float
+
+
+Rule = Callable[[Machine, Figures], str]  # empty: nothing to say
+
+
+def advise(machine: Machine, figures: Figures) -> list[str]:
+    """Return what to change, the most important first."""
+    return [text for rule in RULES if (text := rule(machine, figures))]
+
+
+def _whole(text: str | None) -> int:
+    first = (text or "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
+
+
+def _variable(name: str) -> Rule:
+    def rule(machine: Machine, figures: Figures) -> str:
+        n = _whole(machine.environment.get(name))
+        if not 0 < n < machine.granted:
+            return ""
+        return (
+            f"{name}={machine.environment[name]} keeps steps to {n} of {machine.granted} CPUs: unset it, "
+            "unless that is what you want."
+        )
+
+    return rule
+
+
+def busy(machine: Machine, figures: Figures) -> str:
+    """Advise against measuring on a busy machine."""
+    if machine.load is None or machine.load <= 0.5 * machine.cpus:
+        return ""
+    return (
+        f"Other processes keep about {machine.load:.1f} of {machine.cpus} CPUs busy: steps wait for them, and "
+        "the figures above mean little. Look again when the machine is quiet."
+    )
+
+
+def quota(machine: Machine, figures: Figures) -> str:
+    """Warn of libraries that do not read the container's quota."""
+    if machine.quota is None or machine.quota >= machine.affinity:
+        return ""
+    n = machine.granted
+    return (
+        f"The container may use {machine.quota:g} CPUs and sees {machine.affinity}: fusedstep keeps to {n}, but "
+        f"libraries that do not read the quota start {machine.affinity} threads, and all are paused together. "
+        f"Raise the quota, or set OMP_NUM_THREADS={n} and OPENBLAS_NUM_THREADS={n}."
+    )
+
+
+def affinity(machine: Machine, figures: Figures) -> str:
+    """Point out CPUs that the process may not use."""
+    if machine.affinity >= machine.cpus:
+        return ""
+    return (
+        f"This process may run on {machine.affinity} of {machine.cpus} CPUs (taskset, or a scheduler's set): "
+        "widen it if the others are free."
+    )
+
+
+def forced_isa(machine: Machine, figures: Figures) -> str:
+    """Point out that a better instruction set is there."""
+    if not machine.isas or machine.isa == machine.isas[0]:
+        return ""
+    return f"The instruction set is {machine.isa}, but the CPU has {machine.isas[0]}: unset FUSEDSTEP_ISA."
+
+
+def low_isa(machine: Machine, figures: Figures) -> str:
+    """Explain what a CPU without AVX2 costs."""
+    if not machine.isas or machine.isas[0] != "v2":
+        return ""
+    return (
+        "The CPU has no AVX2: steps in cache take about twice as long. In a virtual machine, pass the host's CPU "
+        "through (in QEMU: -cpu host)."
+    )
+
+
+def two_openmps(machine: Machine, figures: Figures) -> str:
+    """Warn of pools that fight over the cores."""
+    names = sorted({lib.name for lib in machine.libraries if lib.is_openmp})
+    if len(names) < 2:
+        return ""
+    return (
+        f"{len(names)} OpenMP runtimes are loaded ({', '.join(names)}): each has a pool, and idle workers of one "
+        "take the cores of another for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
+    )
+
+
+def spinning(machine: Machine, figures: Figures) -> str:
+    """Warn of BLAS and OpenMP in one loop."""
+    pools = [lib for lib in machine.libraries if not lib.is_openmp and (lib.threads or 0) > 1]
+    if machine.backend != "openmp" or machine.threads < 2 or not pools:
+        return ""
+    return (
+        f"Steps run on OpenMP's threads, which spin for milliseconds after each, and {pools[0].name} has "
+        f"{pools[0].threads} of its own: where a loop has both, each waits for the other. Where the products are "
+        "NumPy's, set FUSEDSTEP_BACKEND=threads, or OPENBLAS_NUM_THREADS=1 for small networks."
+    )
+
+
+def too_many(machine: Machine, figures: Figures) -> str:
+    """Warn of more threads than CPUs."""
+    pools = [lib for lib in machine.libraries if (lib.threads or 0) > machine.granted]
+    if not pools:
+        return ""
+    variable = "OMP_NUM_THREADS" if pools[0].is_openmp else "OPENBLAS_NUM_THREADS"
+    return (
+        f"{pools[0].name} has {pools[0].threads} threads for {machine.granted} CPUs, which then wait for one "
+        f"another: set {variable}={machine.granted}."
+    )
+
+
+def waiting(machine: Machine, figures: Figures) -> str:
+    """Warn of workers that never sleep."""
+    env = machine.environment
+    name = "OMP_WAIT_POLICY" if env.get("OMP_WAIT_POLICY", "").lower() == "active" else "GOMP_SPINCOUNT"
+    if name not in env or (name == "GOMP_SPINCOUNT" and 0 < _whole(env[name]) <= 300_000):
+        return ""
+    return f"{name}={env[name]} lets idle OpenMP workers spin, on cores that BLAS and others need: unset it."
+
+
+def small_pages(machine: Machine, figures: Figures) -> str:
+    """Explain what huge pages are for."""
+    if machine.huge_pages != "never":
+        return ""
+    return (
+        "Transparent huge pages are off: large arrays cost a lookup per 4 KB, first touches most of all. As root: "
+        "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled."
+    )
+
+
+def saturated(machine: Machine, figures: Figures) -> str:
+    """Say when memory is the limit, whatever the number of threads."""
+    if machine.threads < 2 or figures.in_place > SATURATED * figures.in_place_one or busy(machine, figures):
+        return ""
+    return (
+        f"One thread moves {figures.in_place_one:.0f} GB/s and {machine.threads} move {figures.in_place:.0f}: large "
+        "steps gain nothing from more threads here. num_threads=1 leaves the other cores to others."
+    )
+
+
+def slow(machine: Machine, figures: Figures) -> str:
+    """Say when a step is slower than memory allows, and nothing above explains it."""
+    if figures.does <= SLOW * figures.should or busy(machine, figures):
+        return ""
+    return (
+        f"A step takes {figures.does / figures.should:.1f} x what memory allows. If that does not go away on another "
+        "run, please report it with this output."
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    busy,
+    _variable("FUSEDSTEP_NUM_THREADS"),
+    _variable("OMP_NUM_THREADS"),
+    quota,
+    affinity,
+    forced_isa,
+    low_isa,
+    too_many,
+    two_openmps,
+    spinning,
+    waiting,
+    small_pages,
+    saturated,
+    slow,
+)

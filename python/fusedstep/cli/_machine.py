@@ -1,0 +1,110 @@
+"""What can be known of the machine and of this process's libraries."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import fusedstep
+
+from .. import _core, _threads
+
+VARIABLES = ("FUSEDSTEP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_")
+LIBRARY = re.compile(r"/(?P<name>lib(?P<stem>gomp|iomp5|omp|scipy_openblas|openblas|mkl_rt|blis)[^/]*\.so[^/]*)$")
+OPENMP = ("gomp", "iomp5", "omp")
+
+
+@dataclass(frozen=True)
+class Library:
+    """An OpenMP or BLAS that this process has loaded; its threads are None where threadpoolctl is missing."""
+
+    name: str
+    is_openmp: bool
+    threads: int | None
+    path: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where steps run, and what limits them."""
+
+    cpu: str
+    cpus: int
+    affinity: int
+    quota: float | None  # CPUs of the container
+    threads: int
+    backend: str
+    isa: str
+    isas: tuple[str, ...]  # that the CPU has, best first
+    environment: Mapping[str, str] = field(default_factory=dict)
+    libraries: tuple[Library, ...] = ()
+    load: float | None = None
+    huge_pages: str = ""
+    has_threadpoolctl: bool = True
+
+    @property
+    def granted(self) -> int:
+        """CPUs that affinity and quota leave."""
+        return max(1, self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota)))
+
+
+def look() -> Machine:
+    """Look at this process and its machine."""
+    quotas = list(_threads.quotas())
+    return Machine(
+        cpu=cpu_model(),
+        cpus=os.cpu_count() or 1,
+        affinity=_threads.affinity(),
+        quota=min(quotas) if quotas else None,
+        threads=fusedstep.num_threads(),
+        backend=_core.backend(),
+        isa=fusedstep.isa(),
+        isas=tuple(_core.available_isas()),
+        environment={k: v for k, v in sorted(os.environ.items()) if k.startswith(VARIABLES)},
+        libraries=libraries(),
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        huge_pages=huge_pages(),
+        has_threadpoolctl=find_spec("threadpoolctl") is not None,
+    )
+
+
+def cpu_model() -> str:
+    """Return the name that the CPU gives itself."""
+    for line in read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def huge_pages() -> str:
+    """Return "always", "madvise" or "never"; empty where it is not known."""
+    chosen = re.search(r"\[(\w+)\]", read("/sys/kernel/mm/transparent_hugepage/enabled"))
+    return chosen[1] if chosen else ""
+
+
+def libraries() -> tuple[Library, ...]:
+    """Return every OpenMP and BLAS that is loaded, with its threads where threadpoolctl can tell."""
+    if find_spec("threadpoolctl") is not None:
+        found = importlib.import_module("threadpoolctl").threadpool_info()
+        return tuple(
+            Library(Path(lib["filepath"]).name, lib["user_api"] == "openmp", lib["num_threads"], lib["filepath"])
+            for lib in found
+        )
+    paths = sorted({line.split()[-1] for line in read("/proc/self/maps").splitlines() if line.strip()})
+    named = ((path, LIBRARY.search(path)) for path in paths)
+    return tuple(Library(m["name"], m["stem"] in OPENMP, None, path) for path, m in named if m)
+
+
+def read(path: str) -> str:
+    """Return the text of a file, empty if there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

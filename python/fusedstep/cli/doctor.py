@@ -1,0 +1,115 @@
+"""``fusedstep doctor``: what this machine grants a step, what a step takes, and what to change."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+
+import fusedstep
+
+from .. import _core
+from ._advice import Figures, advise
+from ._errors import UsageError
+from ._machine import Machine, look
+from ._report import Screen
+
+ADAM_BYTES = 28  # per parameter, float32: p, m and v read and written, g read
+ROUNDS, BUDGET = 7, 2.0  # seconds for all rounds, of which there are at least 3
+
+Rows = list[tuple[str, str]]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look, measure, advise; return 0."""
+    for name in args.imports:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise UsageError(f"--import: cannot import {name!r}: {error}") from None
+    parameters = round(args.millions * 1e6)
+    figures = measure(parameters)
+    machine = look()  # now that a step has loaded what it needs
+    screen = Screen(plain=find_spec("rich") is None)
+    screen.facts("Machine", machine_rows(machine, args.threads))
+    screen.facts("Measured", figure_rows(machine, figures))
+    advice = advise(machine, figures)
+    screen.line("What to change" if advice else "Nothing to change.")
+    for text in advice:
+        screen.line(f"- {text}")
+    if not machine.has_threadpoolctl:
+        screen.line("(How many threads those libraries have is unknown: pip install 'fusedstep[doctor]'.)")
+    return 0
+
+
+def measure(parameters: int) -> Figures:
+    """Time a copy, the traffic of an Adam step without its arithmetic, and the step: in turns, medians."""
+    rng = np.random.default_rng(0)
+    block = rng.standard_normal(1 << 16, dtype=np.float32)
+    g, p, a, b = (np.resize(block, parameters) for _ in range(4))
+    optimizer = fusedstep.Adam([p], lr=1e-6)
+    threads = fusedstep.num_threads()
+    calls: list[Callable[[], object]] = [
+        lambda: np.copyto(a, b),
+        lambda: _core.roofline([p, a, b], g, threads),
+        lambda: _core.roofline([p, a, b], g, 1),
+        lambda: optimizer.step([g]),
+    ]
+    for call in calls:
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + BUDGET
+    for done in range(ROUNDS):
+        if done >= 3 and time.perf_counter() > end:
+            break
+        for call, samples in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            samples.append(time.perf_counter() - start)
+    copy, many, one, does = (statistics.median(samples) for samples in times)
+    traffic = ADAM_BYTES * parameters / 1e9
+    return Figures(parameters, 8 * parameters / 1e9 / copy, traffic / many, traffic / one, many, does)
+
+
+def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
+    """Name what steps run on, and why."""
+    rows = [
+        ("CPU", machine.cpu),
+        ("instruction set", f"{machine.isa}, of {', '.join(machine.isas)}"),
+        ("threads of a step", f"{machine.threads}: {why(machine, wish)}"),
+        ("back end", "OpenMP, which this process uses" if machine.backend == "openmp" else "own threads"),
+    ]
+    for lib in machine.libraries:
+        kind = "OpenMP" if lib.is_openmp else "BLAS"
+        rows.append((kind, lib.name if lib.threads is None else f"{lib.name}, {lib.threads} threads"))
+    if machine.environment:
+        rows.append(("environment", " ".join(f"{k}={v}" for k, v in machine.environment.items())))
+    return rows
+
+
+def why(machine: Machine, wish: int | None) -> str:
+    """Say where the number of threads comes from."""
+    limits = [f"{machine.cpus} CPUs", f"affinity {machine.affinity}"]
+    limits.append("no quota" if machine.quota is None else f"quota {machine.quota:g}")
+    names = ("FUSEDSTEP_NUM_THREADS", "OMP_NUM_THREADS")
+    limits += [f"{name}={machine.environment[name]}" for name in names if machine.environment.get(name)]
+    limits += [f"--threads {wish}"] if wish else []
+    return "the least of " + ", ".join(limits)
+
+
+def figure_rows(machine: Machine, figures: Figures) -> Rows:
+    """Name what was measured."""
+    millions = f"{figures.parameters / 1e6:g} million parameters"
+    return [
+        ("copy", f"{figures.copy:.1f} GB/s (NumPy's, one thread)"),
+        (
+            "in place",
+            f"{figures.in_place:.1f} GB/s with {machine.threads} threads, {figures.in_place_one:.1f} with one",
+        ),
+        (f"Adam, {millions}", f"should take {1e3 * figures.should:.2f} ms, takes {1e3 * figures.does:.2f} ms"),
+    ]

@@ -1,0 +1,69 @@
+"""What is looked at: a function of one flat vector of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..nn._layer import describe
+from ..nn._optional import need
+
+Vector = npt.NDArray[np.float64]
+Function = Callable[[Vector], tuple[float, npt.NDArray[Any]]]
+
+
+def scipy(module: str) -> Any:
+    """Import a module of scipy, or say how to get it."""
+    return need(f"scipy.{module}", "scipy", extra="inspect")
+
+
+def new_axes(ax: Any) -> Any:
+    """Return the axes to draw in: the given ones, or those of a new figure."""
+    if ax is not None:
+        return ax
+    return need("matplotlib.pyplot", "matplotlib", extra="inspect").subplots(layout="constrained")[1]
+
+
+def place(call: str, f: Any, theta: npt.ArrayLike | None) -> Vector:
+    """Return where to look as a new vector: theta, or that of an `Objective`."""
+    if not callable(f):
+        raise TypeError(f"{call}: f must be a function of a vector; got {type(f).__name__}")
+    if theta is None and not hasattr(f, "theta"):
+        raise ValueError(f"{call}: theta must be given where f is not an Objective; got None")
+    return vector(call, "theta", f.theta if theta is None else theta)
+
+
+def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) -> Vector:
+    """Return finite numbers as a new vector of float64."""
+    found = np.array(value, np.float64, copy=True)
+    if found.ndim != 1 or not found.size or (size is not None and found.size != size):
+        raise ValueError(f"{call}: {name} must have the shape ({size or 'd'},); got {found.shape}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{call}: {name} must be finite; got {found[~np.isfinite(found)][0]}")
+    return found
+
+
+def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
+    """Return value and gradient, after a look at their form."""
+    result = f(theta)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{call}: f must return (value, gradient); got {type(result).__name__}")
+    gradient = np.asarray(result[1])
+    if gradient.shape != theta.shape:
+        raise ValueError(f"{call}: f must return a gradient of shape {theta.shape}; got {describe(gradient)}")
+    return float(result[0]), gradient.astype(np.float64, copy=False)
+
+
+def value_of(f: Any) -> Callable[[Vector], float]:
+    """Return the function of the value alone: that of an `Objective`, which saves the gradient, or f's first result."""
+    if hasattr(f, "value"):
+        return f.value
+
+    def first(theta: Vector) -> float:
+        result = f(theta)
+        return float(result[0] if isinstance(result, tuple) else result)
+
+    return first

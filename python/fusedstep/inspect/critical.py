@@ -1,0 +1,175 @@
+"""What kind of place this is, and how sharp."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops._arguments import key_of
+from ..ops._whole import whole
+from ..ops.draws import uniform
+from ..ops.philox import Key
+from ..optim._checks import non_negative, positive
+from ._functions import Function, Vector, both, place, scipy
+from .hessian import extreme_eigenvalues
+
+
+class CriticalPoint(NamedTuple):
+    """What `critical_point` found.
+
+    Attributes
+    ----------
+    kind : str
+        "not critical", "minimum", "flat minimum", "maximum", "flat maximum", "saddle" or "plateau".
+    gradient_norm : float
+        The length of the gradient.
+    smallest, largest : float
+        The extreme eigenvalues of the Hessian.
+    """
+
+    kind: str
+    gradient_norm: float
+    smallest: float
+    largest: float
+
+
+def critical_point(
+    f: Function,
+    theta: npt.ArrayLike | None = None,
+    *,
+    gradient_tol: float = 1e-4,
+    curvature_tol: float = 1e-4,
+    key: Key | None = None,
+) -> CriticalPoint:
+    """Tell a minimum from a saddle, a maximum and a plateau, by the gradient and the ends of the Hessian's spectrum.
+
+    ::
+
+        not critical    |g| > gradient_tol
+        saddle          smallest < -curvature_tol and largest > curvature_tol
+        minimum         smallest > curvature_tol;      flat minimum: smallest within +-curvature_tol, largest above
+        maximum         largest < -curvature_tol;      flat maximum: largest within +-curvature_tol, smallest below
+        plateau         both within +-curvature_tol
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient), in float64.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    gradient_tol : float
+        Largest length of a gradient that counts as zero, at least 0.
+    curvature_tol : float
+        Largest absolute eigenvalue that counts as zero, at least 0.
+    key : Key, optional
+        As of `extreme_eigenvalues`.
+
+    Returns
+    -------
+    CriticalPoint
+        (kind, gradient_norm, smallest, largest)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    ImportError
+        Without scipy: ``pip install 'fusedstep[inspect]'``.
+
+    Notes
+    -----
+    Dauphin et al. (2014). Along the directions in which a "flat" one is flat the second order decides nothing: it may
+    as well be a saddle of higher order, as of t^3. Networks with more weights than their data fix are flat at best.
+
+    Examples
+    --------
+    >>> critical_point(lambda t: (t[0] ** 2 - t[1] ** 2, t * [2.0, -2.0]), [0.0, 0.0]).kind
+    'saddle'
+    """
+    call = "critical_point"
+    at, flat = place(call, f, theta), non_negative(f"{call}: curvature_tol", curvature_tol)
+    steep = non_negative(f"{call}: gradient_tol", gradient_tol)
+    norm = float(np.linalg.norm(both(call, f, at)[1]))
+    ends = extreme_eigenvalues(f, at, key=key)
+    low, high = float(ends.smallest[0]), float(ends.largest[0])
+    kind = "not critical" if norm > steep else _kind(low, high, flat)
+    return CriticalPoint(kind, norm, low, high)
+
+
+def _kind(low: float, high: float, flat: float) -> str:
+    if low < -flat:
+        return "saddle" if high > flat else "maximum" if high < -flat else "flat maximum"
+    if high > flat:
+        return "minimum" if low > flat else "flat minimum"
+    return "plateau"
+
+
+def sharpness(
+    f: Function,
+    theta: npt.ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-3,
+    iterations: int = 10,
+    key: Key | None = None,
+) -> float:
+    r"""Return how far the loss can climb within a small box about theta, in percent.
+
+    ::
+
+        100 (max_z f(theta + z) - f(theta)) / (1 + f(theta)),    |z_i| <= epsilon (|theta_i| + 1)
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient), in float64.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    epsilon : float
+        Size of the box, above 0.
+    iterations : int
+        Of the search for the maximum, at least 1.
+    key : Key, optional
+        Draws where in the box the search starts: at a minimum itself nothing points upwards.
+
+    Returns
+    -------
+    float
+        What the search has found: a lower bound.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    ImportError
+        Without scipy: ``pip install 'fusedstep[inspect]'``.
+
+    Notes
+    -----
+    Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space, with L-BFGS-B as
+    there. It depends on the scale of the weights (Dinh et al. 2017): compare networks of one architecture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(sharpness(lambda t: (50 * float(t @ t), 100 * t), np.zeros(1), epsilon=0.01), 3)
+    0.5
+    """
+    call = "sharpness"
+    at, epsilon = place(call, f, theta), positive(f"{call}: epsilon", epsilon)
+    steps = max(1, whole(f"{call}: iterations", iterations, 2**31))
+    source = Key(0) if key is None else key_of(call, key)
+    here, _ = both(call, f, at)
+    box = epsilon * (np.abs(at) + 1.0)
+    start = at + box * (2.0 * uniform(at.size, source) - 1.0)
+
+    def falling(theta: Vector) -> tuple[float, Vector]:
+        value, gradient = both(call, f, theta)
+        return -value, -gradient
+
+    bounds = np.stack([at - box, at + box], axis=1)
+    found = scipy("optimize").minimize(
+        falling, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}
+    )
+    return 100.0 * max(-float(found.fun) - here, 0.0) / (1.0 + here)

@@ -1,0 +1,68 @@
+"""Curves of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._functions import new_axes
+
+
+def plot_curves(
+    curves: Mapping[str, Sequence[float]],
+    ax: Any = None,
+    *,
+    best: str | None = None,
+    xlabel: str = "epoch",
+    ylabel: str = "loss",
+    log: bool = False,
+) -> Any:
+    """Draw curves over the epochs: training against validation, or one optimizer against another.
+
+    Parameters
+    ----------
+    curves : {name: values}
+        One value per epoch; lengths may differ.
+    ax : matplotlib axes, optional
+        Where to draw; by default in a new figure.
+    best : str, optional
+        Name of the curve whose smallest value is marked: the epoch that early stopping goes back to.
+    xlabel, ylabel : str
+        Names of the axes.
+    log : bool
+        A logarithmic axis of values.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        If `best` is not among the curves, or there are none.
+    ImportError
+        Without matplotlib: ``pip install 'fusedstep[inspect]'``.
+
+    Examples
+    --------
+    >>> ax = plot_curves({"training": [2.0, 1.0, 0.5], "validation": [2.0, 1.5, 1.75]}, best="validation")
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['training', 'validation', 'best epoch: 2']
+    """
+    if not curves:
+        raise ValueError("plot_curves: curves must hold at least one; got none")
+    if best is not None and best not in curves:
+        raise ValueError(f"plot_curves: best must be one of {', '.join(curves)}; got {best!r}")
+    ax = new_axes(ax)
+    for name, values in curves.items():
+        ax.plot(np.arange(1, len(values) + 1), values, label=name)
+    if best is not None:
+        epoch = int(np.nanargmin(np.asarray(curves[best], np.float64))) + 1
+        ax.axvline(epoch, color="0.5", linestyle=":", label=f"best {xlabel}: {epoch}")
+    ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax

@@ -1,0 +1,170 @@
+"""Central differences against the analytic gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops._arguments import key_of
+from ..ops._whole import whole
+from ..ops.draws import permutation
+from ..ops.philox import Key
+from ..optim._checks import positive
+from ._functions import Function, Vector, both, place, value_of
+
+STEP = 1e-5  # truncation of h^2 and rounding of 2^-53 / h both come to about 1e-11
+SMALLEST = 1e-3  # of the largest gradient and of the value: a gradient below is compared with this
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """What `check_gradient` found; true if every error is below the tolerance.
+
+    Attributes
+    ----------
+    errors : dict of str to float
+        Relative error of every parameter.
+    tol : float
+        What they are held against.
+    worst : str
+        The parameter with the largest error, its place and both slopes there, in words.
+    """
+
+    errors: dict[str, float]
+    tol: float
+    worst: str
+
+    @property
+    def error(self) -> float:
+        """The largest relative error."""
+        return float(np.max(list(self.errors.values())))  # nan, if there is one
+
+    def __bool__(self) -> bool:
+        return self.error < self.tol  # false for nan
+
+    def __str__(self) -> str:
+        verdict = "the gradients agree" if self else "the gradients differ"
+        rows = [f"  {name}: {error:.1e}" for name, error in self.errors.items()]
+        return "\n".join([f"{verdict}, relative errors (tolerance {self.tol:g}):", *rows, f"  worst: {self.worst}"])
+
+
+def check_gradient(
+    f: Function,
+    theta: npt.ArrayLike | None = None,
+    *,
+    tol: float = 1e-7,
+    step: float = STEP,
+    coordinates: int | None = None,
+    key: Key | None = None,
+) -> GradientCheck:
+    r"""Hold the gradient of f against central differences of its value.
+
+    ::
+
+        n_i = (f(theta + h_i e_i) - f(theta - h_i e_i)) / (2 h_i),    h_i = step * max(1, |theta_i|)
+        error of a parameter = max_i |g_i - n_i| / max(max_i |g_i|, max_i |n_i|, floor)
+        floor = 1e-3 max(|g| of all parameters, |f|)
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient); computed in float64.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    tol : float
+        Largest relative error that passes.
+    step : float
+        Of the differences, above 0.
+    coordinates : int, optional
+        Check so many of each parameter's elements, drawn by the key; all by default (two evaluations each).
+    key : Key, optional
+        Draws the coordinates.
+
+    Returns
+    -------
+    GradientCheck
+        Use it as a bool, or print it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Where f has a kink within a step (a ReLU at zero), central differences are wrong, not the gradient: check at another
+    theta. torch's ``gradcheck`` compares each element with an absolute and a relative tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(check_gradient(lambda t: (float(np.sum(t**3)), 3 * t**2), [1.0, 2.0]).worst)  # doctest: +ELLIPSIS
+    theta[...
+    >>> bool(check_gradient(lambda t: (float(np.sum(t**3)), 2 * t**2), [1.0, 2.0]))
+    False
+    """
+    call = "check_gradient"
+    at, tol, step = place(call, f, theta), positive(f"{call}: tol", tol), positive(f"{call}: step", step)
+    count = None if coordinates is None else max(1, whole(f"{call}: coordinates", coordinates, 2**63))
+    source = Key(0) if key is None else key_of(call, key)
+    value, analytic = both(call, f, at.copy())
+    analytic = analytic.copy()
+    floor = SMALLEST * max(float(np.abs(analytic).max()), abs(value), np.finfo(np.float64).tiny)
+    of, errors, worst = value_of(f), {}, (-1.0, "")
+    for number, (name, piece) in enumerate(_pieces(getattr(f, "shapes", {"theta": at.shape}))):
+        chosen = np.arange(piece.start, piece.stop)
+        if count is not None:
+            chosen = piece.start + permutation(len(chosen), source.fold(number))[:count]
+        numeric = central_differences(lambda: of(at), at, chosen.tolist(), step)
+        error, where = _relative(analytic[chosen], numeric, floor)
+        errors[name] = error
+        if not error <= worst[0]:
+            i = int(chosen[where])
+            words = f"{name}[{i - piece.start}]: gradient {analytic[i]:.9g}, differences {numeric[where]:.9g}"
+            worst = (math.inf if math.isnan(error) else error, words)
+    return GradientCheck(errors, tol, worst[1])
+
+
+def central_differences(
+    f: Callable[[], float], array: npt.NDArray[Any], where: Iterable[int] | None = None, step: float = STEP
+) -> Vector:
+    """Return central differences of f with respect to elements of an array that f reads; all of them by default.
+
+    ``where`` counts the elements in C order; without it the result has the array's shape.
+    """
+    indices = range(array.size) if where is None else where
+    slopes = np.array([_difference(f, array, np.unravel_index(i, array.shape), step) for i in indices], np.float64)
+    return slopes.reshape(array.shape) if where is None else slopes
+
+
+def _difference(f: Callable[[], float], array: npt.NDArray[Any], i: tuple[Any, ...], step: float) -> float:
+    keep = array[i]
+    h = step * max(1.0, abs(keep))
+    high, low = keep + h, keep - h
+    try:
+        array[i] = high
+        above = f()
+        array[i] = low
+        return (above - f()) / (high - low)
+    finally:
+        array[i] = keep
+
+
+def _pieces(shapes: Mapping[str, tuple[int, ...]]) -> Iterable[tuple[str, slice]]:
+    start = 0
+    for name, shape in shapes.items():
+        yield name, slice(start, start + math.prod(shape))
+        start += math.prod(shape)
+
+
+def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, int]:
+    """Return the relative error of a parameter and where the largest difference is."""
+    differences = np.abs(analytic - numeric)
+    scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)
+    where = int(np.argmax(differences))  # of a nan, if there is one
+    return float(differences[where]) / scale, where

@@ -1,0 +1,193 @@
+"""Curvature, from differences of gradients."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops._arguments import key_of
+from ..ops._whole import whole
+from ..ops.noise import gaussian_noise
+from ..ops.philox import Key
+from ..optim._checks import positive
+from ._functions import Function, Vector, both, place, scipy, vector
+
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # 6e-6: truncation of h^2 against rounding of eps / h
+DENSE = 64  # weights up to which the whole matrix is cheaper than Lanczos
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues at both ends of a Hessian.
+
+    Attributes
+    ----------
+    smallest, largest : ndarray, shape (k,)
+        In ascending order; the units of the loss over those of the weights squared.
+    smallest_vectors, largest_vectors : ndarray, shape (d, k)
+        Their directions, of length 1, in columns.
+    """
+
+    smallest: Vector
+    largest: Vector
+    smallest_vectors: Vector
+    largest_vectors: Vector
+
+
+def hessian_vector_product(
+    f: Function, v: npt.ArrayLike, theta: npt.ArrayLike | None = None, *, step: float = STEP
+) -> Vector:
+    r"""Multiply the Hessian of f with a vector, without making it.
+
+    ::
+
+        H v = (g(theta + h v) - g(theta - h v)) / (2 h),    h = step * (1 + max |theta|) / |v|
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient), in float64.
+    v : array_like, shape (d,)
+        The vector.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    step : float
+        Above 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,)
+        Two gradients' worth of work; about nine digits for a smooth f of ordinary size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Pearlmutter (1994) computes the same exactly, by differentiating the backward pass; differences need only gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = np.array([[2.0, 1.0], [1.0, -3.0]])
+    >>> hessian_vector_product(lambda t: (t @ A @ t / 2, A @ t), [1.0, 1.0], theta=[0.5, 0.0]).round(8)
+    array([ 3., -2.])
+    """
+    call = "hessian_vector_product"
+    at, step = place(call, f, theta), positive(f"{call}: step", step)
+    return _product(call, f, at, vector(call, "v", v, at.size), step)
+
+
+def _product(call: str, f: Function, theta: Vector, v: Vector, step: float = STEP) -> Vector:
+    length = float(np.linalg.norm(v))
+    if length == 0:
+        return np.zeros_like(theta)
+    h = step * (1.0 + float(np.abs(theta).max())) / length
+    above = both(call, f, theta + h * v)[1].copy()
+    return (above - both(call, f, theta - h * v)[1]) / (2.0 * h)
+
+
+def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
+    """Return the whole Hessian, made symmetric: 2 d gradients of work, d * d numbers.
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient), in float64.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+
+    Returns
+    -------
+    ndarray of float64, shape (d, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hessian(lambda t: (float(np.sum(t**2)), 2 * t), [1.0, 1.0]).round(8) + 0.0
+    array([[2., 0.],
+           [0., 2.]])
+    """
+    call = "hessian"
+    at = place(call, f, theta)
+    rows = np.stack([_product(call, f, at, unit) for unit in np.eye(at.size)])
+    return (rows + rows.T) / 2
+
+
+def operator(call: str, f: Function, theta: Vector) -> Any:
+    """Return the Hessian as a scipy LinearOperator."""
+    linalg = scipy("sparse.linalg")
+    shape = (theta.size, theta.size)
+    return linalg.LinearOperator(shape, lambda v: _product(call, f, theta, np.ravel(v)), dtype=np.float64)
+
+
+def extreme_eigenvalues(
+    f: Function, theta: npt.ArrayLike | None = None, *, k: int = 1, tol: float = 1e-4, key: Key | None = None
+) -> Spectrum:
+    """Return the k smallest and the k largest eigenvalues of the Hessian, with their directions.
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient), in float64.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    k : int
+        From 1 to d.
+    tol : float
+        Relative to the largest absolute eigenvalue.
+    key : Key, optional
+        Draws the vector to start from: the same key, the same result.
+
+    Returns
+    -------
+    Spectrum
+        (smallest, largest, smallest_vectors, largest_vectors)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    ImportError
+        Without scipy: ``pip install 'fusedstep[inspect]'``.
+
+    Notes
+    -----
+    Lanczos, by ``scipy.sparse.linalg.eigsh``, on some 60 Hessian-vector products where k = 1. Up to 64 weights, or with
+    k near d, the whole matrix is made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ends = extreme_eigenvalues(lambda t: (float(t @ (t * [3.0, -1.0, 2.0])) / 2, t * [3.0, -1.0, 2.0]), np.ones(3))
+    >>> ends.smallest.round(6), ends.largest.round(6)
+    (array([-1.]), array([3.]))
+    """
+    call = "extreme_eigenvalues"
+    at, k, tol = place(call, f, theta), whole(f"{call}: k", k, 2**31), positive(f"{call}: tol", tol)
+    if not 1 <= k <= at.size:
+        raise ValueError(f"{call}: k must be from 1 to {at.size}; got {k}")
+    start = gaussian_noise(at.size, 1.0, Key(0) if key is None else key_of(call, key), dtype=np.float64)
+    if at.size <= max(DENSE, 4 * k):
+        values, vectors = np.linalg.eigh(hessian(f, at))
+        return Spectrum(values[:k], values[-k:], vectors[:, :k], vectors[:, -k:])
+    return _lanczos(operator(call, f, at), k, tol, start)
+
+
+def _lanczos(H: Any, k: int, tol: float, start: Vector) -> Spectrum:
+    linalg = scipy("sparse.linalg")
+    (extreme,) = linalg.eigsh(H, 1, which="LM", v0=start, tol=0.1, return_eigenvectors=False)
+    shift = 2.0 * abs(float(extreme))  # then no eigenvalue is near zero, and tol is relative to the largest
+    unit = linalg.aslinearoperator(scipy("sparse").identity(H.shape[0], format="csr"))
+    values, vectors = linalg.eigsh(H + shift * unit, 2 * k, which="BE", v0=start, tol=tol)
+    order = np.argsort(values)
+    values, vectors = values[order] - shift, vectors[:, order]
+    return Spectrum(values[:k], values[-k:], vectors[:, :k], vectors[:, -k:])

@@ -1,0 +1,250 @@
+"""The loss along one and along two directions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops._arguments import key_of
+from ..ops._whole import whole
+from ..ops.noise import gaussian_noise
+from ..ops.philox import Key
+from ..optim._checks import non_negative, number
+from ._functions import Vector, new_axes, place, value_of, vector
+from .objective import Objective
+
+
+class Line(NamedTuple):
+    """The loss along a line, made by `line`.
+
+    Attributes
+    ----------
+    at : ndarray, shape (points,)
+        Steps a along the direction.
+    values : ndarray, shape (points,)
+        f(theta + a direction)
+    """
+
+    at: Vector
+    values: Vector
+
+    @property
+    def curvature(self) -> Vector:
+        """Second differences at the inner points: ``(f_-1 - 2 f_0 + f_1) / h^2``, shape (points - 2,)."""
+        h = self.at[1] - self.at[0]
+        return np.diff(self.values, 2) / h**2
+
+    def is_convex(self, tol: float = 1e-9) -> bool:
+        """Whether no second difference of the values is below ``-tol * max |f|``: no sign against convexity."""
+        least = -non_negative("Line.is_convex: tol", tol) * float(np.abs(self.values).max())
+        return bool((np.diff(self.values, 2) >= least).all())
+
+    def plot(self, ax: Any = None, **style: Any) -> Any:
+        """Draw the values over the steps; return the axes (a new figure's if none are given)."""
+        ax = new_axes(ax)
+        ax.plot(self.at, self.values, **style)
+        ax.set(xlabel="step along the direction", ylabel="loss")
+        return ax
+
+
+class Plane(NamedTuple):
+    """The loss over a plane, made by `plane`.
+
+    Attributes
+    ----------
+    at : ndarray, shape (points,)
+        Steps a and b along both directions.
+    values : ndarray, shape (points, points)
+        ``values[i, j] = f(theta + at[j] first + at[i] second)``
+    """
+
+    at: Vector
+    values: Vector
+
+    def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
+        """Draw contours, of the values or of their logarithms; return the axes (a new figure's if none are given)."""
+        ax = new_axes(ax)
+        shown = np.log10(self.values) if log else self.values
+        filled = ax.contourf(self.at, self.at, shown, levels=levels, **style)
+        ax.contour(self.at, self.at, shown, levels=levels, colors="white", linewidths=0.4, linestyles="solid")
+        ax.figure.colorbar(filled, ax=ax, label="log10 of the loss" if log else "loss")
+        ax.plot(0, 0, "o", color="white", markeredgecolor="black", markersize=6)
+        ax.set(xlabel="step along the first direction", ylabel="step along the second direction")
+        return ax
+
+
+def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None) -> Vector:
+    r"""Draw a direction in which every filter is as long as the weights' own.
+
+    ::
+
+        d ~ N(0, I);    d_j = d_j / |d_j| |theta_j|    for the weights theta_j into unit j;  0 for biases, gamma, beta
+
+    Parameters
+    ----------
+    f : Objective
+        Tells the shapes of the parameters.
+    key : Key
+        The same key, the same direction.
+    theta : array_like, shape (d,), optional
+        Whose lengths; by default the weights of the objective.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without it a network whose weights are
+    large looks flat: a step of one unit is nothing to it, though a ReLU network may be rescaled at will.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2), rng=0)
+    >>> f = fs.inspect.objective(model, nn.MeanSquaredError(), np.ones((1, 3)), np.ones((1, 2)))
+    >>> d = f.split(random_direction(f, fs.Key(1)))
+    >>> w = f.split(f.theta)["0.weight"]
+    >>> bool(np.allclose(np.linalg.norm(d["0.weight"], axis=0), np.linalg.norm(w, axis=0))), d["0.bias"]
+    (True, array([0., 0.]))
+    """
+    call = "random_direction"
+    if not isinstance(f, Objective):
+        raise TypeError(f"{call}: f must be an Objective (from inspect.objective); got {type(f).__name__}")
+    at = place(call, f, theta)
+    direction = gaussian_noise(at.size, 1.0, key_of(call, key), dtype=np.float64)
+    own = f.split(at)
+    for name, part in f.split(direction).items():
+        if part.ndim < 2:
+            part[...] = 0.0
+        else:
+            part *= np.linalg.norm(own[name], axis=0) / np.linalg.norm(part, axis=0)
+    return direction
+
+
+def line(
+    f: Any,
+    direction: npt.ArrayLike,
+    theta: npt.ArrayLike | None = None,
+    *,
+    span: tuple[float, float] = (-1.0, 1.0),
+    points: int = 51,
+) -> Line:
+    """Evaluate f along a line.
+
+    ::
+
+        f(theta + a direction),    a from span[0] to span[1]
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns the value, or (value, gradient).
+    direction : array_like, shape (d,)
+        Such as `random_direction`, or ``theta_2 - theta`` to go from one solution (a = 0) to another (a = 1).
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    span : pair of float
+        The ends.
+    points : int
+        At least 3.
+
+    Returns
+    -------
+    Line
+        (at, values), with ``plot(ax=None)``, ``curvature`` and ``is_convex()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Goodfellow, Vinyals, Saxe (2015).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> line(lambda t: float(t @ t), [1.0], theta=[0.0], points=3).values
+    array([1., 0., 1.])
+    >>> line(lambda t: float(np.cos(t[0])), [1.0], theta=[0.0]).is_convex()
+    False
+    """
+    call = "line"
+    at, steps = place(call, f, theta), _steps(call, span, points)
+    along, value = vector(call, "direction", direction, at.size), value_of(f)
+    return Line(steps, np.array([value(at + a * along) for a in steps]))
+
+
+def plane(
+    f: Any,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    theta: npt.ArrayLike | None = None,
+    *,
+    span: tuple[float, float] = (-1.0, 1.0),
+    points: int = 25,
+) -> Plane:
+    """Evaluate f over a plane.
+
+    ::
+
+        f(theta + a first + b second),    a and b from span[0] to span[1]
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns the value, or (value, gradient).
+    first, second : array_like, shape (d,)
+        Such as two of `random_direction`, of different keys.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    span : pair of float
+        The ends, of both axes.
+    points : int
+        Along each axis, at least 3.
+
+    Returns
+    -------
+    Plane
+        (at, values), with ``plot(ax=None)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Li et al. (2018).
+
+    Examples
+    --------
+    >>> plane(lambda t: float(t[0] + 10 * t[1]), [1.0, 0.0], [0.0, 1.0], theta=[0.0, 0.0], points=3).values
+    array([[-11., -10.,  -9.],
+           [ -1.,   0.,   1.],
+           [  9.,  10.,  11.]])
+    """
+    call = "plane"
+    at, steps, value = place(call, f, theta), _steps(call, span, points), value_of(f)
+    u, v = vector(call, "first", first, at.size), vector(call, "second", second, at.size)
+    return Plane(steps, np.array([[value(at + a * u + b * v) for a in steps] for b in steps]))
+
+
+def _steps(call: str, span: tuple[float, float], points: int) -> Vector:
+    low, high = (number(f"{call}: span[{i}]", end) for i, end in enumerate(span))
+    if not low < high:
+        raise ValueError(f"{call}: span must be a pair of rising numbers; got {span!r}")
+    count = whole(f"{call}: points", points, 2**31)
+    if count < 3:
+        raise ValueError(f"{call}: points must be at least 3; got {count}")
+    return np.linspace(low, high, count)

@@ -1,0 +1,71 @@
+"""A step of second order."""
+
+from __future__ import annotations
+
+import numpy.typing as npt
+
+from ..optim._checks import non_negative, positive
+from ._functions import Function, Vector, both, place, scipy
+from .hessian import operator
+
+
+def newton_step(
+    f: Function, theta: npt.ArrayLike | None = None, *, damping: float = 0.0, rate: float = 1.0, tol: float = 1e-8
+) -> Vector:
+    r"""Return theta after one damped Newton step.
+
+    ::
+
+        theta - rate * (H + damping I)^-1 g
+
+    Parameters
+    ----------
+    f : function of a vector (d,), or Objective
+        Returns (value, gradient), in float64.
+    theta : array_like, shape (d,), optional
+        Where; by default the weights of the objective.
+    damping : float
+        At least 0, in the units of the curvature. Above minus the smallest eigenvalue the step goes downhill; below, it
+        may go to a saddle.
+    rate : float
+        Part of the step that is taken, above 0.
+    tol : float
+        Relative error of the linear system's solution, above 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    RuntimeError
+        If the system cannot be solved to that error: the damped Hessian is nearly singular.
+    ImportError
+        Without scipy: ``pip install 'fusedstep[inspect]'``.
+
+    Notes
+    -----
+    The system is solved by ``scipy.sparse.linalg.minres`` on Hessian-vector products; H need not be definite and is
+    never made. For a whole minimisation, with a trust region instead of a damping::
+
+        scipy.optimize.minimize(f, f.theta, jac=True, hessp=lambda t, v: hessian_vector_product(f, v, t),
+                                method="trust-ncg")
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> valley = lambda t: (float(t @ (t * [1.0, 50.0])), 2 * t * [1.0, 50.0])
+    >>> bool(abs(newton_step(valley, [3.0, -1.0])).max() < 1e-6)
+    True
+    """
+    call = "newton_step"
+    at, damping = place(call, f, theta), non_negative(f"{call}: damping", damping)
+    rate, tol = positive(f"{call}: rate", rate), positive(f"{call}: tol", tol)
+    gradient = both(call, f, at)[1]
+    linalg = scipy("sparse.linalg")
+    step, failed = linalg.minres(operator(call, f, at), -gradient, shift=-damping, rtol=tol)
+    if failed:
+        raise RuntimeError(f"{call}: the damped Hessian is nearly singular; damping must be above {damping:g}")
+    return at + rate * step

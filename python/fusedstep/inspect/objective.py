@@ -1,0 +1,119 @@
+"""The loss of a network as a function of its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..nn._layer import describe
+from ..nn.losses import Loss
+from ..nn.sequential import Sequential
+from ..ops._arguments import key_of
+from ..ops.philox import Key
+from ..optim._checks import flag
+from ._functions import Vector, vector
+
+Array = npt.NDArray[Any]
+
+
+class Objective:
+    """The mean loss over some rows as a function of all weights of a network; made by `objective`.
+
+    Attributes
+    ----------
+    theta : ndarray of float64, shape (d,)
+        The network's weights when this was made.
+    shapes : dict of str to tuple
+        Names and shapes of the parameters, in their order within theta.
+    """
+
+    def __init__(self, model: Sequential, loss: Loss, x: Array, targets: Any, training: bool, key: Key) -> None:
+        self._model, self._loss, self._x, self._targets, self._training = model, loss, x, targets, training
+        self.theta: Vector = model.arena.copy()
+        self.shapes = {name: array.shape for name, array in model.params.items()}
+        if training:
+            for i, layer in enumerate(model.layers):
+                layer.sample(key.fold(i))
+        self(self.theta)  # a loss that does not fit the model is refused here
+
+    def __call__(self, theta: Vector) -> tuple[float, Vector]:
+        """Return value and gradient at theta; the gradient is a new array."""
+        value, dy = self._loss.value_and_gradient(self._outputs(theta), self._targets)
+        self._model.backward(dy)
+        return value + self._model.penalty, self._model.grad_arena.copy()
+
+    def value(self, theta: Vector) -> float:
+        """Return the value at theta."""
+        return self._loss(self._outputs(theta), self._targets) + self._model.penalty
+
+    def _outputs(self, theta: Vector) -> Array:
+        self._model.arena[...] = vector("Objective", "theta", theta, self.theta.size)
+        return self._model.forward(self._x, self._training)
+
+    def split(self, theta: Vector) -> dict[str, Array]:
+        """Return views of a vector's parts under the parameters' names, in their shapes."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
+        parts = np.split(theta, ends[:-1])
+        return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    def __repr__(self) -> str:
+        mode = "training" if self._training else "prediction"
+        return f"<Objective of {self.theta.size} weights over {len(self._x)} rows, in {mode}>"
+
+
+def objective(
+    model: Sequential, loss: Loss, x: npt.ArrayLike, targets: Any, *, training: bool = False, key: Key | None = None
+) -> Objective:
+    """Make the mean loss over the rows x a function f(theta) of all weights, with its gradient, in float64.
+
+    ::
+
+        f(theta) = loss(model(x; theta), targets) + penalties on activations (in training)
+
+    Parameters
+    ----------
+    model : Sequential
+        Copied, in float64: neither its weights nor its running statistics change when f is called.
+    loss : Loss
+        From `fusedstep.nn`.
+    x : array_like, shape (n, in_features)
+        Rows.
+    targets : array_like
+        What the loss takes.
+    training : bool
+        Whether batch normalisation uses the batch's statistics, dropout drops, and penalties count.
+    key : Key, optional
+        Names the masks of dropout in training, which are the same in every call.
+
+    Returns
+    -------
+    Objective
+        Call it; ``theta`` is where the model stands.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.Linear(2, 1), rng=0)
+    >>> f = objective(model, nn.MeanSquaredError(), np.eye(2), np.ones((2, 1)))
+    >>> value, gradient = f(f.theta)
+    >>> {name: part.shape for name, part in f.split(gradient).items()}
+    {'0.weight': (2, 1), '0.bias': (1,)}
+    """
+    call = "objective"
+    if not isinstance(model, Sequential) or not model.params:
+        raise TypeError(f"{call}: model must be a Sequential with parameters; got {model!r}")
+    if not isinstance(loss, Loss):
+        raise TypeError(f"{call}: loss must be a Loss; got {loss!r}")
+    rows = np.asarray(x, np.float64)
+    if rows.ndim != 2 or not rows.size:
+        raise ValueError(f"{call}: x must have the shape (n, in_features), n >= 1; got {describe(rows)}")
+    source = Key(0) if key is None else key_of(call, key)
+    return Objective(model.astype(np.float64), loss, rows, targets, flag(f"{call}: training", training), source)

@@ -1,0 +1,19 @@
+"""Searching hyperparameters with Optuna: two samplers that it lacks, and a look at the borders.
+
+    CoordinateDescentSampler     one parameter at a time, from the best point so far
+    MultiResolutionGridSampler   a coarse grid, then finer ones about the best point
+    border_report                warns where the best value lies on the edge of its range
+
+Grid and random search are Optuna's own: ``optuna.samplers.GridSampler``, and ``RandomSampler`` with
+``trial.suggest_float(name, low, high, log=True)`` for log-uniform numbers. Needs ``pip install 'fusedstep[search]'``.
+"""
+
+from ..nn._optional import need
+
+need("optuna", "optuna", extra="search")
+
+from .border import Border, BorderWarning, border_report  # noqa: E402
+from .coordinate import CoordinateDescentSampler  # noqa: E402
+from .multiresolution import MultiResolutionGridSampler  # noqa: E402
+
+__all__ = ["Border", "BorderWarning", "CoordinateDescentSampler", "MultiResolutionGridSampler", "border_report"]

@@ -1,0 +1,141 @@
+"""A look at the edges of what was searched."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from ..optim._checks import fraction
+
+
+class BorderWarning(UserWarning):
+    """The best value of a search lies on the edge of its range."""
+
+
+class Border(NamedTuple):
+    """A parameter whose best value lies on the edge of what was searched.
+
+    Attributes
+    ----------
+    name : str
+    best : float
+        Its value in the best trial.
+    side : {"low", "high"}
+    low, high : float
+        The range, or the smallest and largest of the values that a grid tried.
+    """
+
+    name: str
+    best: float
+    side: str
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        beyond = f"below {self.low:g}" if self.side == "low" else f"above {self.high:g}"
+        edge = "lower" if self.side == "low" else "upper"
+        return (
+            f"the best {self.name}, {self.best:g}, lies on the {edge} border of [{self.low:g}, {self.high:g}]: "
+            f"search {beyond} too"
+        )
+
+
+def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[str] = ()) -> list[Border]:
+    """Warn of every parameter whose best value lies on the edge of its range: the optimum may be outside.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        With one objective and at least one completed trial.
+    tolerance : float
+        What counts as the edge: this part of the range at each end (of its logarithm with log=True), below 1/2.
+    ignore : collection of str
+        Names of parameters whose range has a natural end.
+
+    Returns
+    -------
+    list of Border
+        One for each; a `BorderWarning` says the same in words.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Bengio (2012), section 3.3.1. Besides the range that the trial suggested, the values that were tried count where
+    they form a grid (each tried about twice or more): a grid may be narrower than the range. Numeric choices of a
+    categorical parameter have borders too, from three on.
+
+    Examples
+    --------
+    >>> import optuna, warnings
+    >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
+    >>> study = optuna.create_study(sampler=optuna.samplers.GridSampler({"lr": [0.001, 0.01, 0.1]}))
+    >>> study.optimize(lambda trial: 1 - trial.suggest_float("lr", 0.001, 0.1, log=True))
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     (border,) = border_report(study)
+    >>> print(caught[0].message)
+    the best lr, 0.1, lies on the upper border of [0.001, 0.1]: search above 0.1 too
+    """
+    call = "border_report"
+    if not isinstance(study, Study):
+        raise TypeError(f"{call}: study must be an optuna.Study; got {type(study).__name__}")
+    if len(study.directions) > 1:
+        raise ValueError(f"{call}: study must have one objective; got {len(study.directions)}")
+    edge = fraction(f"{call}: tolerance", tolerance)
+    if edge >= 0.5:
+        raise ValueError(f"{call}: tolerance must be below 0.5; got {tolerance!r}")
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    if not any(trial.state.name == "COMPLETE" for trial in finished):
+        raise ValueError(f"{call}: study must have a completed trial; got {len(finished)} finished, none complete")
+    best, found = study.best_trial, []
+    for name in best.params:
+        border = None if name in ignore else _border(name, best, finished, edge)
+        if border is not None:
+            warnings.warn(str(border), BorderWarning, stacklevel=2)
+            found.append(border)
+    return found
+
+
+def _border(name: str, best: FrozenTrial, finished: Sequence[FrozenTrial], edge: float) -> Border | None:
+    value, distribution = best.params[name], best.distributions[name]
+    ranges = [_range(distribution), _tried(name, finished)]
+    log = getattr(distribution, "log", False)
+    for low, high in (found for found in ranges if found is not None and _is_number(value)):
+        at = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+        if at <= edge or at >= 1 - edge:
+            return Border(name, float(value), "low" if at <= edge else "high", low, high)
+    return None
+
+
+def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
+    """Return the ends of a range that has an inside."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = [choice for choice in distribution.choices if isinstance(choice, (int, float)) and _is_number(choice)]
+        return _ends(choices) if len(choices) == len(distribution.choices) else None
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return (distribution.low, distribution.high) if distribution.low < distribution.high else None
+
+
+def _tried(name: str, finished: Sequence[FrozenTrial]) -> tuple[float, float] | None:
+    """Return the ends of the values that were tried, if they form a grid."""
+    values = [trial.params[name] for trial in finished if name in trial.params]
+    repeated = 2 * len(set(values)) <= len(values)
+    return _ends(values) if repeated and all(map(_is_number, values)) else None
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float] | None:
+    return (float(min(values)), float(max(values))) if len(set(values)) >= 3 else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

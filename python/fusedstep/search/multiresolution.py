@@ -1,0 +1,139 @@
+"""Grids that grow finer about the best point."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from ..ops._arguments import key_of
+from ..ops._whole import whole
+from ..ops.draws import permutation
+from ..ops.philox import Key
+from ._replay import Point, ReplaySampler, Results
+
+FINEST = 50  # halvings of the spacing: floats have 53 bits
+LARGEST = 10**6  # points of one grid
+
+# A place on an axis: a fraction of the range, or the number of a choice. Exact, so that a point that two grids share is
+# found again.
+Place = Fraction | int
+
+
+class MultiResolutionGridSampler(ReplaySampler):
+    """Try a coarse grid over the whole range, then grids of half the spacing about the best point so far.
+
+    ::
+
+        level 0    u_k = k / (points - 1),    k = 0 ... points - 1,    over the range (its logarithm with log=True)
+        level l    u_k = u_best + k / ((points - 1) 2^l),    k = -h ... h,  h = floor(points / 2),    within the range
+
+    Points that a coarser grid has had are not tried again. Within a level the order is random. Categorical parameters
+    have all their choices at every level.
+
+    Parameters
+    ----------
+    space : {name: distribution}
+        Optuna's: ``FloatDistribution(1e-5, 1.0, log=True)``, ``IntDistribution``, ``CategoricalDistribution``.
+    points : int
+        Per parameter and level, at least 2.
+    levels : int, optional
+        Stop after so many; by default when ``n_trials`` is used up or nothing is left to refine.
+    key : Key, optional
+        Draws the order within each level.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described. A trial raises if it suggests a parameter that is not in the space, or from
+        a range without the value.
+
+    Notes
+    -----
+    Bengio (2012), section 3.3.3: first a few values over a wide range, then more around the best. Trials that failed or
+    were pruned count as worst. The state is the study itself: it may be stored, resumed, and worked on by several
+    processes.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
+    >>> space = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    >>> study = optuna.create_study(sampler=MultiResolutionGridSampler(space, points=3))
+    >>> study.optimize(lambda trial: (trial.suggest_float("x", 0.0, 1.0) - 0.3) ** 2, n_trials=11)
+    >>> study.best_params
+    {'x': 0.3125}
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, BaseDistribution],
+        points: int = 3,
+        levels: int | None = None,
+        key: Key | None = None,
+    ) -> None:
+        call = type(self).__name__
+        if not isinstance(space, Mapping) or not space:
+            raise TypeError(f"{call}: space must be a dict of at least one parameter's distribution; got {space!r}")
+        for name, distribution in space.items():
+            if not isinstance(distribution, (FloatDistribution, IntDistribution, CategoricalDistribution)):
+                raise TypeError(f"{call}: space[{name!r}] must be a distribution of Optuna; got {distribution!r}")
+        super().__init__(list(space))
+        self._space, self._points = list(space.values()), whole(f"{call}: points", points, LARGEST)
+        if self._points < 2:
+            raise ValueError(f"{call}: points must be at least 2; got {points}")
+        if levels is not None and whole(f"{call}: levels", levels, 2**31) < 1:
+            raise ValueError(f"{call}: levels must be at least 1, or None; got {levels}")
+        self._levels = FINEST if levels is None else min(levels, FINEST)
+        self._key = Key(0) if key is None else key_of(call, key)
+        middle: list[Place] = [Fraction(1, 2)] * len(self._space)
+        size = math.prod(len(axis) for axis in self._axes(0, middle))
+        if size > LARGEST:
+            raise ValueError(f"{call}: a grid must have at most {LARGEST:,} points; got {size:,}")
+
+    def next_point(self, results: Results, running: set[Point]) -> Point | None:
+        """Return a point that is missing in the first level that is not complete."""
+        centre: list[Place] = [Fraction(1, 2)] * len(self._space)
+        seen: dict[Point, list[Place]] = {}
+        for level in range(self._levels):
+            grid = list(itertools.product(*self._axes(level, centre)))
+            for i in permutation(len(grid), self._key.fold(level)).tolist():
+                point = tuple(map(value_at, self._space, grid[i]))
+                seen.setdefault(point, list(grid[i]))
+                if point not in results and point not in running:
+                    return point
+            known = [point for point in seen if point in results]
+            if known:
+                centre = seen[min(known, key=results.__getitem__)]
+        return None
+
+    def _axes(self, level: int, centre: list[Place]) -> list[list[Place]]:
+        """Return every axis of a level's grid, each place once."""
+        axes: list[list[Place]] = []
+        for distribution, middle in zip(self._space, centre, strict=True):
+            if isinstance(distribution, CategoricalDistribution):
+                axes.append(list(range(len(distribution.choices))))
+                continue
+            spacing, half = Fraction(1, (self._points - 1) * 2**level), self._points // 2
+            first, count = (middle - half * spacing, 2 * half + 1) if level else (Fraction(0), self._points)
+            places = [first + k * spacing for k in range(count)]
+            by_value = {value_at(distribution, place): place for place in places if 0 <= place <= 1}
+            axes.append(list(by_value.values()))
+        return axes
+
+
+def value_at(distribution: BaseDistribution, place: Place) -> Any:
+    """Return the value at a place of an axis."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(place)]
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high, u = distribution.low, distribution.high, float(place)
+    value = low * (high / low) ** u if distribution.log else low + (high - low) * u
+    if distribution.step is not None:  # integers have one
+        value = low + round((value - low) / distribution.step) * distribution.step
+    value = min(max(value, low), high)
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)

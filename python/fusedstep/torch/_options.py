@@ -1,0 +1,67 @@
+"""Options of torch's parameter groups, in the form that the kernels take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import optim
+from ..optim import _checks
+from ..optim._rule import RULES
+
+#: What kernels cannot do, by the name of the group's option.
+_REFUSED = {
+    "capturable": "a step on the CPU is not part of a CUDA graph",
+    "differentiable": "autograd does not pass through a fused step",
+}
+
+
+class Settings(NamedTuple):
+    """What the kernels need to know of a group besides its learning rate; see `_core.TensorPlan.set_group`."""
+
+    variant: int
+    hyper: list[float]
+    weight_decay: float
+    l1: float
+    decay: str
+    maximize: bool
+
+
+@cache
+def defaults_of(kernel: type[optim.Optimizer]) -> dict[str, Any]:
+    """Return the options of a group that names none."""
+    group = kernel([np.zeros(1)]).groups[0]
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers for tensors of one."""
+    if isinstance(value, torch.Tensor):
+        return value.item()
+    return tuple(_plain(v) for v in value) if isinstance(value, (tuple, list)) else value
+
+
+def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return all options of one of torch's groups, checked; those that it does not name have their defaults."""
+    for name, reason in _REFUSED.items():
+        if group.get(name):
+            raise ValueError(f"{where}{name} must be False ({reason}); got {group[name]!r}")
+    values = dict(defaults_of(kernel))
+    if "decoupled_weight_decay" in group:
+        values["decay"] = "decoupled" if group["decoupled_weight_decay"] else "l2"
+    for name, check in {**kernel.checks, **_checks.COMMON}.items():
+        if group.get(name) is not None:
+            values[name] = check(f"{where}{name}", _plain(group[name]))
+    return values
+
+
+def settings(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> Settings:
+    """Return a group's options for the kernels."""
+    values = values_of(kernel, group, where)
+    rule = RULES[kernel.rule]
+    common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
+    return Settings(kernel._variant(values), rule.hyper_values(values), *common)

@@ -1,0 +1,69 @@
+"""Steps during the backward pass: no gradient outlives its parameter's step."""
+
+from __future__ import annotations
+
+from ._base import FusedOptimizer
+from ._state import Tensor
+
+
+class BackwardSteps:
+    """What `step_in_backward` has set up; `remove` ends it."""
+
+    def __init__(self, optimizer: FusedOptimizer) -> None:
+        def step(p: Tensor) -> None:
+            optimizer.step_one(p)
+            p.grad = None
+
+        params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        self._handles = [p.register_post_accumulate_grad_hook(step) for p in dict.fromkeys(params)]
+
+    def remove(self) -> None:
+        """Leave the gradients to `optimizer.step` again."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
+    """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
+
+    The memory's peak falls by almost the size of all gradients. ``optimizer.step()`` may still be called, as learning
+    rate schedulers expect: it updates parameters that still have a gradient, usually none.
+
+    Parameters
+    ----------
+    optimizer : FusedOptimizer
+        An optimizer of this package, without `clip_norm`: the norm of all gradients is known too late for it.
+
+    Returns
+    -------
+    BackwardSteps
+        With a method ``remove``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another optimizer, or one with `clip_norm`.
+
+    Notes
+    -----
+    Every backward pass is a step: gradients cannot be accumulated over several, nor unscaled by a ``GradScaler`` (whose
+    ``step`` then finds no gradient and says so). Hooks of the optimizer's `step` do not run.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fusedstep.torch import SGD, step_in_backward
+    >>> w = torch.tensor([1.0, -2.0], requires_grad=True)
+    >>> _ = step_in_backward(SGD([w], lr=0.5))
+    >>> (w**2).sum().backward()
+    >>> w.tolist(), w.grad
+    ([0.0, 0.0], None)
+    """
+    if not isinstance(optimizer, FusedOptimizer):
+        raise TypeError(
+            f"step_in_backward: optimizer must be one of fusedstep.torch; got {type(optimizer).__module__}."
+            f"{type(optimizer).__name__}"
+        )
+    if optimizer.clip_norm is not None:
+        raise ValueError(f"step_in_backward: optimizer must have no clip_norm; got {optimizer.clip_norm}")
+    return BackwardSteps(optimizer)

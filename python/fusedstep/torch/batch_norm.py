@@ -1,0 +1,265 @@
+"""Batch normalisation on torch's tensors, with the residual and the ReLU in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .. import _core
+from ..optim._checks import flag
+from ._memory import Array, array_of, served
+
+
+class _Options(NamedTuple):
+    """What a call needs besides its tensors."""
+
+    running: tuple[Tensor | None, Tensor | None, Tensor | None]  # mean, variance, number of batches
+    training: bool  # statistics of the batch
+    momentum: float | None
+    eps: float
+    relu: bool
+
+
+class _Kept(NamedTuple):
+    """What the gradient needs besides x."""
+
+    saved: _core.BatchNormSaved
+    strides: tuple[int, ...] | None  # of x, where it has channels last
+    relu: bool
+    has_residual: bool
+
+
+class _Normalization(_BatchNorm):
+    """What the three classes share; they differ in the number of axes that they accept."""
+
+    relu: bool = False  # of the class too: `accelerate` makes instances out of torch's
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+        relu: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.relu = flag(f"{type(self).__name__}: relu", relu)
+
+    def extra_repr(self) -> str:
+        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{text}, relu=True" if self.relu else text
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if residual is not None and residual.shape != input.shape:
+            need, got = tuple(input.shape), tuple(residual.shape)
+            raise ValueError(f"{type(self).__name__}: residual must be of the input's shape {need}; got {got}")
+        options = self._options()
+        if not (served(input, residual, self.weight, self.bias, *options.running[:2]) and self._fits(input, options)):
+            return self._by_torch(input, residual)
+        inputs = input, self.weight, self.bias, residual
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+            y = normalized(*inputs, options)
+        else:
+            y, _ = normalize(*inputs, options)
+        if self.training:
+            torch.autograd.graph.increment_version([t for t in options.running if t is not None])
+        return y
+
+    def _options(self) -> _Options:
+        """Return what torch's layer would use in this mode."""
+        tracked = not self.training or self.track_running_stats
+        mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
+        training = self.training or (mean is None and var is None)
+        updated = self.training and mean is not None
+        running = mean, var, self.num_batches_tracked if updated else None
+        return _Options(running, training, self.momentum if updated else 0.0, self.eps, self.relu)
+
+    def _fits(self, x: Tensor, options: _Options) -> bool:
+        """Return whether this is a call that the kernel knows; torch's layer has its own word for all others."""
+        mean, var, batches = options.running
+        per_channel = x.numel() // max(self.num_features, 1)
+        momentum = options.momentum
+        return (
+            x.shape[1] == self.num_features
+            and (per_channel > 1 and options.eps > 0 if options.training else per_channel > 0 and options.eps >= 0)
+            and (mean is None) == (var is None)
+            and (batches is not None if momentum is None else 0 <= momentum <= 1)
+            and (batches is None or (batches.is_cpu and batches.dtype is torch.int64))
+            and all(t is None or t.is_contiguous() for t in (self.weight, self.bias, mean, var))
+        )
+
+    def _by_torch(self, input: Tensor, residual: Tensor | None) -> Tensor:
+        y = super().forward(input)
+        y = y if residual is None else y + residual
+        return torch.nn.functional.relu(y) if self.relu else y
+
+
+class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
+    r"""Normalise every channel of an (N, C) or (N, C, L) input, then optionally add a residual and apply a ReLU.
+
+    ::
+
+        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
+        running = (1 - momentum) * running + momentum * batch               (in training)
+
+    In training, mean and var are those of the batch, var the biased one (divided by n), and the running variance takes
+    the unbiased one (divided by n - 1). In evaluation they are the running ones.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        As for ``torch.nn.BatchNorm1d``.
+    relu : bool
+        Apply a ReLU in the same pass.
+
+    Attributes
+    ----------
+    weight, bias, running_mean, running_var, num_batches_tracked
+        torch's, under torch's names: a ``state_dict`` goes both ways.
+
+    Raises
+    ------
+    TypeError
+        If relu is not True or False.
+    ValueError
+        In ``layer(x)`` and ``layer(x, residual)``: if the residual has not x's shape, and wherever torch's layer
+        raises, with torch's error: a wrong number of axes, one value per channel in training, eps <= 0 in training.
+
+    Notes
+    -----
+    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Statistics are summed so that nothing cancels,
+    and results have the same bits for any number of threads. Inputs with channels second in memory (as torch makes
+    them) or last (``torch.channels_last``, and (N, L, C) transposed) are used as they lie and give outputs like them;
+    others cost a copy. Float32 and float64 on the CPU are served, where the parameters and buffers are of the input's
+    type; everything else is left to torch's layer, followed by the sum and the ReLU, and so is everything under
+    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation. A gradient that is to be
+    differentiated again (``create_graph=True``) is computed by torch.
+
+    Differences from torch's layer: `relu` and the residual; more precise where a mean is large; as always with
+    ``relu=True``, whoever takes the parameters and buffers out of the layer (``SyncBatchNorm.convert_sync_batchnorm``,
+    folding into a convolution) must apply the ReLU himself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fusedstep.torch import BatchNorm1d
+    >>> layer = BatchNorm1d(2, eps=1e-12)
+    >>> layer(torch.tensor([[1.0, 10.0], [3.0, 30.0]])).tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
+    >>> layer.running_mean.tolist(), int(layer.num_batches_tracked)
+    ([0.20000000298023224, 2.0], 1)
+    >>> residual = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    >>> BatchNorm1d(2, eps=1e-12, relu=True)(torch.tensor([[1.0, 10.0], [3.0, 30.0]]), residual).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+
+
+class BatchNorm2d(_Normalization, torch.nn.BatchNorm2d):
+    """Normalise every channel of an (N, C, H, W) input: `BatchNorm1d` for images."""
+
+
+class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
+    """Normalise every channel of an (N, C, D, H, W) input: `BatchNorm1d` for volumes."""
+
+
+def normalize(
+    x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
+) -> tuple[Tensor, _Kept]:
+    """Return y, and what its gradient needs besides x."""
+    last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+    strides = x.stride() if last else None
+    y = empty(x, strides)
+    per_channel = (None if t is None else array_of(t) for t in (gamma, beta, *options.running))
+    weight, bias, mean, var, batches = per_channel
+    _, saved = _core.batch_norm(
+        array_in_order(x, last),
+        weight,
+        bias,
+        mean,
+        var,
+        options.training,
+        options.momentum,
+        options.eps,
+        -1 if last else 1,
+        options.relu,
+        None if residual is None else array_in_order(residual, last),
+        array_in_order(y, last),
+        batches,
+    )
+    saved.release_x()  # whoever wants the gradient keeps x where torch sees it
+    return y, _Kept(saved, strides, options.relu, residual is not None)
+
+
+def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
+    """Return the gradients of x, gamma, beta and the residual."""
+    saved, strides, relu, has_residual = kept
+    last = strides is not None
+    dx = empty(x, strides)
+    dresidual = empty(x, strides) if relu and has_residual else dy if has_residual else None
+    out: Any = array_in_order(dx, last)
+    if relu and dresidual is not None:
+        out = out, array_in_order(dresidual, last)
+    grads = _core.batch_norm_backward(array_in_order(dy, last), saved, out, array_in_order(x, last))
+    dgamma, dbeta = (None if g is None else torch.from_numpy(g) for g in grads[1:3])
+    return dx, dgamma, dbeta, dresidual
+
+
+def differentiable_gradients(
+    dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, kept: _Kept, training: bool, eps: float
+) -> tuple[Tensor | None, ...]:
+    """Return the same gradients, made by torch as functions of dy, x and gamma."""
+    mean = var = None
+    if not training:
+        invstd = torch.from_numpy(kept.saved.invstd)
+        mean, var = (t.to(x.dtype) for t in (torch.from_numpy(kept.saved.mean), invstd**-2 - eps))
+    z = torch.nn.functional.batch_norm(x, mean, var, gamma, beta, training, 0.0, eps)
+    if kept.relu:  # the gradient of ones says where it was open
+        opened = gradients(torch.ones_like(dy), x, kept)[3]
+        dy = dy * (z > 0 if opened is None else opened)
+    wanted = [t is not None and t.requires_grad for t in (x, gamma, beta)]
+    inputs = [t for t, is_wanted in zip((x, gamma, beta), wanted, strict=True) if is_wanted and t is not None]
+    found = iter(torch.autograd.grad(z, inputs, dy, create_graph=True) if inputs else ())
+    return *(next(found) if is_wanted else None for is_wanted in wanted), dy if kept.has_residual else None
+
+
+def empty(x: Tensor, strides: tuple[int, ...] | None) -> Tensor:
+    """Return memory for a tensor like x, with the strides of channels last, or with channels second."""
+    return (
+        torch.empty(x.shape, dtype=x.dtype) if strides is None else torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    )
+
+
+def array_in_order(t: Tensor, last: bool) -> Array:
+    """Return a C-contiguous array of the tensor, with channels last or second: its own memory if it lies so."""
+    return array_of((t.movedim(1, -1) if last else t).contiguous())
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
+    ) -> Tensor:
+        y, ctx.kept = normalize(x, gamma, beta, residual, options)
+        ctx.save_for_backward(x, gamma, beta)
+        ctx.training, ctx.eps = options.training, options.eps
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, gamma, beta = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *differentiable_gradients(dy, x, gamma, beta, ctx.kept, ctx.training, ctx.eps), None
+        return *gradients(dy, x, ctx.kept), None
+
+
+normalized: Callable[..., Tensor] = _Normalize.apply

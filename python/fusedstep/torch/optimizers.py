@@ -1,0 +1,120 @@
+r"""Optimizers for PyTorch parameters in the CPU's memory: torch's constructors and state, fusedstep's kernels.
+
+For every optimizer of `fusedstep.optim` there is a class of its name here. Where ``torch.optim`` has one too, it is a
+subclass of torch's: the same arguments, defaults, groups, state and state_dict, so that an import is all that changes::
+
+    from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
+
+All take, by keyword, what torch lacks: ``clip_norm``, ``ema_decay``, ``zero_grads``, ``num_threads``, and as options of
+a group ``l1`` and ``decay``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from .. import optim
+from ..optim import _checks
+from ._base import FusedOptimizer
+from .lookahead import lookahead
+
+_DOC = """{name} on parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
+
+{subclass}
+
+Parameters
+----------
+{arguments}
+    As in `{source}`.
+clip_norm : float, optional
+    Scales all gradients by min(1, clip_norm / (norm + 1e-6)), with the norm over all of them.
+ema_decay : float, optional
+    If given, ``state[p]["ema"]`` follows the parameters as their exponential (Polyak) average; see `averaged`.
+zero_grads : bool
+    Sets the gradients to zero in the same sweep.
+num_threads : int, optional
+    At most this many threads for this optimizer.
+{extras}
+    As in `fusedstep.{name}`; options of a group.
+
+Raises
+------
+TypeError, ValueError
+    If an argument is not as described; the message names it, the need and the value.
+
+Examples
+--------
+>>> import torch
+>>> from fusedstep.torch import {name}
+>>> model = torch.nn.Linear(3, 1)
+>>> optimizer = {name}(model.parameters(), lr=0.01)
+>>> model(torch.ones(3)).backward()
+>>> optimizer.step()
+"""
+
+
+class _NotInTorch(torch.optim.Optimizer):
+    """Takes the arguments of an optimizer of `fusedstep` as torch's constructors take theirs."""
+
+    arguments: inspect.Signature
+
+    def __init__(self, params: Any, *args: Any, **options: Any) -> None:
+        given = self.arguments.bind(params, *args, **options)
+        given.apply_defaults()
+        super().__init__(**{"params": given.arguments.pop("params"), "defaults": given.arguments})
+
+
+def _arguments(function: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a constructor, without `self` and without a rest."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.replace(annotation=p.empty) for p in parameters if p.kind is not p.VAR_KEYWORD]
+
+
+def _keyword(name: str, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+
+def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
+    """Tell whether torch keeps a counter for each parameter; SGD has none."""
+    p = torch.zeros((), requires_grad=True)
+    p.grad = torch.zeros(())
+    optimizer = theirs([p])  # type: ignore[call-arg]
+    optimizer.step()
+    return "step" in optimizer.state[p]
+
+
+def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
+    theirs = getattr(torch.optim, name) if kernel.in_torch else None
+    arguments = _arguments(theirs or kernel)
+    if theirs is None:
+        arguments = [p for p in arguments if p.kind is not p.KEYWORD_ONLY] + [_keyword("maximize", False)]
+    known = [p.name for p in arguments]
+    extras = tuple(n for n in {**kernel.checks, **_checks.COMMON} if n not in known)
+    ours = {"clip_norm": None, "ema_decay": None, "zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
+    members: dict[str, Any] = {
+        "__doc__": _DOC.format(
+            name=name,
+            subclass="A subclass of torch's, and like it in arguments, groups, state and state_dict."
+            if theirs
+            else "torch has no optimizer of this name; this one is like torch's in all that they have in common.",
+            arguments=", ".join(known),
+            source=f"torch.optim.{name}" if theirs else f"fusedstep.{name}",
+            extras=", ".join(extras),
+        ),
+        "__module__": __name__,
+        "__signature__": inspect.Signature([*arguments, *(_keyword(n, v) for n, v in ours.items())]),
+        "kernel": kernel,
+        "counts_steps": _counts_steps(theirs) if theirs else True,
+        "extras": extras,
+        "arguments": inspect.Signature(arguments),
+    }
+    if hasattr(kernel, "lookahead"):
+        members["lookahead"] = lookahead
+    return type(name, (FusedOptimizer, theirs or _NotInTorch), members)
+
+
+__all__ = list(optim.registry)
+globals().update({name: _make(name, kernel) for name, kernel in optim.registry.items()})

@@ -1,0 +1,30 @@
+"""Functions whose gradients and curvature are known, and a small network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fusedstep import nn
+
+Array = np.ndarray[Any, Any]
+
+
+class Quadratic:
+    """``t A t / 2 + b t`` with a symmetric A of known eigenvalues."""
+
+    def __init__(self, eigenvalues: Any, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        values = np.asarray(eigenvalues, float)
+        q, _ = np.linalg.qr(rng.standard_normal((values.size, values.size)))
+        self.A, self.b = (q * values) @ q.T, rng.standard_normal(values.size)
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        return float(theta @ self.A @ theta / 2 + self.b @ theta), self.A @ theta + self.b
+
+
+def network(dtype: Any = np.float64, *extra: nn.Layer) -> tuple[nn.Sequential, Array, Array]:
+    rng = np.random.default_rng(4)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), *extra, nn.Linear(4, 3), dtype=dtype, rng=1)
+    return model, rng.standard_normal((10, 3)), rng.integers(0, 3, 10)

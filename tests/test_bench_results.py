@@ -1,0 +1,178 @@
+"""What becomes of figures: files, comparisons, README's table, instruction counts, and a run's pace."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
+
+from bench import __main__ as command
+from bench import compare, harness, instructions, pictures, publish, records, run
+
+
+def line(name: str, over_ours: float, over_yardstick: float = 1.0, **more: Any) -> dict[str, Any]:
+    def around(x: float) -> list[float]:
+        return [x, 0.98 * x, 1.02 * x]
+
+    figures = {"seconds": 1e-3 * over_ours, "gb_s": 12.3456789, "samples": [1.0, 2.0], "status": "timed"}
+    ratios = {"over_ours": around(over_ours), "over_yardstick": around(over_yardstick)}
+    return {"name": name, "mine": name == "fusedstep", **figures, **ratios, **more}
+
+
+def document(ours: float = 1.0, torch: float = 2.0) -> dict[str, Any]:
+    lines = [line("fusedstep", 1.0, ours), line("roofline", 1 / ours), line("torch fused", torch)]
+    absent = {"name": "numba", "mine": False, "status": "not installed: numba", "seconds": None}
+    case = {"suite": "optim", "name": "adam/50M", "what": "Adam", "elements": 9, "bytes_per_element": 28}
+    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "load_average": 0.1, "versions": {"numpy": "2.0"}}
+    return {
+        "machine": machine,
+        "cases": [case | {"yardstick": "roofline", "lines": [*lines, absent]}],
+        "targets": [{"case": "adam/50M", "value": 1.23456789, "met": True}],
+        "out_of_time": ["adam/gpt2"],
+    }
+
+
+def files(folder: Path, *documents: dict[str, Any]) -> list[str]:
+    paths = [folder / f"{k}.json" for k in range(len(documents))]
+    for path, content in zip(paths, documents, strict=True):
+        path.write_text(json.dumps(content))
+    return [str(path) for path in paths]
+
+
+def test_reduced_results_are_small_and_say_the_same() -> None:
+    small = records.reduce(document())
+    assert json.loads(records.dump(small)) == small == records.reduce(small)
+    assert "samples" not in records.dump(small) and '"gb_s": 12.35,' in records.dump(small)
+    assert list(records.records(small)) != [] and small["cases"][0]["lines"][-1]["status"] == "not installed: numba"
+
+
+@pytest.mark.parametrize(
+    ("new", "status", "text"),
+    [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
+)
+def test_compare(new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["compare", *files(tmp_path, document(), document(new))]) == status
+    assert text in capsys.readouterr().out
+
+
+def test_compare_counts_what_has_no_figure_any_more_as_slower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = document()
+    broken["cases"][0]["lines"][0] |= {"status": "WRONG: 3 x", "over_yardstick": None, "seconds": None}
+    broken["machine"]["cpu"] = "another"
+    assert command.main(["compare", *files(tmp_path, document(), broken)]) == 1
+    out = capsys.readouterr().out
+    assert "WRONG: 3 x" in out and "Not the same cpu: a CPU and another" in out
+
+
+def test_intervals_decide() -> None:
+    assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.12, 1.3), 0.05) == ""
+    assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
+    assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"cases": []}', '{"machine": {}, "cases": [{}]}'])
+def test_another_file_is_refused_in_one_line(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["compare", str(path), str(path)])
+    assert "must be the results of `python -m bench`" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_readme_and_page_are_what_the_kept_results_give() -> None:
+    kept = records.read(records.KEPT)
+    readme = publish.README.read_text("utf-8")
+    assert publish.with_block(readme, publish.readme_block(kept)) == readme, "run `python -m bench report`"
+    assert publish.page(kept) == publish.PAGE.read_text("utf-8"), "run `python -m bench report`"
+    for name in pictures.TITLES:
+        assert (publish.PICTURES / f"{name}.png").stat().st_size < 150_000
+
+
+def test_nothing_that_is_lost_is_hidden() -> None:
+    assert publish.slower(list(records.records(document()))) == [
+        "In none of 1 comparisons is a peer faster beyond the 95% interval."
+    ]
+    lost = "\n".join(publish.slower(list(records.records(document(torch=0.9)))))
+    assert "in 1 of 1 comparisons" in lost
+    assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] of our time; both are at the speed of the yardstick" in lost
+    assert publish.UNKNOWN in "\n".join(publish.slower(list(records.records(document(ours=1.5, torch=0.9)))))
+
+
+def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("README", "PAGE", "PICTURES"):
+        monkeypatch.setattr(publish, name, tmp_path / name)
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(records, "KEPT", tmp_path / "results" / "kept.json")
+    (tmp_path / "README").write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    assert command.main(["report", *files(tmp_path, document())]) == 0
+    text = (tmp_path / "README").read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 | 2.00 ms (2.00 x) | - | - | - |" in text
+    assert "| numba | not installed: numba |" in (tmp_path / "PAGE").read_text()
+    assert (tmp_path / "results" / "kept.json").exists()
+
+
+def test_instructions_above_their_ceiling_fail() -> None:
+    ceilings = json.loads(instructions.CEILINGS.read_text())
+    exact = dict(ceilings)
+    assert not any(word for *_, word in instructions.judge(exact, ceilings))
+    more = exact | {"Adam/8192": ceilings["Adam/8192"] + 1, "New/8192": 1}
+    assert [word for *_, word in instructions.judge(more, ceilings) if word] == ["TOO MANY", "no ceiling: --update"]
+
+
+def test_every_workload_has_a_ceiling_and_runs() -> None:
+    every = instructions.workloads()
+    assert set(every) == set(json.loads(instructions.CEILINGS.read_text()))
+    for workload in every.values():
+        workload()
+
+
+def test_without_valgrind_the_count_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["instructions"])
+    assert "instructions needs valgrind" in capsys.readouterr().err
+
+
+def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("bench.run.time.perf_counter", lambda: now[0])
+    pace, plan = run.Pace(minutes=1, cases=4), harness.Plan(budget_s=10.0)
+    budgets = []
+    for seconds in (20.0, 30.0, 15.0):
+        chosen = pace.begin(plan)
+        assert chosen is not None
+        budgets.append(chosen.budget_s)
+        now[0] += seconds
+        pace.done()
+    assert pace.begin(plan) is None
+    assert budgets[0] == 10.0 and budgets[0] > budgets[1] > budgets[2] == run.LEAST_S
+
+
+def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: clock[0])
+
+    def step() -> None:
+        clock[0] += 1.0
+
+    runner: Callable[..., Any] = SimpleNamespace(step=step, refill=None)  # type: ignore[assignment]
+    timings = harness.measure({"a": runner}, harness.Plan(min_rounds=50, settle_s=0.0, limit_s=2.0))
+    assert len(timings["a"].samples) == harness.LEAST_ROUNDS
+
+
+def test_what_matters_comes_first() -> None:
+    names = ["sgd/gpt2", "adam/gpt2", "adam/250k"]
+    made = [SimpleNamespace(name=name, quick=name == "adam/250k") for name in names]
+    assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "sgd/gpt2"]

@@ -1,0 +1,79 @@
+"""The training loops in torch: everybody learns the same, or is not timed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
+
+from bench import common, harness
+from bench.torch import cases, peers, report, suite
+
+PLAN = harness.Plan(budget_s=0.02, min_rounds=3, max_rounds=3, settle_s=0.0)
+CASES = {case.name: case for case in cases.CASES}
+
+
+@pytest.mark.parametrize("name", ["mlp/step", "ppo/optimizer", "cnn/step", "transformer/step"])
+def test_everybody_is_checked_and_timed(torch: Any, name: str) -> None:
+    lines = suite.run_case(CASES[name], PLAN, 1).lines
+    assert {line.status for line in lines} == {"timed"}, [line.status for line in lines]
+    assert [line.name for line in lines] == [p.name for p in peers.PEERS if p.suits(CASES[name].network)]
+    ours = lines[0]
+    assert ours.over_ours == (1.0, 1.0, 1.0) and ours.as_dict()["mine"]
+    assert all(line.error is not None and line.error <= 1 for line in lines)
+
+
+def test_the_optimizers_case_times_the_step_alone(torch: Any) -> None:
+    trainer = peers.Trainer(CASES["ppo/optimizer"], peers.DEFAULT)
+    assert trainer.refill is not None
+    trainer.refill()
+    before = trainer.snapshot()
+    norm = sum(p.grad.square().sum() for p in trainer.parameters).sqrt()
+    trainer.step()
+    clipped = sum(p.grad.square().sum() for p in trainer.parameters).sqrt()
+    assert norm > cases.CLIP_NORM and clipped == pytest.approx(cases.CLIP_NORM, rel=1e-3)
+    assert not any(torch.equal(a, b) for a, b in zip(before, trainer.snapshot(), strict=True))
+
+
+def test_ours_uses_our_layers(torch: Any) -> None:
+    ours, alone = peers.PEERS[0], peers.PEERS[2]
+    for peer, expected in ((ours, {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}), (alone, set())):
+        modules = peers.Trainer(CASES["cnn/step"], peer).task.model.modules()
+        assert {m for layer in modules if (m := type(layer).__module__).startswith("fusedstep")} == expected
+
+
+def test_who_is_wrong_absent_or_broken_is_listed(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(peer: peers.Peer) -> str:
+        (line,) = suite.run_case(CASES["mlp/step"], PLAN, 1, (peer,)).lines
+        assert line.seconds is None
+        return line.status
+
+    assert status(replace(peers.DEFAULT, form={"maximize": True})).startswith("WRONG")
+    assert status(replace(peers.DEFAULT, form={"fused": True, "foreach": True})).startswith("failed: RuntimeError")
+    monkeypatch.setattr(common, "missing", lambda modules: list(modules))
+    assert status(peers.DEFAULT) == "not installed: torch"
+
+
+def test_verdict() -> None:
+    lines = [
+        suite.Line(f"torch {form}", seconds=1.0, over_ours=(x, x, x)) for form, x in (("fused", 1.4), ("default", 2.0))
+    ]
+    results = {"mlp/step": suite.CaseResult(CASES["mlp/step"], lines)}
+
+    def met(bound: float, peer: str = "torch fused") -> Any:
+        return report.judge(cases.Target("mlp/step", peer, bound), results)["met"]
+
+    assert (met(1.3), met(1.5), met(1.5, "torch default"), met(1.5, "torch"), met(1, "jax")) == (
+        True,
+        False,
+        True,
+        False,
+        None,
+    )
+    assert {target.case for target in cases.TARGETS} <= set(CASES)
+    assert len(set(CASES)) == len(cases.CASES)

@@ -1,0 +1,94 @@
+"""Whole training steps: everybody learns the same, or is not timed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
+
+from bench import common, harness
+from bench.training import cases, data, peers, reference, report, suite
+
+from fusedstep import _core
+from slopes import assert_same_gradient, differences
+
+PLAN = harness.Plan(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
+TINY = cases.Case("tiny", (8,), batch=16, batches=5)
+HERE = tuple(peer for peer in peers.PEERS if peer.name in (peers.OURS, peers.YARDSTICK))
+
+
+def lines(*more: peers.Peer) -> list[suite.Line]:
+    return suite.run_case(TINY, PLAN, 1, (*HERE, *more)).lines
+
+
+def test_ours_is_checked_and_timed() -> None:
+    backend = _core.backend()
+    ours, numpy = lines()
+    assert _core.backend() == backend
+    assert ours.status == numpy.status == "timed"
+    assert ours.error is not None and ours.error < 1
+    assert ours.over_ours == numpy.over_yardstick == (1.0, 1.0, 1.0)
+    assert ours.seconds is not None and ours.seconds == pytest.approx(np.median(ours.samples))
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
+def test_every_peer_learns_the_same(peer: peers.Peer) -> None:
+    if absent := peer.missing():
+        pytest.skip(f"not installed: {absent}")
+    line = lines(peer)[-1] if peer not in HERE else next(x for x in lines() if x.name == peer.name)
+    assert line.status == "timed", line.status
+
+
+def test_the_reference_has_the_right_gradient() -> None:
+    network = reference.NumPyTraining(data.Job(TINY, 1), np.float64)
+    rng = np.random.default_rng(0)
+    x, y = rng.random((6, cases.FEATURES)), rng.integers(0, cases.CLASSES, 6)
+    for p, g in zip(network.p, network.gradients(x, y), strict=True):
+        if p.size < 100:  # biases and the last weights say enough
+            assert_same_gradient(g, differences(lambda: network.loss(x, y), p))
+
+
+class Idle(peers.NumPy):
+    def run(self, steps: int) -> None:
+        if steps == reference.CHECKED_STEPS:
+            super().run(steps)
+
+
+class Wrong(peers.NumPy):
+    def prepare(self) -> None:
+        super().prepare()
+        self.x = self.x * np.float32(0.7)
+
+
+def test_who_is_wrong_idle_or_absent_is_listed() -> None:
+    wrong, idle, absent = lines(
+        peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
+    )[-3:]
+    assert wrong.status.startswith("WRONG") and wrong.seconds is None
+    assert idle.status == "WRONG: has learnt nothing in the last pass" and idle.seconds is None
+    assert absent.status == "not installed: nobody_has_this"
+
+
+def test_without_scikit_learn_there_are_rows_of_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "missing", lambda modules: list(modules))
+    x, y = data.digits()
+    assert x.shape == (data.ROWS, cases.FEATURES) and x.dtype == np.float32
+    assert x.min() >= 0 and x.max() <= 1 and set(y) == set(range(cases.CLASSES))
+
+
+def test_verdict_and_counts() -> None:
+    line = suite.Line("torch fused", seconds=1.0, over_ours=(2.5, 2.4, 2.6))
+    results = {"digits/64-64": suite.CaseResult(cases.CASES[0], [line])}
+
+    def met(bound: float, peer: str = "torch fused") -> Any:
+        return report.judge(cases.Target("digits/64-64", peer, bound), results)["met"]
+
+    assert (met(2), met(3), met(1, "scikit-learn")) == (True, False, None)
+    assert cases.CASES[0].elements == 64 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10
+    assert cases.CASES[0].flops == 2 * 32 * (3 * (64 * 64 * 2 + 640) - 64 * 64)
+    assert {target.case for target in cases.TARGETS} <= {case.name for case in cases.CASES}

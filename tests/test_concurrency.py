@@ -1,0 +1,209 @@
+"""Threads, forks, pools of processes and other libraries' parallel regions: the bits of a lonely run, or an error."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import shutil
+import subprocess
+import threading
+from multiprocessing import shared_memory
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import _core
+from oracle import BACKENDS, Array
+from test_runtime import in_child
+
+SIZE = 100_000
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python's own on fork with threads
+
+
+def start(seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(SIZE)
+
+
+def train(p: Array, steps: int = 3) -> Array:
+    """Return the parameters after some steps whose gradients are functions of their numbers alone."""
+    opt = fs.Adam([p], lr=0.1)
+    for k in range(steps):
+        opt.step([np.sin(np.arange(p.size) * (k + 1.0))], clip_norm=1.0)
+    return p
+
+
+def trained(seed: int) -> bytes:
+    return train(start(seed)).tobytes()
+
+
+@every_backend
+def test_threads_on_one_optimizer(backend: str) -> None:
+    """Steps that run at the same time are refused; those that run add up; a state is that of one step."""
+    _core.set_backend(backend)
+    _core.force_threads(2)
+    g, states, refused = np.full(SIZE, 0.25), [], []
+    opt, twin = fs.SGD([np.zeros(SIZE)], lr=0.5, momentum=0.5), fs.SGD([np.zeros(SIZE)], lr=0.5, momentum=0.5)
+
+    def work(act: Any) -> None:
+        for _ in range(30):
+            try:
+                act()
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    acts = [lambda: opt.step([g])] * 3 + [lambda: states.append(opt.state_dict())]
+    threads = [threading.Thread(target=work, args=(act,)) for act in acts]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert opt.steps + len(states) + len(refused) == 120 and opt.steps
+    momenta = [twin.state[0]["momentum_buffer"].tobytes()]
+    for _ in range(opt.steps):
+        twin.step([g])
+        momenta.append(twin.state[0]["momentum_buffer"].tobytes())
+    assert opt.params[0].tobytes() == twin.params[0].tobytes()
+    for state in states:
+        assert state["state"][0]["momentum_buffer"].tobytes() == momenta[state["step"]]
+    words = "one thread at a time may step", "not inside state_dict()", "not while another thread steps"
+    assert all(any(w in text for w in words) for text in refused)
+
+
+@forks
+@every_backend
+def test_a_fork_before_and_during_steps(backend: str) -> None:
+    """A child steps optimizers of its own; one that was in the midst of a step is half-done there, and refused."""
+    _core.set_backend(backend)
+    _core.force_threads(2)
+    assert in_child(lambda: trained(1) == trained(1) != b"")
+    want = trained(2)
+    opt, stop = fs.Adam([np.zeros(3_000_000)]), threading.Event()
+    g = [np.ones(3_000_000)]
+
+    def work() -> None:
+        while not stop.is_set():
+            opt.step(g)
+
+    def look() -> bool:
+        if trained(2) != want or fs.num_threads() != 1:
+            return False
+        try:
+            opt.step(g)
+        except RuntimeError as error:
+            return "one thread at a time" in str(error)
+        return True  # forked between two steps
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert all(in_child(look) for _ in range(5))
+    finally:
+        stop.set()
+        thread.join()
+    before = opt.steps
+    opt.step(g)
+    assert opt.steps == before + 1
+
+
+def in_shared_memory(name: str, at: int) -> bytes:
+    """Train the numbers behind a name, where they lie."""
+    memory = shared_memory.SharedMemory(name)
+    try:
+        return train(np.ndarray(SIZE, np.float64, memory.buf, 8 * SIZE * at)).tobytes()
+    finally:
+        memory.close()
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_processes_step_shared_memory(method: str) -> None:
+    train(start(0))  # the pool of threads is there when a fork comes
+    memory = shared_memory.SharedMemory(create=True, size=16 * SIZE)
+    try:
+        np.ndarray((2, SIZE), np.float64, memory.buf)[...] = start(3), start(4)
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            done = pool.starmap_async(in_shared_memory, [(memory.name, 0), (memory.name, 1)]).get(120)
+        assert done == [trained(3), trained(4)] == [bytes(memory.buf[at : at + 8 * SIZE]) for at in (0, 8 * SIZE)]
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_inside_joblib(backend: str) -> None:
+    joblib = pytest.importorskip("joblib")
+    jobs = [joblib.delayed(trained)(seed) for seed in range(4)]
+    assert joblib.Parallel(n_jobs=2, backend=backend)(jobs) == [trained(seed) for seed in range(4)]
+
+
+class Dropped:
+    """A data set whose rows are made with the package."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, k: int) -> Array:
+        return fs.dropout(start(k), 0.5, fs.Key(k))
+
+
+def test_inside_a_data_loader(torch: ModuleType) -> None:
+    from torch.utils.data import DataLoader
+
+    train(start(0))
+    for workers in (0, 2):
+        rows = np.concatenate([batch.numpy() for batch in DataLoader(Dropped(), batch_size=3, num_workers=workers)])
+        assert rows.tobytes() == b"".join(Dropped()[k].tobytes() for k in range(8))
+
+
+def test_beside_torchs_threads(torch: ModuleType) -> None:
+    want, product = trained(5), torch.ones(600, 600)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            product @ product
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for t in threads:
+        t.start()
+    try:
+        assert all(trained(5) == want for _ in range(5))
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+
+
+REGION = """
+#include <omp.h>
+void in_region(int threads, void (*call)(int)) {
+#pragma omp parallel num_threads(threads)
+  call(omp_get_thread_num());
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
+@every_backend
+def test_inside_an_openmp_region_of_another_library(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "region.c").write_text(REGION)
+    library = tmp_path / "region.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-fopenmp", "-o", library, tmp_path / "region.c"], check=True)
+    _core.set_backend(backend)
+    found: dict[int, bytes] = {}
+    limits: list[int] = []
+
+    def call(thread: int) -> None:
+        limits.append(fs.num_threads())
+        found[thread] = trained(thread)
+
+    region = ctypes.CDLL(str(library))
+    region.in_region(4, ctypes.CFUNCTYPE(None, ctypes.c_int)(call))
+    assert found == {thread: trained(thread) for thread in range(4)}
+    assert backend != "openmp" or limits == [1] * 4, "no threads within threads"

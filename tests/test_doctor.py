@@ -1,0 +1,125 @@
+"""``fusedstep doctor``: each advice on a machine that needs it and on one that does not, and the command itself."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import fusedstep as fs
+from fusedstep.cli import _advice, _machine, doctor, main
+from fusedstep.cli._advice import Figures, advise
+from fusedstep.cli._machine import Library, Machine
+
+HEALTHY = Machine("a CPU", 8, 8, None, 8, "threads", "v4", ("v4", "v3", "v2"), load=0.1, huge_pages="madvise")
+FIGURES = Figures(10_000_000, copy=20.0, in_place=40.0, in_place_one=15.0, should=0.007, does=0.0071)
+OPENBLAS, GOMP = Library("libopenblas.so", False, 8, "/a"), Library("libgomp.so.1", True, 8, "/b")
+FIGURES_OF: dict[str, dict[str, Any]] = {
+    "what memory allows": {"does": 0.0105},
+    "One thread moves 15 GB/s and 8 move 16": {"in_place": 16.0},
+}
+ILL: dict[str, dict[str, Any]] = {
+    "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
+    "FUSEDSTEP_NUM_THREADS=1 keeps steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
+    "OMP_NUM_THREADS=2,1 keeps steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
+    "The container may use 1.5 CPUs and sees 8: fusedstep keeps to 2": {"quota": 1.5},
+    "may run on 2 of 8 CPUs": {"affinity": 2},
+    "is v2, but the CPU has v4: unset FUSEDSTEP_ISA": {"isa": "v2"},
+    "no AVX2": {"isa": "v2", "isas": ("v2",)},
+    "2 OpenMP runtimes are loaded (libgomp.so.1, libiomp5.so)": {
+        "libraries": (GOMP, Library("libiomp5.so", True, 8, "/c"))
+    },
+    "libopenblas.so has 8 of its own": {"libraries": (OPENBLAS,), "backend": "openmp"},
+    "libopenblas.so has 64 threads for 8 CPUs": {"libraries": (replace(OPENBLAS, threads=64),)},
+    "OMP_WAIT_POLICY=ACTIVE": {"environment": {"OMP_WAIT_POLICY": "ACTIVE"}},
+    "GOMP_SPINCOUNT=infinite": {"environment": {"GOMP_SPINCOUNT": "infinite"}},
+    "Transparent huge pages are off": {"huge_pages": "never"},
+}
+
+
+@pytest.mark.parametrize("text", ILL)
+def test_what_is_wrong_with_the_machine_is_said_once(text: str) -> None:
+    (said,) = advise(replace(HEALTHY, **ILL[text]), FIGURES)
+    assert text in said
+
+
+@pytest.mark.parametrize("text", FIGURES_OF)
+def test_what_is_wrong_with_the_figures_is_said_once(text: str) -> None:
+    (said,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
+    assert text in said
+
+
+def test_every_rule_has_a_patient() -> None:
+    patients = [(replace(HEALTHY, **changes), FIGURES) for changes in ILL.values()]
+    patients += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
+    assert all(any(rule(*patient) for patient in patients) for rule in _advice.RULES)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"environment": {"OMP_NUM_THREADS": "8", "FUSEDSTEP_NUM_THREADS": "", "GOMP_SPINCOUNT": "1000"}},
+        {"quota": 8.0, "libraries": (OPENBLAS, GOMP), "load": None},
+        {"isa": "generic", "isas": ("generic",), "huge_pages": ""},
+        {"backend": "openmp", "libraries": (replace(OPENBLAS, threads=None),)},
+    ],
+)
+def test_a_healthy_machine_is_left_alone(changes: dict[str, Any]) -> None:
+    assert advise(replace(HEALTHY, **changes), FIGURES) == []
+
+
+def test_the_command_names_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    limit = fs.num_threads()
+    try:
+        assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
+    finally:
+        fs.set_num_threads(None)
+    out = capsys.readouterr().out
+    for text in (
+        "CPU: ",
+        f"instruction set: {fs.isa()}",
+        "--threads 1",
+        "GB/s",
+        "Adam, 0.1 million parameters: should",
+    ):
+        assert text in out
+    assert "hange" in out
+    assert fs.num_threads() == limit
+
+
+def test_threads_are_explained() -> None:
+    machine = replace(HEALTHY, quota=2.5, affinity=4, environment={"OMP_NUM_THREADS": "3"})
+    assert doctor.why(machine, None) == "the least of 8 CPUs, affinity 4, quota 2.5, OMP_NUM_THREADS=3"
+    assert machine.granted == 3
+
+
+def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    monkeypatch.setattr(_machine, "find_spec", lambda name: None)
+    monkeypatch.setattr(_machine, "read", lambda path: maps if path.endswith("maps") else "")
+    found = [(lib.name, lib.is_openmp, lib.threads) for lib in _machine.libraries()]
+    assert found == [("libgomp.so.1.0.0", True, None), ("libscipy_openblas64_-3.so", False, None)]
+    assert main(["doctor", "--millions", "0.01"]) == 0
+    assert "pip install 'fusedstep[doctor]'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--millions", "0"], "--millions: must be a finite number >= 0.001"),
+        (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main(["doctor", *arguments])
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    err = capsys.readouterr().err
+    assert status == 2 and text in err and err.count("\n") == 1

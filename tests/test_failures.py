@@ -1,0 +1,259 @@
+"""Ctrl-C, full disks, folders and memory that are not to be had, memory that goes away: what is there stays whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import shared_memory
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import nn
+from oracle import every_class
+from test_groups import snapshot
+
+pytest.importorskip("safetensors")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+
+
+def python(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@contextmanager
+def interrupting(seconds: float) -> Iterator[None]:
+    """Press Ctrl-C after so many seconds, wherever the program is then."""
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@posix
+@every_class
+def test_ctrl_c_leaves_whole_steps_and_whole_contexts(cls: Any) -> None:
+    """Interrupt a loop of steps, contexts and states at 40 random moments; then count the steps that were taken."""
+    rng, g = np.random.default_rng(3), [np.full((40, 50), 0.25), np.full(7, 0.5, np.float32)]
+    params = [np.ones((40, 50)), np.ones(7, np.float32)]
+    opt, twin = (cls([p.copy() for p in params], lr=0.1, ema_decay=0.5) for _ in range(2))
+    interrupted = 0
+    for _ in range(40):
+        try:
+            with interrupting(rng.uniform(1e-4, 3e-3)):
+                while True:
+                    with opt.averaged():
+                        pass
+                    if hasattr(opt, "lookahead"):
+                        with opt.lookahead():
+                            pass
+                    opt.step(g, clip_norm=1.0)
+                    opt.state_dict()
+        except KeyboardInterrupt:
+            interrupted += 1
+    assert interrupted == 40 and opt.steps > 0
+    while twin.steps < opt.steps:
+        twin.step(g, clip_norm=1.0)
+    assert snapshot(opt) == snapshot(twin)
+
+
+@posix
+def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    options = ["--optimizers", "SGD,Adam", "--data", "iris", "--epochs", "100000", "--hidden", "4"]
+    command = [sys.executable, "-m", "fusedstep.cli", "compare", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
+        assert run.stdout
+        run.stdout.readline()
+        run.stdout.readline()
+        time.sleep(0.5)  # the network is training: nothing is printed meanwhile
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and err == ""
+    assert "\nSGD " in out and "Adam" not in out
+    assert (tmp_path / "fusedstep-out/compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+@posix
+def test_ctrl_c_while_saving_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    from fusedstep import cli
+    from fusedstep.cli import _train
+
+    def interrupted(*args: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        nn.save(*args)
+
+    class Saving:
+        save = staticmethod(interrupted)
+        TrainedModel = nn.TrainedModel
+
+    monkeypatch.setattr(_train, "nn", Saving)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--data", "iris", "--epochs", "1", "--hidden", "4"]) == 130
+    assert nn.load("fusedstep-out/model.safetensors").task == "classification"
+    assert Path("fusedstep-out/curves.png").exists()
+
+
+LIMITED_FILES = """
+import resource, sys
+import numpy as np
+import fusedstep as fs
+from fusedstep import nn
+opt = fs.Adam([np.ones(100_000)])
+net = nn.Sequential(nn.Linear(300, 300), rng=0)
+model = nn.TrainedModel(net, "regression", np.zeros(300), np.ones(300)) if 0 else None
+net = nn.Sequential(nn.Linear(30_000, 1), rng=0)
+model = nn.TrainedModel(net, "regression", np.zeros(30_000), np.ones(30_000))
+saves = {"state": opt.save, "model": lambda path: nn.save(path, model)}
+for name, save in saves.items():
+    save(f"{sys.argv[1]}/{name}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+for name, save in saves.items():
+    try:
+        save(f"{sys.argv[1]}/{name}")
+    except OSError as error:
+        print(name, "OSError", "too large" in str(error).lower())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    """A file may grow to 50,000 bytes, as if the disk were full then."""
+    done = python(LIMITED_FILES, tmp_path)
+    assert done.stdout.split() == ["state", "OSError", "True", "model", "OSError", "True"], done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["model", "state"]
+    fs.Adam([np.ones(100_000)]).load(tmp_path / "state")
+    assert nn.load(tmp_path / "model").task == "regression"
+
+
+FULL_DISK = """
+import resource, sys
+from fusedstep.cli import main
+from sklearn.datasets import load_digits
+import matplotlib.figure
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    (tmp_path / "model.safetensors").write_text("the old one")
+    done = python(FULL_DISK, tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("fusedstep train: File too large"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.safetensors", "the old one")]
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    opt = fs.Adam([np.ones(3)])
+    model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
+    read_only = tmp_path / "fixed"
+    read_only.mkdir()
+    (read_only / "state").write_text("old")
+    read_only.chmod(0o500)
+    folders = ["/proc"] if sys.platform == "linux" else []
+    if getattr(os, "geteuid", lambda: 1)():  # root writes into any other folder
+        folders.append(str(read_only))
+    try:
+        for folder in folders:
+            for save in (opt.save, lambda path: nn.save(path, model)):
+                with pytest.raises(OSError):
+                    save(f"{folder}/state")
+        assert os.listdir(read_only) == ["state"] and (read_only / "state").read_text() == "old"
+    finally:
+        read_only.chmod(0o700)
+
+
+LIMITED_MEMORY = """
+import resource, sys
+import numpy as np
+import fusedstep as fs
+opt = fs.Adam({"w": np.ones(5_000_000)}, ema_decay=0.9)
+opt.step([np.ones(5_000_000)])
+opt.save(sys.argv[1])
+opt.step([np.ones(5_000_000)])
+own = [opt.params["w"], opt.ema["w"], *opt.state["w"].values()]
+before = [a.sum() for a in own], opt.steps
+with open("/proc/self/statm") as statm:
+    pages = int(statm.read().split()[0])
+for spare in (0, 1, 10, 50, 130):
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (spare << 20), -1))
+    for act in (lambda: opt.load(sys.argv[1]), opt.state_dict):
+        try:
+            act()
+            print(spare, "done")
+        except (MemoryError, OSError, ValueError) as error:
+            print(spare, type(error).__name__)
+        assert ([a.sum() for a in own], opt.steps) == before
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+opt.load(sys.argv[1])
+assert opt.steps == 1
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+def test_a_state_that_does_not_fit_into_memory_changes_nothing(tmp_path: Path) -> None:
+    done = python(LIMITED_MEMORY, tmp_path / "state")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "MemoryError" in done.stdout and "done" not in done.stdout
+
+
+def test_memory_in_use_is_not_given_back(tmp_path: Path) -> None:
+    """What NumPy and Python can refuse, they do, for the optimizer holds the arrays."""
+    own = np.ones(100)
+    mapped = np.memmap(tmp_path / "file", np.float64, "w+", shape=100)
+    memory = shared_memory.SharedMemory(create=True, size=800)
+    shared = np.ndarray(100, np.float64, memory.buf)
+    opt = fs.Adam([own, mapped, shared])
+    g = [np.ones(100)] * 3
+    opt.step(g)
+    with pytest.raises(ValueError, match="cannot resize"):
+        own.resize(10)
+    with pytest.raises(BufferError):
+        mapped._mmap.close()
+    with pytest.raises(BufferError):
+        memory.close()
+    opt.step(g)
+    before = [a.tobytes() for a in opt.params]
+    for k, a in enumerate((own, mapped, shared)):
+        a.setflags(write=False)
+        with pytest.raises(ValueError, match=rf"params\[{k}\] must be writeable; got a read-only"):
+            opt.step(g)
+        a.setflags(write=True)
+        assert [a.tobytes() for a in opt.params] == before
+    del own, mapped, shared, a
+    opt.step(g)  # the optimizer keeps them alive
+    del opt
+    memory.close()
+    memory.unlink()
+
+
+@every_class
+def test_an_optimizer_that_is_dropped_is_gone_at_once(cls: Any) -> None:
+    opt = cls([np.ones(3)], ema_decay=0.5)
+    group, state = opt.groups[0], weakref.ref(next(iter(opt._state.values()), {}).get("momentum_buffer", opt._ema[0]))
+    opt.step([np.ones(3)])
+    assert state() is not None
+    del opt
+    assert state() is None
+    with pytest.raises(ReferenceError, match="the optimizer of this group is gone"):
+        group["lr"] = 0.5

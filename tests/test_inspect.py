@@ -1,0 +1,254 @@
+"""Looking inside: gradient checks, landscapes, bias and variance, pictures, mistakes."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import inspect, nn
+from surfaces import Array, Quadratic, network
+
+pytest.importorskip("scipy")
+KEY = fs.Key(11)
+
+
+# objective
+
+
+def test_an_objective_is_the_models_loss_and_leaves_the_model_alone() -> None:
+    model, x, labels = network(np.float32, nn.BatchNorm())
+    before = model.state_dict()
+    for training in (False, True):
+        f = inspect.objective(model, nn.SoftmaxNLL(), x, labels, training=training)
+        value, gradient = f(f.theta)
+        f(f.theta + 1)
+        assert gradient.dtype == np.float64 and f.value(f.theta) == value == f(f.theta)[0]
+        assert f.shapes == {name: p.shape for name, p in model.params.items()}
+        assert np.array_equal(f.split(f.theta)["0.weight"], model.params["0.weight"])
+    assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
+    loss = nn.SoftmaxNLL()
+    model.backward(loss.gradient(model.forward(x.astype(np.float32), training=True), labels))
+    np.testing.assert_allclose(gradient, model.grad_arena, rtol=1e-3, atol=1e-6)
+
+
+def test_dropout_in_training_keeps_its_masks_and_penalties_count() -> None:
+    model, x, labels = network(np.float64, nn.Dropout(0.5), nn.L1Activity(0.1))
+    f, g = (inspect.objective(model, nn.SoftmaxNLL(), x, labels, training=True, key=fs.Key(k)) for k in (1, 2))
+    assert f.value(f.theta) == f.value(f.theta) != g.value(g.theta)
+    plain = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
+    assert plain.value(plain.theta) == pytest.approx(nn.SoftmaxNLL()(model.predict(x), labels))
+
+
+# gradient check
+
+
+def test_a_wrong_gradient_is_found_and_named() -> None:
+    model, x, labels = network()
+    f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
+    assert inspect.check_gradient(f)
+
+    class Wrong:
+        theta, shapes = f.theta, f.shapes
+
+        def __call__(self, theta: Array) -> tuple[float, Array]:
+            value, gradient = f(theta)
+            f.split(gradient)["2.weight"][1, 2] *= 1 + 1e-5
+            return value, gradient
+
+    check = inspect.check_gradient(Wrong())
+    assert not check and check.worst.startswith("2.weight[5]: gradient ")
+    assert [name for name, error in check.errors.items() if error > 1e-7] == ["2.weight"]
+    assert "the gradients differ" in str(check)
+
+
+def test_a_gradient_that_is_nan_or_zero() -> None:
+    assert not inspect.check_gradient(lambda t: (float(t @ t), t * [1.0, np.nan]), [1.0, 2.0])
+    assert inspect.check_gradient(lambda t: (1.0, 0 * t), [1.0, 2.0])
+    assert inspect.check_gradient(lambda t: (float(t @ t), 2 * t), [0.0, 0.0])
+
+
+def test_some_coordinates_can_be_checked_alone() -> None:
+    calls = []
+
+    def f(theta: Array) -> tuple[float, Array]:
+        calls.append(1)
+        return float(np.sum(np.sin(theta))), np.cos(theta)
+
+    assert inspect.check_gradient(f, np.linspace(0, 1, 1000), coordinates=7)
+    assert len(calls) == 1 + 14
+
+
+# landscapes
+
+
+def test_a_direction_has_the_filters_lengths_and_is_the_keys() -> None:
+    model, x, labels = network(np.float64, nn.BatchNorm())
+    f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
+    own, parts = f.split(f.theta), f.split(inspect.random_direction(f, KEY))
+    for name, part in parts.items():
+        if name.endswith("weight"):
+            np.testing.assert_allclose(np.linalg.norm(part, axis=0), np.linalg.norm(own[name], axis=0), rtol=1e-12)
+        else:
+            assert not part.any()
+    assert np.array_equal(inspect.random_direction(f, KEY), inspect.random_direction(f, KEY))
+    assert not np.array_equal(inspect.random_direction(f, KEY), inspect.random_direction(f, fs.Key(12)))
+
+
+def test_lines_of_a_quadratic_have_its_curvature() -> None:
+    f = Quadratic([2, -3])
+    up, down = np.linalg.eigh(f.A)[1].T[::-1]
+    line = inspect.line(f, up, np.ones(2), span=(-2, 1), points=7)
+    np.testing.assert_allclose(line.curvature, 2, rtol=1e-9)
+    assert line.at[0] == -2 and line.values[4] == pytest.approx(f(np.ones(2))[0]) and line.is_convex()
+    assert not inspect.line(f, down, np.ones(2)).is_convex()
+    plane = inspect.plane(f, up, down, np.ones(2), points=5)
+    assert plane.values[3, 1] == pytest.approx(f(np.ones(2) - 0.5 * up + 0.5 * down)[0])
+
+
+def test_the_line_between_two_solutions_ends_at_them() -> None:
+    model, x, labels = network()
+    f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
+    other = np.random.default_rng(0).standard_normal(f.theta.size)
+    line = inspect.line(f, other - f.theta, span=(0, 1), points=11)
+    assert line.values[0] == pytest.approx(f.value(f.theta)) and line.values[-1] == pytest.approx(f.value(other))
+
+
+# bias and variance
+
+
+def test_squared_loss_is_bias_plus_variance_exactly() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.random((40, 1))
+    y = np.sin(6 * X[:, 0]) + 0.3 * rng.standard_normal(40)
+
+    def polynomial(degree: int) -> Any:
+        def fit(X: Array, y: Array) -> Any:
+            coefficients = np.polynomial.polynomial.polyfit(X[:, 0], y, degree)
+            return lambda X: np.polynomial.polynomial.polyval(X[:, 0], coefficients)
+
+        return fit
+
+    stiff, supple = (inspect.bias_variance(polynomial(d), X, y, X, y, rounds=60, key=KEY) for d in (1, 6))
+    for parts in (stiff, supple):
+        assert parts.loss == pytest.approx(parts.bias + parts.variance, rel=1e-12)
+        assert parts.net_variance == pytest.approx(parts.variance) and parts.predictions.shape == (60, 40)
+    assert stiff.bias > 2 * supple.bias and supple.variance > 1.2 * stiff.variance
+    again = inspect.bias_variance(polynomial(1), X, y, X, y, rounds=60, key=KEY)
+    assert np.array_equal(again.predictions, stiff.predictions)
+
+
+def test_the_variance_of_a_mean_is_the_closed_form() -> None:
+    """A bootstrap mean varies by the sample's variance over n."""
+    y = np.random.default_rng(1).standard_normal(50)
+    parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
+    assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
+
+
+def test_zero_one_loss_where_variance_helps_and_where_it_hurts() -> None:
+    """Labels drawn anew: the main prediction is the frequent label, 1, right on one row and wrong on the other."""
+    y = np.array([1] * 70 + [0] * 30)
+    draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
+    parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")
+    assert parts.bias == 0 and parts.loss == parts.variance == parts.net_variance == pytest.approx(0.3, abs=0.05)
+    parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([0]), rounds=1000, loss="zero_one")
+    assert parts.bias == 1 and parts.net_variance == pytest.approx(-parts.variance) == pytest.approx(-0.3, abs=0.05)
+
+
+# pictures
+
+
+def test_pictures_are_drawn_where_they_are_asked_for() -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    ax, before = figures.Figure().subplots(), pyplot.get_fignums()
+    f = Quadratic([1, 2])
+    line, plane = inspect.line(f, [1, 0], [0, 0]), inspect.plane(f, [1, 0], [0, 1], [0, 0], points=5)
+    assert line.plot(ax, label="f") is ax and ax.get_xlabel() and ax.get_ylabel()
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), line.values)
+    assert plane.plot(figures.Figure().subplots()).get_ylabel() == "step along the second direction"
+    curves = {"training": [3.0, 2.0, 1.0], "validation": [3.0, 2.5, math.nan, 2.75]}
+    drawn = inspect.plot_curves(curves, figures.Figure().subplots(), best="validation", log=True)
+    assert drawn.get_yscale() == "log" and drawn.lines[2].get_xdata()[0] == 2
+    assert pyplot.get_fignums() == before
+    new = line.plot()
+    assert pyplot.get_fignums() == [*before, new.figure.number]
+    pyplot.close(new.figure)
+
+
+# mistakes
+
+
+def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name == "scipy" or name.startswith("scipy.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match=r"this needs scipy: pip install 'fusedstep\[inspect\]'"):
+        inspect.newton_step(Quadratic([1, 2]), np.ones(2))
+
+
+F = Quadratic([1, 2])
+MODEL, ROWS, LABELS = network()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: inspect.check_gradient(F), ValueError, r"check_gradient: theta must be given where f is not"),
+        (lambda: inspect.check_gradient(F, [[1.0]]), ValueError, r"theta must have the shape \(d,\); got \(1, 1\)"),
+        (
+            lambda: inspect.check_gradient(lambda t: 1.0, [1.0]),
+            TypeError,
+            r"f must return \(value, gradient\); got float",
+        ),
+        (lambda: inspect.check_gradient(lambda t: (1.0, t[:1]), [1.0, 2.0]), ValueError, r"gradient of shape \(2,\)"),
+        (
+            lambda: inspect.check_gradient(F, [1.0, 2.0], tol=0),
+            ValueError,
+            r"check_gradient: tol must be above 0; got 0",
+        ),
+        (lambda: inspect.hessian(3, [1.0]), TypeError, r"hessian: f must be a function of a vector; got int"),
+        (lambda: inspect.hessian(F, [np.nan, 0]), ValueError, r"hessian: theta must be finite; got nan"),
+        (lambda: inspect.hessian_vector_product(F, [1.0], [1.0, 2.0]), ValueError, r"v must have the shape \(2,\)"),
+        (lambda: inspect.extreme_eigenvalues(F, [1.0, 2.0], k=3), ValueError, r"k must be from 1 to 2; got 3"),
+        (
+            lambda: inspect.critical_point(F, [1.0, 2.0], curvature_tol=-1),
+            ValueError,
+            r"curvature_tol must be at least 0",
+        ),
+        (lambda: inspect.random_direction(F, KEY), TypeError, r"random_direction: f must be an Objective"),
+        (
+            lambda: inspect.line(F, [1, 0], [0, 0], span=(1, 1)),
+            ValueError,
+            r"line: span must be a pair of rising numbers",
+        ),
+        (lambda: inspect.line(F, [1, 0], [0, 0], points=2), ValueError, r"line: points must be at least 3; got 2"),
+        (
+            lambda: inspect.objective(nn.Sequential(nn.ReLU()), nn.SoftmaxNLL(), ROWS, LABELS),
+            TypeError,
+            r"with parameters",
+        ),
+        (lambda: inspect.objective(MODEL, nn.softmax, ROWS, LABELS), TypeError, r"objective: loss must be a Loss"),
+        (lambda: inspect.objective(MODEL, nn.SoftmaxNLL(), ROWS, LABELS + 5), ValueError, r"labels from 0 to 2; got"),
+        (
+            lambda: inspect.bias_variance(None, [1], [1], [1], [1], loss="l1"),
+            ValueError,
+            r'"squared" or "zero_one"; got',
+        ),
+        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have as many rows"),
+        (
+            lambda: inspect.bias_variance(lambda X, y: 3, [1], [1], [1], [1]),
+            TypeError,
+            r"what fit returns must have predict",
+        ),
+        (lambda: inspect.plot_curves({}), ValueError, r"plot_curves: curves must hold at least one"),
+        (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
+    ],
+)
+def test_refusals_name_argument_need_and_value(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

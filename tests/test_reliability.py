@@ -1,0 +1,25 @@
+"""The table of docs/reliability.md names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TABLE = HERE.parent.joinpath("docs", "reliability.md").read_text("utf-8")
+
+
+def test_every_row_names_its_proof() -> None:
+    named = re.findall(r"`(test_\w+)::(test_\w+)`", TABLE)
+    assert len(named) > 40
+    for file, test in named:
+        tree = ast.parse((HERE / f"{file}.py").read_text("utf-8"))
+        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{test}"
+
+
+def test_rows_without_a_proof_are_those_that_are_not_guarded() -> None:
+    lines = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert len(rows) > 40 and all(len(row) == 4 for row in rows)
+    assert [row[1][:11] for row in rows if "::" not in row[2]] == ["not guarded"]

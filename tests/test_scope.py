@@ -1,0 +1,49 @@
+"""docs/scope.md: every name in it exists, every file in it is there and shows what it says."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import fusedstep as fs
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+import make_scope  # noqa: E402
+
+sys.path.pop(0)
+
+ROWS = [row for rows in make_scope.sections().values() for row in rows]
+
+
+def test_the_page_is_what_the_script_writes() -> None:
+    assert ROOT.joinpath("docs", "scope.md").read_text("utf-8") == make_scope.page()
+    assert len(ROWS) > 60 and len({row.technique for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.technique)
+def test_names_exist_and_files_show_them(row: make_scope.Row) -> None:
+    assert row.files and all((ROOT / path).is_file() for path in row.files), row.files
+    texts = [(ROOT / path).read_text("utf-8") for path in row.files]
+    for name in row.names:
+        words = re.findall(r"\w+", name.rpartition(".")[2])  # the name and its arguments
+        if make_scope.resolve(name) in fs.optim.registry.values():
+            words.append("registry")  # all optimizers, one after the other
+        assert any(re.search(rf"\b{word}\b", text) for text in texts for word in words), (name, row.files)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("fs.augment.mixdown", AttributeError, "mixdown"),
+        ("fs.SGD(velocity)", ValueError, "fs.SGD has no argument velocity"),
+        ("nothing.at.all", ModuleNotFoundError, r"nothing\.at\.all"),
+        ("fs.SGD(", ValueError, "a name must be like"),
+    ],
+)
+def test_a_name_that_is_not_there_is_found_out(name: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make_scope.resolve(name)

@@ -1,0 +1,353 @@
+"""torch's batch normalisation on our kernel: the same results, buffers, modes and errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+KINDS = {
+    "BatchNorm1d": (12, 5),
+    "BatchNorm1d-length": (4, 5, 6),
+    "BatchNorm2d": (3, 5, 4, 6),
+    "BatchNorm3d": (2, 5, 3, 2, 4),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "average of all batches": {"momentum": None},
+    "no momentum": {"momentum": 0.0},
+    "not affine": {"affine": False},
+    "no bias": {"bias": False},
+    "not tracked": {"track_running_stats": False},
+    "eps": {"eps": 0.1},
+}
+TOLERANCE = {"float32": 1e-6, "float64": 1e-13}
+
+
+@pytest.fixture
+def ft(torch: ModuleType) -> Any:
+    import fusedstep.torch
+
+    torch.manual_seed(0)
+    return fusedstep.torch
+
+
+def pair(torch: Any, ft: Any, kind: str, dtype: str = "float32", **options: Any) -> tuple[Any, Any]:
+    """Return torch's layer and ours, with the same parameters and statistics."""
+    name, relu = kind.split("-")[0], options.pop("relu", False)
+    theirs = getattr(torch.nn, name)(5, **options, dtype=getattr(torch, dtype))
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.copy_(torch.randn_like(p))
+        if theirs.running_mean is not None:
+            theirs.running_mean.normal_()
+            theirs.running_var.uniform_(0.5, 2.0)
+    ours = getattr(ft, name)(5, **options, dtype=getattr(torch, dtype), relu=relu)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return theirs, ours
+
+
+def data(torch: Any, kind: str, dtype: str = "float32") -> Any:
+    return (3 + 2 * torch.randn(KINDS[kind], dtype=getattr(torch, dtype))).requires_grad_()
+
+
+def assert_close(torch: Any, ours: Any, theirs: Any, dtype: str = "float32", scale: float = 1.0) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype] * scale, atol=TOLERANCE[dtype] * scale)
+
+
+def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str = "float32", steps: int = 3) -> None:
+    """Forward, backward and buffers over a few batches."""
+    for step in range(steps):
+        batch = (x.detach() * (1 + step)).requires_grad_()
+        dy = torch.randn_like(x)
+        results = []
+        for layer in (theirs, ours):
+            layer.zero_grad()
+            y = layer(batch)
+            inputs = [batch, *layer.parameters()] if y.requires_grad else []
+            results.append((y.detach(), *torch.autograd.grad(y, inputs, dy)))
+        for theirs_result, ours_result in zip(*results, strict=True):
+            # sums of n terms differ by their order
+            assert_close(torch, ours_result, theirs_result, dtype, scale=5.0)
+        for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+            assert_close(torch, a, b, dtype, scale=5.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_torchs_results(torch: Any, ft: Any, kind: str, option: str, dtype: str, training: bool) -> None:
+    theirs, ours = pair(torch, ft, kind, dtype, **OPTIONS[option])
+    theirs.train(training), ours.train(training)
+    assert_same_training(torch, theirs, ours, data(torch, kind, dtype), dtype)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("with_residual", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_residual_and_relu(torch: Any, ft: Any, kind: str, with_residual: bool, relu: bool, training: bool) -> None:
+    theirs, ours = pair(torch, ft, kind, "float64", relu=relu)
+    theirs.train(training), ours.train(training)
+    x, dy = data(torch, kind, "float64"), torch.randn(KINDS[kind], dtype=torch.float64)
+    r = torch.randn_like(x).requires_grad_()
+    y = theirs(x) + r if with_residual else theirs(x)
+    y = torch.relu(y) if relu else y
+    z = ours(x, r) if with_residual else ours(x)
+    inputs = (x, *([r] if with_residual else []))
+    assert_close(torch, z, y, "float64", 10)
+    wanted = torch.autograd.grad(y, (*inputs, *theirs.parameters()), dy)
+    for a, b in zip(torch.autograd.grad(z, (*inputs, *ours.parameters()), dy), wanted, strict=True):
+        assert_close(torch, a, b, "float64", 10)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("with_residual", [True, False])
+def test_gradients_of_two_orders(torch: Any, ft: Any, with_residual: bool, relu: bool, training: bool) -> None:
+    _, layer = pair(torch, ft, "BatchNorm1d-length", "float64", relu=relu)
+    layer.train(training)
+    x, r = data(torch, "BatchNorm1d-length", "float64"), torch.randn(4, 5, 6, dtype=torch.float64).requires_grad_()
+
+    def run(x: Any, weight: Any, bias: Any, *residual: Any) -> Any:
+        parameters = {"weight": weight, "bias": bias}
+        return torch.func.functional_call(layer, parameters, (x, *residual))
+
+    inputs = (x, layer.weight, layer.bias, *([r] if with_residual else []))
+    assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
+
+
+LAYOUTS = {
+    "channels_last": lambda x: x.movedim(1, -1).contiguous().movedim(-1, 1),
+    "batch last": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0),
+    "strided": lambda x: x.repeat_interleave(2, 0)[::2],
+    "expanded": lambda x: x[:1].expand(x.shape),
+    "channels first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layout(torch: Any, ft: Any, kind: str, layout: str) -> None:
+    theirs, ours = pair(torch, ft, kind, "float64", relu=True, eps=0.1)  # a batch of equal rows has no variance
+    x, r, dy = (data(torch, kind, "float64").detach() for _ in range(3))
+    arrange = LAYOUTS[layout]
+    results = []
+    for layer, inputs in ((theirs, (x, r)), (ours, (arrange(x), arrange(r)))):
+        if layout == "expanded":
+            inputs = tuple(arrange(t) for t in inputs)
+        a, b = (t.detach().requires_grad_() for t in inputs)
+        y = layer(a, b) if layer is ours else torch.relu(layer(a) + b)
+        results.append((y, *torch.autograd.grad(y, (a, b, *layer.parameters()), arrange(dy))))
+    for ours_result, theirs_result in zip(results[1], results[0], strict=True):
+        assert_close(torch, ours_result, theirs_result, "float64", 10)
+    if layout == "channels_last":
+        assert results[1][0].stride() == results[1][1].stride() == arrange(x).stride()
+
+
+def test_channels_last_is_used_as_it_lies(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fusedstep import _core
+
+    x = torch.randn(2, 5, 3, 4).to(memory_format=torch.channels_last)
+    seen, call = [], _core.batch_norm
+    monkeypatch.setattr(_core, "batch_norm", lambda *args: (seen.append(args), call(*args))[1])
+    y = ft.BatchNorm2d(5)(x)
+    ((given, *_, axis, _, _, out, _),) = seen
+    assert (given.ctypes.data, out.ctypes.data, axis) == (x.data_ptr(), y.data_ptr(), -1)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+# Modes
+
+
+def test_statistics_frozen_in_a_training_model(torch: Any, ft: Any) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm2d")
+    theirs.eval(), ours.eval()
+    before = copy.deepcopy(ours.state_dict())
+    assert_same_training(torch, theirs, ours, data(torch, "BatchNorm2d"))
+    assert all(torch.equal(a, before[name]) for name, a in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias", "both"])
+def test_frozen_parameters(torch: Any, ft: Any, frozen: str) -> None:
+    _, layer = pair(torch, ft, "BatchNorm2d")
+    for name in ("weight", "bias") if frozen == "both" else (frozen,):
+        getattr(layer, name).requires_grad_(False)
+    layer(data(torch, "BatchNorm2d")).square().sum().backward()
+    assert [layer.weight.grad is None, layer.bias.grad is None] == [frozen != "bias", frozen != "weight"]
+
+
+def test_tracking_switched_off_later(torch: Any, ft: Any) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm2d")
+    theirs.track_running_stats = ours.track_running_stats = False
+    x = data(torch, "BatchNorm2d")
+    for training in (True, False):
+        theirs.train(training), ours.train(training)
+        assert_same_training(torch, theirs, ours, x)
+
+
+def test_without_grad(torch: Any, ft: Any) -> None:
+    _, layer = pair(torch, ft, "BatchNorm2d")
+    x = data(torch, "BatchNorm2d")
+    with torch.no_grad():
+        assert not layer(x).requires_grad
+    with torch.inference_mode():
+        assert layer(x).is_inference()
+    assert int(layer.num_batches_tracked) == 2
+    for p in layer.parameters():
+        p.requires_grad_(False)
+    assert not layer(x.detach()).requires_grad and layer(x).requires_grad
+
+
+def test_written_buffers_are_seen_by_autograd(torch: Any, ft: Any) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm2d")
+    ours.running_mean, ours.running_var = theirs.running_mean, theirs.running_var
+    x = data(torch, "BatchNorm2d")
+    loss = theirs.eval()(x).sum()  # whose gradient needs the running statistics
+    ours(x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_input_changed_before_the_gradient(torch: Any, ft: Any) -> None:
+    _, layer = pair(torch, ft, "BatchNorm2d")
+    x = data(torch, "BatchNorm2d").detach()
+    y = layer(x)
+    x.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: Any) -> None:
+    _, layer = pair(torch, ft, "BatchNorm2d", relu=True)
+    x = data(torch, "BatchNorm2d")
+    y = layer(x, x)
+    (first,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
+    (second,) = torch.autograd.grad(y.mul_(1).sum(), x)
+    assert torch.equal(first, second)
+
+
+# torch's own word
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode"),
+    [
+        ((1, 5), True),
+        ((3, 4), True),
+        ((3, 4), False),
+        ((3, 5, 2, 2), True),
+        ((5,), True),
+        ((0, 5), True),
+        ((0, 5), False),
+    ],
+)
+def test_odd_inputs_are_torchs(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm1d")
+    outcomes = []
+    for layer in (theirs.train(mode), ours.train(mode)):
+        try:
+            outcomes.append(layer(torch.ones(shape)).shape)
+        except (RuntimeError, ValueError) as error:
+            outcomes.append((type(error), str(error)))
+    assert outcomes[0] == outcomes[1]
+    for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("change", [{"eps": 0.0}, {"momentum": 1.5}, {"momentum": -0.5}, {"eps": -1.0}])
+def test_odd_settings_are_torchs(torch: Any, ft: Any, change: dict[str, Any]) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm1d")
+    outcomes, x = [], data(torch, "BatchNorm1d")
+    for layer in (theirs, ours):
+        for name, value in change.items():
+            setattr(layer, name, value)
+        try:
+            outcomes.append((layer(x).tolist(), layer.running_var.tolist()))
+        except ValueError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_residual_of_another_shape_is_refused_before_anything_is_written(torch: Any, ft: Any) -> None:
+    _, layer = pair(torch, ft, "BatchNorm1d")
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(ValueError, match=r"BatchNorm1d: residual must be of the input's shape \(12, 5\); got \(5,\)"):
+        layer(torch.ones(12, 5), torch.ones(5))
+    assert all(torch.equal(a, before[name]) for name, a in layer.state_dict().items())
+    with pytest.raises(TypeError, match="BatchNorm1d: relu must be"):
+        ft.BatchNorm1d(3, relu=1)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_types_are_torchs(torch: Any, ft: Any, dtype: str) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm2d", relu=True)
+    x = data(torch, "BatchNorm2d").detach().to(getattr(torch, dtype))
+    assert torch.equal(ours(x, x), torch.relu(theirs(x) + x))  # parameters in float32
+    assert torch.equal(ours.to(x.dtype)(x), torch.relu(theirs.to(x.dtype)(x)))
+    double = data(torch, "BatchNorm2d", "float64")
+    with pytest.raises(RuntimeError):
+        ft.BatchNorm2d(5)(double)  # torch's refusal of mixed types
+
+
+def test_autocast_is_torchs(torch: Any, ft: Any) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm2d")
+    conv = torch.nn.Conv2d(5, 5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        x = conv(data(torch, "BatchNorm2d"))
+        assert x.dtype == torch.bfloat16
+        assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.jit, which torch's forward mode uses too
+def test_other_places_and_transformations_are_torchs(torch: Any, ft: Any) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
+    x = data(torch, "BatchNorm1d").detach()
+    assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta
+    assert_close(
+        torch, torch.func.grad(lambda x: ours(x).exp().sum())(x), torch.func.grad(lambda x: theirs(x).exp().sum())(x)
+    )
+    assert_close(
+        torch, torch.func.vmap(ours)(torch.stack([x, 2 * x])), torch.func.vmap(theirs)(torch.stack([x, 2 * x]))
+    )
+    _, tangent = torch.func.jvp(ours, (x,), (x,))
+    assert tangent.shape == x.shape
+    traced = torch.jit.trace(ours, x)
+    assert "batch_norm" in str(traced.inlined_graph)
+    assert_close(torch, traced(2 * x), theirs(2 * x))
+
+
+def test_a_slice_of_a_larger_tensor_as_parameter(torch: Any, ft: Any) -> None:
+    theirs, ours = pair(torch, ft, "BatchNorm1d")
+    wide = torch.nn.Parameter(theirs.weight.detach().repeat_interleave(2)[::2])
+    assert not wide.is_contiguous()
+    ours.weight = wide
+    x = data(torch, "BatchNorm1d")
+    assert_close(torch, ours(x), theirs(x))
+
+
+# A torch.nn module
+
+
+def test_it_is_torchs_layer(torch: Any, ft: Any) -> None:
+    for kind in KINDS:
+        theirs, ours = pair(torch, ft, kind)
+        assert isinstance(ours, type(theirs)) and str(ours) == str(theirs)
+        theirs.load_state_dict(ours.state_dict(), strict=True)
+        assert list(ours.state_dict()) == list(theirs.state_dict())
+    layer = ft.BatchNorm2d(3, relu=True)
+    assert str(layer).endswith("track_running_stats=True, relu=True)")
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(twin) is ft.BatchNorm2d and twin.relu
+        assert all(torch.equal(a, b) for a, b in zip(twin.buffers(), layer.buffers(), strict=True))
+
+
+def test_large_means_do_not_cancel(torch: Any, ft: Any) -> None:
+    x = 1e4 + 1e-2 * torch.randn(64, 3, 8, 8, dtype=torch.float64)
+    exact = torch.nn.BatchNorm2d(3, dtype=torch.float64, eps=1e-12)(x.float().double())
+    assert (ft.BatchNorm2d(3, eps=1e-12)(x.float()) - exact).abs().max() < 2e-5

@@ -1,0 +1,412 @@
+"""fusedstep.torch: torch's optimizers with an import changed. Loss curves, options, hooks, schedulers, copies."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+import io
+import pickle
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from oracle import same_bits
+from torch_cases import (
+    NAMES,
+    backward,
+    batches,
+    every_optimizer,
+    every_shared_optimizer,
+    network,
+    ours,
+    pair,
+    shared_options,
+    theirs,
+    train,
+)
+
+every_way = pytest.mark.parametrize("way", ["float32", "float64"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread(torch: Any) -> Iterator[None]:
+    """Small networks, on a machine that may be busy: torch's threads would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def grads_of(params: list[Any], seed: int) -> None:
+    """Give every parameter a random gradient."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
+
+
+@every_way
+@every_shared_optimizer
+def test_loss_curves_of_200_steps(name: str, way: str, torch: Any) -> None:
+    dtype = getattr(torch, way)
+    data = batches(200, dtype)
+    for k, options in enumerate(shared_options(name)):
+        every = {**options, "weight_decay": 0.03} if k % 2 else options
+        mine, opt, other, reference = pair(name, every, dtype)
+        got, want = train(mine, opt, data), train(other, reference, data)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if way == "float32" else 1e-12, err_msg=str(every))
+        assert abs(want[0] - want[-1]) > 1e-2, "a curve that stays where it is tests nothing"
+
+
+@every_shared_optimizer
+def test_maximize(name: str, torch: Any) -> None:
+    mine, opt, other, reference = pair(name, {"lr": 1e-3, "maximize": True})
+    data = batches(20)
+    np.testing.assert_allclose(train(mine, opt, data), train(other, reference, data), rtol=1e-5)
+
+
+@every_optimizer
+def test_the_same_bits_as_on_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
+    """The rules that torch lacks have this one oracle, which is tested against NumPy bit for bit."""
+    for options in ({}, {"l1": 0.01, "weight_decay": 0.1}, {"decay": "proximal", "l1": 0.1, "ema_decay": 0.9}):
+        arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,), (41, 5))]
+        tensors = [torch.tensor(a).requires_grad_() for a in arrays]
+        arrays_opt = fs.optim.registry[name](arrays, lr=0.01, **options)
+        opt = ours(name)(tensors, lr=0.01, **options)
+        for _ in range(3):
+            grads = [rng.standard_normal(a.shape).astype(np.float32) for a in arrays]
+            arrays_opt.step(grads)
+            for t, g in zip(tensors, grads, strict=True):
+                t.grad = torch.tensor(g)
+            opt.step()
+        for a, t in zip(arrays, tensors, strict=True):
+            same_bits(t.detach().numpy(), a, name)
+        for k, t in enumerate(tensors):
+            for state, array in arrays_opt.state[k].items():
+                same_bits(opt.state[t][state].numpy(), array, (name, state))
+            if arrays_opt.ema is not None:
+                same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
+
+
+@every_shared_optimizer
+def test_signature_and_defaults_are_those_of_torch(name: str, torch: Any) -> None:
+    mine, reference = inspect.signature(ours(name)).parameters, inspect.signature(theirs(name)).parameters
+    for argument, p in reference.items():
+        assert (mine[argument].default, mine[argument].kind) == (p.default, p.kind), argument
+    assert all(p.kind is p.KEYWORD_ONLY for argument, p in mine.items() if argument not in reference)
+    assert issubclass(ours(name), theirs(name))
+
+
+@every_shared_optimizer
+def test_groups_and_state_have_the_keys_and_values_of_torch(name: str, torch: Any) -> None:
+    for options in shared_options(name):
+        mine, opt, other, reference = pair(name, options)
+        for steps in (0, 1, 3):
+            data = batches(steps)
+            train(mine, opt, data), train(other, reference, data)
+            got, want = opt.state_dict(), reference.state_dict()
+            assert got["param_groups"] == want["param_groups"]
+            assert [list(g) for g in got["param_groups"]] == [list(g) for g in want["param_groups"]]
+            assert list(got["state"]) == list(want["state"])
+            for k, entry in want["state"].items():
+                assert list(got["state"][k]) == list(entry)
+                for key, value in entry.items():
+                    same = got["state"][k][key]
+                    assert (same.dtype, same.shape, same.stride()) == (value.dtype, value.shape, value.stride()), key
+                    torch.testing.assert_close(same, value)
+                if "step" in entry:
+                    assert torch.equal(got["state"][k]["step"], entry["step"])
+
+
+def test_a_new_optimizer_needs_no_line_here(torch: Any) -> None:
+    import fusedstep.torch
+
+    assert set(fusedstep.torch.__all__) >= set(fs.optim.registry)
+    assert list(fs.optim.registry) == NAMES
+    with pytest.raises(AttributeError, match="Adamm"):
+        fusedstep.torch.Adamm  # noqa: B018
+
+
+@every_optimizer
+def test_schedulers_and_learning_rates_that_are_tensors(name: str, torch: Any) -> None:
+    def curve(start: Any, of_tensor: bool) -> list[float]:
+        model = network()
+        opt = ours(name)(model.parameters(), lr=torch.tensor(start) if of_tensor else start)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=start, total_steps=30)
+        return train(model, opt, batches(30), schedule.step)
+
+    np.testing.assert_allclose(curve(0.02, True), curve(0.02, False), rtol=1e-5)
+    flat = train(model := network(), ours(name)(model.parameters(), lr=0.02), batches(30))
+    assert abs(flat[-1] - curve(0.02, False)[-1]) > 1e-4, "the schedule must have had an effect"
+
+
+@every_shared_optimizer
+def test_schedulers_as_in_torch(name: str, torch: Any) -> None:
+    losses = []
+    for cls in (ours(name), theirs(name)):
+        model = network()
+        opt = cls(model.parameters(), lr=0.02)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 10)
+        losses.append(train(model, opt, batches(20), schedule.step))
+    np.testing.assert_allclose(*losses, atol=1e-5)
+
+
+def test_a_learning_rate_tensor_that_is_changed_in_place(torch: Any) -> None:
+    w = torch.zeros(1, requires_grad=True)
+    lr = torch.tensor(0.5)
+    opt = ours("SGD")([w], lr=lr)
+    w.grad = torch.ones(1)
+    opt.step()
+    lr.fill_(2.0)
+    opt.step()
+    assert w.item() == -2.5
+
+
+@every_optimizer
+def test_groups_of_their_own_rates_and_groups_that_come_later(name: str, torch: Any) -> None:
+    a, b, c = (torch.ones(3, requires_grad=True) for _ in range(3))
+    opt = ours(name)([{"params": [a], "lr": 0.0}, {"params": b}], lr=0.1)
+    opt.add_param_group({"params": [c], "lr": 0.2})
+    grads_of([a, b, c], 0)
+    opt.step()
+    assert (a == 1).all() and (b != 1).all() and (c != 1).all()
+    opt.add_param_group({"params": [d := torch.ones(3, requires_grad=True)]})
+    grads_of([a, b, c, d], 1)
+    opt.step()
+    assert (d != 1).all()
+    opt.param_groups[0]["lr"] = 0.3
+    opt.step()
+    assert (a != 1).all()
+
+
+def test_every_option_holds_from_the_next_step_on(torch: Any) -> None:
+    for name in NAMES:
+        for key, value in {"weight_decay": 0.5, "maximize": True, "betas": (0.5, 0.5), "eps": 0.1}.items():
+            params = [torch.ones(4, requires_grad=True) for _ in range(2)]
+            opts = [ours(name)([p], lr=0.1) for p in params]
+            if key not in opts[0].param_groups[0]:
+                continue
+            grads_of(params[:1], 0)
+            params[1].grad = params[0].grad.clone()
+            for opt in opts:
+                opt.step()
+            assert torch.equal(*params)
+            opts[0].param_groups[0][key] = value
+            for opt in opts:
+                opt.step()
+            opts[0].step(), opts[1].step()
+            assert not torch.equal(*params), (name, key)
+
+
+def test_parameters_without_a_gradient_are_left_alone(torch: Any) -> None:
+    mine, opt, other, reference = pair("Adam", {})
+    for k, batch in enumerate(batches(6)):
+        for model, o in ((mine, opt), (other, reference)):
+            o.zero_grad()
+            backward(model, batch)
+            if k % 2:
+                model[2].weight.grad = None
+            o.step()
+    assert opt.state[mine[2].weight]["step"] == 3 and opt.state[mine[0].weight]["step"] == 6
+    for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_parameters_that_are_frozen_and_thawed(torch: Any) -> None:
+    model = network()
+    frozen = model[0].weight.requires_grad_(False)
+    opt = ours("Adam")(model.parameters(), lr=0.1)
+    before = frozen.clone()
+    train(model, opt, batches(2))
+    assert torch.equal(frozen, before) and frozen not in opt.state
+    frozen.requires_grad_(True)
+    train(model, opt, batches(2))
+    assert not torch.equal(frozen, before) and opt.state[frozen]["step"] == 2
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_zero_grad(to_none: bool, torch: Any) -> None:
+    w = torch.ones(3, requires_grad=True)
+    opt = ours("SGD")([w], lr=0.1)
+    w.grad = torch.ones(3)
+    opt.zero_grad(set_to_none=to_none)
+    assert w.grad is None if to_none else not w.grad.any()
+
+
+def test_closures(torch: Any) -> None:
+    model = network()
+    opt = ours("Adam")(model.parameters())
+    batch = batches(1)[0]
+
+    def closure() -> Any:
+        assert torch.is_grad_enabled()
+        opt.zero_grad()
+        return backward(model, batch)
+
+    with torch.no_grad():
+        first = opt.step(closure)
+    assert opt.step(closure) < first
+
+
+def test_hooks_and_the_profiler(torch: Any) -> None:
+    seen = []
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    opt = ours("SGD")([w], lr=1.0)
+    handles = [
+        opt.register_step_pre_hook(lambda o, args, kwargs: seen.append(("pre", w[0].item(), len(args)))),
+        opt.register_step_post_hook(lambda o, args, kwargs: seen.append(("post", w[0].item(), len(args)))),
+        torch.optim.optimizer.register_optimizer_step_pre_hook(lambda *_: seen.append("global")),
+    ]
+    opt.step()
+    assert seen == ["global", ("pre", 1.0, 1), ("post", 0.0, 1)]
+    for handle in handles:
+        handle.remove()
+    opt.step()
+    assert len(seen) == 3
+    with torch.profiler.profile() as profile:
+        opt.step()
+        opt.zero_grad()
+    names = [event.key for event in profile.key_averages()]
+    assert "Optimizer.step#SGD.step" in names and "Optimizer.zero_grad#SGD.zero_grad" in names
+
+
+def test_hooks_around_state_dicts(torch: Any) -> None:
+    w = torch.ones(3, requires_grad=True)
+    opt = ours("Adam")([w])
+    opt.register_state_dict_post_hook(lambda o, d: {**d, "extra": 1})
+    opt.register_load_state_dict_pre_hook(lambda o, d: {k: v for k, v in d.items() if k != "extra"})
+    saved = opt.state_dict()
+    assert saved["extra"] == 1
+    opt.load_state_dict(saved)
+
+
+@every_optimizer
+def test_copies_and_pickles_go_on_alone(name: str, torch: Any) -> None:
+    model = network()
+    options = {"clip_norm": 0.5, "ema_decay": 0.9, "l1": 1e-4}
+    opt = ours(name)(model.parameters(), **options)
+    train(model, opt, batches(3))
+    copies = [copy.deepcopy((model, opt)), pickle.loads(pickle.dumps((model, opt)))]
+    want = train(model, opt, batches(3, seed=2))
+    for other, other_opt in copies:
+        assert type(other_opt) is type(opt)
+        assert other_opt.clip_norm == 0.5 and other_opt.ema_decay == 0.9
+        assert train(other, other_opt, batches(3, seed=2)) == want
+        assert torch.equal(other[0].weight, model[0].weight)
+    buffer = io.BytesIO()
+    torch.save(opt.state_dict(), buffer)
+    buffer.seek(0)
+    opt.load_state_dict(torch.load(buffer))
+
+
+def test_named_parameters(torch: Any) -> None:
+    model = network()
+    opt = ours("Adam")(model.named_parameters())
+    assert opt.param_groups[0]["param_names"][:2] == ["0.weight", "0.bias"]
+    assert opt.state_dict()["param_groups"][0]["param_names"][0] == "0.weight"
+    model[0].bias.grad = torch.ones(16, dtype=torch.float32).to_sparse()
+    with pytest.raises(RuntimeError, match=r'Adam\.step: grads\[1\] \("0\.bias"\) must be dense'):
+        opt.step()
+
+
+def test_tied_weights_are_updated_once(torch: Any) -> None:
+    w = torch.nn.Parameter(torch.ones(3))
+    w.grad = torch.ones(3)
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        opt = ours("SGD")([w, w], lr=0.25)
+    opt.step()
+    assert (w == 0.75).all()
+    model = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    model[1].weight = model[0].weight
+    opt = ours("SGD")(model.parameters(), lr=0.25)
+    (model[0].weight.sum() + model[1].weight.sum()).backward()
+    before = model[0].weight.clone()
+    opt.step()
+    torch.testing.assert_close(before - model[1].weight, torch.full((2, 2), 0.5))
+
+
+def test_autograd_hears_of_the_step(torch: Any) -> None:
+    """A graph that saved the old values must not be used after them; without versions its gradients are silently wrong."""
+    w = torch.ones(3, requires_grad=True)
+    opt = ours("SGD")([w], lr=0.1)
+    w.grad = torch.ones(3)
+    loss = (w * w).sum()
+    opt.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_parameter_without_gradient_keeps_its_version(torch: Any) -> None:
+    a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
+    opt = ours("SGD")([a, b], lr=0.1)
+    a.grad = torch.ones(3)
+    versions = a._version, b._version
+    opt.step()
+    assert (a._version, b._version) == (versions[0] + 1, versions[1])
+
+
+def test_what_the_user_does_to_the_state_counts(torch: Any) -> None:
+    mine, opt, other, reference = pair("Adam", {"lr": 0.01})
+    data = batches(12)
+    meddling: list[Any] = [
+        lambda m, o: o.state.clear(),
+        lambda m, o: o.state[m[0].weight].update(exp_avg=torch.ones_like(m[0].weight)),
+        lambda m, o: o.state[m[0].weight]["exp_avg_sq"].data.fill_(0.5),
+        lambda m, o: o.state[m[0].weight]["step"].fill_(7),
+        lambda m, o: setattr(o.state[m[0].bias]["exp_avg"], "data", torch.full((16,), 0.1)),
+        lambda m, o: setattr(m[2].weight, "data", torch.full((16, 16), 0.1)),
+        lambda m, o: o.state.pop(m[4].weight),
+        lambda m, o: o.param_groups[0].update(betas=(0.5, 0.9)),
+    ]
+    train(mine, opt, data[:2]), train(other, reference, data[:2])
+    for k, meddle in enumerate(meddling):
+        meddle(mine, opt), meddle(other, reference)
+        part = data[2 + k : 3 + k]
+        got, want = train(mine, opt, part), train(other, reference, part)
+        assert got == pytest.approx(want, abs=1e-5), k
+        for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p, q, msg=f"after change {k}")
+
+
+def test_what_is_dropped_is_freed(torch: Any) -> None:
+    model = network()
+    opt = ours("Adam")(model.parameters())
+    train(model, opt, batches(2))
+    reference = weakref.ref(model[0].weight)
+    del model, opt
+    gc.collect()
+    assert reference() is None
+
+
+def test_lookahead(torch: Any, rng: np.random.Generator) -> None:
+    w = rng.standard_normal(50).astype(np.float32)
+    array, tensor = w.copy(), torch.tensor(w).requires_grad_()
+    arrays_opt, opt = fs.NAG([array], lr=0.1, momentum=0.5), ours("NAG")([tensor], lr=0.1, momentum=0.5)
+    for _ in range(3):
+        with arrays_opt.lookahead():
+            g = 2 * array
+        arrays_opt.step([g])
+        opt.zero_grad()
+        with opt.lookahead():
+            (tensor**2).sum().backward()
+            with pytest.raises(RuntimeError, match="not inside lookahead"):
+                opt.step()
+        opt.step()
+    np.testing.assert_allclose(tensor.detach().numpy(), array, rtol=1e-6)
+    assert not hasattr(opt, "averaged_") and not hasattr(ours("SGD"), "lookahead")
+
+
+def test_inside_torch_compile(torch: Any) -> None:
+    """The step is a break of the graph: it is run, not traced."""
+    w = torch.ones(3, requires_grad=True)
+    opt = ours("SGD")([w], lr=0.25)
+    w.grad = torch.ones(3)
+    torch.compile(lambda: opt.step(), backend="eager")()
+    assert (w == 0.75).all()
