@@ -264,3 +264,26 @@ def test_a_fit_leaves_schedules_and_parameters_alone() -> None:
     model.fit(X, y)
     assert plateau.state_dict() == before and model.learning_rate is plateau
     assert same(clone(model).fit(X, y), model)
+
+
+def test_noise_that_is_turned_on_for_a_warm_start_acts() -> None:
+    plain, noisy = fitted(warm_start=True), fitted(warm_start=True)
+    assert not same(plain.fit(X, y), noisy.set_params(input_noise=0.5).fit(X, y))
+
+
+def test_a_warm_start_scores_the_network_that_it_trains() -> None:
+    model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
+    heard: list[float] = []
+    model.fit(X, y, X_val=V, y_val=v)
+    assert len(set(model.validation_scores_)) > 1  # not three times that of the average before
+    model = MLPClassifier(**BASE).partial_fit(X, y, classes=np.arange(10))
+    model.partial_fit(X, y, X_val=V, y_val=v)
+    assert model.n_iter_ == 2 and model.validation_scores_ == [model.score(V, v)]
+
+
+def test_training_goes_on_after_an_early_stop_if_it_is_asked_for() -> None:
+    model = fitted(early_stopping=True, n_iter_no_change=1, learning_rate_init=0.1, max_iter=40)
+    before = len(model.loss_curve_)
+    assert before < 40
+    model.partial_fit(X, y, X_val=V, y_val=v)
+    assert len(model.loss_curve_) == before + 1

@@ -70,6 +70,8 @@ class BaseMLP(Fitted):
             self._random_state = check_random_state(self.random_state)
         if first:
             self._start(data)
+        elif self._draws and self._philox is None:
+            self._philox = self._new_source()
         given = self._given_validation(X_val, y_val)
         if self.solver == "lbfgs":
             self._run_lbfgs(data)
@@ -110,7 +112,7 @@ class BaseMLP(Fitted):
         """Make the network and empty curves."""
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
-        self._philox = Philox(int(self._random_state.randint(2**31))) if self._draws else None
+        self._philox = self._new_source() if self._draws else None
         if self.pretraining is not None and self._philox is not None:
             x = data.x.toarray() if sparse.issparse(data.x) else data.x
             put_pretrained(self, self._model, x, self._philox.seed)
@@ -120,6 +122,10 @@ class BaseMLP(Fitted):
         self.loss_curve_ = []
         self._models = [self._model]
         self._built_with = {name: copy.copy(getattr(self, name)) for name in NETWORK}
+
+    def _new_source(self) -> Philox:
+        """Return a source of random numbers for all that scikit-learn's network does not do."""
+        return Philox(int(self._random_state.randint(2**31)))
 
     def _check_same_network(self) -> None:
         """Refuse to go on with a network that the parameters no longer describe."""
