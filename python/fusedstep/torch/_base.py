@@ -124,6 +124,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._step_with_care()
         return loss
 
+    @torch._disable_dynamo
     def _step_with_care(self) -> None:
         """Step where something is new, or where a step is more than a call of the kernels."""
         if self._lent:
