@@ -38,7 +38,7 @@ def main():
             left.plot(range(1, EPOCHS + 1), losses, label=f"{name} first weights")
             right.plot(range(1, EPOCHS + 1), shares)
             numbers |= {name: losses[-1], f"{name}_right": shares[-1]}
-        left.set(xlabel="epoch", ylabel="training loss")
+        left.set(xlabel="epoch", ylabel="training loss", ylim=(0, 3))
         right.set(xlabel="epoch", ylabel="share of right answers, test rows", ylim=(0, 1))
         left.legend(loc="upper right")
     return numbers
