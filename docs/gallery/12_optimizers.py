@@ -13,6 +13,7 @@ Checked: `highest < 0.5 and highest > 3 * lowest and worst > 0.88 and best > 0.9
 from gallery import accuracy, load, mlp, picture, training
 
 import fusedstep as fs
+from fusedstep import inspect
 
 EPOCHS = 20
 
@@ -27,9 +28,8 @@ def main() -> dict[str, float]:
         losses[name] = list(training(model, opt, data.x, data.y, epochs=EPOCHS))
         right[name] = accuracy(model, data.x_test, data.y_test)
     with picture("12_optimizers", size=(8.0, 3.8)) as ax:
-        for name, curve in losses.items():
-            ax.plot(range(1, EPOCHS + 1), curve, label=f"{name} ({right[name]:.1%})")
-        ax.set(xlabel="epoch", ylabel="training loss (mean over the epoch)", yscale="log")
+        curves = {f"{name} ({right[name]:.1%})": curve for name, curve in losses.items()}
+        inspect.plot_curves(curves, ax, ylabel="training loss (mean over the epoch)", log=True)
         ax.legend(title="right on the test rows", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     last = [curve[-1] for curve in losses.values()]
     best, worst = max(right.values()), min(right.values())

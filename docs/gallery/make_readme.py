@@ -21,10 +21,11 @@ from threadpoolctl import threadpool_limits
 HERE = Path(__file__).parent
 HEAD = """# Gallery
 
-One idea a picture, on real data, with the numbers of the run that drew it. This page is written by
-`pip install '.[all]' && python docs/gallery/build.py`; a script by itself (`python docs/gallery/{first}`) draws its
-picture into the current directory. Where a claim of the textbooks does not show on these data, it says "Finding". The
-tests run every script and check what stands behind "Checked".
+One idea a picture, on real data, with the numbers of the run that drew it. Where a claim of the textbooks does not show
+on these data, it says "Finding"; what stands behind "Checked" is checked by the tests, which run every script.
+
+`pip install '.[all]' && python docs/gallery/make_readme.py` writes this page and all pictures anew; a script by itself,
+such as `python docs/gallery/{first}`, draws its picture into the current directory.
 
 {contents}
 """
