@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -19,6 +20,9 @@ settings.register_profile(
 )
 settings.register_profile("nightly", settings.get_profile("usual"), derandomize=False, max_examples=10_000)
 settings.load_profile("nightly" if NIGHTLY else "usual")
+
+# A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
