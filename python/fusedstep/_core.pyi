@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from _typeshed import structseq
@@ -18,6 +18,7 @@ def check_parameters(label: str, params: list[Any], names: list[str]) -> None: .
 
 @final
 class StepInfo(structseq[Any], tuple[int, float | None, float, bool]):
+    __match_args__: Final = ("step", "grad_norm", "clip_coef", "skipped")
     @property
     def step(self) -> int: ...
     @property

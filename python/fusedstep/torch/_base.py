@@ -15,6 +15,7 @@ from ._options import settings
 from ._state import Binding, Tensor
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
+_uncompiled: Callable[[Callable[[Any], None]], Callable[[Any], None]] = getattr(torch, "_disable_dynamo")  # noqa: B009
 
 
 class FusedOptimizer(torch.optim.Optimizer):
@@ -124,7 +125,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._step_with_care()
         return loss
 
-    @torch._disable_dynamo
+    @_uncompiled
     def _step_with_care(self) -> None:
         """Step where something is new, or where a step is more than a call of the kernels."""
         if self._lent:
