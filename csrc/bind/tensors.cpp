@@ -362,7 +362,7 @@ void bind_tensors(py::module_& m) {
             return int(p.step(clip_norm, grad_scale, zero_grads, num_threads.value_or(0)));
           },
           py::arg("clip_norm"), py::arg("grad_scale"), py::arg("zero_grads"), py::arg("num_threads"))
-      .def_property_readonly("info", [](const TensorPlan& plan) { return to_python(plan.info()); });
+      .def_property_readonly("info", [](const TensorPlan& self) { return to_python(self.info()); });
   m.def(
       "check_tensors",
       [](const std::string& label, const py::object& tensor_type, const py::list& params,
