@@ -23,14 +23,7 @@ from torch_cases import (
     train,
 )
 
-CASES = [
-    pytest.param(name, {**options, "weight_decay": 0.03} if k % 2 else options, id=f"{name}-{'+'.join(options)}")
-    for name in SHARED
-    for k, options in enumerate(shared_options(name))
-]
-every_case = pytest.mark.parametrize(("name", "options"), CASES)
 every_dtype = pytest.mark.parametrize("way", ["float32", "float64", "bfloat16", "float16"])
-BEFORE, AFTER = batches(6), batches(6, seed=2)
 
 #: Options that torch has added to groups over the years; a checkpoint from before has no such key.
 YOUNG = ("foreach", "fused", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
@@ -82,27 +75,30 @@ def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
                 assert mine == value, key
 
 
-@every_case
-@pytest.mark.parametrize("there_and_back", [(theirs, ours), (ours, theirs)], ids=["from torch", "to torch"])
-def test_resumed_by_the_other(
-    name: str, options: Options, there_and_back: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path
-) -> None:
-    first, second = (side(name) for side in there_and_back)
+@every_shared_optimizer
+@pytest.mark.parametrize("sides", [(theirs, ours), (ours, theirs)], ids=["from torch", "to torch"])
+def test_resumed_by_the_other(name: str, sides: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path) -> None:
+    first, second = (side(name) for side in sides)
+    for options in shared_options(name):
+        there_and_back(name, first, second, {"weight_decay": 0.03, **options}, tmp_path)
+
+
+def there_and_back(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
     model = network()
     opt = first(model.parameters(), **options)
-    train(model, opt, BEFORE)
+    train(model, opt, batches(6))
     saved = through_file(snapshot(model, opt), tmp_path)
-    want = train(model, opt, AFTER)
+    want = train(model, opt, batches(6, seed=2))
 
     other, other_opt = resumed(second, saved)  # its options come out of the file
     same_state(other_opt.state_dict(), saved["optimizer"])
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])
-    np.testing.assert_allclose(train(other, other_opt, AFTER), want, rtol=0, atol=1e-6)
-    assert train(back, back_opt, AFTER) == want, "there and back nothing is lost"
+    np.testing.assert_allclose(train(other, other_opt, batches(6, seed=2)), want, rtol=0, atol=1e-6)
+    assert train(back, back_opt, batches(6, seed=2)) == want, "there and back nothing is lost"
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
-    without = train(fresh, second(fresh.parameters(), **options), AFTER)
+    without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
     if name != "SGD" or "momentum" in options:
         assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
 
@@ -128,9 +124,9 @@ def test_old_checkpoints(name: str, torch: Any, tmp_path: Path) -> None:
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
     opt = reference(model.parameters(), lr=0.02)
-    train(model, opt, BEFORE)
+    train(model, opt, batches(6))
     saved = copy.deepcopy(snapshot(model, opt))
-    want = train(model, opt, AFTER)
+    want = train(model, opt, batches(6, seed=2))
     for group in saved["optimizer"]["param_groups"]:
         for key in YOUNG:
             group.pop(key, None)
@@ -138,7 +134,7 @@ def test_old_checkpoints(name: str, torch: Any, tmp_path: Path) -> None:
         if "step" in entry:
             entry["step"] = (int, float)[k % 2](entry["step"])
     other, other_opt = resumed(ours(name), through_file(saved, tmp_path))
-    np.testing.assert_allclose(train(other, other_opt, AFTER), want, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(train(other, other_opt, batches(6, seed=2)), want, rtol=0, atol=1e-6)
     for entry in other_opt.state.values():
         assert "step" not in entry or (entry["step"].dtype, entry["step"].item()) == (torch.float32, 12)
     _, reference_opt = resumed(reference, through_file(snapshot(other, other_opt), tmp_path))
@@ -150,12 +146,12 @@ def test_checkpoints_of_every_implementation(form: Options, torch: Any, tmp_path
     """The form in which torch ran is kept for torch; it says nothing to us."""
     model = network()
     opt = theirs("AdamW")(model.parameters(), lr=0.02, **form)
-    train(model, opt, BEFORE)
+    train(model, opt, batches(6))
     saved = through_file(snapshot(model, opt), tmp_path)
-    want = train(model, opt, AFTER)
+    want = train(model, opt, batches(6, seed=2))
     other, other_opt = resumed(ours("AdamW"), saved)
     assert {k: other_opt.param_groups[0][k] for k in form} == form
-    np.testing.assert_allclose(train(other, other_opt, AFTER), want, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(train(other, other_opt, batches(6, seed=2)), want, rtol=0, atol=1e-6)
 
 
 @every_optimizer
@@ -164,12 +160,12 @@ def test_with_all_that_torch_lacks(name: str, torch: Any, tmp_path: Path) -> Non
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9, **extra)
-    train(model, opt, BEFORE)
+    train(model, opt, batches(6))
     saved = through_file(snapshot(model, opt), tmp_path)
-    want = train(model, opt, AFTER)
+    want = train(model, opt, batches(6, seed=2))
     other, other_opt = resumed(ours(name), saved, ema_decay=0.9)
     assert {k: other_opt.param_groups[0][k] for k in extra} == extra
-    assert train(other, other_opt, AFTER) == want
+    assert train(other, other_opt, batches(6, seed=2)) == want
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(opt.state[p]["ema"], other_opt.state[q]["ema"])
 
@@ -195,12 +191,12 @@ def test_schedulers_resume_too(torch: Any, tmp_path: Path) -> None:
     curves = []
     for first, second in ((theirs, ours), (ours, theirs), (theirs, theirs)):
         model, opt, schedule = start(first("AdamW"))
-        losses = train(model, opt, BEFORE, schedule.step)
+        losses = train(model, opt, batches(6), schedule.step)
         saved = through_file({**snapshot(model, opt), "schedule": schedule.state_dict()}, tmp_path)
         model, opt, schedule = start(second("AdamW"))
         model.load_state_dict(saved["model"]), opt.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        curves.append(losses + train(model, opt, AFTER, schedule.step))
+        curves.append(losses + train(model, opt, batches(6, seed=2), schedule.step))
     np.testing.assert_allclose(curves[0], curves[2], rtol=0, atol=1e-6)
     np.testing.assert_allclose(curves[1], curves[2], rtol=0, atol=1e-6)
 
@@ -229,7 +225,7 @@ def test_layouts_come_back(torch: Any, tmp_path: Path) -> None:
 def test_a_step_that_is_no_count_is_refused(step: Any, torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
-    train(model, opt, BEFORE[:2])
+    train(model, opt, batches(2))
     saved = copy.deepcopy(opt.state_dict())
     before = copy.deepcopy(opt.state_dict())
     saved["state"][1]["step"] = torch.tensor(step)
@@ -241,7 +237,7 @@ def test_a_step_that_is_no_count_is_refused(step: Any, torch: Any) -> None:
 def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
-    train(model, opt, BEFORE[:2])
+    train(model, opt, batches(2))
     before = copy.deepcopy(opt.state_dict())
     changes: dict[str, Callable[[Any], Any]] = {
         r"state of params\[0\]\['exp_avg'\] must be torch.float32 \(16, 7\); got torch.float32 \(7, 16\)": (
@@ -260,4 +256,4 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) ->
         with pytest.raises(ValueError, match=message):
             opt.load_state_dict(saved)
         same_state(opt.state_dict(), before)
-    train(model, opt, AFTER)
+    train(model, opt, batches(6, seed=2))
