@@ -19,7 +19,7 @@ import make_numerics  # noqa: E402
 
 sys.path.pop(0)
 
-long_double = pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no longer type than float64 here")
+long_double = pytest.mark.skipif(bool(np.finfo(np.longdouble).eps > 1e-18), reason="no longer type than float64 here")
 
 
 @long_double
