@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, Randomize
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 import fusedstep as fs
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
@@ -104,6 +105,15 @@ def test_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
         fs.set_num_threads(threads), fs.set_isa(isa)
         again = small(**options).fit(X, y)
         assert all(np.array_equal(p, q) for p, q in zip(first.coefs_, again.coefs_, strict=True))
+
+
+def test_the_penalty_has_the_same_bits_for_any_number_of_threads_of_the_linear_algebra() -> None:
+    options = {"hidden_layer_sizes": (256, 256), "batch_size": 64, "max_iter": 2, "alpha": 1.0}
+    losses = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            losses.append(small(**options).fit(X[:128], y[:128]).loss_curve_)
+    assert losses[0] == losses[1]
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [

@@ -131,6 +131,9 @@ def picture(name: str, columns: int = 1, rows: int = 1, size: tuple[float, float
         yield figure.subplots(rows, columns)
         for axes in figure.axes:
             axes.grid(visible=not axes.images)
+            if axes.images:
+                axes.spines[:].set_visible(False)
+                axes.tick_params(length=0)
             if axes.get_xlabel() == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.canvas.draw()
