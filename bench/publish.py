@@ -40,8 +40,8 @@ REASONS = (
     (
         "digits/64-64",
         "jax*",
-        "one compiled program against some forty calls of NumPy, a microsecond or two each; a network compiled as a whole "
-        "would cure it",
+        "one compiled program against some forty calls of NumPy, a microsecond or two each; a network compiled as a "
+        "whole would cure it",
     ),
     ("digits/1024-1024", "jax*", "XLA's threads share the products; OpenBLAS, NumPy's, gains less from a second core"),
     ("digits/256-256, 200 rows", "jax*", "as above: the products are NumPy's"),
