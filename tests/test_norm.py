@@ -160,4 +160,4 @@ def test_a_clipped_step_has_the_same_bits_for_every_split(cls: Any, pieces: int,
 def test_every_class_takes_the_options_of_a_step() -> None:
     for cls in CLASSES:
         info = cls([np.zeros(3)]).step([np.ones(3)], clip_norm=1.0, clip_value=1.0, skip_nonfinite=True)
-        assert repr(info).startswith("fusedstep.optim.StepInfo(step=1, grad_norm=1.73")
+        assert repr(info).startswith("StepInfo(step=1, grad_norm=1.73")

@@ -14,7 +14,7 @@ FUSEDSTEP_INLINE V where_positive(V z, V value) {  // nan counts as positive, as
 /// Bit k: element k is positive or nan.
 template <class T, class V>
 FUSEDSTEP_INLINE std::uint32_t positive_bits(V z) {
-  constexpr bool f32 = sizeof(T) == 4;
+  [[maybe_unused]] constexpr bool f32 = sizeof(T) == 4;
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64 && f32) return _mm512_cmp_ps_mask((__m512)z, __m512{}, _CMP_NLE_UQ);
   if constexpr (sizeof(V) == 64 && !f32) return _mm512_cmp_pd_mask((__m512d)z, __m512d{}, _CMP_NLE_UQ);

@@ -18,9 +18,10 @@ constexpr std::int64_t chunk_size = 4096;
 // A stretch of chunks long enough for the hardware to see a stream.
 constexpr std::int64_t stretch = 64;
 
-// A second thread gains little below this many elements for each, and loses more where the loop around the step runs on
-// one core: parameters and gradients then travel between the cores' caches at every step.
-constexpr std::int64_t elements_per_thread = 49152;
+// A second thread gains little below this many bytes of parameters for each, and loses more where the loop around the
+// step runs on one core: parameters and gradients then travel between the cores' caches at every step. Bytes, not
+// elements: a root and a division of float64 take as much longer as its memory.
+constexpr std::int64_t bytes_per_thread = 196608;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;
@@ -58,14 +59,13 @@ bool finite_run(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n) {
   return true;
 }
 
-template <class T>
 void add_scaled_squares(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n, double& sum) {
   for (std::ptrdiff_t done = 0; done < n; done += block_size) {
-    T buffer[block_size];
+    double buffer[block_size];
     const std::ptrdiff_t count = std::min(block_size, n - done);
-    const T* x = view(g, first + done, count, buffer);
+    const double* x = view(g, first + done, count, buffer);
     for (std::ptrdiff_t i = 0; i < count; ++i) {
-      const double scaled = double(x[i]) * 0x1p-600;
+      const double scaled = x[i] * 0x1p-600;
       sum += scaled * scaled;
     }
   }
@@ -78,6 +78,7 @@ Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_d
   for (Tensor& t : tensors) {
     t.start = total_;
     total_ += t.size;
+    bytes_ += t.size * std::int64_t(item_size(computed_in(t.dtype)));
   }
   std::size_t k = 0;
   for (std::int64_t at = 0; at < total_; at += chunk_size) {
@@ -101,7 +102,7 @@ void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   }
 }
 
-std::int64_t Plan::useful_threads() const { return total_ / elements_per_thread; }
+std::int64_t Plan::useful_threads() const { return bytes_ / bytes_per_thread; }
 
 StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   StepInfo info;
@@ -162,11 +163,11 @@ double Plan::norm(int threads) {
 }
 
 /// Where squares overflow, as those of float64 do beyond 1e154: a factor of 2^-600 keeps them in range and is exact.
+/// What smaller types hold counts for nothing beside that.
 double Plan::norm_of_huge() const {
   double sum = 0;
   for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
-    const auto add = t.dtype == DType::f32 ? add_scaled_squares<float> : add_scaled_squares<double>;
-    add(t.gradient, first, n, sum);
+    if (t.dtype == DType::f64) add_scaled_squares(t.gradient, first, n, sum);
   });
   return std::sqrt(sum) * 0x1p600;
 }

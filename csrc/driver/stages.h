@@ -44,8 +44,13 @@ inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
 }
 
 template <class T>
-inline void average(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, T decay, T rest) {
-  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = decay * ema[i] + rest * p[i];
+inline T average(T ema, T p, T decay, T rest) {
+  return decay * ema + rest * p;
+}
+
+template <class T>
+inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, T decay, T rest) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = average(ema[i], p[i], decay, rest);
 }
 
 }  // namespace

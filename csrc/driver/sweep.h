@@ -19,9 +19,16 @@ constexpr bool has_state() {
     return false;
 }
 
-/// The rule over n elements. `g` does not overlap anything that is written.
-template <class Rule, unsigned V, class T>
-inline void update(T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale, T shrink,
+/// What the loop around a rule multiplies by.
+template <class T>
+struct Factors {
+  T scale, shrink, ema_decay, ema_rest;
+};
+
+/// The rule over n elements, and the average of its results if `averaged`: two more streams that the divisions of most
+/// rules hide. `g` does not overlap anything that is written.
+template <class Rule, unsigned V, bool averaged, class T>
+inline void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, const Factors<T>& f,
                    const typename Rule::template coefficients<T>& c) {
   T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
 #if defined(__clang__)
@@ -35,7 +42,9 @@ inline void update(T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale
     if constexpr (has_state<Rule, V, 1>()) s[1] = s1[i];
     if constexpr (has_state<Rule, V, 2>()) s[2] = s2[i];
     if constexpr (has_state<Rule, V, 3>()) s[3] = s3[i];
-    p[i] = Rule::template update<V>(p[i] * shrink, g[i] * scale, s, c);
+    const T updated = Rule::template update<V>(p[i] * f.shrink, g[i] * f.scale, s, c);
+    p[i] = updated;
+    if constexpr (averaged) ema[i] = average(ema[i], updated, f.ema_decay, f.ema_rest);
     if constexpr (has_state<Rule, V, 0>()) s0[i] = s[0];
     if constexpr (has_state<Rule, V, 1>()) s1[i] = s[1];
     if constexpr (has_state<Rule, V, 2>()) s2[i] = s[2];
@@ -45,7 +54,7 @@ inline void update(T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale
 
 inline bool before_rule(const Stages& st) { return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0; }
 
-inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1 || st.zero_gradient; }
+inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
 
 /// The stages before the rule for one block: the gradient the rule sees, in `buffer` unless it can be used
 /// as it lies. What has been scaled here must not be scaled again.
@@ -60,38 +69,45 @@ inline const T* prepare_gradient(const Run& run, const Stages& st, std::ptrdiff_
   return buffer;
 }
 
-template <class T>
-inline void finish(const Run& run, const Stages& st, std::ptrdiff_t first, std::ptrdiff_t n, T* p) {
-  if (st.threshold != 0 || st.divide != 1) proximal(p, n, T(st.threshold), T(st.divide));
-  if (run.ema) average(static_cast<T*>(run.ema) + first, p, n, T(st.ema_decay), T(1.0 - st.ema_decay));
-}
+/// Gradients are zeroed this many elements at a time, still in the first-level cache: a call per block would cost more
+/// than the stores.
+constexpr std::ptrdiff_t zeroed_together = 8 * block_size;
 
-/// Zeroes the gradient of the last few blocks at a time, while it is still in the first-level cache: a call per block
-/// would cost more than the stores.
 template <class T>
 inline void zero_behind(const Run& run, std::ptrdiff_t done) {
-  constexpr std::ptrdiff_t span = 8 * block_size;
-  const std::ptrdiff_t whole = done / span * span, start = done == whole ? done - span : whole;
+  const std::ptrdiff_t whole = done / zeroed_together * zeroed_together,
+                       start = done == whole ? done - zeroed_together : whole;
   if (done == whole || done == run.count) zero<T>(*run.gradient, run.first + start, done - start);
+}
+
+/// How many elements a stage after the other can take: a block, unless the rule's loop is the only one.
+inline std::ptrdiff_t stride_of(const Run& run, const Stages& st) {
+  if (!run.gradient->contiguous || before_rule(st) || after_rule(st)) return block_size;
+  return st.zero_gradient ? zeroed_together : run.count;
 }
 
 template <class Rule, unsigned V, class T>
 void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
   typename Rule::template coefficients<T> c;
   __builtin_memcpy(&c, raw.bytes, sizeof c);
-  const bool whole = run.gradient->contiguous && !before_rule(st) && !after_rule(st) && !run.ema;
-  const std::ptrdiff_t step = whole ? run.count : block_size;
-  const T scale = before_rule(st) ? T(1) : T(st.scale), shrink = T(st.shrink);
+  const Factors<T> f{before_rule(st) ? T(1) : T(st.scale), T(st.shrink), T(st.ema_decay), T(1.0 - st.ema_decay)};
+  const std::ptrdiff_t step = stride_of(run, st);
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
     const std::ptrdiff_t first = run.first + done;
     const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
-    T* const p = static_cast<T*>(run.p) + first;
+    T *const p = static_cast<T*>(run.p) + first, *const ema = run.ema ? static_cast<T*>(run.ema) + first : nullptr;
     T* states[max_states];
     for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? first : 0);
     const T* g = prepare_gradient(run, st, first, n, p, buffer);
-    update<Rule, V, T>(p, g, states, n, scale, shrink, c);
-    if (!whole) finish(run, st, first, n, p);
+    if (ema && !after_rule(st))
+      update<Rule, V, true>(p, g, states, ema, n, f, c);
+    else
+      update<Rule, V, false>(p, g, states, ema, n, f, c);
+    if (after_rule(st)) {
+      proximal(p, n, T(st.threshold), T(st.divide));
+      if (ema) average_all(ema, p, n, f.ema_decay, f.ema_rest);
+    }
     if (st.zero_gradient) zero_behind<T>(run, done + n);
   }
 }

@@ -8,11 +8,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <limits>
-#include <memory>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 #include "driver/parallel.h"
 
@@ -71,12 +70,14 @@ class Pool {
   }
 
  private:
-  void grow(int workers) {
-    while (workers_ < workers) {
-      const int k = ++workers_;
-      std::thread([this, k, seen = region_.load()]() mutable {
-        for (;; work(k, seen)) seen = next(seen);
-      }).detach();
+  /// To as many as the system grants: the shares of those that are missing are taken by those that are there.
+  void grow(int workers) noexcept {
+    try {
+      for (; workers_ < workers; ++workers_)
+        std::thread([this, k = workers_ + 1, seen = region_.load()]() mutable {
+          for (;; work(k, seen)) seen = next(seen);
+        }).detach();
+    } catch (const std::exception&) {  // of std::thread or of its allocation; the next region asks again
     }
   }
 
@@ -114,7 +115,7 @@ class Pool {
   }
 
   std::mutex one_region_;
-  const std::unique_ptr<Share[]> shares_{new Share[max_threads]};
+  Share shares_[max_threads];
   std::atomic<unsigned> region_{0};
   std::atomic<int> asleep_{0}, unfinished_{0}, threads_{0};
   std::int64_t n_ = 0;
@@ -123,14 +124,18 @@ class Pool {
   int workers_ = 0;
 };
 
-// Never destroyed: at exit the process ends with its workers asleep, which no order of destructors can upset.
-Pool& pool() {
-  static Pool* const forever = new Pool;
-  return *forever;
-}
+// Never made, so that it cannot fail, and never destroyed: at exit the process ends with its workers asleep, which no
+// order of destructors can upset.
+union Forever {
+  constexpr Forever() : pool() {}
+  ~Forever() {}
+  Pool pool;
+};
+constinit Forever forever;
 
 const Backend backend{
-    "threads", [](std::int64_t n, int threads, RangeFn fn, void* context) { pool().run(n, threads, fn, context); },
+    "threads",
+    [](std::int64_t n, int threads, RangeFn fn, void* context) { forever.pool.run(n, threads, fn, context); },
     [] { return std::numeric_limits<int>::max(); }, [] { return inside; }};
 
 }  // namespace

@@ -22,8 +22,14 @@ struct adam {
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
     const double beta1 = h[0], beta2 = h[1], eps_inside = h[2], eps_outside = h[3], eps_hat = h[4];
-    const double debias = 1.0 / root(1.0 - power(beta2, t));
-    return {T(lr / (1.0 - power(beta1, t))),  T(1.0 - beta1), T(beta2), T(1.0 - beta2), T(debias), T(eps_inside),
+    const DoublePair unbiased = 1.0 - power(DoublePair{beta1, beta2}, t);
+    const double debias = 1.0 / root(unbiased[1]);
+    return {T(lr / unbiased[0]),
+            T(1.0 - beta1),
+            T(beta2),
+            T(1.0 - beta2),
+            T(debias),
+            T(eps_inside),
             T(eps_outside + eps_hat * debias)};
   }
 

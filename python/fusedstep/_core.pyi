@@ -1,7 +1,6 @@
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
-from _typeshed import structseq
 
 def isa() -> str: ...
 def set_isa(name: str) -> None: ...
@@ -17,8 +16,7 @@ def roofline(read_write: list[np.ndarray[Any, Any]], read: np.ndarray[Any, Any],
 def check_parameters(label: str, params: list[Any], names: list[str]) -> None: ...
 
 @final
-class StepInfo(structseq[Any], tuple[int, float | None, float, bool]):
-    __match_args__: Final = ("step", "grad_norm", "clip_coef", "skipped")
+class StepInfo:
     @property
     def step(self) -> int: ...
     @property

@@ -13,7 +13,7 @@ from ._memory import Array
 # another core's cache. (It also has kernels without packing for small products, which are faster here.)
 ONE_CORE = 64**3
 MOST_ROWS = 64  # of a batch, and
-MOST_PIECES = 32  # of a product: beyond, other cores are worth their price
+MOST_PIECES = 8  # of a product: beyond, other cores are worth their price
 NARROWEST = 16  # elements in a piece: a vector register
 
 

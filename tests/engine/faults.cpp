@@ -1,0 +1,52 @@
+// Mistakes of the kinds that the kernels and the driver must not make, made on purpose in what they are given.
+#include "cases.h"
+#include "driver/parallel.h"
+#include "driver/plan.h"
+#include "memory.h"
+
+namespace fusedstep::test {
+namespace {
+
+constexpr std::ptrdiff_t n = 1000;
+
+/// A step of the first rule that has no state, or of one whose state is `p`'s memory too: nobody checks here.
+void step(char* p, const Memory& g, std::ptrdiff_t count) {
+  Memory states(max_states * count, DType::f32, 1, Values::positive);
+  Tensor t;
+  t.p = p, t.size = count, t.active = true;
+  for (int s = 0; s < max_states; ++s) t.states[s] = states.at(s * count);
+  t.gradient = {static_cast<char*>(g.data()), true, {}};
+  Group group;
+  group.lr = 0.1;
+  Plan(0, {t}, {group}, 0.9).step({}, 1);
+}
+
+/// A tensor that claims an element more than its memory has.
+void beyond_the_end() {
+  const Memory p(n, DType::f32), g(n + 1, DType::f32);
+  step(static_cast<char*>(p.data()), g, n + 1);
+}
+
+/// A tensor that is not aligned to its item.
+void misaligned() {
+  const Memory p(n + 1, DType::f32), g(n, DType::f32);
+  step(static_cast<char*>(p.data()) + 1, g, n);
+}
+
+/// A region whose bodies write to one place.
+void race() {
+  std::int64_t sum = 0;
+  for (int k = 0; k < 100; ++k)
+    parallel_for(1000, 4, [&](std::int64_t begin, std::int64_t end) { sum += end - begin; });
+}
+
+}  // namespace
+
+bool make_fault(const std::string& sanitizer) {
+  if (sanitizer == "address") return beyond_the_end(), true;
+  if (sanitizer == "undefined") return misaligned(), true;
+  if (sanitizer == "thread") return race(), true;
+  return false;
+}
+
+}  // namespace fusedstep::test

@@ -1,0 +1,66 @@
+// engine_test                     a line per case: its hash, the same for every instruction set and number of threads
+// engine_test --backend openmp    the same, with libgomp's threads
+// engine_test --concurrency       the thread pool under several threads at once
+// engine_test --fault KIND        a mistake, for the sanitizer of that kind to find
+#include <cstdio>
+#include <map>
+#include <stdexcept>
+
+#include "cases.h"
+#include "driver/parallel.h"
+#include "isa/dispatch.h"
+
+namespace fusedstep::test {
+namespace {
+
+constexpr int thread_counts[] = {1, 2, 3, 7};
+
+/// Every case everywhere; false if two hashes of one case differ.
+bool same_bits_everywhere(const Cases& cases) {
+  bool same = true;
+  for (const Case& c : cases) {
+    std::map<std::uint64_t, std::string> seen;
+    for (const std::string& isa : available_isas()) {
+      set_isa(isa);
+      for (const int threads : thread_counts)
+        if (threads == 1 || c.parallel) seen.try_emplace(c.run(threads), isa + ", threads: " + std::to_string(threads));
+    }
+    std::printf("%016llx %s\n", static_cast<unsigned long long>(seen.begin()->first), c.name.c_str());
+    if (seen.size() == 1) continue;
+    same = false;
+    for (const auto& [hash, where] : seen)
+      std::fprintf(stderr, "%s: %016llx first on %s\n", c.name.c_str(), static_cast<unsigned long long>(hash),
+                   where.c_str());
+  }
+  return same;
+}
+
+int main(const std::vector<std::string>& arguments) {
+  const std::string what = arguments.empty() ? "" : arguments[0], value = arguments.size() == 2 ? arguments[1] : "";
+  if (!use_backend(what == "--backend" ? value.c_str() : "threads"))
+    throw std::invalid_argument("no such backend here: " + value);
+  if (what == "--fault") {
+    if (!make_fault(value)) throw std::invalid_argument("no such fault: " + value);
+    std::puts("nobody found the fault");
+    return 0;
+  }
+  Cases cases;
+  add_steps(cases);
+  add_batch_norm(cases);
+  add_random(cases);
+  if (what == "--concurrency") return concurrency_works(cases) ? 0 : 1;
+  for (const std::string& isa : available_isas()) std::fprintf(stderr, "instruction set: %s\n", isa.c_str());
+  return same_bits_everywhere(cases) ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace fusedstep::test
+
+int main(int count, char** arguments) {
+  try {
+    return fusedstep::test::main({arguments + 1, arguments + count});
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "engine_test: %s\n", error.what());
+    return 2;
+  }
+}

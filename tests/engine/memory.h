@@ -1,0 +1,105 @@
+// What a test puts in, and the hash of what comes out.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "driver/kernel.h"
+
+namespace fusedstep::test {
+
+/// Spreads an index over all bits (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
+inline std::uint64_t mix(std::uint64_t x) {
+  x += 0x9E3779B97F4A7C15u;
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+  return x ^ x >> 31;
+}
+
+/// A binary floating-point format, by the bits of its numbers.
+struct Format {
+  std::uint64_t sign, infinity, quiet, low, range;  // `low` + [0, `range`): the numbers from 2^-7 to below 2
+
+  static Format of(DType d) {
+    if (d == DType::bf16) return {0x8000, 0x7f80, 0x40, 0x3c00, 0x400};
+    if (d == DType::f16) return {0x8000, 0x7c00, 0x200, 0x2000, 0x2000};
+    if (d == DType::f32) return {0x80000000u, 0x7f800000u, 0x400000u, 0x3c000000u, 0x4000000u};
+    return {1ull << 63, 0x7ffull << 52, 1ull << 51, 0x3f8ull << 52, 0x8ull << 52};
+  }
+
+  /// Zeros, denormals, the smallest and the largest normal number, infinities and nan, with either sign.
+  std::uint64_t special(std::uint64_t k) const {
+    const std::uint64_t smallest = infinity & (~infinity + 1);  // the exponent's lowest bit
+    const std::uint64_t values[] = {0, 1, smallest - 1, smallest, infinity - 1, infinity, infinity | quiet};
+    return values[k / 2 % 7] | (k % 2 ? sign : 0);
+  }
+};
+
+enum class Values {
+  both_signs,
+  positive,
+  special,
+  huge
+};  // special: one in four; huge: float64 whose squares overflow
+
+/// Exactly as many bytes as `count` numbers take, at an address that is aligned to one of them and no more.
+class Memory {
+ public:
+  Memory(std::ptrdiff_t count, DType dtype, std::uint64_t seed = 0, Values values = Values::both_signs)
+      : count_(count), dtype_(dtype), bytes_(new unsigned char[(std::size_t(count) + 1) * item()]) {
+    const Format f = Format::of(dtype);
+    const std::uint64_t low = f.low + (values == Values::huge && dtype == DType::f64 ? 700ull << 52 : 0);
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+      const std::uint64_t r = mix(seed << 32 | std::uint64_t(i)), number = low + (r >> 8) % f.range;
+      const bool negative = values != Values::positive && r & 1, special = values == Values::special && r % 8 < 2;
+      set(i, special ? f.special(r >> 8) : number | (negative ? f.sign : 0));
+    }
+  }
+
+  void* data() const { return bytes_.get() + item(); }
+  void* at(std::ptrdiff_t i) const { return bytes_.get() + (std::size_t(i) + 1) * item(); }
+  std::ptrdiff_t count() const { return count_; }
+  std::size_t item() const { return item_size(dtype_); }
+  DType dtype() const { return dtype_; }
+
+  std::uint64_t bits(std::ptrdiff_t i) const {  // little-endian, as all that this is compiled for
+    std::uint64_t value = 0;
+    std::memcpy(&value, at(i), item());
+    return value;
+  }
+  void set(std::ptrdiff_t i, std::uint64_t value) { std::memcpy(at(i), &value, item()); }
+
+ private:
+  std::ptrdiff_t count_;
+  DType dtype_;
+  std::unique_ptr<unsigned char[]> bytes_;
+};
+
+/// A nan is a nan: its sign and payload are the machine's choice (x86 makes a negative one, ARM a positive one) and the
+/// compiler's (which operand of a sum comes first). All other bits count.
+class Hash {
+ public:
+  void add(std::uint64_t bits) { state_ = mix(state_ ^ bits); }
+  void add(const Memory& m) {
+    const Format f = Format::of(m.dtype());
+    for (std::ptrdiff_t i = 0; i < m.count(); ++i) {
+      const std::uint64_t bits = m.bits(i);
+      add((bits & ~f.sign) > f.infinity ? f.infinity | f.quiet : bits);
+    }
+  }
+  void add(double x) {
+    Memory one(1, DType::f64);
+    std::memcpy(one.data(), &x, sizeof x);
+    add(one);
+  }
+  void add(const std::vector<double>& values) {
+    for (const double x : values) add(x);
+  }
+  std::uint64_t value() const { return state_; }
+
+ private:
+  std::uint64_t state_ = 0;
+};
+
+}  // namespace fusedstep::test

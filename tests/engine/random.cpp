@@ -1,0 +1,126 @@
+// Philox, dropout, noise, and the 16-bit floats.
+#include <algorithm>
+#include <cstring>
+
+#include "cases.h"
+#include "driver/parallel.h"
+#include "isa/dispatch.h"
+#include "memory.h"
+
+namespace fusedstep::test {
+namespace {
+
+constexpr RandomStream stream{0x299f31d0a4093822u, 0x0370734413198a2eu};
+constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};  // the last crosses the border of a word of the counter
+constexpr std::ptrdiff_t chunk = 4096;
+
+template <class Body>
+void in_chunks(std::ptrdiff_t n, int threads, const Body& body) {
+  parallel_for((n + chunk - 1) / chunk, threads,
+               [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
+}
+
+std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& drop, bool past_cache, int threads) {
+  const DropFn fn = kernels().random.drop[int(dtype)];
+  Memory x(n, dtype, 1, Values::special), y(n, dtype);
+  in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    fn(x.data(), y.data(), begin, end, drop, past_cache);
+    fn(x.data(), x.data(), begin, end, drop, false);
+  });
+  Hash hash;
+  hash.add(y), hash.add(x);
+  return hash.value();
+}
+
+std::uint64_t noisy(DType dtype, std::ptrdiff_t n, std::uint64_t first, int threads) {
+  const NoiseFn fn = kernels().random.noise[int(dtype)];
+  Memory x(n, dtype, 1), y(n, dtype);
+  const Noise noise{stream, first, 0.3};
+  in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    fn(nullptr, y.data(), begin, end, noise);
+    fn(x.data(), x.data(), begin, end, noise);
+  });
+  Hash hash;
+  hash.add(y), hash.add(x);
+  return hash.value();
+}
+
+std::uint64_t words_and_masks() {
+  const RandomKernels& random = kernels().random;
+  Hash hash;
+  for (const std::uint64_t first : firsts) {
+    std::vector<std::uint32_t> words(1001), block(4);
+    random.words(stream, first, 1001, words.data());
+    random.block(stream, first, block.data());
+    std::vector<std::uint8_t> mask(2003);
+    random.kept(mask.data(), 0, 2003, {stream, first, 1, 20000, 1});
+    for (const std::uint32_t w : words) hash.add(std::uint64_t(w));
+    for (const std::uint32_t w : block) hash.add(std::uint64_t(w));
+    for (const std::uint8_t m : mask) hash.add(std::uint64_t(m));
+  }
+  return hash.value();
+}
+
+/// All numbers of 16 bits to float32 and back, and float32 of all exponents to 16 bits.
+std::uint64_t halves(DType dtype) {
+  const HalfKernels& half = kernels().half;
+  const int kind = half_index(dtype);
+  constexpr std::ptrdiff_t all = 1 << 16;
+  Memory narrow(all, dtype), wide(all, DType::f32), any(all, DType::f32);
+  for (std::ptrdiff_t i = 0; i < all; ++i) {
+    narrow.set(i, std::uint64_t(i));
+    any.set(i, mix(std::uint64_t(i)));
+  }
+  Hash hash;
+  half.widen[kind](static_cast<std::uint16_t*>(narrow.data()), static_cast<float*>(wide.data()), all);
+  hash.add(wide);
+  for (const Memory* m : {&wide, &any}) {
+    half.narrow[kind](static_cast<float*>(m->data()), static_cast<std::uint16_t*>(narrow.data()), all);
+    hash.add(narrow);
+  }
+  return hash.value();
+}
+
+std::uint64_t roofline(DType dtype) {
+  Hash hash;
+  for (int count = 1; count <= 5; ++count) {
+    const Memory read(1001, dtype, 9);
+    std::vector<Memory> written;
+    std::vector<void*> pointers;
+    for (int k = 0; k < count; ++k) pointers.push_back(written.emplace_back(1001, dtype, std::uint64_t(k)).data());
+    kernels().roofline[int(dtype)](pointers.data(), count, read.data(), 3, 990);
+    for (const Memory& m : written) hash.add(m);
+  }
+  return hash.value();
+}
+
+void add_layers(Cases& cases, DType dtype) {
+  const std::string of = std::string("/") + name_of(dtype) + "/";
+  for (const std::uint64_t first : firsts) {
+    const std::string from = "/from-" + std::to_string(first);
+    for (const std::ptrdiff_t n : {std::ptrdiff_t(10007), std::ptrdiff_t(100003)}) {
+      cases.push_back({"noise" + of + std::to_string(n) + from, n > 20000,
+                       [=](int threads) { return noisy(dtype, n, first, threads); }});
+      for (const std::ptrdiff_t run : {1, 7})
+        for (const std::int32_t threshold : {0, 1, 32768, 65536})
+          cases.push_back({"dropout" + of + std::to_string(n) + from + "/runs-of-" + std::to_string(run) +
+                               "/threshold-" + std::to_string(threshold),
+                           n > 20000, [=](int threads) {
+                             const Drop drop{stream, first, run, threshold, 65536.0 / (65537 - threshold)};
+                             return dropped(dtype, n, drop, n > 20000, threads);
+                           }});
+    }
+  }
+  cases.push_back({"roofline" + of, false, [=](int) { return roofline(dtype); }});
+}
+
+}  // namespace
+
+void add_random(Cases& cases) {
+  cases.push_back({"philox", false, [](int) { return words_and_masks(); }});
+  for (const DType dtype : {DType::bf16, DType::f16})
+    cases.push_back({std::string("halves/") + name_of(dtype), false, [=](int) { return halves(dtype); }});
+  for (const DType dtype : {DType::f32, DType::f64}) add_layers(cases, dtype);
+}
+
+}  // namespace fusedstep::test

@@ -1,0 +1,150 @@
+// Every rule that is compiled in, in all its variants and dtypes, among the stages; gradients of every layout.
+#include <cstring>
+#include <optional>
+
+#include "cases.h"
+#include "driver/plan.h"
+#include "isa/dispatch.h"
+#include "memory.h"
+
+namespace fusedstep::test {
+namespace {
+
+struct Setting {
+  const char* name;
+  Group group;
+  StepOptions options;
+  bool averages = false;
+  Values values = Values::both_signs;
+};
+
+std::vector<Setting> settings() {
+  const auto group = [](Decay decay, double penalty, bool maximize) {
+    Group g;
+    g.lr = 0.01, g.weight_decay = penalty, g.l1 = penalty / 4, g.decay = decay, g.maximize = maximize;
+    return g;
+  };
+  const auto options = [](double grad_scale, double clip_norm, double clip_value, bool skip, bool zero) {
+    return StepOptions{0.6, grad_scale, clip_norm, clip_value, skip, zero, nullptr};
+  };
+  const Group plain = group(Decay::l2, 0, false);
+  return {{"plain", plain, options(1, -1, -1, false, false)},
+          {"l2", group(Decay::l2, 0.1, true), options(8, -1, 0.1, false, true), true},
+          {"decoupled", group(Decay::decoupled, 0.1, false), options(1, 0.5, -1, false, false), true},
+          {"proximal", group(Decay::proximal, 0.1, false), options(2, 3, 0.3, true, true)},
+          {"not-finite", plain, options(1, -1, -1, false, false), true, Values::special},
+          {"skipped", plain, options(1, 1, -1, true, true), true, Values::special}};
+}
+
+double hyper_value(const char* name) {
+  const auto starts = [name](const char* with) { return !std::strncmp(name, with, std::strlen(with)); };
+  return starts("eps") ? 1e-8 : !std::strcmp(name, "beta2") ? 0.999 : starts("lr_decay") ? 1e-3 : 0.9;
+}
+
+/// The memory of a gradient and one of five ways to lie in it.
+struct Layout {
+  static Gradient of(const Memory& m, std::ptrdiff_t n, int kind) {
+    const auto item = std::ptrdiff_t(m.item());
+    char* const first = static_cast<char*>(m.data());
+    const std::ptrdiff_t rows = n % 7 == 0 ? 7 : n % 3 == 0 ? 3 : 1, columns = n / rows;
+    switch (kind) {
+      case 1:
+        return {first, false, {{rows, item}, {columns, rows * item}}};  // transposed
+      case 2:
+        return {first + (n > 0 ? n - 1 : 0) * item, false, {{n, -item}}};  // backwards
+      case 3:
+        return {first, false, {{n, spread * item}}};
+      case 4:
+        return {first, false, {{rows, 0}, {columns, item}}};  // rows that are one row
+      default:
+        return {first, true, {}};
+    }
+  }
+  static constexpr std::ptrdiff_t spread = 3;
+  static std::ptrdiff_t room(std::ptrdiff_t n, int kind) { return kind == 3 && n > 0 ? spread * (n - 1) + 1 : n; }
+};
+
+/// A plan and its memory.
+class Model {
+ public:
+  Model(int rule, Group group, const Setting& setting, const std::vector<std::ptrdiff_t>& sizes,
+        const std::vector<DType>& dtypes) {
+    const RuleInfo& info = kernels().infos[rule];
+    std::vector<Tensor> tensors;
+    for (std::size_t k = 0; k < sizes.size(); ++k) {
+      Tensor t;
+      t.size = sizes[k], t.dtype = dtypes[k % dtypes.size()];
+      t.p = keep(t.size, t.dtype, setting.values).data();
+      for (int s = 0; s < info.state_count; ++s)
+        if ((group.variant & info.states[s].needs) == info.states[s].needs)
+          t.states[s] = keep(t.size, t.dtype, Values::positive).data();
+      if (setting.averages) t.ema = keep(t.size, computed_in(t.dtype), Values::both_signs).data();
+      const int kind = int(k % (setting.options.zero_gradients ? 4 : 5));
+      t.gradient = Layout::of(keep(Layout::room(t.size, kind), t.dtype, setting.values), t.size, kind);
+      tensors.push_back(std::move(t));
+    }
+    for (int h = 0; h < info.hyper_count; ++h) group.hyper[h] = hyper_value(info.hyper[h]);
+    plan_.emplace(rule, std::move(tensors), std::vector<Group>{group}, 0.9);
+  }
+
+  /// Three steps, of which not every tensor takes each.
+  std::uint64_t train(const StepOptions& options, int threads) {
+    Hash hash;
+    for (std::size_t step = 0; step < 3; ++step) {
+      for (std::size_t k = 0; k < plan_->tensors.size(); ++k) plan_->tensors[k].active = (k + step) % 4 != 3;
+      const StepInfo info = plan_->step(options, threads);
+      hash.add(info.grad_norm.value_or(-1)), hash.add(info.clip_coef), hash.add(std::uint64_t(info.skipped));
+    }
+    for (const Memory& m : memory_) hash.add(m);
+    return hash.value();
+  }
+
+  Memory& keep(std::ptrdiff_t count, DType dtype, Values values) {
+    return memory_.emplace_back(count, dtype, memory_.size(), values);
+  }
+
+ private:
+  std::vector<Memory> memory_;
+  std::optional<Plan> plan_;
+};
+
+// Around every length of a vector, of a block of 128, of a chunk of 4,096.
+const std::vector<std::ptrdiff_t> small = {1,  2,  3,  0,  5,  7,   8,   9,   15,  16,   17,  21,
+                                           31, 33, 63, 64, 65, 127, 128, 129, 255, 1029, 385, 2048};
+const std::vector<std::ptrdiff_t> large = {11, 70001, 4095, 4096, 4097, 50001, 30003};
+
+Group with_variant(Group g, unsigned variant) {
+  g.variant = variant;
+  return g;
+}
+
+}  // namespace
+
+void add_steps(Cases& cases) {
+  const KernelTable& table = kernels();
+  for (int rule = 0; rule < table.rule_count; ++rule)
+    for (unsigned variant = 0; variant < 1u << table.infos[rule].variant_bits; ++variant)
+      for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
+        for (const Setting& s : settings())
+          for (const bool parallel : {false, true}) {
+            if (parallel && (variant > 0 || s.name != std::string("decoupled"))) continue;
+            const std::string name = std::string(table.infos[rule].name) + "/" + std::to_string(variant) + "/" +
+                                     name_of(dtype) + "/" + s.name + (parallel ? "/large" : "");
+            cases.push_back({name, parallel, [=](int threads) {
+                               Model model(rule, with_variant(s.group, variant), s, parallel ? large : small, {dtype});
+                               return model.train(s.options, threads);
+                             }});
+          }
+  // Tensors of all dtypes in one plan, and a norm whose squares overflow.
+  for (Setting s : settings())
+    for (const Values values : {s.values, Values::huge}) {
+      const std::string name = std::string("all-dtypes/") + s.name + (values == Values::huge ? "/huge" : "");
+      if (values == Values::huge) s.options.clip_norm = 1, s.options.clip_value = -1, s.values = values;
+      cases.push_back({name, false, [=](int threads) {
+                         Model model(0, s.group, s, small, {DType::f64, DType::bf16, DType::f32, DType::f16});
+                         return model.train(s.options, threads);
+                       }});
+    }
+}
+
+}  // namespace fusedstep::test

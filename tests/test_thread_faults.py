@@ -1,0 +1,36 @@
+"""Threads that cannot be had."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from test_faults import python
+
+NO_MORE_THREADS = """
+import os, resource
+import numpy as np, fusedstep as fs
+from fusedstep import _core
+
+_core.set_backend("threads")
+_core.force_threads(4)
+p, g = np.zeros(1 << 20, np.float32), np.ones(1 << 20, np.float32)
+opt = fs.SGD([p], lr=1.0)
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20), -1))  # a stack takes 8 MiB
+opt.step([g])
+assert (p == -1).all() and threads() == before
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+opt.step([g])
+assert (p == -2).all() and threads() == before + 3
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and counts as Linux does")
+def test_a_step_for_which_the_system_has_no_threads_is_taken_by_one() -> None:
+    """Instead of ending the process; the next step asks again."""
+    done = python(NO_MORE_THREADS)
+    assert done.returncode == 0, done.stderr + done.stdout

@@ -1,0 +1,19 @@
+"""The norm of the gradients of tensors of several dtypes."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_a_norm_that_overflows_beside_half_precision(torch: ModuleType, half: str) -> None:
+    """The squares of a float64 overflow: its neighbours are read as what they are, and count for nothing."""
+    import fusedstep.torch as ft
+
+    wide, narrow = torch.ones(3, dtype=torch.float64), torch.ones(1000, dtype=getattr(torch, half))
+    wide.grad, narrow.grad = torch.full_like(wide, 1e200), torch.full_like(narrow, 123.0)
+    ft.SGD([wide, narrow], lr=1.0, clip_norm=1.0).step()
+    torch.testing.assert_close(wide, torch.full_like(wide, 1 - 3**-0.5))
+    assert (narrow == 1).all()
