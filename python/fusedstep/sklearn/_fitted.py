@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import nn
 from ..ensemble import Snapshots
 from ..nn._memory import Array
+from ..ops._whole import whole
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from ._augment import moments
@@ -66,6 +67,8 @@ class Fitted(Parameters, BaseEstimator):
             raise ValueError(
                 f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
             )
+        if whole("mc_samples", k, 2**63) == 0:
+            raise ValueError(f"mc_samples must be at least 1; got {k!r}")
         assert self._philox is not None
         x = x.toarray() if sparse.issparse(x) else x
         mean, variance = moments(self._models, x, k, self._philox.seed, OUTPUTS[self.out_activation_])
