@@ -37,6 +37,12 @@ COLUMNS = (("torch", "torch"), ("JAX", "jax"), ("numba", "numba"), ("scikit-lear
 
 # Why a peer is faster, and what would cure it: case, peer, reason. The first that matches.
 REASONS = (
+    (
+        "digits/64-64",
+        "jax*",
+        "one compiled program against some forty calls of NumPy, a microsecond or two each; a network compiled as a "
+        "whole would cure it",
+    ),
     ("digits/1024-1024", "jax*", "XLA's threads share the products; OpenBLAS, NumPy's, gains less from a second core"),
     ("digits/256-256, 200 rows", "jax*", "as above: the products are NumPy's"),
     ("size/1e2", "*", "below a microsecond, a call from Python is all there is: ours checks every array"),

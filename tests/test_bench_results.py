@@ -74,7 +74,7 @@ def test_compare_counts_what_has_no_figure_any_more_as_slower(
 
 
 def test_intervals_decide() -> None:
-    assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.12, 1.3), 0.05) == ""
+    assert compare.verdict((1.0, 0.9, 1.1), (1.15, 1.05, 1.25), 0.05) == ""
     assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
     assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
 

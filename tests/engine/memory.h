@@ -80,7 +80,10 @@ class Memory {
 /// compiler's (which operand of a sum comes first). All other bits count.
 class Hash {
  public:
-  void add(std::uint64_t bits) { state_ = mix(state_ ^ bits); }
+  void add(std::uint64_t bits) {
+    state_ = (state_ ^ bits) * 0x9E3779B97F4A7C15u;
+    state_ ^= state_ >> 32;
+  }
   void add(const Memory& m) {
     const Format f = Format::of(m.dtype());
     for (std::ptrdiff_t i = 0; i < m.count(); ++i) {

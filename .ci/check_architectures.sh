@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The engine's test prints the same hashes whoever compiles it and wherever it runs: gcc, clang, every instruction set of
+# this CPU, one thread and several, both kinds of threads, and aarch64, cross-compiled and emulated.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+missing=()
+for tool in aarch64-linux-gnu-g++ qemu-aarch64 clang++-14; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if ((${#missing[@]})); then
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++-aarch64-linux-gnu qemu-user clang-14 >/dev/null
+fi
+
+# build NAME COMPILER [OPTION ...]
+build() {
+  CXX=$2 cmake -S . -B "$folder/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_WERROR=ON "${@:3}" \
+    >"$folder/log" && cmake --build "$folder/$1" --parallel >"$folder/log" || { cat "$folder/log"; exit 1; }
+}
+
+# same NAME COMMAND ...: its hashes are those of gcc
+same() {
+  "${@:2}" >"$folder/hashes" 2>"$folder/sets" || { cat "$folder/sets"; exit 1; }
+  [[ -e $folder/expected ]] || cp "$folder/hashes" "$folder/expected"
+  diff "$folder/expected" "$folder/hashes" || { echo "$1: other bits than gcc's"; exit 1; }
+  echo "$1: the same $(wc -l <"$folder/hashes") hashes; $(paste -sd ' ' "$folder/sets")"
+}
+
+program=tests/engine/engine_test
+build gcc g++
+same gcc "$folder/gcc/$program"
+same "gcc, libgomp's threads" "$folder/gcc/$program" --backend openmp
+build clang clang++-14
+same clang "$folder/clang/$program"
+build aarch64 aarch64-linux-gnu-g++ -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64
+same aarch64 qemu-aarch64 -L /usr/aarch64-linux-gnu "$folder/aarch64/$program"
