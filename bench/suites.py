@@ -65,7 +65,7 @@ SUITES = (
         optim_report.print_case,
         optim_report.print_notes,
         lambda results, setting: [optim_report.judge(target, results) for target in optim_cases.TARGETS],
-        budget_s=2.0,
+        budget_s=1.5,
     ),
     Suite(
         "layers",
@@ -77,7 +77,7 @@ SUITES = (
         lambda results, setting: [
             layer_report.judge(target, level, results) for level in setting.levels for target in layer_cases.TARGETS
         ],
-        budget_s=4.0,
+        budget_s=3.0,
         short_s=LAYERS_SHORT_S,
     ),
     Suite(
@@ -118,6 +118,6 @@ SUITES = (
         optim_report.print_case,
         optim_report.print_notes,
         lambda results, setting: [],
-        budget_s=1.5,
+        budget_s=1.0,
     ),
 )
