@@ -6,6 +6,7 @@ the machine's mood is in both and cancels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ Key = tuple[str, str, str]  # suite, case, implementation
 
 
 def verdict(old: Ratio, new: Ratio, tolerance: float) -> str:
-    """Tell whether the intervals, each widened by the tolerance, leave room for no change."""
-    if new[1] > old[2] * (1 + tolerance):
+    """Tell whether the interval of the change lies beyond the tolerance; the errors of two runs are independent."""
+    change = new[0] / old[0]
+    least = change * math.exp(-math.hypot(math.log(new[0] / new[1]), math.log(old[2] / old[0])))
+    most = change * math.exp(math.hypot(math.log(new[2] / new[0]), math.log(old[0] / old[1])))
+    if least > 1 + tolerance:
         return "SLOWER"
-    if new[2] < old[1] / (1 + tolerance):
+    if most < 1 / (1 + tolerance):
         return "faster"
     return ""
 

@@ -17,6 +17,7 @@ SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows muc
 TOO_SLOW = "left out: too slow for the time that was left"
 LEAST_ROUNDS = 3  # where a busy machine makes every round long
 SETTLE_S = 5e-3  # an idle OpenMP worker spins for a few ms, and would take a core from the next implementation
+WARM_S = 3e-3  # after that idleness a core takes a while to come to its speed, and caches to hold what a loop reuses
 
 
 class Runner(Protocol):
@@ -38,7 +39,8 @@ class Plan:
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
-    short_s: float = SHORT_S  # steps below this wait for idle pools to sleep, and run once untimed, before each sample
+    short_s: float = SHORT_S  # steps below this wait for idle pools to sleep, then run untimed, before each sample
+    warm_s: float = WARM_S  # so long, and once at least
     limit_s: float = math.inf  # of all rounds: past it, LEAST_ROUNDS will do; whoever would take it alone is left out
 
 
@@ -71,6 +73,14 @@ def sample(runner: Runner, repeats: int) -> float:
     return total / repeats
 
 
+def warm(runner: Runner, repeats: int, seconds: float) -> None:
+    """Run as in a sample, untimed."""
+    end = time.perf_counter() + seconds
+    sample(runner, repeats)
+    while time.perf_counter() < end:
+        sample(runner, repeats)
+
+
 def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
     """Warm up; then the repeats that make one sample last at least `sample_s`, and the time of one step."""
     for _ in range(2):
@@ -97,7 +107,9 @@ def measure(
                 continue
             repeats[name] = number
             settle[name] = seconds < plan.short_s
-            cost += seconds * number * (2 if settle[name] else 1) + plan.settle_s * settle[name]
+            cost += seconds * number
+            if settle[name]:
+                cost += max(seconds * number, plan.warm_s) + plan.settle_s
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
         samples: dict[str, list[float]] = {name: [] for name in repeats}
         # A fixed order would give every implementation the same neighbour in every round.
@@ -110,7 +122,7 @@ def measure(
                 before(name)
                 if settle[name]:
                     time.sleep(plan.settle_s)
-                    sample(runners[name], repeats[name])
+                    warm(runners[name], repeats[name], plan.warm_s)
                 samples[name].append(sample(runners[name], repeats[name]))
     return {name: Timing(np.array(values), repeats[name]) for name, values in samples.items()}
 

@@ -13,6 +13,7 @@ from .records import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE, PICTURES = ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
+TORCH_PAGE = ROOT / "docs" / "torch.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench: end -->"
 
 # README's rows: what to call them, and their cases.
@@ -37,6 +38,12 @@ COLUMNS = (("torch", "torch"), ("JAX", "jax"), ("numba", "numba"), ("scikit-lear
 
 # Why a peer is faster, and what would cure it: case, peer, reason. The first that matches.
 REASONS = (
+    (
+        "digits/64-64",
+        "jax*",
+        "one compiled program against some forty calls of NumPy, a microsecond or two each; a network compiled as a "
+        "whole would cure it",
+    ),
     ("digits/1024-1024", "jax*", "XLA's threads share the products; OpenBLAS, NumPy's, gains less from a second core"),
     ("digits/256-256, 200 rows", "jax*", "as above: the products are NumPy's"),
     ("size/1e2", "*", "below a microsecond, a call from Python is all there is: ours checks every array"),
@@ -53,9 +60,10 @@ def publish(path: Path | None) -> int:
         records.KEPT.parent.mkdir(exist_ok=True)
         records.KEPT.write_text(records.dump(document))
     document = records.read(records.KEPT)
-    README.write_text(with_block(README.read_text("utf-8"), readme_block(document)), "utf-8")
+    for file, block in ((README, readme_block(document)), (TORCH_PAGE, torch_block(document))):
+        file.write_text(with_block(file.read_text("utf-8"), block), "utf-8")
     PAGE.write_text(page(document), "utf-8")
-    written = [README, PAGE]
+    written = [README, TORCH_PAGE, PAGE]
     if missing(["matplotlib"]):
         print("matplotlib is not installed: the pictures stay as they were")
     else:
@@ -71,7 +79,7 @@ def with_block(text: str, block: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md must have the markers {BEGIN} and {END}")
+        raise ValueError(f"README.md and docs/torch.md must have the markers {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
@@ -81,6 +89,24 @@ def readme_block(document: Mapping[str, Any]) -> str:
     rows = [row for label, case in ROWS if (row := readme_row(label, [r for r in everything if r.case == case]))]
     header = ("float32", "fusedstep", "time / yardstick", *(label for label, _ in COLUMNS))
     return "\n".join([where(document), "", *table(header, rows), "", *slower(everything)])
+
+
+def torch_block(document: Mapping[str, Any]) -> str:
+    """Write the times of training loops in PyTorch, every one over ours."""
+    lines = [r for r in records.records(document) if r.suite == "torch"]
+    if not lines:
+        return "The kept results have no training in PyTorch; `python -m bench torch` measures it on your machine."
+    names = [name for name in dict.fromkeys(r.name for r in lines) if name != "fusedstep"]
+    rows = []
+    for case in dict.fromkeys(r.case for r in lines):
+        of_case = {r.name: r for r in lines if r.case == case}
+        mine = of_case.get("fusedstep")
+        time = f"**{report.duration(mine.seconds)}**" if mine and mine.seconds is not None else "-"
+        rows.append(
+            (f"{case}: {next(iter(of_case.values())).what}", time, *(cell(of_case.get(name)) for name in names))
+        )
+    busy = report.warning(document["machine"])
+    return "\n".join([*([busy, ""] if busy else []), *table(("float32", "fusedstep", *names), rows)])
 
 
 def readme_row(label: str, lines: Sequence[Record]) -> tuple[str, ...] | None:

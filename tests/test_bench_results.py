@@ -30,7 +30,7 @@ def document(ours: float = 1.0, torch: float = 2.0) -> dict[str, Any]:
     lines = [line("fusedstep", 1.0, ours), line("roofline", 1 / ours), line("torch fused", torch)]
     absent = {"name": "numba", "mine": False, "status": "not installed: numba", "seconds": None}
     case = {"suite": "optim", "name": "adam/50M", "what": "Adam", "elements": 9, "bytes_per_element": 28}
-    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "load_average": 0.1, "versions": {"numpy": "2.0"}}
+    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "cpus_busy": 0.1, "versions": {"numpy": "2.0"}}
     return {
         "machine": machine,
         "cases": [case | {"yardstick": "roofline", "lines": [*lines, absent]}],
@@ -74,7 +74,7 @@ def test_compare_counts_what_has_no_figure_any_more_as_slower(
 
 
 def test_intervals_decide() -> None:
-    assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.12, 1.3), 0.05) == ""
+    assert compare.verdict((1.0, 0.9, 1.1), (1.15, 1.05, 1.25), 0.05) == ""
     assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
     assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
 
@@ -92,6 +92,8 @@ def test_readme_and_page_are_what_the_kept_results_give() -> None:
     kept = records.read(records.KEPT)
     readme = publish.README.read_text("utf-8")
     assert publish.with_block(readme, publish.readme_block(kept)) == readme, "run `python -m bench report`"
+    torch_page = publish.TORCH_PAGE.read_text("utf-8")
+    assert publish.with_block(torch_page, publish.torch_block(kept)) == torch_page, "run `python -m bench report`"
     assert publish.page(kept) == publish.PAGE.read_text("utf-8"), "run `python -m bench report`"
     for name in pictures.TITLES:
         assert (publish.PICTURES / f"{name}.png").stat().st_size < 150_000
@@ -108,17 +110,25 @@ def test_nothing_that_is_lost_is_hidden() -> None:
 
 
 def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("README", "PAGE", "PICTURES"):
+    for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
     monkeypatch.setattr(records, "KEPT", tmp_path / "results" / "kept.json")
-    (tmp_path / "README").write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    for name in ("README", "TORCH_PAGE"):
+        (tmp_path / name).write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
     assert command.main(["report", *files(tmp_path, document())]) == 0
     text = (tmp_path / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 | 2.00 ms (2.00 x) | - | - | - |" in text
     assert "| numba | not installed: numba |" in (tmp_path / "PAGE").read_text()
     assert (tmp_path / "results" / "kept.json").exists()
+
+
+def test_training_in_torch_has_its_table() -> None:
+    assert "no training in PyTorch" in publish.torch_block(document())
+    lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
+    text = publish.torch_block(lines)
+    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 x)" in text and text.count("mlp/step") == 1
 
 
 def test_instructions_above_their_ceiling_fail() -> None:

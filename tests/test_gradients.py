@@ -1,4 +1,4 @@
-"""Every layer and every loss of `fusedstep.nn` passes the gradient check, in float64 at 1e-7."""
+"""Every layer, loss and penalty passes the gradient check, in float64 at 1e-7."""
 
 from __future__ import annotations
 
@@ -18,17 +18,25 @@ PUBLIC = [value for value in (getattr(nn, name) for name in nn.__all__) if isins
 LOSSES = [kind for kind in PUBLIC if issubclass(kind, nn.Loss) and kind is not nn.Loss]
 LAYERS = [kind for kind in PUBLIC if issubclass(kind, nn.Layer) and kind not in (nn.Layer, nn.ActivityPenalty)]
 
-# What cannot be made without arguments.
-ARGUMENTS: dict[type[nn.Layer], Callable[[], nn.Layer]] = {
-    nn.Linear: lambda: nn.Linear(WIDTH, WIDTH),
-    nn.Residual: lambda: nn.Residual(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.BatchNorm(relu=True)),
+# What cannot be made without arguments, and what takes another way through the code with some.
+ARGUMENTS: dict[type[nn.Layer], list[Callable[[], nn.Layer]]] = {
+    nn.Linear: [lambda: nn.Linear(WIDTH, WIDTH), lambda: nn.Linear(WIDTH, WIDTH, bias=False)],
+    nn.BatchNorm: [nn.BatchNorm, lambda: nn.BatchNorm(relu=True), lambda: nn.BatchNorm(momentum=None)],
+    nn.Dropout: [nn.Dropout, lambda: nn.Dropout(0.3, mode="vanilla")],
+    nn.Residual: [
+        lambda: nn.Residual(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.BatchNorm(relu=True)),
+        lambda: nn.Residual(nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.BatchNorm()),
+    ],
 }
 
 
-def make(kind: type[nn.Layer]) -> nn.Layer:
-    if kind in ARGUMENTS:
-        return ARGUMENTS[kind]()
-    return kind(0.5) if issubclass(kind, nn.ActivityPenalty) else kind()
+def makers(kind: type[nn.Layer]) -> list[Callable[[], nn.Layer]]:
+    if issubclass(kind, nn.ActivityPenalty):
+        return [lambda: kind(0.5)]
+    return ARGUMENTS.get(kind, [kind])
+
+
+MADE = [pytest.param(make, id=f"{kind.__name__}-{i}") for kind in LAYERS for i, make in enumerate(makers(kind))]
 
 
 def targets_of(loss: nn.Loss, form: str) -> Any:
@@ -41,7 +49,15 @@ def targets_of(loss: nn.Loss, form: str) -> Any:
     }[form]()
 
 
+try:
+    from fusedstep.sklearn import _losses
+except ImportError:
+    THEIRS: list[type[nn.Loss]] = []
+else:
+    named = [value for value in vars(_losses).values() if isinstance(value, type) and issubclass(value, nn.Loss)]
+    THEIRS = [kind for kind in named if kind.__module__ == _losses.__name__]
 CASES = [(kind, form) for kind in LOSSES for form in kind.takes]
+WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the first row weighs nothing
 
 
 def test_every_layer_that_can_be_saved_is_checked() -> None:
@@ -50,10 +66,10 @@ def test_every_layer_that_can_be_saved_is_checked() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
-def test_layers(kind: type[nn.Layer], training: bool) -> None:
+@pytest.mark.parametrize("make", MADE)
+def test_layers(make: Callable[[], nn.Layer], training: bool) -> None:
     """Between other layers, so that the gradients of its parameters and of its input are both needed."""
-    layers = [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), make(kind), nn.Tanh(), nn.Linear(WIDTH, OUT)]
+    layers = [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), make(), nn.Tanh(), nn.Linear(WIDTH, OUT)]
     model = nn.Sequential(*layers, dtype=np.float64, rng=3)
     rng = np.random.default_rng(0)
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT))
@@ -63,14 +79,46 @@ def test_layers(kind: type[nn.Layer], training: bool) -> None:
     assert list(check.errors) == list(model.params)
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize(("kind", "form"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_losses(kind: type[nn.Loss], form: str) -> None:
+def test_losses(kind: type[nn.Loss], form: str, weights: str) -> None:
     loss, outputs = kind(), 3 * np.random.default_rng(2).standard_normal((N, OUT))
     targets = targets_of(loss, form)
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
-        value, gradient = loss.value_and_gradient(theta.reshape(N, OUT), targets)
+        value, gradient = loss.value_and_gradient(theta.reshape(N, OUT), targets, WEIGHTS[weights])
         return value, gradient.ravel()
 
     check = check_gradient(f, outputs.ravel())
+    assert check, str(check)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("kind", THEIRS, ids=lambda kind: kind.__name__)
+def test_losses_of_the_estimators(kind: type[nn.Loss], columns: int) -> None:
+    loss, rng = kind(), np.random.default_rng(3)
+    targets = rng.random((N, columns))
+    told = (
+        columns if kind.__name__ == "SquaredError" else 1
+    )  # as scikit-learn: the mean over the columns, the slope of the sum
+
+    def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
+        value, gradient = loss.value_and_gradient(theta.reshape(N, columns), targets, WEIGHTS["weighted"])
+        return told * value, gradient.ravel()
+
+    check = check_gradient(f, rng.standard_normal(N * columns))
+    assert check, str(check)
+
+
+@pytest.mark.parametrize("penalty", [{"weight_decay": 0.3}, {"l1": 0.2}, {"weight_decay": 0.3, "l1": 0.2}], ids=str)
+def test_penalties_on_weights(penalty: dict[str, float]) -> None:
+    """What a step adds to a gradient of zero is the slope of ``scale (lambda / 2 |theta|^2 + l1 |theta|_1)``."""
+    l2, l1, scale = penalty.get("weight_decay", 0.0), penalty.get("l1", 0.0), 0.25
+
+    def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
+        after = theta.copy()
+        fs.SGD([after], lr=1.0, decay="l2", **penalty).step([np.zeros_like(theta)], decay_scale=scale)
+        return scale * float(l2 / 2 * theta @ theta + l1 * np.abs(theta).sum()), theta - after
+
+    check = check_gradient(f, np.random.default_rng(4).standard_normal(20))
     assert check, str(check)

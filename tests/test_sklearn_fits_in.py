@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, Randomize
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 import fusedstep as fs
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
@@ -106,6 +107,15 @@ def test_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
         assert all(np.array_equal(p, q) for p, q in zip(first.coefs_, again.coefs_, strict=True))
 
 
+def test_the_penalty_has_the_same_bits_for_any_number_of_threads_of_the_linear_algebra() -> None:
+    options = {"hidden_layer_sizes": (256, 256), "batch_size": 64, "max_iter": 2, "alpha": 1.0}
+    losses = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            losses.append(small(**options).fit(X[:128], y[:128]).loss_curve_)
+    assert losses[0] == losses[1]
+
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "adm"}, r"solver must be one of lbfgs, .*, or a function that returns an optimizer; got 'adm'"),
     ({"solver": lambda groups: 3}, "solver must return a fusedstep optimizer of the groups .*; got 3"),
@@ -130,6 +140,19 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"sparsity": 0.1, "sparsity_penalty": "kl"}, "needs activations from 0 to 1, activation='logistic'; got 'relu'"),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
     ({"snapshots": 3, "early_stopping": True}, "snapshots are networks of a whole run, without early_stopping"),
+    ({"solver": "lbfgs", "scoring": "roc_auc"}, "solver='lbfgs' takes the whole gradient, without scoring"),
+    ({"solver": "lbfgs", "learning_rate": "cosine"}, "solver='lbfgs' has no learning rate; got learning_rate='cosine'"),
+    ({"scoring": "roc_auc"}, "scoring needs rows to score: early_stopping=True, or X_val and y_val; got 'roc_auc'"),
+    ({"scoring": lambda model, X, y: "a", "early_stopping": True}, "scoring must return a number; got 'a'"),
+    ({"scoring": lambda model, X, y: np.nan, "early_stopping": True}, "validation score was nan after every epoch"),
+    (
+        {"validation_fraction": 0.0, "early_stopping": True},
+        "validation_fraction must be above 0 where no X_val is given",
+    ),
+    ({"callbacks": [3]}, r"callbacks must be functions of \(estimator, epoch\); got 3"),
+    ({"class_weight": {0: -5, 1: 1}}, r"class_weight\[0\] must be at least 0; got -5"),
+    ({"class_weight": {0: "a", 1: 1}}, r"class_weight\[0\] must be a number; got 'a'"),
+    ({"weight_init": fs.init.he}, r"Linear: weight_init must be a function \(shape, rng, dtype\), such as init.he\(\)"),
     ({"learning_rate_init": 1e200, "solver": "sgd"}, "Training diverged: the loss of step .* is not finite"),
 ]
 
@@ -144,12 +167,17 @@ def test_mistakes_of_calls() -> None:
     model = small(dropout=0.2).fit(X, y)
     with pytest.raises(ValueError, match="X_val and y_val must be given together"):
         small().fit(X, y, X_val=X)
-    with pytest.raises(ValueError, match="X has 3 features, but MLPClassifier is expecting 30"):
+    with pytest.raises(ValueError, match="X_val, y_val: X has 3 features, but MLPClassifier is expecting 30"):
         small().fit(X, y, X_val=X[:, :3], y_val=y)
-    with pytest.raises(ValueError, match=r"`y` has classes not in `self\.classes_`"):
+    with pytest.raises(ValueError, match=r"X_val, y_val: `y` has classes not in `self\.classes_`"):
         small().fit(X, y, X_val=X, y_val=y + 1)
     with pytest.raises(ValueError, match="mc_samples needs a network with dropout above 0"):
         small().fit(X, y).predict_proba(X, mc_samples=3)
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=rf"^mc_samples must be at least .*; got {k}"):
+            model.predict_proba(X, mc_samples=k)
+    with pytest.raises(ValueError, match="solver='lbfgs' has no epochs after which to score X_val"):
+        small(solver="lbfgs").fit(X, y, X_val=X, y_val=y)
     with pytest.raises(ValueError, match="return_std needs mc_samples"):
         model.predict_proba(X, return_std=True)
     with pytest.raises(ValueError, match="class_weight='balanced' cannot be known from a part of the rows"):

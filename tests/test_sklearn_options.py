@@ -287,3 +287,18 @@ def test_training_goes_on_after_an_early_stop_if_it_is_asked_for() -> None:
     assert before < 40
     model.partial_fit(X, y, X_val=V, y_val=v)
     assert len(model.loss_curve_) == before + 1
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_early_stopping_may_be_turned_on_and_off_between_calls(early: bool) -> None:
+    model = fitted(early_stopping=early, n_iter_no_change=np.inf)
+    model.set_params(early_stopping=not early)
+    for _ in range(2):
+        model.partial_fit(X, y, **({} if early else {"X_val": V, "y_val": v}))
+    best = model.best_loss_ if early else model.best_validation_score_
+    assert best == (min(model.loss_curve_[-2:]) if early else max(model.validation_scores_))
+    assert (model.best_validation_score_ is None) == early and (model.best_loss_ is None) == (not early)
+
+
+def test_a_callback_may_say_so_in_numpys_words() -> None:
+    assert fitted(callbacks=[lambda model, epoch: np.float64(epoch.loss) > 0]).n_iter_ == 1

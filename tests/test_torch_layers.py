@@ -169,7 +169,9 @@ def test_accelerate_changes_classes_and_nothing_else(torch: Any, ft: Any) -> Non
     model = small_model(torch.nn, torch, p=0.0)
     twin, x = copy.deepcopy(model), images(torch)
     layers, tensors = list(model.named_modules()), {**model.state_dict(keep_vars=True)}
-    assert ft.accelerate(model) is model and ft.accelerate(model) is model
+    report = ft.accelerate(model)
+    assert report.layers == ("1", "3", "6", "8") and str(report) == "layers: 4 replaced"
+    assert str(ft.accelerate(model)) == "nothing to replace"
     assert all(a is b for (_, a), (_, b) in zip(layers, model.named_modules(), strict=True))
     assert all(t is tensors[name] for name, t in model.state_dict(keep_vars=True).items())
     swapped = [type(m) for m in model.modules() if type(m).__module__.startswith("fusedstep.torch")]
@@ -190,7 +192,8 @@ def test_accelerate_keeps_hooks_modes_and_shared_layers(torch: Any, ft: Any) -> 
     model["a"](torch.randn(4, 3))
     assert calls == ["before", "forward"]
     assert not model["c"].training and not shared.relu
-    assert type(ft.accelerate(torch.nn.Dropout())) is ft.Dropout
+    ft.accelerate(single := torch.nn.Dropout())
+    assert type(single) is ft.Dropout
 
 
 def test_accelerate_leaves_what_we_do_not_serve(torch: Any, ft: Any) -> None:

@@ -27,6 +27,7 @@ from torch_cases import (
     pair,
     shared_options,
     theirs,
+    torch_options,
     train,
 )
 
@@ -51,24 +52,74 @@ def grads_of(params: list[Any], seed: int) -> None:
         p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
 
 
+#: Options that say how torch is to compute, not what.
+FORMS = {"params", "foreach", "fused", "capturable", "differentiable"}
+
+
+@every_shared_optimizer
+def test_the_curves_cover_every_option_of_torch(name: str, torch: Any) -> None:
+    covered = {option for options in torch_options(name) for option in options}
+    assert covered | {"lr"} == inspect.signature(theirs(name)).parameters.keys() - FORMS
+
+
 @every_way
 @every_shared_optimizer
 def test_loss_curves_of_200_steps(name: str, way: str, torch: Any) -> None:
     dtype = getattr(torch, way)
     data = batches(200, dtype)
-    for k, options in enumerate(shared_options(name)):
-        every = {**options, "weight_decay": 0.03} if k % 2 else options
-        mine, opt, other, reference = pair(name, every, dtype)
+    for options in torch_options(name):
+        mine, opt, other, reference = pair(name, options, dtype)
         got, want = train(mine, opt, data), train(other, reference, data)
-        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if way == "float32" else 1e-12, err_msg=str(every))
-        assert abs(want[0] - want[-1]) > 1e-2, "a curve that stays where it is tests nothing"
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if way == "float32" else 1e-12, err_msg=str(options))
+        assert want[0] - want[-1] > 1e-2, "a curve that stays where it is tests nothing"
+
+
+SCRIPT = """
+import torch
+from torch.optim import {name}
+from torch.nn import BatchNorm1d, Dropout
+
+torch.manual_seed(0)
+x = torch.randn(64, 7)
+y = (x @ torch.randn(7, 3)).sin()
+model = torch.nn.Sequential(
+    torch.nn.Linear(7, 16), BatchNorm1d(16), torch.nn.Tanh(), Dropout(0.0), torch.nn.Linear(16, 3)
+)
+optimizer = {name}([{{"params": model[0].parameters(), "lr": 0.003}}, {{"params": model[1:].parameters()}}], lr=0.006)
+schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[0.003, 0.006], total_steps=200, cycle_momentum=False)
+losses = []
+for step in range(200):
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        return loss
+    losses.append(optimizer.step(closure).item())
+    schedule.step()
+    if step == 100:
+        saved = {{"model": model.state_dict(), "optimizer": optimizer.state_dict()}}
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+model.eval()
+losses.append((model(x) - y).square().mean().item())
+"""
 
 
 @every_shared_optimizer
-def test_maximize(name: str, torch: Any) -> None:
-    mine, opt, other, reference = pair(name, {"lr": 1e-3, "maximize": True})
-    data = batches(20)
-    np.testing.assert_allclose(train(mine, opt, data), train(other, reference, data), rtol=1e-5)
+def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> None:
+    script = SCRIPT.format(name=name)
+    changed = script.replace("from torch.optim import", "from fusedstep.torch import")
+    changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
+    curves = []
+    for source, home in ((script, "torch."), (changed, "fusedstep.torch.")):
+        names: dict[str, Any] = {}
+        exec(source, names)
+        assert type(names["optimizer"]).__module__.startswith(home)
+        assert type(names["model"][1]).__module__.startswith(home)
+        curves.append(names["losses"])
+    np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
+    assert curves[0][-1] < curves[0][0] - 0.01
 
 
 @every_optimizer

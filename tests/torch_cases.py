@@ -39,6 +39,16 @@ def shared_options(name: str) -> list[Options]:
     return [o for o in variants(fs.optim.registry[name]) if o.keys() <= known.keys()]
 
 
+def torch_options(name: str) -> list[Options]:
+    """Return sets of options that have among them every option that changes what torch computes."""
+    import torch
+
+    known = inspect.signature(theirs(name)).parameters
+    decays = [{"weight_decay": 0.03, "decoupled_weight_decay": True}] if "decoupled_weight_decay" in known else []
+    together = {"lr": torch.tensor(0.02, dtype=torch.float64), "maximize": True, "weight_decay": 0.03}
+    return [*shared_options(name), {"weight_decay": 0.03}, together, *decays]
+
+
 def network(dtype: Any = None, seed: int = 0) -> Any:
     """Return a small network with parameters of several shapes."""
     import torch
@@ -61,19 +71,20 @@ def batches(n: int, dtype: Any = None, seed: int = 1) -> list[tuple[Any, Any]]:
     return found
 
 
-def backward(model: Any, batch: tuple[Any, Any]) -> Any:
+def backward(model: Any, batch: tuple[Any, Any], sign: float = 1.0) -> Any:
     """Return the loss, after its gradients."""
     loss = ((model(batch[0]) - batch[1]) ** 2).mean()
-    loss.backward()
+    (sign * loss).backward()
     return loss
 
 
 def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[], None] | None = None) -> list[float]:
-    """Train and return the losses."""
+    """Train and return the losses; where the optimizer climbs, it climbs their negative."""
     losses = []
+    sign = -1.0 if opt.param_groups[0].get("maximize") else 1.0
     for batch in data:
         opt.zero_grad()
-        losses.append(backward(model, batch).item())
+        losses.append(backward(model, batch, sign).item())
         opt.step()
         if after:
             after()

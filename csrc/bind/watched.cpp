@@ -109,7 +109,7 @@ std::string describe_tensor(py::handle object) {
   if (!py::hasattr(object, "dtype") || !py::hasattr(object, "device") || !py::hasattr(object, "layout"))
     return py::str(py::type::handle_of(object).attr("__name__"));
   std::string text = py::str(object.attr("dtype"));
-  text += " " + std::string(py::str(py::tuple(object.attr("shape"))));
+  text += " " + std::string(py::str(py::tuple(py::list(object.attr("shape")))));  // a plain one, not torch.Size
   const std::string device = py::str(object.attr("device")), layout = py::str(object.attr("layout"));
   if (device != "cpu") text += " on " + device;
   if (layout != "torch.strided") text += " with layout " + layout;

@@ -1,6 +1,11 @@
 """Every update rule on one model.
 
-    theta <- theta - step(g, state of the rule)
+    SGD       theta -= eta g          NAG: a = beta a + g, g taken at theta - eta beta a;  theta -= eta a
+    Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)      RMSprop: G = alpha G + (1 - alpha) g^2, then the same
+    Adadelta  G as RMSprop's;  d = sqrt(H + eps) / sqrt(G + eps) g;  theta -= eta d;  H = rho H + (1 - rho) d^2
+    Adam      m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  with m' = m / (1 - b1^t), v' = v / (1 - b2^t):
+              theta -= eta m' / (sqrt(v') + eps)
+    AdamW     theta *= 1 - eta lambda, then Adam's step        Lion: theta -= eta sign(b1 m + (1 - b1) g)
 
 The same 64-32-10 network and the same batches of the digits, for every optimizer of the package at its rate for small
 networks. After {epochs} epochs the lowest training loss is {lowest:.2f} and the highest {highest:.2f}; on the test

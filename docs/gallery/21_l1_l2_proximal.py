@@ -39,7 +39,8 @@ def main():
             sizes = np.sort(np.abs(model.params["0.weight"]).ravel())[::-1]
             zeros[label], right[label] = float(np.mean(sizes == 0)), accuracy(model, data.x_test, data.y_test)
             ax.plot(np.maximum(sizes, 1e-6), label=f"{label}: {zeros[label]:.0%} are zero")
-        ax.set(xlabel="weight of the first layer, by size", ylabel="|weight|", yscale="log", ylim=(8e-7, 3))
+        ax.set(xlabel="weight of the first layer, by size", ylabel="|weight| (zeros at 1e-6)")
+        ax.set(yscale="log", ylim=(8e-7, 3))
         ax.legend(loc="lower center")
     return {
         "proximal_zeros": zeros["proximal L1"],

@@ -3,9 +3,9 @@
     Adam + L2: g += lambda theta, and sqrt(v) divides both      AdamW: theta <- theta (1 - eta lambda), then Adam's step
 
 Every point is a pixel of the digits: how large the gradients of its weights are, and how much of their size is left
-when they are decayed. AdamW shrinks pixels with small and with large gradients by factors that differ
-{adamw_spread:.1f} times, Adam with L2 by factors that differ {adam_spread:.0f} times: there decay is strong just
-where the data say nothing.
+when they are decayed. AdamW shrinks the middle four fifths of the pixels by factors that differ {adamw_spread:.1f}
+times, whatever their gradients, Adam with L2 by factors that differ {adam_spread:.0f} times: there decay is strong
+just where the data say nothing.
 
 Finding: on the test rows it makes no difference: {adamw_right:.1%} right with AdamW, {adam_right:.1%} with Adam and
 L2, {plain_right:.1%} without.

@@ -44,7 +44,7 @@ def main():
     """Draw changed digits, and the shares of right answers."""
     x, right = load("digits", 200).x[:6], {name: learn(name) for name in CHANGES}
     with picture("35_augmentation", 2) as (left, scores):
-        shown = np.concatenate([-changed(x, name, fs.Key(1)) for name in CHANGES])
+        shown = np.concatenate([-changed(x, name, fs.Key(7)) for name in CHANGES])
         left.imshow(mosaic(shown.reshape(-1, 8, 8), 6), cmap="gray")
         left.set(xticks=[], yticks=range(4, 36, 9), yticklabels=CHANGES)
         for i, (name, shares) in enumerate(right.items()):

@@ -1,6 +1,8 @@
 """Learning-rate schedules.
 
-    inverse time: eta0 / (1 + c t)        Bengio: eta0 tau / max(t, tau)        cosine: eta0 (1 + cos(pi t / T)) / 2
+    step t = k + 1:  step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
+    Bengio: eta0 tau / max(t, tau)      cosine: eta0 (1 + cos(pi k / T)) / 2
+    warm-up: t / (w + 1) of a schedule's first rate, w times      plateau: times gamma where the loss stands still
 
 Least squares on the diabetes set in batches of {batch}: at a constant rate stochastic gradient descent soon comes
 near the minimum and then stays in the noise, {constant:.0e} above it. Over the same {steps} steps falling rates come
@@ -45,7 +47,7 @@ def main():
             left.plot(range(1, EPOCHS + 1), rates, label=name)
             right.plot(range(1, EPOCHS + 1), above)
             last[name] = np.mean(above[-5:])
-        left.set(xlabel="epoch", ylabel="learning rate at its end")
+        left.set(xlabel="epoch", ylabel="learning rate at the end of the epoch")
         right.set(xlabel="epoch", ylabel="training loss above its minimum", yscale="log")
         left.figure.legend(loc="outside lower center", ncols=4)
     return last | {"steps": STEPS, "batch": BATCH}

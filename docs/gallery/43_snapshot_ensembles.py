@@ -48,7 +48,7 @@ def main():
         left.legend(ncols=2)
         right.plot(j, alone, "o", label="snapshot j alone")
         right.plot(j, together, label="average of the first j")
-        right.set(xlabel="j", ylabel="share of right answers, test rows")
+        right.set(xlabel="snapshot j", ylabel="share of right answers, test rows")
         right.legend()
     numbers = {"cycles": CYCLES, "single": np.mean(alone), "ensemble": together[-1]}
     numbers |= {"clean_single": np.mean(clean[0]), "clean_ensemble": clean[1][-1]}

@@ -38,7 +38,7 @@ def main():
         ax.plot(sizes, scores.values, "o", label="network j alone")
         ax.axhline(scores.mean, color="C0", linestyle=":", label="mean of the single ones")
         ax.plot(sizes, right, label="average of the first j")
-        ax.set(xlabel="j", ylabel="share of right answers, test rows")
+        ax.set(xlabel="network j", ylabel="share of right answers, test rows")
         ax.set_xticks(range(2, N + 1, 2))
         ax.legend()
     numbers = {"n": N, "low": scores.values.min(), "high": scores.values.max(), "mean": scores.mean, "std": scores.std}

@@ -1,7 +1,7 @@
 """Greedy layer-wise pre-training.
 
-    layer l: an auto-encoder of what layer l - 1 says; the best few of several go on
-    then all layers together are trained on the labels
+    layer l: minimise mean (h_l-1 - h_l V_l - c_l)^2 over W_l, b_l, V_l, c_l,    h_l = sigmoid(h_l-1 W_l + b_l)
+    the best few of several stacks get the next layer; then all layers together are trained on the labels
 
 A deep network of sigmoid layers, {rows} digits with labels and {all_rows} without: from random weights its loss after
 {epochs} epochs is {random:.2f}, from pre-trained ones {pretrained:.2f}, and it is right on {random_right:.1%} and

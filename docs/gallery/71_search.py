@@ -1,6 +1,6 @@
 """Grid, random, coordinate and multi-resolution search.
 
-    grid: all pairs of values      random: log-uniform pairs      coordinate descent: one at a time, from the best
+    grid: all pairs of values       random: log(value) ~ U(log low, log high)      coordinate descent: one at a time
     multi-resolution: a coarse grid, then one of half the spacing about the best point
 
 The lowest validation loss in {budget} trials of rate and weight decay: {grid:.3f} by the grid, which tries 5 rates,

@@ -74,12 +74,14 @@ def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
     return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
 
 
-def mlp(*widths: int, activation: type[nn.Layer] = nn.ReLU, dropout: float = 0.0, **options: Any) -> nn.Sequential:
+def mlp(
+    *widths: int, activation: type[nn.Layer] = nn.ReLU, dropout: float = 0.0, mode: str = "inverted", **options: Any
+) -> nn.Sequential:
     """Stack linear layers of these widths with an activation (and dropout) between them."""
     layers: list[nn.Layer] = []
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i:
-            layers += [activation(), *([nn.Dropout(dropout)] if dropout else [])]
+            layers += [activation(), *([nn.Dropout(dropout, mode=mode)] if dropout else [])]
         layers.append(nn.Linear(n_in, n_out))
     return nn.Sequential(*layers, **options)
 
@@ -131,6 +133,9 @@ def picture(name: str, columns: int = 1, rows: int = 1, size: tuple[float, float
         yield figure.subplots(rows, columns)
         for axes in figure.axes:
             axes.grid(visible=not axes.images)
+            if axes.images:
+                axes.spines[:].set_visible(False)
+                axes.tick_params(length=0)
             if axes.get_xlabel() == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.canvas.draw()

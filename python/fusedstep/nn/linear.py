@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Linear(Layer):
     Raises
     ------
     TypeError, ValueError
-        If a width is not an integer >= 1, or bias is neither True nor False.
+        If a width is not an integer >= 1, bias is neither True nor False, or what makes first values cannot.
 
     Examples
     --------
@@ -58,8 +59,8 @@ class Linear(Layer):
         self.in_features = check_width("Linear", "in_features", in_features)
         self.out_features = check_width("Linear", "out_features", out_features)
         self.bias = flag("Linear: bias", bias)
-        self.weight_init = weight_init or init.glorot()
-        self.bias_init = bias_init or init.zeros()
+        self.weight_init = _maker("weight_init", weight_init or init.glorot())
+        self.bias_init = _maker("bias_init", bias_init or init.zeros())
 
     def config(self) -> dict[str, Any]:
         return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias}
@@ -107,3 +108,16 @@ class Linear(Layer):
         if not need_dx:
             return None
         return by_columns(dy, self._w.T, self._dx[x.shape])
+
+
+def _maker(name: str, make: init.Initializer) -> init.Initializer:
+    """Refuse what cannot be called with (shape, rng, dtype), such as `init.he` in place of ``init.he()``."""
+    try:
+        signature(make).bind((1, 1), None, None)
+    except TypeError:
+        raise TypeError(
+            f"Linear: {name} must be a function (shape, rng, dtype), such as init.he(); got {make!r}"
+        ) from None
+    except ValueError:  # compiled, without a signature
+        pass
+    return make

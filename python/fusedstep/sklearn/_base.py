@@ -139,12 +139,23 @@ class BaseMLP(Fitted):
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together")
         if X_val is None:
+            if self.scoring is not None and not self.early_stopping:
+                raise ValueError(
+                    f"scoring needs rows to score: early_stopping=True, or X_val and y_val; got {self.scoring!r}"
+                )
             return None
-        X_val, y_val = self._check_rows(X_val, y_val, first=False)
-        return Data(X_val, self._encode(y_val, False, True), y_val)
+        if self.solver == "lbfgs":
+            raise ValueError("solver='lbfgs' has no epochs after which to score X_val")
+        try:
+            X_val, y_val = self._check_rows(X_val, y_val, first=False)
+            return Data(X_val, self._encode(y_val, False, True), y_val)
+        except ValueError as problem:
+            raise ValueError(f"X_val, y_val: {problem}") from problem
 
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Hold rows out as scikit-learn's own would: the same ones."""
+        if not self.validation_fraction:
+            raise ValueError("validation_fraction must be above 0 where no X_val is given; got 0")
         stratify = data.y if self._stratifies else None
         parts = train_test_split(
             np.arange(len(data)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
@@ -167,6 +178,8 @@ class BaseMLP(Fitted):
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
             self._prepare_run(len(data), incremental)
+        elif self._stops_early != self.early_stopping:
+            self._prepare_stopping()
         if self._stopping.stop and incremental and self.early_stopping:
             warnings.warn("Early stopping has ended the training: this call of partial_fit does nothing.", stacklevel=4)
             return
@@ -174,6 +187,8 @@ class BaseMLP(Fitted):
         Epochs(self, data, validation).run(1 if incremental else self.max_iter)
         restore = self.early_stopping and (self._stopping.stop or not incremental)
         if restore:
+            if self.validation_scores_ and np.isnan(self.validation_scores_).all():
+                raise ValueError("The validation score was nan after every epoch: there are no best weights")
             self._stopping.restore()
         elif optimizer.ema is not None:
             with optimizer.averaged():
@@ -186,13 +201,17 @@ class BaseMLP(Fitted):
         batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))
         self._optimizer = make_optimizer(self, self._model, self.max_iter * batches)
         self._first_rate = first_rate(self) if self._optimizer_class else 0.0
+        self._snapshots = make_snapshots(self, self._model, self._optimizer)
+        self.n_iter_ = 0
+        self._prepare_stopping()
+
+    def _prepare_stopping(self) -> None:
         patience = None if math.isinf(self.n_iter_no_change) else int(self.n_iter_no_change) + 1
         if self.early_stopping:
             self._stopping = EarlyStopping(self._model, patience, mode="max", tol=self.tol)
         else:
             self._stopping = EarlyStopping([], patience, tol=self.tol)
-        self._snapshots = make_snapshots(self, self._model, self._optimizer)
-        self.n_iter_ = 0
+        self._stops_early = self.early_stopping
         self.best_loss_ = None if self.early_stopping else math.inf
         self.validation_scores_ = self.best_validation_score_ = None
 

@@ -159,7 +159,7 @@ class Epochs:
     def _is_over(self, epoch: Epoch, progress: Progress) -> bool:
         estimator = self._estimator
         asked = [callback(estimator, epoch) for callback in estimator.callbacks or ()]
-        if any(answer is True for answer in asked):
+        if any(isinstance(answer, bool | np.bool_) and answer for answer in asked):
             progress.say("A callback ended the training.")
             return True
         if not estimator._stopping.stop or (estimator._runs_to_the_end and not estimator.early_stopping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import nn
 from ..ensemble import Snapshots
 from ..nn._memory import Array
+from ..ops._whole import whole
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from ._augment import moments
@@ -66,6 +68,8 @@ class Fitted(Parameters, BaseEstimator):
             raise ValueError(
                 f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
             )
+        if whole("mc_samples", k, 2**63) == 0:
+            raise ValueError(f"mc_samples must be at least 1; got {k!r}")
         assert self._philox is not None
         x = x.toarray() if sparse.issparse(x) else x
         mean, variance = moments(self._models, x, k, self._philox.seed, OUTPUTS[self.out_activation_])
@@ -82,7 +86,10 @@ class Fitted(Parameters, BaseEstimator):
         scorer, options = check_scoring(self, self.scoring), {}
         if data.weights is not None:
             options["sample_weight"] = data.weights
-        return float(scorer(stand_in, data.x, data.y, **options))
+        score = scorer(stand_in, data.x, data.y, **options)
+        if not isinstance(score, Real):
+            raise TypeError(f"scoring must return a number; got {score!r}")
+        return float(score)
 
     # Fitted attributes
     @property

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from .. import nn
 from ..nn._memory import Array
+from ..optim._checks import non_negative
 from ._augment import soft_labels
 from ._base import BaseMLP
 from ._losses import LogLoss
@@ -64,6 +65,9 @@ class Labels(BaseMLP):
             return None
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' cannot be known from a part of the rows: give partial_fit a dict")
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                non_negative(f"class_weight[{label!r}]", weight)
         return compute_sample_weight(self.class_weight, y)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from ._parameters import Parameters
 
 NOT_FOR_LBFGS = ("dropout", "batch_norm", "input_noise", "weight_noise", "mixup", "ema_decay", "snapshots", "clip_norm",
-                 "warmup", "l1_ratio", "decay", "callbacks", "solver_params", "sparsity")  # fmt: skip
+                 "warmup", "l1_ratio", "decay", "callbacks", "solver_params", "sparsity", "scoring")  # fmt: skip
 OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "ema_decay", "warmup")
 DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # of those that are not "off" when they are false
 
@@ -17,12 +17,14 @@ def check_options(given: Parameters) -> None:
 
     Raises
     ------
-    ValueError
-        If two parameters contradict each other.
+    TypeError, ValueError
+        If two parameters contradict each other, or a callback is no function.
     """
     cls = given._optimizer_class
     if given.solver == "lbfgs":
         _refuse(given, NOT_FOR_LBFGS, "solver='lbfgs' takes the whole gradient, without {name}")
+        if given._runs_to_the_end:
+            raise ValueError(f"solver='lbfgs' has no learning rate; got learning_rate={given.learning_rate!r}")
     elif cls is None:
         _refuse(given, OPTIMIZERS_OWN, "a solver that makes its own optimizer must be told of {name} there")
         if given.learning_rate != "constant" or given.learning_rate_init == "auto":
@@ -40,6 +42,9 @@ def check_options(given: Parameters) -> None:
         raise ValueError(
             f"sparsity_penalty='kl' needs activations from 0 to 1, activation='logistic'; got {given.activation!r}"
         )
+    for callback in given.callbacks or ():
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of (estimator, epoch); got {callback!r}")
     if given.snapshots:
         _check_snapshots(given)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import nn, optim, schedules
 from ..ensemble import Snapshots
+from ..nn._blas import sum_of_squares
 from ..nn._memory import Array
 from ._parameters import SKLEARN_RATES, Parameters
 
@@ -141,14 +142,14 @@ def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], fl
     """Return what computes the penalty on the weights, to be divided by the batch's size; None if there is none."""
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None
-    weights, l1 = [w.reshape(-1) for w in optimizer.groups[0]["params"]], given.l1_ratio
+    weights, l1 = list(optimizer.groups[0]["params"]), given.l1_ratio
 
     def penalty() -> float:
-        total = 0.5 * (1 - l1) * sum(float(np.dot(w, w)) for w in weights)
+        total = 0.5 * (1 - l1) * sum(map(sum_of_squares, weights))
         return given.alpha * (total + (l1 * sum(map(_l1_norm, weights)) if l1 else 0.0))
 
     return penalty
 
 
 def _l1_norm(w: Array) -> float:
-    return float(np.add.reduce(np.abs(w)))
+    return float(np.add.reduce(np.abs(w), axis=None))

@@ -14,6 +14,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     # Static names for type checkers: one line per public name that is not an optimizer.
+    from .acceleration import Acceleration as Acceleration
     from .acceleration import accelerate as accelerate
     from .backward import BackwardSteps as BackwardSteps
     from .backward import step_in_backward as step_in_backward
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
+    "Acceleration": "acceleration",
     "BackwardSteps": "backward",
     "Dropout": "dropout",
     "OffloadedOptimizer": "offload",

@@ -67,15 +67,17 @@ class FusedOptimizer(torch.optim.Optimizer):
         self.defaults.update(self._extras)
         super().add_param_group(param_group)
         try:
-            self._check_group(len(self.param_groups) - 1)
+            self.check_group(self, len(self.param_groups) - 1)
         except Exception:
             self.param_groups.pop()
             raise
         self._forget()
 
-    def _check_group(self, k: int) -> None:
-        group, label = self.param_groups[k], type(self).__name__
-        settings(self.kernel, group, f"{label}: param_groups[{k}]: ")
+    @classmethod
+    def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
+        """Raise unless a step of this class can take a group of the optimizer, which may be one of torch's."""
+        group, label = optimizer.param_groups[k], cls.__name__
+        settings(cls.kernel, group, f"{label}: param_groups[{k}]: ")
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
         _core.check_tensors(label, Tensor, [group["params"][i] for i in trained], [names[i] for i in trained])

@@ -1,14 +1,20 @@
-"""A model's layers replaced by ours where they stand."""
+"""A model's layers and its optimizer replaced by ours where they stand."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch.nn import Module
 
-from . import batch_norm, dropout
+from . import batch_norm, dropout, optimizers
+from ._base import FusedOptimizer
 from ._memory import known
+from ._trial import Trial, try_layers, try_optimizer
 
 #: torch's class -> ours, which has the same state and adds options that are off.
 OURS: dict[type[Module], type[Module]] = {
@@ -18,59 +24,188 @@ OURS: dict[type[Module], type[Module]] = {
     torch.nn.BatchNorm3d: batch_norm.BatchNorm3d,
 }
 
-AnyModule = TypeVar("AnyModule", bound=Module)
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What `accelerate` has done. Its text is a report.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Names of the layers that are ours now.
+    optimizer : str
+        The class of the optimizer, if it is ours now; else empty.
+    seconds : dict of (float, float)
+        Medians of ours and of torch's for what was measured: "layers", a forward and backward pass of the model;
+        "optimizer", a step.
+    left : dict of str
+        What was left as it was, and why.
+    """
+
+    layers: tuple[str, ...] = ()
+    optimizer: str = ""
+    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"layers: {len(self.layers)} replaced{self._times('layers')}"] if self.layers else []
+        lines += [f"optimizer: {self.optimizer} replaced{self._times('optimizer')}"] if self.optimizer else []
+        lines += [f"{what}: left as it was, {why}{self._times(what)}" for what, why in self.left.items()]
+        return "\n".join(lines) or "nothing to replace"
+
+    def _times(self, what: str) -> str:
+        if what not in self.seconds:
+            return ""
+        ours, theirs = (1e6 * s for s in self.seconds[what])
+        return f" ({ours:.3g} us, torch's {theirs:.3g} us)"
 
 
-def accelerate(model: AnyModule) -> AnyModule:
-    r"""Make every dropout and batch normalisation of a model one of ours, in place.
+def accelerate(
+    model: Module, optimizer: torch.optim.Optimizer | None = None, loss: Callable[[Any], torch.Tensor] | None = None
+) -> Acceleration:
+    r"""Make a model's dropout and batch normalisation, and its optimizer, ours, in place.
 
     ::
 
-        torch.nn.Dropout, BatchNorm1d, BatchNorm2d, BatchNorm3d -> the class of that name in fusedstep.torch
+        torch.nn.Dropout, BatchNorm1d, BatchNorm2d, BatchNorm3d,
+        torch.optim.SGD, Adagrad, ...                            -> the class of that name in fusedstep.torch
 
-    A layer stays the object that it is: its name, parameters, buffers, mode and hooks, its place in the model and
-    what an optimizer or another module holds of it. Only its class changes, and with it what `forward` does.
+    Layers and optimizer stay the objects that they are: names, parameters, buffers, state, modes and hooks, their place
+    in the model, and what a learning rate schedule holds of them. Only their classes change, and with them what
+    `forward` and `step` do.
 
     Parameters
     ----------
     model : torch.nn.Module
         Any model, or one layer.
+    optimizer : torch.optim.Optimizer, optional
+        One of torch's. Its step is tried on a copy first: ours replaces it only if it makes the same step in less time.
+    loss : function of a model, optional
+        Returns the loss of a batch, ``lambda model: criterion(model(x), y)``, the same batch each time. With it the
+        layers too are tried on copies, and replaced only if they give the same gradients in less time. Without it all
+        are replaced.
 
     Returns
     -------
-    torch.nn.Module
-        `model` itself.
+    Acceleration
+        What was replaced, what was measured, what was left and why; ``print`` it.
 
     Raises
     ------
     TypeError
-        If model is no module.
+        If an argument is not as described. What `loss` raises is raised here, before anything is changed.
 
     Notes
     -----
-    Left alone: subclasses of torch's layers (``SyncBatchNorm``, lazy or quantized layers, your own: they may do
-    something else), layers with a `forward` of their own (assigned to the instance), and batch normalisation whose
-    parameters or buffers are not float32 or float64 on the CPU. The model computes what it did, up to rounding and the
-    masks that a seed gives; call it before ``torch.compile``. ``accelerate(model)`` twice is once.
+    Left alone: subclasses of torch's layers and optimizers (``SyncBatchNorm``, lazy or quantized layers, your own: they
+    may do something else), layers with a `forward` and optimizers with a `step` of their own (assigned to the
+    instance, but for what schedules assign), and what has parameters or buffers that the kernels do not take. The
+    model computes what it did, up to rounding and the masks that a seed gives; call it before ``torch.compile``. A
+    second call finds nothing to do. The trials need memory for two more copies of the model and of the optimizer.
 
     Examples
     --------
     >>> import torch
     >>> from fusedstep.torch import accelerate
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.1))
-    >>> accelerate(model) is model, type(model[1]).__module__
-    (True, 'fusedstep.torch.batch_norm')
+    >>> print(accelerate(model))
+    layers: 2 replaced
+    >>> type(model[1]).__module__
+    'fusedstep.torch.batch_norm'
     """
     if not isinstance(model, Module):
         raise TypeError(f"accelerate: model must be a torch.nn.Module; got {type(model).__name__}")
-    for layer in model.modules():
-        ours = OURS.get(type(layer))
-        if ours is not None and is_plain(layer):
-            layer.__class__ = ours
-    return model
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"accelerate: optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}")
+    if loss is not None and not callable(loss):
+        raise TypeError(f"accelerate: loss must be a function of a model; got {type(loss).__name__}")
+    layers = replaceable_layers(model)
+    report = Acceleration(tuple(layers))
+    with torch.random.fork_rng(devices=[]):
+        if loss is not None and layers and not _passes(report, "layers", try_layers(model, loss, replace_layers)):
+            layers, report = {}, replace(report, layers=())
+        if optimizer is not None and (reason := why_left(optimizer)):
+            report.left["optimizer"] = reason
+        elif optimizer is not None and _passes(report, "optimizer", try_optimizer(optimizer, replace_optimizer)):
+            report = replace(report, optimizer=type(optimizer).__name__)
+    for layer in layers.values():
+        layer.__class__ = OURS[type(layer)]
+    if report.optimizer:
+        replace_optimizer(optimizer)
+    return report
+
+
+def _passes(report: Acceleration, what: str, trial: Trial) -> bool:
+    """Note what a trial has found; return whether ours are to be used."""
+    if trial.theirs:
+        report.seconds[what] = trial.ours, trial.theirs
+    if trial.reason:
+        report.left[what] = trial.reason
+    return not trial.reason
+
+
+def replaceable_layers(model: Module) -> dict[str, Module]:
+    """Return the layers that have an equal among ours, by name."""
+    return {name: m for name, m in model.named_modules() if type(m) in OURS and is_plain(m)}
+
+
+def replace_layers(model: Module) -> None:
+    """Make them ours."""
+    for layer in replaceable_layers(model).values():
+        layer.__class__ = OURS[type(layer)]
 
 
 def is_plain(layer: Module) -> bool:
     """Return whether the layer does what its class says, on tensors that the kernels take."""
     tensors = (t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point())
     return "forward" not in vars(layer) and all(known(t) for t in tensors)
+
+
+def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
+    """Return our class for exactly torch's."""
+    name = type(optimizer).__name__
+    theirs = getattr(torch.optim, name, None)
+    ours: type[FusedOptimizer] | None = vars(optimizers).get(name) if type(optimizer) is theirs else None
+    return ours if ours is not None and issubclass(ours, type(optimizer)) else None
+
+
+def why_left(optimizer: torch.optim.Optimizer) -> str:
+    """Return why an optimizer cannot be ours; empty if it can."""
+    if isinstance(optimizer, FusedOptimizer):
+        return "it is ours"
+    ours = our_class(optimizer)
+    if ours is None:
+        return f"no class of ours is {type(optimizer).__name__}"
+    step = vars(optimizer).get("step")
+    if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
+        return "its step was replaced"
+    try:
+        for k in range(len(optimizer.param_groups)):
+            ours.check_group(optimizer, k)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def replace_optimizer(optimizer: Any) -> None:
+    """Make it ours."""
+    followed = vars(optimizer).pop("step", None) is not None
+    optimizer.__class__ = our_class(optimizer)
+    vars(optimizer).update(clip_norm=None, _ema_decay=None, zero_grads=False, num_threads=None, _extras={})
+    optimizer._forget()
+    if followed:
+        _follow(optimizer)
+
+
+def _follow(optimizer: Any) -> None:
+    """Let learning rate schedules know of steps, as they do when they are made: they replace `step`."""
+    step, reference = type(optimizer).step, weakref.ref(optimizer)
+
+    @functools.wraps(step)
+    def followed(*args: Any, **options: Any) -> Any:
+        alive: Any = reference()
+        alive._opt_called = True
+        return step(alive, *args, **options)
+
+    followed._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+    optimizer.step = followed

@@ -1,0 +1,103 @@
+"""Trials on copies of a model and its optimizer: whether ours give the same results in less time."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+SECONDS, LEAST = 0.3, 7  # of measuring one pair; rounds of it
+
+
+class Trial(NamedTuple):
+    """What a trial has found: the times of ours and torch's, and why ours are not to be used ("" if they are)."""
+
+    ours: float
+    theirs: float
+    reason: str
+
+
+def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Module], Any]) -> Trial:
+    """Compare the gradients of two copies of the model, without dropout, and time their passes, with dropout."""
+    theirs, ours = copy.deepcopy(model), copy.deepcopy(model)
+    swap(ours)
+    if far := _difference(_gradients(ours, loss), _gradients(theirs, loss)):
+        return Trial(0.0, 0.0, f"gradients differ by {far:.2g} of the largest one")
+    return _timed(lambda: _backward(ours, loss), lambda: _backward(theirs, loss))
+
+
+def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
+    """Compare steps of two copies of the optimizer, and time them; the gradients are its own, or random."""
+    theirs, ours = copy.deepcopy(optimizer), copy.deepcopy(optimizer)
+    params, *copies = (_params(o) for o in (optimizer, theirs, ours))
+    for p, twins in zip(params, zip(*copies, strict=True), strict=True):
+        if p.requires_grad or p.grad is not None:
+            grad = p.grad.detach() if p.grad is not None else torch.randn_like(p, requires_grad=False)
+            for twin in twins:
+                twin.grad = grad.clone()
+    swap(ours)
+    before = [p.detach().clone() for p in _params(theirs)]
+    theirs.step(), ours.step()
+    mine, torchs = ([p.detach() - b for p, b in zip(_params(o), before, strict=True)] for o in (ours, theirs))
+    rounding = max((4 * torch.finfo(b.dtype).eps * float(b.abs().max()) for b in before if b.numel()), default=0.0)
+    if far := _difference(mine, torchs, rounding):
+        return Trial(0.0, 0.0, f"steps differ by {far:.2g} of the largest one")
+    return _timed(ours.step, theirs.step)
+
+
+def _params(optimizer: Any) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _backward(model: Module, loss: Callable[[Any], Tensor]) -> None:
+    for p in model.parameters():
+        p.grad = None
+    loss(model).backward()
+
+
+def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
+    """Return all gradients of the loss without dropout, whose masks are not torch's; the model is left as it was."""
+    dropouts = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]
+    kept = [m.p for m in dropouts]
+    for m in dropouts:
+        m.p = 0.0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _backward(model, loss)
+    for m, p in zip(dropouts, kept, strict=True):
+        m.p = p
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+
+
+def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
+    """Return the largest difference in units of the largest number of theirs; 0 where rounding explains it."""
+    far, largest, allowed = 0.0, 0.0, 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        if a.numel():
+            far = max(far, float((a.double() - b.double()).abs().nan_to_num(torch.inf).max()))
+            largest = max(largest, float(b.abs().max()))
+            allowed = max(allowed, torch.finfo(b.dtype).eps ** 0.5)
+    return 0.0 if far <= allowed * largest + rounding else far / max(largest, torch.finfo(torch.float64).tiny)
+
+
+def _timed(ours: Callable[[], Any], theirs: Callable[[], Any]) -> Trial:
+    mine, torchs = medians(ours, theirs)
+    return Trial(mine, torchs, "" if mine < torchs else "not faster")
+
+
+def medians(*functions: Callable[[], Any]) -> list[float]:
+    """Return the median time of each, from interleaved rounds."""
+    times: list[list[float]] = [[] for _ in functions]
+    end = time.perf_counter() + SECONDS
+    while len(times[0]) <= LEAST or time.perf_counter() < end:
+        for function, found in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            found.append(time.perf_counter() - start)
+    return [median(found[1:]) for found in times]

@@ -1,0 +1,122 @@
+"""docs/numerics.md: what it says was measured, and holds for other numbers too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep.optim import _reference
+from oracle import SERIAL, Array, actual, every_class, every_dtype, expected, running, variants
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS))
+import make_numerics  # noqa: E402
+
+sys.path.pop(0)
+
+long_double = pytest.mark.skipif(bool(np.finfo(np.longdouble).eps > 1e-18), reason="no longer type than float64 here")
+
+
+@long_double
+def test_the_page_is_what_the_script_writes() -> None:
+    assert DOCS.joinpath("numerics.md").read_text("utf-8") == make_numerics.page()
+
+
+@long_double
+@every_dtype
+@every_class
+def test_steps_keep_to_their_bounds(cls: Any, dtype: Any) -> None:
+    promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=1, size=1000)
+    assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
+    assert max(found) > 0.1, "errors that vanish were not measured"
+
+
+@long_double
+@pytest.mark.nightly
+@every_dtype
+@every_class
+def test_steps_keep_to_their_bounds_for_many_numbers(cls: Any, dtype: Any) -> None:
+    promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=2, size=3_000_000)
+    assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
+
+
+@every_class
+def test_a_momentum_that_cancels_is_right_up_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
+    grads = [rng.standard_normal(5000).astype(np.float32) for _ in range(5)]
+    unit = np.spacing(np.max(np.abs(grads)))
+    for options in variants(cls):
+        opt = cls([np.zeros(5000, np.float32)], lr=0.1, **options)
+        wide = {name: a.astype(np.float64) for name, a in opt.state[0].items()}
+        p = np.zeros(5000)
+        for t, g in enumerate(grads, 1):
+            opt.step([g])
+            p = _reference.step(cls, p, g.astype(np.float64), wide, t, 0.1, opt.groups[0])
+        for name, exact in wide.items():
+            if (exact < 0).any():  # a momentum
+                assert np.max(np.abs(opt.state[0][name] - exact)) <= 10 * unit, (options, name)
+
+
+@every_dtype
+@every_class
+def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+    info = np.finfo(dtype)
+    smallest = np.ldexp(1.0, info.minexp - info.nmant)
+    start = (rng.integers(-10_000, 10_000, 500) * smallest).astype(dtype)
+    grads = [rng.standard_normal(500).astype(dtype) for _ in range(3)]
+    options = {"lr": 1000 * smallest, "ema_decay": 0.5}
+    want = expected(cls([start.copy()], **options), grads, {})
+    assert (want.params != start).mean() > 0.5 and (abs(want.params) < info.tiny).all()
+    for machine in SERIAL:
+        with running(machine):
+            actual(cls([start.copy()], **options), grads, {}).same_bits(want, machine)
+
+
+def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:
+    """Round float64 to a float of so many binary digits, ties to even; what is too large is infinite."""
+    exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1] - 1, smallest_exponent)
+    unit = np.ldexp(1.0, exponent - digits + 1)
+    rounded = np.rint(x / unit) * unit
+    return np.where(abs(rounded) > largest, np.copysign(np.inf, x), rounded)
+
+
+@pytest.mark.parametrize(("name", "digits", "bias"), [("bfloat16", 8, 127), ("float16", 11, 15)])
+def test_16_bits_are_rounded_to_nearest_even(
+    name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
+) -> None:
+    """All 65,536 parameters, less half of: all numbers, the unit in the parameter's last place, and units around it."""
+    import fusedstep.torch as ft
+
+    def halves(bits: Array) -> Any:
+        return torch.from_numpy(bits.astype(np.uint16).view(np.int16)).view(getattr(torch, name))
+
+    largest = float(torch.finfo(getattr(torch, name)).max)
+    every = halves(np.arange(1 << 16))
+    exact = np.where(np.isfinite(every.double().numpy()), every.double().numpy(), 0)
+    unit = np.ldexp(1.0, np.maximum(np.frexp(exact)[1] - 1, 1 - bias) - digits + 1)
+    ties = 0
+    for grads in (
+        halves(rng.permutation(1 << 16)),
+        *(torch.from_numpy(k * unit).to(every.dtype) for k in (-3.0, -1.0, 1.0, 3.0, 0.75, 1.25)),
+    ):
+        p = every.clone().requires_grad_()
+        p.grad = grads
+        ft.SGD([p], lr=0.5).step()
+        with np.errstate(all="ignore"):
+            single = every.float().numpy() - np.float32(0.5) * grads.float().numpy()
+            want = nearest_even(single.astype(np.float64), digits, 1 - bias, largest)
+            ties += int((abs(want - single) == unit / 2).sum())
+        np.testing.assert_array_equal(p.detach().double().numpy(), want)
+    assert ties > 100_000
+
+
+@every_dtype
+@pytest.mark.parametrize("ratio", make_numerics.RATIOS)
+def test_batch_statistics_do_not_cancel(dtype: Any, ratio: float) -> None:
+    """Four roundings in the data's type, and four ulps of the mean in float64."""
+    allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
+    assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

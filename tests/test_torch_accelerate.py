@@ -1,0 +1,170 @@
+"""`accelerate` with an optimizer and a loss: ours where they do the same in less time, torch's where they do not."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from torch_cases import batches, every_shared_optimizer, network, theirs, train
+
+
+@pytest.fixture
+def ft(torch: Any) -> Any:
+    import fusedstep.torch
+
+    return fusedstep.torch
+
+
+@pytest.fixture
+def clock(torch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the tests say how long things take: ours, torch's."""
+    from fusedstep.torch import _trial
+
+    times = {"say": [1e-6, 2e-6]}
+
+    def medians(*functions: Any) -> list[float]:
+        for function in functions:
+            function()
+        return times["say"]
+
+    monkeypatch.setattr(_trial, "medians", medians)
+    return times
+
+
+def model_with_layers(torch: Any) -> Any:
+    torch.manual_seed(0)
+    nn = torch.nn
+    return nn.Sequential(nn.Linear(7, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 3))
+
+
+def loss_of(batch: Any) -> Any:
+    return lambda model: ((model(batch[0]) - batch[1]) ** 2).mean()
+
+
+@every_shared_optimizer
+def test_an_optimizer_in_mid_training(name: str, torch: Any, ft: Any, clock: Any) -> None:
+    """With its state, its schedule and its hooks; nothing but the class has changed."""
+    model = network()
+    opt = theirs(name)(model.parameters(), lr=0.02)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
+    train(model, opt, batches(4), schedule.step)
+    twin, twin_opt = copy.deepcopy((model, opt))
+    twin_schedule = torch.optim.lr_scheduler.ExponentialLR(twin_opt, 0.95)
+    twin_schedule.load_state_dict(schedule.state_dict())
+    calls: list[str] = []
+    opt.register_step_post_hook(lambda *_: calls.append("step"))
+    before, generator = copy.deepcopy((model.state_dict(), opt.state_dict())), torch.get_rng_state()
+    grads = [p.grad.clone() for p in model.parameters()]
+
+    report = ft.accelerate(model, opt)
+    assert type(opt) is getattr(ft, name) and report.optimizer == name and not report.left
+    assert str(report) == f"optimizer: {name} replaced (1 us, torch's 2 us)"
+    assert torch.equal(torch.get_rng_state(), generator) and not calls
+    for p, g in zip(model.parameters(), grads, strict=True):
+        assert torch.equal(p.grad, g)
+    torch.testing.assert_close((model.state_dict(), opt.state_dict()), before, rtol=0, atol=0)
+
+    got = train(model, opt, batches(8, seed=3), schedule.step)
+    want = train(twin, twin_opt, batches(8, seed=3), twin_schedule.step)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    assert len(calls) == 8
+    assert str(ft.accelerate(model, opt)) == "optimizer: left as it was, it is ours"
+
+
+def test_a_schedule_is_still_told_of_steps(torch: Any, ft: Any, clock: Any) -> None:
+    model = network()
+    opt = theirs("SGD")(model.parameters())
+    schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
+    ft.accelerate(model, opt)
+    with pytest.warns(UserWarning, match=r"`lr_scheduler\.step\(\)` before"):
+        schedule.step()
+    train(model, opt, batches(2), schedule.step)
+    copied, copied_opt = copy.deepcopy((model, opt))
+    assert train(copied, copied_opt, batches(2)) == train(model, opt, batches(2))
+
+
+def test_layers_are_tried_with_a_loss(torch: Any, ft: Any, clock: Any) -> None:
+    model = model_with_layers(torch)
+    before, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    report = ft.accelerate(model, torch.optim.AdamW(model.parameters()), loss_of(batches(1)[0]))
+    assert report.layers == ("1", "3") and report.optimizer == "AdamW"
+    assert report.seconds == {"layers": (1e-6, 2e-6), "optimizer": (1e-6, 2e-6)}
+    assert type(model[1]) is ft.BatchNorm1d and type(model[3]) is ft.Dropout
+    torch.testing.assert_close(dict(model.state_dict()), dict(before), rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(p.grad is None for p in model.parameters()) and model[3].p == 0.2
+
+
+def test_what_is_not_faster_stays(torch: Any, ft: Any, clock: Any) -> None:
+    clock["say"] = [2e-6, 2e-6]
+    model = model_with_layers(torch)
+    opt = torch.optim.SGD(model.parameters())
+    report = ft.accelerate(model, opt, loss_of(batches(1)[0]))
+    assert (report.layers, report.optimizer) == ((), "")
+    assert str(report).splitlines() == [
+        "layers: left as it was, not faster (2 us, torch's 2 us)",
+        "optimizer: left as it was, not faster (2 us, torch's 2 us)",
+    ]
+    assert type(model[1]) is torch.nn.BatchNorm1d and type(opt) is torch.optim.SGD
+
+
+def test_what_is_not_the_same_stays(torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fusedstep.torch import batch_norm
+
+    gradients = batch_norm.gradients
+    monkeypatch.setattr(batch_norm, "gradients", lambda *a: (*(1.01 * g for g in gradients(*a)[:3]), None))
+    model = model_with_layers(torch)
+    w = torch.randn(8, 6).requires_grad_()
+    w.grad = torch.randn(6, 8).t()
+    wrong = torch.optim.Adam([w], fused=True)  # on this layout; see test_torch_layouts
+    report = ft.accelerate(model, wrong, loss_of(batches(1)[0]))
+    assert report.left["layers"].startswith("gradients differ by ")
+    assert type(model[1]) is torch.nn.BatchNorm1d
+    assert report.left["optimizer"].startswith("steps differ by ") and type(wrong) is torch.optim.Adam
+
+
+def test_what_cannot_be_ours_is_left(torch: Any, ft: Any, clock: Any) -> None:
+    class Mine(torch.optim.SGD):  # type: ignore[misc, name-defined]
+        pass
+
+    def left(opt: Any) -> str:
+        kind = type(opt)
+        report = ft.accelerate(torch.nn.Linear(2, 2), opt)
+        assert type(opt) is kind and not report.optimizer
+        return str(report.left["optimizer"])
+
+    params = [torch.ones(3, requires_grad=True)]
+    assert left(Mine(params)) == "no class of ours is Mine"
+    assert left(torch.optim.Adamax(params)) == "no class of ours is Adamax"
+    assert left(ft.AdamW(params)) == "it is ours"
+    assert "dense tensor in the CPU's memory" in left(torch.optim.SGD([torch.ones(3, device="meta").requires_grad_()]))
+    assert "differentiable must be False" in left(torch.optim.SGD(params, differentiable=True))
+    patched = torch.optim.SGD(params)
+    patched.step = lambda: None
+    assert left(patched) == "its step was replaced"
+
+
+def test_arguments_and_losses_that_fail(torch: Any, ft: Any, clock: Any) -> None:
+    model = model_with_layers(torch)
+    for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):
+        with pytest.raises(TypeError, match=r"accelerate: \w+ must be a "):
+            ft.accelerate(*arguments)
+
+    def fails(_: Any) -> Any:
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        ft.accelerate(model, torch.optim.SGD(model.parameters()), fails)
+    assert type(model[1]) is torch.nn.BatchNorm1d
+
+
+def test_medians(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fusedstep.torch import _trial
+
+    now = iter(np.cumsum([0, *[0.0, 1, 0, 3] * 100]).tolist())
+    monkeypatch.setattr(_trial.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(_trial, "SECONDS", -1.0)
+    assert _trial.medians(int, int) in ([1.0, 3.0], [3.0, 1.0])

@@ -1,0 +1,166 @@
+"""Steps during the backward pass, and optimizers whose weights are elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from typing import Any
+
+import pytest
+
+from torch_cases import backward, batches, every_optimizer, network, ours, theirs, train
+
+
+@every_optimizer
+def test_steps_in_the_backward_pass_are_the_steps_after_it(name: str, torch: Any) -> None:
+    from fusedstep.torch import step_in_backward
+
+    model = network()
+    other = copy.deepcopy(model)
+    opt, reference = (ours(name)(m.parameters(), ema_decay=0.9) for m in (model, other))
+    steps = step_in_backward(opt)
+    schedules = [torch.optim.lr_scheduler.ExponentialLR(o, 0.9) for o in (opt, reference)]
+    for batch in batches(5):
+        reference.zero_grad()
+        assert torch.equal(backward(model, batch), backward(other, batch))
+        assert all(p.grad is None for p in model.parameters())
+        opt.step(), reference.step()
+        for schedule in schedules:
+            schedule.step()
+        assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+    steps.remove()
+    before = model[0].weight.detach().clone()
+    backward(model, batches(1)[0])
+    assert torch.equal(model[0].weight, before) and model[0].weight.grad is not None
+    opt.step()
+    assert not torch.equal(model[0].weight, before)
+
+
+def test_no_gradient_outlives_its_step(torch: Any) -> None:
+    """Of eight layers there are at most two gradients at a time."""
+    from fusedstep.torch import step_in_backward
+
+    def most(in_backward: bool) -> int:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(*(torch.nn.Linear(20, 20, bias=False) for _ in range(8)))
+        opt, seen = ours("SGD")(model.parameters(), lr=0.1), []
+        if in_backward:
+            step_in_backward(opt)
+        for p in model.parameters():
+            p.register_post_accumulate_grad_hook(
+                lambda _: seen.append(sum(q.grad is not None for q in model.parameters()))
+            )
+        model(torch.ones(2, 20)).sum().backward()
+        return max(seen)
+
+    assert most(False) == 8 and most(True) <= 1
+
+
+def test_tied_weights_step_once_their_gradient_is_complete(torch: Any) -> None:
+    from fusedstep.torch import step_in_backward
+
+    w = torch.ones(3, requires_grad=True)
+    step_in_backward(ours("SGD")([w], lr=0.5))
+    (w.sum() + 2 * (w * 1).sum()).backward()
+    assert (w == 1 - 0.5 * 3).all()
+
+
+def test_what_steps_in_the_backward_pass_is_refused(torch: Any) -> None:
+    from fusedstep.torch import step_in_backward
+
+    w = torch.ones(3, requires_grad=True)
+    with pytest.raises(ValueError, match=r"step_in_backward: optimizer must have no clip_norm; got 1\.0"):
+        step_in_backward(ours("SGD")([w], clip_norm=1.0))
+    with pytest.raises(TypeError, match=r"must be one of fusedstep\.torch; got torch\.optim\.sgd\.SGD"):
+        step_in_backward(theirs("SGD")([w]))
+
+
+# OffloadedOptimizer
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+@every_optimizer
+def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    if not hasattr(torch.optim, name) and side is theirs:
+        side = ours
+    model = network()
+    other = copy.deepcopy(model)
+    opt, reference = OffloadedOptimizer(side(name), model, lr=0.01), side(name)(other.parameters(), lr=0.01)
+    assert isinstance(opt, side(name)) and isinstance(opt, OffloadedOptimizer)
+    schedules = [torch.optim.lr_scheduler.ExponentialLR(o, 0.9) for o in (opt, reference)]
+    for o, m, schedule in zip((opt, reference), (model, other), schedules, strict=True):
+        o.losses = train(m, o, batches(5), schedule.step)
+    assert opt.losses == reference.losses
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_master_weights_hold_what_bfloat16_does_not(torch: Any) -> None:
+    """Steps of a hundredth of the last place add up."""
+    from fusedstep.torch import OffloadedOptimizer
+
+    models = [torch.nn.Linear(50, 1, bias=False, dtype=torch.bfloat16) for _ in range(2)]
+    for m in models:
+        torch.nn.init.ones_(m.weight)
+    opts = [OffloadedOptimizer(ours("SGD"), models[0], lr=1e-4), ours("SGD")(models[1].parameters(), lr=1e-4)]
+    for _ in range(100):
+        for m, opt in zip(models, opts, strict=True):
+            opt.zero_grad()
+            m(torch.ones(50, dtype=torch.bfloat16)).sum().backward()
+            opt.step()
+    assert (models[1].weight == 1).all()
+    torch.testing.assert_close(models[0].weight, torch.full_like(models[0].weight, 0.99))
+
+
+def test_offloaded_gradients_add_up(torch: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    w = torch.nn.Parameter(torch.ones(3))
+    opt = OffloadedOptimizer(ours("SGD"), [w], lr=0.125)
+    for k in range(3):
+        (w * (k + 1)).sum().backward()
+        assert w.grad is None
+    opt.step()
+    assert (w == 1 - 0.125 * 6).all()
+    w.sum().backward()
+    opt.zero_grad()
+    opt.step()
+    assert (w == 0.25).all()
+
+
+def test_offloaded_checkpoints(torch: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    model = network(torch.bfloat16)
+    opt = OffloadedOptimizer(ours("AdamW"), model, lr=0.01)
+    data = batches(8, torch.bfloat16)
+    train(model, opt, data[:4])
+    saved = copy.deepcopy((model.state_dict(), opt.state_dict()))
+    want = train(model, opt, data[4:])
+    other = network(torch.bfloat16, seed=5)
+    other_opt = OffloadedOptimizer(ours("AdamW"), other, lr=0.5)
+    other.load_state_dict(saved[0]), other_opt.load_state_dict(saved[1])
+    assert train(other, other_opt, data[4:]) == want
+    assert all(torch.equal(a, b) for a, b in zip(opt._models, other_opt._models, strict=True))
+
+
+def test_an_offloaded_optimizer_is_not_copied_and_does_not_stay(torch: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    model = network()
+    opt = OffloadedOptimizer(ours("Adam"), model)
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be copied or pickled without its model"):
+            duplicate(opt)
+    train(model, opt, batches(1))
+    reference = weakref.ref(opt)
+    del opt
+    gc.collect()
+    assert reference() is None
+    backward(model, batches(1)[0])
+    assert model[0].weight.grad is not None, "without its optimizer the model is as before"
+    with pytest.raises(TypeError, match="optimizer_class must be a class of optimizers"):
+        OffloadedOptimizer(model, model)

@@ -1,0 +1,161 @@
+"""bfloat16 and float16 parameters: the float32 step on widened numbers, rounded to nearest even at its end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.optim import _reference
+from oracle import running, variants
+from torch_cases import batches, every_optimizer, every_shared_optimizer, network, ours, shared_options, theirs, train
+
+
+@pytest.fixture(autouse=True)
+def one_thread(torch: Any) -> Iterator[None]:
+    """Small networks, on a machine that may be busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+every_half = pytest.mark.parametrize("half", ["bfloat16", "float16"])
+AROUND: list[dict[str, Any]] = [
+    {},
+    {"weight_decay": 0.1, "maximize": True},
+    {"weight_decay": 0.1, "l1": 0.02, "decay": "proximal"},
+    {"weight_decay": 0.1, "l1": 0.02, "decay": "decoupled"},
+]
+LENGTHS = (1, 7, 16, 63, 513, 5000)  # 512 are widened at a time
+
+
+def draw(n: int, seed: int, dtype: Any) -> Any:
+    """Return numbers of many magnitudes, some beyond or below the dtype's range."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    exponents = torch.empty(n).uniform_(-8, 5, generator=generator)
+    return (torch.randn(n, generator=generator) * 10**exponents).to(dtype)
+
+
+@every_half
+@every_optimizer
+def test_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: Any) -> None:
+    cls, dtype = fs.optim.registry[name], getattr(torch, half)
+
+    def rounded(x: Any) -> Any:
+        return torch.from_numpy(np.asarray(x, np.float32)).to(dtype)
+
+    for k, options in enumerate(variants(cls)):
+        options = {"lr": 0.1, **options, **AROUND[k % len(AROUND)]}
+        params = [draw(n, n, dtype).requires_grad_() for n in LENGTHS]
+        opt = ours(name)(params, ema_decay=0.9, **options)
+        arrays = cls([np.zeros(n, np.float32) for n in LENGTHS], **options)
+        want = [p.detach().clone() for p in params]
+        averages = [p.float().numpy() for p in want]
+        states = [{s: rounded(a) for s, a in arrays.state[i].items()} for i in range(len(params))]
+        for t in (1, 2):
+            for i, p in enumerate(params):
+                p.grad = draw(p.numel(), 100 * t + i, dtype)
+                wide = {s: a.float().numpy() for s, a in states[i].items()}
+                with np.errstate(all="ignore"):
+                    new = _reference.step(
+                        cls, want[i].float().numpy(), p.grad.float().numpy(), wide, t, 0.1, arrays.groups[0]
+                    )
+                    averages[i] = _reference.average(averages[i], new, 0.9)
+                want[i], states[i] = rounded(new), {s: rounded(a) for s, a in wide.items()}
+            opt.step()
+        for i, p in enumerate(params):
+            torch.testing.assert_close(p.detach(), want[i], rtol=0, atol=0, equal_nan=True, msg=str(options))
+            for s, a in states[i].items():
+                torch.testing.assert_close(opt.state[p][s], a, rtol=0, atol=0, equal_nan=True, msg=s)
+            average = opt.state[p]["ema"]
+            torch.testing.assert_close(average, torch.from_numpy(averages[i]), rtol=0, atol=0, equal_nan=True)
+
+
+@every_half
+def test_every_number_and_every_tie(half: str, torch: Any) -> None:
+    """All 65,536 numbers come through; those halfway between two go to the even one."""
+    dtype = getattr(torch, half)
+    numbers = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(dtype)
+    for machine in (("v2", "threads", 1), (fs.isa(), "threads", 2)):
+        p = numbers.clone().requires_grad_()
+        p.grad = torch.zeros_like(numbers)
+        with running(machine):
+            ours("SGD")([p], lr=1.0).step()
+            torch.testing.assert_close(p.detach(), numbers, rtol=0, atol=0, equal_nan=True)
+            p.grad = torch.nextafter(numbers, torch.full_like(numbers, float("inf"))) - numbers
+            ours("SGD")([p], lr=0.5).step()
+        want = (numbers.float() - 0.5 * p.grad.float()).to(dtype)
+        torch.testing.assert_close(p.detach(), want, rtol=0, atol=0, equal_nan=True)
+
+
+@every_half
+@every_shared_optimizer
+def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
+    """Within rounding: as near to torch's curve, and to the one of float32, as rounding keeps torch's to float32's."""
+    dtype = getattr(torch, half)
+    unit = torch.finfo(dtype).eps / 2  # of the last place of a loss from 0.5 to 1
+    data = batches(200, dtype)
+    for options in shared_options(name):
+        if name != "SGD":
+            options = {"eps": 1e-3, **options}  # 1e-8 is 0 in float16
+        model = network(dtype)
+        curves = []
+        for cls, form, kind in ((ours, {}, dtype), (theirs, {"foreach": False}, dtype), (theirs, {}, torch.float32)):
+            twin = copy.deepcopy(model).to(kind)
+            curve = train(
+                twin, cls(name)(twin.parameters(), **options, **form), [(x.to(kind), y.to(kind)) for x, y in data]
+            )
+            curves.append(np.array(curve))
+        mine, torchs, exact = curves
+        rounding = np.abs(torchs - exact)
+        assert np.abs(mine - torchs).mean() <= rounding.mean() + unit, options
+        assert np.abs(mine - exact).mean() <= rounding.mean() + unit, options
+        assert np.abs(mine - exact).max() <= rounding.max() + 4 * unit, options
+        assert torchs[0] - torchs[-1] > 4 * unit, "a curve that stays where it is tests nothing"
+
+
+@every_half
+def test_torchs_fused_adam_has_our_curve(half: str, torch: Any) -> None:
+    """It computes in float32 as well, so the losses are equal to the last bit of the 16."""
+    dtype = getattr(torch, half)
+    for name in ("Adam", "AdamW"):
+        curves = []
+        for cls, form in ((ours, {}), (theirs, {"fused": True})):
+            model = network(dtype)
+            curves.append(train(model, cls(name)(model.parameters(), eps=1e-3, **form), batches(50, dtype)))
+        assert curves[0] == curves[1]
+
+
+@every_half
+def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
+    """pytorch#191763: of 64 elements none moves."""
+    moved = {}
+    for cls, form in ((ours, {}), (theirs, {"fused": True})):
+        p = torch.ones(64, dtype=getattr(torch, half), requires_grad=True)
+        p.grad = torch.ones_like(p)
+        cls("SGD")([p], lr=0.5, **form).step()
+        moved[cls] = int((p != 1).sum())
+    assert moved[ours] == 64
+    assert moved[theirs] < 64, "torch has mended this: say so in docs/torch.md"
+
+
+def test_dtypes_of_one_optimizer(torch: Any) -> None:
+    """Parameters of every dtype take one step together, with one norm for clipping; states are of their dtype."""
+    dtypes = (torch.float32, torch.bfloat16, torch.float16)
+    params = [torch.ones(1000, dtype=d, requires_grad=True) for d in dtypes]
+    for p in params:
+        p.grad = torch.full_like(p, 2.0)
+    opt = ours("SGD")(params, lr=1.0, momentum=0.9, clip_norm=1.0, ema_decay=0.5)
+    opt.step()
+    norm = 2 * np.sqrt(3000)
+    assert opt.grad_norm == pytest.approx(norm)
+    for p in params:
+        assert opt.state[p]["momentum_buffer"].dtype is p.dtype and opt.state[p]["ema"].dtype is torch.float32
+        torch.testing.assert_close(p.detach().float(), torch.full((1000,), 1 - 2 / norm), rtol=5e-3, atol=0)

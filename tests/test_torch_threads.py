@@ -1,0 +1,65 @@
+"""One process, one pool: torch's OpenMP is ours as well, in whatever order the two are imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytest.importorskip("threadpoolctl")
+
+PROBE = """
+import json, os
+{imports}
+import fusedstep.torch
+from fusedstep import _core
+from threadpoolctl import threadpool_info, threadpool_limits
+
+def threads():
+    return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
+
+p = torch.ones(2_000_000, requires_grad=True)
+p.grad = torch.exp(p.detach() @ p.detach() * 0 * p.detach())
+before = threads()
+optimizer = fusedstep.torch.Adam([p])
+for _ in range(3):
+    optimizer.step()
+found = {{
+    "backend": _core.backend(),
+    "pools": [pool["filepath"] for pool in threadpool_info() if pool["user_api"] == "openmp"],
+    "torch": torch.get_num_threads(),
+    "ours": fs.num_threads(),
+    "new": threads() - before,
+}}
+with threadpool_limits(1, user_api="openmp"):
+    found["limited"] = fs.num_threads()
+torch.set_num_threads(1)
+found["of torch's one"] = fs.num_threads()
+optimizer.step()
+print(json.dumps(found))
+"""
+ORDERS = {
+    "torch first": "import torch\nimport fusedstep as fs",
+    "fusedstep first": "import fusedstep as fs\nimport torch",
+    "fusedstep first, with a pool of its own": (
+        "import numpy as np\nimport fusedstep as fs\n"
+        "w = np.ones(2_000_000)\nfs.SGD([w], lr=0.1).step([w.copy()])\nimport torch"
+    ),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_pools(order: str, torch: Any) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FUSEDSTEP_")}
+    command = [sys.executable, "-c", PROBE.format(imports=ORDERS[order])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["pools"]) == 1, "torch and fusedstep must share one OpenMP"
+    assert found["backend"] == "openmp" and found["new"] == 0, "our steps must start no threads beside torch's"
+    assert found["ours"] <= found["torch"]
+    assert found["limited"] == found["of torch's one"] == 1
