@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The engine's test under ThreadSanitizer (the thread pool and what runs on it) and under AddressSanitizer and
+# UndefinedBehaviorSanitizer (every case on every instruction set); and each of them on a mistake that it must find.
+# Not covered: libgomp's threads (ThreadSanitizer does not know how libgomp waits), and the bindings.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+missing=()
+for tool in clang++-14 setarch; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if ((${#missing[@]})); then
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang-14 util-linux >/dev/null
+fi
+
+# must_find TEXT COMMAND ...: the command ends with a report that says so
+must_find() {
+  if "${@:2}" >"$folder/report" 2>&1 || ! grep -q "$1" "$folder/report"; then
+    cat "$folder/report"
+    echo "not found: $1"
+    exit 1
+  fi
+  echo "found, as it must be: $1"
+}
+
+# build NAME COMPILER SANITIZERS
+build() {
+  { CXX=$2 cmake -S . -B "$folder/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_SANITIZE="$3" &&
+    cmake --build "$folder/$1" --parallel; } >"$folder/log" || { cat "$folder/log"; exit 1; }
+  program=$folder/$1/tests/engine/engine_test
+}
+
+# ThreadSanitizer's shadow needs addresses that some kernels' randomisation takes.
+fixed=(setarch "$(uname -m)" -R)
+"${fixed[@]}" true 2>/dev/null || fixed=()
+export TSAN_OPTIONS=halt_on_error=1
+build thread clang++-14 thread
+"${fixed[@]}" "$program" --concurrency
+must_find "ThreadSanitizer: data race" "${fixed[@]}" "$program" --fault thread
+
+export UBSAN_OPTIONS=print_stacktrace=1
+build address g++ address,undefined
+"$program" >"$folder/hashes"
+echo "AddressSanitizer, UndefinedBehaviorSanitizer: no report in $(wc -l <"$folder/hashes") cases"
+must_find "AddressSanitizer: heap-buffer-overflow" "$program" --fault address
+must_find "runtime error: .*misaligned address" "$program" --fault undefined
