@@ -11,6 +11,9 @@ trap 'rm -rf "$folder"' EXIT
 python -m zipfile -e "$wheel" "$folder"
 libraries=$(cd "$folder" && find . -name '*.so*')
 [[ $(wc -l <<<"$libraries") == 1 && $libraries == ./fusedstep/_core.* ]] || { echo "unexpected libraries: $libraries"; exit 1; }
+for part in licenses/LICENSE sboms/fusedstep.cdx.json; do
+  [[ -s $(ls "$folder"/fusedstep-*.dist-info/"$part") ]] || { echo "the wheel lacks $part"; exit 1; }
+done
 if readelf -d "$folder"/fusedstep/_core.* | grep -E 'NEEDED.*(gomp|libomp)'; then echo "the core must not link an OpenMP"; exit 1; fi
 
 # libgomp is hidden from the loader by a namespace of mounts, where the machine allows one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -91,9 +92,24 @@ def machine(threads: int) -> dict[str, Any]:
         "versions": {name: version_of(name) for name in PACKAGES},
         "isa": fs.isa(),
         "threads": threads,
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "cpus_busy": cpus_busy(),
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "FUSEDSTEP_", "THP_"))},
     }
+
+
+def cpus_busy(seconds: float = 0.3) -> float | None:
+    """Return how many CPUs others keep busy, while this process sleeps; None where the system does not tell."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+
+    def busy() -> int:
+        user, nice, system, _idle, _iowait, *interrupts = map(int, stat.read_text().split("\n", 1)[0].split()[1:8])
+        return user + nice + system + sum(interrupts)
+
+    before = busy()
+    time.sleep(seconds)
+    return (busy() - before) / os.sysconf("SC_CLK_TCK") / seconds
 
 
 def cpu_model() -> str:
@@ -124,8 +140,9 @@ def print_machine(facts: Mapping[str, Any]) -> None:
 
 def warning(facts: Mapping[str, Any]) -> str:
     """Say when the figures cannot be trusted: a thread that waits for a lost core waits for milliseconds."""
-    if (facts["load_average"] or 0.0) > 0.5:
-        return f"Other processes were running (load {facts['load_average']:.1f}): the figures mean little."
+    busy = facts.get("cpus_busy") or 0.0
+    if busy > 0.25:
+        return f"Other processes kept {busy:.1f} CPUs busy: the figures mean little."
     return ""
 
 

@@ -65,7 +65,7 @@ SUITES = (
         optim_report.print_case,
         optim_report.print_notes,
         lambda results, setting: [optim_report.judge(target, results) for target in optim_cases.TARGETS],
-        budget_s=3.0,
+        budget_s=2.0,
     ),
     Suite(
         "layers",
@@ -77,7 +77,7 @@ SUITES = (
         lambda results, setting: [
             layer_report.judge(target, level, results) for level in setting.levels for target in layer_cases.TARGETS
         ],
-        budget_s=6.0,
+        budget_s=4.0,
         short_s=LAYERS_SHORT_S,
     ),
     Suite(
@@ -88,7 +88,7 @@ SUITES = (
         training_report.print_case,
         training_report.print_notes,
         lambda results, setting: [training_report.judge(target, results) for target in training_cases.TARGETS],
-        budget_s=6.0,
+        budget_s=4.0,
     ),
     Suite(
         "sklearn",
@@ -98,7 +98,7 @@ SUITES = (
         sklearn_report.print_case,
         sklearn_report.print_notes,
         lambda results, setting: [sklearn_report.judge(target, results) for target in sklearn_cases.TARGETS],
-        budget_s=20.0,
+        budget_s=5.0,
     ),
     Suite(
         "torch",
@@ -108,7 +108,7 @@ SUITES = (
         torch_report.print_case,
         torch_report.print_notes,
         lambda results, setting: [torch_report.judge(target, results) for target in torch_cases.TARGETS],
-        budget_s=6.0,
+        budget_s=4.0,
     ),
     Suite(
         "scaling",
@@ -118,6 +118,6 @@ SUITES = (
         optim_report.print_case,
         optim_report.print_notes,
         lambda results, setting: [],
-        budget_s=2.0,
+        budget_s=1.5,
     ),
 )

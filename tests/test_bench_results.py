@@ -30,7 +30,7 @@ def document(ours: float = 1.0, torch: float = 2.0) -> dict[str, Any]:
     lines = [line("fusedstep", 1.0, ours), line("roofline", 1 / ours), line("torch fused", torch)]
     absent = {"name": "numba", "mine": False, "status": "not installed: numba", "seconds": None}
     case = {"suite": "optim", "name": "adam/50M", "what": "Adam", "elements": 9, "bytes_per_element": 28}
-    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "load_average": 0.1, "versions": {"numpy": "2.0"}}
+    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "cpus_busy": 0.1, "versions": {"numpy": "2.0"}}
     return {
         "machine": machine,
         "cases": [case | {"yardstick": "roofline", "lines": [*lines, absent]}],

@@ -59,7 +59,7 @@ def test_accuracies_and_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
         assert report.judge(Target(FIT.name, 2.0), {FIT.name: fit})["met"] is (ratio == 2.0)
     assert report.judge(Target(FIT.name, 2.0), {})["met"] is None
     report.print_case(fit)
-    assert "fit of 20 epochs of MLPClassifier((4,), batch_size=64), wine" in capsys.readouterr().out
+    assert "fit of 10 epochs of MLPClassifier((4,), batch_size=64), wine" in capsys.readouterr().out
 
 
 def test_every_target_has_its_case() -> None:

@@ -19,7 +19,7 @@ import pytest
 import fusedstep as fs
 from fusedstep import _core
 from oracle import BACKENDS, Array
-from test_runtime import in_child
+from test_runtime import in_child, python
 
 SIZE = 100_000
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -207,3 +207,27 @@ def test_inside_an_openmp_region_of_another_library(backend: str, tmp_path: Path
     region.in_region(4, ctypes.CFUNCTYPE(None, ctypes.c_int)(call))
     assert found == {thread: trained(thread) for thread in range(4)}
     assert backend != "openmp" or limits == [1] * 4, "no threads within threads"
+
+
+IMPORT_ELSEWHERE = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+code = "import warnings; warnings.simplefilter('ignore'); import fusedstep"
+isolated = {isolated}
+if sys.version_info >= (3, 13):
+    print(interpreters.exec(interpreters.create("isolated" if isolated else "legacy"), code).formatted)
+else:
+    try:
+        interpreters.run_string(interpreters.create(isolated=isolated), code)
+    except interpreters.RunFailedError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_subinterpreters_are_refused(isolated: bool) -> None:
+    done = python(IMPORT_ELSEWHERE.format(isolated=isolated))
+    assert "ImportError" in done.stdout and "interpreter" in done.stdout, (done.stdout, done.stderr)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +38,38 @@ def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
         for part in ("::\n", "Parameters\n", "Raises\n", "Notes\n", "Examples\n", ">>> "):
             assert part in text, (cls.__name__, part)
         assert any(f"({year})" in text for year in range(1950, 2030)), cls.__name__
+
+
+TOOLS = ("augment", "ensemble", "init", "inspect", "nn", "schedules", "search", "stopping")
+BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # to be written on by others
+
+
+def _public() -> Iterator[tuple[str, Any]]:
+    """Yield the functions and classes that a user calls: no records of results, no warnings, no bases."""
+    for tool in TOOLS:
+        module = importlib.import_module(f"fusedstep.{tool}")
+        for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
+            value = getattr(module, name)
+            made = inspect.isfunction(value) or (
+                inspect.isclass(value)
+                and not issubclass(value, (*BASES, tuple, Warning))
+                and not dataclasses.is_dataclass(value)
+                and "made by `" not in (value.__doc__ or "")
+            )
+            ours = getattr(value, "__module__", "").startswith(f"fusedstep.{tool}")
+            if ours and (made or (inspect.isclass(value) and issubclass(value, BASES) and value not in BASES)):
+                yield f"{tool}.{name}", value
+
+
+@pytest.mark.parametrize(("name", "value"), list(_public()), ids=lambda value: value if isinstance(value, str) else "")
+def test_what_a_user_calls_is_described(name: str, value: Any) -> None:
+    text = inspect.getdoc(value) or ""
+    assert value.__doc__ and ">>> " in text, name
+    taken = inspect.signature(value).parameters
+    if taken:
+        assert "Parameters\n---" in text and "Raises\n---" in text, name
+    missing = [parameter for parameter in taken if not re.search(rf"\b{parameter}\b", text)]
+    assert not missing, (name, missing)
 
 
 def test_the_examples_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:

@@ -206,6 +206,7 @@ def test_an_error_while_gradients_are_listed_passes_through() -> None:
     opt.step([np.ones(3)])
 
 
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no GIL here")
 def test_a_step_lets_go_of_the_gil() -> None:
     p, g = np.zeros(1_000_000), np.ones(1_000_000)
     opt, gate, ran = fs.Adam([p]), threading.Lock(), []

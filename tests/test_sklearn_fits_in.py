@@ -143,6 +143,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "lbfgs", "scoring": "roc_auc"}, "solver='lbfgs' takes the whole gradient, without scoring"),
     ({"solver": "lbfgs", "learning_rate": "cosine"}, "solver='lbfgs' has no learning rate; got learning_rate='cosine'"),
     ({"scoring": "roc_auc"}, "scoring needs rows to score: early_stopping=True, or X_val and y_val; got 'roc_auc'"),
+    ({"scoring": lambda model, X, y: "a", "early_stopping": True}, "scoring must return a number; got 'a'"),
+    ({"scoring": lambda model, X, y: np.nan, "early_stopping": True}, "validation score was nan after every epoch"),
+    (
+        {"validation_fraction": 0.0, "early_stopping": True},
+        "validation_fraction must be above 0 where no X_val is given",
+    ),
     ({"callbacks": [3]}, r"callbacks must be functions of \(estimator, epoch\); got 3"),
     ({"class_weight": {0: -5, 1: 1}}, r"class_weight\[0\] must be at least 0; got -5"),
     ({"class_weight": {0: "a", 1: 1}}, r"class_weight\[0\] must be a number; got 'a'"),

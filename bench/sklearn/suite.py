@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common import missing, why
-from ..harness import Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
 from .cases import ACCURACY_EPOCHS, EPOCHS, FOLDS, OURS, OURS_FLOAT32, THEIRS, Case
 
 Ratio = tuple[float, float, float]  # with its 95% interval
@@ -83,6 +83,8 @@ def time_fits(result: CaseResult, plan: Plan) -> None:
     timings = measure({line.name: fits[line.name] for line in result.lines if line.status == "timed"}, plan)
     steps = EPOCHS * -(-len(x) // case.batch)
     for line in result.lines:
+        if line.status == "timed" and line.name not in timings:
+            line.status = TOO_SLOW
         if line.name in timings:
             line.samples = (timings[line.name].samples / steps).tolist()
             line.seconds, line.repeats = timings[line.name].median / steps, timings[line.name].repeats

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from ..common import why
-from ..harness import Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
 from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 
@@ -60,6 +60,9 @@ def run_case(case: Case, plan: Plan, threads: int, peers: tuple[Peer, ...] = PEE
     trainers = build(case, threads, peers, result.lines)
     before = {name: trainer.snapshot() for name, trainer in trainers.items()}
     timings = measure(trainers, plan)
+    for late in result.lines:
+        if late.name in trainers and late.name not in timings:
+            late.status = TOO_SLOW
     for name, timing in timings.items():
         line, trainer = result.line(name), trainers[name]
         assert line is not None

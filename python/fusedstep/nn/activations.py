@@ -57,7 +57,17 @@ class Activation(Layer):
 
 
 class ReLU(Activation):
-    """``y = max(x, 0)``; slope 1 where x > 0 and 0 elsewhere (as torch, also at 0)."""
+    """``y = max(x, 0)``; slope 1 where x > 0 and 0 elsewhere (as torch, also at 0).
+
+    Glorot, Bordes, Bengio (2011).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> nn.Sequential(nn.ReLU(), dtype=np.float64).predict([[-1, 0, 2]])
+    array([[0., 0., 2.]])
+    """
 
     def _apply(self, x: Array, y: Array) -> None:
         np.maximum(x, self._zero, out=y)
@@ -67,7 +77,17 @@ class ReLU(Activation):
 
 
 class Tanh(Activation):
-    """``y = tanh(x)``; slope ``1 - y^2``."""
+    """``y = tanh(x)``; slope ``1 - y^2``. As torch.
+
+    LeCun et al. (1998), "Efficient BackProp", section 4.4: outputs around 0 suit the next layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> nn.Sequential(nn.Tanh(), dtype=np.float64).predict([[0.0]])
+    array([[0.]])
+    """
 
     def _apply(self, x: Array, y: Array) -> None:
         np.tanh(x, out=y)
@@ -78,7 +98,17 @@ class Tanh(Activation):
 
 
 class HardTanh(Activation):
-    """``y = min(max(x, -1), 1)``; slope 1 where -1 < x < 1 and 0 elsewhere."""
+    """``y = min(max(x, -1), 1)``; slope 1 where -1 < x < 1 and 0 elsewhere (as torch, also at the ends).
+
+    Collobert (2004).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> nn.Sequential(nn.HardTanh(), dtype=np.float64).predict([[-3, 0.5, 2]])
+    array([[-1. ,  0.5,  1. ]])
+    """
 
     def _apply(self, x: Array, y: Array) -> None:
         np.maximum(x, self._minus_one, out=y)
@@ -91,7 +121,15 @@ class HardTanh(Activation):
 
 
 class Sigmoid(Activation):
-    """``y = 1 / (1 + exp(-x))``; slope ``y (1 - y)``. Neither overflows nor loses small values."""
+    """``y = 1 / (1 + exp(-x))``; slope ``y (1 - y)``. As torch; neither overflows nor loses small values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> nn.Sequential(nn.Sigmoid(), dtype=np.float64).predict([[-1000, 0]]).round(9)
+    array([[0. , 0.5]])
+    """
 
     def attach(
         self,

@@ -38,6 +38,16 @@ def hidden_block(
     weight_init, bias_init : callable, optional
         See `Linear`.
 
+    Returns
+    -------
+    list of Layer
+        For `Sequential`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of the layers refuses its argument.
+
     Examples
     --------
     >>> from fusedstep import nn

@@ -166,6 +166,24 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
         If the file cannot be written.
     ImportError
         If safetensors is not installed.
+
+    Notes
+    -----
+    The file holds arrays and plain text: nothing in it is executed when it is read, unlike a pickle.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.Linear(2, 1), rng=0)
+    >>> trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ("a", "b"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nn.save(path := os.path.join(folder, "model.safetensors"), trained)
+    ...     again = nn.load(path)
+    >>> rows = np.ones((3, 2))
+    >>> bool((again.predict(rows) == trained.predict(rows)).all())
+    True
     """
     arrays = {f"model.{name}": array for name, array in trained.model.state_dict().items()}
     arrays |= {"input.mean": trained.input_mean, "input.scale": trained.input_scale}
@@ -197,6 +215,12 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
         If it is not such a file, or its parts do not fit together.
     ImportError
         If safetensors is not installed.
+
+    Examples
+    --------
+    >>> load("nowhere.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.safetensors'
     """
     need("safetensors", "safetensors")
     name, text, arrays = read_tensors("nn.load", path)

@@ -112,6 +112,11 @@ class Trainer:
     steps : int
         How many have been taken.
 
+    Raises
+    ------
+    ValueError
+        If the optimizer does not have the model's parameters by name.
+
     Examples
     --------
     >>> import numpy as np, fusedstep as fs

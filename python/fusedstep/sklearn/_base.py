@@ -154,6 +154,8 @@ class BaseMLP(Fitted):
 
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Hold rows out as scikit-learn's own would: the same ones."""
+        if not self.validation_fraction:
+            raise ValueError("validation_fraction must be above 0 where no X_val is given; got 0")
         stratify = data.y if self._stratifies else None
         parts = train_test_split(
             np.arange(len(data)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
@@ -185,6 +187,8 @@ class BaseMLP(Fitted):
         Epochs(self, data, validation).run(1 if incremental else self.max_iter)
         restore = self.early_stopping and (self._stopping.stop or not incremental)
         if restore:
+            if self.validation_scores_ and np.isnan(self.validation_scores_).all():
+                raise ValueError("The validation score was nan after every epoch: there are no best weights")
             self._stopping.restore()
         elif optimizer.ema is not None:
             with optimizer.averaged():

@@ -115,7 +115,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         Predict with the average of the networks at the ends of the last so many cycles of
         ``learning_rate="cosine_restarts"``, which then has as many equal cycles.
     scoring : str, function or None
-        Scorer of the validation rows; None is the accuracy.
+        Scorer of the validation rows, held out or given; None is the accuracy. Refused where there are none.
     callbacks : list of functions or None
         Each is called as ``callback(estimator, epoch)`` after every epoch, which has ``number``, ``loss``, ``score``
         and ``learning_rate``; one that returns True ends the training.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,10 @@ class Fitted(Parameters, BaseEstimator):
         scorer, options = check_scoring(self, self.scoring), {}
         if data.weights is not None:
             options["sample_weight"] = data.weights
-        return float(scorer(stand_in, data.x, data.y, **options))
+        score = scorer(stand_in, data.x, data.y, **options)
+        if not isinstance(score, Real):
+            raise TypeError(f"scoring must return a number; got {score!r}")
+        return float(score)
 
     # Fitted attributes
     @property

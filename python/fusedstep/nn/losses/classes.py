@@ -114,10 +114,26 @@ class MulticlassHinge(Loss):
 def softmax(logits: Array) -> Array:
     """``exp(z - max z) / sum(exp(z - max z))`` of each row, as a new array.
 
+    Parameters
+    ----------
+    logits : array_like, shape (n, k)
+        A row's scores of k classes.
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+        Probabilities: every row sums to 1.
+
     Raises
     ------
     ValueError
         If the logits are not a matrix.
+
+    Examples
+    --------
+    >>> softmax([[0.0, 0.0], [1000.0, 0.0]])
+    array([[0.5, 0.5],
+           [1. , 0. ]])
     """
     z: np.ndarray[Any, Any] = np.asarray(logits)
     if z.ndim != 2:
