@@ -257,3 +257,17 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) ->
             opt.load_state_dict(saved)
         same_state(opt.state_dict(), before)
     train(model, opt, batches(6, seed=2))
+
+
+def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
+    """It has no value for some of the options, and its rates mean something else."""
+    model = network()
+    adam = theirs("Adam")(model.parameters())
+    train(model, adam, batches(2))
+    opt = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
+    before = copy.deepcopy(opt.state_dict())
+    with pytest.raises(
+        ValueError, match=r"SGD\.load_state_dict: param_groups\[0\] must have 'momentum'; got \['lr', 'be"
+    ):
+        opt.load_state_dict(adam.state_dict())
+    same_state(opt.state_dict(), before)

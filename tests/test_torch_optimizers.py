@@ -208,6 +208,58 @@ def test_schedulers_as_in_torch(name: str, torch: Any) -> None:
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
+def test_momentum_that_cycles_is_followed_without_a_new_plan(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OneCycleLR changes betas or momentum at every step; finding all tensors again would cost more than the step."""
+    from fusedstep.torch import _base
+
+    made = []
+
+    class Counted(_base.Binding):
+        def __init__(self, *args: Any) -> None:
+            made.append(1)
+            super().__init__(*args)
+
+    monkeypatch.setattr(_base, "Binding", Counted)
+    for name, options in (("Adam", {}), ("SGD", {"momentum": 0.9}), ("AdamW", {"amsgrad": True})):
+        curves = []
+        for cls in (ours(name), theirs(name)):
+            model = network()
+            opt = cls(model.parameters(), lr=0.02, **options)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=0.02, total_steps=40)
+            made.clear()
+            curves.append(train(model, opt, batches(40), schedule.step))
+            assert len(made) == (1 if cls is ours(name) else 0)
+        np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
+
+
+def test_options_that_change_with_other_things(torch: Any) -> None:
+    """Another kernel, another list of parameters: more than numbers has changed."""
+    a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
+    grads_of([a, b], 0)
+    opt = ours("Adam")([a], lr=0.1)
+    opt.step()
+    opt.param_groups[0].update(amsgrad=True, betas=(0.8, 0.9))
+    with pytest.raises(ValueError, match=r"state of params\[0\] must have 'max_exp_avg_sq' after 1 steps"):
+        opt.step()
+    opt.param_groups[0].update(amsgrad=False, params=[b], betas=(0.7, 0.9))
+    before = a.detach().clone()
+    opt.step()
+    assert torch.equal(a, before) and (b != 1).all()
+    opt.param_groups[0]["eps"] = -1.0
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"Adam: param_groups\[0\]: eps must be at least 0"):
+            opt.step()
+
+
+def test_the_counter_lies_on_the_cpu_whatever_the_default_device(torch: Any) -> None:
+    with torch.device("meta"):
+        w = torch.ones(3, device="cpu").requires_grad_()
+        w.grad = torch.ones(3, device="cpu")
+        opt = ours("Adam")([w], lr=0.1)
+        opt.step()
+    assert opt.state[w]["step"].item() == 1 and (w != 1).all()
+
+
 def test_a_learning_rate_tensor_that_is_changed_in_place(torch: Any) -> None:
     w = torch.zeros(1, requires_grad=True)
     lr = torch.tensor(0.5)

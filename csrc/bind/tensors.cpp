@@ -163,13 +163,34 @@ bool TensorPlan::tensors_unchanged(const Parameter& p) const {
          std::all_of(p.states.begin(), p.states.end(), [](const WatchedTensor& t) { return t.unchanged(); });
 }
 
-bool TensorPlan::unchanged() const {
-  const auto same = [](const auto& list) {
-    return std::all_of(list.begin(), list.end(), [](const auto& one) { return one.unchanged(); });
-  };
-  return watched_groups_.unchanged() && watched_state_.unchanged() && same(group_dicts_) && same(members_) &&
-         same(entries_) && std::all_of(idle_.begin(), idle_.end(), [](py::handle p) { return grad_of(p).is_none(); }) &&
+namespace {
+
+template <class List>
+bool all_unchanged(const List& list) {
+  return std::all_of(list.begin(), list.end(), [](const auto& one) { return one.unchanged(); });
+}
+
+}  // namespace
+
+bool TensorPlan::unchanged() const { return all_unchanged(group_dicts_) && unchanged_but_options(); }
+
+bool TensorPlan::unchanged_but_options() const {
+  return watched_groups_.unchanged() && watched_state_.unchanged() && all_unchanged(members_) &&
+         all_unchanged(entries_) &&
+         std::all_of(idle_.begin(), idle_.end(), [](py::handle p) { return grad_of(p).is_none(); }) &&
          std::all_of(params_.begin(), params_.end(), [&](const Parameter& p) { return tensors_unchanged(p); });
+}
+
+bool TensorPlan::watch_options() {
+  require_idle();
+  if (!unchanged_but_options()) return false;
+  std::vector<WatchedDict> dicts;
+  for (const py::handle group : groups_) {
+    if (!members_[dicts.size()].is(group["params"])) return false;
+    dicts.emplace_back(group.cast<py::dict>(), "lr");
+  }
+  group_dicts_ = std::move(dicts);
+  return true;
 }
 
 void TensorPlan::take_rates() {
@@ -355,6 +376,7 @@ void bind_tensors(py::module_& m) {
       .def("attach", &TensorPlan::attach, py::arg("param"), py::arg("states"), py::arg("count"), py::arg("steps"),
            py::arg("average"))
       .def("watch", &TensorPlan::watch)
+      .def("watch_options", &TensorPlan::watch_options)
       .def(
           "step",
           [](TensorPlan& p, std::optional<double> clip_norm, double grad_scale, bool zero_grads,

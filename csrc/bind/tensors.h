@@ -33,6 +33,9 @@ class TensorPlan {
   /// Takes the groups and the state as they are now for what must not change.
   void watch();
 
+  /// Takes the groups' options as they are now for what must not change; false, and nothing, if more than they changed.
+  bool watch_options();
+
   /// One step with the gradients that the parameters have now; nothing happens unless it is `done`.
   Outcome step(std::optional<double> clip_norm, double grad_scale, bool zero_gradients, int threads);
 
@@ -60,6 +63,7 @@ class TensorPlan {
   WatchedTensor adopt_count(std::size_t k, py::handle object);
   void require_idle() const;
   bool unchanged() const;
+  bool unchanged_but_options() const;
   bool tensors_unchanged(const Parameter& p) const;
   void take_rates();
   bool take_gradients();

@@ -37,6 +37,7 @@ class WatchedList {
   WatchedList() = default;
   explicit WatchedList(const py::list& list);
   bool unchanged() const;
+  bool is(py::handle list) const { return list_.is(list); }
   int traverse(visitproc visit, void* arg) const;
 
  private:

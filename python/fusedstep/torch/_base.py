@@ -173,12 +173,21 @@ class FusedOptimizer(torch.optim.Optimizer):
         before = self.state, self.param_groups
         try:
             super().load_state_dict(state_dict)
+            self._check_options()
             self._restore_averages(state_dict)
             self._forget()
             Binding(self)
         except Exception:
             self.state, self.param_groups = before
             raise
+
+    def _check_options(self) -> None:
+        """Refuse what another optimizer has saved: it lacks options, and a step would take defaults for them."""
+        where = f"{type(self).__name__}.load_state_dict: param_groups"
+        for k, group in enumerate(self.param_groups):
+            for name in self.kernel.checks:
+                if name not in group and name not in self.extras:
+                    raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
 
     def _restore_averages(self, state_dict: dict[str, Any]) -> None:
         """Averages of 16-bit parameters are float32: undo torch's cast to the parameter's dtype."""

@@ -9,13 +9,13 @@ import torch
 
 from .. import _core
 from ..optim._rule import RULES
-from ._options import settings
+from ._options import Settings, settings
 
 if TYPE_CHECKING:
     from ._base import FusedOptimizer
 
 Tensor = torch.Tensor
-_DONE, _NEEDS_STATE = 0, 2  # outcomes of TensorPlan.step; 1: what is bound has changed
+_DONE, _STALE, _NEEDS_STATE = 0, 1, 2  # outcomes of TensorPlan.step; stale: what is bound has changed
 
 
 class Member:
@@ -31,10 +31,7 @@ class Binding:
     def __init__(self, opt: FusedOptimizer, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel
         self.label = type(opt).__name__
-        self.groups = [
-            settings(self.kernel, group, f"{self.label}: param_groups[{k}]: ")
-            for k, group in enumerate(opt.param_groups)
-        ]
+        self.groups = self._settings()
         self.members: list[Member] = []
         idle = []
         for k, p, name in _unique(opt):
@@ -63,6 +60,22 @@ class Binding:
         self.attached: set[int] = set()
         self.attach(create=False)
 
+    def _settings(self) -> list[Settings]:
+        return [
+            settings(self.kernel, group, f"{self.label}: param_groups[{k}]: ")
+            for k, group in enumerate(self.opt.param_groups)
+        ]
+
+    def _take_options(self) -> bool:
+        """Follow options that were changed, as schedules of momentum do at every step; False if more has changed."""
+        groups = self._settings()
+        if [g.variant for g in groups] != [g.variant for g in self.groups] or not self.plan.watch_options():
+            return False
+        self.groups = groups
+        for k, group in enumerate(groups):
+            self.plan.set_group(k, *group)
+        return True
+
     def _replace_those_with_gaps(self) -> None:
         """Give a dense tensor to work on to every parameter that is a view with gaps between its elements."""
         dense = _core.check_tensors(self.label, Tensor, [m.param for m in self.members], [m.name for m in self.members])
@@ -90,6 +103,8 @@ class Binding:
         for m in self.stand_ins:
             m.target.copy_(m.param)
         outcome = self.plan.step(clip_norm, grad_scale, zero_grads, num_threads)
+        if outcome == _STALE and self._take_options():
+            outcome = self.plan.step(clip_norm, grad_scale, zero_grads, num_threads)
         if outcome == _NEEDS_STATE:
             self.attach(create=True)
             outcome = self.plan.step(clip_norm, grad_scale, zero_grads, num_threads)
@@ -149,7 +164,7 @@ def _step_tensor(where: str, entry: dict[str, Any]) -> Tensor:
     dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
     step = entry.get("step", 0.0)
     if not isinstance(step, Tensor):
-        step = torch.tensor(float(step), dtype=dtype)
+        step = torch.tensor(float(step), dtype=dtype, device="cpu")
     elif step.device.type != "cpu" or step.dtype not in (torch.float32, torch.float64):
         step = step.to("cpu", dtype)
     if step.numel() != 1 or not 0 <= step.item() < 2**53:
