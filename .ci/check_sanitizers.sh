@@ -8,9 +8,11 @@ trap 'rm -rf "$folder"' EXIT
 
 missing=()
 for tool in clang++-14 setarch; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+runtime=libclang_rt.tsan-$(uname -m).a
+[[ -e $(clang++-14 -print-file-name="$runtime" 2>/dev/null) ]] || missing+=("$runtime")
 if ((${#missing[@]})); then
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang-14 util-linux >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang-14 libclang-rt-14-dev util-linux >/dev/null
 fi
 
 # must_find TEXT COMMAND ...: the command ends with a report that says so
