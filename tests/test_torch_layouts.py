@@ -289,6 +289,14 @@ def test_gradients_that_do_not_fit_are_refused_before_anything_is_written(name: 
     assert all((p == 1).all() for p in params)
 
 
+def test_a_gradient_at_an_odd_address_is_refused(torch: Any) -> None:
+    p = torch.ones(8, requires_grad=True)
+    p.grad = torch.frombuffer(bytearray(36), dtype=torch.float32, offset=1, count=8)
+    with pytest.raises(ValueError, match=r"SGD\.step: grads\[0\] must be aligned to its item; got a misaligned"):
+        ours("SGD")([p], lr=0.1).step()
+    assert (p == 1).all()
+
+
 def test_empty_and_single(torch: Any) -> None:
     for name in NAMES:
         params = [torch.ones(shape, requires_grad=True) for shape in ((), (0,), (3, 0, 2), (1,), (1, 1))]

@@ -222,6 +222,8 @@ void TensorPlan::take_gradient(std::size_t k, py::handle object) {
     refuse_gradient(gradient_at(k), p.target, object);
   }
   const View view = view_of(g);
+  if (reinterpret_cast<std::uintptr_t>(g.data) % std::uintptr_t(view.item_size) != 0)
+    refuse_value(gradient_at(k), "aligned to its item", "a misaligned " + describe_tensor(object));
   Gradient& layout = plan_->tensors[k].gradient;
   if (p.target.same_strides(g) && g.ndim > 0) {
     layout.data = view.data;
