@@ -184,6 +184,11 @@ def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_matters_comes_first() -> None:
-    names = ["sgd/gpt2", "adam/gpt2", "adam/250k"]
-    made = [SimpleNamespace(name=name, quick=name == "adam/250k") for name in names]
-    assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "sgd/gpt2"]
+    made = [SimpleNamespace(name=name, quick=name == "adam/250k") for name in ("adam/gpt2", "adam/250k")]
+    assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2"]
+
+
+def test_a_run_of_all_suites_takes_the_models_for_adam() -> None:
+    names = ["sgd/gpt2", "adam/gpt2", "full/gpt2", "lion/resnet18", "lion/10M"]
+    left = [name for name in names if run.of_one_suite(SimpleNamespace(name=name))]
+    assert left == ["sgd/gpt2", "lion/resnet18"]
