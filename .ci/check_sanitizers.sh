@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # The engine's test under ThreadSanitizer (the thread pool and what runs on it) and under AddressSanitizer and
 # UndefinedBehaviorSanitizer (every case on every instruction set); and each of them on a mistake that it must find.
-# Not covered: libgomp's threads (ThreadSanitizer does not know how libgomp waits), and the bindings.
+# Then the bindings under the latter two, by the Python tests of all they take and refuse, in the environment that is active.
+# Not covered: libgomp's threads (ThreadSanitizer does not know how libgomp waits).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 missing=()
 for tool in clang++-14 setarch; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-runtime=libclang_rt.tsan-$(uname -m).a
-[[ -e $(clang++-14 -print-file-name="$runtime" 2>/dev/null) ]] || missing+=("$runtime")
+library=libclang_rt.tsan-$(uname -m).a
+[[ -e $(clang++-14 -print-file-name="$library" 2>/dev/null) ]] || missing+=("$library")
 if ((${#missing[@]})); then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang-14 libclang-rt-14-dev util-linux >/dev/null
@@ -46,3 +47,13 @@ build address g++ address,undefined
 echo "AddressSanitizer, UndefinedBehaviorSanitizer: no report in $(wc -l <"$folder/hashes") cases"
 must_find "AddressSanitizer: heap-buffer-overflow" "$program" --fault address
 must_find "runtime error: .*misaligned address" "$program" --fault undefined
+
+pip install -q --no-deps --target "$folder/package" -C cmake.define.FUSEDSTEP_SANITIZE=address,undefined \
+  -C build-dir="$folder/extension" .
+tests=(rules refusals step_refusals layouts groups state norm dropout dropout_refusals batch_norm batch_norm_refusals
+  batch_norm_saved batch_stats noise properties)
+tests=("${tests[@]/#/tests/test_}") && tests=("${tests[@]/%/.py}")
+runtime() { g++ -print-file-name="lib$1.so"; }
+LD_PRELOAD="$(runtime asan):$(runtime ubsan):$(runtime stdc++)" PYTHONPATH=$folder/package PYTHONMALLOC=malloc \
+  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+  python -m pytest -p no:cacheprovider "${tests[@]}"
