@@ -28,9 +28,13 @@ def peak_of(way: str) -> tuple[float, float, float]:
     torch.manual_seed(0)
     layers = [torch.nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)]
     model = torch.nn.Sequential(*layers)
-    optimizer = torch.optim.AdamW(model.parameters()) if way == "torch" else ours.AdamW(model.parameters())
-    if way == "backward":
-        ours.step_in_backward(optimizer)
+    optimizer: torch.optim.Optimizer
+    if way == "torch":
+        optimizer = torch.optim.AdamW(model.parameters())
+    else:
+        optimizer = fused = ours.AdamW(model.parameters())
+        if way == "backward":
+            ours.step_in_backward(fused)
     before = rss()
     for _ in range(3):
         optimizer.zero_grad()
