@@ -26,6 +26,9 @@ class Layer:
         where nobody needs the old values.
     keeps_output : bool
         Class trait: `backward` reads y, so the next layer must not write over it.
+    adds_bias : bool
+        Class trait: y may be made of ``x + added_bias``, in the same pass. `Sequential` hands it the bias of a
+        `Linear` in front of it.
     is_random : bool
         Whether the layer draws random numbers, which `sample` can fix.
     sublayers : tuple of Layer
@@ -38,11 +41,13 @@ class Layer:
 
     works_in_place: ClassVar[bool] = False
     keeps_output: ClassVar[bool] = False
+    adds_bias: ClassVar[bool] = False
 
     is_random: bool = False
     sublayers: tuple[Layer, ...] = ()
     over_x: bool = False
     over_dy: bool = False
+    added_bias: Array | None = None
     attached: bool = False
     penalty: float = 0.0
 
@@ -88,6 +93,9 @@ class Layer:
         """Take the views of the model's memory; called once, by `Sequential`."""
         self.params, self.grads, self.buffers = dict(params), dict(grads), dict(buffers)
         self.attached = True
+
+    def pass_bias_to(self, layer: Layer) -> None:
+        """Let the next layer, which can, add this one's bias, if it has one."""
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Give parameters and buffers their first values."""

@@ -39,12 +39,14 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
     return first, width
 
 
-def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Let layers write over what nobody needs: never the stack's x or dy, nor a kept output."""
+def save_passes(layers: Sequence[Layer]) -> None:
+    """Let layers write over what nobody needs: never the stack's x or dy, nor a kept output. Let them add biases."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output
         layer.over_dy = layer.works_in_place and i < last
+        if layer.adds_bias and i > 0:
+            layers[i - 1].pass_bias_to(layer)
 
 
 def total_penalty(layers: Sequence[Layer]) -> float:

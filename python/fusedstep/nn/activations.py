@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import _core
 from ._layer import Layer
 from ._memory import Array, Buffers
 
@@ -69,11 +70,17 @@ class ReLU(Activation):
     array([[0., 0., 2.]])
     """
 
-    def _apply(self, x: Array, y: Array) -> None:
-        np.maximum(x, self._zero, out=y)
+    adds_bias: ClassVar[bool] = True
 
-    def _slope(self, y: Array, out: Array) -> None:
-        np.sign(y, out=out)
+    def _apply(self, x: Array, y: Array) -> None:
+        _core.relu(np.ascontiguousarray(x), self.added_bias, y)
+
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        dx = dy if self.over_dy else self._dx[dy.shape]
+        _core.relu_backward(np.ascontiguousarray(dy), self._y, dx)
+        return dx
 
 
 class Tanh(Activation):

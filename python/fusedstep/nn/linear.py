@@ -83,8 +83,11 @@ class Linear(Layer):
     ) -> None:
         super().attach(params, grads, buffers, dtype)
         self._w, self._dw = params["weight"], grads["weight"]
-        self._b, self._db = params.get("bias"), grads.get("bias")
+        self._added, self._db = params.get("bias"), grads.get("bias")
         self._y, self._dx, self._ones = Buffers(dtype), Buffers(dtype), Buffers(dtype, fill=1.0)
+
+    def pass_bias_to(self, layer: Layer) -> None:
+        layer.added_bias, self._added = self._added, None
 
     def initialize(self, rng: np.random.Generator) -> None:
         for name, make in (("weight", self.weight_init), ("bias", self.bias_init)):
@@ -96,8 +99,8 @@ class Linear(Layer):
         self._x = x
         y = self._y[(x.shape[0], self.out_features)]
         by_columns(x, self._w, y)
-        if self._b is not None:
-            np.add(y, self._b, out=y)
+        if self._added is not None:
+            np.add(y, self._added, out=y)
         return y
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:

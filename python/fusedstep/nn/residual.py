@@ -10,7 +10,7 @@ import numpy as np
 from ..ops.philox import Key
 from ._layer import Layer
 from ._memory import Array, Shape
-from ._stack import allow_in_place, check_layers, fit_widths, numbered
+from ._stack import check_layers, fit_widths, numbered, save_passes
 from .batch_norm import BatchNorm
 
 
@@ -89,7 +89,7 @@ class Residual(Layer):
         super().attach(params, grads, buffers, dtype)
         for i, layer in enumerate(self.sublayers):
             layer.attach(_of(i, params), _of(i, grads), _of(i, buffers), dtype)
-        allow_in_place(self.sublayers)
+        save_passes(self.sublayers)
 
     def initialize(self, rng: np.random.Generator) -> None:
         for layer in self.sublayers:

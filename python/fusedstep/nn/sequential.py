@@ -15,7 +15,7 @@ from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
 from ._memory import Array, Shape, aligned_zeros, carve
-from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe, total_penalty
+from ._stack import Recipe, check_layers, fit_widths, make, numbered, recipe, save_passes, total_penalty
 
 PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
 
@@ -69,7 +69,7 @@ class Sequential:
         check_layers("Sequential", layers)
         self.in_features, self.out_features = fit_widths("Sequential", layers)
         self._place_memory()
-        allow_in_place(layers)
+        save_passes(layers)
         generator = np.random.default_rng(rng)
         for layer in layers:
             layer.initialize(generator)

@@ -1,0 +1,117 @@
+// The softmax of rows, with the negative log-likelihood of a label for each. Exponential and logarithm are series of
+// our own, as in noise.h: the same bits on every machine.
+#pragma once
+
+#include "driver/network_kernel.h"
+#include "layers/noise.h"
+
+namespace fusedstep {
+namespace {
+
+/// Terms of the exponential's series for half a unit in the last place up to ln(2) / 2; ln 2 in two parts, the first
+/// with so few bits that any multiple in range is exact; below `lowest` the exponential is 0.
+template <class T>
+struct Exponential;
+template <>
+struct Exponential<float> {
+  static constexpr int terms = 8, bias = 127;
+  static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f, lowest = -104;
+};
+template <>
+struct Exponential<double> {
+  static constexpr int terms = 14, bias = 1023;
+  static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
+};
+
+/// Where the last bit of T is worth 1, for |x| < 2^(mantissa - 2): adding it rounds x, and shows the integer as bits.
+template <class T>
+constexpr T rounding = T(3ull << (Format<T>::mantissa - 1));
+
+/// 2^k for an integer k that makes it a normal number.
+template <class T>
+inline T power_of_two(T k) {
+  using Bits = typename Format<T>::Bits;
+  return bits_as<T>((bits_as<Bits>(k + rounding<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
+}
+
+/// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. Powers of two in two steps, for the result may be denormal.
+template <class T>
+inline T exponential(T x) {
+  using E = Exponential<T>;
+  x = x < E::lowest ? E::lowest : x;  // nan stays nan
+  const T k = (x * T(1.44269504088896340736) + rounding<T>)-rounding<T>;
+  const T r = (x - k * E::ln2_high) - k * E::ln2_low;
+  T series = T(1);
+#pragma GCC unroll 16
+  for (int i = E::terms; i >= 2; --i) series = T(1) + series * r * T(1.0 / i);
+  series = T(1) + r * series;
+  const T half = (k * T(0.5) + rounding<T>)-rounding<T>;
+  return series * power_of_two(half) * power_of_two(k - half);
+}
+
+constexpr std::ptrdiff_t softmax_tile = 1024;  // elements that are looked at three times in the first-level cache
+
+constexpr int softmax_lanes = 16;  // side by side in a long row, on every machine
+
+template <class V>
+FUSEDSTEP_INLINE V larger(V a, V b) {
+  return (b > a) | (b != b) ? b : a;  // nan stays nan
+}
+
+template <class T>
+inline T largest(const T* z, std::ptrdiff_t n) {
+  T top = z[0];
+  std::ptrdiff_t j = 1;
+  if (n >= 2 * softmax_lanes) {
+    using Lanes = Vector<T, softmax_lanes>;
+    Lanes lanes = load<Lanes>(z);
+    for (j = softmax_lanes; j + softmax_lanes <= n; j += softmax_lanes) lanes = larger(lanes, load<Lanes>(z + j));
+    for (int k = 0; k < softmax_lanes; ++k) top = larger(top, lanes[k]);
+  }
+  for (; j < n; ++j) top = larger(top, z[j]);
+  return top;
+}
+
+template <class T>
+inline double total(const T* p, std::ptrdiff_t n) {
+  double sum = 0;
+  std::ptrdiff_t j = 0;
+  if (n >= 2 * softmax_lanes) {
+    using Lanes = Vector<double, softmax_lanes>;
+    Lanes lanes{};
+    for (; j + softmax_lanes <= n; j += softmax_lanes)
+      lanes += __builtin_convertvector(load<Vector<T, softmax_lanes>>(p + j), Lanes);
+    for (int k = 0; k < softmax_lanes; ++k) sum += lanes[k];
+  }
+  for (; j < n; ++j) sum += double(p[j]);
+  return sum;
+}
+
+template <class T>
+void softmax_loss(const void* logits, const std::int64_t* labels, void* each, void* gradient, std::ptrdiff_t rows,
+                  std::ptrdiff_t width) {
+  const T* const z = static_cast<const T*>(logits);
+  T *const losses = static_cast<T*>(each), *const p = static_cast<T*>(gradient);
+  const std::ptrdiff_t together = width < softmax_tile ? softmax_tile / width : 1;
+  const T share = T(1.0 / double(rows));
+  for (std::ptrdiff_t first = 0; first < rows; first += together) {
+    const std::ptrdiff_t end = first + together < rows ? first + together : rows;
+    for (std::ptrdiff_t i = first; i < end; ++i) {
+      const T top = largest(z + i * width, width);
+      for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] = z[j] - top;
+      losses[i] = p[i * width + labels[i]];
+    }
+    for (std::ptrdiff_t j = first * width; j < end * width; ++j) p[j] = exponential(p[j]);
+    for (std::ptrdiff_t i = first; i < end; ++i) {
+      const double sum = total(p + i * width, width);
+      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // only nan is not
+      losses[i] = T(log - double(losses[i]));
+      const T factor = T(1 / (sum * double(rows)));
+      for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] *= factor;
+      p[i * width + labels[i]] -= share;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fusedstep
