@@ -55,7 +55,7 @@ constexpr int softmax_lanes = 16;  // side by side in a long row, on every machi
 
 template <class V>
 FUSEDSTEP_INLINE V larger(V a, V b) {
-  return (b > a) | (b != b) ? b : a;  // nan stays nan
+  return ((b > a) | (b != b)) ? b : a;  // nan stays nan
 }
 
 template <class T>
@@ -63,10 +63,12 @@ inline T largest(const T* z, std::ptrdiff_t n) {
   T top = z[0];
   std::ptrdiff_t j = 1;
   if (n >= 2 * softmax_lanes) {
-    using Lanes = Vector<T, softmax_lanes>;
-    Lanes lanes = load<Lanes>(z);
-    for (j = softmax_lanes; j + softmax_lanes <= n; j += softmax_lanes) lanes = larger(lanes, load<Lanes>(z + j));
-    for (int k = 0; k < softmax_lanes; ++k) top = larger(top, lanes[k]);
+    constexpr int vectors = softmax_lanes / width<T>;
+    Whole<T> tops[vectors];
+    for (int k = 0; k < vectors; ++k) tops[k] = load<Whole<T>>(z + k * width<T>);
+    for (j = softmax_lanes; j + softmax_lanes <= n; j += softmax_lanes)
+      for (int k = 0; k < vectors; ++k) tops[k] = larger(tops[k], load<Whole<T>>(z + j + k * width<T>));
+    for (int k = 0; k < softmax_lanes; ++k) top = larger(top, T(tops[k / width<T>][k % width<T>]));
   }
   for (; j < n; ++j) top = larger(top, z[j]);
   return top;
@@ -77,11 +79,12 @@ inline double total(const T* p, std::ptrdiff_t n) {
   double sum = 0;
   std::ptrdiff_t j = 0;
   if (n >= 2 * softmax_lanes) {
-    using Lanes = Vector<double, softmax_lanes>;
-    Lanes lanes{};
+    constexpr int length = width<double>, vectors = softmax_lanes / length;
+    Whole<double> sums[vectors] = {};
     for (; j + softmax_lanes <= n; j += softmax_lanes)
-      lanes += __builtin_convertvector(load<Vector<T, softmax_lanes>>(p + j), Lanes);
-    for (int k = 0; k < softmax_lanes; ++k) sum += lanes[k];
+      for (int k = 0; k < vectors; ++k)
+        sums[k] += __builtin_convertvector(load<Vector<T, length>>(p + j + k * length), Whole<double>);
+    for (int k = 0; k < softmax_lanes; ++k) sum += sums[k / length][k % length];
   }
   for (; j < n; ++j) sum += double(p[j]);
   return sum;
