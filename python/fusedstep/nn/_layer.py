@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from ..ops.philox import Key
 from ._memory import Array, Shape
+
+Forward = Callable[[Array, bool], Array]  # (x, training) -> y
 
 
 class Layer:
@@ -26,9 +28,6 @@ class Layer:
         where nobody needs the old values.
     keeps_output : bool
         Class trait: `backward` reads y, so the next layer must not write over it.
-    adds_bias : bool
-        Class trait: y may be made of ``x + added_bias``, in the same pass. `Sequential` hands it the bias of a
-        `Linear` in front of it.
     is_random : bool
         Whether the layer draws random numbers, which `sample` can fix.
     sublayers : tuple of Layer
@@ -41,13 +40,11 @@ class Layer:
 
     works_in_place: ClassVar[bool] = False
     keeps_output: ClassVar[bool] = False
-    adds_bias: ClassVar[bool] = False
 
     is_random: bool = False
     sublayers: tuple[Layer, ...] = ()
     over_x: bool = False
     over_dy: bool = False
-    added_bias: Array | None = None
     attached: bool = False
     penalty: float = 0.0
 
@@ -94,8 +91,9 @@ class Layer:
         self.params, self.grads, self.buffers = dict(params), dict(grads), dict(buffers)
         self.attached = True
 
-    def pass_bias_to(self, layer: Layer) -> None:
-        """Let the next layer, which can, add this one's bias, if it has one."""
+    def forward_with(self, after: Layer) -> Forward | None:
+        """Return the forward pass of this layer and the one behind it, if there is a faster one for both."""
+        return None
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Give parameters and buffers their first values."""

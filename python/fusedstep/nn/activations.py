@@ -70,10 +70,11 @@ class ReLU(Activation):
     array([[0., 0., 2.]])
     """
 
-    adds_bias: ClassVar[bool] = True
-
-    def _apply(self, x: Array, y: Array) -> None:
-        _core.relu(np.ascontiguousarray(x), self.added_bias, y)
+    def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:
+        """Return ``max(x + bias, 0)``, with the bias of the layer in front in the same pass."""
+        self._y = y = x if self.over_x else self._outputs[x.shape]
+        _core.relu(np.ascontiguousarray(x), bias, y)
+        return y
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         if not need_dx:
