@@ -181,3 +181,20 @@ def test_a_bias_is_added_once_whoever_adds_it(dtype: Any) -> None:
     between = relu.backward(last.backward(dy, True), True)
     first.backward(between, False)
     assert all(same_bits(grad, grads[name]) for name, grad in model.grads.items())
+
+
+class Turned(nn.Layer):
+    """A layer whose output and gradient lie in the other order."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        return np.asfortranarray(x)
+
+    def backward(self, dy: Array, need_dx: bool) -> Array:
+        return np.asfortranarray(dy)
+
+
+def test_a_relu_takes_what_does_not_lie_row_by_row() -> None:
+    x, dy = np.linspace(-1, 1, 12).reshape(3, 4), np.arange(12.0).reshape(3, 4)
+    model = nn.Sequential(Turned(), nn.ReLU(), Turned(), dtype=np.float64)
+    assert (model.forward(x, training=True) == np.maximum(x, 0)).all()
+    assert (model.backward(dy, need_dx=True) == dy * (x > 0)).all()

@@ -23,15 +23,21 @@ struct Exponential<double> {
   static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
 };
 
-/// Where the last bit of T is worth 1, for |x| < 2^(mantissa - 2): adding it rounds x, and shows the integer as bits.
+/// Where the last bit of T is worth 1: x + magnet is rounded to an integer, which shows in the lowest bits.
 template <class T>
-constexpr T rounding = T(3ull << (Format<T>::mantissa - 1));
+constexpr T magnet = T(3ull << (Format<T>::mantissa - 1));
+
+template <class T>
+inline T rounded(T x) {
+  const T shifted = x + magnet<T>;
+  return shifted - magnet<T>;
+}
 
 /// 2^k for an integer k that makes it a normal number.
 template <class T>
 inline T power_of_two(T k) {
   using Bits = typename Format<T>::Bits;
-  return bits_as<T>((bits_as<Bits>(k + rounding<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
+  return bits_as<T>((bits_as<Bits>(k + magnet<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
 }
 
 /// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. Powers of two in two steps, for the result may be denormal.
@@ -39,13 +45,13 @@ template <class T>
 inline T exponential(T x) {
   using E = Exponential<T>;
   x = x < E::lowest ? E::lowest : x;  // nan stays nan
-  const T k = (x * T(1.44269504088896340736) + rounding<T>)-rounding<T>;
+  const T k = rounded(x * T(1.44269504088896340736));
   const T r = (x - k * E::ln2_high) - k * E::ln2_low;
   T series = T(1);
 #pragma GCC unroll 16
   for (int i = E::terms; i >= 2; --i) series = T(1) + series * r * T(1.0 / i);
   series = T(1) + r * series;
-  const T half = (k * T(0.5) + rounding<T>)-rounding<T>;
+  const T half = rounded(k * T(0.5));
   return series * power_of_two(half) * power_of_two(k - half);
 }
 

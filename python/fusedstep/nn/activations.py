@@ -72,15 +72,17 @@ class ReLU(Activation):
 
     def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:
         """Return ``max(x + bias, 0)``, with the bias of the layer in front in the same pass."""
+        x = np.ascontiguousarray(x)
         self._y = y = x if self.over_x else self._outputs[x.shape]
-        _core.relu(np.ascontiguousarray(x), bias, y)
+        _core.relu(x, bias, y)
         return y
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
+        dy = np.ascontiguousarray(dy)
         dx = dy if self.over_dy else self._dx[dy.shape]
-        _core.relu_backward(np.ascontiguousarray(dy), self._y, dx)
+        _core.relu_backward(dy, self._y, dx)
         return dx
 
 

@@ -98,7 +98,7 @@ class Linear(Layer):
         return y if self._b is None else np.add(y, self._b, out=y)
 
     def forward_with(self, after: Layer) -> Forward | None:
-        if self._b is None or not isinstance(after, ReLU):
+        if self._b is None or type(after) is not ReLU:
             return None
         return lambda x, training: after.forward(self._product(x), training, self._b)
 
