@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain, combinations
 from typing import Any
 
@@ -39,6 +40,7 @@ SAMPLES = {
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 every_class_of_torch = pytest.mark.parametrize("cls", [c for c in CLASSES if c.in_torch], ids=lambda c: c.__name__)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason="needs safetensors")
 
 
 def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:

@@ -25,6 +25,7 @@ MODULES = sorted(
 )
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("name", ["fusedstep", *MODULES])
 def test_examples(name: str) -> None:
     with np.printoptions():

@@ -19,10 +19,9 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from oracle import every_class
+from oracle import every_class, needs_safetensors
 from test_groups import snapshot
 
-pytest.importorskip("safetensors")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
 
@@ -43,6 +42,7 @@ def interrupting(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.thread_unsafe
 @posix
 @every_class
 def test_ctrl_c_leaves_whole_steps_and_whole_contexts(cls: Any) -> None:
@@ -70,6 +70,18 @@ def test_ctrl_c_leaves_whole_steps_and_whole_contexts(cls: Any) -> None:
     assert snapshot(opt) == snapshot(twin)
 
 
+@pytest.mark.thread_unsafe
+@posix
+def test_ctrl_c_during_a_long_step_leaves_it_whole() -> None:
+    p, g = np.zeros(20_000_000, np.float32), np.ones(20_000_000, np.float32)
+    opt = fs.SGD([p], lr=1.0)
+    with pytest.raises(KeyboardInterrupt), interrupting(5e-3):
+        while True:
+            opt.step([g])
+    assert p.min() == p.max() == -opt.steps
+
+
+@needs_safetensors
 @posix
 def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
@@ -88,6 +100,7 @@ def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
     assert (tmp_path / "fusedstep-out/compare.png").read_bytes().startswith(b"\x89PNG")
 
 
+@needs_safetensors
 @posix
 def test_ctrl_c_while_saving_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
@@ -132,6 +145,7 @@ for name, save in saves.items():
 """
 
 
+@needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     """A file may grow to 50,000 bytes, as if the disk were full then."""
@@ -152,6 +166,7 @@ sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
 """
 
 
+@needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
@@ -163,6 +178,7 @@ def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.safetensors", "the old one")]
 
 
+@needs_safetensors
 def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
@@ -210,11 +226,50 @@ assert opt.steps == 1
 """
 
 
+@needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_a_state_that_does_not_fit_into_memory_changes_nothing(tmp_path: Path) -> None:
     done = python(LIMITED_MEMORY, tmp_path / "state")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "MemoryError" in done.stdout and "done" not in done.stdout
+
+
+LIMITED_CONSTRUCTION = """
+import resource
+import numpy as np
+import fusedstep as fs
+p, x = np.ones(5_000_000), np.ones((50_000, 100))
+makes = {cls.__name__: lambda cls=cls: cls([p], ema_decay=0.9) for cls in fs.optim.registry.values()}
+makes["dropout"] = lambda: fs.dropout(x, 0.5, fs.Key(1))
+makes["batch_norm"] = lambda: fs.batch_norm(x)
+def pages():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0])
+fs.set_num_threads(1)  # threads take memory too
+before = pages()
+for spare in (0, 30, 50, 90):
+    resource.setrlimit(resource.RLIMIT_AS, (before * resource.getpagesize() + (spare << 20), -1))
+    for name, make in makes.items():
+        try:
+            make()
+            print(spare, name)
+        except MemoryError:
+            pass
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    assert (pages() - before) * resource.getpagesize() < 4 << 20, "what was half-made is still there"
+assert (p == 1).all() and (x == 1).all()
+for make in makes.values():
+    make()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+def test_what_does_not_fit_into_memory_is_not_half_made() -> None:
+    """An array takes 38 MiB; the states of Adam and its averages are three."""
+    done = python(LIMITED_CONSTRUCTION)
+    assert done.returncode == 0, done.stderr + done.stdout
+    made = [line.split() for line in done.stdout.splitlines()]
+    assert {int(spare) for spare, _ in made} <= {50, 90} and "Adam" not in {name for _, name in made}, made
 
 
 def test_memory_in_use_is_not_given_back(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_they_are_values() -> None:
         assert eval(repr(make), vars(init)) == make
 
 
+@pytest.mark.thread_unsafe
 def test_examples() -> None:
     result = doctest.testmod(init)
     assert result.attempted > 0 and result.failed == 0

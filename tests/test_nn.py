@@ -113,6 +113,7 @@ def test_a_model_equals_torchs(kind: type[nn.Layer], torch: Any) -> None:
         np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", [linear, sequential])
 def test_examples(module: Any) -> None:
     result = doctest.testmod(module)

@@ -123,6 +123,7 @@ def test_a_model_equals_torchs(torch: Any) -> None:
     np.testing.assert_allclose(model.buffers["2.1.running_var"], norms[1].running_var.numpy(), rtol=1e-5)
 
 
+@pytest.mark.thread_unsafe
 def test_a_training_step_allocates_next_to_nothing_after_the_first() -> None:
     rng = np.random.default_rng(0)
     block = nn.Residual(linear(), nn.BatchNorm(relu=True), nn.Dropout(0.1), linear(), nn.BatchNorm(relu=True))

@@ -196,6 +196,7 @@ def test_refusals(call: Any, error: type[Exception], message: str) -> None:
         call(small_model("first"))
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["dropout", "batch_norm", "residual"])
 def test_examples(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.nn.{module}"))

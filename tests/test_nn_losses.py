@@ -97,6 +97,7 @@ def test_one_column_takes_a_vector_of_targets() -> None:
     assert nn.BinaryCrossEntropy()(y, t) == nn.BinaryCrossEntropy()(y, t[:, None])
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", [classes, elementwise])
 def test_examples(module: Any) -> None:
     result = doctest.testmod(module)

@@ -33,6 +33,7 @@ def test_parameters_and_gradients_lie_in_one_arena_each() -> None:
     assert not np.shares_memory(model.arena, model.grad_arena)
 
 
+@pytest.mark.thread_unsafe
 def test_a_training_step_allocates_nothing_after_the_first() -> None:
     rng = np.random.default_rng(0)
     model, loss = small_model(nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, dtype=np.float32), nn.SoftmaxNLL()

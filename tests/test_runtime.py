@@ -27,6 +27,7 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={**own, **env}, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.thread_unsafe
 def test_instruction_sets_are_chosen_by_name() -> None:
     for name in _core.available_isas():
         fs.set_isa(name)
@@ -78,6 +79,7 @@ def test_openmp_is_shared_with_whoever_has_loaded_it() -> None:
     assert done.stdout.split()[1::2] == ["threads", "threads"], done.stderr
 
 
+@pytest.mark.thread_unsafe
 def test_threads_are_limited_by_the_user_and_the_machine() -> None:
     limit = fs.num_threads()
     fs.set_num_threads(1)
@@ -127,6 +129,7 @@ def in_child(act: Callable[[], bool], seconds: int = 20) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -206,6 +209,7 @@ def test_an_error_while_gradients_are_listed_passes_through() -> None:
     opt.step([np.ones(3)])
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no GIL here")
 def test_a_step_lets_go_of_the_gil() -> None:
     p, g = np.zeros(1_000_000), np.ones(1_000_000)

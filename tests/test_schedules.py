@@ -204,6 +204,7 @@ def test_plateau_agrees_with_torch_on_positive_metrics(torch: Any) -> None:
             assert ours.observe(float(metric)) == pytest.approx(opt.param_groups[0]["lr"], rel=1e-12)
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", [annealing, decay, plateau])
 def test_examples(module: Any) -> None:
     result = doctest.testmod(module)

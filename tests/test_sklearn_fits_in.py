@@ -206,6 +206,7 @@ def test_ctrl_c_keeps_whole_steps() -> None:
     assert model.n_iter_ == 1 and model.score(X, y) > 0.8
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("name", ["_classifier", "_regressor"])
 def test_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.sklearn.{name}"))

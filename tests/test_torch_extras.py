@@ -141,6 +141,7 @@ def test_fused_and_foreach_are_accepted_and_kept(name: str, torch: Any) -> None:
             assert (w != 1).all() and opt.param_groups[0].items() >= form.items()
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["optimizers", "backward", "offload"])
 def test_examples(module: str, torch: Any) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.torch.{module}"), optionflags=doctest.ELLIPSIS)

@@ -221,6 +221,7 @@ def test_accelerate_leaves_what_we_do_not_serve(torch: Any, ft: Any) -> None:
         ft.accelerate(torch.ones(3))
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["dropout", "batch_norm", "acceleration"])
 def test_examples(ft: Any, module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.torch.{module}"), optionflags=doctest.ELLIPSIS)

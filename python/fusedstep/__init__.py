@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import _core as _core  # before NumPy, whose refusal in a subinterpreter speaks of a bad install
 from . import optim
 from ._runtime import configure as _configure
 from ._runtime import isa, num_threads, set_isa, set_num_threads
