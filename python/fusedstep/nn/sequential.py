@@ -134,6 +134,7 @@ class Sequential:
         """
         if not is_plain(x) or x.dtype != self.dtype or not self._fits(x):
             raise ValueError(f"Sequential.forward: x must be {self.dtype} of shape {self._need()}; got {describe(x)}")
+        self._output = None  # there is none to go back from until the last layer has returned
         for forward in self._passes:
             x = forward(x, training)
         self._output = x
