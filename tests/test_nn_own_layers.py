@@ -51,13 +51,13 @@ def test_a_layer_that_hands_on_its_input_lends_nobody_the_callers(behind: type[n
 
 @pytest.mark.parametrize("behind", IN_PLACE)
 def test_a_layer_that_hands_on_its_input_lends_nobody_a_kept_output(behind: type[nn.Layer]) -> None:
-    x, grads = batch(), []
+    x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
         model.forward(x, training=True)
         model.backward(np.ones((6, 3)))
         grads.append(model.grad_arena)
-    assert np.array_equal(*grads)
+    assert np.array_equal(grads[0], grads[1])
 
 
 @pytest.mark.parametrize("last", [Identity(), nn.L1Activity(0.0), nn.KLActivity(0.1)])
