@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,3 +81,23 @@ def test_a_forward_that_fails_half_way_leaves_nothing_to_go_back_from() -> None:
         model.forward(2 * batch((1, 4)), training=True)
     with pytest.raises(RuntimeError, match="needs a forward pass"):
         model.backward(np.ones((1, 3)))
+
+
+class Twice(nn.Sequential):
+    """A model with a method and an attribute of its own."""
+
+    factor = 1.0
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return self.factor * super().forward(x, training)
+
+
+@pytest.mark.parametrize(
+    "renew", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.astype(np.float64)]
+)
+def test_a_copy_of_a_model_is_of_its_class(renew: Callable[[nn.Sequential], nn.Sequential]) -> None:
+    model = Twice(nn.Linear(4, 3), nn.ReLU(), dtype=np.float64, rng=0)
+    model.factor = 2.0
+    again = renew(model)
+    assert type(again) is Twice and np.array_equal(again.predict(batch()), model.predict(batch()))
+    assert not np.shares_memory(again.arena, model.arena) and again.predict(batch()).any()
