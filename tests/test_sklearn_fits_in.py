@@ -152,6 +152,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"callbacks": [3]}, r"callbacks must be functions of \(estimator, epoch\); got 3"),
     ({"class_weight": {0: -5, 1: 1}}, r"class_weight\[0\] must be at least 0; got -5"),
     ({"class_weight": {0: "a", 1: 1}}, r"class_weight\[0\] must be a number; got 'a'"),
+    ({"class_weight": {0: 0, 1: 0}}, r"class_weight must be above 0 for a class of these rows; got \{0: 0, 1: 0\}"),
+    ({"class_weight": {0: 0, 1: 0}, "solver": "lbfgs"}, "class_weight must be above 0 for a class of these rows"),
     ({"weight_init": fs.init.he}, r"Linear: weight_init must be a function \(shape, rng, dtype\), such as init.he\(\)"),
     ({"learning_rate_init": 1e200, "solver": "sgd"}, "Training diverged: the loss of step .* is not finite"),
 ]
@@ -182,6 +184,8 @@ def test_mistakes_of_calls() -> None:
         model.predict_proba(X, return_std=True)
     with pytest.raises(ValueError, match="class_weight='balanced' cannot be known from a part of the rows"):
         small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"class_weight must be above 0 for a class of these rows; got \{1: 0\}"):
+        small(class_weight={1: 0}).fit(X, y, sample_weight=y)
     with pytest.raises(AttributeError, match="partial_fit"):
         small(solver="lbfgs").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match=r"hidden_layer_sizes was \(8,\) when the network was made"):

@@ -89,6 +89,9 @@ class BaseMLP(Fitted):
         of_classes = self._class_weights(y, incremental)
         if of_classes is not None:
             weights = of_classes if weights is None else weights * of_classes
+            if not weights.any():
+                given = self.class_weight
+                raise ValueError(f"class_weight must be above 0 for a class of these rows; got {given!r}")
         return Data(X, targets, y, weights).without_weightless()
 
     def _check_rows(self, X: Any, y: Any, first: bool) -> tuple[Any, Array]:
