@@ -221,3 +221,25 @@ def test_without_scikit_learn_the_extra_is_named() -> None:
     code = "import sys; sys.modules['sklearn'] = None\nimport fusedstep.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "this needs scikit-learn: pip install 'fusedstep[sklearn]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ({"class_weight": {5: -1}}, {"y": y + 5}),
+        ({"class_weight": {5: -1}}, {"X": X[:, :3], "y": y + 5}),
+        ({}, {"y": y + 5, "sample_weight": -np.ones(len(y))}),
+        ({}, {"y": y + 5, "X_val": X, "y_val": y + 7}),
+        ({"weight_init": fs.init.he}, {"y": y + 5}),
+    ],
+)
+def test_a_fit_that_is_refused_leaves_the_one_before(options: dict[str, Any], rows: dict[str, Any]) -> None:
+    model = small().fit(X, y)
+    before = model.predict(X)
+    with pytest.raises((TypeError, ValueError)):
+        model.set_params(**options).fit(**{"X": X, **rows})
+    assert np.array_equal(model.predict(X), before)
+    fresh = small(**options)
+    with pytest.raises((TypeError, ValueError)):
+        fresh.fit(**{"X": X, **rows})
+    assert not [name for name in vars(fresh) if name.endswith("_")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,18 @@ from ._solver import first_rate, make_optimizer, make_snapshots
 
 FLOATS = (np.float64, np.float32)
 NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")  # what a network is made of
+
+
+@contextmanager
+def as_before_if_refused(estimator: Any) -> Iterator[None]:
+    """Take back the attributes that an error cuts short: an old network must not answer with new classes."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def can_go_on(estimator: Any) -> bool:
@@ -65,14 +79,15 @@ class BaseMLP(Fitted):
         first = not hasattr(self, "_model") or not (self.warm_start or incremental)
         if not first:
             self._check_same_network()
-        data = self._data(X, y, sample_weight, first, incremental)
-        if first or not incremental:
-            self._random_state = check_random_state(self.random_state)
-        if first:
-            self._start(data)
-        elif self._draws and self._philox is None:
-            self._philox = self._new_source()
-        given = self._given_validation(X_val, y_val)
+        with as_before_if_refused(self):
+            data = self._data(X, y, sample_weight, first, incremental)
+            if first or not incremental:
+                self._random_state = check_random_state(self.random_state)
+            if first:
+                self._start(data)
+            elif self._draws and self._philox is None:
+                self._philox = self._new_source()
+            given = self._given_validation(X_val, y_val)
         if self.solver == "lbfgs":
             self._run_lbfgs(data)
         else:
