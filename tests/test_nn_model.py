@@ -145,7 +145,15 @@ def test_strided_inputs_are_read_right() -> None:
         (
             lambda m: nn.softmax(np.ones(3)),
             ValueError,
-            r"softmax: logits must have the shape \(n, k\); got float64 \(3,\)",
+            r"softmax: logits must be numbers of shape \(n, k\), k >= 1; got float64 \(3,\)",
+        ),
+        (lambda m: nn.softmax(np.ones((2, 0))), ValueError, r"of shape \(n, k\), k >= 1; got float64 \(2, 0\)"),
+        (lambda m: nn.softmax([["a"]]), ValueError, r"softmax: logits must be numbers of .*; got <U1 \(1, 1\)"),
+        (lambda m: nn.softmax([[1j]]), ValueError, r"softmax: logits must be numbers of .*; got complex128 \(1, 1\)"),
+        (
+            lambda m: nn.softmax(np.ma.masked_less([[1.0, 2.0]], 2)),
+            ValueError,
+            r"softmax: logits must be numbers of .*; got MaskedArray of float64 \(1, 2\)",
         ),
     ],
 )
@@ -178,6 +186,15 @@ def test_state_dict_is_a_copy_and_loading_is_all_or_nothing() -> None:
     assert (model.arena == 7).all()
     model.load_state_dict(state)
     assert all(np.array_equal(state[name], array) for name, array in model.params.items())
+
+
+def test_a_state_may_be_the_models_own_arrays_exchanged() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), rng=0)
+    before = model.state_dict()
+    own = {**model.params}
+    model.load_state_dict(own | {"0.weight": own["1.weight"], "1.weight": own["0.weight"].T})
+    assert np.array_equal(own["0.weight"], before["1.weight"])
+    assert np.array_equal(own["1.weight"], before["0.weight"].T)
 
 
 class Scale(nn.Layer):

@@ -299,3 +299,13 @@ def test_steps_beyond_what_float32_counts() -> None:
     state["step"], state["steps"] = 2**24 + 1, {0: 2**24 + 1}
     opt.load_state_dict(state)
     assert opt.step([numbers(np.random.default_rng(1), 100, p.dtype)[:3]]).step == 2**24 + 2
+
+
+def test_a_state_may_be_the_optimizers_own_arrays_exchanged() -> None:
+    opt = fs.Adam({"a": np.zeros(3), "b": np.zeros(3)}, ema_decay=0.9)
+    opt.step({"a": np.ones(3), "b": np.full(3, 2.0)})
+    before, state = opt.state_dict(), opt.state
+    opt.load_state_dict({**before, "state": {"a": state["b"], "b": state["a"]}})
+    for name, other in ("ab", "ba"):
+        for key, array in before["state"][name].items():
+            assert np.array_equal(opt.state[other][key], array)

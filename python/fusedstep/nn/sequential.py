@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._assign import assign
 from ..ops._whole import whole
 from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
@@ -290,8 +291,7 @@ class Sequential:
                 )
             if given.dtype == np.int64 and given.min() < 0:
                 raise ValueError(f'Sequential.load_state_dict: state["{name}"] must be at least 0; got {given.min()}')
-        for name, array in own.items():
-            array[...] = state[name]
+        assign([(array, state[name]) for name, array in own.items()])
 
     def astype(self, dtype: npt.DTypeLike) -> Sequential:
         """Return a copy of this model in float32 or float64."""

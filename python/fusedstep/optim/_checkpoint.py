@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._assign import assign
 from .._files import read_tensors, replacing
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def _restore(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
     options = [_checked_options(opt, k, dict(o), label) for k, o in enumerate(saved["groups"])]
     _restore_schedules(opt, [lr_state for _, lr_state in options])
     opt._plan.set_steps(step, steps)
-    for target, source in pairs:
-        target[...] = source
+    assign(pairs)
     for group, (values, _) in zip(opt._groups, options, strict=True):
         group.assign(values)
 

@@ -122,7 +122,7 @@ def softmax(logits: Array) -> Array:
     Raises
     ------
     ValueError
-        If the logits are not a matrix.
+        If the logits are not a matrix of numbers with at least one column.
 
     Examples
     --------
@@ -131,8 +131,9 @@ def softmax(logits: Array) -> Array:
            [1. , 0. ]])
     """
     z: np.ndarray[Any, Any] = np.asarray(logits)
-    if z.ndim != 2:
-        raise ValueError(f"softmax: logits must have the shape (n, k); got {describe(z)}")
+    if isinstance(logits, np.ma.MaskedArray) or z.ndim != 2 or z.dtype.kind not in "iuf" or not z.shape[1]:
+        got = describe(logits if isinstance(logits, np.ma.MaskedArray) else z)
+        raise ValueError(f"softmax: logits must be numbers of shape (n, k), k >= 1; got {got}")
     p: Array = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     return p
