@@ -41,7 +41,7 @@ REASONS = (
     (
         "digits/64-64",
         "jax*",
-        "one compiled program against some forty calls of NumPy, a microsecond or two each; a network compiled as a "
+        "one compiled program against some twenty calls, a microsecond or two each; a network compiled as a "
         "whole would cure it",
     ),
     ("digits/1024-1024", "jax*", "XLA's threads share the products; OpenBLAS, NumPy's, gains less from a second core"),

@@ -1,6 +1,7 @@
 #include "bind/batchnorm.h"
 #include "bind/batchstats.h"
 #include "bind/dropout.h"
+#include "bind/network.h"
 #include "bind/plan.h"
 #include "bind/runtime.h"
 #include "bind/tensors.h"
@@ -25,6 +26,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_dropout(m);
   fusedstep::bind::bind_batchnorm(m);
   fusedstep::bind::bind_batchstats(m);
+  fusedstep::bind::bind_network(m);
 }
 
 /// Looks before pybind11 does anything: up to Python 3.11 it waits forever for the GIL in a subinterpreter. Later

@@ -7,6 +7,7 @@
 
 #include "driver/batchnorm_kernel.h"
 #include "driver/gradient.h"
+#include "driver/network_kernel.h"
 #include "driver/random.h"
 #include "rules/rule.h"
 
@@ -90,6 +91,7 @@ struct KernelTable {
   HalfKernels half;
   RandomKernels random;
   BatchNormKernels batch_norm;
+  NetworkKernels network;
 };
 
 }  // namespace fusedstep

@@ -6,25 +6,27 @@
 namespace fusedstep {
 namespace {
 
+/// The gradient with L2 added to it, which is left out where it is 0: 0 times inf is nan.
 template <class T>
-inline void scale_and_clip(const T* in, T* out, std::ptrdiff_t n, T scale, T bound) {
-  if (bound < T(0)) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = in[i] * scale;
-    return;
-  }
+inline void scale_and_decay(const T* g, T* out, const T* p, std::ptrdiff_t n, T scale, T l2) {
+  if (l2 != T(0))
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = g[i] * scale + l2 * p[i];
+  else if (scale != T(1) || g != out)
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = g[i] * scale;
+}
+
+template <class T>
+inline void scale_and_clip(const T* g, T* out, std::ptrdiff_t n, T scale, T bound) {
   for (std::ptrdiff_t i = 0; i < n; ++i) {  // written so that nan stays nan
-    const T g = in[i] * scale;
-    const T low = g < -bound ? -bound : g;
+    const T scaled = g[i] * scale;
+    const T low = scaled < -bound ? -bound : scaled;
     out[i] = low > bound ? bound : low;
   }
 }
 
 template <class T>
-inline void add_decay(T* __restrict g, const T* __restrict p, std::ptrdiff_t n, T l2, T l1) {
-  if (l2 != T(0))
-    for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = g[i] + l2 * p[i];
-  if (l1 != T(0))
-    for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = g[i] + l1 * sign(p[i]);
+inline void add_sign(T* __restrict g, const T* __restrict p, std::ptrdiff_t n, T amount) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = g[i] + amount * sign(p[i]);
 }
 
 template <class T>

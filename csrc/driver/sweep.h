@@ -63,8 +63,13 @@ inline const T* prepare_gradient(const Run& run, const Stages& st, std::ptrdiff_
                                  T* buffer) {
   const T* g = view(*run.gradient, first, n, buffer);
   if (!before_rule(st)) return g;
-  scale_and_clip(g, buffer, n, T(st.scale), T(st.clip_value));
-  add_decay(buffer, p, n, T(st.l2), T(st.l1));
+  if (st.clip_value < 0) {
+    scale_and_decay(g, buffer, p, n, T(st.scale), T(st.l2));
+  } else {
+    scale_and_clip(g, buffer, n, T(st.scale), T(st.clip_value));
+    scale_and_decay(buffer, buffer, p, n, T(1), T(st.l2));
+  }
+  if (st.l1 != 0) add_sign(buffer, p, n, T(st.l1));
   if (st.subtract != 0) subtract_sign(p, n, T(st.subtract));
   return buffer;
 }

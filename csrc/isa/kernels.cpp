@@ -7,6 +7,8 @@
 #include "layers/batchnorm.h"
 #include "layers/dropout.h"
 #include "layers/noise.h"
+#include "layers/relu.h"
+#include "layers/softmax.h"
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
 
 namespace fusedstep {
@@ -62,6 +64,9 @@ extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
     {roofline<float>, roofline<double>},
     {{widen<bfloat16>, widen<float16>}, {narrow<bfloat16>, narrow<float16>}},
     {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
-    batch_norm_kernels};
+    batch_norm_kernels,
+    {{relu<float>, relu<double>},
+     {relu_backward<float>, relu_backward<double>},
+     {softmax_loss<float>, softmax_loss<double>}}};
 
 }  // namespace fusedstep

@@ -20,6 +20,7 @@ struct Case {
 using Cases = std::vector<Case>;
 void add_steps(Cases& cases);
 void add_batch_norm(Cases& cases);
+void add_network(Cases& cases);
 void add_random(Cases& cases);
 
 constexpr const char* name_of(DType d) {

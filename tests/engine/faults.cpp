@@ -1,4 +1,8 @@
 // Mistakes of the kinds that the kernels and the driver must not make, made on purpose in what they are given.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "cases.h"
 #include "driver/parallel.h"
 #include "driver/plan.h"
@@ -33,11 +37,17 @@ void misaligned() {
   step(static_cast<char*>(p.data()) + 1, g, n);
 }
 
-/// A region whose bodies write to one place.
+/// A region whose bodies write to one place, each after another thread has come: a busy machine's may come late.
 void race() {
   std::int64_t sum = 0;
-  for (int k = 0; k < 100; ++k)
-    parallel_for(1000, 4, [&](std::int64_t begin, std::int64_t end) { sum += end - begin; });
+  std::atomic<int> inside{0};
+  const auto end_of_patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  parallel_for(2, 2, [&](std::int64_t begin, std::int64_t end) {
+    inside.fetch_add(1, std::memory_order_relaxed);  // relaxed: it orders nothing, so what follows is a race
+    while (inside.load(std::memory_order_relaxed) < 2 && std::chrono::steady_clock::now() < end_of_patience)
+      std::this_thread::yield();
+    sum += end - begin;
+  });
 }
 
 }  // namespace

@@ -47,6 +47,7 @@ int main(const std::vector<std::string>& arguments) {
   Cases cases;
   add_steps(cases);
   add_batch_norm(cases);
+  add_network(cases);
   add_random(cases);
   if (what == "--concurrency") return concurrency_works(cases) ? 0 : 1;
   for (const std::string& isa : available_isas()) std::fprintf(stderr, "instruction set: %s\n", isa.c_str());

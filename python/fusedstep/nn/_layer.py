@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from ..ops.philox import Key
 from ._memory import Array, Shape
+
+Forward = Callable[[Array, bool], Array]  # (x, training) -> y
 
 
 class Layer:
@@ -88,6 +90,10 @@ class Layer:
         """Take the views of the model's memory; called once, by `Sequential`."""
         self.params, self.grads, self.buffers = dict(params), dict(grads), dict(buffers)
         self.attached = True
+
+    def forward_with(self, after: Layer) -> Forward | None:
+        """Return the forward pass of this layer and the one behind it, if there is a faster one for both."""
+        return None
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Give parameters and buffers their first values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._layer import Layer
+from ._layer import Forward, Layer
 from ._memory import Shape
 
 Width = int | None
@@ -45,6 +45,19 @@ def allow_in_place(layers: Sequence[Layer]) -> None:
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output
         layer.over_dy = layer.works_in_place and i < last
+
+
+def forward_passes(layers: Sequence[Layer]) -> list[Forward]:
+    """Return the layers' forward passes in order, one for two neighbours where they have one."""
+    passes: list[Forward] = []
+    rest = list(layers)
+    while rest:
+        layer = rest.pop(0)
+        both = layer.forward_with(rest[0]) if rest else None
+        if both:
+            del rest[0]
+        passes.append(both or layer.forward)
+    return passes
 
 
 def total_penalty(layers: Sequence[Layer]) -> float:

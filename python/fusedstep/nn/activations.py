@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import _core
 from ._layer import Layer
 from ._memory import Array, Buffers
 
@@ -69,11 +70,20 @@ class ReLU(Activation):
     array([[0., 0., 2.]])
     """
 
-    def _apply(self, x: Array, y: Array) -> None:
-        np.maximum(x, self._zero, out=y)
+    def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:
+        """Return ``max(x + bias, 0)``, with the bias of the layer in front in the same pass."""
+        x = np.ascontiguousarray(x)
+        self._y = y = x if self.over_x else self._outputs[x.shape]
+        _core.relu(x, bias, y)
+        return y
 
-    def _slope(self, y: Array, out: Array) -> None:
-        np.sign(y, out=out)
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        dy = np.ascontiguousarray(dy)
+        dx = dy if self.over_dy else self._dx[dy.shape]
+        _core.relu_backward(dy, self._y, dx)
+        return dx
 
 
 class Tanh(Activation):

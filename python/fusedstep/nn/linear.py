@@ -11,8 +11,9 @@ import numpy as np
 from .. import init
 from ..optim._checks import flag
 from ._blas import by_columns, by_rows
-from ._layer import Layer, check_width
+from ._layer import Forward, Layer, check_width
 from ._memory import Array, Buffers, Shape
+from .activations import ReLU
 
 
 class Linear(Layer):
@@ -93,12 +94,17 @@ class Linear(Layer):
                 view[...] = make(view.shape, rng, view.dtype)
 
     def forward(self, x: Array, training: bool) -> Array:
+        y = self._product(x)
+        return y if self._b is None else np.add(y, self._b, out=y)
+
+    def forward_with(self, after: Layer) -> Forward | None:
+        if self._b is None or type(after) is not ReLU:
+            return None
+        return lambda x, training: after.forward(self._product(x), training, self._b)
+
+    def _product(self, x: Array) -> Array:
         self._x = x
-        y = self._y[(x.shape[0], self.out_features)]
-        by_columns(x, self._w, y)
-        if self._b is not None:
-            np.add(y, self._b, out=y)
-        return y
+        return by_columns(x, self._w, self._y[(x.shape[0], self.out_features)])
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         x = self._x

@@ -10,7 +10,7 @@ import numpy as np
 from ..ops.philox import Key
 from ._layer import Layer
 from ._memory import Array, Shape
-from ._stack import allow_in_place, check_layers, fit_widths, numbered
+from ._stack import allow_in_place, check_layers, fit_widths, forward_passes, numbered
 from .batch_norm import BatchNorm
 
 
@@ -90,6 +90,7 @@ class Residual(Layer):
         for i, layer in enumerate(self.sublayers):
             layer.attach(_of(i, params), _of(i, grads), _of(i, buffers), dtype)
         allow_in_place(self.sublayers)
+        self._passes = forward_passes(self._inner)
 
     def initialize(self, rng: np.random.Generator) -> None:
         for layer in self.sublayers:
@@ -101,8 +102,8 @@ class Residual(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         h = x
-        for layer in self._inner:
-            h = layer.forward(h, training)
+        for forward in self._passes:
+            h = forward(h, training)
         return self._norm.normalize(h, training, residual=x)
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:

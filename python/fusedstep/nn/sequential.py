@@ -15,7 +15,17 @@ from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
 from ._layer import Layer, describe, float_dtype, is_plain
 from ._memory import Array, Shape, aligned_zeros, carve
-from ._stack import Recipe, allow_in_place, check_layers, fit_widths, make, numbered, recipe, total_penalty
+from ._stack import (
+    Recipe,
+    allow_in_place,
+    check_layers,
+    fit_widths,
+    forward_passes,
+    make,
+    numbered,
+    recipe,
+    total_penalty,
+)
 
 PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
 
@@ -70,6 +80,7 @@ class Sequential:
         self.in_features, self.out_features = fit_widths("Sequential", layers)
         self._place_memory()
         allow_in_place(layers)
+        self._passes = forward_passes(layers)
         generator = np.random.default_rng(rng)
         for layer in layers:
             layer.initialize(generator)
@@ -123,8 +134,8 @@ class Sequential:
         """
         if not is_plain(x) or x.dtype != self.dtype or not self._fits(x):
             raise ValueError(f"Sequential.forward: x must be {self.dtype} of shape {self._need()}; got {describe(x)}")
-        for layer in self.layers:
-            x = layer.forward(x, training)
+        for forward in self._passes:
+            x = forward(x, training)
         self._output = x
         return x
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -101,12 +101,12 @@ class Loss:
             raise ValueError(f"{type(self).__name__}: weights must be finite, >= 0 and not all 0; got {found}")
         return np.multiply(found, 1.0 / total, dtype=outputs.dtype)
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], fill: float = 0.0) -> Array:
-        """Reused scratch memory; ``fill`` is what it holds when it is made."""
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Reused scratch memory."""
         try:
             return self._memory[name, dtype][shape]
         except KeyError:
-            self._memory[name, dtype] = Buffers(dtype, fill)
+            self._memory[name, dtype] = Buffers(dtype)
             return self._memory[name, dtype][shape]
 
     def _like(self, outputs: Array, targets: Array) -> Array:
@@ -122,26 +122,25 @@ class Loss:
         return found.astype(outputs.dtype, copy=False)
 
     def _labels(self, outputs: Array, targets: Array) -> Array:
-        """Turn the labels into indices of the flattened outputs, after checking each."""
-        n, k = outputs.shape
+        """Return the labels as int64, in one piece; whether they are classes is not looked at."""
+        n = len(outputs)
         labels = _unmasked(targets)
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"{type(self).__name__}: targets must be integer labels of shape ({n},); got {describe(labels)}"
             )
-        labels = labels.astype(np.intp, copy=False)
-        # as unsigned, a negative label is a huge one: one pass checks both ends
-        if int(np.maximum.reduce(labels.view(np.uintp))) >= k:
-            raise ValueError(
-                f"{type(self).__name__}: targets must be labels from 0 to {k - 1}; "
-                f"got {labels[(labels < 0) | (labels >= k)][0]}"
-            )
-        starts = self._buffer("starts", (n,), np.dtype(np.intp))
-        if n > 1 and starts[1] != k:
-            starts[:] = np.arange(0, n * k, k)
-        flat = self._buffer("flat", (n,), np.dtype(np.intp))
-        np.add(starts, labels, out=flat)
-        return flat
+        return np.ascontiguousarray(labels, np.int64)
+
+    def _entries(self, outputs: Array, targets: Array) -> Array:
+        """Turn the labels into indices of the flattened outputs, after checking each."""
+        labels, (n, k) = self._labels(outputs, targets), outputs.shape
+        wrong = labels[(labels < 0) | (labels >= k)]
+        if wrong.size:
+            self._refuse_label(outputs, wrong[0])
+        return np.arange(0, n * k, k) + labels
+
+    def _refuse_label(self, outputs: Array, label: int) -> NoReturn:
+        raise ValueError(f"{type(self).__name__}: targets must be labels from 0 to {outputs.shape[1] - 1}; got {label}")
 
 
 def _unmasked(targets: Any) -> Array:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ... import _core
 from .._layer import describe
 from .._memory import Array
 from ._loss import Loss
@@ -31,29 +32,23 @@ class SoftmaxNLL(Loss):
     takes: ClassVar[tuple[str, ...]] = ("labels", "distributions")
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        z, (n, k), dtype = outputs, outputs.shape, outputs.dtype
-        top = self._buffer("top", (n, 1), dtype)
-        np.maximum.reduce(z, axis=1, keepdims=True, out=top)
-        p = np.subtract(z, top, out=self._buffer("p", (n, k), dtype))
-        soft = np.ndim(targets) == 2
-        if soft:
-            t = self._distributions(outputs, targets)
-            weight = np.add.reduce(t, axis=1, keepdims=True)
-            chosen = np.einsum("ij,ij->i", t, p)
-        else:
-            flat = self._labels(outputs, targets)
-            chosen = p.reshape(-1)[flat]
+        dtype, p = outputs.dtype, self._buffer("p", outputs.shape, outputs.dtype)
+        if np.ndim(targets) == 2:
+            return self._against_distributions(outputs, self._distributions(outputs, targets), p)
+        labels, losses = self._labels(outputs, targets), self._buffer("losses", outputs.shape[:1], dtype)
+        bad = _core.softmax_loss(np.ascontiguousarray(outputs), labels, losses, p)
+        if bad >= 0:
+            self._refuse_label(outputs, labels[bad])
+        return losses, p
+
+    def _against_distributions(self, z: Array, t: Array, p: Array) -> tuple[Array, Array]:
+        np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True), out=p)
+        weight, chosen = np.add.reduce(t, axis=1, keepdims=True), np.einsum("ij,ij->i", t, p)
         np.exp(p, out=p)
-        total = np.dot(p, self._buffer("ones", (k, 1), dtype, fill=1.0), top)  # rows' sums; top is free now
-        losses = np.log(total)
-        if soft:
-            np.multiply(losses, weight, out=losses)
-            np.multiply(p, weight / total, out=p)
-            np.subtract(p, t, out=p)
-            return losses[:, 0] - chosen, np.multiply(p, 1.0 / n, out=p)
-        np.divide(p, np.multiply(total, n, out=total), out=p)
-        p.reshape(-1)[flat] -= dtype.type(1.0 / n)
-        return losses[:, 0] - chosen, p
+        total = np.add.reduce(p, axis=1, keepdims=True)
+        np.multiply(p, weight / total, out=p)
+        np.subtract(p, t, out=p)
+        return (weight * np.log(total))[:, 0] - chosen, np.multiply(p, 1.0 / len(z), out=p)
 
     def _distributions(self, outputs: Array, targets: Array) -> Array:
         t = self._like(outputs, targets)
@@ -98,7 +93,7 @@ class MulticlassHinge(Loss):
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         n, dtype = len(outputs), outputs.dtype
-        flat = self._labels(outputs, targets)
+        flat = self._entries(outputs, targets)
         excess = self._buffer("excess", outputs.shape, dtype)
         lead = outputs.reshape(-1)[flat].reshape(n, 1)
         np.subtract(outputs, np.subtract(lead, dtype.type(self.margin)), out=excess)

@@ -1,0 +1,26 @@
+// The kernels of a network's small layers: ReLU with the bias in front of it, softmax with its loss.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fusedstep {
+
+/// y = max(x + bias, 0), row by row; bias may be null, and y may be x.
+using ReluFn = void (*)(const void* x, const void* bias, void* y, std::ptrdiff_t rows, std::ptrdiff_t width);
+
+/// dx = dy where y > 0, else 0; dx may be dy.
+using ReluBackwardFn = void (*)(const void* dy, const void* y, void* dx, std::ptrdiff_t n);
+
+/// losses[i] = -log softmax(z_i)[labels[i]], and the gradient of their mean; labels are below `width`.
+using SoftmaxLossFn = void (*)(const void* z, const std::int64_t* labels, void* losses, void* gradient,
+                               std::ptrdiff_t rows, std::ptrdiff_t width);
+
+/// By dtype.
+struct NetworkKernels {
+  ReluFn relu[2];
+  ReluBackwardFn relu_backward[2];
+  SoftmaxLossFn softmax_loss[2];
+};
+
+}  // namespace fusedstep

@@ -1,0 +1,200 @@
+"""ReLU with a bias and softmax with its loss: bit for bit their transcriptions, and exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from draws import DTYPES, Array, guarded, machines, same_bits, untouched_around, values
+from fusedstep import _core, nn
+from fusedstep.ops import _philox_reference
+
+WIDTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 64, 65)
+
+
+def relu(x: Array, bias: Array | None) -> Array:
+    shifted = x if bias is None else x + bias
+    return np.where(shifted < 0, shifted.dtype.type(0), shifted)
+
+
+def exponential(x: Array) -> Array:
+    """Sum the series of the kernels, for x <= 0."""
+    double = x.dtype == np.float64
+    t, terms, lowest = x.dtype.type, 14 if double else 8, -746 if double else -104
+    high, low = ("0x1.62e42fefa38p-1", "0x1.ef35793c7673p-45") if double else ("0x1.63p-1", "-0x1.bd0106p-13")
+    x = np.where(x < lowest, t(lowest), x)
+    k = np.rint(x * t(1.44269504088896340736))
+    r = (x - k * t(float.fromhex(high))) - k * t(float.fromhex(low))
+    series = np.ones_like(x)
+    for i in range(terms, 1, -1):
+        series = t(1) + series * r * t(1.0 / i)
+    series = t(1) + r * series
+    half = np.rint(k * t(0.5))
+    return np.ldexp(np.ldexp(series, half.astype(np.int64)), (k - half).astype(np.int64))
+
+
+def total(p: Array) -> Array:
+    """Return the sum of each row: sixteen lanes where there are two of each or more, then what is left, in order."""
+    n = p.shape[1]
+    whole = n // 16 * 16 if n >= 32 else 0
+    lanes, total = np.zeros((len(p), 16)), np.zeros(len(p))
+    for j in range(0, whole, 16):
+        lanes = lanes + p[:, j : j + 16].astype(np.float64)
+    for part in [*lanes.T, *p[:, whole:].T.astype(np.float64)]:
+        total = total + part
+    return total
+
+
+def softmax_loss(z: Array, labels: Array) -> tuple[Array, Array]:
+    t, (n, _) = z.dtype.type, z.shape
+    p, rows = z - z.max(axis=1, keepdims=True), np.arange(n)
+    chosen = p[rows, labels].astype(np.float64)
+    p = exponential(p)
+    sums = total(p)
+    losses = (-_philox_reference.logarithm(1 / sums) - chosen).astype(z.dtype)
+    p = p * (1 / (sums * n)).astype(z.dtype)[:, None]
+    p[rows, labels] -= t(1 / n)
+    return losses, p
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_relu_is_the_formula_bit_for_bit(dtype: Any, width: int) -> None:
+    x, bias = values(5 * width, dtype).reshape(5, width), np.linspace(-1, 1, width).astype(dtype)
+    dy = np.arange(1, 5 * width + 1, dtype=dtype).reshape(5, width)
+    for machine in machines((1,)):
+        for start in (0, 1):
+            for b in (None, bias):
+                flat, memory = guarded(x.size, dtype, start)
+                y = flat.reshape(x.shape)
+                y[...] = x
+                _core.relu(y, b, y)  # in place
+                assert same_bits(y, relu(x, b)) and untouched_around(flat, memory), machine
+            flat, memory = guarded(x.size, dtype, start)
+            dx = flat.reshape(x.shape)
+            _core.relu_backward(dy, y, dx)
+            assert same_bits(dx, np.where(y <= 0, dtype(0), dy)) and untouched_around(flat, memory), machine
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*((3, k) for k in WIDTHS), (64, 10), (500, 10), (2, 1024), (2, 2051)])
+def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    z = (rng.standard_normal(shape) * rng.choice([1e-3, 1, 30, 300], shape)).astype(dtype)
+    labels = rng.integers(0, shape[1], shape[0])
+    losses, gradient = softmax_loss(z, labels)
+    for machine in machines((1,)):
+        for start in (0, 1):
+            (each, around_each), (g, around_g) = guarded(shape[0], dtype, start), guarded(z.size, dtype, start)
+            assert _core.softmax_loss(z, labels, each, g.reshape(shape)) == -1
+            assert same_bits(each, losses) and same_bits(g.reshape(shape), gradient), machine
+            assert untouched_around(each, around_each) and untouched_around(g, around_g), machine
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> None:
+    """Against the digits of a longer type; the kernel has the transcription's bits."""
+    lowest = -745.2 if dtype is np.float64 else -104.0
+    x = -np.linspace(0, -lowest, 200_001).astype(dtype)
+    exact = np.exp(x.astype(np.longdouble))
+    assert float(np.max(np.abs(exponential(x) - exact) / np.spacing(exact.astype(dtype)))) < 2
+    assert exponential(np.array([-np.inf, -1e30, 0], dtype)).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_spoils_its_own_row_only(dtype: Any, bad: float) -> None:
+    z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
+    z[1, 35] = bad
+    losses, gradient = np.empty(3, dtype), np.empty((3, 40), dtype)
+    _core.softmax_loss(z, labels, losses, gradient)
+    assert np.isnan(losses[1]) and np.isnan(gradient[1]).all()
+    assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(gradient[[0, 2]]).all()
+    z[1, 35] = -np.inf  # has probability 0
+    _core.softmax_loss(z, labels, losses, gradient)
+    assert gradient[1, 35] == 0 and np.isfinite(losses).all() and np.isfinite(gradient).all()
+
+
+def test_a_label_that_is_no_class_is_found_before_anything_is_written() -> None:
+    for bad in (-1, 4, 2**62, -(2**63)):
+        losses, gradient = np.full(3, 7.0), np.full((3, 4), 7.0)
+        assert _core.softmax_loss(np.zeros((3, 4)), np.array([0, 3, bad]), losses, gradient) == 2
+        assert (losses == 7).all() and (gradient == 7).all()
+
+
+x, y, read_only = np.ones((3, 4)), np.ones((3, 4)), np.ones((3, 4))
+read_only.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: _core.relu([1.0], None, y), "relu: x must be a numpy.ndarray of float32 or float64; got list"),
+        (lambda: _core.relu(x[:, ::2], None, y), "relu: x must be C-contiguous"),
+        (lambda: _core.relu(x, None, y[:2]), r"relu: out must be like x: float64 \(3, 4\); got float64 \(2, 4\)"),
+        (lambda: _core.relu(x, x[0, :3], y), r"relu: bias must be None or a C-contiguous float64 \(4,\); got"),
+        (lambda: _core.relu(x, y[0], y), "relu: out must be in memory of its own; got memory shared with bias"),
+        (lambda: _core.relu(x, None, read_only), "relu: out must be writeable; got a read-only"),
+        (lambda: _core.relu(x[:2], None, x[1:]), "relu: out must be in memory of its own; got memory shared with x"),
+        (lambda: _core.relu_backward(x, y, y), "relu_backward: out must be in memory of its own; .* with dy|y"),
+        (lambda: _core.relu_backward(x, y.astype(np.float32), x), "relu_backward: y must be like dy"),
+        (lambda: _core.softmax_loss(x[0], np.zeros(4, int), x[1], x[2]), r"logits must be of shape \(n, k\)"),
+        (lambda: _core.softmax_loss(x, np.zeros(2, int), x[0, :3], y), r"labels must be int64 \(3,\)"),
+        (lambda: _core.softmax_loss(x, np.zeros(3, int), y[0, :3], y), "losses must be in memory of its own"),
+        (lambda: _core.softmax_loss(x, np.zeros(3, int), None, y), "losses must be an array; got None"),
+        (lambda: _core.softmax_loss(x, np.zeros(3, np.int32), np.ones(3), y), "incompatible function arguments"),
+    ],
+)
+def test_refusals(call: Callable[[], object], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+    assert (x == 1).all() and (y == 1).all()
+
+
+def test_nothing_is_a_case_too() -> None:
+    for shape in ((0, 4), (4, 0), (0,)):
+        empty = np.empty(shape)
+        _core.relu(empty, None, empty)
+        _core.relu_backward(empty, empty, empty)
+    scalar = np.array(-1.0)
+    _core.relu(scalar, None, scalar)
+    assert scalar == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_bias_is_added_once_whoever_adds_it(dtype: Any) -> None:
+    """By the Linear itself, or in the ReLU's pass: the same bits, forward and backward."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
+    for p in model.params.values():
+        p[...] = rng.standard_normal(p.shape)
+    x, dy = rng.standard_normal((7, 9)).astype(dtype), rng.standard_normal((7, 5)).astype(dtype)
+    outputs = model.forward(x, training=True).copy()
+    model.backward(dy.copy())
+    grads = {name: grad.copy() for name, grad in model.grads.items()}
+    first, relu, last = model.layers
+    assert same_bits(first.forward(x, True), x @ model.params["0.weight"] + model.params["0.bias"])
+    assert same_bits(last.forward(relu.forward(first.forward(x, True), True), True), outputs)
+    between = relu.backward(last.backward(dy, True), True)
+    first.backward(between, False)
+    assert all(same_bits(grad, grads[name]) for name, grad in model.grads.items())
+
+
+class Turned(nn.Layer):
+    """A layer whose output and gradient lie in the other order."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        return np.asfortranarray(x)
+
+    def backward(self, dy: Array, need_dx: bool) -> Array:
+        return np.asfortranarray(dy)
+
+
+def test_a_relu_takes_what_does_not_lie_row_by_row() -> None:
+    x, dy = np.linspace(-1, 1, 12).reshape(3, 4), np.arange(12.0).reshape(3, 4)
+    model = nn.Sequential(Turned(), nn.ReLU(), Turned(), dtype=np.float64)
+    assert (model.forward(x, training=True) == np.maximum(x, 0)).all()
+    assert (model.backward(dy, need_dx=True) == dy * (x > 0)).all()
