@@ -162,6 +162,8 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
 
     Raises
     ------
+    TypeError, ValueError
+        If the model has a layer that `load` would not know, or was given parts that do not fit.
     OSError
         If the file cannot be written.
     ImportError
@@ -185,6 +187,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     >>> bool((again.predict(rows) == trained.predict(rows)).all())
     True
     """
+    _check_parts(trained)
     arrays = {f"model.{name}": array for name, array in trained.model.state_dict().items()}
     arrays |= {"input.mean": trained.input_mean, "input.scale": trained.input_scale}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -272,6 +275,9 @@ def _check_parts(trained: TrainedModel) -> None:
 
 
 def _described(layer: Layer) -> dict[str, Any]:
+    if LAYERS.get(type(layer).__name__) is not type(layer):
+        kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        raise TypeError(f"nn.save: trained must have layers of fusedstep.nn alone; got {layer!r} of {kind}")
     inner = {"layers": [_described(own) for own in layer.sublayers]} if layer.sublayers else {}
     return {"type": type(layer).__name__, **layer.config(), **inner}
 
