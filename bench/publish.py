@@ -114,15 +114,20 @@ def readme_row(label: str, lines: Sequence[Record]) -> tuple[str, ...] | None:
     if not mine:
         return None
     ours = mine[0]
-    cells = [cell(fastest(r for r in lines if r.name.startswith(start))) for _, start in COLUMNS]
+    peers = (fastest(r for r in lines if r.name.startswith(start)) for _, start in COLUMNS)
+    cells = ["-" if r is None else beside(r, ours) for r in peers]
     yardstick = report.significant(ours.over_yardstick[0]) if ours.over_yardstick else "-"
     return (label, f"**{report.duration(ours.seconds or 0.0)}**", yardstick, *cells)
 
 
 def fastest(lines: Iterable[Record]) -> Record | None:
-    """Return the line with the smallest time over ours, which makes the same kind of output."""
-    timed = [r for r in lines if r.over_ours is not None]
-    return min(timed, key=lambda r: r.over_ours[0] if r.over_ours else 0.0, default=None)
+    return min((r for r in lines if r.seconds is not None), key=lambda r: r.seconds or 0.0, default=None)
+
+
+def beside(r: Record, ours: Record) -> str:
+    """Write the time and what it is over ours in the same row: lines that make other outputs have other ratios."""
+    seconds, mine = r.seconds or 0.0, ours.seconds or 0.0
+    return f"{report.duration(seconds)} ({report.significant(seconds / mine)} x)"
 
 
 def cell(record: Record | None) -> str:
@@ -206,7 +211,8 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
         for case in (case for case in document["cases"] if case["suite"] == suite):
             lines = [r for r in everything if (r.suite, r.case) == (suite, case["name"])]
             rows = [page_row(r) for r in lines]
-            parts += [f"### {case['name']}\n\n{case['what']}; yardstick: {case['yardstick']}"]
+            yardstick = f"; yardstick: {case['yardstick']}" if case["yardstick"] else ""
+            parts += [f"### {case['name']}\n\n{case['what']}{yardstick}"]
             parts.append("\n".join(table(header, rows)))
     return parts
 
