@@ -162,6 +162,8 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
 
     Raises
     ------
+    TypeError
+        If `trained` is something else.
     OSError
         If the file cannot be written.
     ImportError
@@ -185,6 +187,8 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     >>> bool((again.predict(rows) == trained.predict(rows)).all())
     True
     """
+    if not isinstance(trained, TrainedModel):
+        raise TypeError(f"nn.save: trained must be a TrainedModel; got {type(trained).__name__}")
     arrays = {f"model.{name}": array for name, array in trained.model.state_dict().items()}
     arrays |= {"input.mean": trained.input_mean, "input.scale": trained.input_scale}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
