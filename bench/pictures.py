@@ -68,15 +68,12 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
 
 def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
     """One row per case of README, one point with its interval per peer."""
-    from .publish import COLUMNS, ROWS, fastest
+    from .publish import COLUMNS, fastest, readme_lines
 
     axes = figure.subplots()
     labels: list[str] = []
     seen: set[str] = set()
-    for label, case in ROWS:
-        lines = [r for r in everything if r.case == case]
-        if not lines:
-            continue
+    for label, lines in readme_lines(everything):
         for column, start in COLUMNS:
             r = fastest(x for x in lines if x.name.startswith(start))
             if r is None or r.over_ours is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ ROWS = (
     ("training step, 256-256 network, 32 rows of digits", "digits/256-256"),
     ("training step, 1024-1024 network, 32 rows of digits", "digits/1024-1024"),
 )
+# Kinds of output, by the end of a line's name; a case that has them has a row for each.
+KINDS = {", out": "into given memory", ", new": "into new memory"}
 # README's columns: what to call them, and how the names of their lines begin; of several, the fastest counts.
 COLUMNS = (("torch", "torch"), ("JAX", "jax"), ("numba", "numba"), ("scikit-learn", "scikit-learn"))
 
@@ -89,7 +91,7 @@ def with_block(text: str, block: str) -> str:
 def readme_block(document: Mapping[str, Any]) -> str:
     """Write the table and what is slower than a peer."""
     everything = list(records.records(document))
-    rows = [row for label, case in ROWS if (row := readme_row(label, [r for r in everything if r.case == case]))]
+    rows = [row for label, lines in readme_lines(everything) if (row := readme_row(label, lines))]
     header = ("float32", "fusedstep", "time / yardstick", *(label for label, _ in COLUMNS))
     return "\n".join([where(document), "", *table(header, rows), "", *slower(everything)])
 
@@ -122,8 +124,19 @@ def readme_row(label: str, lines: Sequence[Record]) -> tuple[str, ...] | None:
     return (label, f"**{report.duration(ours.seconds or 0.0)}**", yardstick, *cells)
 
 
+def readme_lines(everything: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """Yield what each row is called and its lines, which make outputs of one kind: their ratios are of those times."""
+    for label, case in ROWS:
+        lines = [r for r in everything if r.case == case]
+        kinds = [kind for kind in KINDS if any(r.mine and r.name.endswith(kind) for r in lines)]
+        for kind in kinds:
+            yield f"{label}, {KINDS[kind]}", [r for r in lines if r.name.endswith(kind)]
+        if lines and not kinds:
+            yield label, lines
+
+
 def fastest(lines: Iterable[Record]) -> Record | None:
-    """Return the line with the smallest time over ours, which makes the same kind of output."""
+    """Return the line with the smallest time over ours."""
     timed = [r for r in lines if r.over_ours is not None]
     return min(timed, key=lambda r: r.over_ours[0] if r.over_ours else 0.0, default=None)
 
@@ -209,7 +222,8 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
         for case in (case for case in document["cases"] if case["suite"] == suite):
             lines = [r for r in everything if (r.suite, r.case) == (suite, case["name"])]
             rows = [page_row(r) for r in lines]
-            parts += [f"### {case['name']}\n\n{case['what']}; yardstick: {case['yardstick']}"]
+            yardstick = f"; yardstick: {case['yardstick']}" if case["yardstick"] else ""
+            parts += [f"### {case['name']}\n\n{case['what']}{yardstick}"]
             parts.append("\n".join(table(header, rows)))
     return parts
 

@@ -176,6 +176,17 @@ def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "results" / "kept.json").exists()
 
 
+def test_a_ratio_in_readme_is_that_of_the_times_beside_it() -> None:
+    mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
+    peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
+    lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
+    rows = [publish.readme_row(label, own) for label, own in publish.readme_lines(lines)]
+    assert [(row[0], row[1], row[3]) for row in rows if row] == [
+        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 ms (5.00 x)"),
+        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "6.30 ms (0.70 x)"),
+    ]
+
+
 def test_training_in_torch_has_its_table() -> None:
     assert "no training in PyTorch" in publish.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}

@@ -245,6 +245,7 @@ MODEL, ROWS, LABELS = network()
             TypeError,
             r"what fit returns must have predict",
         ),
+        (lambda: inspect.plot_curves([1.0]), TypeError, r"plot_curves: curves must be a dict of .*; got list"),
         (lambda: inspect.plot_curves({}), ValueError, r"plot_curves: curves must hold at least one"),
         (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
     ],

@@ -235,3 +235,21 @@ def test_layers_with_state_that_is_not_trained_fit_in() -> None:
     assert copy.deepcopy(model).buffers["1.seen"] == 5
     model.backward(np.ones((5, 4)))
     assert model.grads["1.gain"].any()
+
+
+class Unfinished(nn.Layer):
+    """Does not say what it is made of, nor what it does."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+
+def test_an_unfinished_layer_says_what_it_lacks() -> None:
+    model = nn.Sequential(Unfinished(2))
+    with pytest.raises(NotImplementedError, match=r"Unfinished must define forward\(self, x, training\)"):
+        model.predict(np.ones((3, 2)))
+    with pytest.raises(NotImplementedError, match=r"Unfinished must define backward\(self, dy, need_dx\)"):
+        model.layers[0].backward(np.ones((3, 2)), True)
+    with pytest.raises(TypeError, match=r"Unfinished.config must return all that Unfinished is made of; got \{\}"):
+        model.astype(np.float64)

@@ -177,3 +177,9 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
                 load(path)
     nn.save(os.fsencode(tmp_path / "m"), trained_model())
     assert nn.load(os.fsencode(tmp_path / "m")).classes == trained_model().classes
+
+
+def test_a_model_alone_is_not_what_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"nn.save: trained must be a TrainedModel; got Sequential"):
+        nn.save(tmp_path / "model", nn.Sequential(nn.Linear(2, 1)))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -154,3 +154,10 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(ValueError, match="Trainer: optimizer must have the model's parameters by name"):
         nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(list(model.params.values())))
+
+
+@pytest.mark.parametrize("loss", [nn.SoftmaxNLL, "nll"])
+def test_what_is_no_loss_is_refused(loss: Any) -> None:
+    model = nn.Sequential(nn.Linear(2, 1), rng=0)
+    with pytest.raises(TypeError, match=r"Trainer: loss must be a Loss, such as nn.SoftmaxNLL\(\); got .*(NLL|nll)"):
+        nn.Trainer(model, loss, fs.SGD(model.params))

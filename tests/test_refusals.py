@@ -111,6 +111,12 @@ def test_what_is_no_collection_of_parameters(params: Any, error: type[Exception]
 
 
 @every_class
+def test_what_is_no_option(cls: Any) -> None:
+    with refused(TypeError, f"{cls.__name__}: learning_rate is not an option; the options are lr", "num_threads"):
+        cls([ones(3)], learning_rate=0.1)
+
+
+@every_class
 def test_parameters_that_share_memory(cls: Any) -> None:
     whole, label = ones(10), f"{cls.__name__}: params["
     with refused(ValueError, label, "must not share memory with params["):

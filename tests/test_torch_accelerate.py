@@ -147,6 +147,11 @@ def test_what_cannot_be_ours_is_left(torch: Any, ft: Any, clock: Any) -> None:
     assert left(patched) == "its step was replaced"
 
 
+def test_times_are_written_without_exponents(ft: Any) -> None:
+    report = ft.acceleration.Acceleration(("1",), seconds={"layers": (1.2345e-1, 8.7654e-6)})
+    assert str(report) == "layers: 1 replaced (123,450 us, torch's 8.77 us)"
+
+
 def test_arguments_and_losses_that_fail(torch: Any, ft: Any, clock: Any) -> None:
     model = model_with_layers(torch)
     for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):

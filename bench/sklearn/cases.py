@@ -30,7 +30,11 @@ class Case:
 
     def describe(self) -> str:
         network = f"MLPClassifier({self.hidden}, batch_size={self.batch}), {self.data}, {self.dtype}"
-        what = f"{FOLDS}-fold accuracy, {ACCURACY_EPOCHS} epochs" if self.accuracy else f"fit of {EPOCHS} epochs"
+        what = (
+            f"{FOLDS}-fold accuracy, {ACCURACY_EPOCHS} epochs"
+            if self.accuracy
+            else f"a step of a fit of {EPOCHS} epochs"
+        )
         return f"{what} of {network}, otherwise scikit-learn's defaults"
 
 

@@ -40,8 +40,8 @@ def plot_curves(
 
     Raises
     ------
-    ValueError
-        If `best` is not among the curves, or there are none.
+    TypeError, ValueError
+        If `curves` is no dict, `best` is not among the curves, or there are none.
     ImportError
         Without matplotlib: ``pip install 'fusedstep[inspect]'``.
 
@@ -51,6 +51,8 @@ def plot_curves(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['training', 'validation', 'best epoch: 2']
     """
+    if not isinstance(curves, Mapping):
+        raise TypeError(f"plot_curves: curves must be a dict of name and values; got {type(curves).__name__}")
     if not curves:
         raise ValueError("plot_curves: curves must hold at least one; got none")
     if best is not None and best not in curves:

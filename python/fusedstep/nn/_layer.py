@@ -37,6 +37,38 @@ class Layer:
         What the layer adds to the loss in the last pass.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
+
+    Examples
+    --------
+    A layer of your own. What its constructor takes, `config` returns: copies of the model are made with it.
+
+    >>> import numpy as np
+    >>> from fusedstep import inspect, nn
+    >>> class Scale(nn.Layer):
+    ...     def __init__(self, features):
+    ...         super().__init__()
+    ...         self.features = features
+    ...
+    ...     def config(self):
+    ...         return {"features": self.features}
+    ...
+    ...     def param_shapes(self):
+    ...         return {"scale": (self.features,)}
+    ...
+    ...     def initialize(self, rng):
+    ...         self.params["scale"][...] = 1.0
+    ...
+    ...     def forward(self, x, training):
+    ...         self.x = x
+    ...         return x * self.params["scale"]
+    ...
+    ...     def backward(self, dy, need_dx):
+    ...         self.grads["scale"][...] = (dy * self.x).sum(axis=0)
+    ...         return dy * self.params["scale"] if need_dx else None
+    >>> x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
+    >>> model = nn.Sequential(nn.Linear(4, 8), Scale(8), nn.Tanh(), nn.Linear(8, 3), rng=0)
+    >>> bool(inspect.check_gradient(inspect.objective(model, nn.SoftmaxNLL(), x, y)))
+    True
     """
 
     works_in_place: ClassVar[bool] = False
@@ -108,11 +140,11 @@ class Layer:
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return the output for the rows ``x``; remember what `backward` needs."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, training)")
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         """Write the gradients of the parameters; return that of the last ``x`` (None if it is not needed)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
 
 def is_plain(x: object) -> bool:

@@ -78,4 +78,9 @@ def recipe(layer: Layer) -> Recipe:
 def make(how: Recipe) -> Layer:
     """Make the layer of a recipe."""
     kind, config, inner = how
-    return kind(*map(make, inner), **config)
+    layers = [make(each) for each in inner]
+    try:
+        return kind(*layers, **config)
+    except TypeError as error:
+        name = kind.__name__
+        raise TypeError(f"{name}.config must return all that {name} is made of; got {config!r}: {error}") from error

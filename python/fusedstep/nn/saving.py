@@ -163,7 +163,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     Raises
     ------
     TypeError, ValueError
-        If the model has a layer that `load` would not know, or was given parts that do not fit.
+        If `trained` is something else, has a layer that `load` would not know, or was given parts that do not fit.
     OSError
         If the file cannot be written.
     ImportError
@@ -187,6 +187,8 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     >>> bool((again.predict(rows) == trained.predict(rows)).all())
     True
     """
+    if not isinstance(trained, TrainedModel):
+        raise TypeError(f"nn.save: trained must be a TrainedModel; got {type(trained).__name__}")
     _check_parts(trained)
     arrays = {f"model.{name}": array for name, array in trained.model.state_dict().items()}
     arrays |= {"input.mean": trained.input_mean, "input.scale": trained.input_scale}

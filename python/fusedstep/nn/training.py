@@ -114,8 +114,8 @@ class Trainer:
 
     Raises
     ------
-    ValueError
-        If the optimizer does not have the model's parameters by name.
+    TypeError, ValueError
+        If the loss is none, or the optimizer does not have the model's parameters by name.
 
     Examples
     --------
@@ -141,6 +141,8 @@ class Trainer:
         penalty: Callable[[], float] | None = None,
         around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
+        if not isinstance(loss, Loss):
+            raise TypeError(f"Trainer: loss must be a Loss, such as nn.SoftmaxNLL(); got {loss!r}")
         names = optimizer.params
         if not isinstance(names, Mapping) or names.keys() != model.params.keys():
             raise ValueError(f"Trainer: optimizer must have the model's parameters by name; got {optimizer!r}")

@@ -97,8 +97,12 @@ class Optimizer:
         decay: str = "l2",
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        **unknown: Any,
     ) -> None:
         label = type(self).__name__
+        for name in unknown:
+            known = ", ".join([*self._all_checks(), "ema_decay", "num_threads"])
+            raise TypeError(f"{label}: {name} is not an option; the options are {known}")
         entries, group_options = _params.parse(label, params)
         arrays = [e.array for e in entries]
         names = [e.key if isinstance(e.key, str) else "" for e in entries]

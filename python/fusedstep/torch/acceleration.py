@@ -56,8 +56,13 @@ class Acceleration:
     def _times(self, what: str) -> str:
         if what not in self.seconds:
             return ""
-        ours, theirs = (1e6 * s for s in self.seconds[what])
-        return f" ({ours:.3g} us, torch's {theirs:.3g} us)"
+        ours, theirs = (_microseconds(s) for s in self.seconds[what])
+        return f" ({ours} us, torch's {theirs} us)"
+
+
+def _microseconds(seconds: float) -> str:
+    """Three digits or all before the point, never an exponent."""
+    return f"{1e6 * seconds:,.0f}" if seconds >= 1e-4 else f"{1e6 * seconds:.3g}"
 
 
 def accelerate(
