@@ -51,7 +51,7 @@ must_find "runtime error: .*misaligned address" "$program" --fault undefined
 pip install -q --no-deps --target "$folder/package" -C cmake.define.FUSEDSTEP_SANITIZE=address,undefined \
   -C build-dir="$folder/extension" .
 tests=(rules refusals step_refusals layouts groups state norm dropout dropout_refusals batch_norm batch_norm_refusals
-  batch_norm_saved batch_stats noise properties)
+  batch_norm_saved batch_stats noise nn_kernels properties)
 tests=("${tests[@]/#/tests/test_}") && tests=("${tests[@]/%/.py}")
 runtime() { g++ -print-file-name="lib$1.so"; }
 LD_PRELOAD="$(runtime asan):$(runtime ubsan):$(runtime stdc++)" PYTHONPATH=$folder/package PYTHONMALLOC=malloc \

@@ -60,6 +60,9 @@ def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
     rows = changes(old, new, tolerance)
     if not rows:
         raise ValueError(f"{old_path} and {new_path} must share a case; they share none")
+    for path, here, there in ((old_path, old, new), (new_path, new, old)):
+        if alone := sorted({case for _, case, _ in ours(here).keys() - ours(there).keys()}):
+            print(f"Only in {path}: {', '.join(alone)}")
     for what in ("cpu", "cpus_usable", "isa", "threads", "backend"):
         if old["machine"].get(what) != new["machine"].get(what):
             print(f"Not the same {what}: {old['machine'].get(what)} and {new['machine'].get(what)}")

@@ -57,15 +57,18 @@ UNKNOWN = "no reason found yet"
 
 def publish(path: Path | None) -> int:
     """Keep the results of a run (None: those that are kept), and write everything that shows them."""
+    document = records.read(records.KEPT) if path is None else records.reduce(records.read(path))
+    texts = {
+        README: with_block(README.read_text("utf-8"), readme_block(document)),
+        TORCH_PAGE: with_block(TORCH_PAGE.read_text("utf-8"), torch_block(document)),
+        PAGE: page(document),
+    }
     if path is not None:
-        document = records.reduce(records.read(path))
         records.KEPT.parent.mkdir(exist_ok=True)
-        records.KEPT.write_text(records.dump(document))
-    document = records.read(records.KEPT)
-    for file, block in ((README, readme_block(document)), (TORCH_PAGE, torch_block(document))):
-        file.write_text(with_block(file.read_text("utf-8"), block), "utf-8")
-    PAGE.write_text(page(document), "utf-8")
-    written = [README, TORCH_PAGE, PAGE]
+        texts[records.KEPT] = records.dump(document)
+    for file, text in texts.items():
+        file.write_text(text, "utf-8")
+    written = list(texts)
     if missing(["matplotlib"]):
         print("matplotlib is not installed: the pictures stay as they were")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ KEPT = Path(__file__).parent / "results" / "reference.json"  # what README and d
 Ratio = tuple[float, float, float]  # with its 95% interval
 FIELDS = ("name", "mine", "status", "seconds", "gb_s", "over_yardstick", "over_ours")
 CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick")
+MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
 YARDSTICKS = ("roofline", "copy: ")  # what no user would call; not peers
 
 
@@ -49,12 +51,19 @@ def read(path: Path) -> dict[str, Any]:
         If it is something else.
     """
     try:
-        document = json.loads(path.read_text())
-        if isinstance(document["machine"], dict) and all("suite" in case for case in document["cases"]):
+        document = json.loads(path.read_text("utf-8"))
+        if is_whole(document):
             return dict(document)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     raise ValueError(f"{path} must be the results of `python -m bench`; it holds something else")
+
+
+def is_whole(document: Mapping[str, Any]) -> bool:
+    """Tell whether a document has all that is read of one; some that have not make this raise."""
+    found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
+    ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)
+    return ratios_are and "targets" in document and all(name in document["machine"] for name in MACHINE_FIELDS)
 
 
 def records(document: Mapping[str, Any]) -> Iterator[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -21,8 +22,21 @@ settings.register_profile(
 settings.register_profile("nightly", settings.get_profile("usual"), derandomize=False, max_examples=10_000)
 settings.load_profile("nightly" if NIGHTLY else "usual")
 
+# Files whose tests all need a package; where it is not, they are left out.
+NEEDS = {
+    "optuna": ["test_border_report", "test_docs", "test_scope", "test_search"],
+    "sklearn": ["test_bench_sklearn", "test_nn_pretraining", "test_sklearn_*"],
+}
+MISSING = {package: files for package, files in NEEDS.items() if find_spec(package) is None}
+collect_ignore_glob = [f"{file}.py" for files in MISSING.values() for file in files]
+
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    return [f"left out without {package}: {', '.join(files)}" for package, files in MISSING.items()]
 
 
 @pytest.fixture(autouse=True)

@@ -94,6 +94,7 @@ def _stages() -> dict[str, tuple[Options, Options]]:
         "grad_scale": ({}, {"grad_scale": 3.0}),
         "zero_grads": ({}, {"zero_grads": True}),
     }
+    stages["l2-underflow"] = ({"decay": "l2", "weight_decay": 1e-50, "l1": 1e-50}, {"clip_value": 0.0})
     everything = {"maximize": True, "ema_decay": 0.9, "lr": lambda t: 0.3 / t}
     around = {"clip_value": 0.4, "grad_scale": 3.0, "decay_scale": 0.6, "zero_grads": True}
     for decay in ("l2", "decoupled", "proximal"):

@@ -79,7 +79,59 @@ def test_intervals_decide() -> None:
     assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"cases": []}', '{"machine": {}, "cases": [{}]}'])
+def test_compare_names_what_only_one_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = document()
+    more["cases"].append(more["cases"][0] | {"name": "adam/250k"})
+    for pair, place in ((more, document()), "0.json"), ((document(), more), "1.json"):
+        assert command.main(["compare", *files(tmp_path, *pair)]) == 0
+        assert f"Only in {tmp_path / place}: adam/250k\n" in capsys.readouterr().out
+
+
+def spoilt(how: str) -> str:
+    """Return the results of another version, as text."""
+    other = document()
+    first = other["cases"][0]["lines"][0]
+    if how in other:
+        del other[how]
+    elif how == "cpu":
+        del other["machine"]["cpu"]
+    elif how == "lines":
+        del other["cases"][0]["lines"]
+    else:
+        first["over_yardstick"] = json.loads(how)
+    return json.dumps(other)
+
+
+@pytest.mark.parametrize("how", ["machine", "targets", "cpu", "lines", "1.0", "[1.0, 1.0]", "[0, 0, 0]", "[NaN, 1, 1]"])
+@pytest.mark.parametrize("verb", ["compare", "report"])
+def test_results_of_another_version_are_refused_before_anything_is_written(
+    verb: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
+        monkeypatch.setattr(publish, name, tmp_path / name)
+    monkeypatch.setattr(records, "KEPT", tmp_path / "kept.json")
+    path = tmp_path / "x.json"
+    path.write_text(spoilt(how))
+    with pytest.raises(SystemExit, match="2"):
+        command.main([verb, *[str(path)] * (1 + (verb == "compare"))])
+    assert "must be the results of `python -m bench`" in capsys.readouterr().err.splitlines()[-1]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_report_that_cannot_be_written_leaves_the_kept_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "README", tmp_path / "README")
+    monkeypatch.setattr(records, "KEPT", tmp_path / "kept.json")
+    (tmp_path / "README").write_text("no markers")
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["report", *files(tmp_path, document())])
+    assert not records.KEPT.exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"cases": []}', '{"machine": {}, "cases": [{}]}', pytest.param("[" * 100_000, id="deep")]
+)
 def test_another_file_is_refused_in_one_line(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)

@@ -213,6 +213,7 @@ def test_a_schedule_that_fails_lets_no_lookahead_begin() -> None:
         opt.step([np.ones(3)], lr=0.1)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
 def test_what_is_shown_cannot_be_taken_for_what_is_used(cls: Any) -> None:
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)

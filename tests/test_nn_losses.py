@@ -64,6 +64,8 @@ def test_extreme_logits_stay_finite_and_exact(dtype: Any) -> None:
         (nn.BinaryCrossEntropy(), np.full((2, 3), np.nan), r"targets must lie in \[0, 1\]; got nan"),
         (nn.SoftmaxNLL(), np.array([0, 3]), r"SoftmaxNLL: targets must be labels from 0 to 2; got 3"),
         (nn.SoftmaxNLL(), np.array([-1, 0]), r"SoftmaxNLL: targets must be labels from 0 to 2; got -1"),
+        (nn.SoftmaxNLL(), np.array([2**64 - 1, 0], np.uint64), r"labels from 0 to 2; got 18446744073709551615"),
+        (nn.MulticlassHinge(), np.array([2**63, 0], np.uint64), r"must be labels from 0 to 2; got 9223372036854775808"),
         (nn.SoftmaxNLL(), np.array([0.0, 1.0]), r"targets must be integer labels of shape \(2,\); got float64 \(2,\)"),
         (nn.SoftmaxNLL(), np.array([0, 1, 1]), r"targets must be integer labels of shape \(2,\); got int64 \(3,\)"),
         (nn.SoftmaxNLL(), np.array([[0], [1]]), r"targets must be numbers of shape \(2, 3\); got int64 \(2, 1\)"),

@@ -58,10 +58,28 @@ def test_files_are_the_same_bytes_and_replaced_whole(tmp_path: Path) -> None:
     nn.save(path, trained_model())
     assert path.read_bytes() == first
     broken = trained_model()
-    broken.classes = [object()]
-    with pytest.raises(TypeError):
-        nn.save(path, broken)
+    for name, value in {"classes": [object()] * 3, "target_scale": 0.0, "input_mean": np.full(5, np.nan)}.items():
+        before = getattr(broken, name)
+        setattr(broken, name, value)
+        with pytest.raises(ValueError, match=f"TrainedModel: {name} must be "):
+            nn.save(path, broken)
+        setattr(broken, name, before)
     assert path.read_bytes() == first and [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+class Tanh(nn.Tanh):
+    """A layer that a file cannot tell from ours."""
+
+    def _apply(self, x: np.ndarray, y: np.ndarray) -> None:
+        np.multiply(2, np.tanh(x), out=y)
+
+
+@pytest.mark.parametrize("own", [Tanh(), nn.Residual(Tanh(), nn.BatchNorm())])
+def test_a_layer_that_loading_would_not_know_is_refused_by_saving(own: nn.Layer, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 1), own, rng=0)
+    with pytest.raises(TypeError, match=r"nn.save: trained must have layers of fusedstep.nn alone; got Tanh\(\) of "):
+        nn.save(tmp_path / "r", nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:

@@ -58,6 +58,18 @@ def test_a_weight_counts_like_so_many_rows(name: str, rng: np.random.Generator) 
     assert_same_gradient(gradient, differences(lambda: loss(outputs, targets, weights), outputs))
 
 
+@pytest.mark.parametrize("unit", [1e-320, 1e-310, 1e-40, 1e39, 1e307])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_only_the_ratios_of_weights_count(dtype: Any, unit: float, rng: np.random.Generator) -> None:
+    outputs, weights = rng.standard_normal((3, 2)).astype(dtype), np.array([1.0, 2.0, 5.0])
+    loss, targets = nn.MeanSquaredError(), np.zeros((3, 2))
+    value, gradient = loss.value_and_gradient(outputs, targets, weights)
+    gradient = gradient.copy()
+    scaled = loss.value_and_gradient(outputs, targets, weights * unit)
+    assert scaled[0] == pytest.approx(value, rel=1e-3)
+    np.testing.assert_allclose(scaled[1], gradient, rtol=1e-3)
+
+
 @pytest.mark.parametrize("weights", [np.ones(4), np.array([1, 1, -1, 1, 1.0]), np.zeros(5), np.full(5, np.nan)])
 def test_weights_that_mean_nothing_are_refused(weights: Any) -> None:
     with pytest.raises(ValueError, match="MeanSquaredError: weights must be"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -230,6 +231,12 @@ def test_a_step_lets_go_of_the_gil() -> None:
     finally:
         sys.setswitchinterval(before)
         thread.join()
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="a Python that always has a GIL")
+def test_the_import_leaves_the_gil_off() -> None:
+    done = python("import fusedstep, sys; print(sys._is_gil_enabled())", PYTHON_GIL="")
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -201,6 +201,7 @@ def test_a_dtype_that_takes_the_place_of_another() -> None:
         assert p.tobytes() == before
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradients_changed_behind_the_optimizers_back() -> None:
     world, g = World(), ones(3)
     world.opt.step([None, g])

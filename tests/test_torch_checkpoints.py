@@ -221,7 +221,7 @@ def test_layouts_come_back(torch: Any, tmp_path: Path) -> None:
         assert moment.stride() == p.stride() and torch.equal(moment, saved["state"][k]["exp_avg"])
 
 
-@pytest.mark.parametrize("step", [-1.0, float("nan"), float("inf"), [1.0, 2.0]], ids=str)
+@pytest.mark.parametrize("step", [-1.0, 1.5, float("nan"), float("inf"), [1.0, 2.0]], ids=str)
 def test_a_step_that_is_no_count_is_refused(step: Any, torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())

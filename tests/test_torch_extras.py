@@ -122,6 +122,24 @@ def test_what_a_group_is_told_later_is_refused_at_the_step(name: str, torch: Any
     assert (w != 1).all()
 
 
+@pytest.mark.parametrize("lr", ["0.1", None, [0.1, 0.2]], ids=str)
+def test_a_rate_that_is_no_number_is_refused_by_name(lr: Any, torch: Any) -> None:
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    opt = ours("Adam")([w], lr=0.0)
+    opt.step()
+    opt.param_groups[0]["lr"] = torch.tensor(lr) if isinstance(lr, list) else lr
+    with pytest.raises(TypeError, match=r'Adam.step: param_groups\[0\] \("lr"\) must be a number; got '):
+        opt.step()
+    del opt.param_groups[0]["lr"]
+    with pytest.raises(TypeError, match=r'Adam.step: param_groups\[0\] \("lr"\) must be a number; got nothing'):
+        opt.step()
+    opt.param_groups[0].update(lr=0.1, betas=(torch.tensor([0.9, 0.8]), 0.99))
+    with pytest.raises(TypeError, match=r"Adam: param_groups\[0\]: betas\[0\] must be a number; got tensor"):
+        opt.step()
+    assert (w == 1).all()
+
+
 def test_a_group_that_is_refused_is_not_added(torch: Any) -> None:
     opt = ours("Adam")([torch.ones(3, requires_grad=True)])
     with pytest.raises(ValueError, match=r"Adam: param_groups\[1\]: eps must be at least 0"):

@@ -27,10 +27,14 @@ void write_count(const WatchedTensor& t, std::int64_t steps) {
     *static_cast<double*>(t.data()) = double(steps);
 }
 
-/// Of a number or of a tensor of one element.
+/// Of a number or of a tensor of one element; null where a group has none.
 double rate_of(PyObject* object, const Where& where) {
+  if (!object) refuse_type(where, "a number", "nothing");
   const double rate = PyFloat_AsDouble(object);
-  if (rate == -1 && PyErr_Occurred()) throw py::error_already_set();
+  if (rate == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    refuse_type(where, "a number", py::repr(object));
+  }
   if (!(rate >= 0 && std::isfinite(rate))) refuse_value(where, "finite and at least 0", py::repr(object));
   return rate;
 }

@@ -26,8 +26,9 @@ class Layer:
     works_in_place : bool
         Class trait: y may be written over x, and dx over dy. `Sequential` sets ``over_x`` and ``over_dy``
         where nobody needs the old values.
-    keeps_output : bool
-        Class trait: `backward` reads y, so the next layer must not write over it.
+    keeps_output, keeps_dx : bool
+        Class traits: the layer behind must not write over y, the one before not over dx; for `backward` reads y, or
+        what is returned may be what was given. True unless a layer says that it is not so.
     is_random : bool
         Whether the layer draws random numbers, which `sample` can fix.
     sublayers : tuple of Layer
@@ -71,7 +72,8 @@ class Layer:
     """
 
     works_in_place: ClassVar[bool] = False
-    keeps_output: ClassVar[bool] = False
+    keeps_output: ClassVar[bool] = True
+    keeps_dx: ClassVar[bool] = True
 
     is_random: bool = False
     sublayers: tuple[Layer, ...] = ()

@@ -40,11 +40,11 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Let layers write over what nobody needs: never the stack's x or dy, nor a kept output."""
+    """Let layers write over what nobody needs: never the stack's x or dy, nor what a neighbour keeps."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output
-        layer.over_dy = layer.works_in_place and i < last
+        layer.over_dy = layer.works_in_place and i < last and not layers[i + 1].keeps_dx
 
 
 def forward_passes(layers: Sequence[Layer]) -> list[Forward]:

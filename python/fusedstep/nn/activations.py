@@ -23,7 +23,8 @@ class Activation(Layer):
     """
 
     works_in_place: ClassVar[bool] = True
-    keeps_output: ClassVar[bool] = True
+    keeps_output: ClassVar[bool] = True  # for the slope
+    keeps_dx: ClassVar[bool] = False
 
     def attach(
         self,

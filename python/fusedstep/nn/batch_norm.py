@@ -62,6 +62,8 @@ class BatchNorm(Layer):
     """
 
     works_in_place: ClassVar[bool] = True  # dx over dy; never y over x, which `backward` reads
+    keeps_output: ClassVar[bool] = False
+    keeps_dx: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -63,6 +63,8 @@ class Dropout(Layer):
     """
 
     works_in_place: ClassVar[bool] = True
+    keeps_output: ClassVar[bool] = False
+    keeps_dx: ClassVar[bool] = False
     is_random = True
 
     def __init__(self, p: float = 0.5, mode: str = "inverted") -> None:

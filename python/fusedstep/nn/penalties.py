@@ -38,7 +38,8 @@ class ActivityPenalty(Layer):
     """
 
     works_in_place: ClassVar[bool] = True  # dx over dy
-    keeps_output: ClassVar[bool] = True  # y is x itself, which `backward` of the layer before may read
+    keeps_output: ClassVar[bool] = True  # y is x itself, which `backward` of the layer before may read,
+    keeps_dx: ClassVar[bool] = True  # and dx may be dy itself
 
     def __init__(self, weight: float) -> None:
         super().__init__()

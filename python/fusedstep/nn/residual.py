@@ -50,6 +50,8 @@ class Residual(Layer):
     """
 
     works_in_place: ClassVar[bool] = True  # dx over dy; never y over x
+    keeps_output: ClassVar[bool] = False
+    keeps_dx: ClassVar[bool] = False
 
     def __init__(self, *layers: Layer) -> None:
         super().__init__()

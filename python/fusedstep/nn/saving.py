@@ -162,8 +162,8 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
 
     Raises
     ------
-    TypeError
-        If `trained` is something else.
+    TypeError, ValueError
+        If `trained` is something else, has a layer that `load` would not know, or was given parts that do not fit.
     OSError
         If the file cannot be written.
     ImportError
@@ -189,6 +189,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     """
     if not isinstance(trained, TrainedModel):
         raise TypeError(f"nn.save: trained must be a TrainedModel; got {type(trained).__name__}")
+    _check_parts(trained)
     arrays = {f"model.{name}": array for name, array in trained.model.state_dict().items()}
     arrays |= {"input.mean": trained.input_mean, "input.scale": trained.input_scale}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -276,6 +277,9 @@ def _check_parts(trained: TrainedModel) -> None:
 
 
 def _described(layer: Layer) -> dict[str, Any]:
+    if LAYERS.get(type(layer).__name__) is not type(layer):
+        kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        raise TypeError(f"nn.save: trained must have layers of fusedstep.nn alone; got {layer!r} of {kind}")
     inner = {"layers": [_described(own) for own in layer.sublayers]} if layer.sublayers else {}
     return {"type": type(layer).__name__, **layer.config(), **inner}
 

@@ -134,6 +134,7 @@ class Sequential:
         """
         if not is_plain(x) or x.dtype != self.dtype or not self._fits(x):
             raise ValueError(f"Sequential.forward: x must be {self.dtype} of shape {self._need()}; got {describe(x)}")
+        self._output = None  # there is none to go back from until the last layer has returned
         for forward in self._passes:
             x = forward(x, training)
         self._output = x
@@ -297,11 +298,19 @@ class Sequential:
         kind = float_dtype("Sequential.astype", dtype)
         state = self.state_dict()
         state = {name: a.astype(kind) if a.dtype == self.dtype else a for name, a in state.items()}
-        return _rebuild([recipe(layer) for layer in self.layers], kind.name, state)
+        again = _rebuild(type(self), [recipe(layer) for layer in self.layers], kind.name, state)
+        vars(again).update(self._added())
+        return again
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickling and deepcopy rebuild the arenas; views would come back as separate arrays."""
-        return _rebuild, ([recipe(layer) for layer in self.layers], self.dtype.name, self.state_dict())
+        layers = [recipe(layer) for layer in self.layers]
+        return _rebuild, (type(self), layers, self.dtype.name, self.state_dict()), self._added()
+
+    def _added(self) -> dict[str, Any]:
+        """Attributes that a subclass or its user has given the model."""
+        made = vars(Sequential(Layer(), rng=0))
+        return {name: value for name, value in vars(self).items() if name not in made}
 
 
 def _arena(shapes: Mapping[str, Shape], dtype: npt.DTypeLike) -> tuple[Array, dict[str, Array]]:
@@ -309,7 +318,8 @@ def _arena(shapes: Mapping[str, Shape], dtype: npt.DTypeLike) -> tuple[Array, di
     return arena, carve(arena, shapes)
 
 
-def _rebuild(made: list[Recipe], dtype: str, state: Mapping[str, Array]) -> Sequential:
-    model = Sequential(*map(make, made), dtype=dtype, rng=0)
+def _rebuild(kind: type[Sequential], made: list[Recipe], dtype: str, state: Mapping[str, Array]) -> Sequential:
+    model = kind.__new__(kind)  # a subclass's constructor may take anything
+    Sequential.__init__(model, *map(make, made), dtype=dtype, rng=0)
     model.load_state_dict(state)
     return model

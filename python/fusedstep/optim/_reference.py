@@ -84,7 +84,7 @@ def step(
         g = np.where(g > c(clip_value), c(clip_value), g)
     if decay == "l2" and c(weight_decay):
         g = g + c(weight_decay) * p
-    if decay == "l2" and c(l1):
+    if decay == "l2" and l1:
         g = g + c(l1) * sign(p)
     if decay == "decoupled":
         if l1:

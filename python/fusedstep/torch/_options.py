@@ -39,8 +39,8 @@ def defaults_of(kernel: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers for tensors of one."""
-    if isinstance(value, torch.Tensor):
+    """Return numbers for tensors of one element."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
         return value.item()
     return tuple(_plain(v) for v in value) if isinstance(value, (tuple, list)) else value
 

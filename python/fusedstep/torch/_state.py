@@ -167,7 +167,7 @@ def _step_tensor(where: str, entry: dict[str, Any]) -> Tensor:
         step = torch.tensor(float(step), dtype=dtype, device="cpu")
     elif step.device.type != "cpu" or step.dtype not in (torch.float32, torch.float64):
         step = step.to("cpu", dtype)
-    if step.numel() != 1 or not 0 <= step.item() < 2**53:
+    if step.numel() != 1 or not 0 <= step.item() < 2**53 or step.item() % 1:
         raise ValueError(f"{where}['step'] must be a count of steps; got {entry['step']!r}")
     entry["step"] = step
     return step

@@ -96,10 +96,10 @@ class Loss:
             raise ValueError(
                 f"{type(self).__name__}: weights must be numbers of shape ({len(outputs)},); got {describe(found)}"
             )
-        total = float(np.add.reduce(found))
+        total = float(np.add.reduce(found, dtype=np.float64))
         if not (np.minimum.reduce(found) >= 0 and 0 < total < np.inf):
             raise ValueError(f"{type(self).__name__}: weights must be finite, >= 0 and not all 0; got {found}")
-        return np.multiply(found, 1.0 / total, dtype=outputs.dtype)
+        return np.divide(found, total, dtype=np.float64).astype(outputs.dtype, copy=False)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Reused scratch memory."""
@@ -134,12 +134,13 @@ class Loss:
     def _entries(self, outputs: Array, targets: Array) -> Array:
         """Turn the labels into indices of the flattened outputs, after checking each."""
         labels, (n, k) = self._labels(outputs, targets), outputs.shape
-        wrong = labels[(labels < 0) | (labels >= k)]
+        wrong = np.flatnonzero((labels < 0) | (labels >= k))
         if wrong.size:
-            self._refuse_label(outputs, wrong[0])
+            self._refuse_label(outputs, targets, wrong[0])
         return np.arange(0, n * k, k) + labels
 
-    def _refuse_label(self, outputs: Array, label: int) -> NoReturn:
+    def _refuse_label(self, outputs: Array, targets: Array, at: int) -> NoReturn:
+        label = np.asarray(targets)[at]  # as it was given: int64 wraps what is beyond it
         raise ValueError(f"{type(self).__name__}: targets must be labels from 0 to {outputs.shape[1] - 1}; got {label}")
 
 

@@ -38,7 +38,7 @@ class SoftmaxNLL(Loss):
         labels, losses = self._labels(outputs, targets), self._buffer("losses", outputs.shape[:1], dtype)
         bad = _core.softmax_loss(np.ascontiguousarray(outputs), labels, losses, p)
         if bad >= 0:
-            self._refuse_label(outputs, labels[bad])
+            self._refuse_label(outputs, targets, bad)
         return losses, p
 
     def _against_distributions(self, z: Array, t: Array, p: Array) -> tuple[Array, Array]:

@@ -1,0 +1,103 @@
+"""Layers of the user's own between ours: nothing of theirs is skipped, and nothing that was lent is written over."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep import nn
+
+Array = np.ndarray[Any, Any]
+IN_PLACE = [nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, nn.Dropout]
+
+
+class Doubled(nn.Linear):
+    """A Linear with a forward pass of its own."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        return 2 * super().forward(x, training)
+
+
+class Identity(nn.Layer):
+    """The plainest layer: it hands on what it was given."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        return x
+
+    def backward(self, dy: Array, need_dx: bool) -> Array:
+        return dy
+
+
+def batch(shape: tuple[int, int] = (6, 4)) -> Array:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def test_a_linear_with_a_forward_of_its_own_keeps_it_in_front_of_a_relu() -> None:
+    x = batch()
+    ours, theirs = (nn.Sequential(kind(4, 3), nn.ReLU(), dtype=np.float64, rng=0) for kind in (nn.Linear, Doubled))
+    assert np.array_equal(theirs.forward(x), 2 * ours.forward(x))
+
+
+@pytest.mark.parametrize("behind", IN_PLACE)
+def test_a_layer_that_hands_on_its_input_lends_nobody_the_callers(behind: type[nn.Layer]) -> None:
+    x = batch()
+    model = nn.Sequential(Identity(), behind(), dtype=np.float64, rng=0)
+    model.forward(x, training=True)
+    model.predict(x)
+    assert np.array_equal(x, batch())
+
+
+@pytest.mark.parametrize("behind", IN_PLACE)
+def test_a_layer_that_hands_on_its_input_lends_nobody_a_kept_output(behind: type[nn.Layer]) -> None:
+    x, grads = batch(), list[Array]()
+    for between in ([], [Identity()]):
+        model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
+        model.forward(x, training=True)
+        model.backward(np.ones((6, 3)))
+        grads.append(model.grad_arena)
+    assert np.array_equal(grads[0], grads[1])
+
+
+@pytest.mark.parametrize("last", [Identity(), nn.L1Activity(0.0), nn.KLActivity(0.1)])
+@pytest.mark.parametrize("before", [*IN_PLACE, nn.BatchNorm])
+def test_a_layer_that_hands_on_dy_lends_nobody_the_callers(before: type[nn.Layer], last: nn.Layer) -> None:
+    last = type(last)(**last.config())
+    model = nn.Sequential(nn.Linear(4, 3), before(), last, dtype=np.float64, rng=0)
+    dy = batch((6, 3))
+    model.forward(batch())
+    model.backward(dy)
+    assert np.array_equal(dy, batch((6, 3)))
+
+
+def test_a_forward_that_fails_half_way_leaves_nothing_to_go_back_from() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(), dtype=np.float64, rng=0)
+    model.forward(batch((1, 4)))
+    with pytest.raises(ValueError, match="must be of more than one value per channel"):
+        model.forward(2 * batch((1, 4)), training=True)
+    with pytest.raises(RuntimeError, match="needs a forward pass"):
+        model.backward(np.ones((1, 3)))
+
+
+class Twice(nn.Sequential):
+    """A model with a method and an attribute of its own."""
+
+    factor = 1.0
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return self.factor * super().forward(x, training)
+
+
+@pytest.mark.parametrize(
+    "renew", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.astype(np.float64)]
+)
+def test_a_copy_of_a_model_is_of_its_class(renew: Callable[[nn.Sequential], nn.Sequential]) -> None:
+    model = Twice(nn.Linear(4, 3), nn.ReLU(), dtype=np.float64, rng=0)
+    model.factor = 2.0
+    again = renew(model)
+    assert type(again) is Twice and np.array_equal(again.predict(batch()), model.predict(batch()))
+    assert not np.shares_memory(again.arena, model.arena) and again.predict(batch()).any()
