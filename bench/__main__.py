@@ -10,7 +10,8 @@ from pathlib import Path
 
 COMMANDS = ("all", "report", "compare", "instructions")
 EPILOG = """
-Without a command: all suites, written to results.json. Compare: report and compare read such files.
+Without a command: all suites, written to results.json, which report and compare read. Options of a run (--quick,
+--only PATTERN, ...): python -m bench all --help.
 """
 
 

@@ -102,7 +102,12 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (points(), [*CSV, "--dtype", "int8"], "--dtype: must be one of float32, float64; got 'int8'"),
         (points(), [*CSV, "--seed", "-1"], "--seed: must be an integer >= 0; got '-1'"),
         (points(), [*CSV, "--set", "momentum"], "--set: must be name=value; got 'momentum'"),
-        (points(), [*CSV, "--set", "momentun=0.9"], "--set: AdamW has no argument 'momentun' to set; it takes"),
+        (
+            points(),
+            [*CSV, "--set", "momentun=0.9"],
+            "--set: AdamW has no argument 'momentun' to set; it takes "
+            "betas, eps, amsgrad, eps_inside, eps_hat, maximize, num_threads\n",
+        ),
         (
             points(),
             [*CSV, "--optimizer", "SGD", "--set", "momentum=2"],

@@ -230,6 +230,15 @@ def test_what_is_shown_cannot_be_taken_for_what_is_used(cls: Any) -> None:
     for name in cls._all_checks():
         with pytest.raises(AttributeError, match=rf'{name} is an option of a group: groups\[0\]\["{name}"\] = \.\.\.'):
             setattr(opt, name, 0.5)
+        with pytest.raises(AttributeError, match=rf'{name} is an option of a group: groups\[0\]\["{name}"\]$'):
+            getattr(opt, name)
+    for name, hint in {
+        "param_groups": "; it is called groups",
+        "zero_grad": "; pass zero_grads=True",
+        "x": "$",
+    }.items():
+        with pytest.raises(AttributeError, match=f"'{cls.__name__}' object has no attribute '{name}'{hint}"):
+            getattr(opt, name)
     for name in ("ema_decay", "num_threads"):
         with pytest.raises(AttributeError, match=f"{name} cannot be changed; make a new optimizer"):
             setattr(opt, name, 1)

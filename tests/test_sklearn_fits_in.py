@@ -124,7 +124,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes the whole gradient, without dropout; got dropout=0.5"),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
-        r"solver_params must be arguments of SGD .*; got 'amsgrad'",
+        r"solver_params must be arguments of SGD .* num_threads\); got 'amsgrad'",
     ),
     ({"solver_params": {"weight_decay": 0.1}}, "that have no parameter of their own here .*; got 'weight_decay'"),
     ({"solver_params": {"betas": (2, 3)}}, r"Adam: groups\[0\]: betas\[0\] must be at least 0"),

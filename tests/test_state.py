@@ -124,7 +124,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
             patch.setattr(target, name, full)
             world.opt.save(path)
         assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"no folder/state'$"):
         world.opt.save(tmp_path / "no folder" / "state")
     with pytest.raises(OSError):
         world.opt.save(tmp_path)

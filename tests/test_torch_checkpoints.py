@@ -271,3 +271,19 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
     ):
         opt.load_state_dict(adam.state_dict())
     same_state(opt.state_dict(), before)
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
+def test_the_checkpoint_of_momentum_is_refused_in_words(name: str, torch: Any) -> None:
+    """Torch looks for the number of steps in every state; SGD's has none."""
+    model = network()
+    momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
+    train(model, momentum, batches(1))
+    opt = ours(name)(model.parameters())
+    train(model, opt, batches(1))
+    before = copy.deepcopy(opt.state_dict())
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be of {name}; it lacks 'step'"):
+        opt.load_state_dict(momentum.state_dict())
+    same_state(opt.state_dict(), before)
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be of {name}; it lacks 'param_g"):
+        opt.load_state_dict({})

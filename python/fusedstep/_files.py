@@ -68,8 +68,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     path = os.fsdecode(path)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
-    with open(temporary, "xb"):
-        pass
+    try:
+        with open(temporary, "xb"):
+            pass
+    except OSError as error:
+        error.filename = path  # what was asked for
+        raise
     try:
         yield temporary
         with open(temporary, "rb+") as file:

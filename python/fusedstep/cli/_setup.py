@@ -129,7 +129,7 @@ def _check_extra(settings: Settings) -> None:
     """Refuse arguments that the optimizer does not have, or that have an option of their own."""
     own = inspect.signature(optim.registry[settings.optimizer]).parameters
     common = inspect.signature(optim.Optimizer).parameters
-    elsewhere = {"params", "options", "common", "lr", "weight_decay", "l1", "decay", "ema_decay"}
+    elsewhere = {"params", "options", "common", "unknown", "lr", "weight_decay", "l1", "decay", "ema_decay"}
     names = [name for name in [*own, *common] if name not in elsewhere]
     for name, _ in settings.extra:
         if name not in names:

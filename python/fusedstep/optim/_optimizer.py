@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict
 
 from .. import _core
 from .._core import StepInfo as StepInfo
@@ -22,6 +22,10 @@ Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
 _ONE = 1.0  # a default that needs no check, known by its identity
+
+
+# What torch's optimizers have under another name.
+IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 
 class Common(TypedDict, total=False):
@@ -365,6 +369,15 @@ class Optimizer:
         if name in Common.__annotations__:
             raise AttributeError(f"{type(self).__name__}: {name} cannot be changed; make a new optimizer")
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            label = type(self).__name__
+            if name in self._all_checks():
+                raise AttributeError(f'{label}: {name} is an option of a group: groups[0]["{name}"]')
+            hint = f"; {IN_TORCH[name]}" if name in IN_TORCH else ""
+            raise AttributeError(f"{label!r} object has no attribute {name!r}{hint}")
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(

@@ -19,6 +19,7 @@ OWN = (
     "params",
     "options",
     "common",
+    "unknown",
     "lr",
     "weight_decay",
     "l1",

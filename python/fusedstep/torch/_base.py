@@ -168,7 +168,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         Raises
         ------
         ValueError
-            If a state's shape is not that of its parameter, or an option is not as it must be.
+            If a state's shape is not that of its parameter, an option is not as it must be, or one of them is missing.
         """
         before = self.state, self.param_groups
         try:
@@ -177,8 +177,11 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._restore_averages(state_dict)
             self._forget()
             Binding(self)
-        except Exception:
+        except Exception as error:
             self.state, self.param_groups = before
+            if isinstance(error, KeyError):  # torch's own, of an entry that every state of this optimizer has
+                name = type(self).__name__
+                raise ValueError(f"{name}.load_state_dict: state_dict must be of {name}; it lacks {error}") from error
             raise
 
     def _check_options(self) -> None:
