@@ -1,5 +1,8 @@
 #include "bind/network.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "bind/call.h"
 #include "isa/dispatch.h"
 
@@ -38,10 +41,10 @@ void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
 }
 
 /// Where a label is not one of the classes; -1 if all are.
-py::ssize_t first_bad(const std::int64_t* labels, py::ssize_t n, py::ssize_t classes) {
-  for (py::ssize_t i = 0; i < n; ++i)
-    if (std::uint64_t(labels[i]) >= std::uint64_t(classes)) return i;
-  return -1;
+py::ssize_t first_bad(const std::vector<std::int64_t>& labels, py::ssize_t classes) {
+  const auto bad = std::find_if(labels.begin(), labels.end(),
+                                [=](std::int64_t label) { return std::uint64_t(label) >= std::uint64_t(classes); });
+  return bad == labels.end() ? -1 : bad - labels.begin();
 }
 
 py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py::array::c_style>& labels,
@@ -57,9 +60,10 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
   call.writeable(losses, "losses");
   for (const py::array& other : {z, gradient}) call.disjoint(losses, "losses", other, "logits or gradient");
   const SoftmaxLossFn fn = kernels().network.softmax_loss[int(dtype_of(z))];
+  const std::vector<std::int64_t> own(labels.data(), labels.data() + n);  // another thread may write to theirs
   const py::gil_scoped_release release;
-  const py::ssize_t bad = first_bad(labels.data(), n, k);
-  if (bad < 0) fn(z.data(), labels.data(), written_or_null(losses), written_or_null(gradient), n, k);
+  const py::ssize_t bad = first_bad(own, k);
+  if (bad < 0) fn(z.data(), own.data(), written_or_null(losses), written_or_null(gradient), n, k);
   return bad;
 }
 

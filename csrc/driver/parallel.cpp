@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "driver/stalls.h"
+
 namespace fusedstep {
 namespace {
 
@@ -15,6 +17,7 @@ std::atomic<int> user_limit{0};
 std::atomic<int> machine_limit{1};
 std::atomic<int> forced{0};
 std::atomic<bool> forked{false};
+Stalls stalls;
 
 // An OpenMP region in a forked child waits for threads that the fork did not copy; there is no safe cure, so
 // a child is serial.
@@ -26,6 +29,33 @@ const Backend& backend() {
   look_for_openmp();
   return *found;
 }
+
+using Clock = Stalls::Clock;
+
+/// A region of OpenMP's that nobody insisted on, watched by the thread that called it.
+class Watched {
+ public:
+  Watched(RangeFn fn, void* context) : fn_(fn), context_(context) {}
+
+  void run(std::int64_t n, int threads) {
+    found.load()->run(n, threads, member, this);
+    const Clock::time_point end = Clock::now();
+    stalls.waited(done_ - began_, end - done_, end);
+  }
+
+ private:
+  static void member(void* self, std::int64_t begin, std::int64_t end) {
+    auto& region = *static_cast<Watched*>(self);
+    region.fn_(region.context_, begin, end);
+    if (pthread_equal(pthread_self(), region.caller_)) region.done_ = Clock::now();
+  }
+
+  const RangeFn fn_;
+  void* const context_;
+  const pthread_t caller_ = pthread_self();
+  const Clock::time_point began_ = Clock::now();
+  Clock::time_point done_ = began_;
+};
 
 }  // namespace
 
@@ -64,7 +94,10 @@ void parallel_ranges(std::int64_t n, int threads, RangeFn fn, void* context) {
     if (n > 0) fn(context, 0, n);
     return;
   }
-  backend().run(n, useful, fn, context);
+  const Backend& b = backend();
+  if (chosen || &b == &thread_pool_backend()) return b.run(n, useful, fn, context);
+  if (stalls.go_on(Clock::now())) return thread_pool_backend().run(n, useful, fn, context);
+  Watched(fn, context).run(n, useful);
 }
 
 }  // namespace fusedstep

@@ -18,10 +18,9 @@ constexpr std::int64_t chunk_size = 4096;
 // A stretch of chunks long enough for the hardware to see a stream.
 constexpr std::int64_t stretch = 64;
 
-// A second thread gains little below this many bytes of parameters for each, and loses more where the loop around the
-// step runs on one core: parameters and gradients then travel between the cores' caches at every step. Bytes, not
-// elements: a root and a division of float64 take as much longer as its memory.
-constexpr std::int64_t bytes_per_thread = 196608;
+// A second thread gains little below this many elements for each, and loses more in a loop around the step: waking it
+// takes as long as it saves, and parameters and gradients travel between the cores' caches at every step.
+constexpr std::int64_t elements_per_thread = 49152;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;
@@ -78,7 +77,6 @@ Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_d
   for (Tensor& t : tensors) {
     t.start = total_;
     total_ += t.size;
-    bytes_ += t.size * std::int64_t(item_size(computed_in(t.dtype)));
   }
   std::size_t k = 0;
   for (std::int64_t at = 0; at < total_; at += chunk_size) {
@@ -102,7 +100,7 @@ void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   }
 }
 
-std::int64_t Plan::useful_threads() const { return bytes_ / bytes_per_thread; }
+std::int64_t Plan::useful_threads() const { return total_ / elements_per_thread; }
 
 StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   StepInfo info;

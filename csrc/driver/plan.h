@@ -84,7 +84,6 @@ class Plan {
   int rule_;
   double ema_decay_;
   std::int64_t total_ = 0;                  // elements
-  std::int64_t bytes_ = 0;                  // of parameters, in the type they are computed in
   std::vector<std::int32_t> first_tensor_;  // of each chunk
   std::vector<double> partial_;             // of each chunk: its sum of squares
   std::vector<Stages> stages_;              // of each group

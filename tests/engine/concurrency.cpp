@@ -11,6 +11,7 @@
 
 #include "cases.h"
 #include "driver/parallel.h"
+#include "driver/stalls.h"
 #include "isa/dispatch.h"
 
 namespace fusedstep::test {
@@ -38,6 +39,20 @@ bool ranges_are_covered() {
     }
   if (!covered) std::puts("a region left an index out, or visited it twice");
   return covered;
+}
+
+/// OpenMP is left alone for a hundred times as long as it made the caller wait beyond its own work.
+bool stalls_are_answered() {
+  using namespace std::chrono_literals;
+  const Stalls::Clock::time_point now = Stalls::Clock::now();
+  Stalls stalls;
+  bool right = !stalls.go_on(now);
+  stalls.waited(20ms, 20ms, now), stalls.waited(10us, 400us, now);  // as long as the others work, or not long
+  right = right && !stalls.go_on(now);
+  stalls.waited(50us, 8ms, now);
+  right = right && stalls.go_on(now + 799ms) && !stalls.go_on(now + 801ms);
+  if (!right) std::puts("a stall is not answered as it must be");
+  return right;
 }
 
 /// A region within a region is serial.
@@ -88,7 +103,7 @@ bool concurrency_works(const Cases& all) {
   for (const Case& c : cases) expected.push_back(c.run(1));  // serial: the pool has not begun yet
   bool works = true;
   for (const int callers : {4, 1, 3}) works = same_bits_from(callers, cases, expected) && works;
-  works = ranges_are_covered() && nests() && works;
+  works = ranges_are_covered() && nests() && stalls_are_answered() && works;
   works = forks(cases[0], expected[0]) && works;
   std::printf("%zu cases on the thread pool, from several threads: %s\n", cases.size(), works ? "right" : "WRONG");
   return works;

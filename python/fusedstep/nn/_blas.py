@@ -13,7 +13,7 @@ from ._memory import Array
 # another core's cache. (It also has kernels without packing for small products, which are faster here.)
 ONE_CORE = 64**3
 MOST_ROWS = 64  # of a batch, and
-MOST_PIECES = 8  # of a product: beyond, other cores are worth their price
+MOST_PIECES = 8  # of the network's largest product: beyond, other cores are worth their price, and have been paid
 NARROWEST = 16  # elements in a piece: a vector register
 
 
@@ -21,14 +21,19 @@ NARROWEST = 16  # elements in a piece: a vector register
 def _pieces(length: int, cost: int) -> tuple[slice, ...]:
     """Cut the columns or rows of a result, of so many multiplications each, into slices; none: take it whole."""
     width = ONE_CORE // max(cost, 1) // NARROWEST * NARROWEST
-    if width < NARROWEST or width >= length or length > MOST_PIECES * width:
+    if width < NARROWEST or width >= length:
         return ()
     return tuple(slice(start, min(start + width, length)) for start in range(0, length, width))
 
 
-def by_columns(a: Array, b: Array, out: Array) -> Array:
+def stays_on_one_core(rows: int, largest: int) -> bool:
+    """Whether a network with a weight of so many elements, and none larger, is worth no other core."""
+    return rows <= MOST_ROWS and rows * largest <= MOST_PIECES * ONE_CORE
+
+
+def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
     """``out = a b`` for a batch ``a`` of rows, some columns at a time."""
-    pieces = _pieces(b.shape[1], a.size) if len(a) <= MOST_ROWS else ()
+    pieces = _pieces(b.shape[1], a.size) if stays_on_one_core(len(a), largest) else ()
     if not pieces:
         return np.dot(a, b, out)
     for piece in pieces:
@@ -36,9 +41,9 @@ def by_columns(a: Array, b: Array, out: Array) -> Array:
     return out
 
 
-def by_rows(a: Array, b: Array, out: Array) -> Array:
+def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
     """``out = a b`` for a batch ``b`` of rows, some rows at a time."""
-    pieces = _pieces(a.shape[0], b.size) if len(b) <= MOST_ROWS else ()
+    pieces = _pieces(a.shape[0], b.size) if stays_on_one_core(len(b), largest) else ()
     if not pieces:
         return np.dot(a, b, out)
     for piece in pieces:

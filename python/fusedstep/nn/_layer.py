@@ -80,6 +80,7 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
+    largest_weight: int = 0  # elements, in the whole network: whether its products are worth other cores
     penalty: float = 0.0
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ._layer import Forward, Layer
@@ -58,6 +58,13 @@ def forward_passes(layers: Sequence[Layer]) -> list[Forward]:
             del rest[0]
         passes.append(both or layer.forward)
     return passes
+
+
+def every(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Yield the layers and those inside them."""
+    for layer in layers:
+        yield layer
+        yield from every(layer.sublayers)
 
 
 def total_penalty(layers: Sequence[Layer]) -> float:

@@ -20,6 +20,7 @@ from ._stack import (
     Recipe,
     allow_in_place,
     check_layers,
+    every,
     fit_widths,
     forward_passes,
     make,
@@ -104,6 +105,8 @@ class Sequential:
                 {name: self.buffers[f"{i}.{name}"] for name in own_buffers},
                 self.dtype,
             )
+        for layer in every(self.layers):
+            layer.largest_weight = max((p.size for p in self.params.values() if p.ndim > 1), default=0)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype={self.dtype})"

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..optim import Optimizer
-from ._layer import Layer, check_width
+from ._layer import check_width
 from ._memory import Array, Buffers
+from ._stack import every
 from .losses import Loss
 from .penalties import ActivityPenalty
 from .sequential import Sequential
@@ -151,7 +152,7 @@ class Trainer:
         self._clip_norm, self._decay_by_rows, self._penalty = clip_norm, decay_by_rows, penalty
         self._lookahead = getattr(optimizer, "lookahead", contextlib.nullcontext)
         self._around = around
-        self._has_activity_penalty = any(isinstance(layer, ActivityPenalty) for layer in _all(model.layers))
+        self._has_activity_penalty = any(isinstance(layer, ActivityPenalty) for layer in every(model.layers))
         self.steps = 0
 
     def step(self, batch: Batch) -> float:
@@ -195,10 +196,3 @@ class Trainer:
             if stop(value):
                 break
         return total / rows if rows else math.nan
-
-
-def _all(layers: Iterable[Layer]) -> Iterator[Layer]:
-    """Yield the layers and those inside them."""
-    for layer in layers:
-        yield layer
-        yield from _all(layer.sublayers)
