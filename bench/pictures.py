@@ -54,7 +54,7 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
         return False
     axes = figure.subplots()
     for name in dict.fromkeys(r.name for r in lines):
-        points = [(sizes[r.case], r.gb_s) for r in lines if r.name == name]
+        points = sorted((sizes[r.case], r.gb_s) for r in lines if r.name == name)
         style = {"color": colour(name), "label": name}
         if name == "roofline":
             axes.fill_between(*zip(*points, strict=True), color=style["color"], alpha=0.25, linewidth=0, label=name)
