@@ -36,7 +36,7 @@ class Activation(Layer):
         super().attach(params, grads, buffers, dtype)
         self._outputs, self._scratch, self._dx = Buffers(dtype), Buffers(dtype), Buffers(dtype)
         # 0-d arrays: a Python number would be converted anew in every call
-        self._zero, self._one, self._minus_one = (np.array(value, dtype) for value in (0, 1, -1))
+        self._one, self._minus_one = np.array(1, dtype), np.array(-1, dtype)
 
     def forward(self, x: Array, training: bool) -> Array:
         self._y = y = x if self.over_x else self._outputs[x.shape]

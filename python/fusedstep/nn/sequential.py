@@ -105,8 +105,9 @@ class Sequential:
                 {name: self.buffers[f"{i}.{name}"] for name in own_buffers},
                 self.dtype,
             )
+        largest = max((p.size for p in self.params.values() if p.ndim > 1), default=0)
         for layer in every(self.layers):
-            layer.largest_weight = max((p.size for p in self.params.values() if p.ndim > 1), default=0)
+            layer.largest_weight = largest
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype={self.dtype})"
