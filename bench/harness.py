@@ -16,7 +16,8 @@ SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's re
 SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
 TOO_SLOW = "left out: too slow for the time that was left"
 LEAST_ROUNDS = 3  # where a busy machine makes every round long
-SETTLE_S = 5e-3  # an idle OpenMP worker spins for a few ms, and would take a core from the next implementation
+SETTLE_S = 5e-3  # idle workers spin, OpenMP's for some ms, OpenBLAS's for 100, on a core that the next one needs
+SETTLE_LIMIT_S = 0.25  # some spin for ever
 WARM_S = 3e-3  # after that idleness a core takes a while to come to its speed, and caches to hold what a loop reuses
 
 
@@ -39,7 +40,7 @@ class Plan:
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
-    short_s: float = SHORT_S  # steps below this wait for idle pools to sleep, then run untimed, before each sample
+    short_s: float = SHORT_S  # steps below this run untimed before each sample
     warm_s: float = WARM_S  # so long, and once at least
     limit_s: float = math.inf  # of all rounds: past it, LEAST_ROUNDS will do; whoever would take it alone is left out
 
@@ -81,6 +82,16 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
         sample(runner, repeats)
 
 
+def settle(seconds: float) -> None:
+    """Wait until the threads of whoever ran before are asleep: until the process uses no CPU time while it waits."""
+    end = time.perf_counter() + SETTLE_LIMIT_S
+    while seconds > 0 and time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(seconds)
+        if time.process_time() - used < seconds / 2:
+            break
+
+
 def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
     """Warm up; then the repeats that make one sample last at least `sample_s`, and the time of one step."""
     for _ in range(2):
@@ -99,17 +110,17 @@ def measure(
     `before` is called, untimed, with the name of whoever comes next. Who is too slow for the plan has no timing.
     """
     with no_garbage_collection():
-        repeats, settle, cost = {}, {}, 0.0
+        repeats, is_short, cost = {}, {}, 0.0
         for name, runner in runners.items():
             before(name)
             number, seconds = calibrate(runner)
             if LEAST_ROUNDS * seconds * number > plan.limit_s:
                 continue
             repeats[name] = number
-            settle[name] = seconds < plan.short_s
-            cost += seconds * number
-            if settle[name]:
-                cost += max(seconds * number, plan.warm_s) + plan.settle_s
+            is_short[name] = seconds < plan.short_s
+            cost += seconds * number + plan.settle_s
+            if is_short[name]:
+                cost += max(seconds * number, plan.warm_s)
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
         samples: dict[str, list[float]] = {name: [] for name in repeats}
         # A fixed order would give every implementation the same neighbour in every round.
@@ -120,8 +131,8 @@ def measure(
             for i in order.permutation(len(names)):
                 name = names[i]
                 before(name)
-                if settle[name]:
-                    time.sleep(plan.settle_s)
+                settle(plan.settle_s)
+                if is_short[name]:
                     warm(runners[name], repeats[name], plan.warm_s)
                 samples[name].append(sample(runners[name], repeats[name]))
     return {name: Timing(np.array(values), repeats[name]) for name, values in samples.items()}

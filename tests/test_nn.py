@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fusedstep import nn
-from fusedstep.nn import _blas, linear, sequential
+from fusedstep.nn import linear, sequential
 from slopes import assert_same_gradient, differences
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid]
@@ -118,29 +118,6 @@ def test_a_model_equals_torchs(kind: type[nn.Layer], torch: Any) -> None:
 def test_examples(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("batch", [0, 1, 32, 60, 200])
-@pytest.mark.parametrize("largest", [130 * 257, 10**9])
-@pytest.mark.parametrize("product", [_blas.by_columns, _blas.by_rows])
-def test_products_in_pieces_are_the_product(product: Callable[..., Any], largest: int, batch: int, dtype: Any) -> None:
-    rng = np.random.default_rng(2)
-    a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((batch, 130), (130, 257)))
-    for x, y in ((a, b), (b.T, a.T), (a.T, a @ b)):  # forward; transposed as in dx; as in dW
-        out = np.full((x.shape[0], y.shape[1]), np.nan, dtype)
-        assert product(x, y, out, largest) is out
-        want = x.astype(np.float64) @ y
-        np.testing.assert_allclose(out, want, rtol=0, atol=50 * np.finfo(dtype).eps * np.abs(want).max(initial=1))
-
-
-def test_only_products_of_middle_size_are_cut() -> None:
-    assert _blas._pieces(64, 32 * 64) == ()
-    assert len(_blas._pieces(256, 32 * 256)) == 8
-    assert sum(p.stop - p.start for p in _blas._pieces(250, 32 * 256)) == 250
-    assert _blas._pieces(1024, 32 * 1024) == ()
-    assert _blas.stays_on_one_core(32, 256 * 256) and not _blas.stays_on_one_core(64, 256 * 256)
-    assert not _blas.stays_on_one_core(65, 1)
 
 
 def test_a_networks_largest_weight_decides_for_all_its_products() -> None:

@@ -3,6 +3,7 @@
 #include "bind/dropout.h"
 #include "bind/network.h"
 #include "bind/plan.h"
+#include "bind/products.h"
 #include "bind/runtime.h"
 #include "bind/tensors.h"
 #include "isa/dispatch.h"
@@ -27,6 +28,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_batchnorm(m);
   fusedstep::bind::bind_batchstats(m);
   fusedstep::bind::bind_network(m);
+  fusedstep::bind::bind_products(m);
 }
 
 /// Looks before pybind11 does anything: up to Python 3.11 it waits forever for the GIL in a subinterpreter. Later

@@ -18,9 +18,9 @@ constexpr std::int64_t chunk_size = 4096;
 // A stretch of chunks long enough for the hardware to see a stream.
 constexpr std::int64_t stretch = 64;
 
-// A second thread gains little below this many elements for each, and loses more in a loop around the step: waking it
-// takes as long as it saves, and parameters and gradients travel between the cores' caches at every step.
-constexpr std::int64_t elements_per_thread = 49152;
+// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
+// around the step parameters and gradients travel between the cores' caches.
+constexpr std::int64_t elements_per_thread = 32768;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;

@@ -87,7 +87,8 @@ class Linear(Layer):
     ) -> None:
         super().attach(params, grads, buffers, dtype)
         self._w, self._dw = params["weight"], grads["weight"]
-        self._b, self._db = params.get("bias"), grads.get("bias")
+        self._b = params.get("bias")
+        self._db = grads["bias"][None] if "bias" in grads else None
         self._y, self._dx, self._ones = Buffers(dtype), Buffers(dtype), Buffers(dtype, fill=1.0)
 
     def initialize(self, rng: np.random.Generator) -> None:
@@ -113,7 +114,7 @@ class Linear(Layer):
         x = self._x
         by_rows(x.T, dy, self._dw, self.largest_weight)
         if self._db is not None:  # a product with ones: a third of the time of a sum over axis 0
-            np.dot(self._ones[(x.shape[0],)], dy, self._db)
+            by_columns(self._ones[(1, x.shape[0])], dy, self._db, self.largest_weight)
         if not need_dx:
             return None
         return by_columns(dy, self._w.T, self._dx[x.shape], self.largest_weight)

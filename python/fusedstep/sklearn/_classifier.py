@@ -147,8 +147,9 @@ class MLPClassifier(ClassifierMixin, Labels):
     `fit` and `partial_fit` take ``X_val``, ``y_val``: given validation rows, whose scores are recorded, and by which
     `early_stopping` stops; `partial_fit` needs them for it. Sparse X is made dense a batch at a time.
 
-    BLAS may use several threads for layers that are hundreds of units wide; where many fits run side by side, limit
-    them with ``threadpoolctl.threadpool_limits(1)`` (joblib's workers do). Several threads may predict at once.
+    Layers that are hundreds of units wide use several threads; where many fits run side by side, limit them with
+    ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)`` (joblib's workers do). Several threads
+    may predict at once.
 
     Examples
     --------

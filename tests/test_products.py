@@ -1,0 +1,220 @@
+"""Products of small matrices on our own threads: exact, the same bits for any threads, nothing written beside them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from draws import DTYPES, Array, guarded, machines, same_bits, untouched_around
+from fusedstep import _core
+from fusedstep.nn import _blas
+
+pytestmark = pytest.mark.skipif(not _blas.FOUND, reason="NumPy's BLAS is not OpenBLAS")
+
+LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
+SHAPES = (
+    *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
+    *((3, n, 2 * n + 1) for n in LENGTHS),
+    (64, 64, 256),  # several tiles from here on
+    (65, 257, 129),
+    (200, 100, 300),
+    (33, 784, 70),
+    (9, 1024, 40),
+    (257, 5, 1100),
+)
+
+
+def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
+    rng = np.random.default_rng(m + 7 * k + 31 * n)
+    return rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+
+
+def exact(out: Array, a: Array, b: Array) -> bool:
+    """Hold each sum against float64's (longdouble's), by the bound of a sum of k rounded products in any order."""
+    wide: Any = np.longdouble if out.dtype == np.float64 else np.float64
+    sizes = np.abs(a).astype(wide) @ np.abs(b).astype(wide)
+    error = np.abs(out - a.astype(wide) @ b.astype(wide))
+    return bool((error <= (a.shape[1] + 1) * np.finfo(out.dtype).eps / 2 * sizes).all())
+
+
+def in_place(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) -> Array:
+    flat, memory = guarded(a.shape[0] * b.shape[1], a.dtype, start)
+    out = flat.reshape(a.shape[0], b.shape[1])
+    out[...] = np.nan
+    assert _core.product(a, b, out, by_rows, threads)
+    assert untouched_around(flat, memory)
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_product_is_exact_and_the_same_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
+    a, b = matrices(*shape, dtype)
+    alone = in_place(a, b, False, 1)
+    assert exact(alone, a, b)
+    if not shares():
+        return
+    for machine in machines():
+        for by_rows in (False, True):
+            assert same_bits(in_place(a, b, by_rows, 0, start=1), alone), machine
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strides_that_blas_takes(dtype: Any) -> None:
+    a, b = matrices(70, 80, 90, dtype)
+    wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 90), dtype)
+    wide_a[:, 10:90], wide_b[::2][:80] = a, b
+    tall = np.asfortranarray(wide_a)
+    for x in (a, np.asfortranarray(a), wide_a[:, 10:90], tall[:, 10:90]):
+        for y in (b, np.asfortranarray(b), wide_b[::2][:80], b.T.copy().T):
+            assert exact(in_place(x, y, False, 1), a, b)
+    row, column = a[:1], np.lib.stride_tricks.as_strided(b, (80, 1), (b.strides[0], 8888))
+    assert exact(in_place(row, b, False, 1), row, b)
+    assert exact(in_place(a, column, False, 1), a, column)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_numpys(dtype: Any) -> None:
+    """Nothing is written then; and who asks for the product gets it all the same."""
+    a, b = matrices(6, 8, 10, dtype)
+    misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
+    misaligned[...] = a
+    long_a, long_b = matrices(6, 1025, 10, dtype)
+    cases = [
+        (misaligned, b),
+        (a[:, ::2], b[::2]),
+        (a[::-1], b),
+        (np.broadcast_to(a[:1], a.shape), b),
+        (long_a, long_b),
+        (a[:0], b),
+        (a, b[:, :0]),
+        (a[:, :0], b[:0]),
+    ]
+    for x, y in cases:
+        out = np.full((x.shape[0], y.shape[1]), 7.5, dtype)
+        assert not _core.product(x, y, out, False, 1)
+        assert (out == 7.5).all()
+        for product in (_blas.by_rows, _blas.by_columns):
+            assert product(x, y, out, 0) is out
+            assert exact(out, x, y)
+            out[...] = 7.5
+
+
+def test_infinities_and_nans_spoil_their_own_sums() -> None:
+    a, b = matrices(40, 64, 200, np.float64)
+    a[3, 5], b[7, 150] = np.nan, np.inf
+    out = in_place(a, b, False, 0 if shares() else 1)
+    assert np.isnan(out[3]).all() and not np.isfinite(out[:, 150]).any()
+    rest = np.delete(np.delete(out, 3, 0), 150, 1)
+    assert np.isfinite(rest).all()
+
+
+def refused(a: Any, b: Any, out: Any) -> str:
+    before = out.tobytes() if isinstance(out, np.ndarray) else b""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        _core.product(a, b, out, False, 1)
+    assert not isinstance(out, np.ndarray) or out.tobytes() == before
+    return str(caught.value)
+
+
+def test_refusals_name_the_argument() -> None:
+    a, b = matrices(4, 5, 6, np.float32)
+    out = np.zeros((4, 6), np.float32)
+    read_only = out.copy()
+    read_only.flags.writeable = False
+    memory = np.zeros(100, np.float32)
+    assert "product: a must be a numpy.ndarray" in refused([1.0], b, out)
+    assert "product: a must be float32 with the rows of out float32 (4, 6); got float64 (4, 5)" in refused(
+        a.astype(np.float64), b, out
+    )
+    assert "product: a must be" in refused(a[:3], b, out) and "product: a must be" in refused(a[0], b, out)
+    assert "product: b must be float32 with the columns of out" in refused(a, b[:, :5], out)
+    assert "product: b must be of 5 rows, as a has columns; got float32 (4, 6)" in refused(a, b[:4], out)
+    assert "product: out must be a matrix; got float32 (6,)" in refused(a, b, out[0])
+    assert "product: out must be C-contiguous" in refused(a, b, out.T.copy().T)
+    assert "product: out must be writeable" in refused(a, b, read_only)
+    assert "product: out must be in memory of its own; got memory shared with a" in refused(
+        memory[:20].reshape(4, 5), b, memory[19:43].reshape(4, 6)
+    )
+    assert "shared with b" in refused(a, memory[:30].reshape(5, 6), memory[29:53].reshape(4, 6))
+
+
+def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = matrices(70, 80, 90, np.float64)
+    monkeypatch.setattr(_core, "product", lambda *arguments: False)
+    out = np.empty((70, 90))
+    assert same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
+
+
+@pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
+def test_only_where_small_matrices_are_not_copied_first_do_threads_share_one(core: str) -> None:
+    """Elsewhere a tile costs up to three times what it does as a part of the whole."""
+    if core == "SkylakeX" and "v4" not in _core.available_isas():
+        pytest.skip("needs AVX-512")
+    if "v3" not in _core.available_isas():
+        pytest.skip("needs AVX2")
+    assert shares(core) == (core == "SkylakeX")
+
+
+def test_openblas_own_limit_is_obeyed() -> None:
+    """Who limits NumPy's threads limits those that take its place."""
+    script = (
+        "import numpy as np, os; from fusedstep import _core, nn\n"
+        "_core.force_threads(4)\n"
+        "a = np.ones((256, 256))\n"
+        "assert _core.product(a, a, np.empty_like(a), False, 0)\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    if not shares():
+        pytest.skip("threads do not share a product on this CPU")
+    assert lines(script, OPENBLAS_NUM_THREADS="1", FUSEDSTEP_BACKEND="threads") == ["1"]
+
+
+def test_products_from_several_threads_at_once() -> None:
+    a, b = matrices(64, 256, 256, np.float64)
+    want, results = in_place(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
+
+    def multiply(out: Array) -> None:
+        for _ in range(20):
+            _blas.by_columns(a, b, out, 10**6)
+
+    threads = [threading.Thread(target=multiply, args=(out,)) for out in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if shares():
+        assert all(same_bits(out, want) for out in results)
+    assert all(exact(out, a, b) for out in results)
+
+
+def test_small_networks_stay_on_one_core() -> None:
+    assert _blas.stays_on_one_core(64, 128 * 128) and _blas.stays_on_one_core(1, 32768)
+    assert not _blas.stays_on_one_core(65, 1) and not _blas.stays_on_one_core(1, 256 * 256)
+
+
+def shares(core: str = "") -> bool:
+    """Whether threads share products here, or on a CPU that OpenBLAS takes for this one."""
+    if not core:
+        out = np.empty((1, 1))
+        return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
+    script = (
+        "import numpy as np; from fusedstep import _core, nn; a = np.ones((1, 1))\n"
+        "print(_core.product(a, a, np.empty_like(a), False, 0), _core.product(a, a, np.empty_like(a), False, 1))"
+    )
+    shared, alone = lines(script, OPENBLAS_CORETYPE=core)[0].split()
+    assert alone == "True"
+    return shared == "True"
+
+
+def lines(script: str, **environment: str) -> list[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return run.stdout.split("\n")[:-1]
