@@ -37,10 +37,10 @@ bool is_misaligned(py::handle object) {
 py::array factor(const Call& call, py::handle object, const char* argument, const py::array& out, int axis) {
   py::array a = require_float_array(object, call.where(argument));
   if (a.ndim() != 2 || dtype_of(a) != dtype_of(out) || a.shape(axis) != out.shape(axis))
-    refuse_value(call.where(argument),
-                 std::string(py::str(out.dtype())) + " with the " + (axis ? "columns" : "rows") + " of out " +
-                     describe(out),
-                 describe(a));
+    refuse_value(
+        call.where(argument),
+        std::string(py::str(out.dtype())) + " with the " + (axis ? "columns" : "rows") + " of out " + describe(out),
+        describe(a));
   call.disjoint(out, "out", a, argument);
   return a;
 }
