@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fusedstep import nn
+from fusedstep.schedules import ReduceOnPlateau
 from fusedstep.stopping import EarlyStopping
 
 
@@ -101,3 +102,16 @@ def test_it_can_be_pickled_in_the_middle() -> None:
 def test_refusals_name_argument_need_and_value(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [lambda: EarlyStopping([np.ones(1)]), lambda: ReduceOnPlateau(0.1)])
+def test_a_metric_is_a_number(make: Any) -> None:
+    watcher = make()
+    state = dict(vars(watcher))
+    for metric in ("a", None, [1.0, 2.0], np.ones(2), 1j):
+        with pytest.raises(TypeError, match=type(watcher).__name__ + r"\.observe: metric must be a number; got "):
+            watcher.observe(metric)
+    assert vars(watcher) == state
+    for metric in (np.float32(2), np.array(1.0), float("nan"), 1):
+        watcher.observe(metric)
+    assert watcher.best == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from ._weights import Weights, copies, put_back
 from .ops._whole import whole
-from .optim._checks import non_negative
+from .optim._checks import non_negative, observed
 
 __all__ = ["EarlyStopping"]
 
@@ -82,7 +82,7 @@ class EarlyStopping:
 
     def observe(self, metric: float) -> bool:
         """Hear of a metric, usually once per epoch. Returns whether to stop; `is_best` tells about the weights."""
-        metric = float(metric)
+        metric = observed("EarlyStopping.observe: metric", metric)
         self.observations += 1
         gain = self._gain(metric)
         self._waited = 0 if gain > self.tol else self._waited + 1

@@ -25,6 +25,14 @@ def number(what: str, value: Any) -> float:
     return result
 
 
+def observed(what: str, value: Any) -> float:
+    """Return what was measured, nan and infinities too; arrays and tensors of one element are numbers."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f"{what} must be a number; got {_show(value)}") from None
+
+
 def non_negative(what: str, value: Any) -> float:
     """Return a finite number of at least 0."""
     result = number(what, value)

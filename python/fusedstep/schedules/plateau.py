@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ..optim._checks import observed
 from ._check import positive, real, step_number, whole
 
 
@@ -92,7 +93,7 @@ class ReduceOnPlateau:
 
     def observe(self, metric: float) -> float:
         """Take note of a metric; cut the rate if its time has come. Returns the rate from now on."""
-        metric = float(metric)
+        metric = observed("ReduceOnPlateau.observe: metric", metric)
         if self._improves(metric):
             self.best, self._bad = metric, 0
         else:
