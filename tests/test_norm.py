@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep import _core
 from fusedstep.optim import _reference
 from oracle import CLASSES, DTYPES, MACHINES, Array, every_class, every_dtype, numbers, running, same_bits, split
 
@@ -39,6 +41,22 @@ def test_norm_has_the_same_bits_for_every_split_and_machine(dtype: Any, rng: np.
             with running(machine):
                 info = sgd([np.zeros_like(g) for g in grads]).step(grads, clip_norm=1.0)
             assert info.grad_norm == want, (pieces, machine)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 33, 4096, 4097, SIZE])
+def test_the_sum_of_squares_is_that_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
+    x = numbers(rng, n, dtype)
+    for machine in MACHINES:
+        with running(machine):
+            assert math.sqrt(_core.sum_of_squares(x)) == _reference.norm([x], [n]), machine
+
+
+def test_the_sum_of_squares_refuses_what_it_cannot_read() -> None:
+    with pytest.raises(ValueError, match="sum_of_squares: x must be C-contiguous"):
+        _core.sum_of_squares(np.ones(8)[::2])
+    with pytest.raises(TypeError, match="sum_of_squares: x must be float32 or float64"):
+        _core.sum_of_squares(np.ones(8, int))
 
 
 @every_dtype

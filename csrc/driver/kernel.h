@@ -53,6 +53,13 @@ struct Run {
 /// Sums of squares are kept in this many virtual lanes on every machine.
 constexpr int norm_lanes = 16;
 
+/// In a fixed order; the lanes are used up.
+inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
+  for (int width = norm_lanes / 2; width > 0; width /= 2)
+    for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
+  return lanes[0];
+}
+
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
 using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, Coefficients& out);
 using SquareSumFn = void (*)(const Run&, unsigned lane, double* lanes);

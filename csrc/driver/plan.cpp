@@ -136,9 +136,7 @@ double Plan::squared_norm_of(std::int64_t chunk) const {
     else
       table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
   });
-  for (int width = norm_lanes / 2; width > 0; width /= 2)
-    for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
-  return lanes[0];
+  return sum_of_lanes(lanes);
 }
 
 /// The same bits for any number of threads and any split into tensors: an element's lane and chunk follow

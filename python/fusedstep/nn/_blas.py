@@ -35,11 +35,3 @@ def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
     if not _core.product(a, b, out, True, int(stays_on_one_core(len(b), largest))):
         np.dot(a, b, out)
     return out
-
-
-def sum_of_squares(w: Array) -> float:
-    """``sum w_ij^2``, a row at a time: OpenBLAS wakes its other threads for a dot product of more than 10,000 numbers.
-
-    That saves some microseconds on a quiet machine, costs milliseconds on a busy one, and gives other last digits.
-    """
-    return float(np.add.reduce(np.vecdot(w, w)))

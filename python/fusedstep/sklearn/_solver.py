@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, optim, schedules
+from .. import _core, nn, optim, schedules
 from ..ensemble import Snapshots
-from ..nn._blas import sum_of_squares
 from ..nn._memory import Array
 from ._parameters import SKLEARN_RATES, Parameters
 
@@ -146,7 +145,7 @@ def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], fl
     weights, l1 = list(optimizer.groups[0]["params"]), given.l1_ratio
 
     def penalty() -> float:
-        total = 0.5 * (1 - l1) * sum(map(sum_of_squares, weights))
+        total = 0.5 * (1 - l1) * sum(map(_core.sum_of_squares, weights))
         return given.alpha * (total + (l1 * sum(map(_l1_norm, weights)) if l1 else 0.0))
 
     return penalty
