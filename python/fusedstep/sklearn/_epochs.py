@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import shuffle
 
 from .. import nn, schedules
 from ._augment import around, augmented
@@ -87,7 +86,8 @@ class Epochs:
     def _epoch(self) -> Epoch:
         estimator = self._estimator
         if estimator.shuffle:
-            self._order = shuffle(self._order, random_state=estimator._random_state)
+            # sklearn.utils.shuffle's order, without its checks
+            self._order = self._order[estimator._random_state.permutation(self._count)]
         batches = self._batches.epoch(self._order if estimator.shuffle else None)
         batches = augmented(batches, estimator, estimator._philox)
         loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator.snapshots else []))
