@@ -113,6 +113,22 @@ def test_a_fork_before_and_during_steps(backend: str) -> None:
     assert opt.steps == before + 1
 
 
+@every_backend
+def test_the_process_ends_during_a_step(backend: str) -> None:
+    """As with any daemon thread; Python before 3.14 unwinds one that comes out of the step by force."""
+    script = (
+        "import threading, numpy as np, fusedstep as fs\n"
+        "p, g, started = np.zeros(2_000_000), np.ones(2_000_000), threading.Event()\n"
+        "def work():\n"
+        "    opt = fs.Adam([p])\n"
+        "    while True: opt.step([g]); started.set()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "started.wait(50)"
+    )
+    done = python(script, FUSEDSTEP_BACKEND=backend)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def in_shared_memory(name: str, at: int) -> bytes:
     """Train the numbers behind a name, where they lie."""
     memory = shared_memory.SharedMemory(name)

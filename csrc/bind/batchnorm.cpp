@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bind/call.h"
+#include "bind/gil.h"
 #include "driver/batchnorm.h"
 #include "driver/parallel.h"
 
@@ -154,7 +155,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
   const BatchNormParameters p{data_or_null(a.gamma), data_or_null(a.beta), written_or_null(a.running_mean),
                               written_or_null(a.running_var)};
   {
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     pass.forward(f, p, options, saved.coefficients);
   }
   if (training && a.num_batches.ptr()) ++*static_cast<std::int64_t*>(written_or_null(a.num_batches));
@@ -219,7 +220,7 @@ py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py:
   b.dy = dy.data(), b.x = x.data(), b.open = saved.open.get(), b.mask = saved.mask;
   b.frozen = !saved.training, b.dx = written_or_null(t.dx), b.dz = written_or_null(t.dz);
   {
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     pass.backward(b, saved.coefficients, written_or_null(dgamma), written_or_null(dbeta));
   }
   const py::object dresidual = t.dz.ptr() ? py::object(t.dz) : saved.has_residual ? py::object(dy) : py::none();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "bind/gil.h"
 #include "driver/broadcast.h"
 #include "driver/cache.h"
 #include "driver/parallel.h"
@@ -20,7 +21,7 @@ constexpr std::int64_t per_thread = 16384;  // elements that are worth waking a 
 template <class Body>
 void in_chunks(std::int64_t n, Body&& body) {
   const int threads = int(std::min<std::int64_t>(available_threads(), n / per_thread + 1));
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   parallel_for((n + chunk - 1) / chunk, threads,
                [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
 }
@@ -133,7 +134,7 @@ py::array words(std::uint64_t seed, std::uint64_t stream, std::uint64_t first, s
   py::array_t<std::uint32_t> to{std::int64_t(n)};
   std::uint32_t* out = to.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     kernels().random.words({seed, stream}, first, n, out);
   }
   return to;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bind/call.h"
+#include "bind/gil.h"
 #include "driver/squares.h"
 #include "isa/dispatch.h"
 
@@ -27,7 +28,7 @@ void relu(py::handle x_, py::handle bias_, py::handle out_) {
   const py::array bias = call.per_channel(bias_, "bias", x, width);
   call.disjoint(y, "out", bias, "bias");
   const ReluFn fn = kernels().network.relu[int(dtype_of(x))];
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   fn(x.data(), data_or_null(bias), written_or_null(y), rows, width);
 }
 
@@ -37,7 +38,7 @@ void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
   const py::array dx = output(call, out_, "out", dy, "dy");
   if (dx.data() != dy.data()) call.disjoint(dx, "out", y, "y");
   const ReluBackwardFn fn = kernels().network.relu_backward[int(dtype_of(dy))];
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   fn(dy.data(), y.data(), written_or_null(dx), dy.size());
 }
 
@@ -62,7 +63,7 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
   for (const py::array& other : {z, gradient}) call.disjoint(losses, "losses", other, "logits or gradient");
   const SoftmaxLossFn fn = kernels().network.softmax_loss[int(dtype_of(z))];
   const std::vector<std::int64_t> own(labels.data(), labels.data() + n);  // another thread may write to theirs
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   const py::ssize_t bad = first_bad(own, k);
   if (bad < 0) fn(z.data(), own.data(), written_or_null(losses), written_or_null(gradient), n, k);
   return bad;
@@ -70,7 +71,7 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
 
 double squares(py::handle x_, int threads) {
   const py::array x = Call("sum_of_squares").c_array(x_, "x");
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x), threads);
 }
 

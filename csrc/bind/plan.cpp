@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bind/gil.h"
 #include "bind/step.h"
 #include "driver/parallel.h"
 #include "isa/dispatch.h"
@@ -143,7 +144,7 @@ StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale
                             zero_gradients,
                             rates.is_none() ? nullptr : of_groups.data()};
   const int available = plan_->useful_threads() > 1 ? available_threads(threads_) : 1;
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   return plan_->step(options, available);
 }
 

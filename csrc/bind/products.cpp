@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "bind/call.h"
+#include "bind/gil.h"
 #include "driver/blas.h"
 
 namespace fusedstep::bind {
@@ -56,7 +57,7 @@ bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int th
     refuse_value(call.where("b"), "of " + std::to_string(a.shape(1)) + " rows, as a has columns", describe(b));
   const std::optional<Matrix> left = matrix(a), right = matrix(b);
   if (!left || !right) return false;
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   return multiply(*left, *right, static_cast<char*>(written_or_null(out)), dtype_of(out),
                   by_rows ? Side::rows : Side::columns, threads);
 }

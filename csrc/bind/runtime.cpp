@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include "bind/gil.h"
 #include "driver/parallel.h"
 #include "isa/dispatch.h"
 
@@ -62,7 +63,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
     throw py::value_error("roofline: read_write must have 1 to 5 arrays; got " + std::to_string(written.size()));
   const RooflineFn fn = kernels().roofline[int(dtype_of(g))];
   const int available = available_threads(threads);
-  const py::gil_scoped_release release;
+  const WithoutGil without_gil;
   parallel_for(g.size(), available, [&](std::int64_t begin, std::int64_t end) {
     fn(written.data(), int(written.size()), g.data(), begin, end - begin);
   });

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bind/gil.h"
 #include "bind/plan.h"
 #include "bind/step.h"
 #include "driver/parallel.h"
@@ -326,7 +327,7 @@ TensorPlan::Outcome TensorPlan::step(std::optional<double> clip_norm, double gra
   options.zero_gradients = zero_gradients;
   const int available = available_threads(threads);
   {
-    const py::gil_scoped_release release;
+    const WithoutGil without_gil;
     info_ = plan_->step(options, available);
   }
   write_counts();
