@@ -83,6 +83,39 @@ def test_a_forward_that_fails_half_way_leaves_nothing_to_go_back_from() -> None:
         model.backward(np.ones((1, 3)))
 
 
+class Rounded(Identity):
+    """A layer whose output and gradient have another type than the model's."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        return x.astype(np.float16)
+
+    backward = forward
+
+
+def test_a_linear_takes_every_type_that_fits_into_the_models() -> None:
+    x = np.trunc(4 * batch())  # exact in half precision
+    layers = nn.Linear(4, 3), nn.Linear(3, 2)
+    plain, mixed = (
+        nn.Sequential(*map(copy.deepcopy, all_of)) for all_of in (layers, (layers[0], Rounded(), layers[1]))
+    )
+    for model in (plain, mixed):
+        model.arena[...] = np.arange(model.arena.size) % 3
+        model.backward(np.sign(model.forward(x.astype(np.float32), training=True)))
+    assert plain.grad_arena.any() and np.array_equal(plain.grad_arena, mixed.grad_arena)
+
+
+def test_a_model_goes_on_from_what_it_returned() -> None:
+    """Also where it is one layer, whose output lies where its input does."""
+    model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
+    weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
+    for power in range(2, 4):
+        y = model.forward(y)
+        np.testing.assert_allclose(y, batch() @ np.linalg.matrix_power(weight, power), rtol=1e-12, atol=1e-12)
+    for power in range(1, 4):
+        dx = model.backward(dx, need_dx=True)
+        np.testing.assert_allclose(dx, batch() @ np.linalg.matrix_power(weight.T, power), rtol=1e-12, atol=1e-12)
+
+
 class Twice(nn.Sequential):
     """A model with a method and an attribute of its own."""
 

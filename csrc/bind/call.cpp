@@ -36,9 +36,7 @@ void Call::writeable(const py::array& a, const char* argument) const {
 }
 
 void Call::disjoint(const py::array& written, const char* argument, const py::array& other, const char* name) const {
-  if (!written.ptr() || !other.ptr()) return;
-  const Extent w = extent(view_of(written)), o = extent(view_of(other));
-  if (w.low < o.high && o.low < w.high)
+  if (written.ptr() && other.ptr() && overlap(written, other))
     refuse_value(where(argument), "in memory of its own", std::string("memory shared with ") + name);
 }
 

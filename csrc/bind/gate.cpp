@@ -38,6 +38,11 @@ bool is_plain_array(py::handle object) {
   return !is_instance_of(object, "numpy.ma", "MaskedArray") && !is_instance_of(object, "numpy", "matrix");
 }
 
+bool is_native_float(const py::array& a) {
+  const py::dtype dtype = a.dtype();
+  return (dtype.num() == npy_float || dtype.num() == npy_double) && dtype.byteorder() == '=';
+}
+
 bool is_aligned(const py::array& a) { return a.flags() & aligned; }
 
 std::string Where::text() const {
@@ -68,10 +73,7 @@ bool same_shape(const py::array& a, const py::array& b) {
 py::array require_float_array(py::handle object, const Where& where) {
   if (!is_plain_array(object)) refuse_type(where, "a numpy.ndarray of float32 or float64", describe(object));
   auto a = py::reinterpret_borrow<py::array>(object);
-  const int type = a.dtype().num();
-  const bool native = a.dtype().byteorder() == '=' || a.dtype().byteorder() == '|';
-  if ((type != npy_float && type != npy_double) || !native)
-    refuse_type(where, "float32 or float64 in native byte order", describe(object));
+  if (!is_native_float(a)) refuse_type(where, "float32 or float64 in native byte order", describe(object));
   if (!is_aligned(a))
     refuse_value(where, "aligned to its item of " + std::to_string(a.itemsize()) + " bytes",
                  "a misaligned " + describe(object));
@@ -97,11 +99,15 @@ py::array require_output(py::handle object, const py::array& x, const char* x_na
     refuse_value(where, "without repeated elements",
                  describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
   const bool is_x = a.data() == x.data() && std::equal(a.strides(), a.strides() + a.ndim(), x.strides());
-  const Extent written = extent(view_of(a)), read = extent(view_of(x));
-  if (!is_x && written.low < read.high && read.low < written.high && shares_memory(a, x))
+  if (!is_x && overlap(a, x) && shares_memory(a, x))
     refuse_value(where, std::string(x_name) + " itself or memory of its own",
                  "an array that overlaps " + std::string(x_name));
   return a;
+}
+
+bool overlap(const py::array& a, const py::array& b) {
+  const Extent x = extent(view_of(a)), y = extent(view_of(b));
+  return x.low < y.high && y.low < x.high;
 }
 
 bool shares_memory(py::handle a, py::handle b) {

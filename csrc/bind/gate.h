@@ -35,6 +35,7 @@ bool is_scalar(py::handle object);
 /// An ndarray that means what its bytes say: no masked array, no matrix.
 bool is_plain_array(py::handle object);
 
+bool is_native_float(const py::array& array);  // float32 or float64
 bool is_aligned(const py::array& array);
 
 bool same_shape(const py::array& a, const py::array& b);
@@ -55,6 +56,9 @@ py::array require_parameter(py::handle object, const Where& where);
 
 /// What a layer writes: of x's dtype and shape, writeable, no element twice, and x itself or memory of its own.
 py::array require_output(py::handle object, const py::array& x, const char* x_name, const Where& where);
+
+/// True if one has elements between the first and the last of the other.
+bool overlap(const py::array& a, const py::array& b);
 
 /// True if an element of one is an element of the other.
 bool shares_memory(py::handle a, py::handle b);

@@ -14,7 +14,7 @@ bool has_stride(py::ssize_t count, py::ssize_t stride, py::ssize_t least, py::ss
   return count <= 1 || (stride >= least && stride % item == 0);
 }
 
-/// What BLAS can take as it lies; nothing for other strides.
+/// Rows, or columns, that are contiguous; nothing for other strides.
 std::optional<Matrix> matrix(const py::array& a) {
   const py::ssize_t item = a.itemsize(), rows = a.shape(0), columns = a.shape(1);
   const char* const data = static_cast<const char*>(a.data());
@@ -30,36 +30,30 @@ std::optional<Matrix> matrix(const py::array& a) {
   return {};
 }
 
-bool is_misaligned(py::handle object) {
-  return is_plain_array(object) && !is_aligned(py::reinterpret_borrow<py::array>(object));
-}
-
-/// Of the result's type, of its size along one axis, and in memory of its own.
-py::array factor(const Call& call, py::handle object, const char* argument, const py::array& out, int axis) {
-  py::array a = require_float_array(object, call.where(argument));
-  if (a.ndim() != 2 || dtype_of(a) != dtype_of(out) || a.shape(axis) != out.shape(axis))
-    refuse_value(
-        call.where(argument),
-        std::string(py::str(out.dtype())) + " with the " + (axis ? "columns" : "rows") + " of out " + describe(out),
-        describe(a));
-  call.disjoint(out, "out", a, argument);
-  return a;
+/// What BLAS can take as it lies; nothing for what NumPy would convert or copy first, or refuse.
+std::optional<Matrix> factor(py::handle object, const py::array& out) {
+  if (!is_plain_array(object)) return {};
+  const auto a = py::reinterpret_borrow<py::array>(object);
+  if (a.ndim() != 2 || !is_native_float(a) || !is_aligned(a) || dtype_of(a) != dtype_of(out) || overlap(a, out))
+    return {};
+  return matrix(a);
 }
 
 bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int threads) {
   const Call call("product");
-  if (is_misaligned(a_) || is_misaligned(b_)) return false;
   const py::array out = call.c_array(out_, "out");
   if (out.ndim() != 2) refuse_value(call.where("out"), "a matrix", describe(out));
   call.writeable(out, "out");
-  const py::array a = factor(call, a_, "a", out, 0), b = factor(call, b_, "b", out, 1);
-  if (a.shape(1) != b.shape(0))
-    refuse_value(call.where("b"), "of " + std::to_string(a.shape(1)) + " rows, as a has columns", describe(b));
-  const std::optional<Matrix> left = matrix(a), right = matrix(b);
-  if (!left || !right) return false;
+  const std::optional<Matrix> a = factor(a_, out), b = factor(b_, out);
+  if (!a || !b) return false;
+  if (a->columns != b->rows)
+    refuse_value(call.where("b"), "of " + std::to_string(a->columns) + " rows, as a has columns", describe(b_));
+  if (a->rows != out.shape(0) || b->columns != out.shape(1))
+    refuse_value(call.where("out"), "of the rows of a " + describe(a_) + " and the columns of b " + describe(b_),
+                 describe(out));
   const WithoutGil without_gil;
-  return multiply(*left, *right, static_cast<char*>(written_or_null(out)), dtype_of(out),
-                  by_rows ? Side::rows : Side::columns, threads);
+  return multiply(*a, *b, static_cast<char*>(written_or_null(out)), dtype_of(out), by_rows ? Side::rows : Side::columns,
+                  threads);
 }
 
 }  // namespace
