@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,14 +115,15 @@ def test_what_is_numpys(dtype: Any) -> None:
 def test_a_factor_may_share_memory_with_the_result() -> None:
     """A network whose only layer is a `Linear` may be given what it returned: NumPy copies it first."""
     a, b = matrices(8, 8, 8, np.float64)
-    for factors in ((0, 1), (1, 0)):
+    for swapped in (False, True):
         memory = np.zeros(72)
         x, out = memory[:64].reshape(8, 8), memory[8:].reshape(8, 8)
         x[...] = a
-        want = np.dot(*((a, b)[k] for k in factors))
-        assert not _core.product(*((x, b)[k] for k in factors), out, False, 1)
+        left, right = (b, x) if swapped else (x, b)
+        want = np.dot(left, right)
+        assert not _core.product(left, right, out, False, 1)
         assert (x == a).all()
-        assert same_bits(_blas.by_columns(*((x, b)[k] for k in factors), out, 0), want)
+        assert same_bits(_blas.by_columns(left, right, out, 0), want)
 
 
 def test_infinities_and_nans_spoil_their_own_sums() -> None:
@@ -170,6 +173,72 @@ def test_only_where_small_matrices_are_not_copied_first_do_threads_share_one(cor
     if "v3" not in _core.available_isas():
         pytest.skip("needs AVX2")
     assert shares(core) == (core == "SkylakeX")
+
+
+OPENBLAS = """
+#define NAME2(prefix, name, suffix) prefix##name##suffix
+#define NAME1(prefix, name, suffix) NAME2(prefix, name, suffix)
+#define NAME(name) NAME1(PREFIX, name, SUFFIX)
+char* NAME(openblas_get_config)(void) { return CONFIG; }
+char* NAME(openblas_get_corename)(void) { return "SkylakeX"; }
+int NAME(openblas_get_num_threads)(void) { return 2; }
+#define GEMM(name, T)                                                                                        \\
+  void NAME(name)(int order, int of_a, int of_b, Int m, Int n, Int k, T alpha, const T* a, Int lda,          \\
+                  const T* b, Int ldb, T beta, T* out, Int ldc) {                                            \\
+    for (Int i = 0; i < m; ++i)                                                                              \\
+      for (Int j = 0; j < n; ++j) {                                                                          \\
+        T sum = 0;                                                                                           \\
+        for (Int l = 0; l < k; ++l)                                                                          \\
+          sum += (of_a == 111 ? a[i * lda + l] : a[l * lda + i]) * (of_b == 111 ? b[l * ldb + j] : b[j * ldb + l]); \\
+        out[i * ldc + j] = order == 101 ? sum : -1;                                                          \\
+      }                                                                                                      \\
+  }
+GEMM(cblas_sgemm, float)
+GEMM(cblas_dgemm, double)
+"""
+
+MULTIPLY = """
+import ctypes, sys
+import numpy as np
+from fusedstep import _core
+path = sys.argv[1]
+assert not _core.find_blas(b"") if path == "none" else ctypes.CDLL(path) and _core.find_blas(path.encode())
+for a, b in ((np.ones((70, 80)), np.ones((80, 90))), (np.ones((80, 70)).T, np.ones((90, 80)).T)):
+    out = np.full((70, 90), 7.5)
+    if _core.product(a, b, out, False, 0):
+        assert (out == 80).all()
+    else:
+        assert path == "none" and (out == 7.5).all()
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
+@pytest.mark.parametrize("integer", ["int", "long long"])
+@pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
+def test_openblas_under_the_names_of_its_builders(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
+    """Their suffix does not tell how wide the integers are: Fedora's libopenblas64 has none."""
+    source, library = tmp_path / "openblas.c", tmp_path / "libopenblas.so"
+    source.write_text(OPENBLAS)
+    config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
+    names = [f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"]
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", *names, "-o", library, source], check=True)
+    subprocess.run([sys.executable, "-c", MULTIPLY, library], check=True)
+
+
+def test_without_openblas_the_core_multiplies_nothing() -> None:
+    subprocess.run([sys.executable, "-c", MULTIPLY, "none"], check=True)
+
+
+@pytest.mark.parametrize("file", [None, "/no/such/file.so", "/undecodable/\udcff.so"])
+def test_networks_where_numpys_library_is_not_found(file: str | None) -> None:
+    script = (
+        "import sys, numpy as np\n"
+        f"sys.modules['numpy._core._multiarray_umath'].__file__ = {file!r}\n"
+        "from fusedstep import nn\n"
+        "from fusedstep.nn import _blas\n"
+        "print(_blas.FOUND, nn.Sequential(nn.Linear(3, 2), rng=0).forward(np.ones((4, 3), np.float32)).shape)"
+    )
+    assert lines(script) == ["False (4, 2)"]
 
 
 def test_openblas_own_limit_is_obeyed() -> None:

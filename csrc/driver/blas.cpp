@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "driver/parallel.h"
@@ -46,27 +48,30 @@ bool find(void* library, const std::string& prefix, const char* name, const char
 }
 
 template <class Int>
-bool find_all(void* library, const char* prefix, const char* suffix, Gemms<Int>& gemms, Blas& blas) {
-  char* (*core)() = nullptr;
-  if (!find(library, prefix, "cblas_sgemm", suffix, gemms.single) ||
-      !find(library, prefix, "cblas_dgemm", suffix, gemms.twice) ||
-      !find(library, prefix, "openblas_get_num_threads", suffix, blas.threads) ||
-      !find(library, prefix, "openblas_get_corename", suffix, core))
+bool find_gemms(void* library, const std::string& prefix, const char* suffix, Gemms<Int>& gemms) {
+  return find(library, prefix, "cblas_sgemm", suffix, gemms.single) &&
+         find(library, prefix, "cblas_dgemm", suffix, gemms.twice);
+}
+
+/// The prefix and suffix are a builder's choice; how wide integers are, only OpenBLAS itself says.
+bool find_all(void* library, const std::string& prefix, const char* suffix, Blas& blas) {
+  char* (*core)() = nullptr, *(*config)() = nullptr;
+  if (!find(library, prefix, "openblas_get_num_threads", suffix, blas.threads) ||
+      !find(library, prefix, "openblas_get_corename", suffix, core) ||
+      !find(library, prefix, "openblas_get_config", suffix, config))
     return false;
   const std::string name = core();
   blas.multiplies_in_place = name == "SkylakeX" || name == "Cooperlake" || name == "SapphireRapids";
-  return true;
+  return std::strstr(config(), "USE64BITINT") ? find_gemms(library, prefix, suffix, blas.wide)
+                                              : find_gemms(library, prefix, suffix, blas.narrow);
 }
 
 /// The names of NumPy's wheels, of those that SciPy's need, of distributions.
-const Blas* look_in(void* library) {
-  static Blas blas;
-  for (const char* prefix : {"scipy_", ""}) {
-    if (find_all(library, prefix, "64_", blas.wide, blas)) return &blas;
-    blas.wide = {};
-    if (find_all(library, prefix, "", blas.narrow, blas)) return &blas;
-  }
-  return nullptr;
+std::optional<Blas> look_in(void* library) {
+  for (const char* prefix : {"scipy_", ""})
+    for (const char* suffix : {"64_", ""})
+      if (Blas blas; find_all(library, prefix, suffix, blas)) return blas;
+  return {};
 }
 
 std::atomic<const Blas*> found{nullptr};
@@ -111,12 +116,12 @@ void multiply_with(const Gemms<Int>& gemms, const Matrix& a, const Matrix& b, ch
 }  // namespace
 
 bool find_blas(const char* library) {
-  static const Blas* const blas = [=]() -> const Blas* {
+  static const std::optional<Blas> blas = [=]() -> std::optional<Blas> {
     void* const handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
-    return handle ? look_in(handle) : nullptr;
+    return handle ? look_in(handle) : std::nullopt;
   }();
-  found = blas;
-  return blas != nullptr;
+  if (blas) found = &*blas;
+  return blas.has_value();
 }
 
 bool multiply(const Matrix& a, const Matrix& b, char* out, DType dtype, Side shared, int threads) {

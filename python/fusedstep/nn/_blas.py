@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from .. import _core
 from ._memory import Array
 
-_numpys_own = sys.modules.get("numpy._core._multiarray_umath")
-FOUND = bool(_numpys_own and _numpys_own.__file__ and _core.find_blas(_numpys_own.__file__))  # OpenBLAS
+_numpys_own = getattr(sys.modules.get("numpy._core._multiarray_umath"), "__file__", None)
+FOUND = bool(_numpys_own and _core.find_blas(os.fsencode(_numpys_own)))  # OpenBLAS
 
 # A second core saves some microseconds of a small network's products, and costs as much at the optimizer's step, which
 # finds half of the gradient in the other core's cache.
