@@ -16,6 +16,7 @@ import pytest
 from draws import DTYPES, Array, guarded, machines, same_bits, untouched_around
 from fusedstep import _core
 from fusedstep.nn import _blas
+from oracle import BACKENDS
 
 pytestmark = pytest.mark.skipif(not _blas.FOUND, reason="NumPy's BLAS is not OpenBLAS")
 
@@ -69,8 +70,8 @@ def test_a_product_is_exact_and_the_same_for_any_threads(dtype: Any, shape: tupl
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_strides_that_blas_takes(dtype: Any) -> None:
-    a, b = matrices(70, 80, 90, dtype)
-    wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 90), dtype)
+    a, b = matrices(70, 80, 190, dtype)  # several tiles each way
+    wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
     tall = np.asfortranarray(wide_a)
     for x in (a, np.asfortranarray(a), wide_a[:, 10:90], tall[:, 10:90]):
@@ -98,6 +99,7 @@ def test_what_is_numpys(dtype: Any) -> None:
         (a, b[:, :0]),
         (a[:, :0], b[:0]),
         (a.astype(np.float16), b),
+        (a, b.astype(np.float64 if dtype == np.float32 else np.float32)),
         (a, b > 0),
         (a.astype(a.dtype.newbyteorder()), b),
         (a, np.ma.masked_array(b)),
@@ -105,7 +107,10 @@ def test_what_is_numpys(dtype: Any) -> None:
     for x, y in cases:
         out = np.full((x.shape[0], y.shape[1]), 7.5, dtype)
         assert not _core.product(x, y, out, False, 1)
+        assert not _core.product(x[None], y, out, False, 1)
         assert (out == 7.5).all()
+        if not np.can_cast(y.dtype, dtype):
+            continue  # NumPy refuses it
         for product in (_blas.by_rows, _blas.by_columns):
             assert product(x, y, out, 0) is out
             assert exact(out, np.asarray(x), np.asarray(y))
@@ -182,16 +187,16 @@ OPENBLAS = """
 char* NAME(openblas_get_config)(void) { return CONFIG; }
 char* NAME(openblas_get_corename)(void) { return "SkylakeX"; }
 int NAME(openblas_get_num_threads)(void) { return 2; }
-#define GEMM(name, T)                                                                                        \\
-  void NAME(name)(int order, int of_a, int of_b, Int m, Int n, Int k, T alpha, const T* a, Int lda,          \\
-                  const T* b, Int ldb, T beta, T* out, Int ldc) {                                            \\
-    for (Int i = 0; i < m; ++i)                                                                              \\
-      for (Int j = 0; j < n; ++j) {                                                                          \\
-        T sum = 0;                                                                                           \\
-        for (Int l = 0; l < k; ++l)                                                                          \\
+#define GEMM(name, T) \\
+  void NAME(name)(int order, int of_a, int of_b, Int m, Int n, Int k, T alpha, const T* a, Int lda, \\
+                  const T* b, Int ldb, T beta, T* out, Int ldc) { \\
+    for (Int i = 0; i < m; ++i) \\
+      for (Int j = 0; j < n; ++j) { \\
+        T sum = 0; \\
+        for (Int l = 0; l < k; ++l) \\
           sum += (of_a == 111 ? a[i * lda + l] : a[l * lda + i]) * (of_b == 111 ? b[l * ldb + j] : b[j * ldb + l]); \\
-        out[i * ldc + j] = order == 101 ? sum : -1;                                                          \\
-      }                                                                                                      \\
+        out[i * ldc + j] = order == 101 && m * n * k <= 64 * 64 * 64 ? sum : -1; \\
+      } \\
   }
 GEMM(cblas_sgemm, float)
 GEMM(cblas_dgemm, double)
@@ -203,26 +208,80 @@ import numpy as np
 from fusedstep import _core
 path = sys.argv[1]
 assert not _core.find_blas(b"") if path == "none" else ctypes.CDLL(path) and _core.find_blas(path.encode())
-for a, b in ((np.ones((70, 80)), np.ones((80, 90))), (np.ones((80, 70)).T, np.ones((90, 80)).T)):
-    out = np.full((70, 90), 7.5)
+for a, b in ((np.ones((70, 200)), np.ones((200, 190))), (np.ones((200, 70)).T, np.ones((190, 200)).T)):
+    out = np.full((70, 190), 7.5)
     if _core.product(a, b, out, False, 0):
-        assert (out == 80).all()
+        assert (out == 200).all()
     else:
         assert path == "none" and (out == 7.5).all()
 """
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
+def build(folder: Path, source: str, *macros: str) -> Path:
+    library = folder / "libopenblas.so"
+    (folder / "openblas.c").write_text(source)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", *macros, "-o", library, folder / "openblas.c"], check=True)
+    return library
+
+
+compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
+
+
+@compiles
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
 def test_openblas_under_the_names_of_its_builders(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
     """Their suffix does not tell how wide the integers are: Fedora's libopenblas64 has none."""
-    source, library = tmp_path / "openblas.c", tmp_path / "libopenblas.so"
-    source.write_text(OPENBLAS)
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
-    names = [f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"]
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", *names, "-o", library, source], check=True)
+    library = build(
+        tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
+    )
     subprocess.run([sys.executable, "-c", MULTIPLY, library], check=True)
+
+
+# Writes which thread it runs on: 1 or 2, as they come.
+WHO_MULTIPLIES = """
+#include <stdatomic.h>
+static atomic_int threads = 0;
+static _Thread_local int mine = 0;
+char* openblas_get_config(void) { return "OpenBLAS"; }
+char* openblas_get_corename(void) { return "SkylakeX"; }
+int openblas_get_num_threads(void) { return 2; }
+void cblas_sgemm(void) {}
+void cblas_dgemm(int order, int of_a, int of_b, int m, int n, int k, double alpha, const double* a, int lda,
+                 const double* b, int ldb, double beta, double* out, int ldc) {
+  if (!mine) mine = ++threads;
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j < n; ++j) out[i * ldc + j] = mine;
+}
+"""
+
+LOOK = """
+import ctypes, sys
+import numpy as np
+from fusedstep import _core
+ctypes.CDLL(sys.argv[1])
+assert _core.find_blas(sys.argv[1].encode())
+a, b, out = np.ones((64, 64)), np.ones((64, 256)), np.empty((64, 256))  # two tiles each way
+def owners(forced, by_rows, threads=0):
+    _core.force_threads(forced)
+    assert _core.product(a, b, out, by_rows, threads)
+    return out
+for forced, threads in ((1, 0), (2, 1)):
+    assert (owners(forced, True, threads) == 1).all()
+rows = owners(2, True).copy()
+assert (rows == rows[:, :1]).all() and len(np.unique(rows)) == 2
+columns = owners(2, False)
+assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
+"""
+
+
+@compiles
+@pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
+def test_each_thread_has_rows_or_columns_of_its_own(tmp_path: Path) -> None:
+    """And a limit of ours holds for products, whatever OpenBLAS allows."""
+    environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
+    subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
 
 def test_without_openblas_the_core_multiplies_nothing() -> None:

@@ -10,17 +10,13 @@
 namespace fusedstep::bind {
 namespace {
 
-bool has_stride(py::ssize_t count, py::ssize_t stride, py::ssize_t least, py::ssize_t item) {
-  return count <= 1 || (stride >= least && stride % item == 0);
-}
-
-/// Rows, or columns, that are contiguous; nothing for other strides.
+/// Of an aligned array whose rows, or columns, are contiguous; nothing for other strides.
 std::optional<Matrix> matrix(const py::array& a) {
   const py::ssize_t item = a.itemsize(), rows = a.shape(0), columns = a.shape(1);
   const char* const data = static_cast<const char*>(a.data());
   const auto lies = [&](int outer, int inner) {
     return (a.shape(inner) <= 1 || a.strides(inner) == item) &&
-           has_stride(a.shape(outer), a.strides(outer), a.shape(inner) * item, item);
+           (a.shape(outer) <= 1 || a.strides(outer) >= std::max<py::ssize_t>(a.shape(inner), 1) * item);
   };
   const auto stride = [&](int outer, int inner) {
     return a.shape(outer) > 1 ? a.strides(outer) / item : std::max<py::ssize_t>(a.shape(inner), 1);
