@@ -30,8 +30,8 @@ using Gemm = void (*)(int order, int of_a, int of_b, Int m, Int n, Int k, T alph
 
 template <class Int>
 struct Gemms {
-  Gemm<float, Int> single = nullptr;
-  Gemm<double, Int> twice = nullptr;
+  Gemm<float, Int> f32 = nullptr;
+  Gemm<double, Int> f64 = nullptr;
 };
 
 struct Blas {
@@ -49,8 +49,8 @@ bool find(void* library, const std::string& prefix, const char* name, const char
 
 template <class Int>
 bool find_gemms(void* library, const std::string& prefix, const char* suffix, Gemms<Int>& gemms) {
-  return find(library, prefix, "cblas_sgemm", suffix, gemms.single) &&
-         find(library, prefix, "cblas_dgemm", suffix, gemms.twice);
+  return find(library, prefix, "cblas_sgemm", suffix, gemms.f32) &&
+         find(library, prefix, "cblas_dgemm", suffix, gemms.f64);
 }
 
 /// The prefix and suffix are a builder's choice; how wide integers are, only OpenBLAS itself says.
@@ -108,9 +108,9 @@ template <class Int>
 void multiply_with(const Gemms<Int>& gemms, const Matrix& a, const Matrix& b, char* out, DType dtype, Side shared,
                    int threads) {
   if (dtype == DType::f64)
-    multiply_tiles(gemms.twice, a, b, reinterpret_cast<double*>(out), shared, threads);
+    multiply_tiles(gemms.f64, a, b, reinterpret_cast<double*>(out), shared, threads);
   else
-    multiply_tiles(gemms.single, a, b, reinterpret_cast<float*>(out), shared, threads);
+    multiply_tiles(gemms.f32, a, b, reinterpret_cast<float*>(out), shared, threads);
 }
 
 }  // namespace
@@ -132,7 +132,7 @@ bool multiply(const Matrix& a, const Matrix& b, char* out, DType dtype, Side sha
       longest > std::numeric_limits<int>::max())
     return false;
   if (threads != 1) threads = std::min(available_threads(threads), blas->threads());
-  if (blas->wide.twice)
+  if (blas->wide.f64)
     multiply_with(blas->wide, a, b, out, dtype, shared, threads);
   else
     multiply_with(blas->narrow, a, b, out, dtype, shared, threads);
