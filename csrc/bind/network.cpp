@@ -69,10 +69,10 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
   return bad;
 }
 
-double squares(py::handle x_, int threads) {
+double squares(py::handle x_) {
   const py::array x = Call("sum_of_squares").c_array(x_, "x");
   const WithoutGil without_gil;
-  return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x), threads);
+  return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x));
 }
 
 }  // namespace
@@ -84,7 +84,7 @@ void bind_network(py::module_& m) {
         py::arg("gradient"),
         "Writes -log softmax(logits)[label] of each row and the gradient of their mean. Returns the index of the first "
         "label that is no class, having written nothing; else -1.");
-  m.def("sum_of_squares", squares, py::arg("x"), py::arg("threads") = 0, "In float64.");
+  m.def("sum_of_squares", squares, py::arg("x"), "In float64.");
 }
 
 }  // namespace fusedstep::bind

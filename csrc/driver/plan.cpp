@@ -12,15 +12,8 @@
 namespace fusedstep {
 namespace {
 
-// Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
-constexpr std::int64_t chunk_size = 4096;
-
 // A stretch of chunks long enough for the hardware to see a stream.
 constexpr std::int64_t stretch = 64;
-
-// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
-// around the step parameters and gradients travel between the cores' caches.
-constexpr std::int64_t elements_per_thread = 32768;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;

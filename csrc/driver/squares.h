@@ -6,7 +6,7 @@
 
 namespace fusedstep {
 
-/// The sum of x_i^2 in float64, the same bits for any number of threads (0: as many as are worth it).
-double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype, int threads);
+/// The sum of x_i^2 in float64, the same bits for any number of threads.
+double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype);
 
 }  // namespace fusedstep
