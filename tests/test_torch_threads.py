@@ -26,10 +26,13 @@ p = torch.ones(2_000_000, requires_grad=True)
 p.grad = torch.exp(p.detach() @ p.detach() * 0 * p.detach())
 before = threads()
 optimizer = fusedstep.torch.Adam([p])
-for _ in range(3):
+optimizer.step()
+backend = _core.backend()
+_core.set_backend(backend)  # one that was asked for is not left, where a busy machine makes it stall
+for _ in range(2):
     optimizer.step()
 found = {{
-    "backend": _core.backend(),
+    "backend": backend,
     "pools": [pool["filepath"] for pool in threadpool_info() if pool["user_api"] == "openmp"],
     "torch": torch.get_num_threads(),
     "ours": fs.num_threads(),
@@ -56,12 +59,9 @@ ORDERS = {
 def test_pools(order: str, torch: Any) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FUSEDSTEP_")}
     command = [sys.executable, "-c", PROBE.format(imports=ORDERS[order])]
-    for _ in range(3):  # where a busy machine makes OpenMP stall, steps go to threads of ours for a while
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        if found["new"] == 0:
-            break
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
     assert len(found["pools"]) == 1, "torch and fusedstep must share one OpenMP"
     assert found["backend"] == "openmp" and found["new"] == 0, "our steps must start no threads beside torch's"
     assert found["ours"] <= found["torch"]
