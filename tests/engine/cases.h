@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "driver/kernel.h"
+#include "step/kernel.h"
 
 namespace fusedstep::test {
 

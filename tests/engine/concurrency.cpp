@@ -10,9 +10,9 @@
 #include <thread>
 
 #include "cases.h"
-#include "driver/parallel.h"
-#include "driver/stalls.h"
-#include "isa/dispatch.h"
+#include "machine/dispatch.h"
+#include "machine/parallel.h"
+#include "machine/stalls.h"
 
 namespace fusedstep::test {
 namespace {

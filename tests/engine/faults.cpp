@@ -4,9 +4,9 @@
 #include <thread>
 
 #include "cases.h"
-#include "driver/parallel.h"
-#include "driver/plan.h"
+#include "machine/parallel.h"
 #include "memory.h"
+#include "step/plan.h"
 
 namespace fusedstep::test {
 namespace {

@@ -1,5 +1,5 @@
 // Batch normalisation, forward and backward, and its statistics, of every shape that takes another path.
-#include "driver/batchnorm.h"
+#include "batchnorm/batchnorm.h"
 
 #include "cases.h"
 #include "memory.h"

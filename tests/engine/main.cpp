@@ -7,8 +7,8 @@
 #include <stdexcept>
 
 #include "cases.h"
-#include "driver/parallel.h"
-#include "isa/dispatch.h"
+#include "machine/dispatch.h"
+#include "machine/parallel.h"
 
 namespace fusedstep::test {
 namespace {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "driver/kernel.h"
+#include "step/kernel.h"
 
 namespace fusedstep::test {
 

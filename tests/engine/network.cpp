@@ -1,6 +1,6 @@
 // ReLU with a bias, its gradient, and softmax with its loss.
 #include "cases.h"
-#include "isa/dispatch.h"
+#include "machine/dispatch.h"
 #include "memory.h"
 
 namespace fusedstep::test {

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "cases.h"
-#include "driver/parallel.h"
-#include "isa/dispatch.h"
+#include "machine/dispatch.h"
+#include "machine/parallel.h"
 #include "memory.h"
 
 namespace fusedstep::test {

@@ -3,9 +3,9 @@
 #include <optional>
 
 #include "cases.h"
-#include "driver/plan.h"
-#include "isa/dispatch.h"
+#include "machine/dispatch.h"
 #include "memory.h"
+#include "step/plan.h"
 
 namespace fusedstep::test {
 namespace {

@@ -1,0 +1,177 @@
+// The two passes of the gradient: sums over blocks, then dx.
+#pragma once
+
+#include "batchnorm/forward.simd.h"
+
+namespace fusedstep {
+namespace {
+
+/// dz: the gradient before the ReLU. `bit` is that of element 0.
+template <BatchNormMask mask, class V, class T, class Coefficient>
+FUSEDSTEP_INLINE V masked(const T* dy, const void* open, std::ptrdiff_t bit, V d, const Coefficient& scale,
+                          const Coefficient& offset, std::ptrdiff_t i, std::ptrdiff_t channel) {
+  const V g = load<V>(dy + i);
+  if constexpr (mask == BatchNormMask::none) return g;
+  if constexpr (mask == BatchNormMask::saved) return where_set<T>(open, bit + i, g);
+  return where_positive(V(d * scale.template at<V>(channel) + offset.template at<V>(channel)), g);
+}
+
+template <BatchNormMask mask, class T, template <class> class Coefficient>
+struct Products {
+  const T *dy, *x;
+  const void* open;
+  std::ptrdiff_t bit;
+  Coefficient<T> center, scale, offset;
+  template <class V>
+  FUSEDSTEP_INLINE Pair<V> at(std::ptrdiff_t i, std::ptrdiff_t channel) const {
+    const V d = load<V>(x + i) - center.template at<V>(channel);
+    const V dz = masked<mask>(dy, open, bit, d, scale, offset, i, channel);
+    return {dz, dz * d};
+  }
+};
+
+/// Values j, ..., j + n - 1 of dz of a channel, packed into `room`.
+template <class T>
+inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std::ptrdiff_t j, std::ptrdiff_t n,
+                               T* room) {
+  const BatchNormShape& s = b.shape;
+  for (std::ptrdiff_t done = 0, count; done < n; done += count) {
+    const std::ptrdiff_t plane = (j + done) / s.inner * s.channels + c, at = (j + done) % s.inner;
+    count = s.inner - at < n - done ? s.inner - at : n - done;
+    const T* from = static_cast<const T*>(b.dy) + plane * s.inner + at;
+    const std::ptrdiff_t bit = mask_bit(s, plane, at);
+    for_vectors<T>(count, [&]<class V>(std::ptrdiff_t i) {
+      store(room + done + i, where_set<T>(b.open, bit + i, load<V>(from + i)));
+    });
+  }
+  return room;
+}
+
+template <BatchNormMask mask, class T>
+void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, double& sum, double& dot) {
+  constexpr bool saved = mask == BatchNormMask::saved;
+  alignas(64) T room[2][batch_block], first[batch_lanes], second[batch_lanes];
+  const std::ptrdiff_t n = block_count(b.shape, block), j = block * batch_block;
+  const T* dz = saved ? masked_stretch(b, c, j, n, room[0]) : stretch(b.shape, b.dy, c, j, n, room[0]);
+  const T* x = stretch(b.shape, b.x, c, j, n, room[1]);
+  const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
+  using Term = Products<saved ? BatchNormMask::none : mask, T, Constant>;
+  const auto ahead = [x0 = static_cast<const T*>(b.x), dy0 = static_cast<const T*>(b.dy),
+                      next = NextBlock(b.shape, c, block)](std::ptrdiff_t i) {
+    prefetch<width<T>>(x0, next.at(i)), prefetch<width<T>>(dy0, next.at(i));
+  };
+  const Term term{dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)};
+  sum_along(term, n, first, second, ahead);
+  add_lanes(first, 1), add_lanes(second, 1);
+  sum = double(first[0]), dot = double(second[0]);
+}
+
+template <BatchNormMask mask, class T>
+void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, std::ptrdiff_t width, double* sum,
+                 double* dot) {
+  alignas(64) T first[batch_lanes * slice<T>], second[batch_lanes * slice<T>];
+  const RowWalk walk(b.shape.channels, width);
+  const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
+  const auto data = [at](const void* p) { return static_cast<const T*>(p) + at; };
+  const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
+  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, value(b.center), value(b.scale),
+                                           value(b.offset)},
+             walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
+               prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
+             });
+  for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
+}
+
+template <BatchNormMask mask, class T>
+void sums_variant(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end,
+                  double* sum, double* dot) {
+  if (b.shape.inner > 1)
+    for (std::ptrdiff_t c = begin; c < end; ++c) sums_along<mask, T>(b, block, c, sum[c], dot[c]);
+  else
+    for (std::ptrdiff_t c = begin; c < end; c += slice<T>)
+      sums_across<mask, T>(b, block, c, end - c < slice<T> ? end - c : slice<T>, sum, dot);
+}
+
+template <class T>
+void batch_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end, double* sum,
+                double* dot) {
+  switch (b.mask) {
+    case BatchNormMask::none:
+      return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::recomputed:
+      return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
+    case BatchNormMask::saved:
+      return sums_variant<BatchNormMask::saved, T>(b, block, begin, end, sum, dot);
+  }
+}
+
+template <BatchNormMask mask, bool frozen, bool stream, class T, template <class> class Coefficient>
+struct InputGradient {
+  const T *dy, *x;
+  const void* open;
+  std::ptrdiff_t bit;
+  T *dx, *out;  // out: dz, or null
+  Coefficient<T> center, scale, offset, mean, slope;
+
+  template <class V>
+  FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i, std::ptrdiff_t k) const {
+    V d{};
+    if constexpr (!frozen || mask == BatchNormMask::recomputed) d = load<V>(x + i) - center.template at<V>(k);
+    const V dz = masked<mask>(dy, open, bit, d, scale, offset, i, k);
+    V g = dz;
+    if constexpr (!frozen) g = (dz - mean.template at<V>(k)) - d * slope.template at<V>(k);
+    if constexpr (mask == BatchNormMask::saved) put<stream>(out + i, dz);
+    put<stream>(dx + i, V(g * scale.template at<V>(k)));
+  }
+};
+
+template <class T, BatchNormMask mask, bool frozen, bool stream>
+void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
+  const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x);
+  T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                                 std::ptrdiff_t bit, C<T> m, C<T> a, C<T> o, C<T> mean, C<T> slope) {
+    walk<stream>(dx + at, n, period,
+                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, b.open, bit, dx + at,
+                                                           offset_or_null(dz, at), m, a, o, mean, slope});
+  };
+  const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale),
+          *o = static_cast<const T*>(b.offset);
+  const T *mean = static_cast<const T*>(b.mean), *slope = static_cast<const T*>(b.slope);
+  using One = Constant<T>;
+  using Each = PerElement<T>;
+  if (b.shape.inner > 1)
+    for_planes(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      const std::ptrdiff_t bit = mask_bit(b.shape, at / b.shape.inner, region.inner_begin);
+      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
+    });
+  else
+    for_rows(b.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, coefficient_period(b.shape), at, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k},
+          Each{slope + k});
+    });
+  if constexpr (stream) end_streaming();
+}
+
+template <class T, BatchNormMask mask>
+void choose_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
+  if (b.frozen)
+    b.stream ? gradient_variant<T, mask, true, true>(b, region) : gradient_variant<T, mask, true, false>(b, region);
+  else
+    b.stream ? gradient_variant<T, mask, false, true>(b, region) : gradient_variant<T, mask, false, false>(b, region);
+}
+
+template <class T>
+void batch_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
+  switch (b.mask) {
+    case BatchNormMask::none:
+      return choose_gradient<T, BatchNormMask::none>(b, region);
+    case BatchNormMask::recomputed:
+      return choose_gradient<T, BatchNormMask::recomputed>(b, region);
+    case BatchNormMask::saved:
+      return choose_gradient<T, BatchNormMask::saved>(b, region);
+  }
+}
+
+}  // namespace
+}  // namespace fusedstep

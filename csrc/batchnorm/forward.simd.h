@@ -1,0 +1,99 @@
+// The normalising pass.
+#pragma once
+
+#include "batchnorm/lanes.simd.h"
+#include "batchnorm/mask.simd.h"
+
+namespace fusedstep {
+namespace {
+
+template <bool residual, bool relu, bool stream, class T, template <class> class Coefficient>
+struct Normalize {
+  const T *x, *r;
+  T* y;
+  Coefficient<T> center, scale, offset;
+  BitWriter* open;
+
+  template <class V>
+  FUSEDSTEP_INLINE void operator()(std::ptrdiff_t i, std::ptrdiff_t k) const {
+    V z = (load<V>(x + i) - center.template at<V>(k)) * scale.template at<V>(k) + offset.template at<V>(k);
+    if constexpr (residual) z = z + load<V>(r + i);
+    if constexpr (residual && relu) open->put(positive_bits<T>(z), sizeof(V) / sizeof(T));
+    if constexpr (relu) z = where_positive(z, z);
+    put<stream>(y + i, z);
+  }
+};
+
+/// Stretches of one channel, the last one first: what the statistics read last is still in the cache.
+template <class Body>
+FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
+  for (std::ptrdiff_t n = region.outer_end - 1; n >= region.outer_begin; --n)
+    for (std::ptrdiff_t c = region.channel_begin; c < region.channel_end; ++c)
+      body(c, (n * s.channels + c) * s.inner + region.inner_begin, region.inner_end - region.inner_begin);
+}
+
+/// Rows of channels in batches, the last one first: body(first element, elements, first coefficient). Long rows are
+/// cut, so that a piece's coefficients stay in the first-level cache over a batch.
+template <class Body>
+FUSEDSTEP_INLINE void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
+  constexpr std::ptrdiff_t most = 1024;
+  const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;  // a piece begins a word of the mask
+  const std::ptrdiff_t batch = (1 + (cut ? 0 : 16384 / row_unit / s.channels)) * row_unit;
+  for (std::ptrdiff_t end = region.outer_end, begin; end > region.outer_begin; end = begin) {
+    begin = (end - 1) / batch * batch;
+    if (begin < region.outer_begin) begin = region.outer_begin;
+    if (!cut) {
+      body(begin * s.channels, (end - begin) * s.channels, 0);
+      continue;
+    }
+    for (std::ptrdiff_t c = 0; c < s.channels; c += most)
+      for (std::ptrdiff_t n = begin; n < end; ++n)
+        body(n * s.channels + c, s.channels - c < most ? s.channels - c : most, c);
+  }
+}
+
+template <class T, bool residual, bool relu, bool stream>
+void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
+  const T *x = static_cast<const T*>(f.x), *r = static_cast<const T*>(f.residual);
+  T* y = static_cast<T*>(f.y);
+  const T *m = static_cast<const T*>(f.center), *a = static_cast<const T*>(f.scale),
+          *b = static_cast<const T*>(f.offset);
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                                 std::ptrdiff_t bit, C<T> center, C<T> scale, C<T> offset) {
+    BitWriter open(offset_or_null(f.open, bit / 32));
+    walk<stream>(
+        y + at, n, period,
+        Normalize<residual, relu, stream, T, C>{x + at, offset_or_null(r, at), y + at, center, scale, offset, &open});
+    if constexpr (residual && relu) open.end();
+  };
+  using One = Constant<T>;
+  using Each = PerElement<T>;
+  if (f.shape.inner > 1)
+    for_planes(f.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      const std::ptrdiff_t bit = mask_bit(f.shape, at / f.shape.inner, region.inner_begin);
+      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{b[c]});
+    });
+  else
+    for_rows(f.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, coefficient_period(f.shape), at, Each{m + k}, Each{a + k}, Each{b + k});
+    });
+  if constexpr (stream) end_streaming();
+}
+
+template <class T, bool... chosen>
+void choose_apply(const BatchNormForward& f, const BatchNormRegion& region) {
+  if constexpr (sizeof...(chosen) == 3) {
+    apply_variant<T, chosen...>(f, region);
+  } else {
+    const bool next = sizeof...(chosen) == 0 ? f.residual != nullptr : sizeof...(chosen) == 1 ? f.relu : f.stream;
+    next ? choose_apply<T, chosen..., true>(f, region) : choose_apply<T, chosen..., false>(f, region);
+  }
+}
+
+template <class T>
+void batch_apply(const BatchNormForward& f, const BatchNormRegion& region) {
+  choose_apply<T>(f, region);
+}
+
+}  // namespace
+}  // namespace fusedstep

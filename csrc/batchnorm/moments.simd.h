@@ -1,0 +1,106 @@
+// Mean and sum of squared deviations of a block of values per channel. Values are shifted by the mean of the
+// block's first batch_lanes values before they are squared: however large the mean, the sum of squares is at most
+// 33 times what is wanted, so that nothing cancels.
+#pragma once
+
+#include "batchnorm/lanes.simd.h"
+
+namespace fusedstep {
+namespace {
+
+template <class T, class Shift>
+struct Deviations {
+  const T* x;
+  Shift shift;
+  template <class V>
+  FUSEDSTEP_INLINE Pair<V> at(std::ptrdiff_t i, std::ptrdiff_t channel) const {
+    const V d = load<V>(x + i) - shift.template at<V>(channel);
+    return {d, d * d};
+  }
+};
+
+/// Values too large for their squares, or not finite: in double, one after the other.
+template <class T>
+[[gnu::noinline, gnu::cold]] void careful_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
+                                                  std::ptrdiff_t channel, double& mean, double& m2) {
+  T room[batch_block];
+  const std::ptrdiff_t n = block_count(shape, block);
+  const T* v = stretch(shape, x, channel, block * batch_block, n, room);
+  double sum = 0, squares = 0;
+  for (std::ptrdiff_t i = 0; i < n; ++i) sum += double(v[i]);
+  mean = sum / double(n);
+  for (std::ptrdiff_t i = 0; i < n; ++i) squares += (double(v[i]) - mean) * (double(v[i]) - mean);
+  m2 = squares;
+}
+
+template <class T>
+FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
+                                     std::ptrdiff_t channel, T shift, T sum, T squares, double& mean, double& m2) {
+  const double n = double(block_count(shape, block));
+  mean = double(shift) + double(sum) / n;
+  const double exact = double(squares) - double(sum) * double(sum) / n;
+  m2 = exact < 0 ? 0 : exact;
+  if (!(m2 - m2 == 0)) careful_moments<T>(shape, x, block, channel, mean, m2);
+}
+
+template <class T>
+void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t block, std::ptrdiff_t channel,
+                   double& mean, double& m2) {
+  alignas(64) T room[batch_block], sum[batch_lanes] = {}, squares[batch_lanes];
+  const std::ptrdiff_t n = block_count(shape, block), group = n < batch_lanes ? n : batch_lanes;
+  const T* v = stretch(shape, x, channel, block * batch_block, n, room);
+  for (std::ptrdiff_t i = 0; i < group; ++i) sum[i] = v[i];
+  add_lanes(sum, 1);
+  const T shift = sum[0] / T(group);
+  sum_along(Deviations<T, Constant<T>>{v, {shift}}, n, sum, squares,
+            [data = static_cast<const T*>(x), next = NextBlock(shape, channel, block)](std::ptrdiff_t i) {
+              prefetch<width<T>>(data, next.at(i));
+            });
+  add_lanes(sum, 1), add_lanes(squares, 1);
+  finish_moments(shape, x, block, channel, shift, sum[0], squares[0], mean, m2);
+}
+
+/// The sum of the first batch_lanes rows, added up like lanes.
+template <class T>
+FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows,
+                                     T* sum) {
+  constexpr std::ptrdiff_t half = batch_lanes / 2;
+  for (std::ptrdiff_t r = 0; r < half; ++r)
+    for_vectors<T>(width, [=]<class V>(std::ptrdiff_t c) {
+      const V a = r < rows ? load<V>(x + r * stride + c) : V{};
+      const V b = r + half < rows ? load<V>(x + (r + half) * stride + c) : V{};
+      store(sum + r * width + c, a + b);
+    });
+  add_lanes(sum, width, half);
+}
+
+template <class T>
+void moments_across(const BatchNormShape& shape, const void* data, std::ptrdiff_t block, std::ptrdiff_t channel,
+                    std::ptrdiff_t width, double* mean, double* m2) {
+  constexpr std::ptrdiff_t most = batch_lanes * RowWalk::few > slice<T> ? batch_lanes * RowWalk::few : slice<T>;
+  alignas(64) T sum[batch_lanes * slice<T>], squares[batch_lanes * slice<T>], shift[most];
+  const std::ptrdiff_t rows = block_count(shape, block), group = rows < batch_lanes ? rows : batch_lanes;
+  const RowWalk walk(shape.channels, width);
+  const T* x = static_cast<const T*>(data) + block * batch_block * shape.channels + channel;
+  sum_first_rows(x, shape.channels, width, group, sum);
+  for (std::ptrdiff_t c = 0; c < width; ++c) shift[c] = sum[c] / T(group);
+  if (walk.repeats == 1)
+    for (std::ptrdiff_t i = width; i < walk.length; ++i) shift[i] = shift[i - width];
+  sum_across(Deviations<T, PerElement<T>>{x, {shift}}, walk, rows, sum, squares,
+             [x](std::ptrdiff_t i) { prefetch<::fusedstep::width<T>>(x, i); });
+  for (std::ptrdiff_t c = 0; c < width; ++c)
+    finish_moments(shape, data, block, channel + c, shift[c], sum[c], squares[c], mean[channel + c], m2[channel + c]);
+}
+
+template <class T>
+void batch_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block, std::ptrdiff_t begin,
+                   std::ptrdiff_t end, double* mean, double* m2) {
+  if (shape.inner > 1)
+    for (std::ptrdiff_t c = begin; c < end; ++c) moments_along<T>(shape, x, block, c, mean[c], m2[c]);
+  else
+    for (std::ptrdiff_t c = begin; c < end; c += slice<T>)
+      moments_across<T>(shape, x, block, c, end - c < slice<T> ? end - c : slice<T>, mean, m2);
+}
+
+}  // namespace
+}  // namespace fusedstep

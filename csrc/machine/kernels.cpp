@@ -1,0 +1,73 @@
+// Compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the constant table at the end leaves this
+// file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
+#include "batchnorm/table.simd.h"
+#include "formats/half.simd.h"
+#include "network/relu.simd.h"
+#include "network/softmax.simd.h"
+#include "random/dropout.simd.h"
+#include "random/noise.simd.h"
+#include "step/kernel.h"
+#include "step/norm.simd.h"
+#include "step/sweep.simd.h"
+
+#include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
+
+namespace fusedstep {
+namespace {
+
+template <class T, int N>
+constexpr int length(T (&)[N]) {
+  return N;
+}
+
+template <class Rule>
+constexpr int variant_bits = Rule::variants[0] ? length(Rule::variants) : 0;
+
+template <class Rule>
+constexpr RuleInfo info(const char* name) {
+  static_assert(length(Rule::hyper) <= max_hyper && state_count<Rule> <= max_states);
+  static_assert(variant_bits<Rule> <= max_variants);
+  return {name, Rule::variants, variant_bits<Rule>, Rule::hyper, length(Rule::hyper), Rule::states, state_count<Rule>};
+}
+
+template <class Rule, unsigned V = 0>
+constexpr void fill(RuleKernels& k) {
+  k.sweep[int(DType::f32)][V] = sweep<Rule, V, float>;
+  k.sweep[int(DType::f64)][V] = sweep<Rule, V, double>;
+  if constexpr (V + 1 < (1u << variant_bits<Rule>)) fill<Rule, V + 1>(k);
+}
+
+template <class Rule>
+constexpr RuleKernels kernels() {
+  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}};
+  fill<Rule>(k);
+  return k;
+}
+
+#define FUSEDSTEP_INFO(rule) info<rule>(#rule),
+#define FUSEDSTEP_KERNELS(rule) kernels<rule>(),
+constexpr RuleInfo infos[] = {FUSEDSTEP_RULES(FUSEDSTEP_INFO)};
+constexpr RuleKernels rules[] = {FUSEDSTEP_RULES(FUSEDSTEP_KERNELS)};
+
+#define FUSEDSTEP_TEXT_(x) #x
+#define FUSEDSTEP_TEXT(x) FUSEDSTEP_TEXT_(x)
+#define FUSEDSTEP_JOIN_(a, b) a##b
+#define FUSEDSTEP_JOIN(a, b) FUSEDSTEP_JOIN_(a, b)
+
+}  // namespace
+
+extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
+    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),
+    length(infos),
+    infos,
+    rules,
+    {square_sum<float>, square_sum<double>},
+    {roofline<float>, roofline<double>},
+    {{widen<bfloat16>, widen<float16>}, {narrow<bfloat16>, narrow<float16>}},
+    {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
+    batch_norm_kernels,
+    {{relu<float>, relu<double>},
+     {relu_backward<float>, relu_backward<double>},
+     {softmax_loss<float>, softmax_loss<double>}}};
+
+}  // namespace fusedstep

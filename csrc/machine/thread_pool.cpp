@@ -1,0 +1,145 @@
+// A pool of plain threads that is a good neighbour to other pools (BLAS, torch) on the same cores.
+//
+// Every thread has a share of the range, cut into pieces, and takes others' pieces when its own are done: nobody
+// waits for a thread that has not begun, because another library's worker holds its core. Whoever has nothing to do
+// polls for some microseconds, offering its core to others at every turn, and then sleeps.
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <limits>
+#include <mutex>
+#include <thread>
+
+#include "machine/parallel.h"
+
+namespace fusedstep {
+namespace {
+
+constexpr int max_threads = 1024;
+constexpr int pieces = 4;                                 // of a share
+constexpr int polls = 16;                                 // between two offers of the core
+constexpr auto patience = std::chrono::microseconds(50);  // of an idle worker, before it sleeps
+
+thread_local bool inside = false;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// One thread's pieces that nobody has taken: the region's number above, how many below. It belongs to one region
+/// alone, so that who comes late finds nothing in it, and whoever takes a piece keeps its region from ending.
+class alignas(64) Share {
+ public:
+  void deal(unsigned region) { left_.store(std::uint64_t(region) << 32 | pieces, std::memory_order_release); }
+
+  /// The number of a piece, from 0; -1 if none is left, or the share is another region's.
+  int take(unsigned region) {
+    std::uint64_t left = left_.load(std::memory_order_acquire);
+    while (unsigned(left >> 32) == region && unsigned(left) > 0)
+      if (left_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) return pieces - int(unsigned(left));
+    return -1;
+  }
+
+ private:
+  std::atomic<std::uint64_t> left_{0};
+};
+
+class Pool {
+ public:
+  void run(std::int64_t n, int threads, RangeFn fn, void* context) {
+    const std::unique_lock busy(one_region_, std::try_to_lock);
+    if (!busy) return fn(context, 0, n);  // another Python thread has the workers
+    threads = std::min(threads, max_threads);
+    grow(threads - 1);
+    n_ = n, fn_ = fn, context_ = context;
+    threads_.store(threads, std::memory_order_relaxed);
+    unfinished_.store(threads * pieces, std::memory_order_relaxed);
+    const unsigned region = region_.load(std::memory_order_relaxed) + 1;
+    for (int k = 0; k < threads; ++k) shares_[k].deal(region);
+    region_.store(region, std::memory_order_seq_cst);
+    if (asleep_.load(std::memory_order_seq_cst) > 0) region_.notify_all();
+    work(0, region);
+    for (int i = 1; unfinished_.load(std::memory_order_acquire) != 0; ++i) i % polls ? pause() : void(sched_yield());
+  }
+
+ private:
+  /// To as many as the system grants: the shares of those that are missing are taken by those that are there.
+  void grow(int workers) noexcept {
+    try {
+      for (; workers_ < workers; ++workers_)
+        std::thread([this, k = workers_ + 1, seen = region_.load()]() mutable {
+          for (;; work(k, seen)) seen = next(seen);
+        }).detach();
+    } catch (const std::exception&) {  // of std::thread or of its allocation; the next region asks again
+    }
+  }
+
+  /// Waits for a region after `seen`.
+  unsigned next(unsigned seen) {
+    const auto start = std::chrono::steady_clock::now();
+    do {
+      for (int i = 0; i < polls; ++i, pause())
+        if (const unsigned now = region_.load(std::memory_order_acquire); now != seen) return now;
+      sched_yield();
+    } while (std::chrono::steady_clock::now() - start < patience);
+    asleep_.fetch_add(1, std::memory_order_seq_cst);
+    region_.wait(seen, std::memory_order_seq_cst);
+    asleep_.fetch_sub(1, std::memory_order_relaxed);
+    return region_.load(std::memory_order_acquire);
+  }
+
+  /// Thread k's own pieces, then those that others have not begun.
+  void work(int k, unsigned region) {
+    const int threads = threads_.load(std::memory_order_relaxed);
+    if (k >= threads) return;
+    inside = true;
+    for (int i = 0; i < threads; ++i) {
+      const int owner = (k + i) % threads;
+      for (int piece; (piece = shares_[owner].take(region)) >= 0;) do_piece(owner, piece);
+    }
+    inside = false;
+  }
+
+  void do_piece(int owner, int piece) {
+    const std::int64_t first = part(n_, int(threads_), owner), size = part(n_, int(threads_), owner + 1) - first;
+    const std::int64_t begin = first + part(size, pieces, piece), end = first + part(size, pieces, piece + 1);
+    if (begin < end) fn_(context_, begin, end);
+    unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+
+  std::mutex one_region_;
+  Share shares_[max_threads];
+  std::atomic<unsigned> region_{0};
+  std::atomic<int> asleep_{0}, unfinished_{0}, threads_{0};
+  std::int64_t n_ = 0;
+  RangeFn fn_ = nullptr;
+  void* context_ = nullptr;
+  int workers_ = 0;
+};
+
+// Never made, so that it cannot fail, and never destroyed: at exit the process ends with its workers asleep, which no
+// order of destructors can upset.
+union Forever {
+  constexpr Forever() : pool() {}
+  ~Forever() {}
+  Pool pool;
+};
+constinit Forever forever;
+
+const Backend backend{
+    "threads",
+    [](std::int64_t n, int threads, RangeFn fn, void* context) { forever.pool.run(n, threads, fn, context); },
+    [] { return std::numeric_limits<int>::max(); }, [] { return inside; }};
+
+}  // namespace
+
+const Backend& thread_pool_backend() { return backend; }
+
+}  // namespace fusedstep

@@ -1,0 +1,126 @@
+// The softmax of rows, with the negative log-likelihood of a label for each. Exponential and logarithm are series of
+// our own, as in noise.h: the same bits on every machine.
+#pragma once
+
+#include "network/kernel.h"
+#include "random/noise.simd.h"
+
+namespace fusedstep {
+namespace {
+
+/// Terms of the exponential's series for half a unit in the last place up to ln(2) / 2; ln 2 in two parts, the first
+/// with so few bits that any multiple in range is exact; below `lowest` the exponential is 0.
+template <class T>
+struct Exponential;
+template <>
+struct Exponential<float> {
+  static constexpr int terms = 8, bias = 127;
+  static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f, lowest = -104;
+};
+template <>
+struct Exponential<double> {
+  static constexpr int terms = 14, bias = 1023;
+  static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
+};
+
+/// Where the last bit of T is worth 1: x + magnet is rounded to an integer, which shows in the lowest bits.
+template <class T>
+constexpr T magnet = T(3ull << (Format<T>::mantissa - 1));
+
+template <class T>
+inline T rounded(T x) {
+  const T shifted = x + magnet<T>;
+  return shifted - magnet<T>;
+}
+
+/// 2^k for an integer k that makes it a normal number.
+template <class T>
+inline T power_of_two(T k) {
+  using Bits = typename Format<T>::Bits;
+  return bits_as<T>((bits_as<Bits>(k + magnet<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
+}
+
+/// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. Powers of two in two steps, for the result may be denormal.
+template <class T>
+inline T exponential(T x) {
+  using E = Exponential<T>;
+  x = x < E::lowest ? E::lowest : x;  // nan stays nan
+  const T k = rounded(x * T(1.44269504088896340736));
+  const T r = (x - k * E::ln2_high) - k * E::ln2_low;
+  T series = T(1);
+#pragma GCC unroll 16
+  for (int i = E::terms; i >= 2; --i) series = T(1) + series * r * T(1.0 / i);
+  series = T(1) + r * series;
+  const T half = rounded(k * T(0.5));
+  return series * power_of_two(half) * power_of_two(k - half);
+}
+
+constexpr std::ptrdiff_t softmax_tile = 1024;  // elements that are looked at three times in the first-level cache
+
+constexpr int softmax_lanes = 16;  // side by side in a long row, on every machine
+
+template <class V>
+FUSEDSTEP_INLINE V larger(V a, V b) {
+  return ((b > a) | (b != b)) ? b : a;  // nan stays nan
+}
+
+template <class T>
+inline T largest(const T* z, std::ptrdiff_t n) {
+  T top = z[0];
+  std::ptrdiff_t j = 1;
+  if (n >= 2 * softmax_lanes) {
+    constexpr int vectors = softmax_lanes / width<T>;
+    Whole<T> tops[vectors];
+    for (int k = 0; k < vectors; ++k) tops[k] = load<Whole<T>>(z + k * width<T>);
+    for (j = softmax_lanes; j + softmax_lanes <= n; j += softmax_lanes)
+      for (int k = 0; k < vectors; ++k) tops[k] = larger(tops[k], load<Whole<T>>(z + j + k * width<T>));
+    for (int k = 0; k < softmax_lanes; ++k) top = larger(top, T(tops[k / width<T>][k % width<T>]));
+  }
+  for (; j < n; ++j) top = larger(top, z[j]);
+  return top;
+}
+
+template <class T>
+inline double total(const T* p, std::ptrdiff_t n) {
+  double sum = 0;
+  std::ptrdiff_t j = 0;
+  if (n >= 2 * softmax_lanes) {
+    constexpr int length = width<double>, vectors = softmax_lanes / length;
+    Whole<double> sums[vectors] = {};
+    for (; j + softmax_lanes <= n; j += softmax_lanes)
+      for (int k = 0; k < vectors; ++k)
+        sums[k] += __builtin_convertvector(load<Vector<T, length>>(p + j + k * length), Whole<double>);
+    for (int k = 0; k < softmax_lanes; ++k) sum += sums[k / length][k % length];
+  }
+  for (; j < n; ++j) sum += double(p[j]);
+  return sum;
+}
+
+template <class T>
+void softmax_loss(const void* logits, const std::int64_t* labels, void* each, void* gradient, std::ptrdiff_t rows,
+                  std::ptrdiff_t width) {
+  const T* const z = static_cast<const T*>(logits);
+  T *const losses = static_cast<T*>(each), *const p = static_cast<T*>(gradient);
+  const std::ptrdiff_t together = width < softmax_tile ? softmax_tile / width : 1;
+  const T share = T(1.0 / double(rows));
+  for (std::ptrdiff_t first = 0; first < rows; first += together) {
+    const std::ptrdiff_t end = first + together < rows ? first + together : rows;
+    for (std::ptrdiff_t i = first; i < end; ++i) {
+      const T top = largest(z + i * width, width);
+      for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] = z[j] - top;
+      losses[i] = p[i * width + labels[i]];
+    }
+    for (std::ptrdiff_t j = first * width; j < end * width; ++j) p[j] = exponential(p[j]);
+    for (std::ptrdiff_t i = first; i < end; ++i) {
+      const double sum = total(p + i * width, width);
+      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // only nan is not
+      losses[i] = T(log - double(losses[i]));
+      const T factor = T(1 / (sum * double(rows)));
+      for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] *= factor;
+      p[i * width + labels[i]] -= share;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,247 @@
+#include "python/batchnorm.h"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "batchnorm/batchnorm.h"
+#include "machine/parallel.h"
+#include "python/call.h"
+#include "python/gil.h"
+
+namespace fusedstep::bind {
+namespace {
+
+bool same_memory(const py::array& a, const py::array& b) { return a.ptr() && b.ptr() && a.data() == b.data(); }
+
+using Dims = std::vector<py::ssize_t>;
+Dims dims_of(const py::array& a) { return {a.shape(), a.shape() + a.ndim()}; }
+
+py::array empty(const py::array& model, Dims shape) { return py::array(model.dtype(), std::move(shape)); }
+py::array empty_like(const py::array& a) { return empty(a, dims_of(a)); }
+py::object object_or_none(const py::array& a) { return a.ptr() ? py::object(a) : py::none(); }
+py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
+
+struct Saved {
+  py::array x;  // no array where whoever called keeps it
+  Snapshot as_it_was;
+  Dims dims;
+  DType dtype;
+  BatchNormShape shape;
+  BatchNormCoefficients coefficients;
+  std::unique_ptr<std::uint32_t[]> open;  // one bit per element, where there are both a residual and a ReLU
+  BatchNormMask mask;
+  bool training, has_gamma, has_beta, has_residual, overwritten;
+};
+
+struct Named {
+  const char* name;
+  py::array array;
+};
+
+/// All arrays of a forward call; absent ones are no array.
+struct Arrays {
+  py::array x, gamma, beta, running_mean, running_var, residual, num_batches, out;
+
+  std::vector<Named> all() const {
+    return {{"x", x},
+            {"gamma", gamma},
+            {"beta", beta},
+            {"running_mean", running_mean},
+            {"running_var", running_var},
+            {"residual", residual},
+            {"num_batches", num_batches},
+            {"out", out}};
+  }
+};
+
+/// The weight of this batch in the running statistics.
+double weight(const Call& call, py::handle momentum, const Arrays& a, bool training) {
+  if (!momentum.is_none()) {
+    const double value = py::cast<double>(momentum);
+    if (!(value >= 0 && value <= 1)) refuse_value(call.where("momentum"), "None or from 0 to 1", py::repr(momentum));
+    return value;
+  }
+  if (a.num_batches.ptr()) return 1.0 / double(*static_cast<const std::int64_t*>(a.num_batches.data()) + 1);
+  if (training && a.running_mean.ptr())
+    refuse_value(call.where("num_batches"), "given where momentum is None: the cumulative average counts its batches",
+                 "None");
+  return 0;
+}
+
+py::array counter(const Call& call, py::handle object) {
+  if (object.is_none()) return no_array();
+  const Where where = call.where("num_batches");
+  const bool fits = is_plain_array(object) && py::isinstance<py::array_t<std::int64_t>>(object);
+  if (!fits || py::reinterpret_borrow<py::array>(object).size() != 1)
+    refuse_type(where, "None or an int64 array of one item", describe(object));
+  auto a = py::reinterpret_borrow<py::array>(object);
+  if (!is_aligned(a)) refuse_value(where, "aligned to its item of 8 bytes", "a misaligned " + describe(object));
+  call.writeable(a, "num_batches");
+  const auto n = *static_cast<const std::int64_t*>(a.data());
+  if (n < 0 || n == std::numeric_limits<std::int64_t>::max())
+    refuse_value(where, "at least 0 and below 2**63 - 1", std::to_string(n));
+  return a;
+}
+
+/// In training the running statistics and the counter are written; they may share memory with nothing.
+void check_written(const Call& call, const Arrays& a, bool training) {
+  const std::vector<Named> all = a.all();
+  for (const Named& written : all) {
+    const bool is_out = written.name == std::string("out");
+    if (!is_out &&
+        !(training && (written.name == std::string("running_mean") || written.name == std::string("running_var") ||
+                       written.name == std::string("num_batches"))))
+      continue;
+    call.writeable(written.array, written.name);
+    for (const Named& other : all) {
+      const bool elementwise = other.name == std::string("x") || other.name == std::string("residual");
+      if (other.name == written.name || (is_out && elementwise && same_memory(written.array, other.array))) continue;
+      call.disjoint(written.array, written.name, other.array,
+                    (is_out && elementwise ? std::string("a part of ") + other.name : std::string(other.name)).c_str());
+    }
+  }
+}
+
+Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py::handle gamma, py::handle beta,
+               py::handle running_mean, py::handle running_var, bool training, py::handle residual, py::handle out,
+               py::handle num_batches) {
+  Arrays a{x,
+           call.per_channel(gamma, "gamma", x, s.channels),
+           call.per_channel(beta, "beta", x, s.channels),
+           call.per_channel(running_mean, "running_mean", x, s.channels),
+           call.per_channel(running_var, "running_var", x, s.channels),
+           residual.is_none() ? no_array() : call.like(residual, "residual", x, "x"),
+           counter(call, num_batches),
+           out.is_none() ? no_array() : call.like(out, "out", x, "x")};
+  if (bool(a.running_mean.ptr()) != bool(a.running_var.ptr()))
+    refuse_value(call.where("running_var"), "given together with running_mean", describe(running_var));
+  if (!training && !a.running_mean.ptr())
+    refuse_value(call.where("running_mean"), "given where training is False", "None");
+  check_written(call, a, training);
+  if (!a.out.ptr()) a.out = empty_like(x);
+  return a;
+}
+
+std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
+  const bool both = relu && a.residual.ptr();
+  return std::unique_ptr<Saved>(
+      new Saved{a.x, Snapshot(a.x), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
+                both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
+                both   ? BatchNormMask::saved
+                : relu ? BatchNormMask::recomputed
+                       : BatchNormMask::none,
+                training, a.gamma.ptr() != nullptr, a.beta.ptr() != nullptr, a.residual.ptr() != nullptr,
+                same_memory(a.x, a.out)});
+}
+
+py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py::handle running_mean,
+                     py::handle running_var, bool training, py::handle momentum, double eps, py::ssize_t axis,
+                     bool relu, py::handle residual, py::handle out, py::handle num_batches) {
+  const Call call("batch_norm");
+  const py::array x = call.c_array(x_object, "x");
+  const BatchNormShape s = call.shape_of(x, axis);
+  if (training && s.outer * s.inner < 2)
+    refuse_value(call.where("x"), "of more than one value per channel where training is True", describe(x));
+  if (!(eps >= 0 && std::isfinite(eps))) refuse_value(call.where("eps"), "finite and at least 0", std::to_string(eps));
+  const Arrays a = checked(call, s, x, gamma, beta, running_mean, running_var, training, residual, out, num_batches);
+  const BatchNormOptions options{training, weight(call, momentum, a, training), eps};
+  const py::object held = py::cast(make_saved(a, s, training, relu));
+  auto& saved = py::cast<Saved&>(held);
+  BatchNormPass pass(s, dtype_of(x), available_threads());
+  BatchNormForward f{};
+  f.x = x.data(), f.residual = data_or_null(a.residual), f.y = written_or_null(a.out);
+  f.relu = relu, f.open = saved.open.get();
+  const BatchNormParameters p{data_or_null(a.gamma), data_or_null(a.beta), written_or_null(a.running_mean),
+                              written_or_null(a.running_var)};
+  {
+    const WithoutGil without_gil;
+    pass.forward(f, p, options, saved.coefficients);
+  }
+  if (training && a.num_batches.ptr()) ++*static_cast<std::int64_t*>(written_or_null(a.num_batches));
+  return py::make_tuple(a.out, held);
+}
+
+struct Targets {
+  py::array dx, dz;  // dz: dresidual where it is not dy
+};
+
+/// The x of the forward call: held, or given again by whoever kept it.
+py::array input_of(const Call& call, const Saved& saved, py::handle given) {
+  if (given.is_none() && !saved.x.ptr())
+    refuse_value(call.where("x"), "given again, as saved holds no x", describe(given));
+  if (given.is_none()) {
+    if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
+      refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
+    return saved.x;
+  }
+  const py::array x = call.c_array(given, "x");
+  if (dims_of(x) != saved.dims || dtype_of(x) != saved.dtype)
+    refuse_value(call.where("x"), "the x of the forward call", describe(x));
+  return x;
+}
+
+Targets targets(const Call& call, const Saved& saved, const py::array& x, const py::array& dy, py::handle out) {
+  const bool own = saved.mask == BatchNormMask::saved;
+  py::handle dx = out, dz = Py_None;
+  if (PyTuple_Check(out.ptr())) {
+    if (PyTuple_GET_SIZE(out.ptr()) != 2 || !own)
+      refuse_value(call.where("out"), own ? "dx or (dx, dresidual)" : "one array: dresidual is dy or None",
+                   "a tuple of " + std::to_string(PyTuple_GET_SIZE(out.ptr())));
+    dx = PyTuple_GET_ITEM(out.ptr(), 0), dz = PyTuple_GET_ITEM(out.ptr(), 1);
+  }
+  const auto target = [&](py::handle object) {
+    if (object.is_none()) return empty_like(x);
+    py::array a = call.like(object, "out", x, "x");
+    call.writeable(a, "out");
+    call.disjoint(a, "out", x, "x");
+    if (!same_memory(a, dy)) call.disjoint(a, "out", dy, "a part of dy");
+    return a;
+  };
+  Targets t{target(dx), own ? target(dz) : no_array()};
+  if (saved.has_residual && !own) call.disjoint(t.dx, "out", dy, "dy, which is dresidual too");
+  call.disjoint(t.dz, "out", t.dx, "dx");
+  return t;
+}
+
+py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py::handle out, py::handle given) {
+  const Call call("batch_norm_backward");
+  if (!py::isinstance<Saved>(saved_object))
+    refuse_type(call.where("saved"), "the second result of batch_norm", describe(saved_object));
+  const auto& saved = py::cast<const Saved&>(saved_object);
+  if (saved.overwritten)
+    refuse_value(call.where("saved"), "of a call that left x as it was: the gradient needs x", "a call with out=x");
+  const py::array x = input_of(call, saved, given), dy = call.like(dy_object, "dy", x, "x");
+  const Targets t = targets(call, saved, x, dy, out);
+  const auto per_channel = [&](bool there) { return there ? empty(dy, {saved.shape.channels}) : no_array(); };
+  const py::array dgamma = per_channel(saved.has_gamma), dbeta = per_channel(saved.has_beta);
+  BatchNormPass pass(saved.shape, dtype_of(dy), available_threads());
+  BatchNormBackward b{};
+  b.dy = dy.data(), b.x = x.data(), b.open = saved.open.get(), b.mask = saved.mask;
+  b.frozen = !saved.training, b.dx = written_or_null(t.dx), b.dz = written_or_null(t.dz);
+  {
+    const WithoutGil without_gil;
+    pass.backward(b, saved.coefficients, written_or_null(dgamma), written_or_null(dbeta));
+  }
+  const py::object dresidual = t.dz.ptr() ? py::object(t.dz) : saved.has_residual ? py::object(dy) : py::none();
+  return py::make_tuple(t.dx, object_or_none(dgamma), object_or_none(dbeta), dresidual);
+}
+
+}  // namespace
+
+void bind_batchnorm(py::module_& m) {
+  py::class_<Saved>(m, "BatchNormSaved", py::is_final(), "What batch_norm leaves for batch_norm_backward.")
+      .def_property_readonly("x", [](const Saved& s) { return object_or_none(s.x); })
+      .def(
+          "release_x", [](Saved& s) { s.x = no_array(); }, "Hold x no longer: batch_norm_backward must be given it.")
+      .def_property_readonly("mean", [](const Saved& s) { return as_array(s.coefficients.mean); })
+      .def_property_readonly("invstd", [](const Saved& s) { return as_array(s.coefficients.invstd); })
+      .def_property_readonly("training", [](const Saved& s) { return s.training; });
+  m.def("batch_norm", batch_norm, py::arg("x"), py::arg("gamma"), py::arg("beta"), py::arg("running_mean"),
+        py::arg("running_var"), py::arg("training"), py::arg("momentum"), py::arg("eps"), py::arg("axis"),
+        py::arg("relu"), py::arg("residual"), py::arg("out"), py::arg("num_batches"));
+  m.def("batch_norm_backward", batch_norm_backward, py::arg("dy"), py::arg("saved"), py::arg("out"),
+        py::arg("x") = py::none());
+}
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,77 @@
+#include "python/batchstats.h"
+
+#include <pybind11/stl.h>
+
+#include "batchnorm/batchnorm.h"
+#include "machine/parallel.h"
+#include "python/call.h"
+
+namespace fusedstep::bind {
+namespace {
+
+/// Statistics that grow by whole arrays.
+class Moments {
+ public:
+  void update(py::handle object, py::ssize_t axis) {
+    const Call call("BatchStats.update");
+    const py::array x = call.c_array(object, "x");
+    const BatchNormShape s = call.shape_of(x, axis);
+    check(s.channels, call.where("x"));
+    BatchNormPass pass(s, dtype_of(x), available_threads());
+    start(s.channels);
+    pass.moments(x.data(), moments_);
+  }
+
+  void merge(const Moments& other) {
+    const Call call("BatchStats.merge");
+    if (other.moments_.count == 0) return;
+    const auto channels = std::ptrdiff_t(other.moments_.mean.size());
+    check(channels, call.where("other"));
+    start(channels);
+    fusedstep::merge(moments_, other.moments_);
+  }
+
+  py::tuple state() const { return py::make_tuple(count(), mean(), m2()); }
+
+  static Moments of(const py::tuple& state) {
+    using Values = std::vector<double>;
+    Moments made;
+    if (state.size() == 3)
+      made.moments_ = {state[0].cast<std::int64_t>(), state[1].cast<Values>(), state[2].cast<Values>()};
+    const auto& [count, mean, m2] = made.moments_;
+    if (state.size() != 3 || count < 0 || mean.size() != m2.size() || (count > 0) == mean.empty())
+      throw py::value_error("BatchStats: state must be a count, and a mean and a sum of squares per channel");
+    return made;
+  }
+
+  std::int64_t count() const { return moments_.count; }
+  py::array mean() const { return copy(moments_.mean); }
+  py::array m2() const { return copy(moments_.m2); }
+
+ private:
+  static py::array copy(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
+  void check(std::ptrdiff_t channels, const Where& where) const {
+    if (moments_.count > 0 && channels != std::ptrdiff_t(moments_.mean.size()))
+      refuse_value(where, "of " + std::to_string(moments_.mean.size()) + " channels", std::to_string(channels));
+  }
+  void start(std::ptrdiff_t channels) {
+    moments_.mean.resize(std::size_t(channels));
+    moments_.m2.resize(std::size_t(channels));
+  }
+  BatchMoments moments_;
+};
+
+}  // namespace
+
+void bind_batchstats(py::module_& m) {
+  py::class_<Moments>(m, "Moments", py::is_final())
+      .def(py::init<>())
+      .def("update", &Moments::update, py::arg("x"), py::arg("axis"))
+      .def("merge", &Moments::merge, py::arg("other"))
+      .def_property_readonly("count", &Moments::count)
+      .def_property_readonly("mean", &Moments::mean)
+      .def_property_readonly("m2", &Moments::m2)
+      .def(py::pickle([](const Moments& self) { return self.state(); }, &Moments::of));
+}
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,40 @@
+#include "machine/dispatch.h"
+#include "python/batchnorm.h"
+#include "python/batchstats.h"
+#include "python/dropout.h"
+#include "python/network.h"
+#include "python/plan.h"
+#include "python/products.h"
+#include "python/runtime.h"
+#include "python/tensors.h"
+
+namespace {
+
+constexpr char main_only[] = "fusedstep can only be imported by the main interpreter, not by a subinterpreter";
+
+bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
+
+}  // namespace
+
+PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
+  if (!in_main_interpreter()) throw pybind11::import_error(main_only);
+  m.doc() = "The compiled core of fusedstep. Its users are the package's own modules.";
+  if (fusedstep::available_isas().empty())
+    throw pybind11::import_error("fusedstep needs a CPU with x86-64-v2 (SSE4.2, POPCNT) or better");
+  fusedstep::bind::bind_runtime(m);
+  fusedstep::bind::bind_plan(m);
+  fusedstep::bind::bind_tensors(m);
+  fusedstep::bind::bind_dropout(m);
+  fusedstep::bind::bind_batchnorm(m);
+  fusedstep::bind::bind_batchstats(m);
+  fusedstep::bind::bind_network(m);
+  fusedstep::bind::bind_products(m);
+}
+
+/// Looks before pybind11 does anything: up to Python 3.11 it waits forever for the GIL in a subinterpreter. Later
+/// Pythons call this in the main interpreter first, and the module's body in the one that imports.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (in_main_interpreter()) return PyInit_core();
+  PyErr_SetString(PyExc_ImportError, main_only);
+  return nullptr;
+}

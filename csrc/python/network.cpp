@@ -1,0 +1,90 @@
+#include "python/network.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "machine/dispatch.h"
+#include "python/call.h"
+#include "python/gil.h"
+#include "step/squares.h"
+
+namespace fusedstep::bind {
+namespace {
+
+/// What is written: like x, and x itself or memory of its own.
+py::array output(const Call& call, py::handle object, const char* argument, const py::array& x, const char* x_name) {
+  py::array to = call.like(object, argument, x, x_name);
+  call.writeable(to, argument);
+  if (to.data() != x.data()) call.disjoint(to, argument, x, x_name);
+  return to;
+}
+
+py::ssize_t last_axis(const py::array& a) { return a.ndim() == 0 ? 1 : a.shape(a.ndim() - 1); }
+
+void relu(py::handle x_, py::handle bias_, py::handle out_) {
+  const Call call("relu");
+  const py::array x = call.c_array(x_, "x"), y = output(call, out_, "out", x, "x");
+  const py::ssize_t width = last_axis(x), rows = x.size() == 0 ? 0 : x.size() / width;
+  const py::array bias = call.per_channel(bias_, "bias", x, width);
+  call.disjoint(y, "out", bias, "bias");
+  const ReluFn fn = kernels().network.relu[int(dtype_of(x))];
+  const WithoutGil without_gil;
+  fn(x.data(), data_or_null(bias), written_or_null(y), rows, width);
+}
+
+void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
+  const Call call("relu_backward");
+  const py::array dy = call.c_array(dy_, "dy"), y = call.like(y_, "y", dy, "dy");
+  const py::array dx = output(call, out_, "out", dy, "dy");
+  if (dx.data() != dy.data()) call.disjoint(dx, "out", y, "y");
+  const ReluBackwardFn fn = kernels().network.relu_backward[int(dtype_of(dy))];
+  const WithoutGil without_gil;
+  fn(dy.data(), y.data(), written_or_null(dx), dy.size());
+}
+
+/// Where a label is not one of the classes; -1 if all are.
+py::ssize_t first_bad(const std::vector<std::int64_t>& labels, py::ssize_t classes) {
+  const auto bad = std::find_if(labels.begin(), labels.end(),
+                                [=](std::int64_t label) { return std::uint64_t(label) >= std::uint64_t(classes); });
+  return bad == labels.end() ? -1 : bad - labels.begin();
+}
+
+py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py::array::c_style>& labels,
+                         py::handle losses_, py::handle gradient_) {
+  const Call call("softmax_loss");
+  const py::array z = call.c_array(logits_, "logits"), gradient = output(call, gradient_, "gradient", z, "logits");
+  if (z.ndim() != 2 || z.size() == 0) refuse_value(call.where("logits"), "of shape (n, k), not empty", describe(z));
+  const py::ssize_t n = z.shape(0), k = z.shape(1);
+  if (labels.ndim() != 1 || labels.shape(0) != n)
+    refuse_value(call.where("labels"), "int64 (" + std::to_string(n) + ",)", describe(labels));
+  const py::array losses = call.per_channel(losses_, "losses", z, n);
+  if (!losses.ptr()) refuse_type(call.where("losses"), "an array", "None");
+  call.writeable(losses, "losses");
+  for (const py::array& other : {z, gradient}) call.disjoint(losses, "losses", other, "logits or gradient");
+  const SoftmaxLossFn fn = kernels().network.softmax_loss[int(dtype_of(z))];
+  const std::vector<std::int64_t> own(labels.data(), labels.data() + n);  // another thread may write to theirs
+  const WithoutGil without_gil;
+  const py::ssize_t bad = first_bad(own, k);
+  if (bad < 0) fn(z.data(), own.data(), written_or_null(losses), written_or_null(gradient), n, k);
+  return bad;
+}
+
+double squares(py::handle x_) {
+  const py::array x = Call("sum_of_squares").c_array(x_, "x");
+  const WithoutGil without_gil;
+  return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x));
+}
+
+}  // namespace
+
+void bind_network(py::module_& m) {
+  m.def("relu", relu, py::arg("x"), py::arg("bias"), py::arg("out"), "out = max(x + bias, 0), row by row.");
+  m.def("relu_backward", relu_backward, py::arg("dy"), py::arg("y"), py::arg("out"), "out = dy where y > 0, else 0.");
+  m.def("softmax_loss", softmax_loss, py::arg("logits"), py::arg("labels").noconvert(), py::arg("losses"),
+        py::arg("gradient"),
+        "Writes -log softmax(logits)[label] of each row and the gradient of their mean. Returns the index of the first "
+        "label that is no class, having written nothing; else -1.");
+  m.def("sum_of_squares", squares, py::arg("x"), "In float64.");
+}
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,9 @@
+#pragma once
+
+#include "python/gate.h"
+
+namespace fusedstep::bind {
+
+void bind_network(py::module_& m);
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,94 @@
+#include "python/runtime.h"
+
+#include <pybind11/stl.h>
+
+#include "machine/dispatch.h"
+#include "machine/parallel.h"
+#include "python/gil.h"
+
+namespace fusedstep::bind {
+namespace {
+
+std::string join(const std::vector<std::string>& names) {
+  std::string s;
+  for (const std::string& n : names) s += (s.empty() ? "\"" : ", \"") + n + "\"";
+  return s;
+}
+
+void choose_isa(const std::string& name) {
+  switch (set_isa(name)) {
+    case Choice::done:
+      return;
+    case Choice::unknown:
+      throw py::value_error("set_isa: name must be one of " + join(compiled_isas()) + "; got \"" + name + "\"");
+    case Choice::lacking:
+      throw py::value_error("set_isa: name must be a level that this CPU has (" + join(available_isas()) + "); got \"" +
+                            name + "\"");
+  }
+}
+
+void choose_backend(const std::string& name) {
+  if (!use_backend(name.c_str()))
+    throw py::value_error(
+        "set_backend: name must be \"threads\", or \"openmp\" where libgomp.so.1 can be loaded; "
+        "got \"" +
+        name + "\"");
+}
+
+py::dict rules() {
+  py::dict all;
+  const KernelTable& table = kernels();
+  for (int k = 0; k < table.rule_count; ++k) {
+    const RuleInfo& info = table.infos[k];
+    py::list variants, hyper, states;
+    for (int i = 0; i < info.variant_bits; ++i) variants.append(info.variants[i]);
+    for (int i = 0; i < info.hyper_count; ++i) hyper.append(info.hyper[i]);
+    for (int i = 0; i < info.state_count; ++i) states.append(py::make_tuple(info.states[i].name, info.states[i].needs));
+    all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), py::tuple(states));
+  }
+  return all;
+}
+
+void roofline(const std::vector<py::array>& read_write, const py::array& read, int threads) {
+  const std::string call = "roofline", none;
+  std::vector<void*> written;
+  const py::array g = require_float_array(read, {call, "read", -1, none});
+  for (std::size_t k = 0; k < read_write.size(); ++k) {
+    const Where where{call, "read_write", std::ptrdiff_t(k), none};
+    py::array a = require_parameter(read_write[k], where);
+    if (a.size() != g.size() || dtype_of(a) != dtype_of(g)) refuse_value(where, "like read", describe(a));
+    written.push_back(a.mutable_data());
+  }
+  if (written.empty() || written.size() > 5)
+    throw py::value_error("roofline: read_write must have 1 to 5 arrays; got " + std::to_string(written.size()));
+  const RooflineFn fn = kernels().roofline[int(dtype_of(g))];
+  const int available = available_threads(threads);
+  const WithoutGil without_gil;
+  parallel_for(g.size(), available, [&](std::int64_t begin, std::int64_t end) {
+    fn(written.data(), int(written.size()), g.data(), begin, end - begin);
+  });
+}
+
+}  // namespace
+
+void bind_runtime(py::module_& m) {
+  m.def(
+      "isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
+  m.def("set_isa", choose_isa, py::arg("name"));
+  m.def("available_isas", available_isas, "Levels that are compiled in and that this CPU has, best first.");
+  m.def(
+      "backend", [] { return std::string(backend_name()); }, "\"openmp\" or \"threads\".");
+  m.def("set_backend", choose_backend, py::arg("name"));
+  m.def("num_threads", [] {
+    look_for_openmp();
+    return available_threads();
+  });
+  m.def("set_num_threads", set_thread_limit, py::arg("n"));
+  m.def("set_machine_limit", set_machine_limit, py::arg("n"));
+  m.def("force_threads", force_threads, py::arg("n"), "Exactly n threads, whatever the limits; 0 ends it.");
+  m.def("rules", rules, "name -> (names of variant bits, names of hyperparameters, (state, variant bits it needs)).");
+  m.def("roofline", roofline, py::arg("read_write"), py::arg("read"), py::arg("num_threads") = 0,
+        "Adds `read` to every array of `read_write`: the traffic of an optimizer without its arithmetic.");
+}
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,13 @@
+// Plan.step and what it returns, in Python's own calling convention: for a small network the call counts.
+#pragma once
+
+#include "python/plan.h"
+
+namespace fusedstep::bind {
+
+py::object to_python(const StepInfo& info);
+
+/// Adds StepInfo to the module and `step` to the plan's type.
+void bind_step(py::module_& m, py::handle plan_type);
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,106 @@
+// Dropout (Srivastava et al. 2014) whose mask is a function of the element's index: nothing is stored between the
+// forward and the backward pass, and every slice, thread and machine draws the same.
+#pragma once
+
+#include "random/transform.simd.h"
+
+namespace fusedstep {
+namespace {
+
+/// The rule, for scalars and for vectors.
+template <class V, class H>
+inline V drop(V x, H half, H threshold, V scale) {
+  return half < threshold ? V{} : x * scale;
+}
+
+// The halves that belong to a scalar or a vector, as integers of its width.
+inline std::int32_t widen(const std::uint16_t* h, float) { return *h; }
+inline std::int64_t widen(const std::uint16_t* h, double) { return *h; }
+
+inline Whole<std::int32_t> widen(const std::uint16_t* h, Whole<float>) {
+  std::uint16_t narrow __attribute__((vector_size(vector_bytes / 2)));
+  __builtin_memcpy(&narrow, h, sizeof narrow);
+  return __builtin_convertvector(narrow, Whole<std::int32_t>);
+}
+inline Whole<std::int64_t> widen(const std::uint16_t* h, Whole<double>) {
+  std::uint16_t narrow __attribute__((vector_size(vector_bytes / 4)));
+  using Middle __attribute__((vector_size(vector_bytes / 2))) = std::int32_t;
+  __builtin_memcpy(&narrow, h, sizeof narrow);
+  return __builtin_convertvector(__builtin_convertvector(narrow, Middle), Whole<std::int64_t>);
+}
+
+template <bool past_cache, class T>
+inline void drop_halves(const T* x, T* y, const std::uint16_t* halves, std::ptrdiff_t n, const Drop& d) {
+  const T scale = T(d.scale);
+  transform<past_cache>(x, y, n, [=](auto v, std::ptrdiff_t i) {
+    const auto half = widen(halves + i, v);
+    return drop(v, half, decltype(half - half){} + d.threshold, decltype(v){} + scale);
+  });
+}
+
+/// One index per element. Halves are made a tile at a time; the last few are carried over to the next tile, so that
+/// all vectors but the first and the last of y are whole.
+template <bool past_cache, class T>
+void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Drop& d) {
+  constexpr std::ptrdiff_t length = width<T>;
+  alignas(64) std::uint16_t halves[length + tile_halves];
+  std::ptrdiff_t skip = std::ptrdiff_t(first % tile_halves), held = 0;
+  std::uint64_t block = first / tile_halves * tile_blocks;
+  for (std::ptrdiff_t done = 0; done < n; block += tile_blocks) {
+    philox_tile(d.random, block, halves + length);
+    const std::ptrdiff_t ready = held + tile_halves - skip;
+    std::ptrdiff_t count = n - done;
+    if (count > ready) count = ready - past_boundary(y + done + ready);
+    if (count > 0) drop_halves<past_cache>(x + done, y + done, halves + length + skip - held, count, d);
+    done += count > 0 ? count : 0;
+    held = ready - (count > 0 ? count : 0);
+    skip = 0;
+    __builtin_memcpy(halves, halves + tile_halves, sizeof *halves * length);
+  }
+  if constexpr (past_cache) end_streaming();
+}
+
+/// Runs of `d.run` elements that share an index.
+template <class T>
+void drop_runs(const T* x, T* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
+  std::uint16_t halves[tile_halves];
+  std::uint64_t have = 0;
+  for (std::ptrdiff_t at = begin; at < end;) {
+    const std::ptrdiff_t run = at / d.run;
+    const std::uint64_t index = d.first + std::uint64_t(run), block = index / tile_halves * tile_blocks;
+    if (at == begin || block != have) philox_tile(d.random, have = block, halves);
+    const std::ptrdiff_t stop = (run + 1) * d.run < end ? (run + 1) * d.run : end;
+    const std::int32_t half = halves[index % tile_halves];
+    const T scale = T(d.scale);
+    if (half < d.threshold)
+      transform<false>(y + at, y + at, stop - at, [](auto v, std::ptrdiff_t) { return decltype(v){}; });
+    else
+      transform<false>(x + at, y + at, stop - at, [=](auto v, std::ptrdiff_t) { return v * scale; });
+    at = stop;
+  }
+}
+
+template <class T>
+void drop(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d, bool past_cache) {
+  const T* from = static_cast<const T*>(x);
+  T* to = static_cast<T*>(y);
+  if (d.run != 1) return drop_runs(from, to, begin, end, d);
+  const auto each = past_cache ? drop_each<true, T> : drop_each<false, T>;
+  each(from + begin, to + begin, end - begin, d.first + std::uint64_t(begin), d);
+}
+
+/// The mask itself: 1 for what is kept.
+void kept(std::uint8_t* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
+  std::uint16_t halves[tile_halves];
+  for (std::ptrdiff_t at = begin; at < end;) {
+    const std::uint64_t index = d.first + std::uint64_t(at);
+    const std::ptrdiff_t skip = std::ptrdiff_t(index % tile_halves), room = tile_halves - skip;
+    philox_tile(d.random, index / tile_halves * tile_blocks, halves);
+    const std::ptrdiff_t count = room < end - at ? room : end - at;
+    for (std::ptrdiff_t i = 0; i < count; ++i) y[at + i] = halves[skip + i] >= d.threshold;
+    at += count;
+  }
+}
+
+}  // namespace
+}  // namespace fusedstep

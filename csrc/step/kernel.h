@@ -1,0 +1,104 @@
+// The border between the code that is compiled once and the code compiled per instruction set: plain structs
+// and a table of function pointers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "batchnorm/kernel.h"
+#include "network/kernel.h"
+#include "random/kernel.h"
+#include "rules/rule.h"
+#include "step/strided.h"
+
+namespace fusedstep {
+
+enum class DType : std::uint8_t { f32, f64, bf16, f16 };
+constexpr int dtype_count = 2;  // that kernels are compiled for; 16-bit floats are computed in float32
+constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
+constexpr int half_index(DType d) { return int(d) - int(DType::bf16); }
+constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }
+constexpr std::size_t item_size(DType d) { return is_half(d) ? 2 : d == DType::f32 ? 4 : 8; }
+
+/// A rule's coefficients<T>; only the rule knows what is inside.
+struct Coefficients {
+  alignas(8) unsigned char bytes[96];
+};
+
+/// What surrounds the rule, as scalars of one parameter group at one step. The neutral values leave every
+/// element as it is, bit for bit.
+struct Stages {
+  double scale = 1.0;        // unscale x clip x sign of maximize
+  double clip_value = -1.0;  // bound of |g| after scaling; negative: none
+  double l2 = 0.0;           // g += l2 p
+  double l1 = 0.0;           // g += l1 sign(p)
+  double shrink = 1.0;       // p *= shrink before the rule: decoupled decay
+  double subtract = 0.0;     // p -= subtract sign(p) before the rule: decoupled l1
+  double threshold = 0.0;    // p = sign(p) max(|p| - threshold, 0) after the rule: proximal l1
+  double divide = 1.0;       // p /= divide after the rule: proximal decay
+  double ema_decay = 1.0;    // avg = d avg + (1 - d) p, where there is an average
+  bool zero_gradient = false;
+};
+
+/// A run of elements of one tensor: what one call of a kernel updates.
+struct Run {
+  void* p;
+  void* states[max_states];
+  void* ema;  // or null
+  const Gradient* gradient;
+  std::ptrdiff_t first;  // of the run within the tensor; the pointers above are the tensor's
+  std::ptrdiff_t count;
+};
+
+/// Sums of squares are kept in this many virtual lanes on every machine.
+constexpr int norm_lanes = 16;
+
+/// In a fixed order; the lanes are used up.
+inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
+  for (int width = norm_lanes / 2; width > 0; width /= 2)
+    for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
+  return lanes[0];
+}
+
+using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
+using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, Coefficients& out);
+using SquareSumFn = void (*)(const Run&, unsigned lane, double* lanes);
+using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
+                            std::ptrdiff_t n);
+
+struct RuleInfo {
+  const char* name;
+  const char* const* variants;  // bit k of a variant is named variants[k]
+  int variant_bits;
+  const char* const* hyper;
+  int hyper_count;
+  const StateName* states;
+  int state_count;
+};
+
+struct RuleKernels {
+  PrepareFn prepare[dtype_count];
+  SweepFn sweep[dtype_count][1 << max_variants];
+};
+
+/// Between 16-bit floats and float32, by half_index.
+struct HalfKernels {
+  void (*widen[2])(const std::uint16_t* in, float* out, std::ptrdiff_t n);
+  void (*narrow[2])(const float* in, std::uint16_t* out, std::ptrdiff_t n);
+};
+
+/// All kernels of one instruction set; rules[i] belongs to rule_infos[i].
+struct KernelTable {
+  const char* isa;
+  int rule_count;
+  const RuleInfo* infos;
+  const RuleKernels* rules;
+  SquareSumFn square_sum[dtype_count];
+  RooflineFn roofline[dtype_count];
+  HalfKernels half;
+  RandomKernels random;
+  BatchNormKernels batch_norm;
+  NetworkKernels network;
+};
+
+}  // namespace fusedstep

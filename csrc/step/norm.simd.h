@@ -1,0 +1,74 @@
+// Sums whose bits depend on the elements' positions alone.
+#pragma once
+
+#include "step/strided.simd.h"
+#include "step/sweep.simd.h"
+
+namespace fusedstep {
+namespace {
+
+/// Adds the squares of whole rows of lanes. The indices are constants, so that the lanes stay in registers.
+template <class T>
+inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
+  double sum[norm_lanes];
+  for (int k = 0; k < norm_lanes; ++k) sum[k] = lanes[k];
+  for (; rows > 0; --rows, g += norm_lanes)
+    for (int k = 0; k < norm_lanes; ++k) sum[k] += double(g[k]) * double(g[k]);
+  for (int k = 0; k < norm_lanes; ++k) lanes[k] = sum[k];
+}
+
+/// Adds g[i]^2 to lane (lane + i) mod norm_lanes, in order, in double: no order of threads or vectors shows.
+template <class T>
+inline void add_squares(const T* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
+  std::ptrdiff_t i = 0;
+  for (; i < n && lane % norm_lanes != 0; ++i, ++lane) lanes[lane % norm_lanes] += double(g[i]) * double(g[i]);
+  const std::ptrdiff_t rows = (n - i) / norm_lanes;
+  add_rows(g + i, rows, lanes);
+  for (i += rows * norm_lanes; i < n; ++i, ++lane) lanes[lane % norm_lanes] += double(g[i]) * double(g[i]);
+}
+
+template <class T>
+void square_sum(const Run& run, unsigned lane, double* lanes) {
+  const std::ptrdiff_t step = run.gradient->contiguous ? run.count : block_size;
+  for (std::ptrdiff_t done = 0; done < run.count; done += step) {
+    T buffer[block_size];
+    const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
+    add_squares(view(*run.gradient, run.first + done, n, buffer), n, unsigned(lane + done), lanes);
+  }
+}
+
+/// The memory traffic of an optimizer and one addition per array: what a step is measured against.
+template <class T, int N>
+inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
+  T* x[N];
+  for (int k = 0; k < N; ++k) x[k] = static_cast<T*>(read_write[k]) + first;
+#if defined(__clang__)
+#pragma clang loop vectorize(assume_safety)
+#else
+#pragma GCC ivdep
+#endif
+  for (std::ptrdiff_t i = 0; i < n; ++i)
+    for (int k = 0; k < N; ++k) x[k][i] += g[i];
+}
+
+template <class T>
+void roofline(void* const* read_write, int count, const void* read, std::ptrdiff_t first, std::ptrdiff_t n) {
+  const T* g = static_cast<const T*>(read) + first;
+  switch (count) {
+    case 1:
+      return touch<T, 1>(read_write, g, first, n);
+    case 2:
+      return touch<T, 2>(read_write, g, first, n);
+    case 3:
+      return touch<T, 3>(read_write, g, first, n);
+    case 4:
+      return touch<T, 4>(read_write, g, first, n);
+    case 5:
+      return touch<T, 5>(read_write, g, first, n);
+    default:
+      return;
+  }
+}
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,232 @@
+#include "step/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "machine/dispatch.h"
+#include "machine/parallel.h"
+#include "step/mixed.h"
+#include "step/strided.simd.h"
+
+namespace fusedstep {
+namespace {
+
+// A stretch of chunks long enough for the hardware to see a stream.
+constexpr std::int64_t stretch = 64;
+
+Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
+  Stages s;
+  s.scale = g.maximize ? -factor : factor;
+  s.clip_value = options.clip_value;
+  s.ema_decay = ema_decay;
+  s.zero_gradient = options.zero_gradients;
+  const double decay = options.decay_scale * g.weight_decay, l1 = options.decay_scale * g.l1;
+  switch (g.decay) {
+    case Decay::l2:
+      s.l2 = decay, s.l1 = l1;
+      break;
+    case Decay::decoupled:
+      s.shrink = 1.0 - lr * decay, s.subtract = lr * l1;
+      break;
+    case Decay::proximal:
+      s.divide = 1.0 + lr * decay, s.threshold = lr * l1;
+      break;
+  }
+  return s;
+}
+
+Run run_of(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count) {
+  return {t.p, {t.states[0], t.states[1], t.states[2], t.states[3]}, t.ema, &t.gradient, first, count};
+}
+
+template <class T>
+bool finite_run(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n) {
+  for (std::ptrdiff_t done = 0; done < n; done += block_size) {
+    T buffer[block_size];
+    const std::ptrdiff_t count = std::min(block_size, n - done);
+    const T* x = view(g, first + done, count, buffer);
+    if (!std::all_of(x, x + count, [](T v) { return std::isfinite(v); })) return false;
+  }
+  return true;
+}
+
+void add_scaled_squares(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n, double& sum) {
+  for (std::ptrdiff_t done = 0; done < n; done += block_size) {
+    double buffer[block_size];
+    const std::ptrdiff_t count = std::min(block_size, n - done);
+    const double* x = view(g, first + done, count, buffer);
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+      const double scaled = x[i] * 0x1p-600;
+      sum += scaled * scaled;
+    }
+  }
+}
+
+}  // namespace
+
+Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_decay)
+    : tensors(std::move(ts)), groups(std::move(gs)), rule_(rule), ema_decay_(ema_decay) {
+  for (Tensor& t : tensors) {
+    t.start = total_;
+    total_ += t.size;
+  }
+  std::size_t k = 0;
+  for (std::int64_t at = 0; at < total_; at += chunk_size) {
+    while (tensors[k].start + tensors[k].size <= at) ++k;
+    first_tensor_.push_back(std::int32_t(k));
+  }
+  partial_.resize(first_tensor_.size());
+  stages_.resize(groups.size());
+  coefficients_.resize(tensors.size());
+}
+
+/// Visits the runs of active tensors that make up elements [begin, end) of the concatenation.
+template <class Visit>
+void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
+  end = std::min(end, total_);
+  for (auto k = std::size_t(first_tensor_[std::size_t(begin / chunk_size)]); begin < end; ++k) {
+    const Tensor& t = tensors[k];
+    const std::int64_t stop = std::min(end, t.start + t.size);
+    if (begin < stop && t.active) visit(t, begin - t.start, stop - begin);
+    begin = std::max(begin, stop);
+  }
+}
+
+std::int64_t Plan::useful_threads() const { return total_ / elements_per_thread; }
+
+StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
+  StepInfo info;
+  threads = int(std::clamp<std::int64_t>(useful_threads(), 1, threads));
+  if (options.clip_norm >= 0 || options.skip_nonfinite) {
+    const double unscaled = norm(threads), norm = unscaled / options.grad_scale;
+    info.grad_norm = norm;
+    info.skipped = options.skip_nonfinite && !std::isfinite(unscaled) && !all_finite();
+    if (options.clip_norm >= 0) {
+      const double coef = options.clip_norm / (norm + 1e-6);
+      info.clip_coef = coef > 1.0 ? 1.0 : coef;  // nan stays nan, as in torch
+    }
+  }
+  if (info.skipped) {
+    if (options.zero_gradients) zero_gradients();
+  } else {
+    prepare(options, info.clip_coef / options.grad_scale);
+    sweep(threads);
+    ++steps;
+  }
+  info.step = steps;
+  return info;
+}
+
+/// One chunk's sum of squares.
+double Plan::squared_norm_of(std::int64_t chunk) const {
+  const KernelTable& table = kernels();
+  double lanes[norm_lanes] = {};
+  for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+    const auto lane = unsigned((t.start + first) % norm_lanes);
+    if (is_half(t.dtype))
+      mixed_square_sum(t.dtype, run_of(t, first, n), lane, lanes);
+    else
+      table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
+  });
+  return sum_of_lanes(lanes);
+}
+
+/// The same bits for any number of threads and any split into tensors: an element's lane and chunk follow
+/// from its position in the concatenation, and lanes and chunks are added in a fixed order.
+double Plan::squared_norm(int threads) {
+  parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    // The last stretch first: the sweep that follows begins with what was read last and is still in the cache.
+    for (std::int64_t stop = end; stop > begin; stop -= stretch)
+      for (std::int64_t chunk = std::max(begin, stop - stretch); chunk < stop; ++chunk)
+        partial_[std::size_t(chunk)] = squared_norm_of(chunk);
+  });
+  double sum = 0;
+  for (const double p : partial_) sum += p;
+  return sum;
+}
+
+double Plan::norm(int threads) {
+  const double norm = std::sqrt(squared_norm(threads));
+  return std::isinf(norm) && all_finite() ? norm_of_huge() : norm;
+}
+
+/// Where squares overflow, as those of float64 do beyond 1e154: a factor of 2^-600 keeps them in range and is exact.
+/// What smaller types hold counts for nothing beside that.
+double Plan::norm_of_huge() const {
+  double sum = 0;
+  for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+    if (t.dtype == DType::f64) add_scaled_squares(t.gradient, first, n, sum);
+  });
+  return std::sqrt(sum) * 0x1p600;
+}
+
+/// Exact, where a norm that is not finite may only have overflowed.
+bool Plan::all_finite() const {
+  bool finite = true;
+  if (total_ > 0)
+    for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+      finite = finite && (is_half(t.dtype)        ? mixed_finite(t.dtype, t.gradient, first, n)
+                          : t.dtype == DType::f32 ? finite_run<float>(t.gradient, first, n)
+                                                  : finite_run<double>(t.gradient, first, n));
+    });
+  return finite;
+}
+
+/// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken
+/// equally many steps share their coefficients.
+void Plan::prepare(const StepOptions& options, double factor) {
+  const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
+  for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
+  const RuleKernels& rule = kernels().rules[rule_];
+  const Tensor* last = nullptr;
+  int used = 0;
+  for (Tensor& t : tensors) {
+    if (!t.active) continue;
+    ++t.steps;
+    if (!last || last->group != t.group || last->dtype != t.dtype || last->steps != t.steps) {
+      const auto g = std::size_t(t.group);
+      rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, coefficients_[std::size_t(used++)]);
+    }
+    t.coefficients = used - 1;
+    last = &t;
+  }
+}
+
+void Plan::sweep(int threads) {
+  const RuleKernels& rule = kernels().rules[rule_];
+  parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+      const auto g = std::size_t(t.group);
+      const SweepFn kernel = rule.sweep[int(computed_in(t.dtype))][groups[g].variant];
+      const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
+      if (is_half(t.dtype))
+        mixed_sweep(kernel, t.dtype, run_of(t, first, n), stages_[g], coefficients);
+      else
+        kernel(run_of(t, first, n), stages_[g], coefficients);
+    });
+  });
+}
+
+void Plan::exchange(std::size_t tensor, void* other) noexcept {
+  constexpr std::ptrdiff_t span = 4096;
+  unsigned char keep[span];
+  const Tensor& t = tensors[tensor];
+  auto *p = static_cast<unsigned char*>(t.p), *q = static_cast<unsigned char*>(other);
+  const std::ptrdiff_t bytes = t.size * std::ptrdiff_t(item_size(t.dtype));
+  for (std::ptrdiff_t at = 0; at < bytes; at += span) {
+    const auto n = std::size_t(std::min(span, bytes - at));
+    std::memcpy(keep, p + at, n);
+    std::memcpy(p + at, q + at, n);
+    std::memcpy(q + at, keep, n);
+  }
+}
+
+void Plan::zero_gradients() {
+  if (total_ > 0)
+    for_runs(0, total_, [](const Tensor& t, std::int64_t first, std::int64_t n) {
+      (is_half(t.dtype) ? mixed_zero : t.dtype == DType::f32 ? zero<float> : zero<double>)(t.gradient, first, n);
+    });
+}
+
+}  // namespace fusedstep

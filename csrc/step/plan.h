@@ -1,0 +1,100 @@
+// An optimizer as the driver sees it: tensors laid end to end, groups of hyperparameters, one sweep per step.
+// Knows no Python; whoever fills it in vouches for the memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "step/kernel.h"
+
+namespace fusedstep {
+
+// Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
+constexpr std::int64_t chunk_size = 4096;
+
+// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
+// around the step parameters and gradients travel between the cores' caches.
+constexpr std::int64_t elements_per_thread = 32768;
+
+enum class Decay { l2, decoupled, proximal };
+
+struct Group {
+  unsigned variant = 0;
+  double hyper[max_hyper] = {};
+  double lr = 0, weight_decay = 0, l1 = 0;  // lr: unless the step has its own
+  Decay decay = Decay::l2;
+  bool maximize = false;
+};
+
+struct Tensor {
+  void* p = nullptr;
+  void* states[max_states] = {};
+  void* ema = nullptr;  // of the dtype that is computed in
+  std::ptrdiff_t size = 0;
+  int group = 0;
+  DType dtype = DType::f32;
+  std::int64_t steps = 0;  // taken by this tensor: a step without its gradient does not count
+
+  // For the step at hand.
+  Gradient gradient;
+  bool active = false;
+  int coefficients = 0;
+  std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
+};
+
+struct StepOptions {
+  double decay_scale = 1, grad_scale = 1;
+  double clip_norm = -1, clip_value = -1;  // negative: none
+  bool skip_nonfinite = false, zero_gradients = false;
+  const double* rates = nullptr;  // of every group, for this step; null: the groups' own
+};
+
+struct StepInfo {
+  std::int64_t step = 0;            // steps taken so far
+  std::optional<double> grad_norm;  // of the unscaled gradients; computed for clip_norm and skip_nonfinite
+  double clip_coef = 1.0;
+  bool skipped = false;
+};
+
+class Plan {
+ public:
+  Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
+
+  /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
+  StepInfo step(const StepOptions& options, int threads) noexcept;
+
+  /// Exchanges a parameter with memory of the same size.
+  void exchange(std::size_t tensor, void* other) noexcept;
+
+  int rule() const { return rule_; }
+
+  /// How many threads a step can use: each pays for its start from some number of elements.
+  std::int64_t useful_threads() const;
+
+  std::vector<Tensor> tensors;
+  std::vector<Group> groups;
+  std::int64_t steps = 0;
+
+ private:
+  template <class Visit>
+  void for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const;
+  double squared_norm(int threads);
+  double squared_norm_of(std::int64_t chunk) const;
+  double norm(int threads);
+  double norm_of_huge() const;
+  bool all_finite() const;
+  void prepare(const StepOptions& options, double factor);
+  void sweep(int threads);
+  void zero_gradients();
+
+  int rule_;
+  double ema_decay_;
+  std::int64_t total_ = 0;                  // elements
+  std::vector<std::int32_t> first_tensor_;  // of each chunk
+  std::vector<double> partial_;             // of each chunk: its sum of squares
+  std::vector<Stages> stages_;              // of each group
+  std::vector<Coefficients> coefficients_;
+};
+
+}  // namespace fusedstep

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cstddef>
+
+#include "step/kernel.h"
+
+namespace fusedstep {
+
+/// The sum of x_i^2 in float64, the same bits for any number of threads.
+double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype);
+
+}  // namespace fusedstep

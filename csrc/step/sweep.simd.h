@@ -1,0 +1,128 @@
+// One sweep over a run of elements: every element passes through the whole chain of stages while it is in
+// registers or in the first-level cache, so that memory is crossed once.
+#pragma once
+
+#include "step/stages.simd.h"
+#include "step/strided.simd.h"
+
+namespace fusedstep {
+namespace {
+
+template <class Rule>
+constexpr int state_count = int(sizeof(Rule::states) / sizeof(StateName));
+
+template <class Rule, unsigned V, int K>
+constexpr bool has_state() {
+  if constexpr (K < state_count<Rule>)
+    return (V & Rule::states[K].needs) == Rule::states[K].needs;
+  else
+    return false;
+}
+
+/// What the loop around a rule multiplies by.
+template <class T>
+struct Factors {
+  T scale, shrink, ema_decay, ema_rest;
+};
+
+/// The rule over n elements, and the average of its results if `averaged`: two more streams that the divisions of most
+/// rules hide. `g` does not overlap anything that is written.
+template <class Rule, unsigned V, bool averaged, class T>
+inline void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, const Factors<T>& f,
+                   const typename Rule::template coefficients<T>& c) {
+  T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
+#if defined(__clang__)
+#pragma clang loop vectorize(assume_safety)
+#else
+#pragma GCC ivdep
+#endif
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    T s[max_states] = {};
+    if constexpr (has_state<Rule, V, 0>()) s[0] = s0[i];
+    if constexpr (has_state<Rule, V, 1>()) s[1] = s1[i];
+    if constexpr (has_state<Rule, V, 2>()) s[2] = s2[i];
+    if constexpr (has_state<Rule, V, 3>()) s[3] = s3[i];
+    const T updated = Rule::template update<V>(p[i] * f.shrink, g[i] * f.scale, s, c);
+    p[i] = updated;
+    if constexpr (averaged) ema[i] = average(ema[i], updated, f.ema_decay, f.ema_rest);
+    if constexpr (has_state<Rule, V, 0>()) s0[i] = s[0];
+    if constexpr (has_state<Rule, V, 1>()) s1[i] = s[1];
+    if constexpr (has_state<Rule, V, 2>()) s2[i] = s[2];
+    if constexpr (has_state<Rule, V, 3>()) s3[i] = s[3];
+  }
+}
+
+inline bool before_rule(const Stages& st) { return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0; }
+
+inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
+
+/// The stages before the rule for one block: the gradient the rule sees, in `buffer` unless it can be used
+/// as it lies. What has been scaled here must not be scaled again.
+template <class T>
+inline const T* prepare_gradient(const Run& run, const Stages& st, std::ptrdiff_t first, std::ptrdiff_t n, T* p,
+                                 T* buffer) {
+  const T* g = view(*run.gradient, first, n, buffer);
+  if (!before_rule(st)) return g;
+  if (st.clip_value < 0) {
+    scale_and_decay(g, buffer, p, n, T(st.scale), T(st.l2));
+  } else {
+    scale_and_clip(g, buffer, n, T(st.scale), T(st.clip_value));
+    scale_and_decay(buffer, buffer, p, n, T(1), T(st.l2));
+  }
+  if (st.l1 != 0) add_sign(buffer, p, n, T(st.l1));
+  if (st.subtract != 0) subtract_sign(p, n, T(st.subtract));
+  return buffer;
+}
+
+/// Gradients are zeroed this many elements at a time, still in the first-level cache: a call per block would cost more
+/// than the stores.
+constexpr std::ptrdiff_t zeroed_together = 8 * block_size;
+
+template <class T>
+inline void zero_behind(const Run& run, std::ptrdiff_t done) {
+  const std::ptrdiff_t whole = done / zeroed_together * zeroed_together,
+                       start = done == whole ? done - zeroed_together : whole;
+  if (done == whole || done == run.count) zero<T>(*run.gradient, run.first + start, done - start);
+}
+
+/// How many elements a stage after the other can take: a block, unless the rule's loop is the only one.
+inline std::ptrdiff_t stride_of(const Run& run, const Stages& st) {
+  if (!run.gradient->contiguous || before_rule(st) || after_rule(st)) return block_size;
+  return st.zero_gradient ? zeroed_together : run.count;
+}
+
+template <class Rule, unsigned V, class T>
+void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
+  typename Rule::template coefficients<T> c;
+  __builtin_memcpy(&c, raw.bytes, sizeof c);
+  const Factors<T> f{before_rule(st) ? T(1) : T(st.scale), T(st.shrink), T(st.ema_decay), T(1.0 - st.ema_decay)};
+  const std::ptrdiff_t step = stride_of(run, st);
+  for (std::ptrdiff_t done = 0; done < run.count; done += step) {
+    alignas(64) T buffer[block_size];
+    const std::ptrdiff_t first = run.first + done;
+    const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
+    T *const p = static_cast<T*>(run.p) + first, *const ema = run.ema ? static_cast<T*>(run.ema) + first : nullptr;
+    T* states[max_states];
+    for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? first : 0);
+    const T* g = prepare_gradient(run, st, first, n, p, buffer);
+    if (ema && !after_rule(st))
+      update<Rule, V, true>(p, g, states, ema, n, f, c);
+    else
+      update<Rule, V, false>(p, g, states, ema, n, f, c);
+    if (after_rule(st)) {
+      proximal(p, n, T(st.threshold), T(st.divide));
+      if (ema) average_all(ema, p, n, f.ema_decay, f.ema_rest);
+    }
+    if (st.zero_gradient) zero_behind<T>(run, done + n);
+  }
+}
+
+template <class Rule, class T>
+void prepare(const double* hyper, double lr, std::int64_t t, Coefficients& out) {
+  const auto c = Rule::template prepare<T>(hyper, lr, t);
+  static_assert(sizeof c <= sizeof out.bytes);
+  __builtin_memcpy(out.bytes, &c, sizeof c);
+}
+
+}  // namespace
+}  // namespace fusedstep
