@@ -1,7 +1,7 @@
 // Compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the constant table at the end leaves this
 // file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
 #include "batchnorm/table.simd.h"
-#include "formats/half.simd.h"
+#include "formats/blocks.simd.h"
 #include "network/relu.simd.h"
 #include "network/softmax.simd.h"
 #include "random/dropout.simd.h"
@@ -27,7 +27,20 @@ template <class Rule>
 constexpr RuleInfo info(const char* name) {
   static_assert(length(Rule::hyper) <= max_hyper && state_count<Rule> <= max_states);
   static_assert(variant_bits<Rule> <= max_variants);
-  return {name, Rule::variants, variant_bits<Rule>, Rule::hyper, length(Rule::hyper), Rule::states, state_count<Rule>};
+  RuleInfo info{name,
+                Rule::variants,
+                variant_bits<Rule>,
+                Rule::hyper,
+                length(Rule::hyper),
+                Rule::states,
+                state_count<Rule>,
+                nullptr,
+                0};
+  if constexpr (has_scalars<Rule>) {
+    static_assert(length(Rule::scalars) <= max_scalars);
+    info.scalars = Rule::scalars, info.scalar_count = length(Rule::scalars);
+  }
+  return info;
 }
 
 template <class Rule, unsigned V = 0>
@@ -63,7 +76,7 @@ extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
-    {{widen<bfloat16>, widen<float16>}, {narrow<bfloat16>, narrow<float16>}},
+    {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>},
     {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
     batch_norm_kernels,
     {{relu<float>, relu<double>},

@@ -126,7 +126,7 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
 std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
   const bool both = relu && a.residual.ptr();
   return std::unique_ptr<Saved>(
-      new Saved{a.x, Snapshot(a.x), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
+      new Saved{a.x, Snapshot(view_of(a.x)), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
                 both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
                 both   ? BatchNormMask::saved
                 : relu ? BatchNormMask::recomputed
@@ -171,7 +171,7 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
   if (given.is_none() && !saved.x.ptr())
     refuse_value(call.where("x"), "given again, as saved holds no x", describe(given));
   if (given.is_none()) {
-    if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
+    if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
       refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
     return saved.x;
   }

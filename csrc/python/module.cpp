@@ -6,7 +6,6 @@
 #include "python/plan.h"
 #include "python/products.h"
 #include "python/runtime.h"
-#include "python/tensors.h"
 
 namespace {
 
@@ -23,7 +22,6 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
     throw pybind11::import_error("fusedstep needs a CPU with x86-64-v2 (SSE4.2, POPCNT) or better");
   fusedstep::bind::bind_runtime(m);
   fusedstep::bind::bind_plan(m);
-  fusedstep::bind::bind_tensors(m);
   fusedstep::bind::bind_dropout(m);
   fusedstep::bind::bind_batchnorm(m);
   fusedstep::bind::bind_batchstats(m);

@@ -40,11 +40,13 @@ py::dict rules() {
   const KernelTable& table = kernels();
   for (int k = 0; k < table.rule_count; ++k) {
     const RuleInfo& info = table.infos[k];
-    py::list variants, hyper, states;
+    py::list variants, hyper, states, scalars;
     for (int i = 0; i < info.variant_bits; ++i) variants.append(info.variants[i]);
     for (int i = 0; i < info.hyper_count; ++i) hyper.append(info.hyper[i]);
     for (int i = 0; i < info.state_count; ++i) states.append(py::make_tuple(info.states[i].name, info.states[i].needs));
-    all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), py::tuple(states));
+    for (int i = 0; i < info.scalar_count; ++i)
+      scalars.append(py::make_tuple(info.scalars[i].name, info.scalars[i].initial));
+    all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), states, scalars);
   }
   return all;
 }
@@ -86,7 +88,9 @@ void bind_runtime(py::module_& m) {
   m.def("set_num_threads", set_thread_limit, py::arg("n"));
   m.def("set_machine_limit", set_machine_limit, py::arg("n"));
   m.def("force_threads", force_threads, py::arg("n"), "Exactly n threads, whatever the limits; 0 ends it.");
-  m.def("rules", rules, "name -> (names of variant bits, names of hyperparameters, (state, variant bits it needs)).");
+  m.def("rules", rules,
+        "name -> (names of variant bits, names of hyperparameters, [(state, variant bits it needs)], [(scalar, "
+        "initial)]).");
   m.def("roofline", roofline, py::arg("read_write"), py::arg("read"), py::arg("num_threads") = 0,
         "Adds `read` to every array of `read_write`: the traffic of an optimizer without its arithmetic.");
 }

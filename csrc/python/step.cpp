@@ -1,5 +1,7 @@
 #include "python/step.h"
 
+#include <cmath>
+
 namespace fusedstep::bind {
 namespace {
 
@@ -43,7 +45,8 @@ PyTypeObject* make_info_type() {
   static PyGetSetDef fields[] = {
       {"step", step_of, nullptr, "Steps taken so far, this one included.", nullptr},
       {"grad_norm", grad_norm_of, nullptr,
-       "Norm of the unscaled gradients; None unless clip_norm or skip_nonfinite asked for it.", nullptr},
+       "Norm of the unscaled gradients; None unless it was given, or clip_norm or skip_nonfinite asked for it.",
+       nullptr},
       {"clip_coef", clip_coef_of, nullptr, "What clip_norm multiplied the gradients by; 1.0 without it.", nullptr},
       {"skipped", skipped_of, nullptr, "True if non-finite gradients left everything untouched.", nullptr},
       {}};
@@ -77,16 +80,42 @@ double number(PyObject* object) {
   return value;
 }
 
+/// A number of at least 0, or -1 for None.
+double bound(const PyPlan& plan, const char* name, PyObject* object) {
+  if (object == Py_None) return -1;
+  const double value = number(object);
+  if (!(value >= 0)) refuse_value({plan.step_label(), name, -1, {}}, "at least 0", py::repr(object));
+  return value;
+}
+
+StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
+  StepOptions options;
+  options.decay_scale = number(args[2]);
+  options.clip_norm = bound(plan, "clip_norm", args[3]);
+  options.clip_value = bound(plan, "clip_value", args[4]);
+  options.grad_scale = number(args[5]);
+  if (!(options.grad_scale > 0 && std::isfinite(options.grad_scale)))
+    refuse_value({plan.step_label(), "grad_scale", -1, {}}, "finite and above 0", py::repr(args[5]));
+  if (!(options.decay_scale >= 0 && std::isfinite(options.decay_scale)))
+    refuse_value({plan.step_label(), "decay_scale", -1, {}}, "finite and at least 0", py::repr(args[2]));
+  if (args[6] != Py_None) {
+    options.grad_norm = number(args[6]);
+    if (*options.grad_norm < 0) refuse_value({plan.step_label(), "grad_norm", -1, {}}, "at least 0", py::repr(args[6]));
+  }
+  options.skip_nonfinite = args[7] == Py_True;
+  options.zero_gradients = args[8] == Py_True;
+  return options;
+}
+
 /// Plan.step in Python's own calling convention: pybind11's dispatch costs as much as a third of a small network's
 /// step.
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   try {
     auto* const plan = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr<PyPlan>();
-    if (!plan || count != 8) throw py::type_error("Plan.step: must be called on a plan with 8 arguments");
-    return to_python(plan->step(args[0], args[1], number(args[2]), number(args[3]), number(args[4]), number(args[5]),
-                                args[6] == Py_True, args[7] == Py_True))
-        .release()
-        .ptr();
+    if (!plan || count != 10) throw py::type_error("Plan.step: must be called on a plan with 10 arguments");
+    const int threads = args[9] == Py_None ? 0 : int(PyLong_AsLong(args[9]));
+    const auto info = plan->step(args[0], args[1], options_of(*plan, args), threads);
+    return info ? to_python(*info).release().ptr() : Py_NewRef(Py_None);
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {
@@ -105,8 +134,8 @@ void bind_step(py::module_& m, py::handle plan_type) {
   info_type = make_info_type();
   m.add_object("StepInfo", reinterpret_cast<PyObject*>(info_type));
   static PyMethodDef method{"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(step)), METH_FASTCALL,
-                            "step($self, grads, rates, decay_scale, clip_norm, clip_value, grad_scale, "
-                            "skip_nonfinite, zero_grads, /)\n--\n\n"};
+                            "step($self, grads, rates, decay_scale, clip_norm, clip_value, grad_scale, grad_norm, "
+                            "skip_nonfinite, zero_grads, num_threads, /)\n--\n\n"};
   auto* const type = reinterpret_cast<PyTypeObject*>(plan_type.ptr());
   plan_type.attr("step") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &method));
 }

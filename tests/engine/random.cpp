@@ -63,8 +63,7 @@ std::uint64_t words_and_masks() {
 
 /// All numbers of 16 bits to float32 and back, and float32 of all exponents to 16 bits.
 std::uint64_t halves(DType dtype) {
-  const HalfKernels& half = kernels().half;
-  const int kind = half_index(dtype);
+  const FormatKernels& format = kernels().formats[int(dtype)];
   constexpr std::ptrdiff_t all = 1 << 16;
   Memory narrow(all, dtype), wide(all, DType::f32), any(all, DType::f32);
   for (std::ptrdiff_t i = 0; i < all; ++i) {
@@ -72,10 +71,11 @@ std::uint64_t halves(DType dtype) {
     any.set(i, mix(std::uint64_t(i)));
   }
   Hash hash;
-  half.widen[kind](static_cast<std::uint16_t*>(narrow.data()), static_cast<float*>(wide.data()), all);
+  const Strided stream{static_cast<char*>(narrow.data())};
+  format.decode(stream, 0, all, wide.data());
   hash.add(wide);
   for (const Memory* m : {&wide, &any}) {
-    half.narrow[kind](static_cast<float*>(m->data()), static_cast<std::uint16_t*>(narrow.data()), all);
+    format.encode(m->data(), stream, 0, all);
     hash.add(narrow);
   }
   return hash.value();
