@@ -14,7 +14,8 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import _core
-from fusedstep.optim import _checks, _reference
+from fusedstep._base import checks as _checks
+from fusedstep.optim import _reference
 
 Array = np.ndarray[Any, Any]
 Options = dict[str, Any]

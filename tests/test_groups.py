@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.optim import _checks
+from fusedstep._base import checks as _checks
 from oracle import Array, accepted, every_class, every_variant, switches
 
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import fusedstep as fs
-from fusedstep.optim import _checks
+from fusedstep._base import checks as _checks
 from oracle import CLASSES, Array, every_class
 
 HUGE = 10**400  # an int that no float holds

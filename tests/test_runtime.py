@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import _core, _threads
+from fusedstep import _core
+from fusedstep._base import threads as _threads
 from oracle import BACKENDS, every_class, every_dtype
 
 PROBE = "import fusedstep as fs; from fusedstep import _core; print(fs.isa(), _core.backend(), fs.num_threads())"

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         The arguments without the program's name; those of the process by default.
     """
-    from ..nn._optional import MissingPackage
+    from .._base.optional import MissingPackage
     from ._errors import UsageError
 
     command = "fusedstep"

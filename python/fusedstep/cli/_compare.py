@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from ..nn._optional import need
+from .._base.optional import need
 from . import INTERRUPTED
 from ._pictures import draw_comparison
 from ._report import Screen

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import nn
-from ..nn._optional import need
+from .._base.optional import need
 from . import INTERRUPTED
 from ._data import Problem, load_table, prepare
 from ._errors import UsageError

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _core
+from .._base.arrays import Array
+from .._base.memory import Buffers
 from ._layer import Layer
-from ._memory import Array, Buffers
 
 
 class Activation(Layer):

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ops._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
-from ..optim._checks import flag, non_negative, up_to_one
-from ._layer import Layer, check_width
-from ._memory import Array, Buffers, Shape
+from .._base.arrays import Array, Shape
+from .._base.checks import check_width, flag, non_negative, up_to_one
+from .._base.memory import Buffers
+from ..ops import BatchNormGrads, batch_norm, batch_norm_backward
+from ._layer import Layer
 
 
 class BatchNorm(Layer):

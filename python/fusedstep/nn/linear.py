@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import init
-from ..optim._checks import flag
+from .._base.arrays import Array, Shape
+from .._base.checks import check_width, flag
+from .._base.memory import Buffers
 from ._blas import by_columns, by_rows
-from ._layer import Forward, Layer, check_width
-from ._memory import Array, Buffers, Shape
+from ._layer import Forward, Layer
 from .activations import ReLU
 
 

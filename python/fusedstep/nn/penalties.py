@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..optim._checks import non_negative, open_fraction
+from .._base.arrays import Array
+from .._base.checks import non_negative, open_fraction
+from .._base.memory import Buffers
 from ._layer import Layer
-from ._memory import Array, Buffers
 
 
 class ActivityPenalty(Layer):

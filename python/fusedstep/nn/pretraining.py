@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops._whole import whole
+from .._base.arrays import Array, describe, is_plain
+from .._base.checks import check_width, non_negative, whole
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Philox
 from ..optim import Optimizer, registry
-from ..optim._checks import non_negative
-from ._layer import Layer, check_width, describe, is_plain
-from ._memory import Array
+from ._layer import Layer
 from ._stack import make, recipe
 from .activations import Sigmoid
 from .blocks import hidden_block

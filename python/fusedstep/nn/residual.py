@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._base.arrays import Array, Shape
 from ..ops.philox import Key
 from ._layer import Layer
-from ._memory import Array, Shape
 from ._stack import allow_in_place, check_layers, fit_widths, forward_passes, numbered
 from .batch_norm import BatchNorm
 

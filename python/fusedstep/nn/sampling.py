@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._base.arrays import Array
 from ..ops.philox import Key
-from ._memory import Array
 from .losses import softmax
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import read_tensors, replacing
+from .._base.arrays import Array, describe, is_plain
+from .._base.checks import number, positive
+from .._base.files import read_tensors, replacing
+from .._base.optional import need
 from ..ops.philox import Key
-from ..optim._checks import number, positive
-from ._layer import Layer, describe, is_plain
-from ._memory import Array
-from ._optional import need
+from ._layer import Layer
 from .activations import HardTanh, ReLU, Sigmoid, Tanh
 from .batch_norm import BatchNorm
 from .dropout import Dropout

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._base.arrays import Array
+from .._base.checks import check_width
+from .._base.memory import Buffers
 from ..optim import Optimizer
-from ._layer import check_width
-from ._memory import Array, Buffers
 from ._stack import every
 from .losses import Loss
 from .penalties import ActivityPenalty

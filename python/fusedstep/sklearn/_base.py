@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import nn, optim
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from . import _lbfgs

@@ -12,9 +12,9 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import nn
+from .._base.arrays import Array
+from .._base.checks import whole
 from ..ensemble import Snapshots
-from ..nn._memory import Array
-from ..ops._whole import whole
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from ._augment import moments

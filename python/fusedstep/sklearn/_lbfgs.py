@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ._data import Data
 
 if TYPE_CHECKING:
