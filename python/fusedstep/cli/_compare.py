@@ -6,7 +6,7 @@ import argparse
 import math
 
 from .._base.optional import need
-from . import INTERRUPTED
+from ._errors import INTERRUPTED
 from ._pictures import draw_comparison
 from ._report import Screen
 from ._setup import Settings

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from .. import nn
 from .._base.optional import need
-from . import INTERRUPTED
 from ._data import Problem, load_table, prepare
-from ._errors import UsageError
+from ._errors import INTERRUPTED, UsageError
 from ._pictures import draw_curves
 from ._report import Screen
 from ._samples import write_predictions

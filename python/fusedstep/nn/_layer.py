@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -145,3 +145,15 @@ class Layer:
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         """Write the gradients of the parameters; return that of the last ``x`` (None if it is not needed)."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
+
+
+#: Name of the class -> class of every layer that a saved model may have.
+LAYERS: dict[str, type[Layer]] = {}
+
+Kind = TypeVar("Kind", bound=type[Layer])
+
+
+def can_be_saved(kind: Kind) -> Kind:
+    """Let models with this layer be saved and loaded."""
+    LAYERS[kind.__name__] = kind
+    return kind

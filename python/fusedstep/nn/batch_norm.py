@@ -11,9 +11,10 @@ from .._base.arrays import Array, Shape
 from .._base.checks import check_width, flag, non_negative, up_to_one
 from .._base.memory import Buffers
 from ..ops import BatchNormGrads, batch_norm, batch_norm_backward
-from ._layer import Layer
+from ._layer import Layer, can_be_saved
 
 
+@can_be_saved
 class BatchNorm(Layer):
     r"""Normalise every feature by its mean and variance in the batch (in prediction: by the running ones).
 

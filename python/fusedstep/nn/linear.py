@@ -13,10 +13,11 @@ from .._base.arrays import Array, Shape
 from .._base.checks import check_width, flag
 from .._base.memory import Buffers
 from ._blas import by_columns, by_rows
-from ._layer import Forward, Layer
+from ._layer import Forward, Layer, can_be_saved
 from .activations import ReLU
 
 
+@can_be_saved
 class Linear(Layer):
     """``y = x W + b``; backward: ``dW = x^T dy``, ``db = sum of the rows of dy``, ``dx = dy W^T``.
 
