@@ -19,15 +19,10 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from oracle import every_class, needs_safetensors
-from test_groups import snapshot
+from support.interpreters import python
+from support.oracle import every_class, needs_safetensors, snapshot
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-
-
-def python(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager

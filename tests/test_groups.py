@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.optim import _checks
-from oracle import Array, accepted, every_class, every_variant, switches
+from fusedstep._base import checks as _checks
+from support.bits import Array
+from support.oracle import accepted, every_class, every_variant, snapshot, switches
 
 
 @every_class
@@ -126,10 +127,6 @@ def test_a_schedule_is_asked_for_steps_from_one(cls: Any) -> None:
     opt.step([np.full(3, np.nan)], skip_nonfinite=True)
     opt.step([np.ones(3)])
     assert asked == [1, 2, 2]
-
-
-def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
-    return [a.tobytes() for a in (*opt.params, *(opt.ema or []), *(a for s in opt.state.values() for a in s.values()))]
 
 
 def make(cls: Any) -> tuple[Any, list[Array]]:

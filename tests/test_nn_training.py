@@ -11,7 +11,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from slopes import assert_same_gradient, differences
+from support.slopes import assert_same_gradient, differences
 
 LOSSES: dict[str, Any] = {
     "mse": (nn.MeanSquaredError, lambda rng: rng.standard_normal((5, 3))),

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from draws import DTYPES, Array, guarded, machines, same_bits, untouched_around
 from fusedstep import _core
 from fusedstep.nn import _blas
-from oracle import BACKENDS
-from test_runtime import python
+from support.bits import Array, every_dtype, same_bits
+from support.fences import guarded, untouched_around
+from support.interpreters import python
+from support.machines import BACKENDS, machines
 
 pytestmark = pytest.mark.skipif(not _blas.FOUND, reason="NumPy's BLAS is not OpenBLAS")
 
@@ -56,7 +57,7 @@ def in_place(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) ->
     return out
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_product_is_exact_and_the_same_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
@@ -66,10 +67,10 @@ def test_a_product_is_exact_and_the_same_for_any_threads(dtype: Any, shape: tupl
         return
     for machine in machines():
         for by_rows in (False, True):
-            assert same_bits(in_place(a, b, by_rows, 0, start=1), alone), machine
+            same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_strides_that_blas_takes(dtype: Any) -> None:
     a, b = matrices(70, 80, 190, dtype)  # several tiles each way
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
@@ -83,7 +84,7 @@ def test_strides_that_blas_takes(dtype: Any) -> None:
     assert exact(in_place(a, column, False, 1), a, column)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_what_is_numpys(dtype: Any) -> None:
     """Nothing is written then; and who asks for the product gets it all the same."""
     a, b = matrices(6, 8, 10, dtype)
@@ -129,7 +130,7 @@ def test_a_factor_may_share_memory_with_the_result() -> None:
         want = np.dot(left, right)
         assert not _core.product(left, right, out, False, 1)
         assert (x == a).all()
-        assert same_bits(_blas.by_columns(left, right, out, 0), want)
+        same_bits(_blas.by_columns(left, right, out, 0), want)
 
 
 def test_infinities_and_nans_spoil_their_own_sums() -> None:
@@ -168,7 +169,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
     a, b = matrices(70, 80, 90, np.float64)
     monkeypatch.setattr(_core, "product", lambda *arguments: False)
     out = np.empty((70, 90))
-    assert same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
+    same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
 
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
@@ -329,7 +330,8 @@ def test_products_from_several_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     if shares():
-        assert all(same_bits(out, want) for out in results)
+        for out in results:
+            same_bits(out, want)
     assert all(exact(out, a, b) for out in results)
 
 

@@ -8,25 +8,20 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import (
+from support.bits import every_dtype, numbers, split
+from support.fences import Fenced
+from support.machines import MACHINES, SERIAL, Machine, running
+from support.oracle import (
     CLASSES,
     LENGTHS,
-    MACHINES,
     RULES,
-    SERIAL,
     SHORT,
     STAGES,
-    Fenced,
-    Machine,
     Options,
     actual,
     every_class,
-    every_dtype,
     every_variant,
     expected,
-    numbers,
-    running,
-    split,
     switches,
     variants,
 )

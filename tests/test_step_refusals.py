@@ -10,8 +10,9 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import fusedstep as fs
-from oracle import CLASSES, Array, every_class
-from test_refusals import HUGE, NO_PARAMETERS, ones, refused
+from support.bits import Array
+from support.oracle import CLASSES, every_class
+from support.refusals import HUGE, NO_PARAMETERS, ones, refused
 
 
 class World:

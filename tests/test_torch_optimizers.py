@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import same_bits
-from torch_cases import (
+from support.bits import same_bits
+from support.torch_cases import (
     NAMES,
     backward,
     batches,

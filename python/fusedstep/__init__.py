@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core as _core  # before NumPy, whose refusal in a subinterpreter speaks of a bad install
 from . import optim
-from ._runtime import configure as _configure
-from ._runtime import isa, num_threads, set_isa, set_num_threads
+from ._base.runtime import configure as _configure
+from ._base.runtime import isa, num_threads, set_isa, set_num_threads
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:

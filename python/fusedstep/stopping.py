@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ._weights import Weights, copies, put_back
-from .ops._whole import whole
-from .optim._checks import non_negative, observed
+from ._base.checks import non_negative, observed, whole
+from ._base.weights import Weights, copies, put_back
 
 __all__ = ["EarlyStopping"]
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-INTERRUPTED, BROKEN_PIPE = 130, 141  # what shells report for a program that SIGINT or SIGPIPE ended
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 (diverged), 2 (a mistake) or 130 (Ctrl-C).
@@ -19,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         The arguments without the program's name; those of the process by default.
     """
-    from ..nn._optional import MissingPackage
-    from ._errors import UsageError
+    from .._base.optional import MissingPackage
+    from ._errors import BROKEN_PIPE, INTERRUPTED, UsageError
 
     command = "fusedstep"
     try:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .. import optim, schedules
+from .. import nn, optim, schedules
 from ._data import BUNDLED
 
-ACTIVATIONS = ("relu", "tanh", "hard_tanh", "sigmoid")
+ACTIVATIONS = tuple(nn.activations.registry)
 TASKS = ("auto", "classification", "regression")
 
 

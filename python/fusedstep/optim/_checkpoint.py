@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._assign import assign
-from .._files import read_tensors, replacing
+from .._base.arrays import assign
+from .._base.files import read_tensors, replacing
 
 if TYPE_CHECKING:
     from ._optimizer import Optimizer

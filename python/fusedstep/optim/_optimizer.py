@@ -9,13 +9,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict
 
 from .. import _core
+from .._base import checks as _checks
+from .._base.checks import Check
+from .._base.memory import copies_of
+from .._base.memory import zeros_like as allocate_like
+from .._base.rules import RULES
 from .._core import StepInfo as StepInfo
-from . import _checkpoint, _checks, _params
-from ._arena import allocate_like, copies_of
-from ._checks import Check
+from . import _checkpoint, _params
 from ._group import Group
 from ._params import Array, Key
-from ._rule import RULES
 
 Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _checks
-from ._arena import copies_of
+from .._base import checks as _checks
+from .._base.memory import copies_of
 from ._optimizer import Optimizer, Rate
 from ._params import Array
 

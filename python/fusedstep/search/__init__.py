@@ -8,7 +8,7 @@ Grid and random search are Optuna's own: ``optuna.samplers.GridSampler``, and ``
 ``trial.suggest_float(name, low, high, log=True)`` for log-uniform numbers. Needs ``pip install 'fusedstep[search]'``.
 """
 
-from ..nn._optional import need
+from .._base.optional import need
 
 need("optuna", "optuna", extra="search")
 

@@ -1,6 +1,6 @@
 """Drop-in multi-layer perceptrons for scikit-learn, with all that this package adds: see `MLPClassifier`."""
 
-from ..nn._optional import need
+from .._base.optional import need
 
 need("sklearn", "scikit-learn", extra="sklearn")
 

@@ -10,7 +10,7 @@ import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from .. import _core, optim
-from ..optim import _checks
+from .._base import checks as _checks
 from ._options import settings
 from ._state import Binding, Tensor
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _core
-from ..optim._rule import RULES
+from .._base.rules import RULES
 from ._options import Settings, settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .. import optim
-from ..optim import _checks
+from .._base import checks as _checks
 from ._base import FusedOptimizer
 from .lookahead import lookahead
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import fusedstep as fs
-from oracle import CLASSES, Options, variants
+
+from .oracle import CLASSES, Options, variants
 
 NAMES = [c.__name__ for c in CLASSES]
 SHARED = [c.__name__ for c in CLASSES if c.in_torch]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from . import _core
-from ._threads import machine_limit
+from .. import _core
+from .threads import machine_limit
 
 
 def isa() -> str:

@@ -1,9 +1,10 @@
-"""Checks of hyperparameters: each returns the value in its plain form or says what it must be."""
+"""Checks of arguments: each returns the value in its plain form or says what it must be."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,38 @@ def thread_count(what: str, value: Any) -> int:
     """Return a number of threads."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= int(value) <= 65536:
         raise ValueError(f"{what} must be a whole number from 1 to 65536, or None; got {_show(value)}")
+    return int(value)
+
+
+def index(what: str, value: Any) -> int:
+    """Return any whole number; True is none."""
+    if isinstance(value, bool):
+        raise TypeError(f"{what} must be a whole number; got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number; got {value!r}") from None
+
+
+def whole(what: str, value: Any, below: int) -> int:
+    """Return a whole number of at least 0 and below `below`."""
+    result = index(what, value)
+    if not 0 <= result < below:
+        power = below.bit_length() - 1
+        limit = f"2**{power}" if below == 1 << power else str(below)
+        raise ValueError(f"{what} must be at least 0 and below {limit}; got {value!r}")
+    return result
+
+
+def axis_of(call: str, axis: Any) -> int:
+    """Return the number of an axis, perhaps of none: what fits no array need not fit a C integer."""
+    return max(-(2**31), min(index(f"{call}: axis", axis), 2**31))
+
+
+def check_width(layer: str, name: str, value: object) -> int:
+    """Return a number of features as an int; refuse it below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
     return int(value)
 
 

@@ -1,16 +1,14 @@
-"""Memory of a network: aligned arenas for what is trained, reused buffers for what flows through."""
+"""Memory at multiples of 64 bytes: arenas for what is trained and its state, reused buffers for what flows through."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Shape = tuple[int, ...]
+from .arrays import Array, Shape
 
 ALIGNMENT = 64  # bytes: a cache line and the widest vector register; NumPy itself promises 16
 KEPT_SHAPES = 8  # training, its last short batch, validation, test, and some to spare
@@ -22,6 +20,26 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
     raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes].view(dtype)
+
+
+def zeros_like(arrays: Sequence[Array]) -> list[Array]:
+    """Return zeroed arrays of the same shapes, dtypes and orders of axes: one block, each at a multiple of 64 bytes."""
+    offsets = [0]
+    for a in arrays:
+        offsets.append(offsets[-1] + math.ceil(a.nbytes / ALIGNMENT) * ALIGNMENT)
+    block = aligned_zeros(offsets[-1], np.uint8)
+    return [
+        np.ndarray(a.shape, a.dtype, block, at, a.strides if a.size else None)
+        for a, at in zip(arrays, offsets, strict=False)
+    ]
+
+
+def copies_of(arrays: Sequence[Array]) -> list[Array]:
+    """Return copies of the same shapes, dtypes and orders of axes."""
+    copies = zeros_like(arrays)
+    for copy, array in zip(copies, arrays, strict=True):
+        copy[...] = array
+    return copies
 
 
 def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:

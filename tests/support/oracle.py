@@ -1,9 +1,8 @@
-"""What the tests share: cases drawn from the registry, fenced arrays, machines, and the oracle's side of a step."""
+"""What steps must do: cases drawn from the registry, and the oracle's side of a step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain, combinations
@@ -14,16 +13,18 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import _core
-from fusedstep.optim import _checks, _reference
+from fusedstep._base import checks as _checks
+from fusedstep.optim import _reference
 
-Array = np.ndarray[Any, Any]
+from .bits import Array, same_bits, split
+from .fences import Fenced
+
 Options = dict[str, Any]
 
 RULES = _core.rules()
 CLASSES = list(fs.optim.registry.values())
-DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
-# Lengths around every vector width, a block (64), a chunk (4,096), and enough for four threads.
-SHORT = [*range(71), 1000]
+# Lengths around every vector and a block (128), a few blocks, and more than a chunk (4,096) for each of four threads.
+SHORT = [*range(71), 127, 128, 129, 1000, 1025]
 LENGTHS = [*SHORT, 100_003]
 
 # A value off the default for every kind of hyperparameter; an unknown kind keeps its default.
@@ -39,7 +40,6 @@ SAMPLES = {
 
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 every_class_of_torch = pytest.mark.parametrize("cls", [c for c in CLASSES if c.in_torch], ids=lambda c: c.__name__)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason="needs safetensors")
 
 
@@ -111,88 +111,6 @@ def _stages() -> dict[str, tuple[Options, Options]]:
 STAGES = _stages()
 
 
-def _backends() -> list[str]:
-    usual, found = _core.backend(), ["threads"]
-    try:
-        _core.set_backend("openmp")
-        found.append("openmp")
-    except ValueError:
-        pass  # no libgomp here
-    _core.set_backend(usual)
-    return found
-
-
-BACKENDS = _backends()
-Machine = tuple[str, str, int]  # instruction set, backend, threads
-SERIAL: list[Machine] = [(isa, BACKENDS[-1], 1) for isa in _core.available_isas()]
-MACHINES: list[Machine] = SERIAL + [
-    (isa, backend, n) for isa in _core.available_isas() for backend in BACKENDS for n in (2, 4)
-]
-
-
-@contextmanager
-def running(machine: Machine) -> Iterator[None]:
-    """Run on the given instruction set, backend and number of threads."""
-    isa, backend, threads = machine
-    _core.set_isa(isa)
-    _core.set_backend(backend)
-    _core.force_threads(threads)
-    try:
-        yield
-    finally:
-        _core.force_threads(0)
-
-
-def same_bits(got: Array, want: Array, what: Any = "") -> None:
-    """Assert equal bits, but for the many bits of nan."""
-    assert (got.shape, got.dtype) == (want.shape, want.dtype), what
-    unsigned = np.dtype(f"u{got.dtype.itemsize}")
-    differ = np.ascontiguousarray(got).view(unsigned) != np.ascontiguousarray(want).view(unsigned)
-    differ &= ~(np.isnan(got) & np.isnan(want))
-    if differ.any():
-        at = tuple(np.argwhere(differ)[0])
-        pytest.fail(f"{what}: {differ.sum()} of {differ.size} differ, first {at}: {got[at]!r}, not {want[at]!r}")
-
-
-class Fenced:
-    """Copies of arrays at item-aligned, never 16-byte-aligned places of one buffer, sentinels around each."""
-
-    SENTINEL = 12345.678
-
-    def __init__(self, values: Sequence[Array]) -> None:
-        dtype = values[0].dtype
-        per_16 = 16 // dtype.itemsize
-        self.buffer = np.full(sum(v.size + per_16 + 1 for v in values) + per_16, self.SENTINEL, dtype)
-        self.outside = np.ones(self.buffer.size, bool)
-        self.arrays: list[Array] = []
-        base, at = self.buffer.ctypes.data // dtype.itemsize, 1
-        for v in values:
-            at += (base + at) % per_16 == 0
-            self.buffer[at : at + v.size] = v
-            self.arrays.append(self.buffer[at : at + v.size])
-            self.outside[at : at + v.size] = False
-            at += v.size + 1
-
-    def check(self, what: Any) -> None:
-        """Assert that all sentinels are there."""
-        assert (self.buffer[self.outside] == self.buffer.dtype.type(self.SENTINEL)).all(), what
-
-
-def numbers(rng: np.random.Generator, n: int, dtype: Any, specials: Sequence[float] = ()) -> Array:
-    """Return numbers of many magnitudes; about one in fifty is special: zeros, denormals, and those given."""
-    info = np.finfo(dtype)
-    odd = [0.0, -0.0, info.tiny / 2, -info.smallest_subnormal, info.tiny, *specials]
-    x = (rng.standard_normal(n) * 10 ** rng.uniform(-3, 0.5, n)).astype(dtype)
-    where = rng.integers(0, n, n // 50)
-    x[where] = rng.choice(np.array(odd, dtype), where.size)
-    return x
-
-
-def split(flat: Array, lengths: Sequence[int]) -> list[Array]:
-    """Cut into arrays of the given lengths."""
-    return np.split(flat, np.cumsum(lengths)[:-1])
-
-
 @dataclass
 class Outcome:
     """All that steps have left behind, each as one flat array."""
@@ -203,12 +121,12 @@ class Outcome:
 
     def same_bits(self, want: Outcome, what: Any) -> None:
         """Assert that nothing differs by a bit."""
-        same_bits(self.params, want.params, (what, "params"))
+        same_bits(self.params, want.params, (what, "params"), any_nan=True)
         assert self.state.keys() == want.state.keys()
         for name, array in self.state.items():
-            same_bits(array, want.state[name], (what, name))
+            same_bits(array, want.state[name], (what, name), any_nan=True)
         if want.ema is not None and self.ema is not None:
-            same_bits(self.ema, want.ema, (what, "ema"))
+            same_bits(self.ema, want.ema, (what, "ema"), any_nan=True)
         assert (self.ema is None) == (want.ema is None)
 
 
@@ -247,3 +165,8 @@ def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Option
         else:
             assert fenced.buffer.tobytes() == before, "grads must be left alone"
     return outcome(opt)
+
+
+def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
+    """Return copies of the bytes of parameters, averages and state."""
+    return [a.tobytes() for a in (*opt.params, *(opt.ema or []), *(a for s in opt.state.values() for a in s.values()))]

@@ -6,12 +6,10 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from .arrays import Array
 
 SPARE = 1 << 24  # bytes for what else it takes to read a file
 
