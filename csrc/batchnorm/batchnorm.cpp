@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 
 namespace fusedstep {
@@ -188,7 +187,7 @@ void BatchNormPass::merge_sums(std::ptrdiff_t begin, std::ptrdiff_t end) {
 
 void BatchNormPass::forward(BatchNormForward f, const BatchNormParameters& p, const BatchNormOptions& options,
                             BatchNormCoefficients& out) noexcept {
-  const BatchNormKernels& kernel = kernels().batch_norm;
+  const BatchNormKernels& kernel = batch_norm_kernels();
   const int type = int(dtype_);
   const double n = double(shape_.outer * shape_.inner);
   f.shape = shape_, f.stream = worth_streaming();
@@ -222,7 +221,7 @@ void BatchNormPass::forward(BatchNormForward f, const BatchNormParameters& p, co
 }
 
 void BatchNormPass::backward(BatchNormBackward b, const BatchNormCoefficients& k, void* dgamma, void* dbeta) noexcept {
-  const BatchNormKernels& kernel = kernels().batch_norm;
+  const BatchNormKernels& kernel = batch_norm_kernels();
   const int type = int(dtype_);
   const double n = double(shape_.outer * shape_.inner);
   const bool same_phase = !b.dz || (static_cast<char*>(b.dz) - static_cast<char*>(b.dx)) % 64 == 0;
@@ -245,7 +244,7 @@ void BatchNormPass::backward(BatchNormBackward b, const BatchNormCoefficients& k
 }
 
 void BatchNormPass::moments(const void* x, BatchMoments& out) noexcept {
-  const BatchMomentsFn fn = kernels().batch_norm.moments[int(dtype_)];
+  const BatchMomentsFn fn = batch_norm_kernels().moments[int(dtype_)];
   run(
       [&](std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) {
         fn(shape_, x, block, begin, end, first_.data() + block * shape_.channels,

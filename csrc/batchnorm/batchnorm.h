@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "step/kernel.h"
+#include "batchnorm/kernel.h"
+#include "formats/dtype.h"
 
 namespace fusedstep {
 

@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "machine/cache.h"
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "python/gil.h"
 #include "random/broadcast.h"
+#include "random/kernel.h"
 
 namespace fusedstep::bind {
 namespace {
@@ -49,7 +49,7 @@ Broadcast lay_mask(const std::string& call, const char* argument, const py::arra
 
 /// All elements of y from x, both in C order, as rows that each begin anew in the mask.
 void drop_rows(const void* x, void* y, DType type, const Broadcast& b, const Drop& d) {
-  const DropFn fn = kernels().random.drop[int(type)];
+  const DropFn fn = random_kernels().drop[int(type)];
   const std::int64_t n = b.rows * b.row, item = std::int64_t(item_size(type));
   const bool past_cache = x != y && b.rows == 1 && b.run == 1 && 2 * n * item > last_level_cache();
   in_chunks(n, [&](std::int64_t begin, std::int64_t end) {
@@ -98,14 +98,14 @@ py::array kept(const Shape& shape, std::int32_t threshold, std::uint64_t seed, s
                std::uint64_t offset) {
   py::array_t<bool> mask(shape);
   const Drop d{{seed, stream}, offset, 1, threshold, 1.0};
-  const auto fn = kernels().random.kept;
+  const auto fn = random_kernels().kept;
   auto* y = reinterpret_cast<std::uint8_t*>(mask.mutable_data());
   in_chunks(mask.size(), [&](std::int64_t begin, std::int64_t end) { fn(y, begin, end, d); });
   return mask;
 }
 
 void add_noise(const void* x, py::array& to, const Noise& d) {
-  const NoiseFn fn = kernels().random.noise[int(dtype_of(to))];
+  const NoiseFn fn = random_kernels().noise[int(dtype_of(to))];
   void* y = to.mutable_data();
   in_chunks(to.size(), [&](std::int64_t begin, std::int64_t end) { fn(x, y, begin, end, d); });
 }
@@ -126,7 +126,7 @@ py::array normal(const Shape& shape, bool is_double, double deviation, std::uint
 
 py::tuple block(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
   std::uint32_t words[4];
-  kernels().random.block({seed, stream}, index, words);
+  random_kernels().block({seed, stream}, index, words);
   return py::make_tuple(words[0], words[1], words[2], words[3]);
 }
 
@@ -135,7 +135,7 @@ py::array words(std::uint64_t seed, std::uint64_t stream, std::uint64_t first, s
   std::uint32_t* out = to.mutable_data();
   {
     const WithoutGil without_gil;
-    kernels().random.words({seed, stream}, first, n, out);
+    random_kernels().words({seed, stream}, first, n, out);
   }
   return to;
 }

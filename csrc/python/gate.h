@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "formats/dtype.h"
 #include "python/layout.h"
-#include "step/kernel.h"
 
 namespace fusedstep::bind {
 

@@ -1,4 +1,4 @@
-#include "machine/dispatch.h"
+#include "machine/level.h"
 #include "python/batchnorm.h"
 #include "python/batchstats.h"
 #include "python/dropout.h"

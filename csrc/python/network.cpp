@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "machine/dispatch.h"
+#include "network/kernel.h"
 #include "python/call.h"
 #include "python/gil.h"
 #include "step/squares.h"
@@ -27,7 +27,7 @@ void relu(py::handle x_, py::handle bias_, py::handle out_) {
   const py::ssize_t width = last_axis(x), rows = x.size() == 0 ? 0 : x.size() / width;
   const py::array bias = call.per_channel(bias_, "bias", x, width);
   call.disjoint(y, "out", bias, "bias");
-  const ReluFn fn = kernels().network.relu[int(dtype_of(x))];
+  const ReluFn fn = network_kernels().relu[int(dtype_of(x))];
   const WithoutGil without_gil;
   fn(x.data(), data_or_null(bias), written_or_null(y), rows, width);
 }
@@ -37,7 +37,7 @@ void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
   const py::array dy = call.c_array(dy_, "dy"), y = call.like(y_, "y", dy, "dy");
   const py::array dx = output(call, out_, "out", dy, "dy");
   if (dx.data() != dy.data()) call.disjoint(dx, "out", y, "y");
-  const ReluBackwardFn fn = kernels().network.relu_backward[int(dtype_of(dy))];
+  const ReluBackwardFn fn = network_kernels().relu_backward[int(dtype_of(dy))];
   const WithoutGil without_gil;
   fn(dy.data(), y.data(), written_or_null(dx), dy.size());
 }
@@ -61,7 +61,7 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
   if (!losses.ptr()) refuse_type(call.where("losses"), "an array", "None");
   call.writeable(losses, "losses");
   for (const py::array& other : {z, gradient}) call.disjoint(losses, "losses", other, "logits or gradient");
-  const SoftmaxLossFn fn = kernels().network.softmax_loss[int(dtype_of(z))];
+  const SoftmaxLossFn fn = network_kernels().softmax_loss[int(dtype_of(z))];
   const std::vector<std::int64_t> own(labels.data(), labels.data() + n);  // another thread may write to theirs
   const WithoutGil without_gil;
   const py::ssize_t bad = first_bad(own, k);

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "python/gil.h"
 #include "python/step.h"
+#include "step/kernel.h"
 
 namespace fusedstep::bind {
 namespace {
@@ -23,7 +23,7 @@ Decay decay_of(const std::string& name) {
 }  // namespace
 
 int rule_index(const std::string& name) {
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k)
     if (table.infos[k].name == name) return k;
   throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
@@ -31,7 +31,7 @@ int rule_index(const std::string& name) {
 
 Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
                     double l1, const std::string& decay, bool maximize) {
-  const RuleInfo& info = kernels().infos[rule];
+  const RuleInfo& info = step_kernels().infos[rule];
   if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
     throw py::value_error("Plan: variant and hyper must be those of the rule");
   Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};

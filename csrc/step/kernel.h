@@ -5,20 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "batchnorm/kernel.h"
-#include "network/kernel.h"
-#include "random/kernel.h"
+#include "formats/dtype.h"
+#include "machine/level.h"
 #include "rules/rule.h"
 #include "step/strided.h"
 
 namespace fusedstep {
-
-enum class DType : std::uint8_t { f32, f64, bf16, f16 };
-constexpr int dtype_count = 2;  // that kernels are compiled for; 16-bit floats are computed in float32
-constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
-constexpr int half_index(DType d) { return int(d) - int(DType::bf16); }
-constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }
-constexpr std::size_t item_size(DType d) { return is_half(d) ? 2 : d == DType::f32 ? 4 : 8; }
 
 /// A rule's coefficients<T>; only the rule knows what is inside.
 struct Coefficients {
@@ -87,18 +79,15 @@ struct HalfKernels {
   void (*narrow[2])(const float* in, std::uint16_t* out, std::ptrdiff_t n);
 };
 
-/// All kernels of one instruction set; rules[i] belongs to rule_infos[i].
-struct KernelTable {
-  const char* isa;
+/// The step's kernels of one instruction set; rules[i] belongs to infos[i].
+struct StepKernels {
   int rule_count;
   const RuleInfo* infos;
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
   HalfKernels half;
-  RandomKernels random;
-  BatchNormKernels batch_norm;
-  NetworkKernels network;
 };
+FUSEDSTEP_TABLES(StepKernels, step_kernels)
 
 }  // namespace fusedstep

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "machine/dispatch.h"
 #include "step/strided.simd.h"
 
 namespace fusedstep {
@@ -20,13 +19,13 @@ void for_blocks(std::ptrdiff_t count, Body&& body) {
 /// Elements [first, first + n) of a gradient, as float32.
 void widen_gradient(DType dtype, const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n, float* out) {
   Item buffer[span];
-  kernels().half.widen[half_index(dtype)](view(g, first, n, buffer), out, n);
+  step_kernels().half.widen[half_index(dtype)](view(g, first, n, buffer), out, n);
 }
 
 }  // namespace
 
 void mixed_sweep(SweepFn sweep, DType dtype, const Run& run, const Stages& st, const Coefficients& coefficients) {
-  const HalfKernels& half = kernels().half;
+  const HalfKernels& half = step_kernels().half;
   Stages stages = st;
   stages.zero_gradient = false;  // of the copy
   for_blocks(run.count, [&](std::ptrdiff_t done, std::ptrdiff_t n) {
@@ -53,7 +52,7 @@ void mixed_square_sum(DType dtype, const Run& run, unsigned lane, double* lanes)
     float g[span];
     widen_gradient(dtype, *run.gradient, run.first + done, n, g);
     const Gradient gradient{reinterpret_cast<char*>(g), true, {}};
-    kernels().square_sum[int(DType::f32)]({nullptr, {}, nullptr, &gradient, 0, n}, lane, lanes);
+    step_kernels().square_sum[int(DType::f32)]({nullptr, {}, nullptr, &gradient, 0, n}, lane, lanes);
   });
 }
 

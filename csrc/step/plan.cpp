@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "step/mixed.h"
 #include "step/strided.simd.h"
@@ -120,7 +119,7 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
 
 /// One chunk's sum of squares.
 double Plan::squared_norm_of(std::int64_t chunk) const {
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   double lanes[norm_lanes] = {};
   for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
     const auto lane = unsigned((t.start + first) % norm_lanes);
@@ -178,7 +177,7 @@ bool Plan::all_finite() const {
 void Plan::prepare(const StepOptions& options, double factor) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
   for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
-  const RuleKernels& rule = kernels().rules[rule_];
+  const RuleKernels& rule = step_kernels().rules[rule_];
   const Tensor* last = nullptr;
   int used = 0;
   for (Tensor& t : tensors) {
@@ -194,7 +193,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
 }
 
 void Plan::sweep(int threads) {
-  const RuleKernels& rule = kernels().rules[rule_];
+  const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
       const auto g = std::size_t(t.group);

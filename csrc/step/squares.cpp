@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "step/plan.h"
 
@@ -12,7 +11,7 @@ namespace fusedstep {
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
   Gradient all;
   all.data = const_cast<char*>(x);
-  const SquareSumFn add_squares = kernels().square_sum[int(dtype)];
+  const SquareSumFn add_squares = step_kernels().square_sum[int(dtype)];
   std::vector<double> partial(std::size_t((n + chunk_size - 1) / chunk_size));
   // As many as a step takes: each finds what it wrote.
   const auto threads = int(std::clamp<std::int64_t>(n / elements_per_thread, 1, available_threads()));

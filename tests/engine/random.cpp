@@ -3,9 +3,10 @@
 #include <cstring>
 
 #include "cases.h"
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "memory.h"
+#include "random/kernel.h"
+#include "step/kernel.h"
 
 namespace fusedstep::test {
 namespace {
@@ -21,7 +22,7 @@ void in_chunks(std::ptrdiff_t n, int threads, const Body& body) {
 }
 
 std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& drop, bool past_cache, int threads) {
-  const DropFn fn = kernels().random.drop[int(dtype)];
+  const DropFn fn = random_kernels().drop[int(dtype)];
   Memory x(n, dtype, 1, Values::special), y(n, dtype);
   in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     fn(x.data(), y.data(), begin, end, drop, past_cache);
@@ -33,7 +34,7 @@ std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& drop, bool past
 }
 
 std::uint64_t noisy(DType dtype, std::ptrdiff_t n, std::uint64_t first, int threads) {
-  const NoiseFn fn = kernels().random.noise[int(dtype)];
+  const NoiseFn fn = random_kernels().noise[int(dtype)];
   Memory x(n, dtype, 1), y(n, dtype);
   const Noise noise{stream, first, 0.3};
   in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
@@ -46,7 +47,7 @@ std::uint64_t noisy(DType dtype, std::ptrdiff_t n, std::uint64_t first, int thre
 }
 
 std::uint64_t words_and_masks() {
-  const RandomKernels& random = kernels().random;
+  const RandomKernels& random = random_kernels();
   Hash hash;
   for (const std::uint64_t first : firsts) {
     std::vector<std::uint32_t> words(1001), block(4);
@@ -63,7 +64,7 @@ std::uint64_t words_and_masks() {
 
 /// All numbers of 16 bits to float32 and back, and float32 of all exponents to 16 bits.
 std::uint64_t halves(DType dtype) {
-  const HalfKernels& half = kernels().half;
+  const HalfKernels& half = step_kernels().half;
   const int kind = half_index(dtype);
   constexpr std::ptrdiff_t all = 1 << 16;
   Memory narrow(all, dtype), wide(all, DType::f32), any(all, DType::f32);
@@ -88,7 +89,7 @@ std::uint64_t roofline(DType dtype) {
     std::vector<Memory> written;
     std::vector<void*> pointers;
     for (int k = 0; k < count; ++k) pointers.push_back(written.emplace_back(1001, dtype, std::uint64_t(k)).data());
-    kernels().roofline[int(dtype)](pointers.data(), count, read.data(), 3, 990);
+    step_kernels().roofline[int(dtype)](pointers.data(), count, read.data(), 3, 990);
     for (const Memory& m : written) hash.add(m);
   }
   return hash.value();
