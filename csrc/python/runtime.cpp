@@ -1,9 +1,9 @@
-#include "python/runtime.h"
-
 #include <pybind11/stl.h>
 
 #include "machine/level.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
+#include "python/gate.h"
 #include "python/gil.h"
 #include "step/kernel.h"
 

@@ -1,11 +1,9 @@
 // Philox, dropout, noise, and the 16-bit floats.
-#include <algorithm>
 #include <cstring>
 
 #include "cases.h"
-#include "machine/parallel.h"
 #include "memory.h"
-#include "random/kernel.h"
+#include "random/random.h"
 #include "step/kernel.h"
 
 namespace fusedstep::test {
@@ -13,34 +11,22 @@ namespace {
 
 constexpr RandomStream stream{0x299f31d0a4093822u, 0x0370734413198a2eu};
 constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};  // the last crosses the border of a word of the counter
-constexpr std::ptrdiff_t chunk = 4096;
 
-template <class Body>
-void in_chunks(std::ptrdiff_t n, int threads, const Body& body) {
-  parallel_for((n + chunk - 1) / chunk, threads,
-               [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
-}
-
-std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& drop, bool past_cache, int threads) {
-  const DropFn fn = random_kernels().drop[int(dtype)];
+std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& d, bool past_cache, int threads) {
   Memory x(n, dtype, 1, Values::special), y(n, dtype);
-  in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    fn(x.data(), y.data(), begin, end, drop, past_cache);
-    fn(x.data(), x.data(), begin, end, drop, false);
-  });
+  const Broadcast all{1, n, d.run, {}};
+  drop(x.data(), y.data(), dtype, all, d, threads, past_cache ? 0 : last_level_cache());
+  drop(x.data(), x.data(), dtype, all, d, threads);
   Hash hash;
   hash.add(y), hash.add(x);
   return hash.value();
 }
 
 std::uint64_t noisy(DType dtype, std::ptrdiff_t n, std::uint64_t first, int threads) {
-  const NoiseFn fn = random_kernels().noise[int(dtype)];
   Memory x(n, dtype, 1), y(n, dtype);
   const Noise noise{stream, first, 0.3};
-  in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    fn(nullptr, y.data(), begin, end, noise);
-    fn(x.data(), x.data(), begin, end, noise);
-  });
+  add_noise(nullptr, y.data(), dtype, n, noise, threads);
+  add_noise(x.data(), x.data(), dtype, n, noise, threads);
   Hash hash;
   hash.add(y), hash.add(x);
   return hash.value();
@@ -54,7 +40,7 @@ std::uint64_t words_and_masks() {
     random.words(stream, first, 1001, words.data());
     random.block(stream, first, block.data());
     std::vector<std::uint8_t> mask(2003);
-    random.kept(mask.data(), 0, 2003, {stream, first, 1, 20000, 1});
+    keep(mask.data(), 2003, {stream, first, 1, 20000, 1}, 1);
     for (const std::uint32_t w : words) hash.add(std::uint64_t(w));
     for (const std::uint32_t w : block) hash.add(std::uint64_t(w));
     for (const std::uint8_t m : mask) hash.add(std::uint64_t(m));
