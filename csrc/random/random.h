@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "formats/dtype.h"
-#include "machine/cache.h"
+#include "machine/system.h"
 #include "random/kernel.h"
 
 namespace fusedstep {
