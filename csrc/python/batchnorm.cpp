@@ -1,11 +1,10 @@
-#include "python/batchnorm.h"
-
 #include <cmath>
 #include <limits>
 #include <memory>
 
 #include "batchnorm/batchnorm.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
 #include "python/call.h"
 #include "python/gil.h"
 
@@ -62,7 +61,7 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
     if (!(value >= 0 && value <= 1)) refuse_value(call.where("momentum"), "None or from 0 to 1", py::repr(momentum));
     return value;
   }
-  if (a.num_batches.ptr()) return 1.0 / double(*static_cast<const std::int64_t*>(a.num_batches.data()) + 1);
+  if (a.num_batches.ptr()) return cumulative_momentum(*static_cast<const std::int64_t*>(a.num_batches.data()));
   if (training && a.running_mean.ptr())
     refuse_value(call.where("num_batches"), "given where momentum is None: the cumulative average counts its batches",
                  "None");

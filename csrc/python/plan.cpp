@@ -6,10 +6,11 @@
 #include <cmath>
 #include <thread>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
 #include "python/gil.h"
 #include "python/step.h"
+#include "step/kernel.h"
 
 namespace fusedstep::bind {
 namespace {
@@ -22,7 +23,7 @@ Decay decay_of(const std::string& name) {
 }
 
 int rule_index(const std::string& name) {
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k)
     if (table.infos[k].name == name) return k;
   throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
@@ -113,7 +114,7 @@ void PyPlan::own(const Held& held, const char* argument, std::size_t k) {
 
 Group PyPlan::group_of(const Options& options) const {
   const auto& [variant, hyper, lr, weight_decay, l1, decay, maximize] = options;
-  const RuleInfo& info = kernels().infos[plan_->rule()];
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
   if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
     throw py::value_error("Plan: variant and hyper must be those of the rule");
   Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
@@ -141,7 +142,7 @@ void PyPlan::attach(std::size_t k, const py::object& state, std::int64_t steps) 
   const Claim claim(*this, label_, stepped);
   Parameter& p = params_.at(k);
   Tensor& t = plan_->tensors[k];
-  const RuleInfo& info = kernels().infos[plan_->rule()];
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
   const unsigned variant = plan_->groups[std::size_t(t.group)].variant;
   const py::dict entry = state.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(state);
   if (!state.is_none()) source_->rely_on(entry);

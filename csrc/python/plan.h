@@ -154,6 +154,4 @@ class PyPlan {
   std::atomic<bool> claimed_{false};
 };
 
-void bind_plan(py::module_& m);
-
 }  // namespace fusedstep::bind

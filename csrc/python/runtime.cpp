@@ -1,10 +1,11 @@
-#include "python/runtime.h"
-
 #include <pybind11/stl.h>
 
-#include "machine/dispatch.h"
+#include "machine/level.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
+#include "python/gate.h"
 #include "python/gil.h"
+#include "step/kernel.h"
 
 namespace fusedstep::bind {
 namespace {
@@ -37,7 +38,7 @@ void choose_backend(const std::string& name) {
 
 py::dict rules() {
   py::dict all;
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k) {
     const RuleInfo& info = table.infos[k];
     py::list variants, hyper, states, scalars;
@@ -63,7 +64,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
   }
   if (written.empty() || written.size() > 5)
     throw py::value_error("roofline: read_write must have 1 to 5 arrays; got " + std::to_string(written.size()));
-  const RooflineFn fn = kernels().roofline[int(dtype_of(g))];
+  const RooflineFn fn = step_kernels().roofline[int(dtype_of(g))];
   const int available = available_threads(threads);
   const WithoutGil without_gil;
   parallel_for(g.size(), available, [&](std::int64_t begin, std::int64_t end) {
@@ -74,8 +75,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  m.def(
-      "isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
+  m.def("isa", isa, "Name of the instruction set in use.");
   m.def("set_isa", choose_isa, py::arg("name"));
   m.def("available_isas", available_isas, "Levels that are compiled in and that this CPU has, best first.");
   m.def(

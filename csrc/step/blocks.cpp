@@ -4,8 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "machine/dispatch.h"
-
 namespace fusedstep {
 namespace {
 
@@ -31,11 +29,11 @@ class Stream {
 
   void* get(std::ptrdiff_t first, std::ptrdiff_t n) {
     if (in_place_) return where_.data + first * item_size(dtype_);
-    kernels().formats[int(dtype_)].decode(where_, first, n, buffer_.numbers);
+    step_kernels().formats[int(dtype_)].decode(where_, first, n, buffer_.numbers);
     return buffer_.numbers;
   }
   void put_back(std::ptrdiff_t first, std::ptrdiff_t n) const {
-    if (!in_place_) kernels().formats[int(dtype_)].encode(buffer_.numbers, where_, first, n);
+    if (!in_place_) step_kernels().formats[int(dtype_)].encode(buffer_.numbers, where_, first, n);
   }
   bool in_place() const { return in_place_; }
 
@@ -121,7 +119,7 @@ void zero_items(const Strided& g, std::ptrdiff_t first, std::ptrdiff_t n) {
 
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes) {
   static_assert(block % norm_lanes == 0, "every block begins with the same lane");
-  const SquareSumFn add = kernels().square_sum[int(computed_in(t.gradient_dtype))];
+  const SquareSumFn add = step_kernels().square_sum[int(computed_in(t.gradient_dtype))];
   for_gradient(t, first, n, [&](const void* g, std::ptrdiff_t count) { add(g, count, lane, lanes); });
 }
 

@@ -5,10 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "batchnorm/kernel.h"
 #include "formats/format.h"
-#include "network/kernel.h"
-#include "random/kernel.h"
+#include "machine/level.h"
 #include "rules/rule.h"
 
 namespace fusedstep {
@@ -76,18 +74,15 @@ struct RuleKernels {
   SweepFn sweep[dtype_count][1 << max_variants];
 };
 
-/// All kernels of one instruction set; rules[i] belongs to rule_infos[i].
-struct KernelTable {
-  const char* isa;
+/// The step's kernels of one instruction set; rules[i] belongs to infos[i].
+struct StepKernels {
   int rule_count;
   const RuleInfo* infos;
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
   FormatKernels formats[format_count];
-  RandomKernels random;
-  BatchNormKernels batch_norm;
-  NetworkKernels network;
 };
+FUSEDSTEP_TABLES(StepKernels, step_kernels)
 
 }  // namespace fusedstep

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "step/blocks.h"
 
@@ -156,7 +155,7 @@ bool Plan::finite() const {
 void Plan::prepare(const StepOptions& options, double factor) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
   for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
-  const RuleKernels& rule = kernels().rules[rule_];
+  const RuleKernels& rule = step_kernels().rules[rule_];
   const Tensor* last = nullptr;
   double before[max_scalars] = {};  // the step: the scalars of those that share the last coefficients
   int used = 0;
@@ -177,7 +176,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
 }
 
 void Plan::sweep(int threads) {
-  const RuleKernels& rule = kernels().rules[rule_];
+  const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
       const auto g = std::size_t(t.group);

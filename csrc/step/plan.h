@@ -13,10 +13,6 @@ namespace fusedstep {
 // Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
 constexpr std::int64_t chunk_size = 4096;
 
-// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
-// around the step parameters and gradients travel between the cores' caches.
-constexpr std::int64_t elements_per_thread = 32768;
-
 enum class Decay { l2, decoupled, proximal };
 
 struct Group {

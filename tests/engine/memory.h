@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "step/kernel.h"
+#include "formats/dtype.h"
 
 namespace fusedstep::test {
 

@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "cases.h"
-#include "machine/dispatch.h"
 #include "memory.h"
+#include "step/kernel.h"
 #include "step/plan.h"
 
 namespace fusedstep::test {
@@ -65,7 +65,7 @@ class Model {
  public:
   Model(int rule, Group group, const Setting& setting, const std::vector<std::ptrdiff_t>& sizes,
         const std::vector<DType>& dtypes) {
-    const RuleInfo& info = kernels().infos[rule];
+    const RuleInfo& info = step_kernels().infos[rule];
     std::vector<Tensor> tensors;
     for (std::size_t k = 0; k < sizes.size(); ++k) {
       Tensor t;
@@ -120,7 +120,7 @@ Group with_variant(Group g, unsigned variant) {
 }  // namespace
 
 void add_steps(Cases& cases) {
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int rule = 0; rule < table.rule_count; ++rule)
     for (unsigned variant = 0; variant < 1u << table.infos[rule].variant_bits; ++variant)
       for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})

@@ -1,11 +1,6 @@
-// Compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the constant table at the end leaves this
-// file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
-#include "batchnorm/table.simd.h"
+// The optimizer step, compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the table at the end leaves
+// this file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
 #include "formats/blocks.simd.h"
-#include "network/relu.simd.h"
-#include "network/softmax.simd.h"
-#include "random/dropout.simd.h"
-#include "random/noise.simd.h"
 #include "step/kernel.h"
 #include "step/norm.simd.h"
 #include "step/sweep.simd.h"
@@ -51,36 +46,25 @@ constexpr void fill(RuleKernels& k) {
 }
 
 template <class Rule>
-constexpr RuleKernels kernels() {
+constexpr RuleKernels kernels_of() {
   RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}};
   fill<Rule>(k);
   return k;
 }
 
 #define FUSEDSTEP_INFO(rule) info<rule>(#rule),
-#define FUSEDSTEP_KERNELS(rule) kernels<rule>(),
+#define FUSEDSTEP_KERNELS(rule) kernels_of<rule>(),
 constexpr RuleInfo infos[] = {FUSEDSTEP_RULES(FUSEDSTEP_INFO)};
 constexpr RuleKernels rules[] = {FUSEDSTEP_RULES(FUSEDSTEP_KERNELS)};
 
-#define FUSEDSTEP_TEXT_(x) #x
-#define FUSEDSTEP_TEXT(x) FUSEDSTEP_TEXT_(x)
-#define FUSEDSTEP_JOIN_(a, b) a##b
-#define FUSEDSTEP_JOIN(a, b) FUSEDSTEP_JOIN_(a, b)
-
 }  // namespace
 
-extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
-    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),
+extern constexpr StepKernels FUSEDSTEP_TABLE(step_kernels) = {
     length(infos),
     infos,
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
-    {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>},
-    {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
-    batch_norm_kernels,
-    {{relu<float>, relu<double>},
-     {relu_backward<float>, relu_backward<double>},
-     {softmax_loss<float>, softmax_loss<double>}}};
+    {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>}};
 
 }  // namespace fusedstep
