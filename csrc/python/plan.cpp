@@ -124,7 +124,18 @@ Group PyPlan::group_of(const Options& options) const {
 
 void PyPlan::set_group(std::size_t k, const Options& options) {
   const Claim claim(*this, label_, stepped);
-  plan_->groups.at(k) = group_of(options);
+  const Group g = group_of(options);
+  for (std::size_t i = 0; i < params_.size(); ++i)
+    if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k && !has_states(params_[i], g.variant))
+      throw py::value_error(label_ + ": a group cannot gain or lose a state array");
+  plan_->groups.at(k) = g;
+}
+
+bool PyPlan::has_states(const Parameter& p, unsigned variant) const {
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
+  for (int s = 0; s < info.state_count; ++s)
+    if (bool(p.states[s]) != ((variant & info.states[s].needs) == info.states[s].needs)) return false;
+  return true;
 }
 
 namespace {

@@ -119,6 +119,7 @@ class PyPlan {
   void adopt_parameter(std::size_t k, py::handle object, Tensor& t);
   void own(const Held& held, const char* argument, std::size_t k);
   Group group_of(const Options& options) const;
+  bool has_states(const Parameter& p, unsigned variant) const;
 
   bool unchanged(const Held& held, Snapshot::Use use) const;
   bool parameters_unchanged() const;

@@ -88,6 +88,12 @@ double bound(const PyPlan& plan, const char* name, PyObject* object) {
   return value;
 }
 
+bool flag(const PyPlan& plan, const char* name, PyObject* object) {
+  if (object != Py_True && object != Py_False)
+    refuse_type({plan.step_label(), name, -1, {}}, "True or False", py::repr(object));
+  return object == Py_True;
+}
+
 StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
   StepOptions options;
   options.decay_scale = number(args[2]);
@@ -102,8 +108,8 @@ StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
     options.grad_norm = number(args[6]);
     if (*options.grad_norm < 0) refuse_value({plan.step_label(), "grad_norm", -1, {}}, "at least 0", py::repr(args[6]));
   }
-  options.skip_nonfinite = args[7] == Py_True;
-  options.zero_gradients = args[8] == Py_True;
+  options.skip_nonfinite = flag(plan, "skip_nonfinite", args[7]);
+  options.zero_gradients = flag(plan, "zero_grads", args[8]);
   return options;
 }
 

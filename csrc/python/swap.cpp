@@ -1,6 +1,7 @@
 // What a plan does with its arrays besides stepping: exchanges them for a while, and takes over a saved state.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "python/plan.h"
@@ -67,7 +68,8 @@ void PyPlan::restore(std::int64_t steps, const std::vector<std::int64_t>& of_ten
   }
   std::vector<Group> options;
   for (const Options& g : groups) options.push_back(group_of(g));
-  if (options.size() != plan_->groups.size() || of_tensors.size() != plan_->tensors.size())
+  const auto same_variant = [](const Group& a, const Group& b) { return a.variant == b.variant; };
+  if (!std::equal(options.begin(), options.end(), plan_->groups.begin(), plan_->groups.end(), same_variant) || of_tensors.size() != plan_->tensors.size())
     throw py::value_error("Plan: groups and counts must be those of the plan");
   for (const auto& [target, from] : views) {
     const Extent to = extent(target), of = extent(from);

@@ -56,10 +56,12 @@ struct Attribute {
 class TorchSource final : public Source {
  public:
   /// torch's own `tensor_type` describes tensors, and its `increment_version` is told what a step has written. `groups`
-  /// and `state` are the optimizer's; `params` bring the gradients; `idle` are parameters without one, and the source
-  /// has changed once one has one.
-  TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version, py::list groups,
-              py::dict state, const py::list& params, const py::list& idle);
+  /// and `state` are the optimizer's, and `members` lists the groups of which the plan is made. `params` bring the
+  /// gradients; `idle` are parameters without one, and the source has changed once one has one. It has changed too if a
+  /// group has yet other parameters, but for a plan of `some` of them.
+  TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
+              const py::list& groups, const py::list& members, py::dict state, const py::list& params,
+              const py::list& idle, bool some);
 
   bool look(PyObject* object, View& view) const override {
     dlpack::Tensor t;
@@ -96,23 +98,28 @@ class TorchSource final : public Source {
   std::vector<WatchedList> members_;            // of each group
   std::vector<py::object> params_, idle_;
   std::vector<const void*> checked_;  // where each gradient's storage was large enough
-  bool idle_has_gradient_ = false, orphaned_ = false;
+  bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
 
 TorchSource::TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
-                         py::list groups, py::dict state, const py::list& params, const py::list& idle)
+                         const py::list& groups, const py::list& members, py::dict state, const py::list& params,
+                         const py::list& idle, bool some)
     : describe_(dlpack::describe_of(tensor_type)),
       is_neg_(tensor_type.attr("is_neg")),
       increment_version_(std::move(increment_version)),
       state_(std::move(state)),
-      groups_(groups),
+      groups_(groups, members),
       checked_(params.size()) {
   if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
-  for (const py::handle p : params) params_.push_back(py::reinterpret_borrow<py::object>(p));
-  for (const py::handle p : idle) idle_.push_back(py::reinterpret_borrow<py::object>(p));
+  std::unordered_set<PyObject*> known;
+  for (const py::handle p : params) params_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
+  for (const py::handle p : idle) idle_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
   watch_options();
-  for (const WatchedDict& group : options_)
-    members_.emplace_back(py::reinterpret_borrow<py::list>(group.value(Attribute("params").name)));
+  for (const WatchedDict& group : options_) {
+    const auto list = py::reinterpret_borrow<py::list>(group.value(Attribute("params").name));
+    members_.emplace_back(list, list);
+    for (const py::object& p : members_.back().members()) has_others_ = has_others_ || (!some && !known.count(p.ptr()));
+  }
 }
 
 void TorchSource::watch_options() {
@@ -185,7 +192,7 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
 }
 
 bool TorchSource::unchanged() const {
-  return !orphaned_ && !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() &&
+  return !orphaned_ && !has_others_ && !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() &&
          all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
 }
 
@@ -231,22 +238,24 @@ void bind_torch(py::module_& m) {
   m.def(
       "plan_of_tensors",
       [](std::string label, const std::string& rule, const py::object& tensor_type, py::object increment_version,
-         py::list groups, py::dict state, const py::list& params, const py::list& idle, std::vector<std::string> names,
-         const std::vector<int>& group_of, std::optional<double> ema_decay) {
-        const std::size_t count = groups.size();
-        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), std::move(groups),
-                                                    std::move(state), params, idle);
+         const py::list& groups, const py::list& members, py::dict state, const py::list& params, const py::list& idle,
+         bool some, std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay) {
+        const std::size_t count = members.size();
+        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), groups, members,
+                                                    std::move(state), params, idle, some);
         return std::make_unique<PyPlan>(std::move(label), rule, std::move(source), params, std::move(names), group_of,
                                         count, ema_decay);
       },
       py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("groups"),
-      py::arg("state"), py::arg("params"), py::arg("idle"), py::arg("names"), py::arg("group_of"),
+      py::arg("members"), py::arg("state"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"),
+      py::arg("group_of"),
       py::arg("ema_decay"));
   m.def(
       "check_tensors",
       [](const std::string& label, const py::object& tensor_type, const py::list& params,
          const std::vector<std::string>& names) {
-        const TorchSource source(label, tensor_type, py::none(), py::list(), py::dict(), py::list(), py::list());
+        const py::list none;
+        const TorchSource source(label, tensor_type, py::none(), none, none, py::dict(), none, none, true);
         for (std::size_t k = 0; k < params.size(); ++k) {
           const Where where{label, "params", std::ptrdiff_t(k), names.at(k)};
           View v;

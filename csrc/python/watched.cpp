@@ -35,8 +35,8 @@ int WatchedDict::traverse(visitproc visit, void* arg) const {
   return 0;
 }
 
-WatchedList::WatchedList(const py::list& list) : list_(list) {
-  for (const py::handle member : list) members_.push_back(py::reinterpret_borrow<py::object>(member));
+WatchedList::WatchedList(const py::list& list, const py::list& members) : list_(list) {
+  for (const py::handle member : members) members_.push_back(py::reinterpret_borrow<py::object>(member));
 }
 
 bool WatchedList::unchanged() const {

@@ -35,7 +35,8 @@ class WatchedDict {
 class WatchedList {
  public:
   WatchedList() = default;
-  explicit WatchedList(const py::list& list);
+  /// A list that is to have these members.
+  WatchedList(const py::list& list, const py::list& members);
   bool unchanged() const;
   bool is(py::handle list) const { return list_.is(list); }
   const std::vector<py::object>& members() const { return members_; }
