@@ -97,7 +97,8 @@ py::object capsule_of(py::handle object, const Where& where) {
       return object.attr("__dlpack__")();  // of before DLPack 1.0
     }
   } catch (py::error_already_set& error) {
-    refuse_value(where, "readable by DLPack", bind::describe(object) + " (" + std::string(py::str(error.value())) + ")");
+    refuse_value(where, "readable by DLPack",
+                 bind::describe(object) + " (" + std::string(py::str(error.value())) + ")");
   }
 }
 

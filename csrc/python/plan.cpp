@@ -3,12 +3,10 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
 #include <thread>
 
 #include "machine/parallel.h"
 #include "python/bindings.h"
-#include "python/gil.h"
 #include "python/step.h"
 #include "step/kernel.h"
 
@@ -224,94 +222,6 @@ void PyPlan::require_unchanged(const std::string& call, Snapshot::Use use) const
   }
 }
 
-void PyPlan::require_free(const std::string& call) const {
-  if (!reserved_by_.empty()) throw std::runtime_error(call + ": not inside " + reserved_by_ + "()");
-}
-
-std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, StepOptions options, int threads) {
-  const Claim claim(*this, step_label_, "one thread at a time may step an optimizer; another one is doing so");
-  const AtExit end{[this] {
-    for (py::object& g : inputs_.gradients) g = {};
-  }};
-  require_free(step_label_);
-  source_->collect(gradients, rates, step_label_, inputs_);
-  if (!inputs_.rates.empty() && inputs_.rates.size() != plan_->groups.size())
-    throw py::value_error(step_label_ + ": rates must be as many as the groups");
-  options.rates = inputs_.rates.empty() ? nullptr : inputs_.rates.data();
-  // From here on no code of the user runs until the step is done.
-  if (source_->lends() && !(source_->unchanged() && parameters_unchanged())) return {};
-  if (!source_->lends()) require_unchanged(step_label_, Snapshot::Use::write);
-  if (!take_gradients(options.zero_gradients)) return {};
-  take_scalars();
-  const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
-  StepInfo info;
-  {
-    const WithoutGil without_gil;
-    info = plan_->step(options, available);
-  }
-  if (!info.skipped) write_scalars();
-  tell_source(options.zero_gradients);
-  return info;
-}
-
-namespace {
-
-// Counters and scalars are float32 or float64. A float32 counter rounds from 2^24 on; the plan's count does not.
-double read(const Snapshot& seen) {
-  const View v = seen.view();
-  return v.dtype == DType::f32 ? double(*reinterpret_cast<float*>(v.data)) : *reinterpret_cast<double*>(v.data);
-}
-void write(const Snapshot& seen, double value) {
-  const View v = seen.view();
-  if (v.dtype == DType::f32)
-    *reinterpret_cast<float*>(v.data) = float(value);
-  else
-    *reinterpret_cast<double*>(v.data) = value;
-}
-double as_counted(const Snapshot& seen, std::int64_t steps) {
-  return seen.view().dtype == DType::f32 ? double(float(steps)) : double(steps);
-}
-
-}  // namespace
-
-/// A counter that was written by others holds from here on.
-void PyPlan::take_scalars() {
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    Tensor& t = plan_->tensors[k];
-    const Parameter& p = params_[k];
-    if (!t.active) continue;
-    for (int s = 0; s < max_scalars && p.scalars[s]; ++s) t.scalars[s] = read(p.scalars[s].seen);
-    if (!p.count) continue;
-    const double count = read(p.count.seen);
-    if (count == as_counted(p.count.seen, t.steps)) continue;
-    if (!(count >= 0 && count < 9e15))
-      refuse_value({step_label_, "step", std::ptrdiff_t(k), names_[k]}, "a count of steps", std::to_string(count));
-    t.steps = std::int64_t(count);
-  }
-}
-
-void PyPlan::write_scalars() {
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    const Tensor& t = plan_->tensors[k];
-    const Parameter& p = params_[k];
-    if (!t.active) continue;
-    for (int s = 0; s < max_scalars && p.scalars[s]; ++s) write(p.scalars[s].seen, t.scalars[s]);
-    if (p.count) write(p.count.seen, double(t.steps));
-  }
-}
-
-/// What a graph has saved and a step has changed must not be used in a backward pass.
-void PyPlan::tell_source(bool gradients_too) const {
-  if (!source_->lends()) return;
-  py::list written;
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    if (!plan_->tensors[k].active) continue;
-    written.append(params_[k].array.object);
-    if (gradients_too) written.append(inputs_.gradients[k]);
-  }
-  source_->wrote(written);
-}
-
 int PyPlan::traverse(visitproc visit, void* arg) const {
   const auto visit_held = [&](const Held& h) {
     Py_VISIT(h.object.ptr());
@@ -355,7 +265,8 @@ void bind_plan(py::module_& m) {
                         .def_property_readonly("reserved_by", &PyPlan::reserved_by)
                         .def_property_readonly("steps", &PyPlan::steps)
                         .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
-  bind_step(m, plan);
+  bind_info(m);
+  bind_step(plan);
   bind_numpy(m);
   bind_torch(m);
 }

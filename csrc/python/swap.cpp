@@ -69,7 +69,8 @@ void PyPlan::restore(std::int64_t steps, const std::vector<std::int64_t>& of_ten
   std::vector<Group> options;
   for (const Options& g : groups) options.push_back(group_of(g));
   const auto same_variant = [](const Group& a, const Group& b) { return a.variant == b.variant; };
-  if (!std::equal(options.begin(), options.end(), plan_->groups.begin(), plan_->groups.end(), same_variant) || of_tensors.size() != plan_->tensors.size())
+  if (!std::equal(options.begin(), options.end(), plan_->groups.begin(), plan_->groups.end(), same_variant) ||
+      of_tensors.size() != plan_->tensors.size())
     throw py::value_error("Plan: groups and counts must be those of the plan");
   for (const auto& [target, from] : views) {
     const Extent to = extent(target), of = extent(from);

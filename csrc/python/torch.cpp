@@ -248,8 +248,7 @@ void bind_torch(py::module_& m) {
       },
       py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("groups"),
       py::arg("members"), py::arg("state"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"),
-      py::arg("group_of"),
-      py::arg("ema_decay"));
+      py::arg("group_of"), py::arg("ema_decay"));
   m.def(
       "check_tensors",
       [](const std::string& label, const py::object& tensor_type, const py::list& params,
