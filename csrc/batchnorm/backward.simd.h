@@ -92,17 +92,22 @@ void sums_variant(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff
       sums_across<mask, T>(b, block, c, end - c < slice<T> ? end - c : slice<T>, sum, dot);
 }
 
+template <class Body>
+inline void with_mask(BatchNormMask mask, const Body& body) {
+  switch (mask) {
+    case BatchNormMask::none:
+      return body.template operator()<BatchNormMask::none>();
+    case BatchNormMask::recomputed:
+      return body.template operator()<BatchNormMask::recomputed>();
+    case BatchNormMask::saved:
+      return body.template operator()<BatchNormMask::saved>();
+  }
+}
+
 template <class T>
 void batch_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end, double* sum,
                 double* dot) {
-  switch (b.mask) {
-    case BatchNormMask::none:
-      return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::recomputed:
-      return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::saved:
-      return sums_variant<BatchNormMask::saved, T>(b, block, begin, end, sum, dot);
-  }
+  with_mask(b.mask, [&]<BatchNormMask mask>() { sums_variant<mask, T>(b, block, begin, end, sum, dot); });
 }
 
 template <BatchNormMask mask, bool frozen, bool stream, class T, template <class> class Coefficient>
@@ -153,24 +158,12 @@ void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region)
   if constexpr (stream) end_streaming();
 }
 
-template <class T, BatchNormMask mask>
-void choose_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
-  if (b.frozen)
-    b.stream ? gradient_variant<T, mask, true, true>(b, region) : gradient_variant<T, mask, true, false>(b, region);
-  else
-    b.stream ? gradient_variant<T, mask, false, true>(b, region) : gradient_variant<T, mask, false, false>(b, region);
-}
-
 template <class T>
 void batch_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
-  switch (b.mask) {
-    case BatchNormMask::none:
-      return choose_gradient<T, BatchNormMask::none>(b, region);
-    case BatchNormMask::recomputed:
-      return choose_gradient<T, BatchNormMask::recomputed>(b, region);
-    case BatchNormMask::saved:
-      return choose_gradient<T, BatchNormMask::saved>(b, region);
-  }
+  with_mask(b.mask, [&]<BatchNormMask mask>() {
+    with_flags([&]<bool frozen, bool stream>() { gradient_variant<T, mask, frozen, stream>(b, region); }, b.frozen,
+               b.stream);
+  });
 }
 
 }  // namespace

@@ -80,19 +80,10 @@ void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
   if constexpr (stream) end_streaming();
 }
 
-template <class T, bool... chosen>
-void choose_apply(const BatchNormForward& f, const BatchNormRegion& region) {
-  if constexpr (sizeof...(chosen) == 3) {
-    apply_variant<T, chosen...>(f, region);
-  } else {
-    const bool next = sizeof...(chosen) == 0 ? f.residual != nullptr : sizeof...(chosen) == 1 ? f.relu : f.stream;
-    next ? choose_apply<T, chosen..., true>(f, region) : choose_apply<T, chosen..., false>(f, region);
-  }
-}
-
 template <class T>
 void batch_apply(const BatchNormForward& f, const BatchNormRegion& region) {
-  choose_apply<T>(f, region);
+  with_flags([&]<bool residual, bool relu, bool stream>() { apply_variant<T, residual, relu, stream>(f, region); },
+             f.residual != nullptr, f.relu, f.stream);
 }
 
 }  // namespace

@@ -10,10 +10,9 @@ namespace fusedstep {
 /// chosen.
 int level();
 
-/// The names of the levels that are compiled in and that this CPU has, best first.
-std::vector<std::string> available_isas();
-
+/// The names of the levels that are compiled, best first; of those that this CPU has.
 std::vector<std::string> compiled_isas();
+std::vector<std::string> available_isas();
 
 /// The name of the level in use.
 const char* isa();
