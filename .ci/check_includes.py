@@ -1,4 +1,4 @@
-"""Refuse include cycles between the folders of csrc, and a picture of the includes in docs/design.md that is not theirs.
+"""Refuse include cycles between the folders of csrc, and an old picture of the includes in docs/design.md.
 
 python .ci/check_includes.py            check
 python .ci/check_includes.py --update   write the picture
@@ -53,7 +53,7 @@ def main() -> int:
     if "--update" in sys.argv[1:]:
         PAGE.write_text(current)
     elif current != page:
-        print(f"{PAGE.relative_to(ROOT)}: the picture of the includes is old; run python .ci/check_includes.py --update")
+        print(f"{PAGE.relative_to(ROOT)}: an old picture; run python .ci/check_includes.py --update")
         return 1
     return 0
 
