@@ -17,10 +17,9 @@ std::vector<std::string> available_isas();
 /// The name of the level in use.
 const char* isa();
 
-enum class Choice { done, unknown, lacking };
-
-/// Chooses a level by name. The change holds at once: tables are looked up at each use.
-Choice set_isa(const std::string& name);
+/// Chooses a level by name; false, and nothing, unless this CPU has it. The change holds at once: tables are looked up
+/// at each use.
+bool set_isa(const std::string& name);
 
 /// FUSEDSTEP_TABLES(Type, name) declares a feature's tables, one per level, and name(), which returns that of the level
 /// in use.
