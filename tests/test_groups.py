@@ -304,3 +304,27 @@ def test_shown_in_a_line(cls: Any) -> None:
     assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None
     with pytest.raises(TypeError):
         opt.state["w"] = {}
+
+
+@every_class
+def test_each_group_has_its_own_schedule(cls: Any) -> None:
+    rates = [lambda t: 0.1 / t, lambda t: 0.2 * t, 0.3]
+    together, alone = ([np.ones(4) for _ in rates] for _ in range(2))
+    opt = cls([{"params": p, "lr": rate} for p, rate in zip(together, rates, strict=True)])
+    singles = [cls([p], lr=rate) for p, rate in zip(alone, rates, strict=True)]
+    for t in range(1, 4):
+        opt.step([np.full(4, 0.5 * t)] * 3)
+        for single in singles:
+            single.step([np.full(4, 0.5 * t)])
+    assert [p.tobytes() for p in together] == [p.tobytes() for p in alone]
+
+
+@pytest.mark.parametrize("cls", [c for c in CLASSES if hasattr(c, "lookahead")])
+def test_lookahead_leads_each_group_by_its_own_rate(cls: Any) -> None:
+    opt = cls([{"params": [np.ones(3)], "lr": 0.1}, {"params": [np.ones(3)], "lr": lambda t: 0.2 * t}])
+    opt.step([np.ones(3)] * 2)
+    before = [p.copy() for p in opt.params]
+    with opt.lookahead():
+        for k, rate in enumerate((0.1, 0.4)):
+            ahead = before[k] - rate * opt.groups[k]["momentum"] * opt.state[k]["momentum_buffer"]
+            np.testing.assert_allclose(opt.params[k], ahead, rtol=1e-15)

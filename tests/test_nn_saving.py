@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,18 @@ def test_descriptions_that_lie_are_refused(words: str, tmp_path: Path) -> None:
     safetensors.save_file({**model_tensors(), **arrays}, tmp_path / "m", {"fusedstep": about})
     with pytest.raises(ValueError, match="does not describe a model: .*" + re.escape(words)):
         nn.load(tmp_path / "m")
+
+
+def test_a_description_of_more_than_the_file_holds_takes_no_memory(tmp_path: Path) -> None:
+    about = layer(in_features=5, out_features=3_000_000)
+    safetensors.save_file(model_tensors(), tmp_path / "m", {"fusedstep": about})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="its layers need 18000000 numbers; it holds "):
+            nn.load(tmp_path / "m")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25  # the layer would take 2**26 bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_states_that_are_none_change_nothing() -> None:
