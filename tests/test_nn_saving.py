@@ -181,6 +181,15 @@ def test_states_that_are_none_change_nothing() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
+def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "m").symlink_to(tmp_path / "elsewhere")
+    nn.save(tmp_path / "m", trained_model())
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert not (tmp_path / "m").is_symlink() and nn.load(tmp_path / "m").task == "classification"
+
+
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     optimizer = fs.SGD([np.ones(3)])

@@ -15,7 +15,7 @@ from sklearn.datasets import load_diabetes, load_digits
 
 import fusedstep as fs
 from fusedstep import init, nn, schedules
-from fusedstep.sklearn import MLPClassifier, MLPRegressor
+from fusedstep.sklearn import MLPClassifier, MLPRegressor, _augment
 
 BASE = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0, "batch_size": 32, "n_iter_no_change": np.inf}
 ALL = load_digits(return_X_y=True)
@@ -306,3 +306,15 @@ def test_early_stopping_may_be_turned_on_and_off_between_calls(early: bool) -> N
 
 def test_a_callback_may_say_so_in_numpys_words() -> None:
     assert fitted(callbacks=[lambda model, epoch: np.float64(epoch.loss) > 0]).n_iter_ == 1
+
+
+def test_a_callback_ends_the_training_with_true_alone() -> None:
+    assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
+
+
+def test_mixed_rows_weigh_as_their_parts_do() -> None:
+    weights = np.arange(1.0, 9.0)
+    batch = nn.Batch(weights[:, None], np.eye(8), weights)
+    (mixed,) = _augment.augmented(iter([batch]), MLPClassifier(mixup=0.3), fs.Philox(0))
+    np.testing.assert_allclose(mixed.weights, mixed.x[:, 0])
+    assert not np.array_equal(mixed.weights, weights)
