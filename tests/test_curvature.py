@@ -58,6 +58,11 @@ def test_a_definite_hessian_with_many_zeros_converges() -> None:
     assert negative.smallest[0] == pytest.approx(-10, rel=1e-6) and abs(negative.largest[0]) < 1e-4
 
 
+def test_a_hessian_with_eigenvalues_of_many_magnitudes_converges() -> None:
+    ends = inspect.extreme_eigenvalues(Quadratic(np.concatenate([np.logspace(-12, 0, 150), [10]])), np.zeros(151))
+    assert ends.largest[0] == pytest.approx(10, rel=1e-6) and 0 <= ends.smallest[0] < 1e-3
+
+
 # critical points
 
 

@@ -124,8 +124,6 @@ import numpy as np
 import fusedstep as fs
 from fusedstep import nn
 opt = fs.Adam([np.ones(100_000)])
-net = nn.Sequential(nn.Linear(300, 300), rng=0)
-model = nn.TrainedModel(net, "regression", np.zeros(300), np.ones(300)) if 0 else None
 net = nn.Sequential(nn.Linear(30_000, 1), rng=0)
 model = nn.TrainedModel(net, "regression", np.zeros(30_000), np.ones(30_000))
 saves = {"state": opt.save, "model": lambda path: nn.save(path, model)}

@@ -90,6 +90,18 @@ def test_threads_are_limited_by_the_user_and_the_machine() -> None:
             fs.set_num_threads(value)
 
 
+@pytest.mark.parametrize(
+    ("quotas", "openmp", "want"), [([1.5], "", 2), ([0.2], "", 1), ([9.0], "3,2", 3), ([], "x", 8)]
+)
+def test_a_quota_is_rounded_up_to_whole_threads(
+    quotas: list[float], openmp: str, want: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_threads, "quotas", lambda: quotas)
+    monkeypatch.setattr(_threads, "affinity", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", openmp)
+    assert _threads.machine_limit() == want
+
+
 def test_import_is_cheap_in_packages_and_changes_nothing() -> None:
     code = """
 import sys, threading, numpy

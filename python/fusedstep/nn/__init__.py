@@ -1,5 +1,8 @@
 """Small networks on NumPy, made for speed: layers that reuse their memory and one arena of parameters."""
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from ._layer import Layer
 from .activations import catalogue as _activations
 from .activations.catalogue import *  # noqa: F403
@@ -46,3 +49,6 @@ __all__ = [
     "softmax",
 ]
 __all__ += _activations.__all__
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

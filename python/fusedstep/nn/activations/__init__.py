@@ -1,5 +1,8 @@
 """The non-linearities: one file each, listed in `catalogue` and by name in `registry`."""
 
+from typing import TYPE_CHECKING
+
+from ..._base.names import shown as _shown
 from . import catalogue
 from ._activation import Activation
 from .catalogue import *  # noqa: F403
@@ -11,3 +14,6 @@ registry: dict[str, type[Activation]] = {
 
 __all__ = ["Activation", "registry"]
 __all__ += catalogue.__all__
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)
