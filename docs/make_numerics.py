@@ -15,7 +15,8 @@ from fusedstep.optim import _reference
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
-from oracle import CLASSES, DTYPES, Array, Options, variants  # noqa: E402
+from support.bits import DTYPES, Array  # noqa: E402
+from support.oracle import CLASSES, Options, variants  # noqa: E402
 
 sys.path.pop(0)
 

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 
 from fusedstep import _core
 
+pytest.register_assert_rewrite("support")
+
 NIGHTLY = bool(os.environ.get("FUSEDSTEP_NIGHTLY"))
 SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 settings.register_profile(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle import Array, Options, every_class, every_class_of_torch, every_dtype, every_variant, variants
+from support.bits import Array, every_dtype
+from support.oracle import Options, every_class, every_class_of_torch, every_variant, variants
 
 STEPS = 100
 # Relative to the parameter, or to 1 if it is smaller: what 100 roundings leave.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import Array
+from support.bits import Array
 
 
 def x32(*shape: int) -> Array:

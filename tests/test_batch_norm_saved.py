@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import Array, same_bits
-from test_batch_norm import Case, close
+from support.bits import Array, close, same_bits
+from support.norms import Case
 
 
 def test_in_place(rng: np.random.Generator) -> None:

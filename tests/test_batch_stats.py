@@ -12,7 +12,8 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _batch_norm_reference as reference
-from oracle import MACHINES, every_dtype, running, same_bits
+from support.bits import every_dtype, same_bits
+from support.machines import MACHINES, running
 
 
 def of(*arrays: Any, axis: int = 1) -> fs.BatchStats:

@@ -9,7 +9,7 @@ import pytest
 
 from fusedstep import search
 from fusedstep.search import BorderWarning, MultiResolutionGridSampler
-from searches import SPACE, optuna, quiet, valley  # noqa: F401 (quiet acts by itself)
+from support.searches import SPACE, optuna, quiet, valley  # noqa: F401 (quiet acts by itself)
 
 
 def report(sampler: Any, f: Any, n: int, **options: Any) -> list[search.Border]:

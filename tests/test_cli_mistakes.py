@@ -95,7 +95,7 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (
             points(),
             [*CSV, "--activation", "gelu"],
-            "--activation: must be one of relu, tanh, hard_tanh, sigmoid; got 'gelu'",
+            "--activation: must be one of hard_tanh, relu, sigmoid, tanh; got 'gelu'",
         ),
         (points(), [*CSV, "--ema", "1.5"], "--ema: must be a finite number >= 0 and <= 1; got '1.5'"),
         (points(), [*CSV, "--clip-norm", "-1"], "--clip-norm: must be a finite number > 0; got '-1'"),

@@ -19,8 +19,9 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import _core
-from oracle import BACKENDS, Array
-from test_runtime import in_child, python
+from support.bits import Array
+from support.interpreters import in_child, python
+from support.machines import BACKENDS
 
 SIZE = 100_000
 every_backend = pytest.mark.parametrize("backend", BACKENDS)

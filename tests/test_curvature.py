@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import inspect, nn
-from surfaces import Array, Quadratic, network
+from support.surfaces import Array, Quadratic, network
 
 pytest.importorskip("scipy")
 KEY = fs.Key(11)
@@ -56,6 +56,11 @@ def test_a_definite_hessian_with_many_zeros_converges() -> None:
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4
     negative = inspect.extreme_eigenvalues(lambda t: tuple(-np.array(r) for r in f(t)), np.zeros(152))  # type: ignore[arg-type, return-value]
     assert negative.smallest[0] == pytest.approx(-10, rel=1e-6) and abs(negative.largest[0]) < 1e-4
+
+
+def test_a_hessian_with_eigenvalues_of_many_magnitudes_converges() -> None:
+    ends = inspect.extreme_eigenvalues(Quadratic(np.concatenate([np.logspace(-12, 0, 150), [10]])), np.zeros(151))
+    assert ends.largest[0] == pytest.approx(10, rel=1e-6) and 0 <= ends.smallest[0] < 1e-3
 
 
 # critical points

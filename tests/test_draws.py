@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from draws import KEY, machines
 from fusedstep import _core
 from fusedstep.ops import _philox_reference as reference
+from support.bits import KEY
+from support.machines import machines
 
 
 @pytest.mark.parametrize("first", [0, 1, 255, 256, 2**32 - 3, 2**63 - 1])

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from draws import DTYPES, KEY, Array, guarded, machines, same_bits, untouched_around, values
 from fusedstep.ops import _philox_reference as reference
+from support.bits import KEY, Array, every_dtype, same_bits, values
+from support.fences import guarded, untouched_around
+from support.machines import machines
 
 LENGTHS = [*range(71), 511, 512, 513, 1000, 100003]
 OFFSETS = [0, 1, 7, 8, 9, 505, 2**32 - 3, 2**35 - 600, 2**40 + 5, 2**63 - 1]
@@ -27,7 +29,7 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 # The same bits everywhere
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_bits_of_every_length(dtype: Any, offset: int) -> None:
     for n in LENGTHS:
@@ -36,11 +38,12 @@ def test_bits_of_every_length(dtype: Any, offset: int) -> None:
         for machine in machines((2,) if n < 1000 else (1, 2, 4)):
             out, memory = guarded(n, dtype, n % 5)
             result = fs.dropout(x, 0.3, KEY, offset=offset, out=out)
-            assert result is out and same_bits(out, want), (machine, n)
+            assert result is out, (machine, n)
+            same_bits(out, want, (machine, n))
             assert untouched_around(out, memory), (machine, n)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_bits_of_every_alignment(dtype: Any) -> None:
     for machine in machines((1,)):
         for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
@@ -48,11 +51,11 @@ def test_bits_of_every_alignment(dtype: Any) -> None:
             x[...] = values(n, dtype)
             out, memory = guarded(n, dtype, to_start)
             fs.dropout(x, 0.5, KEY, offset=3, out=out)
-            assert same_bits(out, expected(x, 0.5, 3)), (machine, from_start, to_start)
+            same_bits(out, expected(x, 0.5, 3), (machine, from_start, to_start))
             assert untouched_around(out, memory), machine
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_past_the_cache_and_in_place(dtype: Any) -> None:
     """Large enough for stores past the cache, which in place must not be."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
@@ -60,17 +63,17 @@ def test_past_the_cache_and_in_place(dtype: Any) -> None:
     x[...] = np.random.default_rng(1).random(x.size, dtype)
     want = expected(x, 0.1, 11)
     out = np.empty_like(x)
-    assert same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
-    assert same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
+    same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
+    same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
 
 
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("p", [0.0, 1e-6, 1 / 65536, 0.1, 0.5, 65535 / 65536, 1.0])
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
     x = values(5000, dtype)
     for machine in machines():
-        assert same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode)), machine
+        same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
         mask = fs.dropout_mask((5, 1000), p, KEY, 9)
         assert mask.dtype == bool
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
@@ -79,9 +82,9 @@ def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
 def test_predicting() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
-    assert same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
-    assert same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
-    assert same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
+    same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
+    same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
+    same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
     assert fs.dropout(x, 0.1, KEY, training=False) is not x
 
 
@@ -103,14 +106,14 @@ def test_expectation_is_exact_for_the_p_that_is_used() -> None:
 # Positions
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_slices_equal_the_whole(dtype: Any) -> None:
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
-    assert same_bits(whole, backward)
+    same_bits(whole, backward)
     mask = fs.dropout_mask(3000, 0.4, KEY)
     for begin, end in ((0, 1500), (1500, 3000), (1, 2), (7, 900), (513, 514), (2999, 3000), (40, 40)):
-        assert same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
+        same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
         assert np.array_equal(fs.dropout_mask(end - begin, 0.4, KEY, begin), mask[begin:end])
 
 
@@ -129,23 +132,23 @@ def test_layouts_do_not_matter(shape: tuple[int, ...]) -> None:
     x = values(int(np.prod(shape)), np.float32).reshape(shape)
     want = fs.dropout(x, 0.3, KEY, offset=5)
     for name, a in layouts(x).items():
-        assert same_bits(fs.dropout(a, 0.3, KEY, offset=5), want), name
+        same_bits(fs.dropout(a, 0.3, KEY, offset=5), want, name)
         for other, out in layouts(np.full_like(x, 9)).items():
             assert fs.dropout(a, 0.3, KEY, offset=5, out=out) is out
-            assert same_bits(np.ascontiguousarray(out), want), (name, other)
+            same_bits(np.ascontiguousarray(out), want, (name, other))
         fs.dropout(a, 0.3, KEY, offset=5, out=a)  # in place
-        assert same_bits(np.ascontiguousarray(a), want), name
+        same_bits(np.ascontiguousarray(a), want, name)
 
 
 def test_expanded_input_is_read_only_once_per_element() -> None:
     x = np.broadcast_to(np.arange(5, dtype=np.float32), (40, 5))
-    assert same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
+    same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
 def test_degenerate_shapes(shape: tuple[int, ...]) -> None:
     x = np.ones(shape, np.float32)
-    assert same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
+    same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
     assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
     assert fs.gaussian_noise(x, 1.0, KEY).shape == shape
 
@@ -168,18 +171,19 @@ FEATURES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 @pytest.mark.parametrize(("shape", "mask"), FEATURES)
 def test_features(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
     x = values(int(np.prod(shape)), dtype).reshape(shape)
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)
     for machine in machines((1, 2)):
-        assert same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want), machine
-        assert same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want), machine
+        same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want, machine)
+        same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want, machine)
     y = x.copy()
-    assert fs.dropout(y, 0.4, KEY, offset=3, shape=mask, out=y) is y and same_bits(y, want)
-    assert same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
+    assert fs.dropout(y, 0.4, KEY, offset=3, shape=mask, out=y) is y
+    same_bits(y, want)
+    same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
 
 
 # Keys

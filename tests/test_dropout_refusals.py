@@ -10,7 +10,7 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import fusedstep as fs
-from draws import KEY, Array
+from support.bits import KEY, Array
 
 
 def ones(*shape: int, dtype: Any = np.float32) -> Array:

@@ -19,15 +19,10 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from oracle import every_class, needs_safetensors
-from test_groups import snapshot
+from support.interpreters import python
+from support.oracle import every_class, needs_safetensors, snapshot
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-
-
-def python(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
@@ -129,8 +124,6 @@ import numpy as np
 import fusedstep as fs
 from fusedstep import nn
 opt = fs.Adam([np.ones(100_000)])
-net = nn.Sequential(nn.Linear(300, 300), rng=0)
-model = nn.TrainedModel(net, "regression", np.zeros(300), np.ones(300)) if 0 else None
 net = nn.Sequential(nn.Linear(30_000, 1), rng=0)
 model = nn.TrainedModel(net, "regression", np.zeros(30_000), np.ones(30_000))
 saves = {"state": opt.save, "model": lambda path: nn.save(path, model)}

@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.optim import _checks
-from oracle import Array, accepted, every_class, every_variant, switches
+from fusedstep._base import checks as _checks
+from support.bits import Array
+from support.oracle import CLASSES, accepted, every_class, snapshot, switches, variants
+
+every_context = pytest.mark.parametrize(
+    ("cls", "context"), [(c, name) for c in CLASSES for name in ("averaged", "lookahead") if hasattr(c, name)]
+)
+every_variant_that_looks_ahead = pytest.mark.parametrize(
+    ("cls", "options"), [(c, options) for c in CLASSES if hasattr(c, "lookahead") for options in variants(c)]
+)
 
 
 @every_class
@@ -128,10 +136,6 @@ def test_a_schedule_is_asked_for_steps_from_one(cls: Any) -> None:
     assert asked == [1, 2, 2]
 
 
-def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
-    return [a.tobytes() for a in (*opt.params, *(opt.ema or []), *(a for s in opt.state.values() for a in s.values()))]
-
-
 def make(cls: Any) -> tuple[Any, list[Array]]:
     grads = [np.full((4, 3), 0.5), np.full(5, 0.5, np.float32)]
     opt = cls([np.ones((4, 3), order="F"), np.ones(5, np.float32)], lr=0.1, ema_decay=0.5)
@@ -174,12 +178,9 @@ def test_averages_are_shown_wherever_they_lie(cls: Any) -> None:
         np.testing.assert_array_equal(shown, a)
 
 
-@pytest.mark.parametrize("context", ["averaged", "lookahead"])
-@every_class
+@every_context
 def test_what_was_made_read_only_in_a_context_comes_back(cls: Any, context: str) -> None:
     opt, grads = make(cls)
-    if not hasattr(opt, context):
-        return
     before = snapshot(opt)
     with getattr(opt, context)():
         opt.params[1].setflags(write=False)
@@ -188,12 +189,9 @@ def test_what_was_made_read_only_in_a_context_comes_back(cls: Any, context: str)
     opt.step(grads)
 
 
-@pytest.mark.parametrize("context", ["averaged", "lookahead"])
-@every_class
+@every_context
 def test_what_was_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
     opt, grads = make(cls)
-    if not hasattr(opt, context):
-        return
     words = rf"{context}: params\[1\] must be what the optimizer was made with"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
         inside = opt.params[0].copy()
@@ -252,12 +250,11 @@ def test_an_optimizer_is_not_copied(cls: Any) -> None:
             act(opt)
 
 
-@every_class
-def test_what_only_begins_the_state_is_not_assigned(cls: Any) -> None:
+@pytest.mark.parametrize(("cls", "name"), [(c, name) for c in CLASSES for name in c.only_at_first])
+def test_what_only_begins_the_state_is_not_assigned(cls: Any, name: str) -> None:
     opt = cls([np.ones(3)])
-    for name in cls.only_at_first:
-        with pytest.raises(ValueError, match=f"{name} says how the state begins"):
-            opt.groups[0][name] = opt.groups[0][name]
+    with pytest.raises(ValueError, match=f"{name} says how the state begins"):
+        opt.groups[0][name] = opt.groups[0][name]
     opt.load_state_dict(opt.state_dict())
 
 
@@ -267,12 +264,9 @@ def test_averaged_needs_averages(cls: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("context", ["averaged", "lookahead"])
-@every_class
+@every_context
 def test_a_context_that_cannot_begin_changes_nothing(cls: Any, context: str) -> None:
     opt, grads = make(cls)
-    if not hasattr(opt, context):
-        return
     opt.params[1].flags.writeable = False
     before = snapshot(opt)
     with pytest.raises(ValueError, match=rf"{context}: params\[1\] must be writeable"), getattr(opt, context)():
@@ -284,10 +278,8 @@ def test_a_context_that_cannot_begin_changes_nothing(cls: Any, context: str) -> 
     opt.step(grads)
 
 
-@every_variant
+@every_variant_that_looks_ahead
 def test_lookahead_leads_by_the_momentum_and_comes_back(cls: Any, options: dict[str, Any]) -> None:
-    if not hasattr(cls, "lookahead"):
-        return
     momentum = options.get("momentum", 0.9)
     for lr in (0.1, lambda t: 0.3 / t):
         opt = cls([p := np.full(4, 2.0, np.float32)], lr=lr, **options)
@@ -312,3 +304,27 @@ def test_shown_in_a_line(cls: Any) -> None:
     assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None
     with pytest.raises(TypeError):
         opt.state["w"] = {}
+
+
+@every_class
+def test_each_group_has_its_own_schedule(cls: Any) -> None:
+    rates = [lambda t: 0.1 / t, lambda t: 0.2 * t, 0.3]
+    together, alone = ([np.ones(4) for _ in rates] for _ in range(2))
+    opt = cls([{"params": p, "lr": rate} for p, rate in zip(together, rates, strict=True)])
+    singles = [cls([p], lr=rate) for p, rate in zip(alone, rates, strict=True)]
+    for t in range(1, 4):
+        opt.step([np.full(4, 0.5 * t)] * 3)
+        for single in singles:
+            single.step([np.full(4, 0.5 * t)])
+    assert [p.tobytes() for p in together] == [p.tobytes() for p in alone]
+
+
+@pytest.mark.parametrize("cls", [c for c in CLASSES if hasattr(c, "lookahead")])
+def test_lookahead_leads_each_group_by_its_own_rate(cls: Any) -> None:
+    opt = cls([{"params": [np.ones(3)], "lr": 0.1}, {"params": [np.ones(3)], "lr": lambda t: 0.2 * t}])
+    opt.step([np.ones(3)] * 2)
+    before = [p.copy() for p in opt.params]
+    with opt.lookahead():
+        for k, rate in enumerate((0.1, 0.4)):
+            ahead = before[k] - rate * opt.groups[k]["momentum"] * opt.state[k]["momentum_buffer"]
+            np.testing.assert_allclose(opt.params[k], ahead, rtol=1e-15)

@@ -11,7 +11,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import inspect, nn
-from surfaces import Array, Quadratic, network
+from support.surfaces import Array, Quadratic, network
 
 pytest.importorskip("scipy")
 KEY = fs.Key(11)

@@ -13,7 +13,9 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import fusedstep as fs
-from oracle import DTYPES, MACHINES, SERIAL, Array, every_class, every_dtype, numbers, running, split
+from support.bits import DTYPES, Array, every_dtype, numbers, split
+from support.machines import MACHINES, SERIAL, running
+from support.oracle import every_class
 
 Layout = Callable[[Array], Array]  # a copy with the same values, lying differently
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from test_runtime import python
+from support.interpreters import python
 
 pytest.importorskip("threadpoolctl")
 if not sys.platform.startswith("linux"):
     pytest.skip("looks at what Linux tells of a process", allow_module_level=True)
 
 LOOK = """
-from surroundings import *
+from support.surroundings import *
 before = snapshot()
 {imports}
 compare(before, "the import")
@@ -62,12 +62,17 @@ def test_importing_and_stepping_change_nothing() -> None:
 def test_the_drop_in_for_torch_changes_nothing_but_what_torch_does(torch: object) -> None:
     """What torch sets when it is first used is torch's."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
-    run("from surroundings import *\n" + imports + OF_TORCH + LOOK.format(imports="import fusedstep.torch", use=TORCH))
+    run(
+        "from support.surroundings import *\n"
+        + imports
+        + OF_TORCH
+        + LOOK.format(imports="import fusedstep.torch", use=TORCH)
+    )
 
 
 def test_the_estimators_change_nothing() -> None:
     pytest.importorskip("sklearn")
-    first = "from surroundings import *; import sklearn.neural_network; LOOKS['sklearn'] = sklearn.get_config"
+    first = "from support.surroundings import *; import sklearn.neural_network; LOOKS['sklearn'] = sklearn.get_config"
     run(first + LOOK.format(imports="import fusedstep.sklearn", use=SKLEARN))
 
 
@@ -86,7 +91,7 @@ def test_the_estimators_change_nothing() -> None:
     ],
 )
 def test_what_is_changed_is_seen(name: str, fault: str) -> None:
-    code = f"from surroundings import *; before = snapshot(); {fault}; compare(before, 'a fault')"
+    code = f"from support.surroundings import *; before = snapshot(); {fault}; compare(before, 'a fault')"
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert "a fault changed {" in done.stderr and f"'{name}': (" in done.stderr
 

@@ -11,7 +11,7 @@ import pytest
 
 from fusedstep import nn
 from fusedstep.nn import linear, sequential
-from slopes import assert_same_gradient, differences
+from support.slopes import assert_same_gradient, differences
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid]
 N, WIDTH, OUT = 6, 5, 4

@@ -12,7 +12,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from slopes import assert_same_gradient, differences
+from support.slopes import assert_same_gradient, differences
 
 N, WIDTH, OUT = 7, 5, 4
 

@@ -14,7 +14,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from slopes import assert_same_gradient, differences
+from support.slopes import assert_same_gradient, differences
 
 N, WIDTH, OUT = 6, 5, 4
 BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from draws import DTYPES, Array, guarded, machines, same_bits, untouched_around, values
 from fusedstep import _core, nn
 from fusedstep.ops import _philox_reference
+from support.bits import Array, every_dtype, same_bits, values
+from support.fences import guarded, untouched_around
+from support.machines import machines
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 64, 65)
 
@@ -60,7 +62,7 @@ def softmax_loss(z: Array, labels: Array) -> tuple[Array, Array]:
     return losses, p
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 @pytest.mark.parametrize("width", WIDTHS)
 def test_relu_is_the_formula_bit_for_bit(dtype: Any, width: int) -> None:
     x, bias = values(5 * width, dtype).reshape(5, width), np.linspace(-1, 1, width).astype(dtype)
@@ -72,14 +74,16 @@ def test_relu_is_the_formula_bit_for_bit(dtype: Any, width: int) -> None:
                 y = flat.reshape(x.shape)
                 y[...] = x
                 _core.relu(y, b, y)  # in place
-                assert same_bits(y, relu(x, b)) and untouched_around(flat, memory), machine
+                same_bits(y, relu(x, b), machine)
+                assert untouched_around(flat, memory), machine
             flat, memory = guarded(x.size, dtype, start)
             dx = flat.reshape(x.shape)
             _core.relu_backward(dy, y, dx)
-            assert same_bits(dx, np.where(y <= 0, dtype(0), dy)) and untouched_around(flat, memory), machine
+            same_bits(dx, np.where(y <= 0, dtype.type(0), dy), machine)
+            assert untouched_around(flat, memory), machine
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 @pytest.mark.parametrize("shape", [*((3, k) for k in WIDTHS), (64, 10), (500, 10), (2, 1024), (2, 2051)])
 def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
@@ -90,11 +94,12 @@ def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, 
         for start in (0, 1):
             (each, around_each), (g, around_g) = guarded(shape[0], dtype, start), guarded(z.size, dtype, start)
             assert _core.softmax_loss(z, labels, each, g.reshape(shape)) == -1
-            assert same_bits(each, losses) and same_bits(g.reshape(shape), gradient), machine
+            same_bits(each, losses, machine)
+            same_bits(g.reshape(shape), gradient, machine)
             assert untouched_around(each, around_each) and untouched_around(g, around_g), machine
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> None:
     """Against the digits of a longer type; the kernel has the transcription's bits."""
     lowest = -745.2 if dtype is np.float64 else -104.0
@@ -104,7 +109,7 @@ def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> N
     assert exponential(np.array([-np.inf, -1e30, 0], dtype)).tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_spoils_its_own_row_only(dtype: Any, bad: float) -> None:
     z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
@@ -164,7 +169,7 @@ def test_nothing_is_a_case_too() -> None:
     assert scalar == 0
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@every_dtype
 def test_a_bias_is_added_once_whoever_adds_it(dtype: Any) -> None:
     """By the Linear itself, or in the ReLU's pass: the same bits, forward and backward."""
     rng = np.random.default_rng(0)
@@ -176,11 +181,12 @@ def test_a_bias_is_added_once_whoever_adds_it(dtype: Any) -> None:
     model.backward(dy.copy())
     grads = {name: grad.copy() for name, grad in model.grads.items()}
     first, relu, last = model.layers
-    assert same_bits(first.forward(x, True), x @ model.params["0.weight"] + model.params["0.bias"])
-    assert same_bits(last.forward(relu.forward(first.forward(x, True), True), True), outputs)
+    same_bits(first.forward(x, True), x @ model.params["0.weight"] + model.params["0.bias"])
+    same_bits(last.forward(relu.forward(first.forward(x, True), True), True), outputs)
     between = relu.backward(last.backward(dy, True), True)
     first.backward(between, False)
-    assert all(same_bits(grad, grads[name]) for name, grad in model.grads.items())
+    for name, grad in model.grads.items():
+        same_bits(grad, grads[name])
 
 
 class Turned(nn.Layer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,18 @@ def test_descriptions_that_lie_are_refused(words: str, tmp_path: Path) -> None:
         nn.load(tmp_path / "m")
 
 
+def test_a_description_of_more_than_the_file_holds_takes_no_memory(tmp_path: Path) -> None:
+    about = layer(in_features=5, out_features=3_000_000)
+    safetensors.save_file(model_tensors(), tmp_path / "m", {"fusedstep": about})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="its layers need 18000000 numbers; it holds "):
+            nn.load(tmp_path / "m")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25  # the layer would take 2**26 bytes
+    finally:
+        tracemalloc.stop()
+
+
 def test_states_that_are_none_change_nothing() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
     before, good = model.arena.copy(), model.state_dict()
@@ -168,6 +181,15 @@ def test_states_that_are_none_change_nothing() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
+def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "m").symlink_to(tmp_path / "elsewhere")
+    nn.save(tmp_path / "m", trained_model())
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert not (tmp_path / "m").is_symlink() and nn.load(tmp_path / "m").task == "classification"
+
+
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     optimizer = fs.SGD([np.ones(3)])

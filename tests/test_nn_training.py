@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import nn
-from slopes import assert_same_gradient, differences
+from fusedstep import nn, schedules
+from support.slopes import assert_same_gradient, differences
 
 LOSSES: dict[str, Any] = {
     "mse": (nn.MeanSquaredError, lambda rng: rng.standard_normal((5, 3))),
@@ -161,3 +161,53 @@ def test_what_is_no_loss_is_refused(loss: Any) -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(TypeError, match=r"Trainer: loss must be a Loss, such as nn.SoftmaxNLL\(\); got .*(NLL|nll)"):
         nn.Trainer(model, loss, fs.SGD(model.params))
+
+
+def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batches]:
+    """Return what learns y = 3 x, and its rows."""
+    x = np.linspace(-1, 1, 20)[:, None]
+    model = nn.Sequential(nn.Linear(1, 1), dtype=np.float64, rng=0)
+    trainer = nn.Trainer(model, nn.MeanSquaredError(), optimizer(model.params, **options))
+    return trainer, nn.Batches(x, 3 * x, size=6)
+
+
+def test_a_fit_is_epochs_in_their_orders_with_what_is_changed() -> None:
+    (fitting, batches), (stepping, same) = (line(lr=0.1, momentum=0.5) for _ in range(2))
+    orders, change = [np.random.default_rng(i).permutation(20) for i in range(3)], lambda found: list(found)[:2]
+    turn = iter(orders)
+    losses = list(fitting.fit(batches, 3, order=lambda: next(turn), change=change))
+    assert losses == [stepping.epoch(change(same.epoch(order))) for order in orders] and fitting.steps == 6
+    np.testing.assert_array_equal(fitting.model.arena, stepping.model.arena)
+
+
+def test_a_fit_validates_each_epoch_with_the_averages_and_tells_the_schedule() -> None:
+    plateau = schedules.ReduceOnPlateau(0.1, patience=0)
+    for schedule in (plateau, schedules.warmup(plateau, 2)):
+        trainer, batches = line(lr=schedule, ema_decay=0.9)
+        heard: list[float] = []
+
+        def validate(loss: float) -> float:
+            heard.append(loss)  # noqa: B023 (called in this turn of the loop)
+            for name, average in trainer.optimizer.ema.items():  # noqa: B023
+                assert np.shares_memory(trainer.model.params[name], average)  # noqa: B023
+            return 1.0  # stands still
+
+        rate = plateau(1)
+        losses = trainer.fit(batches, 4, validate=validate)
+        assert list(losses) == heard and len(heard) == 4
+        assert plateau(1) < rate
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_a_fit_ends_where_a_loss_is_not_finite_or_it_is_told_to(epochs: int) -> None:
+    def validate(loss: float) -> float:
+        validated.append(loss)
+        return loss
+
+    validated: list[float] = []
+    trainer, batches = line(lr=1e200)
+    losses = list(trainer.fit(batches, epochs, validate=validate))
+    assert not np.isfinite(losses[-1]) and len(losses) == 1 and trainer.steps < 4 and not validated
+    trainer, batches = line(lr=0.1)
+    losses = list(trainer.fit(batches, epochs, stop=lambda loss: trainer.steps == 6, validate=validate))
+    assert (len(losses), trainer.steps, validated) == ((2, 6, losses[:1]) if epochs > 1 else (1, 4, losses))

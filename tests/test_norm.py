@@ -11,7 +11,9 @@ import pytest
 import fusedstep as fs
 from fusedstep import _core
 from fusedstep.optim import _reference
-from oracle import CLASSES, DTYPES, MACHINES, Array, every_class, every_dtype, numbers, running, same_bits, split
+from support.bits import DTYPES, Array, every_dtype, numbers, same_bits, split
+from support.machines import MACHINES, running
+from support.oracle import CLASSES, every_class, snapshot
 
 SIZE = 100_003
 BAD = [np.inf, -np.inf, np.nan]
@@ -24,11 +26,6 @@ def cuts(rng: np.random.Generator, pieces: int) -> list[int]:
 
 def sgd(params: list[Array], **options: Any) -> fs.optim.Optimizer:
     return fs.SGD(params, lr=1.0, **options)
-
-
-def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
-    arrays = [*opt.params, *(a for s in opt.state.values() for a in s.values()), *(opt.ema or [])]
-    return [a.tobytes() for a in arrays]
 
 
 @every_dtype

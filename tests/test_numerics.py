@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from fusedstep.optim import _reference
-from oracle import SERIAL, Array, actual, every_class, every_dtype, expected, running, variants
+from support.bits import Array, every_dtype
+from support.machines import SERIAL, running
+from support.oracle import actual, every_class, expected, variants
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))

@@ -10,7 +10,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import nn
-from slopes import assert_same_gradient, differences
+from support.slopes import assert_same_gradient, differences
 
 Array = np.ndarray[Any, Any]
 FORMULAS: dict[type[nn.ActivityPenalty], Any] = {

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusedstep as fs
-from oracle import CLASSES, DTYPES, MACHINES, numbers, running, same_bits
-from test_properties import layouts, shapes
+from support.bits import DTYPES, numbers, same_bits
+from support.layouts import layouts, shapes
+from support.machines import MACHINES, running
+from support.oracle import CLASSES
 
 REFUSALS = (TypeError, ValueError, RuntimeError)
 FLAWS = [None] * 6 + ["repeated", "gaps", "alias", "expanded"]

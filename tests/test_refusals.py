@@ -2,72 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.lib.stride_tricks import as_strided
 
 import fusedstep as fs
-from fusedstep.optim import _checks
-from oracle import CLASSES, Array, every_class
-
-HUGE = 10**400  # an int that no float holds
-
-
-def ones(*shape: int, dtype: Any = np.float32) -> Array:
-    return np.ones(shape, dtype)
-
-
-def read_only() -> Array:
-    a = ones(3)
-    a.flags.writeable = False
-    return a
-
-
-def misaligned() -> Array:
-    return np.zeros(13, np.uint8)[1:].view(np.float32)
-
-
-# What is no parameter: how it is made, the error, and what the message says of the need and of the value.
-NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
-    "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
-    "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),
-    "none": (lambda: None, TypeError, "numpy.ndarray", "NoneType"),
-    "scalar": (lambda: np.float32(1), TypeError, "numpy.ndarray", "NumPy scalar float32"),
-    "masked": (lambda: np.ma.masked_array(ones(3)), TypeError, "numpy.ndarray", "MaskedArray"),
-    "matrix": (lambda: np.ones((2, 2)).view(np.matrix), TypeError, "numpy.ndarray", "matrix"),
-    "float16": (lambda: ones(3, dtype="f2"), TypeError, "float32 or float64", "float16 (3,)"),
-    "longdouble": (lambda: ones(3, dtype=np.longdouble), TypeError, "float32 or float64", "float128 (3,)"),
-    "int": (lambda: ones(3, dtype="i4"), TypeError, "float32 or float64", "int32 (3,)"),
-    "bool": (lambda: ones(3, dtype="?"), TypeError, "float32 or float64", "bool (3,)"),
-    "complex": (lambda: ones(3, dtype="c8"), TypeError, "float32 or float64", "complex64 (3,)"),
-    "object": (lambda: ones(3, dtype="O"), TypeError, "float32 or float64", "object (3,)"),
-    "record": (lambda: np.zeros(3, [("x", "f4")]), TypeError, "float32 or float64", "(3,)"),
-    "swapped": (lambda: ones(3, dtype=">f4"), TypeError, "native byte order", ">f4 (3,)"),
-    "misaligned": (misaligned, ValueError, "aligned to its item of 4 bytes", "misaligned float32 (3,)"),
-    "read-only": (read_only, ValueError, "writeable", "read-only float32 (3,)"),
-    "bytes": (lambda: np.frombuffer(b"12345678", "f4"), ValueError, "writeable", "read-only float32 (2,)"),
-    "broadcast": (lambda: as_strided(ones(1), (3,), (0,)), ValueError, "dense", "float32 (3,) with strides (0,)"),
-    "overlapping": (lambda: as_strided(ones(9), (4, 4), (8, 4)), ValueError, "dense", "strides (8, 4)"),
-    "gaps": (lambda: ones(6)[::2], ValueError, "dense", "float32 (3,) with strides (8,)"),
-    "backwards": (lambda: ones(3)[::-1], ValueError, "dense", "strides (-4,)"),
-    "columns": (lambda: ones(4, 4)[:, :2], ValueError, "dense", "float32 (4, 2) with strides (16, 4)"),
-}
-
-
-@contextmanager
-def refused(error: type[Exception], *words: str) -> Iterator[None]:
-    """Assert exactly this error with all the words, on one line."""
-    with pytest.raises(error) as caught:
-        yield
-    assert type(caught.value) is error
-    message = str(caught.value)
-    assert [w for w in words if w not in message] == [], message
-    assert "\n" not in message and len(message) < 300, message
+from fusedstep._base import checks as _checks
+from support.oracle import CLASSES, every_class
+from support.refusals import HUGE, NO_PARAMETERS, ones, refused
 
 
 @pytest.mark.parametrize("name", NO_PARAMETERS)
@@ -210,5 +154,5 @@ def test_messages_name_class_call_argument_need_and_value() -> None:
     opt = fs.AdamW({"layer1.weight": ones(2), "layer2.weight": ones(128, 64)})
     with pytest.raises(ValueError) as caught:
         opt.step([ones(2), ones(128, 64, dtype=np.float64)])
-    want = 'AdamW.step: grads[1] ("layer2.weight") must be float32 of shape (128, 64); got float64 (128, 64)'
+    want = 'AdamW.step: grads[1] ("layer2.weight") must be float32 (or 16-bit) of shape (128, 64); got float64 (128, 64)'
     assert str(caught.value) == want

@@ -8,25 +8,20 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import (
+from support.bits import every_dtype, numbers, split
+from support.fences import Fenced
+from support.machines import MACHINES, SERIAL, Machine, running
+from support.oracle import (
     CLASSES,
     LENGTHS,
-    MACHINES,
     RULES,
-    SERIAL,
     SHORT,
     STAGES,
-    Fenced,
-    Machine,
     Options,
     actual,
     every_class,
-    every_dtype,
     every_variant,
     expected,
-    numbers,
-    running,
-    split,
     switches,
     variants,
 )
@@ -117,4 +112,4 @@ def test_every_switch_and_every_kernel_is_covered() -> None:
         defaults = cls([np.zeros(1)]).groups[0]
         for options in variants(cls):
             compiled[cls.rule] |= cls._variant({**defaults, **options})
-    assert compiled == {rule: (1 << len(bits)) - 1 for rule, (bits, _, _) in RULES.items()}
+    assert compiled == {rule: (1 << len(bits)) - 1 for rule, (bits, *_) in RULES.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -15,17 +14,14 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep import _core, _threads
-from oracle import BACKENDS, every_class, every_dtype
+from fusedstep import _core
+from fusedstep._base import threads as _threads
+from support.bits import every_dtype
+from support.interpreters import in_child, python
+from support.machines import BACKENDS
+from support.oracle import every_class
 
 PROBE = "import fusedstep as fs; from fusedstep import _core; print(fs.isa(), _core.backend(), fs.num_threads())"
-
-
-def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("FUSEDSTEP_", "OMP_"))}
-    command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, env={**own, **env}, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.thread_unsafe
@@ -94,6 +90,18 @@ def test_threads_are_limited_by_the_user_and_the_machine() -> None:
             fs.set_num_threads(value)
 
 
+@pytest.mark.parametrize(
+    ("quotas", "openmp", "want"), [([1.5], "", 2), ([0.2], "", 1), ([9.0], "3,2", 3), ([], "x", 8)]
+)
+def test_a_quota_is_rounded_up_to_whole_threads(
+    quotas: list[float], openmp: str, want: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_threads, "quotas", lambda: quotas)
+    monkeypatch.setattr(_threads, "affinity", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", openmp)
+    assert _threads.machine_limit() == want
+
+
 def test_import_is_cheap_in_packages_and_changes_nothing() -> None:
     code = """
 import sys, threading, numpy
@@ -117,17 +125,6 @@ def test_kernels_keep_denormals(dtype: Any) -> None:
         p, g = np.full(100, 8 * tiny, dtype), np.full(100, 2 * tiny, dtype)
         fs.SGD([p], lr=1.0).step([g])
         assert (p == 6 * tiny).all() and tiny / 2 == 0 != tiny
-
-
-def in_child(act: Callable[[], bool], seconds: int = 20) -> bool:
-    """Tell whether a forked child says yes in time."""
-    child = os.fork()
-    if child == 0:
-        import signal
-
-        signal.alarm(seconds)  # kills the child if it hangs
-        os._exit(0 if act() else 1)
-    return os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.thread_unsafe

@@ -12,7 +12,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.search import CoordinateDescentSampler, MultiResolutionGridSampler
-from searches import SPACE, Float, optuna, quiet, valley  # noqa: F401 (quiet acts by itself)
+from support.searches import SPACE, Float, optuna, quiet, valley  # noqa: F401 (quiet acts by itself)
 
 Int = optuna.distributions.IntDistribution
 Categorical = optuna.distributions.CategoricalDistribution

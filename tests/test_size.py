@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import Array, Options, actual, every_class, expected
+from support.bits import Array
+from support.oracle import Options, actual, every_class, expected
 
 BLOCK = 1 << 20
 SIZE = (1 << 31) + 3 * BLOCK + 7

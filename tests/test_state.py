@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from oracle import Array, every_class, every_variant, needs_safetensors, numbers
+from support.bits import Array, numbers
+from support.oracle import every_class, every_variant, needs_safetensors
 
 
 class World:

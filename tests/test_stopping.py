@@ -39,6 +39,7 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # never a best: the weights of the beginning
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
         ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
+        ([math.inf, math.inf, math.inf], {"patience": 2}, (3, 1)),
         ([5, 6, 7, 8], {"patience": None}, (0, 1)),
         ([], {}, (0, 0)),
     ],

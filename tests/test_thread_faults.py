@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from test_faults import python
+from support.interpreters import python
 
 NO_MORE_THREADS = """
 import os, resource

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torch_cases import batches, every_optimizer, every_shared_optimizer, network, ours, theirs
+from support.torch_cases import batches, every_optimizer, every_shared_optimizer, network, ours, theirs
 
 
 def scaled_run(

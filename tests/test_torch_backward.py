@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from torch_cases import backward, batches, every_optimizer, network, ours, theirs, train
+from support.torch_cases import backward, batches, every_optimizer, network, ours, theirs, train
 
 
 @every_optimizer

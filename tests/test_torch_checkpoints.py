@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oracle import Options
-from torch_cases import (
+from support.oracle import Options
+from support.torch_cases import (
     SHARED,
     batches,
     every_optimizer,

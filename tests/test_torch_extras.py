@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from torch_cases import backward, batches, every_optimizer, every_shared_optimizer, network, ours, theirs
+from support.torch_cases import backward, batches, every_optimizer, every_shared_optimizer, network, ours, theirs
 
 
 @every_shared_optimizer

@@ -11,8 +11,18 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.optim import _reference
-from oracle import running, variants
-from torch_cases import batches, every_optimizer, every_shared_optimizer, network, ours, shared_options, theirs, train
+from support.machines import running
+from support.oracle import variants
+from support.torch_cases import (
+    batches,
+    every_optimizer,
+    every_shared_optimizer,
+    network,
+    ours,
+    shared_options,
+    theirs,
+    train,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from torch_cases import NAMES, SHARED, every_optimizer, every_shared_optimizer, ours, theirs
+from support.torch_cases import NAMES, SHARED, every_optimizer, every_shared_optimizer, ours, theirs
 
 SHAPE = (8, 4, 6, 10)
 N = 8 * 4 * 6 * 10

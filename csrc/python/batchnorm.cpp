@@ -1,11 +1,10 @@
-#include "python/batchnorm.h"
-
 #include <cmath>
 #include <limits>
 #include <memory>
 
 #include "batchnorm/batchnorm.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
 #include "python/call.h"
 #include "python/gil.h"
 
@@ -34,25 +33,9 @@ struct Saved {
   bool training, has_gamma, has_beta, has_residual, overwritten;
 };
 
-struct Named {
-  const char* name;
-  py::array array;
-};
-
 /// All arrays of a forward call; absent ones are no array.
 struct Arrays {
   py::array x, gamma, beta, running_mean, running_var, residual, num_batches, out;
-
-  std::vector<Named> all() const {
-    return {{"x", x},
-            {"gamma", gamma},
-            {"beta", beta},
-            {"running_mean", running_mean},
-            {"running_var", running_var},
-            {"residual", residual},
-            {"num_batches", num_batches},
-            {"out", out}};
-  }
 };
 
 /// The weight of this batch in the running statistics.
@@ -62,7 +45,7 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
     if (!(value >= 0 && value <= 1)) refuse_value(call.where("momentum"), "None or from 0 to 1", py::repr(momentum));
     return value;
   }
-  if (a.num_batches.ptr()) return 1.0 / double(*static_cast<const std::int64_t*>(a.num_batches.data()) + 1);
+  if (a.num_batches.ptr()) return cumulative_momentum(*static_cast<const std::int64_t*>(a.num_batches.data()));
   if (training && a.running_mean.ptr())
     refuse_value(call.where("num_batches"), "given where momentum is None: the cumulative average counts its batches",
                  "None");
@@ -84,21 +67,28 @@ py::array counter(const Call& call, py::handle object) {
   return a;
 }
 
-/// In training the running statistics and the counter are written; they may share memory with nothing.
+/// What is written shares memory with nothing, but for an output that lies exactly where an input of its shape does.
 void check_written(const Call& call, const Arrays& a, bool training) {
-  const std::vector<Named> all = a.all();
-  for (const Named& written : all) {
-    const bool is_out = written.name == std::string("out");
-    if (!is_out &&
-        !(training && (written.name == std::string("running_mean") || written.name == std::string("running_var") ||
-                       written.name == std::string("num_batches"))))
-      continue;
-    call.writeable(written.array, written.name);
-    for (const Named& other : all) {
-      const bool elementwise = other.name == std::string("x") || other.name == std::string("residual");
-      if (other.name == written.name || (is_out && elementwise && same_memory(written.array, other.array))) continue;
-      call.disjoint(written.array, written.name, other.array,
-                    (is_out && elementwise ? std::string("a part of ") + other.name : std::string(other.name)).c_str());
+  const struct {
+    const char* name;
+    const py::array& array;
+    bool elementwise, written;
+  } all[] = {{"x", a.x, true, false},
+             {"gamma", a.gamma, false, false},
+             {"beta", a.beta, false, false},
+             {"running_mean", a.running_mean, false, training},
+             {"running_var", a.running_var, false, training},
+             {"residual", a.residual, true, false},
+             {"num_batches", a.num_batches, false, training},
+             {"out", a.out, true, true}};
+  for (const auto& target : all) {
+    if (!target.written) continue;
+    call.writeable(target.array, target.name);
+    for (const auto& other : all) {
+      const bool in_place = target.elementwise && other.elementwise;
+      if (other.name == target.name || (in_place && same_memory(target.array, other.array))) continue;
+      call.disjoint(target.array, target.name, other.array,
+                    ((in_place ? "a part of " : "") + std::string(other.name)).c_str());
     }
   }
 }
@@ -126,7 +116,7 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
 std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
   const bool both = relu && a.residual.ptr();
   return std::unique_ptr<Saved>(
-      new Saved{a.x, Snapshot(a.x), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
+      new Saved{a.x, Snapshot(view_of(a.x)), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
                 both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
                 both   ? BatchNormMask::saved
                 : relu ? BatchNormMask::recomputed
@@ -171,7 +161,7 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
   if (given.is_none() && !saved.x.ptr())
     refuse_value(call.where("x"), "given again, as saved holds no x", describe(given));
   if (given.is_none()) {
-    if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
+    if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
       refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
     return saved.x;
   }

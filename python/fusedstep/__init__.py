@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import _core as _core  # before NumPy, whose refusal in a subinterpreter speaks of a bad install
 from . import optim
-from ._runtime import configure as _configure
-from ._runtime import isa, num_threads, set_isa, set_num_threads
+from ._base.names import shown as _shown
+from ._base.runtime import configure as _configure
+from ._base.runtime import isa, num_threads, set_isa, set_num_threads
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
     from . import augment, ensemble, init, inspect, nn, ops, schedules, search, stopping
+    from . import sklearn as sklearn
+    from . import torch as torch
     from .ops import (
         BatchNormGrads,
         BatchStats,
@@ -61,14 +63,16 @@ __all__ = [
 
 _configure()
 
-_TOOLKIT = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
+# Toolkit modules load at first use: importing the package stays cheap. Two of them need packages that are named alike.
+_LOADED_LATER = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
+_OF_PACKAGES = ("sklearn", "torch")
 
-
-def __getattr__(name: str) -> Any:
-    # Toolkit modules load at first use: importing the package stays cheap. What they export is kept here from then on.
-    if name in _TOOLKIT:
-        return importlib.import_module(f".{name}", __name__)
-    if name in __all__:
-        value = globals()[name] = getattr(importlib.import_module(".ops", __name__), name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(
+        __name__,
+        [*__all__, *_OF_PACKAGES, "__version__"],
+        {
+            **{name: ".ops" for name in __all__ if name not in globals()},
+            **{name: f".{name}" for name in (*_LOADED_LATER, *_OF_PACKAGES)},
+        },
+    )

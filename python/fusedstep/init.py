@@ -19,10 +19,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ._base.names import shown as _shown
 
 __all__ = ["Constant", "Initializer", "Scaled", "constant", "fan_in", "glorot", "he", "zeros"]
 
@@ -193,3 +195,7 @@ def constant(value: float) -> Constant:
 
 def _finite(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._weights import Weights, copies, put_back
-from .ops._whole import whole
-from .optim._checks import non_negative, observed
+from ._base.checks import non_negative, observed, whole
+from ._base.names import shown as _shown
+from ._base.weights import Weights, copies, put_back
 
 __all__ = ["EarlyStopping"]
 
@@ -96,8 +96,6 @@ class EarlyStopping:
             return 0.0
         if self.best is None:
             return math.inf
-        if metric == self.best:  # also where both are infinite
-            return 0.0
         return self.best - metric if self.mode == "min" else metric - self.best
 
     @property
@@ -121,3 +119,7 @@ class EarlyStopping:
     def __repr__(self) -> str:
         arguments = f"patience={self.patience!r}, mode={self.mode!r}, tol={self.tol!r}"
         return f"EarlyStopping({arguments}; best {self.best!r} at {self.best_at} of {self.observations})"
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -11,6 +11,9 @@ Arrays in, new arrays out; the first axis counts the examples. Every random choi
     shift, flip, rotate   small images, by chance
 """
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from ..ops.noise import gaussian_noise
 from .images import flip, rotate, shift
 from .labels import label_smoothing, one_hot
@@ -29,3 +32,6 @@ __all__ = [
     "shift",
     "weight_noise",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..nn._layer import describe, is_plain
+from .._base.arrays import describe, is_plain
 
 Array = npt.NDArray[Any]
 

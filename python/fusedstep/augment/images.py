@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..nn._optional import need
-from ..ops._arguments import key_of, offset_of
-from ..ops._whole import whole
+from .._base.checks import non_negative, number, up_to_one, whole
+from .._base.optional import need
+from .._base.random import key_of, offset_of
 from ..ops.draws import uniform
 from ..ops.philox import Key
-from ..optim._checks import non_negative, number, up_to_one
 from ._arguments import examples
 
 Array = npt.NDArray[Any]

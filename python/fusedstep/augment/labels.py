@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..nn._layer import check_width, describe, float_dtype
-from ..optim._checks import up_to_one
+from .._base.arrays import describe, float_dtype
+from .._base.checks import check_width, up_to_one
 
 Array = npt.NDArray[Any]
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of
+from .._base.checks import flag, positive
+from .._base.random import key_of
 from ..ops.draws import beta, permutation, uniform
 from ..ops.philox import Key
-from ..optim._checks import flag, positive
 from ._arguments import examples
 
 Array = npt.NDArray[Any]

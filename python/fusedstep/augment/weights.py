@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from .._weights import listed
-from ..ops._arguments import key_of
+from .._base.checks import non_negative
+from .._base.random import key_of
+from .._base.weights import listed
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
-from ..optim._checks import non_negative
 
 Array = npt.NDArray[Any]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 
 __all__ = ["main"]
-
-INTERRUPTED, BROKEN_PIPE = 130, 141  # what shells report for a program that SIGINT or SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         The arguments without the program's name; those of the process by default.
     """
-    from ..nn._optional import MissingPackage
-    from ._errors import UsageError
+    from .._base.optional import MissingPackage
+    from ._errors import BROKEN_PIPE, INTERRUPTED, UsageError
 
     command = "fusedstep"
     try:
@@ -49,3 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
-from ..nn._optional import need
-from . import INTERRUPTED
+from .._base.optional import need
+from ._errors import INTERRUPTED
 from ._pictures import draw_comparison
 from ._report import Screen
 from ._setup import Settings

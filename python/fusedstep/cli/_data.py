@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..nn._optional import need
+from .._base.optional import need
 from ._errors import UsageError
 from ._tables import Table, as_number, read
 

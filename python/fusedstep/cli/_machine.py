@@ -14,7 +14,8 @@ from pathlib import Path
 
 import fusedstep
 
-from .. import _core, _threads
+from .. import _core
+from .._base import threads as _threads
 
 VARIABLES = ("FUSEDSTEP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_")
 LIBRARY = re.compile(r"/(?P<name>lib(?P<stem>gomp|iomp5|omp|scipy_openblas|openblas|mkl_rt|blis)[^/]*\.so[^/]*)$")

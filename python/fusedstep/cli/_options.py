@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .. import optim, schedules
+from .. import __version__, nn, optim, schedules
 from ._data import BUNDLED
 
-ACTIVATIONS = ("relu", "tanh", "hard_tanh", "sigmoid")
+ACTIVATIONS = tuple(nn.activations.registry)
 TASKS = ("auto", "classification", "regression")
 
 
@@ -148,6 +148,7 @@ def lengths(epochs: int, patience: int) -> list[Row]:
 def build_parser() -> Parser:
     """Make the parser of ``fusedstep``."""
     parser = Parser(prog="fusedstep", description="Train small networks with fused optimizer steps.")
+    parser.add_argument("--version", action="version", version=f"fusedstep {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a multi-layer perceptron and save it")
     optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .._files import replacing
-from ..nn._optional import need
+from .._base.files import replacing
+from .._base.optional import need
 from ._training import Result
 
 DPI = 120

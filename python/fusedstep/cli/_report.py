@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from ..nn._optional import need
+from .._base.optional import need
 from ._training import Result
 
 REDRAW_SECONDS = 0.1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .._files import replacing
+from .._base.files import replacing
 from ._data import Problem
 
 

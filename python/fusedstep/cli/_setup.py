@@ -12,18 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import init, nn, optim, schedules
+from .. import nn, optim, schedules
 from ._data import Problem
 from ._errors import UsageError
 
 Array = npt.NDArray[Any]
-
-LAYERS: dict[str, tuple[type[nn.Layer], Callable[[], init.Initializer]]] = {
-    "relu": (nn.ReLU, init.he),
-    "tanh": (nn.Tanh, init.glorot),
-    "hard_tanh": (nn.HardTanh, init.glorot),
-    "sigmoid": (nn.Sigmoid, lambda: init.glorot(scale=4.0)),
-}
 
 
 @dataclass(frozen=True)
@@ -74,9 +67,11 @@ def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) 
     if settings.batch_norm and settings.batch_size == 1:
         raise UsageError("--batch-norm needs --batch-size >= 2; got 1")
     widths = [len(problem.input_mean), *settings.hidden]
-    kind, initializer = LAYERS[settings.activation]
+    kind = nn.activations.registry[settings.activation]
     options: dict[str, Any] = {"batch_norm": settings.batch_norm, "dropout": settings.dropout}
-    blocks = [nn.hidden_block(*ends, kind, weight_init=initializer(), **options) for ends in itertools.pairwise(widths)]
+    blocks = [
+        nn.hidden_block(*ends, kind, weight_init=kind.weight_init(), **options) for ends in itertools.pairwise(widths)
+    ]
     last = nn.Linear(widths[-1], problem.outputs)
     return nn.Sequential(*itertools.chain(*blocks), last, dtype=settings.dtype, rng=rng)
 

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from .. import nn
-from ..nn._optional import need
-from . import INTERRUPTED
+from .._base.optional import need
 from ._data import Problem, load_table, prepare
-from ._errors import UsageError
+from ._errors import INTERRUPTED, UsageError
 from ._pictures import draw_curves
 from ._report import Screen
 from ._samples import write_predictions

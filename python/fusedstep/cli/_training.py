@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .. import nn, schedules
+from .. import nn
 from ..stopping import EarlyStopping
 from ._data import Problem
 from ._setup import Settings, build_loss, build_model, build_optimizer, build_schedule
@@ -110,18 +110,28 @@ class Trainer:
     def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
         """Train until epochs, patience or finite numbers end, or it is told to stop; then restore the best weights."""
         result, started = self._result, time.perf_counter()
-        with np.errstate(over="ignore", invalid="ignore"):
-            for number in range(1, self._settings.epochs + 1):
-                train_loss = self._pass_over_rows(watcher, stop)
-                result.seconds = time.perf_counter() - started
-                if stop() or not math.isfinite(train_loss):
-                    result.interrupted, result.diverged = stop(), not stop()
-                    break
-                self._validate(number, train_loss)
-                watcher.epoch(result)
-                if self._stopping.stop:
-                    break
+
+        def after_step(value: float) -> bool:
+            result.steps = self._steps.steps
+            watcher.step(result.steps, value)
+            return stop()
+
+        def validate(loss: float) -> float:
             result.seconds = time.perf_counter() - started
+            return self._validate(loss)
+
+        def order() -> Array:
+            return self._rng.permutation(len(self._problem.train))
+
+        epochs = self._settings.epochs
+        for loss in self._steps.fit(self._batches, epochs, order=order, stop=after_step, validate=validate):
+            if stop() or not math.isfinite(loss):
+                result.interrupted, result.diverged = stop(), not stop()
+                break
+            watcher.epoch(result)
+            if self._stopping.stop:
+                break
+        result.seconds = time.perf_counter() - started
         if result.best is not None:
             self._stopping.restore()
         if not result.diverged or result.best is not None:
@@ -129,29 +139,16 @@ class Trainer:
             result.test_loss, result.test_metric = self._evaluate(*test)
         return result
 
-    def _pass_over_rows(self, watcher: Watcher, stop: Callable[[], bool]) -> float:
-        """Take one epoch of steps; the mean loss of its rows, or what is not finite."""
-        order = self._rng.permutation(len(self._problem.train))
-
-        def after_step(value: float) -> bool:
-            self._result.steps = self._steps.steps
-            watcher.step(self._result.steps, value)
-            return stop()
-
-        return self._steps.epoch(self._batches.epoch(order), after_step)
-
-    def _validate(self, number: int, train_loss: float) -> None:
-        averaged = self._opt.averaged if self._settings.ema is not None else contextlib.nullcontext
-        with averaged():
-            validation_loss, metric = self._evaluate(*self._validation)
-            done = Epoch(number, train_loss, validation_loss, metric, self._schedule(self._result.steps))
-            self._stopping.observe(validation_loss)
-            if self._stopping.is_best:
-                self._result.best = done
-        self._result.history.append(done)
-        plateau = getattr(self._schedule, "schedule", self._schedule)
-        if isinstance(plateau, schedules.ReduceOnPlateau):
-            plateau.observe(validation_loss)
+    def _validate(self, train_loss: float) -> float:
+        """Add an epoch to the history; return its validation loss."""
+        result = self._result
+        validation_loss, metric = self._evaluate(*self._validation)
+        done = Epoch(len(result.history) + 1, train_loss, validation_loss, metric, self._schedule(result.steps))
+        self._stopping.observe(validation_loss)
+        if self._stopping.is_best:
+            result.best = done
+        result.history.append(done)
+        return validation_loss
 
     def _evaluate(self, x: Array, y: Array) -> tuple[float, float]:
         """Loss and metric on some rows."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import real_numbers
+from .._base.arrays import real_numbers
+from .._base.checks import non_negative
 from ..ops.moments import Moments, deviations
-from ..optim._checks import non_negative
 
 Array = npt.NDArray[Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._weights import listed
-from ..optim._checks import up_to_one
+from .._base.checks import up_to_one
+from .._base.weights import listed
 
 Array = npt.NDArray[Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Protocol
 
-from ..ops._whole import whole
+from .._base.checks import whole
 from .members import Ensemble, predictor
 
 

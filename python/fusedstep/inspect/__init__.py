@@ -15,6 +15,9 @@ and ``theta``, where to look. `objective` makes both from a network, a loss and 
     plot_curves             training against validation, or one optimizer against another
 """
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from .critical import CriticalPoint, critical_point, sharpness
 from .curves import plot_curves
 from .gradient import GradientCheck, check_gradient
@@ -46,3 +49,6 @@ __all__ = [
     "random_direction",
     "sharpness",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..nn._layer import describe
-from ..nn._optional import need
+from .._base.arrays import describe
+from .._base.optional import need
 
 Vector = npt.NDArray[np.float64]
 Function = Callable[[Vector], tuple[float, npt.NDArray[Any]]]

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of
-from ..ops._whole import whole
+from .._base.checks import non_negative, positive, whole
+from .._base.random import key_of
 from ..ops.draws import uniform
 from ..ops.philox import Key
-from ..optim._checks import non_negative, positive
 from ._functions import Function, Vector, both, place, scipy
 from .hessian import extreme_eigenvalues
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of
-from ..ops._whole import whole
+from .._base.checks import positive, whole
+from .._base.random import key_of
 from ..ops.draws import permutation
 from ..ops.philox import Key
-from ..optim._checks import positive
 from ._functions import Function, Vector, both, place, value_of
 
 STEP = 1e-5  # truncation of h^2 and rounding of 2^-53 / h both come to about 1e-11

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of
-from ..ops._whole import whole
+from .._base.checks import positive, whole
+from .._base.random import key_of
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
-from ..optim._checks import positive
 from ._functions import Function, Vector, both, place, scipy, vector
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # 6e-6: truncation of h^2 against rounding of eps / h

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..ops._arguments import key_of
-from ..ops._whole import whole
+from .._base.checks import non_negative, number, whole
+from .._base.random import key_of
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
-from ..optim._checks import non_negative, number
 from ._functions import Vector, new_axes, place, value_of, vector
 from .objective import Objective
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy.typing as npt
 
-from ..optim._checks import non_negative, positive
+from .._base.checks import non_negative, positive
 from ._functions import Function, Vector, both, place, scipy
 from .hessian import operator
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..nn._layer import describe
+from .._base.arrays import describe
+from .._base.checks import flag
+from .._base.random import key_of
 from ..nn.losses import Loss
 from ..nn.sequential import Sequential
-from ..ops._arguments import key_of
 from ..ops.philox import Key
-from ..optim._checks import flag
 from ._functions import Vector, vector
 
 Array = npt.NDArray[Any]

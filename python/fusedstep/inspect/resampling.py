@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._base.checks import whole
+from .._base.random import key_of
 from ..ensemble.members import predictor
-from ..ops._arguments import key_of
-from ..ops._whole import whole
 from ..ops.draws import uniform
 from ..ops.philox import Key
 

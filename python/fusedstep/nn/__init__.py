@@ -1,7 +1,11 @@
 """Small networks on NumPy, made for speed: layers that reuse their memory and one arena of parameters."""
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from ._layer import Layer
-from .activations import HardTanh, ReLU, Sigmoid, Tanh
+from .activations import catalogue as _activations
+from .activations.catalogue import *  # noqa: F403
 from .batch_norm import BatchNorm
 from .blocks import hidden_block
 from .dropout import Dropout
@@ -22,7 +26,6 @@ __all__ = [
     "Batches",
     "BinaryCrossEntropy",
     "Dropout",
-    "HardTanh",
     "KLActivity",
     "L1Activity",
     "Layer",
@@ -32,14 +35,11 @@ __all__ = [
     "MulticlassHinge",
     "PretrainedLayer",
     "PretrainedStack",
-    "ReLU",
     "Residual",
     "SampledPrediction",
     "Sequential",
-    "Sigmoid",
     "SoftmaxNLL",
     "StudentTActivity",
-    "Tanh",
     "TrainedModel",
     "Trainer",
     "hidden_block",
@@ -48,3 +48,7 @@ __all__ = [
     "save",
     "softmax",
 ]
+__all__ += _activations.__all__
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from .. import _core
-from ._memory import Array
+from .._base.arrays import Array
 
 _numpys_own = getattr(sys.modules.get("numpy._core._multiarray_umath"), "__file__", None)
 FOUND = bool(_numpys_own and _core.find_blas(os.fsencode(_numpys_own)))  # OpenBLAS

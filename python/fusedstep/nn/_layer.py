@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from .._base.arrays import Array, Shape
 from ..ops.philox import Key
-from ._memory import Array, Shape
 
 Forward = Callable[[Array, bool], Array]  # (x, training) -> y
 
@@ -148,32 +147,13 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
 
-def is_plain(x: object) -> bool:
-    """Whether x is an array that means what its bytes say: no masked array, no matrix."""
-    return type(x) is np.ndarray or isinstance(x, np.memmap)
+#: Name of the class -> class of every layer that a saved model may have.
+LAYERS: dict[str, type[Layer]] = {}
+
+Kind = TypeVar("Kind", bound=type[Layer])
 
 
-def describe(x: object) -> str:
-    """Say what was given, in the words of an error message: dtype and shape, or the type."""
-    if not isinstance(x, np.ndarray):
-        return type(x).__name__
-    kind = "" if is_plain(x) else f"{type(x).__name__} of "
-    return f"{kind}{x.dtype} {x.shape}"
-
-
-def check_width(layer: str, name: str, value: object) -> int:
-    """Return a number of features as an int; refuse it below 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
-    return int(value)
-
-
-def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """Return float32 or float64 in native byte order; refuse anything else."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"{owner}: dtype must be float32 or float64; got {dtype!r}") from None
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"{owner}: dtype must be float32 or float64; got {found}")
-    return found
+def can_be_saved(kind: Kind) -> Kind:
+    """Let models with this layer be saved and loaded."""
+    LAYERS[kind.__name__] = kind
+    return kind

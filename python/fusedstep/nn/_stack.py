@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from .._base.arrays import Shape
 from ._layer import Forward, Layer
-from ._memory import Shape
 
 Width = int | None
 Recipe = tuple[type[Layer], dict[str, Any], "list[Recipe]"]

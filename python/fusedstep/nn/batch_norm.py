@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ops._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
-from ..optim._checks import flag, non_negative, up_to_one
-from ._layer import Layer, check_width
-from ._memory import Array, Buffers, Shape
+from .._base.arrays import Array, Shape
+from .._base.checks import check_width, flag, non_negative, up_to_one
+from .._base.memory import Buffers
+from ..ops import BatchNormGrads, batch_norm, batch_norm_backward
+from ._layer import Layer, can_be_saved
 
 
+@can_be_saved
 class BatchNorm(Layer):
     r"""Normalise every feature by its mean and variance in the batch (in prediction: by the running ones).
 

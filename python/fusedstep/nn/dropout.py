@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _core
-from ..ops._arguments import threshold_of
-from ..ops._dropout import threshold_and_scale
+from .._base.arrays import Array, Shape
+from .._base.memory import Buffers
+from .._base.random import threshold_and_scale, threshold_of
 from ..ops.philox import Key
-from ._layer import Layer
-from ._memory import Array, Buffers, Shape
+from ._layer import Layer, can_be_saved
 
 SEEDS = 2**63  # what an int64 counter holds
 
 
+@can_be_saved
 class Dropout(Layer):
     r"""Set each element to zero with probability p in training; the identity in prediction.
 

@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import init
-from ..optim._checks import flag
+from .._base.arrays import Array, Shape
+from .._base.checks import check_width, flag
+from .._base.memory import Buffers
 from ._blas import by_columns, by_rows
-from ._layer import Forward, Layer, check_width
-from ._memory import Array, Buffers, Shape
+from ._layer import Forward, Layer, can_be_saved
 from .activations import ReLU
 
 
+@can_be_saved
 class Linear(Layer):
     """``y = x W + b``; backward: ``dW = x^T dy``, ``db = sum of the rows of dy``, ``dx = dy W^T``.
 

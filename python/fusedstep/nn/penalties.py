@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..optim._checks import non_negative, open_fraction
-from ._layer import Layer
-from ._memory import Array, Buffers
+from .._base.arrays import Array
+from .._base.checks import non_negative, open_fraction
+from .._base.memory import Buffers
+from ._layer import Layer, can_be_saved
 
 
 class ActivityPenalty(Layer):
@@ -76,6 +77,7 @@ class ActivityPenalty(Layer):
         raise NotImplementedError
 
 
+@can_be_saved
 class L1Activity(ActivityPenalty):
     r"""The sum of the absolute activations, averaged over the rows: many become exactly zero behind a `ReLU`.
 
@@ -118,6 +120,7 @@ class L1Activity(ActivityPenalty):
         return value
 
 
+@can_be_saved
 class StudentTActivity(ActivityPenalty):
     r"""The logarithmic penalty of a Student-t prior: small activations are drawn to zero, large ones are left alone.
 
@@ -157,6 +160,7 @@ class StudentTActivity(ActivityPenalty):
         return value
 
 
+@can_be_saved
 class KLActivity(ActivityPenalty):
     r"""The Kullback-Leibler divergence of every unit's mean activation from a target rate.
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops._whole import whole
+from .._base.arrays import Array, describe, is_plain
+from .._base.checks import check_width, non_negative, whole
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Philox
 from ..optim import Optimizer, registry
-from ..optim._checks import non_negative
-from ._layer import Layer, check_width, describe, is_plain
-from ._memory import Array
+from ._layer import Layer
 from ._stack import make, recipe
 from .activations import Sigmoid
 from .blocks import hidden_block
@@ -180,9 +181,8 @@ def _train(
     def noisy(batch: Batch) -> Batch:
         return batch._replace(x=gaussian_noise(batch.x, how.noise, draws.key())) if how.noise else batch
 
-    for _ in range(how.epochs):
-        if not math.isfinite(trainer.epoch(map(noisy, batches.epoch(rng.permutation(len(h)))))):
-            break  # its error is not finite either: it will not be kept while there is another
+    # where a loss is not finite it ends: its error is not either, and it will not be kept while there is another
+    deque(trainer.fit(batches, how.epochs, order=lambda: rng.permutation(len(h)), change=partial(map, noisy)), maxlen=0)
     first = model.layers[0].params
     return PretrainedLayer(first["weight"].copy(), first["bias"].copy(), number, model)
 

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._base.arrays import Array, Shape
 from ..ops.philox import Key
-from ._layer import Layer
-from ._memory import Array, Shape
+from ._layer import Layer, can_be_saved
 from ._stack import allow_in_place, check_layers, fit_widths, forward_passes, numbered
 from .batch_norm import BatchNorm
 
 
+@can_be_saved
 class Residual(Layer):
     r"""Layers that end in a `BatchNorm`, which adds the block's input in the pass that it makes anyway.
 

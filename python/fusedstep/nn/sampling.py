@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .._base.arrays import Array
 from ..ops.philox import Key
-from ._memory import Array
 from .losses import softmax
-
-if TYPE_CHECKING:
-    from .saving import TrainedModel
 
 
 class SampledPrediction(NamedTuple):
@@ -34,7 +31,7 @@ class SampledPrediction(NamedTuple):
     variance: Array
 
 
-def predict_samples(trained: TrainedModel, X: npt.ArrayLike, k: int, key: Key | int) -> SampledPrediction:
+def predict_samples(trained: Any, X: npt.ArrayLike, k: int, key: Key | int) -> SampledPrediction:
     """Predict rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
     rows = trained.transform(X)
     if trained.task == "classification":

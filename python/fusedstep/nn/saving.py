@@ -16,26 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import read_tensors, replacing
+from .._base.arrays import Array, describe, is_plain
+from .._base.checks import number, positive
+from .._base.files import read_tensors, replacing
+from .._base.optional import need
 from ..ops.philox import Key
-from ..optim._checks import number, positive
-from ._layer import Layer, describe, is_plain
-from ._memory import Array
-from ._optional import need
-from .activations import HardTanh, ReLU, Sigmoid, Tanh
-from .batch_norm import BatchNorm
-from .dropout import Dropout
-from .linear import Linear
+from ._described import described, layer
+from ._layer import Layer
 from .losses import softmax
-from .penalties import KLActivity, L1Activity, StudentTActivity
-from .residual import Residual
 from .sampling import SampledPrediction, predict_samples
 from .sequential import Sequential
 
 KEY, FORMAT = "fusedstep", 1
-ACTIVATIONS, PENALTIES = (ReLU, Tanh, HardTanh, Sigmoid), (L1Activity, StudentTActivity, KLActivity)
-KINDS = (Linear, Dropout, BatchNorm, Residual, *ACTIVATIONS, *PENALTIES)
-LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 
 
 @dataclass
@@ -137,7 +129,7 @@ class TrainedModel:
 
     def description(self) -> dict[str, Any]:
         """Everything but the arrays, fit for JSON."""
-        layers = [_described(layer) for layer in self.model.layers]
+        layers = [described(own) for own in self.model.layers]
         return {
             "format": FORMAT,
             "task": self.task,
@@ -244,7 +236,7 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel:
     unknown = [name for name in arrays if not name.startswith("model.") and name not in ("input.mean", "input.scale")]
     if unknown:
         raise ValueError(f"its tensor {unknown[0]!r} belongs to no part of a model")
-    layers = [_layer(config) for config in about["layers"]]
+    layers = [layer(config) for config in about["layers"]]
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
     _check_size(layers, weights)
     model = Sequential(*layers, dtype=about["dtype"], rng=0)
@@ -274,20 +266,6 @@ def _check_parts(trained: TrainedModel) -> None:
         raise ValueError(f"TrainedModel: classes must be different texts or numbers; got {classes!r}")
     if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
         raise ValueError(f"TrainedModel: {model.out_features} outputs do not fit {task!r} with {len(classes)} classes")
-
-
-def _described(layer: Layer) -> dict[str, Any]:
-    if LAYERS.get(type(layer).__name__) is not type(layer):
-        kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
-        raise TypeError(f"nn.save: trained must have layers of fusedstep.nn alone; got {layer!r} of {kind}")
-    inner = {"layers": [_described(own) for own in layer.sublayers]} if layer.sublayers else {}
-    return {"type": type(layer).__name__, **layer.config(), **inner}
-
-
-def _layer(description: dict[str, Any]) -> Layer:
-    config = dict(description)
-    kind, inner = LAYERS[config.pop("type")], config.pop("layers", [])
-    return kind(*map(_layer, inner), **config)
 
 
 def _check_size(layers: list[Layer], weights: dict[str, Array]) -> None:

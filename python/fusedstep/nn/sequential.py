@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._assign import assign
-from ..ops._whole import whole
+from .._base.arrays import Array, Shape, assign, describe, float_dtype, is_plain
+from .._base.checks import whole
+from .._base.memory import aligned_zeros, carve
 from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
-from ._layer import Layer, describe, float_dtype, is_plain
-from ._memory import Array, Shape, aligned_zeros, carve
+from ._layer import Layer
 from ._stack import (
     Recipe,
     allow_in_place,

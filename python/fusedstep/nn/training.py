@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._base.arrays import Array
+from .._base.checks import check_width
+from .._base.memory import Buffers
 from ..optim import Optimizer
-from ._layer import check_width
-from ._memory import Array, Buffers
+from ..schedules import ReduceOnPlateau
 from ._stack import every
 from .losses import Loss
 from .penalties import ActivityPenalty
@@ -196,3 +198,57 @@ class Trainer:
             if stop(value):
                 break
         return total / rows if rows else math.nan
+
+    def fit(
+        self,
+        batches: Batches,
+        epochs: int,
+        *,
+        order: Callable[[], Array | None] = lambda: None,
+        change: Callable[[Iterator[Batch]], Iterable[Batch]] = iter,
+        stop: Callable[[float], object] = lambda value: False,
+        validate: Callable[[float], float] = lambda loss: loss,
+    ) -> Iterator[float]:
+        """Train an epoch whenever the next loss is asked for.
+
+        Parameters
+        ----------
+        batches : Batches
+        epochs : int
+            Most epochs. The training ends before where a loss is not finite, or `stop` says so.
+        order : function, optional
+            Returns the order of an epoch's rows, or None.
+        change : function of the batches, optional
+            Returns those to train on, such as noisy ones.
+        stop : function of the loss, optional
+            Called after every step; see `epoch`.
+        validate : function of the mean loss, optional
+            Called after every whole epoch, with the averages in the place of the parameters where the optimizer has
+            some. What it returns decides about a learning rate that follows the progress: small is good.
+
+        Yields
+        ------
+        float
+            The mean loss of each epoch, the last one perhaps in part; or one that is not finite.
+        """
+        ended: object = False
+
+        def after_step(value: float) -> object:
+            nonlocal ended
+            ended = stop(value)
+            return ended
+
+        averaged = contextlib.nullcontext if self.optimizer.ema is None else self.optimizer.averaged
+        rate = self.optimizer.groups[0]["lr"]
+        plateau = getattr(rate, "schedule", rate)
+        for _ in range(epochs):
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss = self.epoch(change(batches.epoch(order())), after_step)
+                if math.isfinite(loss) and not ended:
+                    with averaged():
+                        metric = validate(loss)
+                    if isinstance(plateau, ReduceOnPlateau):
+                        plateau.observe(metric)
+            yield loss
+            if ended or not math.isfinite(loss):
+                return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from ._batch_norm import BatchNormGrads, batch_norm, batch_norm_backward
 from ._batch_stats import BatchStats
 from ._dropout import dropout, dropout_backward, dropout_mask
@@ -27,3 +30,6 @@ __all__ = [
     "permutation",
     "uniform",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from ..optim._checks import flag, non_negative, up_to_one
-from ._arguments import axis_of
+from .._base.checks import axis_of, flag, non_negative, up_to_one
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._arguments import axis_of
+from .._base.checks import axis_of
 
 Array = np.ndarray[Any, Any]
 

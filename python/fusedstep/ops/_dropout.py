@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ._arguments import STEPS, key_of, offset_of, shape_of, threshold_of
+from .._base.random import key_of, offset_of, shape_of, threshold_and_scale, threshold_of
 from .philox import Key
 
 Array = NDArray[Any]
@@ -196,11 +196,3 @@ def _drop(
         shape = shape_of(call, shape)
     threshold, scale = threshold_and_scale(threshold, mode, training)
     return _core.drop(call, name, x, out, shape, threshold, scale, key.seed, key.stream, offset)
-
-
-def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
-    """Return below which half an element is dropped, and by what the others are multiplied."""
-    kept = STEPS - threshold
-    if training:
-        return threshold, STEPS / kept if mode == "inverted" and kept else 1.0
-    return 0, kept / STEPS if mode == "vanilla" else 1.0

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..optim._checks import positive
-from ._arguments import key_of, offset_of, shape_of
-from ._whole import whole
+from .._base.checks import positive, whole
+from .._base.random import key_of, offset_of, shape_of
 from .noise import gaussian_noise
 from .philox import Key
 

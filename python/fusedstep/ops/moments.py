@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import key_of, real_numbers
-from ._whole import whole
+from .._base.arrays import real_numbers
+from .._base.checks import whole
+from .._base.random import key_of
 from .philox import Key
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import _core
-from ..optim._checks import non_negative
-from ._arguments import key_of, offset_of, shape_of
+from .._base.checks import non_negative
+from .._base.random import key_of, offset_of, shape_of
 from .philox import Key
 
 Array = NDArray[Any]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from . import _catalogue
 from ._catalogue import *  # noqa: F403
 from ._optimizer import Optimizer, StepInfo
@@ -11,3 +14,6 @@ registry: dict[str, type[Optimizer]] = {name: getattr(_catalogue, name) for name
 
 __all__ = ["Optimizer", "StepInfo", "registry"]
 __all__ += _catalogue.__all__
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
-from ._checks import Check
+from .._base.checks import Check
 from ._params import Array
 
 

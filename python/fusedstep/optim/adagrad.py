@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _checks
+from .._base import checks as _checks
 from ._optimizer import Optimizer, Rate
 from ._params import Array
 from ._reference import eps_inside_outside

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _checks
-from ._arena import copies_of
+from .._base import checks as _checks
+from .._base.memory import copies_of
 from ._optimizer import Optimizer, Rate
 from ._params import Array
 
@@ -92,7 +92,7 @@ class NAG(Optimizer):
             If a schedule gives no learning rate, or a parameter is read-only or was resized. A resize inside keeps all
             of them from being put back.
         """
-        with self._lend("lookahead", self._points_ahead):
+        with self._reserved("lookahead", self._points_ahead):
             yield
 
     def _points_ahead(self) -> list[Array]:

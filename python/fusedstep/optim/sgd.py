@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _checks
+from .._base import checks as _checks
 from ._optimizer import Optimizer, Rate
 from ._params import Array
 

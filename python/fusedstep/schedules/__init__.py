@@ -15,6 +15,9 @@ printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other fu
     named             any of them by its name, fitted to the length of a run
 """
 
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
 from .annealing import Cosine, CosineRestarts, Cycle, Warmup, cosine, cosine_restarts, warmup
 from .decay import (
     Bengio,
@@ -53,3 +56,6 @@ __all__ = [
     "step",
     "warmup",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..optim._checks import observed
+from .._base.checks import observed
 from ._check import positive, real, step_number, whole
 
 

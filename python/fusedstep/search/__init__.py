@@ -8,7 +8,10 @@ Grid and random search are Optuna's own: ``optuna.samplers.GridSampler``, and ``
 ``trial.suggest_float(name, low, high, log=True)`` for log-uniform numbers. Needs ``pip install 'fusedstep[search]'``.
 """
 
-from ..nn._optional import need
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
+from .._base.optional import need
 
 need("optuna", "optuna", extra="search")
 
@@ -17,3 +20,6 @@ from .coordinate import CoordinateDescentSampler  # noqa: E402
 from .multiresolution import MultiResolutionGridSampler  # noqa: E402
 
 __all__ = ["Border", "BorderWarning", "CoordinateDescentSampler", "MultiResolutionGridSampler", "border_report"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

@@ -11,7 +11,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from ..optim._checks import fraction
+from .._base.checks import fraction
 
 
 class BorderWarning(UserWarning):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..ops._arguments import key_of
+from .._base.random import key_of
 from ..ops.draws import uniform
 from ..ops.philox import Key
 from ._replay import WORST, Point, ReplaySampler, Results, plain

@@ -10,8 +10,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ..ops._arguments import key_of
-from ..ops._whole import whole
+from .._base.checks import whole
+from .._base.random import key_of
 from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._replay import Point, ReplaySampler, Results

@@ -1,6 +1,9 @@
 """Drop-in multi-layer perceptrons for scikit-learn, with all that this package adds: see `MLPClassifier`."""
 
-from ..nn._optional import need
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
+from .._base.optional import need
 
 need("sklearn", "scikit-learn", extra="sklearn")
 
@@ -8,3 +11,6 @@ from ._classifier import MLPClassifier  # noqa: E402
 from ._regressor import MLPRegressor  # noqa: E402
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _shown(__name__, __all__)

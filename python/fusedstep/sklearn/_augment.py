@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import augment, nn
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ..ops.philox import Philox
 from ._parameters import Parameters
 

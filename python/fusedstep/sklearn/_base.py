@@ -15,8 +15,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from .. import nn, optim
-from ..nn._memory import Array
+from .. import nn
+from .._base.arrays import Array
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from . import _lbfgs
@@ -232,18 +232,6 @@ class BaseMLP(Fitted):
         self._stops_early = self.early_stopping
         self.best_loss_ = None if self.early_stopping else math.inf
         self.validation_scores_ = self.best_validation_score_ = None
-
-    def _batch_size(self, rows: int, warn: bool = False) -> int:
-        if isinstance(self.batch_size, str):
-            return min(200, rows)
-        if warn and self.batch_size > rows:
-            warnings.warn(f"batch_size {self.batch_size} is larger than the {rows} rows: it is clipped", stacklevel=6)
-        return min(int(self.batch_size), rows)
-
-    @property
-    def _is_sgd(self) -> bool:
-        cls = self._optimizer_class
-        return cls is not None and issubclass(cls, optim.registry["SGD"])
 
     def _run_lbfgs(self, data: Data) -> None:
         self._optimizer = self._snapshots = None

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ._base import can_go_on
 from ._data import Data
 from ._labels import Labels

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .. import nn
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ..nn.sequential import PREDICT_ROWS
 
 

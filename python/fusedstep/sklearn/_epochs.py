@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .. import nn, schedules
+from .. import nn
+from .._base.arrays import Array
 from ._augment import around, augmented
 from ._data import Data
-from ._progress import Progress
+from ._fitted import Fitted
+from ._progress import Epoch, Progress
 from ._solver import decay_term, present_rate
 
-if TYPE_CHECKING:
-    from ._base import BaseMLP
-
 SMALLEST_RATE = 1e-6  # "adaptive" stops here, as in scikit-learn
-
-
-class Epoch(NamedTuple):
-    """What a callback is told.
-
-    Attributes
-    ----------
-    number : int
-        Of the epoch, from 1.
-    loss : float
-        Mean over the epoch's batches, penalties included.
-    score : float or None
-        On the validation set, if there is one.
-    learning_rate : float
-        Of the last step.
-    """
-
-    number: int
-    loss: float
-    score: float | None
-    learning_rate: float
 
 
 class Epochs:
     """Trains an estimator's network on some rows; writes the estimator's curves."""
 
-    def __init__(self, estimator: BaseMLP, data: Data, validation: Data | None) -> None:
+    def __init__(self, estimator: Fitted, data: Data, validation: Data | None) -> None:
         self._estimator, self._validation = estimator, validation
         self._model, self._optimizer = estimator._model, estimator._optimizer
         self._count = len(data)
@@ -71,59 +47,64 @@ class Epochs:
             If the loss is not finite.
         """
         estimator = self._estimator
-        with Progress(estimator, epochs) as progress, np.errstate(over="ignore", invalid="ignore"):
+        losses = self._trainer.fit(
+            self._batches,
+            epochs,
+            order=self._next_order,
+            change=lambda batches: augmented(batches, estimator, estimator._philox),
+            stop=self._take_snapshot,
+            validate=self._validate,
+        )
+        with Progress(estimator, epochs) as progress:
             try:
-                for _ in range(epochs):
-                    epoch = self._epoch()
-                    progress.show(epoch)
-                    if self._is_over(epoch, progress):
+                for loss in losses:
+                    self._require_finite(loss)
+                    if estimator.learning_rate == "invscaling" and estimator._is_sgd:
+                        self._set_rate(estimator._first_rate / (estimator.t_ + 1) ** estimator.power_t)
+                    progress.show(self._last)
+                    if self._is_over(self._last, progress):
                         break
                 else:
                     self._warn_unless_planned(epochs)
             except KeyboardInterrupt:
                 warnings.warn("Training interrupted by user.", stacklevel=5)
 
-    def _epoch(self) -> Epoch:
+    def _next_order(self) -> Array | None:
         estimator = self._estimator
-        if estimator.shuffle:
-            # sklearn.utils.shuffle's order, without its checks
-            self._order = self._order[estimator._random_state.permutation(self._count)]
-        batches = self._batches.epoch(self._order if estimator.shuffle else None)
-        batches = augmented(batches, estimator, estimator._philox)
-        loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator.snapshots else []))
+        if not estimator.shuffle:
+            return None
+        # sklearn.utils.shuffle's order, without its checks
+        self._order = self._order[estimator._random_state.permutation(self._count)]
+        return self._order
+
+    def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Smaller "
                 "learning_rate_init, clip_norm=1.0 or standardised inputs may help."
             )
-        estimator.n_iter_ += 1
-        estimator.t_ += self._count
-        estimator.loss_ = loss
-        estimator.loss_curve_.append(loss)
-        rate = present_rate(self._optimizer)
-        return Epoch(len(estimator.loss_curve_), loss, self._observe(loss), rate)
 
     def _take_snapshot(self, loss: float) -> None:
         estimator, step = self._estimator, self._optimizer.steps - self._estimator.warmup
         if estimator._snapshots is not None and step > 0:
             estimator._snapshots.observe(step)
 
-    def _observe(self, loss: float) -> float | None:
-        """Tell the curves and the early stopping; return the score."""
-        estimator = self._estimator
-        score = None
-        with self._averaged():
-            if self._validation is not None:
-                score = self._score(self._validation)
-            if estimator.early_stopping:
-                assert score is not None
-                estimator._stopping.observe(score)
-            else:
-                estimator._stopping.observe(loss)
-        if not estimator.early_stopping:
+    def _validate(self, loss: float) -> float:
+        """Tell the curves and the early stopping of an epoch."""
+        estimator, rate = self._estimator, present_rate(self._optimizer)
+        estimator.n_iter_ += 1
+        estimator.t_ += self._count
+        estimator.loss_ = loss
+        estimator.loss_curve_.append(loss)
+        score = None if self._validation is None else self._score(self._validation)
+        if estimator.early_stopping:
+            assert score is not None
+            estimator._stopping.observe(score)
+        else:
+            estimator._stopping.observe(loss)
             estimator.best_loss_ = min(estimator.best_loss_, loss)
-        self._adjust_rate(loss if score is None else -score)
-        return score
+        self._last = Epoch(len(estimator.loss_curve_), loss, score, rate)
+        return loss if score is None else -score
 
     def _score(self, validation: Data) -> float:
         estimator = self._estimator
@@ -134,18 +115,6 @@ class Epochs:
         if score > estimator.best_validation_score_:  # never nan
             estimator.best_validation_score_ = score
         return score
-
-    def _averaged(self) -> contextlib.AbstractContextManager[Any]:
-        return self._optimizer.averaged() if self._optimizer.ema is not None else contextlib.nullcontext()
-
-    def _adjust_rate(self, metric: float) -> None:
-        estimator = self._estimator
-        if estimator.learning_rate == "invscaling" and estimator._is_sgd:
-            self._set_rate(estimator._first_rate / (estimator.t_ + 1) ** estimator.power_t)
-        rate = self._optimizer.groups[0]["lr"]
-        plateau = getattr(rate, "schedule", rate)
-        if isinstance(plateau, schedules.ReduceOnPlateau):
-            plateau.observe(metric)
 
     def _set_rate(self, rate: float) -> None:
         """Change the rate; what the momentum does next stays the same, as in scikit-learn, where it holds the rate."""

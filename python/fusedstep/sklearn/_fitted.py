@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 from typing import Any
 
@@ -11,10 +12,10 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import nn
+from .. import nn, optim
+from .._base.arrays import Array
+from .._base.checks import whole
 from ..ensemble import Snapshots
-from ..nn._memory import Array
-from ..ops._whole import whole
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from ._augment import moments
@@ -45,8 +46,22 @@ class Fitted(Parameters, BaseEstimator):
     _optimizer: Any
     _loss: nn.Loss
     _philox: Philox | None
+    _random_state: np.random.RandomState
+    _first_rate: float
     _stopping: EarlyStopping
     _snapshots: Snapshots | None
+
+    def _batch_size(self, rows: int, warn: bool = False) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, rows)
+        if warn and self.batch_size > rows:
+            warnings.warn(f"batch_size {self.batch_size} is larger than the {rows} rows: it is clipped", stacklevel=6)
+        return min(int(self.batch_size), rows)
+
+    @property
+    def _is_sgd(self) -> bool:
+        cls = self._optimizer_class
+        return cls is not None and issubclass(cls, optim.registry["SGD"])
 
     def _plain_score(self, data: Data) -> float:
         """Return the score of the present network."""

@@ -10,8 +10,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from .. import nn
-from ..nn._memory import Array
-from ..optim._checks import non_negative
+from .._base.arrays import Array
+from .._base.checks import non_negative
 from ._augment import soft_labels
 from ._base import BaseMLP
 from ._losses import LogLoss

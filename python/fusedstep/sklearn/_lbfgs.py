@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ._data import Data
-
-if TYPE_CHECKING:
-    from ._base import BaseMLP
+from ._fitted import Fitted
 
 REACHED_A_LIMIT = 1  # scipy's status
 
 
-def minimize(estimator: BaseMLP, data: Data) -> tuple[int, float]:
+def minimize(estimator: Fitted, data: Data) -> tuple[int, float]:
     """Move the network to a minimum; return the number of iterations and the loss there."""
     model, loss, alpha = estimator._model, estimator._loss, estimator.alpha
     x = data.x.toarray() if sparse.issparse(data.x) else data.x

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit, xlogy
 
 from .. import nn
-from ..nn._memory import Array
+from .._base.arrays import Array
 
 
 class SquaredError(nn.MeanSquaredError):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ._parameters import ACTIVATIONS, Parameters
 
 

@@ -12,12 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .. import nn, optim, schedules
 
+SKLEARN_NAMES = {"sigmoid": "logistic"}
 ACTIVATIONS: dict[str, type[nn.Layer] | None] = {
     "identity": None,
-    "logistic": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "hard_tanh": nn.HardTanh,
+    **{SKLEARN_NAMES.get(name, name): kind for name, kind in nn.activations.registry.items()},
 }
 SKLEARN_RATES = ("constant", "invscaling", "adaptive")
 DRAWING = ("dropout", "input_noise", "weight_noise", "mixup", "weight_init", "bias_init", "pretraining")

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from ._base import BaseMLP
-    from ._epochs import Epoch
+from ._parameters import Parameters
+
+
+class Epoch(NamedTuple):
+    """What a callback is told.
+
+    Attributes
+    ----------
+    number : int
+        Of the epoch, from 1.
+    loss : float
+        Mean over the epoch's batches, penalties included.
+    score : float or None
+        On the validation set, if there is one.
+    learning_rate : float
+        Of the last step.
+    """
+
+    number: int
+    loss: float
+    score: float | None
+    learning_rate: float
 
 
 class Progress:
     """Tells of the epochs of one fit, if the estimator is verbose."""
 
-    def __init__(self, estimator: BaseMLP, epochs: int) -> None:
+    def __init__(self, estimator: Parameters, epochs: int) -> None:
         self._verbose, self._epochs = bool(estimator.verbose), epochs
         self._bar: Any = _bar() if self._verbose and epochs > 1 else None
 

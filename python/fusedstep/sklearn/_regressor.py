@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from .. import nn
-from ..nn._memory import Array
+from .._base.arrays import Array
 from ._base import BaseMLP, can_go_on
 from ._data import Data
 from ._losses import HalfPoisson, SquaredError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import _core, nn, optim, schedules
+from .._base.arrays import Array
 from ..ensemble import Snapshots
-from ..nn._memory import Array
 from ._parameters import SKLEARN_RATES, Parameters
 
 OWN = (

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from .. import optim
-from ..optim import _checks
-from ..optim._rule import RULES
+from .._base import checks as _checks
+from .._base.rules import RULES
 
 #: What kernels cannot do, by the name of the group's option.
 _REFUSED = {
@@ -21,7 +21,7 @@ _REFUSED = {
 
 
 class Settings(NamedTuple):
-    """What the kernels need to know of a group besides its learning rate; see `_core.TensorPlan.set_group`."""
+    """What the kernels need to know of a group besides its learning rate; see `_core.Plan.set_group`."""
 
     variant: int
     hyper: list[float]

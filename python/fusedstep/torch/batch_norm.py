@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
-from ..optim._checks import flag
+from .._base.checks import flag
 from ._memory import Array, array_of, served
 
 

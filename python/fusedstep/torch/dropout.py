@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _core
-from ..ops._arguments import threshold_of
-from ..ops._dropout import threshold_and_scale
+from .._base.random import threshold_and_scale, threshold_of
 from ._memory import flat_array_of, known, served
 
 How = tuple[int, int]  # threshold and seed: of 65,536 numbers how many drop an element; the name of the mask

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from .._layer import describe, is_plain
-from .._memory import Array, Buffers
+from ..._base.arrays import Array, describe, is_plain
+from ..._base.memory import Buffers
 
 
 class Loss:

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import _core
-from .._layer import describe
-from .._memory import Array
+from ..._base.arrays import Array, describe
 from ._loss import Loss
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._memory import Array
+from ..._base.arrays import Array
 from ._loss import Loss
 
 

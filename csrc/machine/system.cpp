@@ -1,0 +1,24 @@
+#include "machine/system.h"
+
+#include <fstream>
+
+namespace fusedstep {
+namespace {
+
+// Not sysconf(_SC_LEVEL3_CACHE_SIZE), which on processors made of several dies adds up caches that no core sees whole.
+std::int64_t read_size() {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "32768K"
+  std::int64_t size = 0;
+  char unit = 0;
+  if (!(file >> size >> unit) || size <= 0) return 32 << 20;
+  return unit == 'M' ? size << 20 : unit == 'K' ? size << 10 : size;
+}
+
+}  // namespace
+
+std::int64_t last_level_cache() {
+  static const std::int64_t size = read_size();
+  return size;
+}
+
+}  // namespace fusedstep

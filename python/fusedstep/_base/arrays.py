@@ -1,0 +1,59 @@
+"""Arrays: what counts as one, how an error describes it, and many written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+def is_plain(x: object) -> bool:
+    """Whether x is an array that means what its bytes say: no masked array, no matrix."""
+    return type(x) is np.ndarray or isinstance(x, np.memmap)
+
+
+def describe(x: object) -> str:
+    """Say what was given, in the words of an error message: dtype and shape, or the type."""
+    if not isinstance(x, np.ndarray):
+        return type(x).__name__
+    kind = "" if is_plain(x) else f"{type(x).__name__} of "
+    return f"{kind}{x.dtype} {x.shape}"
+
+
+def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return float32 or float64 in native byte order; refuse anything else."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{owner}: dtype must be float32 or float64; got {dtype!r}") from None
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"{owner}: dtype must be float32 or float64; got {found}")
+    return found
+
+
+def real_numbers(what: str, value: Any) -> Array:
+    """Return an array of real numbers, as it is; `what` ends in the verb."""
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what} numbers; got {type(value).__name__} {found.dtype} {found.shape}")
+    return found
+
+
+def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
+    """``target[...] = source`` for all pairs, as if all sources were read first: they may be the targets, exchanged."""
+    written = {_owner(target) for target, _ in pairs}
+    apart = [(target, source.copy() if _owner(source) in written else source) for target, source in pairs]
+    for target, source in apart:
+        target[...] = source
+
+
+def _owner(array: Array) -> int:
+    """Name the object whose memory an array shows."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array if array.base is None else array.base)

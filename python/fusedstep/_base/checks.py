@@ -1,0 +1,159 @@
+"""Checks of arguments: each returns the value in its plain form or says what it must be."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Check = Callable[[str, Any], Any]
+
+
+def number(what: str, value: Any) -> float:
+    """Any finite real number, as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{what} must be a number; got {_show(value)}")
+    try:
+        result = float(value)
+    except OverflowError:  # a whole number or fraction that no float holds
+        result = math.inf
+    if not math.isfinite(result):
+        raise ValueError(f"{what} must be finite; got {_show(value)}")
+    return result
+
+
+def observed(what: str, value: Any) -> float:
+    """Return what was measured, nan and infinities too; arrays and tensors of one element are numbers."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f"{what} must be a number; got {_show(value)}") from None
+
+
+def non_negative(what: str, value: Any) -> float:
+    """Return a finite number of at least 0."""
+    result = number(what, value)
+    if result < 0:
+        raise ValueError(f"{what} must be at least 0; got {value!r}")
+    return result
+
+
+def norm(what: str, value: Any) -> float:
+    """Return a norm: a number of at least 0, inf or nan; arrays and tensors of one element are numbers."""
+    result = observed(what, value)
+    if result < 0:
+        raise ValueError(f"{what} must be at least 0; got {value!r}")
+    return result
+
+
+def positive(what: str, value: Any) -> float:
+    """Return a finite number above 0."""
+    result = number(what, value)
+    if result <= 0:
+        raise ValueError(f"{what} must be above 0; got {value!r}")
+    return result
+
+
+def fraction(what: str, value: Any) -> float:
+    """Return a number of at least 0 and below 1."""
+    result = number(what, value)
+    if not 0 <= result < 1:
+        raise ValueError(f"{what} must be at least 0 and below 1; got {value!r}")
+    return result
+
+
+def open_fraction(what: str, value: Any) -> float:
+    """Return a number above 0 and below 1."""
+    return positive(what, fraction(what, value))
+
+
+def up_to_one(what: str, value: Any) -> float:
+    """Return a number from 0 to 1."""
+    result = number(what, value)
+    if not 0 <= result <= 1:
+        raise ValueError(f"{what} must be from 0 to 1; got {value!r}")
+    return result
+
+
+def betas(what: str, value: Any) -> tuple[float, float]:
+    """Return two numbers of at least 0 and below 1."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{what} must be a pair of numbers; got {_show(value)}")
+    return fraction(f"{what}[0]", value[0]), fraction(f"{what}[1]", value[1])
+
+
+def flag(what: str, value: Any) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} must be True or False; got {_show(value)}")
+    return bool(value)
+
+
+def rate(what: str, value: Any) -> Any:
+    """Return a learning rate: a finite number of at least 0, or a function of the step."""
+    return value if callable(value) else non_negative(what, value)
+
+
+def decay_form(what: str, value: Any) -> str:
+    """Return the name of a form of weight decay."""
+    if not isinstance(value, str) or value not in ("l2", "decoupled", "proximal"):
+        raise ValueError(f'{what} must be "l2", "decoupled" or "proximal"; got {_show(value)}')
+    return value
+
+
+def thread_count(what: str, value: Any) -> int:
+    """Return a number of threads."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= int(value) <= 65536:
+        raise ValueError(f"{what} must be a whole number from 1 to 65536, or None; got {_show(value)}")
+    return int(value)
+
+
+def index(what: str, value: Any) -> int:
+    """Return any whole number; True is none."""
+    if isinstance(value, bool):
+        raise TypeError(f"{what} must be a whole number; got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number; got {value!r}") from None
+
+
+def whole(what: str, value: Any, below: int) -> int:
+    """Return a whole number of at least 0 and below `below`."""
+    result = index(what, value)
+    if not 0 <= result < below:
+        power = below.bit_length() - 1
+        limit = f"2**{power}" if below == 1 << power else str(below)
+        raise ValueError(f"{what} must be at least 0 and below {limit}; got {value!r}")
+    return result
+
+
+def axis_of(call: str, axis: Any) -> int:
+    """Return the number of an axis, perhaps of none: what fits no array need not fit a C integer."""
+    return max(-(2**31), min(index(f"{call}: axis", axis), 2**31))
+
+
+def check_width(layer: str, name: str, value: object) -> int:
+    """Return a number of features as an int; refuse it below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
+    return int(value)
+
+
+#: What every group of every optimizer has.
+COMMON: dict[str, Check] = {
+    "lr": rate,
+    "weight_decay": non_negative,
+    "l1": non_negative,
+    "decay": decay_form,
+    "maximize": flag,
+}
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

@@ -1,0 +1,83 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+
+import numpy as np
+
+from .arrays import Array
+
+SPARE = 1 << 24  # bytes for what else it takes to read a file
+
+
+def existing(call: str, path: str | os.PathLike[str]) -> str:
+    """Return the path of a file that can be read from end to end.
+
+    Raises
+    ------
+    OSError
+        The usual ones of what is missing, may not be read or is a folder.
+    ValueError
+        If it is no regular file: a pipe or a terminal would be waited for.
+    """
+    name = os.fsdecode(path)
+    if not stat.S_ISREG(os.stat(name).st_mode) and not os.path.isdir(name):
+        raise ValueError(f"{call}: path must be a regular file; got {name!r}")
+    with open(name, "rb"):
+        return name
+
+
+def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dict[str, Array]]:
+    """Return the path, the text under the key "fusedstep" and the tensors of a safetensors file.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is no such file.
+    MemoryError
+        If there is no room for its tensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = existing(call, path)
+    # The file is mapped, its tensors are copies. Where there is no room, safetensors panics and may never return.
+    np.empty(2 * os.path.getsize(name) + SPARE, np.uint8)
+    try:
+        with safe_open(name, framework="numpy") as file:
+            text = (file.metadata() or {}).get("fusedstep")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, TypeError, AttributeError) as error:  # the latter: dtypes that NumPy has not
+        raise ValueError(f"{call}: {name!r} is not a safetensors file: {error}") from None
+    if text is None:
+        raise ValueError(f"{call}: {name!r} is a safetensors file, but not one of fusedstep")
+    return name, text, tensors
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the path of a new, empty file; at the end it becomes `path`, or vanishes if an error was raised.
+
+    A symbolic link at `path` is replaced, not followed.
+    """
+    path = os.fsdecode(path)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
+    try:
+        with open(temporary, "xb"):
+            pass
+    except OSError as error:
+        error.filename = path  # what was asked for
+        raise
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,119 @@
+"""Keys to streams of random numbers, and the checks of what is drawn with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _core
+from .checks import up_to_one, whole
+
+LIMIT = 2**64
+#: Elements own blocks below 2**63; blocks from there on make new keys.
+_FOLDS = 2**63
+#: Random halves have 16 bits: probabilities are multiples of 1 / STEPS.
+STEPS = 65536
+
+
+@dataclass(frozen=True)
+class Key:
+    """The name of one stream of random numbers. It holds no position: used twice, it gives the same numbers twice.
+
+    Parameters
+    ----------
+    seed : int
+        The key of Philox4x32-10, at least 0 and below 2**64.
+    stream : int
+        The upper half of its counter, at least 0 and below 2**64. Streams of a seed do not overlap.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such number.
+
+    Examples
+    --------
+    >>> import fusedstep as fs
+    >>> fs.Key(seed=7, stream=0)
+    Key(seed=7, stream=0)
+    """
+
+    seed: int
+    stream: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", whole("Key: seed", self.seed, LIMIT))
+        object.__setattr__(self, "stream", whole("Key: stream", self.stream, LIMIT))
+
+    def fold(self, index: int) -> Key:
+        """Return the index-th of this key's own keys, whose numbers have nothing to do with its own.
+
+        ::
+
+            w = Philox4x32-10(key = seed, counter = (2^63 + index, stream))
+            Key(w0 + 2^32 w1, w2 + 2^32 w3)
+
+        Parameters
+        ----------
+        index : int
+            At least 0 and below 2**63.
+
+        Returns
+        -------
+        Key
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the index is no such number.
+
+        Notes
+        -----
+        For what comes in unforeseen numbers: one key per sample, layer or step, without a counter. Two of the 2**128
+        possible keys coincide with a chance that can be neglected. Like ``jax.random.fold_in``; torch has none.
+
+        Examples
+        --------
+        >>> import fusedstep as fs
+        >>> key = fs.Key(7)
+        >>> key.fold(0) == key.fold(0), key.fold(0) == key.fold(1)
+        (True, False)
+        """
+        index = whole("Key.fold: index", index, _FOLDS)
+        w = _core.philox_block(self.seed, self.stream, _FOLDS + index)
+        return Key(w[0] | w[1] << 32, w[2] | w[3] << 32)
+
+
+def key_of(call: str, key: Any) -> Key:
+    """Return the key, or say how to get one."""
+    if not isinstance(key, Key):
+        raise TypeError(f"{call}: key must be a Key (from Philox(seed).key()); got {type(key).__name__}")
+    return key
+
+
+def offset_of(call: str, offset: Any) -> int:
+    """Return the index of the first element."""
+    if type(offset) is int and 0 <= offset < 2**63:
+        return offset
+    return whole(f"{call}: offset", offset, 2**63)
+
+
+def shape_of(call: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape, given as one or as a whole number."""
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return tuple(whole(f"{call}: shape[{k}]", size, 2**63) for k, size in enumerate(sizes))
+
+
+def threshold_of(call: str, p: Any) -> int:
+    """Return how many of the STEPS values of a random half mean that an element is dropped."""
+    if not (type(p) is float and 0.0 <= p <= 1.0):
+        p = up_to_one(f"{call}: p", p)
+    return round(STEPS * p)
+
+
+def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
+    """Return below which half an element is dropped, and by what the others are multiplied."""
+    kept = STEPS - threshold
+    if training:
+        return threshold, STEPS / kept if mode == "inverted" and kept else 1.0
+    return 0, kept / STEPS if mode == "vanilla" else 1.0

@@ -1,0 +1,41 @@
+"""A compiled rule as Python sees it: which options it has as variants, hyperparameters and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .. import _core
+
+
+class Rule(NamedTuple):
+    """What csrc/rules/NAME.h says of itself."""
+
+    variants: tuple[str, ...]
+    hyper: tuple[str, ...]
+    states: list[tuple[str, int]]
+    scalars: list[tuple[str, float]]
+
+    def variant(self, group: Mapping[str, Any]) -> int:
+        """Return the kernel's variant: bit k is set where the option named like it is on."""
+        return sum(1 << k for k, name in enumerate(self.variants) if group.get(name))
+
+    def state_names(self, variant: int) -> list[str]:
+        """Return the names of the states that exist in a variant."""
+        return [name for name, needs in self.states if variant & needs == needs]
+
+    def hyper_values(self, group: Mapping[str, Any]) -> list[float]:
+        """Return the group's values of the hyperparameters, in the kernel's order."""
+        return [_value(group, name) for name in self.hyper]
+
+
+def _value(group: Mapping[str, Any], name: str) -> float:
+    if name in ("beta1", "beta2"):
+        return float(group["betas"][int(name[-1]) - 1])
+    if name in ("eps_inside", "eps_outside", "eps_hat"):
+        place = "eps_inside" if group["eps_inside"] else "eps_hat" if group.get("eps_hat") else "eps_outside"
+        return float(group["eps"]) if name == place else 0.0
+    return float(group.get(name, 0.0))
+
+
+RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().items()}

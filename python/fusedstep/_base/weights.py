@@ -1,0 +1,53 @@
+"""Copies of weights: of a model with a ``state_dict``, or of arrays by name or in a list."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from .arrays import Array
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What can give its weights away and take them back."""
+
+    def state_dict(self) -> Any:
+        """Return all weights."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take such weights over."""
+
+
+Weights = Model | Mapping[str, Array] | Sequence[Array]
+
+
+def listed(call: str, params: object) -> list[Array]:
+    """Return the arrays of a mapping or a sequence; refuse what cannot be written to."""
+    arrays = list(params.values()) if isinstance(params, Mapping) else params
+    if not isinstance(arrays, (list, tuple)) or not all(isinstance(a, np.ndarray) for a in arrays):
+        raise TypeError(f"{call}: params must be a list or a dict of arrays; got {type(params).__name__}")
+    for i, array in enumerate(arrays):
+        if array.dtype.char not in "fd" or not array.flags.writeable:
+            kind = array.dtype if array.flags.writeable else f"read-only {array.dtype}"
+            raise ValueError(f"{call}: params[{i}] must be writeable, float32 or float64; got {kind}")
+    return list(arrays)
+
+
+def copies(call: str, weights: Weights) -> Any:
+    """Return copies that `put_back` takes."""
+    if isinstance(weights, Model):
+        return copy.deepcopy(weights.state_dict())  # torch's holds the weights themselves
+    return [array.copy(order="K") for array in listed(call, weights)]
+
+
+def put_back(call: str, weights: Weights, kept: Any) -> None:
+    """Write copies back to where they were taken, in place."""
+    if isinstance(weights, Model):
+        weights.load_state_dict(kept)
+        return
+    for array, before in zip(listed(call, weights), kept, strict=True):
+        array[...] = before

@@ -1,0 +1,23 @@
+"""Layers as plain data, and again as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._layer import LAYERS, Layer
+
+
+def described(layer: Layer) -> dict[str, Any]:
+    """Return the kind of a layer, its arguments and its inner layers, fit for JSON."""
+    if LAYERS.get(type(layer).__name__) is not type(layer):
+        kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        raise TypeError(f"nn.save: trained must have layers of fusedstep.nn alone; got {layer!r} of {kind}")
+    inner = {"layers": [described(own) for own in layer.sublayers]} if layer.sublayers else {}
+    return {"type": type(layer).__name__, **layer.config(), **inner}
+
+
+def layer(description: dict[str, Any]) -> Layer:
+    """Make a layer of its description."""
+    config = dict(description)
+    kind, inner = LAYERS[config.pop("type")], config.pop("layers", [])
+    return kind(*map(layer, inner), **config)

@@ -1,0 +1,71 @@
+"""What the non-linearities share: they are elementwise, and in place where the neighbours allow it.
+
+The slopes are written in terms of the output y and as whole-array arithmetic in one dtype: NumPy vectorises
+that, while masks (bool times float, ``where=``) go through a slow path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ... import init
+from ..._base.arrays import Array
+from ..._base.memory import Buffers
+from .._layer import Layer
+
+
+class Activation(Layer):
+    """An elementwise ``y = f(x)`` whose slope is a function of y: ``dx = dy * f'``.
+
+    A subclass writes f in `_apply` and f' in `_slope`.
+
+    Attributes
+    ----------
+    name : str
+        Class trait: what the command line and the estimators call it.
+    """
+
+    name: ClassVar[str]
+
+    works_in_place: ClassVar[bool] = True
+    keeps_output: ClassVar[bool] = True  # for the slope
+    keeps_dx: ClassVar[bool] = False
+
+    @staticmethod
+    def weight_init() -> init.Initializer:
+        """Return what draws first weights that suit this activation."""
+        return init.glorot()
+
+    def attach(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+        dtype: np.dtype[Any],
+    ) -> None:
+        super().attach(params, grads, buffers, dtype)
+        self._outputs, self._scratch, self._dx = Buffers(dtype), Buffers(dtype), Buffers(dtype)
+        # 0-d arrays: a Python number would be converted anew in every call
+        self._one, self._minus_one = np.array(1, dtype), np.array(-1, dtype)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._y = y = x if self.over_x else self._outputs[x.shape]
+        self._apply(x, y)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        y = self._y
+        slope = self._scratch[y.shape]
+        self._slope(y, slope)
+        return np.multiply(dy, slope, out=dy if self.over_dy else self._dx[y.shape])
+
+    def _apply(self, x: Array, y: Array) -> None:
+        raise NotImplementedError
+
+    def _slope(self, y: Array, out: Array) -> None:
+        raise NotImplementedError

@@ -1,0 +1,13 @@
+"""Every activation of this folder. Written by tools/catalogue.py."""
+
+from .hard_tanh import HardTanh
+from .relu import ReLU
+from .sigmoid import Sigmoid
+from .tanh import Tanh
+
+__all__ = [
+    "HardTanh",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -1,0 +1,88 @@
+"""Adamax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base import checks as _checks
+from .._base.arrays import Array
+from ._optimizer import Optimizer, Rate
+from ._reference import power
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._optimizer import Common
+
+
+class Adamax(Optimizer):
+    r"""Adamax: Adam with the largest past gradient in place of the second moment.
+
+    ::
+
+        m = m + (1 - beta1) * (g - m)
+        u = max(beta2 * u, abs(g) + eps)
+        p = p - lr / (1 - beta1^t) * m / u
+
+    Parameters
+    ----------
+    params : list of arrays, {name: array}, or list of groups
+        Updated in place; see `Optimizer`.
+    lr : float or function of the step
+        Learning rate.
+    betas : (float, float)
+        Decay of the first moment and of the largest gradient, each at least 0 and below 1.
+    eps : float
+        Keeps the denominator from zero.
+    weight_decay : float
+        L2 penalty (or other `decay`).
+    **common
+        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; the message names it, the need and the value.
+
+    Notes
+    -----
+    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), section 7.1 and algorithm 2. Same as
+    ``torch.optim.Adamax``. States: ``exp_avg`` (m), ``exp_inf`` (u).
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = fs.Adamax([w], lr=0.1)
+    >>> _ = opt.step([2 * w])
+    >>> w.round(6)
+    array([ 0.9, -1.9])
+    """
+
+    rule = "adamax"
+    for_small_networks = {"lr": 5e-3}
+    checks = {"betas": _checks.betas, "eps": _checks.non_negative, "weight_decay": _checks.non_negative}
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, **common)
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the new parameters; see `Optimizer.reference`."""
+        c = p.dtype.type
+        beta1, beta2 = group["betas"]
+        m, u = state["exp_avg"], state["exp_inf"]
+        m[...] = m + c(1.0 - beta1) * (g - m)
+        u[...] = np.maximum(c(beta2) * u, np.abs(g) + c(group["eps"]))
+        return p - c(lr / (1.0 - power(beta1, t))) * m / u

@@ -1,0 +1,48 @@
+"""Arrays with a fence around them: what is written beside them is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .bits import Array
+
+
+class Fenced:
+    """Copies of arrays at item-aligned, never 16-byte-aligned places of one buffer, sentinels around each."""
+
+    SENTINEL = 12345.678
+
+    def __init__(self, values: Sequence[Array]) -> None:
+        dtype = values[0].dtype
+        per_16 = 16 // dtype.itemsize
+        self.buffer = np.full(sum(v.size + per_16 + 1 for v in values) + per_16, self.SENTINEL, dtype)
+        self.outside = np.ones(self.buffer.size, bool)
+        self.arrays: list[Array] = []
+        base, at = self.buffer.ctypes.data // dtype.itemsize, 1
+        for v in values:
+            at += (base + at) % per_16 == 0
+            self.buffer[at : at + v.size] = v
+            self.arrays.append(self.buffer[at : at + v.size])
+            self.outside[at : at + v.size] = False
+            at += v.size + 1
+
+    def check(self, what: Any) -> None:
+        """Assert that all sentinels are there."""
+        assert (self.buffer[self.outside] == self.buffer.dtype.type(self.SENTINEL)).all(), what
+
+
+def guarded(n: int, dtype: Any, start: int) -> tuple[Array, Array]:
+    """Return an array of n elements, `start` elements after a boundary of 64 bytes, and all the memory around it."""
+    size = np.dtype(dtype).itemsize
+    memory = np.full(n + 128, 7.5, dtype)
+    shift = -memory.ctypes.data % 64 // size + 16 + start
+    return memory[shift : shift + n], memory
+
+
+def untouched_around(out: Array, memory: Array) -> bool:
+    """Tell whether the memory around an array of `guarded` is as it was."""
+    begin = (out.ctypes.data - memory.ctypes.data) // memory.itemsize
+    return bool((memory[:begin] == 7.5).all() and (memory[begin + out.size :] == 7.5).all())

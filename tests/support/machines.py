@@ -1,0 +1,49 @@
+"""The machines that this one can be: every instruction set, back end and number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fusedstep import _core
+
+
+def _backends() -> list[str]:
+    usual, found = _core.backend(), ["threads"]
+    try:
+        _core.set_backend("openmp")
+        found.append("openmp")
+    except ValueError:
+        pass  # no libgomp here
+    _core.set_backend(usual)
+    return found
+
+
+BACKENDS = _backends()
+Machine = tuple[str, str, int]  # instruction set, backend, threads
+SERIAL: list[Machine] = [(isa, BACKENDS[-1], 1) for isa in _core.available_isas()]
+MACHINES: list[Machine] = SERIAL + [
+    (isa, backend, n) for isa in _core.available_isas() for backend in BACKENDS for n in (2, 4)
+]
+
+
+@contextmanager
+def running(machine: Machine) -> Iterator[None]:
+    """Run on the given instruction set, backend and number of threads."""
+    isa, backend, threads = machine
+    _core.set_isa(isa)
+    _core.set_backend(backend)
+    _core.force_threads(threads)
+    try:
+        yield
+    finally:
+        _core.force_threads(0)
+
+
+def machines(threads: tuple[int, ...] = (1, 2, 4)) -> Iterator[Machine]:
+    """Be every machine in turn; what was before comes back after the test."""
+    for isa in _core.available_isas():
+        for backend in BACKENDS:
+            for n in threads:
+                with running((isa, backend, n)):
+                    yield isa, backend, n

@@ -1,0 +1,172 @@
+"""What steps must do: cases drawn from the registry, and the oracle's side of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import _core
+from fusedstep._base import checks as _checks
+from fusedstep.optim import _reference
+
+from .bits import Array, same_bits, split
+from .fences import Fenced
+
+Options = dict[str, Any]
+
+RULES = _core.rules()
+CLASSES = list(fs.optim.registry.values())
+# Lengths around every vector and a block (128), a few blocks, and more than a chunk (4,096) for each of four threads.
+SHORT = [*range(71), 127, 128, 129, 1000, 1025]
+LENGTHS = [*SHORT, 100_003]
+
+# A value off the default for every kind of hyperparameter; an unknown kind keeps its default.
+SAMPLES = {
+    _checks.flag: True,
+    _checks.fraction: 0.7,
+    _checks.open_fraction: 0.7,
+    _checks.up_to_one: 0.3,
+    _checks.non_negative: 0.013,
+    _checks.positive: 0.013,
+    _checks.betas: (0.8, 0.95),
+}
+
+every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+every_class_of_torch = pytest.mark.parametrize("cls", [c for c in CLASSES if c.in_torch], ids=lambda c: c.__name__)
+needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason="needs safetensors")
+
+
+def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
+    """Tell whether the options go together."""
+    try:
+        cls([np.zeros(1)], **options)
+    except ValueError:
+        return False
+    return True
+
+
+def switches(cls: type[fs.optim.Optimizer]) -> list[str]:
+    """Return the options that select a kernel or a form: flags, and those a kernel's variant is named like."""
+    return [n for n, check in cls.checks.items() if check is _checks.flag or n in RULES[cls.rule][0]]
+
+
+def variants(cls: type[fs.optim.Optimizer]) -> list[Options]:
+    """Return every set of switches that go together, alone and with all other hyperparameters off their defaults."""
+    names = switches(cls)
+    found = []
+    for on in chain.from_iterable(combinations(names, n) for n in range(len(names) + 1)):
+        options = {name: SAMPLES[cls.checks[name]] for name in on}
+        if not accepted(cls, options):
+            continue
+        dials = {
+            name: SAMPLES[check]
+            for name, check in cls.checks.items()
+            if name not in (*names, "weight_decay")
+            and check in SAMPLES
+            and accepted(cls, {**options, name: SAMPLES[check]})
+        }
+        found += [options, {**options, **dials}] if dials else [options]
+    return found
+
+
+every_variant = pytest.mark.parametrize(
+    ("cls", "options"),
+    [pytest.param(c, o, id=f"{c.__name__}-{'+'.join(o) or 'default'}") for c in CLASSES for o in variants(c)],
+)
+
+
+def _stages() -> dict[str, tuple[Options, Options]]:
+    """Return what surrounds a rule: options of the optimizer and of its step, one by one and all together."""
+    stages: dict[str, tuple[Options, Options]] = {
+        "plain": ({}, {}),
+        "maximize": ({"maximize": True}, {}),
+        "ema": ({"ema_decay": 0.9}, {}),
+        "schedule": ({"lr": lambda t: 0.3 / t}, {}),
+        "lr_once": ({}, {"lr": 0.07}),
+        "clip_value": ({}, {"clip_value": 0.4}),
+        "grad_scale": ({}, {"grad_scale": 3.0}),
+        "zero_grads": ({}, {"zero_grads": True}),
+    }
+    stages["l2-underflow"] = ({"decay": "l2", "weight_decay": 1e-50, "l1": 1e-50}, {"clip_value": 0.0})
+    everything = {"maximize": True, "ema_decay": 0.9, "lr": lambda t: 0.3 / t}
+    around = {"clip_value": 0.4, "grad_scale": 3.0, "decay_scale": 0.6, "zero_grads": True}
+    for decay in ("l2", "decoupled", "proximal"):
+        for name, penalty in {
+            "decay": {"weight_decay": 0.1},
+            "l1": {"l1": 0.02},
+            "elastic": {"weight_decay": 0.1, "l1": 0.02},
+        }.items():
+            stages[f"{decay}-{name}"] = ({"decay": decay, **penalty}, {"decay_scale": 0.6})
+        stages[f"{decay}-all"] = ({**everything, "decay": decay, "weight_decay": 0.1, "l1": 0.02}, around)
+    return stages
+
+
+STAGES = _stages()
+
+
+@dataclass
+class Outcome:
+    """All that steps have left behind, each as one flat array."""
+
+    params: Array
+    state: dict[str, Array]
+    ema: Array | None
+
+    def same_bits(self, want: Outcome, what: Any) -> None:
+        """Assert that nothing differs by a bit."""
+        same_bits(self.params, want.params, (what, "params"), any_nan=True)
+        assert self.state.keys() == want.state.keys()
+        for name, array in self.state.items():
+            same_bits(array, want.state[name], (what, name), any_nan=True)
+        if want.ema is not None and self.ema is not None:
+            same_bits(self.ema, want.ema, (what, "ema"), any_nan=True)
+        assert (self.ema is None) == (want.ema is None)
+
+
+def outcome(opt: fs.optim.Optimizer) -> Outcome:
+    """Return copies of parameters, state and averages."""
+    names = next(iter(opt.state.values()))
+    state = {n: np.concatenate([s[n].ravel() for s in opt.state.values()]) for n in names}
+    ema = None if opt.ema is None else np.concatenate([a.ravel() for a in opt.ema])
+    return Outcome(np.concatenate([a.ravel() for a in opt.params]), state, ema)
+
+
+def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
+    """Return what steps with flat gradients must leave behind, by the NumPy reference; `opt` is not changed."""
+    now, group = outcome(opt), opt.groups[0]
+    known = {k: v for k, v in step_options.items() if k in ("clip_value", "decay_scale")}
+    known["factor"] = 1.0 / step_options.get("grad_scale", 1.0)
+    for t, g in enumerate(grads, opt.steps + 1):
+        lr = step_options.get("lr", group["lr"](t) if callable(group["lr"]) else group["lr"])
+        with np.errstate(all="ignore"):
+            now.params = _reference.step(type(opt), now.params, g, now.state, t, lr, group, **known)
+            if now.ema is not None:
+                now.ema = _reference.average(now.ema, now.params, opt._ema_decay)
+    return now
+
+
+def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
+    """Return what steps with the same flat gradients do leave behind, and look after the gradients."""
+    sizes = [a.size for a in opt.params]
+    for g in grads:
+        fenced = Fenced(split(g, sizes))
+        before = fenced.buffer.tobytes()
+        opt.step(fenced.arrays, **step_options)
+        fenced.check("sentinels of grads")
+        if step_options.get("zero_grads"):
+            assert not fenced.buffer[~fenced.outside].view(f"u{g.itemsize}").any(), "grads must be +0"
+        else:
+            assert fenced.buffer.tobytes() == before, "grads must be left alone"
+    return outcome(opt)
+
+
+def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
+    """Return copies of the bytes of parameters, averages and state."""
+    return [a.tobytes() for a in (*opt.params, *(opt.ema or []), *(a for s in opt.state.values() for a in s.values()))]

@@ -1,0 +1,99 @@
+"""What the tests of fusedstep.torch share: torch's optimizers and ours, on the same small networks."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import fusedstep as fs
+
+from .oracle import CLASSES, Options, variants
+
+NAMES = [c.__name__ for c in CLASSES]
+SHARED = [c.__name__ for c in CLASSES if c.in_torch]
+
+every_optimizer = pytest.mark.parametrize("name", NAMES)
+every_shared_optimizer = pytest.mark.parametrize("name", SHARED)
+
+
+def ours(name: str) -> Any:
+    """Return our class."""
+    import fusedstep.torch
+
+    return getattr(fusedstep.torch, name)
+
+
+def theirs(name: str) -> Any:
+    """Return torch's class."""
+    import torch
+
+    return getattr(torch.optim, name)
+
+
+def shared_options(name: str) -> list[Options]:
+    """Return every set of options of the rule that torch has too."""
+    known = inspect.signature(theirs(name)).parameters
+    return [o for o in variants(fs.optim.registry[name]) if o.keys() <= known.keys()]
+
+
+def torch_options(name: str) -> list[Options]:
+    """Return sets of options that have among them every option that changes what torch computes."""
+    import torch
+
+    known = inspect.signature(theirs(name)).parameters
+    decays = [{"weight_decay": 0.03, "decoupled_weight_decay": True}] if "decoupled_weight_decay" in known else []
+    together = {"lr": torch.tensor(0.02, dtype=torch.float64), "maximize": True, "weight_decay": 0.03}
+    return [*shared_options(name), {"weight_decay": 0.03}, together, *decays]
+
+
+def network(dtype: Any = None, seed: int = 0) -> Any:
+    """Return a small network with parameters of several shapes."""
+    import torch
+
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(7, 16), torch.nn.Tanh(), torch.nn.Linear(16, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3)]
+    return torch.nn.Sequential(*layers).to(dtype or torch.float32)
+
+
+def batches(n: int, dtype: Any = None, seed: int = 1) -> list[tuple[Any, Any]]:
+    """Return inputs and targets of a regression."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    found = []
+    for _ in range(n):
+        x = torch.randn(32, 7, generator=generator, dtype=torch.float64)
+        found.append((x.to(dtype or torch.float32), (x @ w).sin().to(dtype or torch.float32)))
+    return found
+
+
+def backward(model: Any, batch: tuple[Any, Any], sign: float = 1.0) -> Any:
+    """Return the loss, after its gradients."""
+    loss = ((model(batch[0]) - batch[1]) ** 2).mean()
+    (sign * loss).backward()
+    return loss
+
+
+def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[], None] | None = None) -> list[float]:
+    """Train and return the losses; where the optimizer climbs, it climbs their negative."""
+    losses = []
+    sign = -1.0 if opt.param_groups[0].get("maximize") else 1.0
+    for batch in data:
+        opt.zero_grad()
+        losses.append(backward(model, batch, sign).item())
+        opt.step()
+        if after:
+            after()
+    return losses
+
+
+def pair(name: str, options: Options, dtype: Any = None, **more: Any) -> tuple[Any, Any, Any, Any]:
+    """Return a network and its copy, with our optimizer on the one and torch's on the other."""
+    mine = network(dtype)
+    other = copy.deepcopy(mine)
+    return mine, ours(name)(mine.parameters(), **options, **more), other, theirs(name)(other.parameters(), **options)
