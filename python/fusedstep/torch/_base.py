@@ -16,7 +16,7 @@ from ._options import settings
 from ._state import Binding, Tensor
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
-_uncompiled: Callable[[Callable[[Any], None]], Callable[[Any], None]] = getattr(torch, "_disable_dynamo")  # noqa: B009
+_uncompiled: Callable[[Callable[[Any, Any], None]], Callable[[Any, Any], None]] = getattr(torch, "_disable_dynamo")  # noqa: B009
 
 
 class FusedOptimizer(torch.optim.Optimizer):
@@ -136,8 +136,9 @@ class FusedOptimizer(torch.optim.Optimizer):
             or _global_optimizer_post_hooks
             or _profiling()
         ):
-            arguments = () if closure is None else (closure,)
-            return _step_with_hooks(self, *arguments, **({} if grad_norm is None else {"grad_norm": grad_norm}))
+            arguments: tuple[Any, ...] = () if closure is None else (closure,)
+            options: dict[str, Any] = {} if grad_norm is None else {"grad_norm": grad_norm}
+            return _step_with_hooks(self, *arguments, **options)
         return self._step(closure, grad_norm=grad_norm)
 
     # Keeps torch from wrapping `step` into a profiler's record, which costs more than a small step does.
@@ -260,8 +261,8 @@ class FusedOptimizer(torch.optim.Optimizer):
                 self.state[p]["ema"] = average.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads")
-        own += ("_extras",)
+        own = ["clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads"]
+        own.append("_extras")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
