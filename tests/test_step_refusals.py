@@ -238,7 +238,11 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
             assert w.tobytes() == same.tobytes()
         other, halves = (np.float64, " (or 16-bit)") if dtype == np.float32 else (np.float32, "")
         for bad, error, words in (
-            (other(1), ValueError, f"must be {np.dtype(dtype)}{halves} of shape (); got NumPy scalar {np.dtype(other)}"),
+            (
+                other(1),
+                ValueError,
+                f"must be {np.dtype(dtype)}{halves} of shape (); got NumPy scalar {np.dtype(other)}",
+            ),
             (np.longdouble(1), TypeError, "must be float32, float64, float16 or bfloat16"),
             (np.int64(1), TypeError, "must be float32, float64, float16 or bfloat16"),
             (1.0, TypeError, "must be a numpy.ndarray of float32, float64, float16 or bfloat16; got float"),

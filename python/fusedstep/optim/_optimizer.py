@@ -208,7 +208,9 @@ class Optimizer:
         if self._ema is None:
             return None
         swapped = self._plan.reserved_by == "averaged"
-        shown = [p if swapped and a.dtype == p.dtype else a.view() for p, a in zip(self._arrays, self._ema, strict=True)]
+        shown = [
+            p if swapped and a.dtype == p.dtype else a.view() for p, a in zip(self._arrays, self._ema, strict=True)
+        ]
         return self._by_name(shown)
 
     def _by_name(self, arrays: list[Array]) -> Sequence[Array] | Mapping[str, Array]:
