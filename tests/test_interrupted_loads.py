@@ -1,4 +1,4 @@
-"""Ctrl-C at every line, and at random moments, of `load_state_dict`: the state is wholly the old or wholly the new one."""
+"""Ctrl-C at every line, and at random moments, of `load_state_dict`: the state is wholly the old or the new one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What a step relies on changes before, between or during steps: each case, in a process of its own, is right or refused."""
+"""What a step relies on changes while it runs: each case, in a process of its own, is right or refused."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -267,10 +268,8 @@ def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) 
         w.opt.param_groups[0]["lr"] = Rate(lambda: act(w))
     else:
         acting_gradient(w, lambda: act(w))
-    try:
+    with contextlib.suppress(REFUSALS):
         w.opt.step()
-    except REFUSALS:
-        pass
     if act not in ENDS and act is not gradients_of_another_shape:
         w.goes_on()
     else:
