@@ -5,61 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import _core as _core  # before NumPy, whose refusal in a subinterpreter speaks of a bad install
-from . import optim
+from . import optim as optim
 from ._base.names import shown as _shown
 from ._base.runtime import configure as _configure
-from ._base.runtime import isa, num_threads, set_isa, set_num_threads
+from ._base.runtime import isa as isa
+from ._base.runtime import num_threads as num_threads
+from ._base.runtime import set_isa as set_isa
+from ._base.runtime import set_num_threads as set_num_threads
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import augment, ensemble, init, inspect, nn, ops, schedules, search, stopping
+    from . import augment as augment
+    from . import ensemble as ensemble
+    from . import init as init
+    from . import inspect as inspect
+    from . import nn as nn
+    from . import ops as ops
+    from . import schedules as schedules
+    from . import search as search
     from . import sklearn as sklearn
+    from . import stopping as stopping
     from . import torch as torch
-    from .ops import (
-        BatchNormGrads,
-        BatchStats,
-        Key,
-        Moments,
-        Philox,
-        batch_norm,
-        batch_norm_backward,
-        dropout,
-        dropout_backward,
-        dropout_mask,
-        dropout_moments,
-        gaussian_noise,
-    )
+    from .ops import BatchNormGrads as BatchNormGrads
+    from .ops import BatchStats as BatchStats
+    from .ops import Key as Key
+    from .ops import Moments as Moments
+    from .ops import Philox as Philox
+    from .ops import batch_norm as batch_norm
+    from .ops import batch_norm_backward as batch_norm_backward
+    from .ops import dropout as dropout
+    from .ops import dropout_backward as dropout_backward
+    from .ops import dropout_mask as dropout_mask
+    from .ops import dropout_moments as dropout_moments
+    from .ops import gaussian_noise as gaussian_noise
 
 __version__ = "0.1.0"
-__all__ = [
-    "BatchNormGrads",
-    "BatchStats",
-    "Key",
-    "Moments",
-    "Philox",
-    "augment",
-    "batch_norm",
-    "batch_norm_backward",
-    "dropout",
-    "dropout_backward",
-    "dropout_mask",
-    "dropout_moments",
-    "ensemble",
-    "gaussian_noise",
-    "init",
-    "inspect",
-    "isa",
-    "nn",
-    "num_threads",
-    "ops",
-    "optim",
-    "schedules",
-    "search",
-    "set_isa",
-    "set_num_threads",
-    "stopping",
-    *optim.__all__,
-]
 
 _configure()
 
@@ -67,7 +47,36 @@ _configure()
 _LOADED_LATER = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
 _OF_PACKAGES = ("sklearn", "torch")
 
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # which do not all understand a sum of lists
+    __all__ = [
+        "BatchNormGrads",
+        "BatchStats",
+        "Key",
+        "Moments",
+        "Philox",
+        "augment",
+        "batch_norm",
+        "batch_norm_backward",
+        "dropout",
+        "dropout_backward",
+        "dropout_mask",
+        "dropout_moments",
+        "ensemble",
+        "gaussian_noise",
+        "init",
+        "inspect",
+        "isa",
+        "nn",
+        "num_threads",
+        "ops",
+        "optim",
+        "schedules",
+        "search",
+        "set_isa",
+        "set_num_threads",
+        "stopping",
+        *optim.__all__,
+    ]
     __getattr__, __dir__ = _shown(
         __name__,
         [*__all__, *_OF_PACKAGES, "__version__"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -85,8 +84,8 @@ def learning_rate(settings: Settings) -> float:
     """Return the rate asked for, or the one that suits the optimizer."""
     if settings.lr is not None:
         return settings.lr
-    own = inspect.signature(optim.registry[settings.optimizer]).parameters["lr"].default
-    return optim.registry[settings.optimizer].for_small_networks.get("lr", float(own))
+    chosen = optim.registry[settings.optimizer]
+    return chosen.for_small_networks.get("lr", float(chosen.options["lr"].default))
 
 
 def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
@@ -122,10 +121,8 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
 
 def _check_extra(settings: Settings) -> None:
     """Refuse arguments that the optimizer does not have, or that have an option of their own."""
-    own = inspect.signature(optim.registry[settings.optimizer]).parameters
-    common = inspect.signature(optim.Optimizer).parameters
-    elsewhere = {"params", "options", "common", "unknown", "lr", "weight_decay", "l1", "decay", "ema_decay"}
-    names = [name for name in [*own, *common] if name not in elsewhere]
+    elsewhere = {"lr", "weight_decay", "l1", "decay", "ema_decay"}
+    names = [name for name in optim.registry[settings.optimizer].options if name not in elsewhere]
     for name, _ in settings.extra:
         if name not in names:
             raise UsageError(

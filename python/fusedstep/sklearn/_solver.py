@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +13,7 @@ from .._base.arrays import Array
 from ..ensemble import Snapshots
 from ._parameters import SKLEARN_RATES, Parameters
 
-OWN = (
-    "params",
-    "options",
-    "common",
-    "unknown",
-    "lr",
-    "weight_decay",
-    "l1",
-    "decay",
-    "ema_decay",
-)  # have parameters of the estimator
+OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # have parameters of the estimator
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
@@ -69,8 +58,7 @@ def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str,
 
 
 def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
-    known = {**inspect.signature(cls).parameters, **inspect.signature(optim.Optimizer).parameters}
-    names = [name for name in known if name not in OWN]
+    names = [name for name in cls.options if name not in OWN]
     for name in given.solver_params or {}:
         if name not in names:
             raise ValueError(
@@ -103,7 +91,7 @@ def first_rate(given: Parameters) -> float:
         return float(given.learning_rate_init)
     cls = given._optimizer_class
     assert cls is not None  # checked with the parameters
-    return cls.for_small_networks.get("lr", float(inspect.signature(cls).parameters["lr"].default))
+    return cls.for_small_networks.get("lr", float(cls.options["lr"].default))
 
 
 def present_rate(optimizer: optim.Optimizer) -> float:

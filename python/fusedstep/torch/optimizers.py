@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from .. import optim
-from .._base import checks as _checks
 from ._base import FusedOptimizer
 from .lookahead import lookahead
 
@@ -92,7 +91,7 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     if theirs is None:
         arguments = [p for p in arguments if p.kind is not p.KEYWORD_ONLY] + [_keyword("maximize", False)]
     known = [p.name for p in arguments]
-    extras = tuple(n for n in {**kernel.checks, **_checks.COMMON} if n not in known)
+    extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
     ours = {"clip_norm": None, "ema_decay": None, "zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
