@@ -6,12 +6,13 @@ The versions of the tools are those of the extra "dev" in pyproject.toml.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nox
 
 EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
-PINS = {requirement.split("==")[0]: requirement for requirement in EXTRAS["dev"]}
+PINS = {re.split("[=>]", requirement)[0]: requirement for requirement in EXTRAS["dev"]}
 PEERS = EXTRAS["peers"]
 SOURCES = {"PYTHONPATH": "python", "MYPYPATH": "python"}  # nothing needs to be built to look at them
 
@@ -50,7 +51,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types: of the package, of the benchmark, and what a user's script sees of them."""
-    install(session, *(PINS[name] for name in ("mypy", "basedpyright")), "numpy", *PEERS, *EXTRAS["bench"])
+    typed = (*PEERS, *EXTRAS["bench"], *EXTRAS["checkpoint"], *EXTRAS["search"])
+    install(session, *(PINS[name] for name in ("mypy", "basedpyright")), "numpy", *typed)
     session.run("mypy", "-p", "fusedstep", env=SOURCES)
     session.run("mypy", "bench", env=SOURCES)
     session.run("mypy", "tests/typing/user.py", env=SOURCES)
@@ -99,8 +101,9 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "wheel", "-q", *options, ".", env=environment)
     (built,) = Path(folder).glob("*.whl")
     install(session, "--force-reinstall", "--no-deps", str(built))
-    install(session, "numpy", *(PINS[name] for name in ("mypy", "pybind11", "cmake", "ninja")))
-    session.run("stubtest", "fusedstep._core", "fusedstep.optim._catalogue", "--allowlist", ".ci/stubtest-allowed.txt")
+    install(session, "numpy", *PEERS, *(PINS[name] for name in ("mypy", "pybind11", "cmake", "ninja")))
+    stubs = ("fusedstep._core", "fusedstep.optim._catalogue", "fusedstep.torch.optimizers")
+    session.run("stubtest", *stubs, "--allowlist", ".ci/stubtest-allowed.txt")
     script(session, "check_wheel", folder)
     session.run("bash", ".ci/check_reproducible.sh", folder, external=True, env=environment)
     script(session, "check_isa", folder)
