@@ -182,7 +182,7 @@ def test_only_training_rows_are_measured() -> None:
     def problem(value: float, row: int) -> Any:
         rows = points()
         rows[row][0] = value
-        return prepare(load_table(write_csv(rows), "side", []), "auto", 0)
+        return prepare(load_table(write_csv(rows), "side"), "auto", 0)
 
     plain = problem(0.5, 0)
     assert sorted([*plain.train, *plain.validation, *plain.test]) == list(range(60))

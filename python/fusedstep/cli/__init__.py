@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The arguments without the program's name; those of the process by default.
     """
     from ..nn._optional import MissingPackage
+    from ..tables.errors import TableError
     from ._errors import UsageError
 
     command = "fusedstep"
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             set_num_threads(args.threads)
         return {"train": _train.run, "compare": _compare.run, "doctor": doctor.run}[args.command](args)
-    except (UsageError, MissingPackage) as error:
+    except (UsageError, TableError, MissingPackage) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read the output has left; so that the interpreter's last flush finds no fault:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .. import optim, schedules
+from ..tables import SUFFIXES
 from ._data import BUNDLED
 
 ACTIVATIONS = ("relu", "tanh", "hard_tanh", "sigmoid")
@@ -102,9 +103,11 @@ NAMES = tuple(optim.registry)
 BATCH_NORM = "normalise every hidden layer over the batch; a last batch of one row joins the one before"
 
 DATA: list[Row] = [
-    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a .csv file with a header, or .npz with X and y"),
-    ("--target", str, None, "COLUMN", "the .csv column to predict"),
-    ("--drop", listed(str), [], "COLUMN,COLUMN", ".csv columns to leave out"),
+    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a table ({', '.join(SUFFIXES)}), or .npz"),
+    ("--target", str, None, "COLUMN", "the column to predict"),
+    ("--drop", listed(str), [], "COLUMN,COLUMN", "columns to leave out"),
+    ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns whose values are names, though they may be numbers"),
+    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; other cells in them are missing"),
     ("--task", one_of(TASKS), "auto", "TASK", "classification, regression, auto: text and few integers are classes"),
     ("--split-seed", whole(0), 0, "N", "seed of the cut into training, validation and test rows"),
 ]

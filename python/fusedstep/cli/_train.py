@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import nn
 from ..nn._optional import need
 from . import INTERRUPTED
-from ._data import Problem, load_table, prepare
+from ._data import OVERRIDES, Problem, load_table, prepare
 from ._errors import UsageError
 from ._pictures import draw_curves
 from ._report import Screen
@@ -64,7 +64,8 @@ def _divergence(result: Result) -> str:
 
 def open_problem(args: argparse.Namespace) -> Problem:
     """Load and prepare the data that the options name."""
-    return prepare(load_table(args.data, args.target, args.drop), args.task, args.split_seed)
+    wishes = {name: getattr(args, name) for name in OVERRIDES}
+    return prepare(load_table(args.data, args.target, wishes), args.task, args.split_seed)
 
 
 def open_directory(name: str) -> Path:
@@ -80,6 +81,8 @@ def open_directory(name: str) -> Path:
 def describe(problem: Problem) -> str:
     """Say in one line what the data is."""
     n, width = problem.table.X.shape
+    if problem.columns is not None:
+        width = len(problem.columns.used)
     what = f"{len(problem.classes)} classes" if problem.task == "classification" else "regression"
     parts = f"{len(problem.train)} training, {len(problem.validation)} validation, {len(problem.test)} test"
     return f"{problem.table.name}: {n} rows ({parts}), {width} features, {what}"
@@ -103,6 +106,8 @@ def trained(problem: Problem, result: Result) -> nn.TrainedModel:
         problem.classes,
         problem.target_mean,
         problem.target_scale,
+        problem.columns,
+        problem.table.target_name,
     )
 
 

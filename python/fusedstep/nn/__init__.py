@@ -11,8 +11,9 @@ from .penalties import ActivityPenalty, KLActivity, L1Activity, StudentTActivity
 from .pretraining import PretrainedLayer, PretrainedStack, pretrain
 from .residual import Residual
 from .sampling import SampledPrediction
-from .saving import TrainedModel, load, save
+from .saving import load, save
 from .sequential import Sequential
+from .trained import TrainedModel
 from .training import Batch, Batches, Trainer
 
 __all__ = [

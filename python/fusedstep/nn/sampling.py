@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..ops.philox import Key
 from ._memory import Array
 from .losses import softmax
 
 if TYPE_CHECKING:
-    from .saving import TrainedModel
+    from .trained import TrainedModel
 
 
 class SampledPrediction(NamedTuple):
@@ -34,7 +33,7 @@ class SampledPrediction(NamedTuple):
     variance: Array
 
 
-def predict_samples(trained: TrainedModel, X: npt.ArrayLike, k: int, key: Key | int) -> SampledPrediction:
+def predict_samples(trained: TrainedModel, X: Any, k: int, key: Key | int) -> SampledPrediction:
     """Predict rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
     rows = trained.transform(X)
     if trained.task == "classification":
