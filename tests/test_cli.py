@@ -32,7 +32,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of the time."""
-    monkeypatch.setattr("fusedstep.cli._train.draw_curves", lambda *arguments: None)
+    monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 def points(n: int = 60) -> list[list[Any]]:

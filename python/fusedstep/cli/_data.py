@@ -53,6 +53,15 @@ class Problem:
         """Name of what is reported beside the loss."""
         return "accuracy" if self.task == "classification" else "R^2"
 
+    def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
+        """Return what each training row counts: with "balanced", rows / (classes * rows of its class)."""
+        if class_weight == "none" or self.task != "classification":
+            return None
+        labels = self.y[self.train]
+        counts = np.bincount(labels, minlength=len(self.classes))
+        found: Array = (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(dtype)
+        return found
+
     def part(self, rows: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
         """Return inputs and targets of some rows, as the network takes them."""
         x = (self.table.X[rows] - self.input_mean) / self.input_scale

@@ -139,12 +139,12 @@ def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
     names = [n for n, dtype in frame.dtypes.items() if n not in named and dtype.kind in "iuf"]
     if not names:
         return {}
-    block = np.array(frame[names], dtype=np.float64)
-    infinite = np.isinf(block).any(axis=0)
-    gone = np.isnan(block)
+    block: Any = np.array(frame[names], dtype=np.float64)
+    infinite: Any = np.isinf(block).any(axis=0)
+    gone: Any = np.isnan(block)
     empty, missing = gone.all(axis=0), gone.any(axis=0)
     block[:, empty] = 0.0
-    constant = np.nanmin(block, axis=0) == np.nanmax(block, axis=0)
+    constant: Any = np.nanmin(block, axis=0) == np.nanmax(block, axis=0)
     with np.errstate(invalid="ignore"):  # what is infinite is refused later
         steps = np.diff(block, axis=0)
     counter: Any = ((steps == 1).all(axis=0) | (steps == -1).all(axis=0)) & (len(block) > FEW)
