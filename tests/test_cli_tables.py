@@ -161,6 +161,14 @@ def test_drop_categorical_and_numeric(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
+def test_a_table_cannot_write_on_the_terminal(out: Out) -> None:
+    customers().assign(plan=["\x1b[2J", "a\nb"] * 120).to_csv("t.csv", index=False)
+    assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
+    said = out()
+    assert "\x1b" not in said and re.search(r"plan +category +1 for (a b| \[2J), else 0", said)
+
+
+@pytest.mark.usefixtures("no_picture")
 def test_rows_without_a_target_are_left_out(out: Out) -> None:
     frame = customers()
     frame.loc[[3, 8], "left"] = ""

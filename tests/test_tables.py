@@ -58,11 +58,11 @@ def test_points_stay_points_beside_commas_in_texts(tmp_path: Path) -> None:
 def test_packed_files(tmp_path: Path, suffix: str) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]})
+    frame = pandas.DataFrame({"a": [1, 2, 3], "b": ["x", None, "?"]})
     path = tmp_path / f"t{suffix}"
     frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
     found = read(path)
-    assert found["a"].tolist() == [1, 2] and found["b"].isna().tolist() == [False, True]
+    assert found["a"].tolist() == [1, 2, 3] and found["b"].isna().tolist() == [False, True, True]
 
 
 def test_a_packed_file_that_unpacks_to_very_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; p
 h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #8886; padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; } th { white-space: nowrap; }
-td.number { text-align: right; white-space: nowrap; } .wide { overflow-x: auto; }
-img { background: #fff; height: auto; max-width: 100%; }
+td { overflow-wrap: break-word; } th { white-space: nowrap; }
+.number { text-align: right; white-space: nowrap; } .wide { overflow-x: auto; }
+img { background: #fff; height: auto; min-width: 44rem; max-width: 100%; }
 pre { background: #8882; overflow-x: auto; padding: .7rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { body { font-size: 14px; padding: .6rem; } }
 """
@@ -48,20 +48,20 @@ class Page:
 
     def table(self, header: list[str], rows: list[list[str]], texts: int = 1) -> None:
         """Add a table; all but so many columns of texts are of numbers."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         lines = []
-        for row in rows:
-            cells = (
-                f"<td{'' if i < texts else ' class=number'}>{html.escape(cell)}</td>" for i, cell in enumerate(row)
-            )
+        for tag, row in [("th", header), *(("td", row) for row in rows)]:
+            kinds = ("" if i < texts else ' class="number"' for i in range(len(row)))
+            cells = (f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
             lines.append(f"<tr>{''.join(cells)}</tr>")
-        self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>')
+        self._parts.append(f'<div class="wide"><table>{"".join(lines)}</table></div>')
 
     def picture(self, path: Path, what: str) -> None:
         """Add a PNG file, within the page; nothing if there is none."""
         if path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
-            self._parts.append(f'<p><img alt="{html.escape(what)}" src="data:image/png;base64,{data}"></p>')
+            self._parts.append(
+                f'<div class="wide"><img alt="{html.escape(what)}" src="data:image/png;base64,{data}"></div>'
+            )
 
     def write(self, path: Path) -> None:
         """Write the page."""

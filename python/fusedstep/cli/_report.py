@@ -13,6 +13,11 @@ from ._training import Result
 REDRAW_SECONDS = 0.1
 
 
+def printable(text: str) -> str:
+    """Return a text of a table without what would move the cursor."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 class Bar:
     """A progress bar of rich with loss, validation metric and speed."""
 
@@ -118,9 +123,9 @@ class Screen:
         if self._quiet:
             return
         if self._console is None:
-            print(text, flush=True)
+            print(printable(text), flush=True)
         else:
-            self._console.print(text, markup=False)
+            self._console.print(printable(text), markup=False)
 
     def watch(self, title: str, total_steps: int, epochs: int, metric: str, lines: int = 10) -> Bar | Lines | Silence:
         """Show the progress of a run, in ``lines`` lines where there is no terminal; a context manager."""
@@ -136,20 +141,21 @@ class Screen:
             return
         if self._console is None:
             for name, value in rows:
-                print(f"{name}: {value}")
+                print(f"{printable(name)}: {printable(value)}")
             return
         table = need("rich.table", "rich").Table(title=title, show_header=False, title_justify="left")
         text = need("rich.text", "rich").Text
         table.add_column(style="bold")
         table.add_column()
         for name, value in rows:
-            table.add_row(text(name), text(value))
+            table.add_row(text(printable(name)), text(printable(value)))
         self._console.print(table)
 
     def table(self, title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
         """Print a table; the first columns are of texts, the others of numbers."""
         if self._quiet:
             return
+        rows = [[printable(cell) for cell in row] for row in rows]
         if self._console is None:
             widths = [max(len(line[i]) for line in [columns, *rows]) for i in range(len(columns))]
             for line in [columns, *rows]:

@@ -263,5 +263,7 @@ def _treatment(column: Column) -> str:
     if column.kind == "date":
         parts = ", ".join(column.values)
         return f"{parts}" + "; missing: the median, and an output" * column.missing + note
+    if len(column.values) == 1 and not column.other:
+        return f"1 for {column.values[0]}, else 0" + ", and an output for missing" * column.missing + note
     values = _listed(column.values, 6) + ", all others" * column.other + ", missing" * column.missing
     return f"an output for each of: {values}" + note

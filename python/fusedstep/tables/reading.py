@@ -67,11 +67,11 @@ def read(path: str | os.PathLike[str], target: str | None = None) -> Frame:
     need("pandas", "pandas")
     path = Path(path)
     if path.suffix.lower() in PARQUET:
-        return _read_parquet(path)
+        return _read_parquet(path, target)
     return _read_text(path, _decoded(path, _unpacked(path)), target)
 
 
-def _read_parquet(path: Path) -> Frame:
+def _read_parquet(path: Path, target: str | None) -> Frame:
     need("pyarrow", "pyarrow", extra="parquet")
     try:
         frame = need("pandas", "pandas").read_parquet(path)
@@ -80,6 +80,10 @@ def _read_parquet(path: Path) -> Frame:
     frame = frame.reset_index() if any(frame.index.names) else frame.reset_index(drop=True)
     frame.columns = [str(name) for name in frame.columns]
     _check_names(path, list(frame.columns))
+    for name in [name for name, dtype in frame.dtypes.items() if dtype.kind == "O" or str(dtype) in ("str", "string")]:
+        none = set(NO_VALUE if name == target else NO_CELL)
+        empty = [isinstance(cell, str) and cell.strip() in none for cell in frame[name]]
+        frame[name] = frame[name].mask(empty, None)
     return frame.rename_axis(index="row")
 
 
