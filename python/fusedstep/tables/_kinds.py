@@ -145,7 +145,7 @@ def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
     empty, missing = gone.all(axis=0), gone.any(axis=0)
     block[:, empty] = 0.0
     constant: Any = np.nanmin(block, axis=0) == np.nanmax(block, axis=0)
-    with np.errstate(invalid="ignore"):  # what is infinite is refused later
+    with np.errstate(invalid="ignore", over="ignore"):  # what is infinite is refused later
         steps = np.diff(block, axis=0)
     counter: Any = ((steps == 1).all(axis=0) | (steps == -1).all(axis=0)) & (len(block) > FEW)
     found = {}

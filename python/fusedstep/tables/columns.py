@@ -43,12 +43,12 @@ class Columns:
     Examples
     --------
     >>> import pandas
-    >>> frame = pandas.DataFrame({"rooms": [1, None, 3, 4], "plan": ["a", "b", "a", "c"], "id": ["k", "l", "m", "n"]})
+    >>> frame = pandas.DataFrame({"rooms": [1, None, 3, 4], "plan": ["a", "b", None, "b"], "id": ["k", "l", "m", "n"]})
     >>> columns = Columns.fit(frame, drop=["id"])
     >>> columns.outputs
-    ['rooms', 'rooms is missing', 'plan=a', 'plan is another']
+    ['rooms', 'rooms is missing', 'plan=b', 'plan=a', 'plan is missing']
     >>> columns.transform(frame.iloc[1:2, ::-1])
-    array([[3., 1., 0., 1.]])
+    array([[3., 1., 1., 0., 0.]])
     """
 
     def __init__(self, columns: list[Column]) -> None:
