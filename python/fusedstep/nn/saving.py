@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
         arrays = dict(zip(STATISTICS, (trained.input_mean, trained.input_scale), strict=True))
     elif isinstance(trained, Sequential):
         model, arrays = trained, {}
-        layers = [described(own) for own in model.layers]
-        about = {"format": max(FORMATS), "task": None, "layers": layers, "dtype": model.dtype.name}
+        about = {"format": max(FORMATS), "task": None, **described_network(model)}
     else:
         raise TypeError(f"nn.save: trained must be a TrainedModel or a Sequential; got {type(trained).__name__}")
     arrays |= {f"model.{name}": array for name, array in model.state_dict().items()}
@@ -128,17 +128,40 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel |
     unknown = [name for name in arrays if not name.startswith("model.") and name not in known]
     if unknown:
         raise ValueError(f"its tensor {unknown[0]!r} belongs to no part of a model")
-    layers = [layer(config) for config in about["layers"]]
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
-    _check_size(layers, weights)
-    model = Sequential(*layers, dtype=about["dtype"], rng=0)
-    model.load_state_dict(weights)
+    model = network_of(about, weights)
     if alone:
         return model
     return TrainedModel.of(model, about, *(arrays[name] for name in STATISTICS))
 
 
-def _check_size(layers: list[Layer], weights: dict[str, Array]) -> None:
+def described_network(model: Sequential) -> dict[str, Any]:
+    """Return the layers and the dtype of a network, fit for JSON; with its ``state_dict`` all that it is.
+
+    Raises
+    ------
+    TypeError
+        If a layer is none of this package.
+    """
+    return {"layers": [described(own) for own in model.layers], "dtype": model.dtype.name}
+
+
+def network_of(description: Mapping[str, Any], weights: Mapping[str, Array]) -> Sequential:
+    """Make a network of its description and its ``state_dict``.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If they are none, or do not fit together.
+    """
+    layers = [layer(config) for config in description["layers"]]
+    _check_size(layers, weights)
+    model = Sequential(*layers, dtype=description["dtype"], rng=0)
+    model.load_state_dict(weights)
+    return model
+
+
+def _check_size(layers: list[Layer], weights: Mapping[str, Array]) -> None:
     """Refuse a description that would allocate more than the file holds."""
     sizes = (layer.param_shapes() | layer.buffer_shapes() | layer.counter_shapes() for layer in layers)
     shapes = [shape for own in sizes for shape in own.values()]

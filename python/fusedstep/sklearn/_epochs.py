@@ -56,7 +56,7 @@ class Epochs:
             estimator._loss,
             self._optimizer,
             clip_norm=estimator.clip_norm,
-            decay_by_rows=estimator._optimizer_class is not None,
+            decay_by_rows=estimator._optimizer_class is not None and estimator.weight_decay is None,
             penalty=decay_term(estimator, self._optimizer),
             around=around(estimator, self._model, estimator._philox),
         )
@@ -91,17 +91,21 @@ class Epochs:
         batches = self._batches.epoch(self._order if estimator.shuffle else None)
         batches = augmented(batches, estimator, estimator._philox)
         loss = self._trainer.epoch(batches, *([self._take_snapshot] if estimator.snapshots else []))
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Smaller "
-                "learning_rate_init, clip_norm=1.0 or standardised inputs may help."
-            )
+        if not math.isfinite(loss) and not estimator.early_stopping:
+            raise ValueError(self._divergence(loss))
         estimator.n_iter_ += 1
         estimator.t_ += self._count
         estimator.loss_ = loss
         estimator.loss_curve_.append(loss)
         rate = present_rate(self._optimizer)
         return Epoch(len(estimator.loss_curve_), loss, self._observe(loss), rate)
+
+    def _divergence(self, loss: float) -> str:
+        return (
+            f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Solver produced "
+            "non-finite parameter weights. The input data may contain large values and need to be preprocessed. "
+            "Smaller learning_rate_init, clip_norm=1.0 or standardised inputs may help."
+        )
 
     def _take_snapshot(self, loss: float) -> None:
         estimator, step = self._estimator, self._optimizer.steps - self._estimator.warmup
@@ -114,7 +118,7 @@ class Epochs:
         score = None
         with self._averaged():
             if self._validation is not None:
-                score = self._score(self._validation)
+                score = self._score(self._validation, diverged=not math.isfinite(loss))
             if estimator.early_stopping:
                 assert score is not None
                 estimator._stopping.observe(score)
@@ -125,9 +129,9 @@ class Epochs:
         self._adjust_rate(loss if score is None else -score)
         return score
 
-    def _score(self, validation: Data) -> float:
+    def _score(self, validation: Data, diverged: bool) -> float:
         estimator = self._estimator
-        score = estimator._validation_score(validation)
+        score = math.nan if diverged else estimator._validation_score(validation)
         if estimator.validation_scores_ is None:
             estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
         estimator.validation_scores_.append(score)
@@ -162,6 +166,13 @@ class Epochs:
         if any(isinstance(answer, bool | np.bool_) and answer for answer in asked):
             progress.say("A callback ended the training.")
             return True
+        if not math.isfinite(epoch.loss):
+            warnings.warn(
+                f"{self._divergence(epoch.loss)} The weights of the best validation score are kept.",
+                ConvergenceWarning,
+                stacklevel=7,
+            )
+            return True
         if not estimator._stopping.stop or (estimator._runs_to_the_end and not estimator.early_stopping):
             return False
         what = "Validation score" if estimator.early_stopping else "Training loss"
@@ -176,11 +187,7 @@ class Epochs:
 
     def _warn_unless_planned(self, epochs: int) -> None:
         estimator = self._estimator
-        if (
-            epochs == estimator.max_iter
-            and not estimator._runs_to_the_end
-            and math.isfinite(estimator.n_iter_no_change)
-        ):
+        if epochs == estimator.max_iter and not estimator._runs_to_the_end:
             warnings.warn(
                 f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
