@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from . import search as search
     from . import sklearn as sklearn
     from . import stopping as stopping
+    from . import tables as tables
     from . import torch as torch
     from .ops import BatchNormGrads as BatchNormGrads
     from .ops import BatchStats as BatchStats
@@ -44,7 +45,7 @@ __version__ = "0.1.0"
 _configure()
 
 # Toolkit modules load at first use: importing the package stays cheap. Two of them need packages that are named alike.
-_LOADED_LATER = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping")
+_LOADED_LATER = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping", "tables")
 _OF_PACKAGES = ("sklearn", "torch")
 
 if not TYPE_CHECKING:  # which do not all understand a sum of lists
@@ -75,6 +76,7 @@ if not TYPE_CHECKING:  # which do not all understand a sum of lists
         "set_isa",
         "set_num_threads",
         "stopping",
+        "tables",
         *optim.__all__,
     ]
     __getattr__, __dir__ = _shown(

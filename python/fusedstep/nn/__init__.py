@@ -25,10 +25,10 @@ from .pretraining import PretrainedStack as PretrainedStack
 from .pretraining import pretrain as pretrain
 from .residual import Residual as Residual
 from .sampling import SampledPrediction as SampledPrediction
-from .saving import TrainedModel as TrainedModel
 from .saving import load as load
 from .saving import save as save
 from .sequential import Sequential as Sequential
+from .trained import TrainedModel as TrainedModel
 from .training import Batch as Batch
 from .training import Batches as Batches
 from .training import Trainer as Trainer

@@ -10,6 +10,9 @@ need("sklearn", "scikit-learn", extra="sklearn")
 from ._classifier import MLPClassifier  # noqa: E402
 from ._regressor import MLPRegressor  # noqa: E402
 
+for _made in (MLPClassifier, MLPRegressor):  # the name by which files of skops know them
+    _made.__module__ = __name__
+
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 if not TYPE_CHECKING:

@@ -82,6 +82,10 @@ class MLPClassifier(ClassifierMixin, Labels):
     decay : {"l2", "decoupled", "proximal"} or None
         How the penalty acts: through the gradient, beside the step, or as a proximal step, which makes exact zeros.
         None is the optimizer's own way ("decoupled" for AdamW, "l2" for all others).
+    weight_decay : float or None
+        Decay of the weights beside the gradient, ``w *= 1 - rate * weight_decay`` in every step, for solvers that decay
+        so ("AdamW", "Lion") or ``decay="decoupled"``. It takes the place of `alpha`, which is divided by the rows of
+        the batch and so is practically no decay there.
     clip_norm : float or None
         Longest gradient.
     warmup : int
@@ -194,6 +198,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         solver_params: Mapping[str, Any] | None = None,
         l1_ratio: float = 0.0,
         decay: str | None = None,
+        weight_decay: float | None = None,
         clip_norm: float | None = None,
         warmup: int = 0,
         dropout: float = 0.0,

@@ -55,6 +55,7 @@ class Parameters:
     solver_params: Mapping[str, Any] | None
     l1_ratio: float
     decay: str | None
+    weight_decay: float | None
     clip_norm: float | None
     warmup: int
     dropout: float
@@ -83,6 +84,7 @@ class Parameters:
         "solver_params": [dict, None],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "decay": [StrOptions(set(DECAYS)), None],
+        "weight_decay": [_at_least_0(), None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "warmup": [_at_least_0(Integral)],
         "dropout": [Interval(Real, 0, 1, closed="left")],

@@ -93,6 +93,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         solver_params: Mapping[str, Any] | None = None,
         l1_ratio: float = 0.0,
         decay: str | None = None,
+        weight_decay: float | None = None,
         clip_norm: float | None = None,
         warmup: int = 0,
         dropout: float = 0.0,

@@ -30,13 +30,22 @@ def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim
     cls = given._optimizer_class
     if cls is None:
         return _made_by_hand(given, groups)
-    groups[0] |= {"weight_decay": given.alpha * (1 - given.l1_ratio), "l1": given.alpha * given.l1_ratio}
+    if given.weight_decay is not None:
+        groups[0] |= {"weight_decay": given.weight_decay}
+    else:
+        groups[0] |= {"weight_decay": given.alpha * (1 - given.l1_ratio), "l1": given.alpha * given.l1_ratio}
     groups[1] |= {"weight_decay": 0.0, "l1": 0.0}
     options = _sklearn_options(given, cls) | _solver_params(given, cls)
     options |= {"lr": learning_rate(given, steps), "ema_decay": given.ema_decay}
     if given.decay is not None:
         options["decay"] = given.decay
     return cls(groups, **options)
+
+
+def own_decay(cls: type[optim.Optimizer]) -> str:
+    """Return the form of an optimizer's decay, unless another is asked for."""
+    made: Any = cls
+    return str(made([np.zeros(1)], lr=0.0).groups[0]["decay"])
 
 
 def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Optimizer:
@@ -60,6 +69,12 @@ def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str,
 def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
     names = [name for name in cls.options if name not in OWN]
     for name in given.solver_params or {}:
+        if name == "weight_decay":
+            raise ValueError(
+                "solver_params must not have weight_decay: it is a parameter of its own, weight_decay, in place of "
+                "alpha, which is divided by the rows of the batch and so is practically no decay beside the gradient; "
+                f"got {given.solver_params['weight_decay']!r}"  # type: ignore[index]
+            )
         if name not in names:
             raise ValueError(
                 f"solver_params must be arguments of {cls.__name__} that have no parameter of their own here "
