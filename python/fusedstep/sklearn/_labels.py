@@ -16,13 +16,12 @@ from ._augment import soft_labels
 from ._base import BaseMLP
 from ._data import Data
 from ._losses import LogLoss
+from ._parameters import OfClasses
 
 
-class Labels(BaseMLP):
+class Labels(BaseMLP, OfClasses):
     """A network whose targets are classes: one of two, one of many, or several at once."""
 
-    class_weight: Any
-    label_smoothing: float
     classes_: Array
     _label_binarizer: Any
 
