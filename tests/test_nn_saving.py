@@ -227,3 +227,16 @@ def test_a_table_is_matched_by_its_names() -> None:
         trained.predict(frame[["a"]])
     with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; it has also \['c'\]"):
         trained.predict(frame.assign(c=0))
+
+
+def test_a_trained_model_is_shown_in_a_few_lines() -> None:
+    assert repr(trained_model()) == (
+        "TrainedModel(classification into 4 classes: w, x, ä, z\n"
+        "  inputs: 5 features: a, b, c, d, e\n"
+        "  network: 3 layers, 74 weights, float32: Linear, HardTanh, Linear)"
+    )
+    model = nn.Sequential(*(nn.Linear(300, 300) for _ in range(30)), nn.Linear(300, 1), rng=0)
+    names = [f"a long name of column {i}" for i in range(300)]
+    large = nn.TrainedModel(model, "regression", np.zeros(300), np.ones(300), names, target_name="price")
+    assert repr(large).startswith("TrainedModel(regression of 'price'\n")
+    assert len(repr(large).splitlines()) <= 5 and max(map(len, repr(large).splitlines())) <= 120

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,18 @@ class TrainedModel:
 
     def __post_init__(self) -> None:
         check_parts(self)
+
+    def __repr__(self) -> str:
+        """Say in a few lines what is predicted, from what and by which layers."""
+        names = [layer.__class__.__name__ for layer in self.model.layers]
+        kinds = f" into {len(self.classes)} classes: {_few(self.classes)}" if self.classes else ""
+        of = f" of {self.target_name!r}" if self.target_name else ""
+        inputs = f": {_few(self.feature_names)}" if self.feature_names else ""
+        return (
+            f"TrainedModel({self.task}{of}{kinds}\n"
+            f"  inputs: {len(self.input_mean)} features{inputs}\n"
+            f"  network: {len(names)} layers, {self.model.arena.size:,} weights, {self.model.dtype}: {_few(names)})"
+        )
 
     def transform(self, X: Any) -> Array:
         """Return inputs as the network wants them: standardised, in its dtype.
@@ -215,3 +227,9 @@ def _check_columns(trained: TrainedModel) -> None:
         non_negative("TrainedModel: error", trained.error)
     if trained.columns is not None and trained.columns.outputs != trained.feature_names:
         raise ValueError("TrainedModel: feature_names must be the outputs of columns")
+
+
+def _few(items: Sequence[Any]) -> str:
+    """Show the first items, as far as they fit into a line."""
+    shown = ", ".join(map(str, items))
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
