@@ -44,46 +44,15 @@ __version__ = "0.1.0"
 
 _configure()
 
-# Toolkit modules load at first use: importing the package stays cheap. Two of them need packages that are named alike.
-_LOADED_LATER = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping", "tables")
+# These load when they are first used: importing the package stays cheap. Two need packages that are named alike.
+_MODULES = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping", "tables")
 _OF_PACKAGES = ("sklearn", "torch")
+_CLASSES = ("BatchNormGrads", "BatchStats", "Key", "Moments", "Philox")
+_FUNCTIONS = ("batch_norm", "batch_norm_backward", "dropout", "dropout_backward", "dropout_mask", "dropout_moments",
+              "gaussian_noise")  # fmt: skip
+_SETTINGS = ("isa", "num_threads", "set_isa", "set_num_threads")
 
-if not TYPE_CHECKING:  # which do not all understand a sum of lists
-    __all__ = [
-        "BatchNormGrads",
-        "BatchStats",
-        "Key",
-        "Moments",
-        "Philox",
-        "augment",
-        "batch_norm",
-        "batch_norm_backward",
-        "dropout",
-        "dropout_backward",
-        "dropout_mask",
-        "dropout_moments",
-        "ensemble",
-        "gaussian_noise",
-        "init",
-        "inspect",
-        "isa",
-        "nn",
-        "num_threads",
-        "ops",
-        "optim",
-        "schedules",
-        "search",
-        "set_isa",
-        "set_num_threads",
-        "stopping",
-        "tables",
-        *optim.__all__,
-    ]
-    __getattr__, __dir__ = _shown(
-        __name__,
-        [*__all__, *_OF_PACKAGES, "__version__"],
-        {
-            **{name: ".ops" for name in __all__ if name not in globals()},
-            **{name: f".{name}" for name in (*_LOADED_LATER, *_OF_PACKAGES)},
-        },
-    )
+if not TYPE_CHECKING:
+    __all__ = sorted([*_MODULES, *_CLASSES, *_FUNCTIONS, *_SETTINGS, "optim", *optim.__all__])
+    _homes = dict.fromkeys([*_CLASSES, *_FUNCTIONS], ".ops") | {name: f".{name}" for name in _MODULES + _OF_PACKAGES}
+    _, __getattr__, __dir__ = _shown(globals(), [*__all__, *_OF_PACKAGES, "__version__"], _homes)

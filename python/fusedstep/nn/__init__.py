@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
 from ._layer import Layer as Layer
-from .activations import catalogue as _activations
 from .activations.catalogue import *  # noqa: F403
 from .batch_norm import BatchNorm as BatchNorm
 from .blocks import hidden_block as hidden_block
@@ -33,35 +32,5 @@ from .training import Batch as Batch
 from .training import Batches as Batches
 from .training import Trainer as Trainer
 
-if not TYPE_CHECKING:  # which do not all understand a sum of lists
-    __all__ = [
-        "ActivityPenalty",
-        "Batch",
-        "BatchNorm",
-        "Batches",
-        "BinaryCrossEntropy",
-        "Dropout",
-        "KLActivity",
-        "L1Activity",
-        "Layer",
-        "Linear",
-        "Loss",
-        "MeanSquaredError",
-        "MulticlassHinge",
-        "PretrainedLayer",
-        "PretrainedStack",
-        "Residual",
-        "SampledPrediction",
-        "Sequential",
-        "SoftmaxNLL",
-        "StudentTActivity",
-        "TrainedModel",
-        "Trainer",
-        "hidden_block",
-        "load",
-        "pretrain",
-        "save",
-        "softmax",
-        *_activations.__all__,
-    ]
-    __getattr__, __dir__ = _shown(__name__, __all__)
+if not TYPE_CHECKING:
+    __all__, __getattr__, __dir__ = _shown(globals())

@@ -13,6 +13,5 @@ from ._optimizer import StepInfo as StepInfo
 #: Name -> class of every optimizer.
 registry: dict[str, type[Optimizer]] = {name: getattr(_catalogue, name) for name in _catalogue.__all__}
 
-if not TYPE_CHECKING:  # which do not all understand a sum of lists
-    __all__ = ["Optimizer", "StepInfo", "registry", *_catalogue.__all__]
-    __getattr__, __dir__ = _shown(__name__, __all__)
+if not TYPE_CHECKING:
+    __all__, __getattr__, __dir__ = _shown(globals())

@@ -7,13 +7,14 @@ is plain data that is saved with the model.
 from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
-from ._kinds import Column
-from ._values import as_numbers, as_texts, decimal_of
-from .columns import Columns
-from .errors import TableError
-from .reading import SUFFIXES, read
-
-__all__ = ["SUFFIXES", "Column", "Columns", "TableError", "as_numbers", "as_texts", "decimal_of", "read"]
+from ._kinds import Column as Column
+from ._values import as_numbers as as_numbers
+from ._values import as_texts as as_texts
+from ._values import decimal_of as decimal_of
+from .columns import Columns as Columns
+from .errors import TableError as TableError
+from .reading import SUFFIXES as SUFFIXES
+from .reading import read as read
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

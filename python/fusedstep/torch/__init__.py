@@ -39,4 +39,4 @@ _HOME: dict[str, str] = {
 
 if not TYPE_CHECKING:
     __all__ = sorted(_HOME)
-    __getattr__, __dir__ = _shown(__name__, __all__, {name: f".{module}" for name, module in _HOME.items()})
+    _, __getattr__, __dir__ = _shown(globals(), __all__, {name: f".{module}" for name, module in _HOME.items()})

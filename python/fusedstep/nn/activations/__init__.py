@@ -12,6 +12,5 @@ registry: dict[str, type[Activation]] = {
     kind.name: kind for kind in (getattr(catalogue, name) for name in catalogue.__all__)
 }
 
-if not TYPE_CHECKING:  # which do not all understand a sum of lists
-    __all__ = ["Activation", "registry", *catalogue.__all__]
-    __getattr__, __dir__ = _shown(__name__, __all__)
+if not TYPE_CHECKING:
+    __all__, __getattr__, __dir__ = _shown(globals())
