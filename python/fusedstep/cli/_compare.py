@@ -18,7 +18,7 @@ from ._errors import INTERRUPTED
 from ._pictures import draw_comparison
 from ._report import Screen
 from ._setup import Settings
-from ._train import network, open_problem, show
+from ._train import network, open_problem, quiet_blas, show
 from ._training import Result, Trainer, interruptible
 
 Results = dict[str, list[Result]]
@@ -66,7 +66,8 @@ def _train_all(
         for seed in range(settings.seed, settings.seed + seeds):
             trainer = Trainer(problem, settings.with_seed(seed))
             title = f"{settings.optimizer:9}" + (f" seed {seed}" if seeds > 1 else "")
-            with screen.watch(title, trainer.total_steps, settings.epochs, problem.metric_name, lines=1) as watcher:
+            watch = screen.watch(title, trainer.total_steps, settings.epochs, problem.metric_name, lines=1)
+            with watch as watcher, quiet_blas(trainer):
                 results.setdefault(settings.optimizer, []).append(trainer.run(watcher, stop))
             if stop():
                 return results

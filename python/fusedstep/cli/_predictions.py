@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from .. import nn
 from .._base.files import replacing
+from ..nn.sequential import PREDICT_ROWS
+from ..nn.threads import largest_weight, one_blas_thread
 from ._scores import Scores, score_classes, score_values
 
 Array = npt.NDArray[Any]
@@ -33,6 +35,11 @@ class Predictions:
 
 def predict(model: nn.TrainedModel, rows: Any, masks: int | None = None, seed: int = 0) -> Predictions:
     """Predict rows (inputs or a table), under so many dropout masks or none."""
+    with one_blas_thread(PREDICT_ROWS, largest_weight(model.model.layers)):
+        return _predict(model, rows, masks, seed)
+
+
+def _predict(model: nn.TrainedModel, rows: Any, masks: int | None, seed: int) -> Predictions:
     if masks is not None:
         sampled = model.predict_samples(rows, masks, seed % 2**64)
         p = sampled.mean if model.task == "classification" else None

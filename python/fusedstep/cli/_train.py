@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 from types import TracebackType
 
 from .._base.optional import need
+from ..nn.threads import largest_weight, one_blas_thread
 from . import _resume
 from ._data import OVERRIDES, Problem, load_table, prepare
 from ._errors import INTERRUPTED, UsageError
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         describe(problem), network(problem, settings), describe_optimizer(trainer.optimizer, settings),
     ]  # fmt: skip
     show(screen, problem, headline)
-    with interruptible() as stop:
+    with interruptible() as stop, quiet_blas(trainer):
         watch = screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name)
         with Saving(watch, out, trainer, args.words) as watcher:
             result = trainer.run(watcher, stop)
@@ -59,6 +61,11 @@ def resumed(args: argparse.Namespace) -> argparse.Namespace:
     found = build_parser().parse_args(words[1:])
     found.words, found.resume = words, True
     return found
+
+
+def quiet_blas(trainer: Trainer) -> contextlib.AbstractContextManager[None]:
+    """Keep NumPy's products to one thread while such a network is trained, if they are small."""
+    return one_blas_thread(trainer.settings.batch_size, largest_weight(trainer.model.layers))
 
 
 class Saving:

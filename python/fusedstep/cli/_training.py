@@ -158,6 +158,7 @@ class Trainer:
     optimizer = property(lambda self: self._opt)
     stopping = property(lambda self: self._stopping)
     result = property(lambda self: self._result)
+    settings = property(lambda self: self._settings)
     rng = property(lambda self: self._rng)
     total_epochs = property(lambda self: self._settings.epochs)
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import nn
 from .._base.arrays import Array
+from ..nn.threads import largest_weight, one_blas_thread
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from . import _lbfgs
@@ -88,10 +89,12 @@ class BaseMLP(Fitted):
             elif self._draws and self._philox is None:
                 self._philox = self._new_source()
             given = self._given_validation(X_val, y_val)
-        if self.solver == "lbfgs":
-            self._run_lbfgs(data)
-        else:
-            self._run_epochs(data, given, incremental)
+        rows = len(data) if self.solver == "lbfgs" else self._batch_size(len(data))
+        with one_blas_thread(rows, largest_weight(self._model.layers)):
+            if self.solver == "lbfgs":
+                self._run_lbfgs(data)
+            else:
+                self._run_epochs(data, given, incremental)
         if not np.isfinite(self._model.arena).all():
             raise ValueError("Solver produced non-finite parameter weights. Scale the inputs, or take smaller steps.")
         return self
