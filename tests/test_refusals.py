@@ -154,5 +154,7 @@ def test_messages_name_class_call_argument_need_and_value() -> None:
     opt = fs.AdamW({"layer1.weight": ones(2), "layer2.weight": ones(128, 64)})
     with pytest.raises(ValueError) as caught:
         opt.step([ones(2), ones(128, 64, dtype=np.float64)])
-    want = 'AdamW.step: grads[1] ("layer2.weight") must be float32 of shape (128, 64); got float64 (128, 64)'
+    want = (
+        'AdamW.step: grads[1] ("layer2.weight") must be float32 (or 16-bit) of shape (128, 64); got float64 (128, 64)'
+    )
     assert str(caught.value) == want

@@ -112,4 +112,4 @@ def test_every_switch_and_every_kernel_is_covered() -> None:
         defaults = cls([np.zeros(1)]).groups[0]
         for options in variants(cls):
             compiled[cls.rule] |= cls._variant({**defaults, **options})
-    assert compiled == {rule: (1 << len(bits)) - 1 for rule, (bits, _, _) in RULES.items()}
+    assert compiled == {rule: (1 << len(bits)) - 1 for rule, (bits, *_) in RULES.items()}

@@ -43,9 +43,13 @@ class World:
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
-@pytest.mark.parametrize("name", sorted(NO_PARAMETERS.keys() - GOOD_GRADIENTS - {"none"}))
+# A scalar may be the gradient of an array without axes; here it has the wrong shape.
+NO_GRADIENTS = {**NO_PARAMETERS, "scalar": (lambda: np.float32(1), ValueError, "of shape (3,)", "NumPy scalar float32")}
+
+
+@pytest.mark.parametrize("name", sorted(NO_GRADIENTS.keys() - GOOD_GRADIENTS - {"none"}))
 def test_what_is_no_gradient(name: str) -> None:
-    make, error, need, got = NO_PARAMETERS[name]
+    make, error, need, got = NO_GRADIENTS[name]
     world = World()
     world.refuses(error, world.label, 'grads[1] ("b") must be', need, got, grads=[ones(4, 3), make()])
     world = World()
@@ -55,7 +59,8 @@ def test_what_is_no_gradient(name: str) -> None:
 @every_class
 def test_gradients_of_another_shape_or_dtype(cls: Any) -> None:
     for bad in (ones(4), ones(1, 3), ones(3, 1), ones(0), ones(3, dtype=np.float64), np.ones((), np.float32)):
-        need = "must be float32 of shape (3,)"
+        other = " (or 16-bit)" if bad.shape == (3,) else ""
+        need = f"must be float32{other} of shape (3,)"
         for given in ([ones(4, 3), bad], (ones(4, 3), bad)):
             words = f'{cls.__name__}.step: grads[1] ("b") ', need, bad.dtype.name, str(bad.shape)
             World(cls).refuses(ValueError, *words, grads=given)
@@ -231,16 +236,20 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
             opt.step([gradient[()] if k % 2 else gradient])
             twin.step([gradient])
             assert w.tobytes() == same.tobytes()
-        other = np.float64 if dtype == np.float32 else np.float32
+        other, halves = (np.float64, " (or 16-bit)") if dtype == np.float32 else (np.float32, "")
         for bad, error, words in (
-            (other(1), ValueError, f"must be {np.dtype(dtype)} of shape (); got {np.dtype(other)} ()"),
-            (np.longdouble(1), TypeError, "must be float32 or float64"),
-            (np.int64(1), TypeError, "must be float32 or float64"),
-            (1.0, TypeError, "must be a numpy.ndarray of float32 or float64; got float"),
+            (
+                other(1),
+                ValueError,
+                f"must be {np.dtype(dtype)}{halves} of shape (); got NumPy scalar {np.dtype(other)}",
+            ),
+            (np.longdouble(1), TypeError, "must be float32, float64, float16 or bfloat16"),
+            (np.int64(1), TypeError, "must be float32, float64, float16 or bfloat16"),
+            (1.0, TypeError, "must be a numpy.ndarray of float32, float64, float16 or bfloat16; got float"),
         ):
             with refused(error, words):
                 opt.step([bad])
-        with refused(TypeError, "must be an array, to be zeroed", "NumPy scalar"):
+        with refused(ValueError, "must be writeable, to be zeroed", "read-only NumPy scalar"):
             opt.step([dtype(1)], zero_grads=True)
         assert w.tobytes() == same.tobytes() and opt.steps == 4
         opt.step([np.array(1.0, dtype)], zero_grads=True)

@@ -56,13 +56,14 @@ def stub_of_torch() -> str:
     return _module("Types of every optimizer for torch.", bodies, list(registry), "import torch")
 
 
-def files() -> dict[Path, str]:
-    """Return what every generated file must hold."""
-    found = {PACKAGE / path: catalogue(path) for path in CATALOGUES}
-    for path, text in found.items():  # before the package is imported
-        if not path.exists():
-            path.write_text(text)
-    found[PACKAGE / "optim/_catalogue.pyi"] = stub_of_optimizers()
+def catalogues() -> dict[Path, str]:
+    """Return what the catalogues must hold. The package need not be importable."""
+    return {PACKAGE / path: catalogue(path) for path in CATALOGUES}
+
+
+def stubs() -> dict[Path, str]:
+    """Return what the type stubs must hold. The catalogues must be up to date."""
+    found = {PACKAGE / "optim/_catalogue.pyi": stub_of_optimizers()}
     if find_spec("torch"):
         found[PACKAGE / "torch/optimizers.pyi"] = stub_of_torch()
     return found
@@ -118,7 +119,8 @@ def _module(text: str, bodies: list[str], names: list[str], *imports: str) -> st
 
 
 if __name__ == "__main__":
-    for path, text in files().items():
-        if not path.exists() or path.read_text("utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"written: {path.relative_to(PACKAGE)}")
+    for generated in (catalogues, stubs):
+        for path, text in generated().items():
+            if not path.exists() or path.read_text("utf-8") != text:
+                path.write_text(text, encoding="utf-8")
+                print(f"written: {path.relative_to(PACKAGE)}")

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "machine/level.h"
+
 namespace fusedstep {
 
 /// Element (n, c, s) lies at (n * channels + c) * inner + s: N, C, ... has inner > 1, channels last has inner = 1.
@@ -20,6 +22,9 @@ constexpr std::ptrdiff_t batch_block = 1024;
 struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
 };
+
+// Internal, for both sides of the border compile them.
+namespace {
 
 /// Coefficients are arrays over channels of the data's type. Where channels lie side by side, they are repeated with
 /// this period, and a vector beyond it, so that rows of any length are walked as one.
@@ -39,6 +44,8 @@ constexpr std::ptrdiff_t mask_words(const BatchNormShape& s) {
   const std::ptrdiff_t planes = s.outer * s.channels;
   return (s.inner > 1 ? mask_bit(s, planes, 0) : planes) / 32 + 2;
 }
+
+}  // namespace
 
 /// y = act((x - center) * scale + offset + residual).
 struct BatchNormForward {
@@ -79,5 +86,6 @@ struct BatchNormKernels {
   BatchApplyFn apply[2];
   BatchGradientFn gradient[2];
 };
+FUSEDSTEP_TABLES(BatchNormKernels, batch_norm_kernels)
 
 }  // namespace fusedstep

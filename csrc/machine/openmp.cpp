@@ -1,8 +1,7 @@
 // OpenMP through libgomp's own entry points, found at run time: no link-time need of libgomp, and where another
 // library of the process (torch, say) has loaded one under the same soname, both share one pool of threads.
-#include <dlfcn.h>
-
 #include "machine/parallel.h"
+#include "machine/system.h"
 
 namespace fusedstep {
 namespace {
@@ -14,12 +13,6 @@ struct Gomp {
   int (*max_threads)() = nullptr;
   int (*in_parallel)() = nullptr;
 };
-
-template <class F>
-bool find(void* library, const char* name, F*& out) {
-  out = reinterpret_cast<F*>(dlsym(library, name));
-  return out != nullptr;
-}
 
 Gomp entry_points(void* library) {
   Gomp g;

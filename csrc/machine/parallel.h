@@ -1,6 +1,7 @@
 // The one place that knows threads.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace fusedstep {
@@ -38,6 +39,15 @@ void force_threads(int threads);
 /// How many threads a region may have now: the least of all limits and `wanted` (0: no wish); 1 in a forked
 /// child (whose copy of a thread pool has no threads) and inside somebody's parallel region.
 int available_threads(int wanted = 0);
+
+/// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
+/// around the work the arrays travel between the cores' caches.
+constexpr std::int64_t elements_per_thread = 32768;
+
+/// How many threads, of so many, pay for their start on n elements.
+inline int useful_threads(std::int64_t n, int threads) {
+  return int(std::clamp<std::int64_t>(n / elements_per_thread, 1, threads));
+}
 
 void parallel_ranges(std::int64_t n, int threads, RangeFn fn, void* context);
 

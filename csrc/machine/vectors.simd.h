@@ -35,6 +35,10 @@ using Vector = typename VectorOf<T, N>::type;
 template <class T>
 constexpr int width = vector_bytes / int(sizeof(T));
 
+/// As many as the machine takes at a time.
+template <class T>
+using Whole = Vector<T, width<T>>;
+
 template <class V, class T>
 FUSEDSTEP_INLINE V load(const T* p) {
   V v;

@@ -1,8 +1,6 @@
 // OpenBLAS through the entry points that NumPy has loaded, found at run time as libgomp is: no link-time need of it.
 #include "network/blas.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -11,6 +9,7 @@
 #include <string>
 
 #include "machine/parallel.h"
+#include "machine/system.h"
 
 namespace fusedstep {
 namespace {
@@ -41,24 +40,18 @@ struct Blas {
   bool multiplies_in_place = false;  // small matrices, without copying them first: then tiles cost nothing
 };
 
-template <class F>
-bool find(void* library, const std::string& prefix, const char* name, const char* suffix, F*& out) {
-  out = reinterpret_cast<F*>(dlsym(library, (prefix + name + suffix).c_str()));
-  return out != nullptr;
-}
-
 template <class Int>
-bool find_gemms(void* library, const std::string& prefix, const char* suffix, Gemms<Int>& gemms) {
-  return find(library, prefix, "cblas_sgemm", suffix, gemms.f32) &&
-         find(library, prefix, "cblas_dgemm", suffix, gemms.f64);
+bool find_gemms(void* library, const std::string& prefix, const std::string& suffix, Gemms<Int>& gemms) {
+  return find(library, prefix + "cblas_sgemm" + suffix, gemms.f32) &&
+         find(library, prefix + "cblas_dgemm" + suffix, gemms.f64);
 }
 
 /// The prefix and suffix are a builder's choice; how wide integers are, only OpenBLAS itself says.
-bool find_all(void* library, const std::string& prefix, const char* suffix, Blas& blas) {
+bool find_all(void* library, const std::string& prefix, const std::string& suffix, Blas& blas) {
   char* (*core)() = nullptr, *(*config)() = nullptr;
-  if (!find(library, prefix, "openblas_get_num_threads", suffix, blas.threads) ||
-      !find(library, prefix, "openblas_get_corename", suffix, core) ||
-      !find(library, prefix, "openblas_get_config", suffix, config))
+  if (!find(library, prefix + "openblas_get_num_threads" + suffix, blas.threads) ||
+      !find(library, prefix + "openblas_get_corename" + suffix, core) ||
+      !find(library, prefix + "openblas_get_config" + suffix, config))
     return false;
   const std::string name = core();
   blas.multiplies_in_place = name == "SkylakeX" || name == "Cooperlake" || name == "SapphireRapids";

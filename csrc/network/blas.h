@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "step/kernel.h"
+#include "formats/dtype.h"
 
 namespace fusedstep {
 

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "machine/level.h"
+
 namespace fusedstep {
 
 /// y = max(x + bias, 0), row by row; bias may be null, and y may be x.
@@ -22,5 +24,6 @@ struct NetworkKernels {
   ReluBackwardFn relu_backward[2];
   SoftmaxLossFn softmax_loss[2];
 };
+FUSEDSTEP_TABLES(NetworkKernels, network_kernels)
 
 }  // namespace fusedstep

@@ -1,59 +1,12 @@
-// The softmax of rows, with the negative log-likelihood of a label for each. Exponential and logarithm are series of
-// our own, as in noise.h: the same bits on every machine.
+// The softmax of rows, with the negative log-likelihood of a label for each.
 #pragma once
 
+#include "machine/series.simd.h"
+#include "machine/vectors.simd.h"
 #include "network/kernel.h"
-#include "random/noise.simd.h"
 
 namespace fusedstep {
 namespace {
-
-/// Terms of the exponential's series for half a unit in the last place up to ln(2) / 2; ln 2 in two parts, the first
-/// with so few bits that any multiple in range is exact; below `lowest` the exponential is 0.
-template <class T>
-struct Exponential;
-template <>
-struct Exponential<float> {
-  static constexpr int terms = 8, bias = 127;
-  static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f, lowest = -104;
-};
-template <>
-struct Exponential<double> {
-  static constexpr int terms = 14, bias = 1023;
-  static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
-};
-
-/// Where the last bit of T is worth 1: x + magnet is rounded to an integer, which shows in the lowest bits.
-template <class T>
-constexpr T magnet = T(3ull << (Format<T>::mantissa - 1));
-
-template <class T>
-inline T rounded(T x) {
-  const T shifted = x + magnet<T>;
-  return shifted - magnet<T>;
-}
-
-/// 2^k for an integer k that makes it a normal number.
-template <class T>
-inline T power_of_two(T k) {
-  using Bits = typename Format<T>::Bits;
-  return bits_as<T>((bits_as<Bits>(k + magnet<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
-}
-
-/// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. Powers of two in two steps, for the result may be denormal.
-template <class T>
-inline T exponential(T x) {
-  using E = Exponential<T>;
-  x = x < E::lowest ? E::lowest : x;  // nan stays nan
-  const T k = rounded(x * T(1.44269504088896340736));
-  const T r = (x - k * E::ln2_high) - k * E::ln2_low;
-  T series = T(1);
-#pragma GCC unroll 16
-  for (int i = E::terms; i >= 2; --i) series = T(1) + series * r * T(1.0 / i);
-  series = T(1) + r * series;
-  const T half = rounded(k * T(0.5));
-  return series * power_of_two(half) * power_of_two(k - half);
-}
 
 constexpr std::ptrdiff_t softmax_tile = 1024;  // elements that are looked at three times in the first-level cache
 

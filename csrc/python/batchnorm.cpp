@@ -1,11 +1,10 @@
-#include "python/batchnorm.h"
-
 #include <cmath>
 #include <limits>
 #include <memory>
 
 #include "batchnorm/batchnorm.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
 #include "python/call.h"
 #include "python/gil.h"
 
@@ -62,7 +61,7 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
     if (!(value >= 0 && value <= 1)) refuse_value(call.where("momentum"), "None or from 0 to 1", py::repr(momentum));
     return value;
   }
-  if (a.num_batches.ptr()) return 1.0 / double(*static_cast<const std::int64_t*>(a.num_batches.data()) + 1);
+  if (a.num_batches.ptr()) return cumulative_momentum(*static_cast<const std::int64_t*>(a.num_batches.data()));
   if (training && a.running_mean.ptr())
     refuse_value(call.where("num_batches"), "given where momentum is None: the cumulative average counts its batches",
                  "None");
@@ -126,7 +125,7 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
 std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
   const bool both = relu && a.residual.ptr();
   return std::unique_ptr<Saved>(
-      new Saved{a.x, Snapshot(a.x), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
+      new Saved{a.x, Snapshot(view_of(a.x)), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
                 both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
                 both   ? BatchNormMask::saved
                 : relu ? BatchNormMask::recomputed
@@ -171,7 +170,7 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
   if (given.is_none() && !saved.x.ptr())
     refuse_value(call.where("x"), "given again, as saved holds no x", describe(given));
   if (given.is_none()) {
-    if (!saved.as_it_was.matches(saved.x, Snapshot::Use::read))
+    if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
       refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
     return saved.x;
   }

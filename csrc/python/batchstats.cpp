@@ -1,9 +1,8 @@
-#include "python/batchstats.h"
-
 #include <pybind11/stl.h>
 
 #include "batchnorm/batchnorm.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
 #include "python/call.h"
 
 namespace fusedstep::bind {

@@ -1,19 +1,15 @@
 #include "python/gate.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 
 namespace fusedstep::bind {
 namespace {
 
-constexpr int npy_float = 11, npy_double = 12;  // NPY_FLOAT, NPY_DOUBLE: part of NumPy's ABI
-
-std::string shape_text(const py::array& a) {
-  std::string s = "(";
-  for (py::ssize_t d = 0; d < a.ndim(); ++d) s += (d ? ", " : "") + std::to_string(a.shape(d));
-  return s + (a.ndim() == 1 ? ",)" : ")");
-}
+constexpr int npy_float = 11, npy_double = 12, npy_half = 23;  // NPY_FLOAT and so on: part of NumPy's ABI
 
 std::string message(const Where& where, const std::string& need, const std::string& got) {
   return where.text() + " must be " + need + "; got " + got;
@@ -29,6 +25,12 @@ constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 constexpr int writeable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
 
 }  // namespace
+
+std::string shape_text(const py::array& a) {
+  std::string s = "(";
+  for (py::ssize_t d = 0; d < a.ndim(); ++d) s += (d ? ", " : "") + std::to_string(a.shape(d));
+  return s + (a.ndim() == 1 ? ",)" : ")");
+}
 
 bool is_scalar(py::handle object) { return is_instance_of(object, "numpy", "generic"); }
 
@@ -66,10 +68,6 @@ std::string describe(py::handle object, const char* between) {
   return std::string(py::str(a.dtype())) + between + shape_text(a);
 }
 
-bool same_shape(const py::array& a, const py::array& b) {
-  return std::equal(a.shape(), a.shape() + a.ndim(), b.shape(), b.shape() + b.ndim());
-}
-
 py::array require_float_array(py::handle object, const Where& where) {
   if (!is_plain_array(object)) refuse_type(where, "a numpy.ndarray of float32 or float64", describe(object));
   auto a = py::reinterpret_borrow<py::array>(object);
@@ -99,7 +97,7 @@ py::array require_output(py::handle object, const py::array& x, const char* x_na
     refuse_value(where, "without repeated elements",
                  describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
   const bool is_x = a.data() == x.data() && std::equal(a.strides(), a.strides() + a.ndim(), x.strides());
-  if (!is_x && overlap(a, x) && shares_memory(a, x))
+  if (!is_x && share_memory(view_of(a), view_of(x)))
     refuse_value(where, std::string(x_name) + " itself or memory of its own",
                  "an array that overlaps " + std::string(x_name));
   return a;
@@ -110,28 +108,54 @@ bool overlap(const py::array& a, const py::array& b) {
   return x.low < y.high && y.low < x.high;
 }
 
-bool shares_memory(py::handle a, py::handle b) {
-  return py::module_::import("numpy").attr("shares_memory")(a, b).cast<bool>();
-}
-
 DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
 
-Snapshot::Snapshot(const py::array& a)
-    : type_(py::type::of(a)), dtype_(a.dtype()), data_(a.data()), flags_(a.flags()), count_(int(a.ndim())) {
-  if (count_ > few) many_.resize(std::size_t(count_));
-  Axis* const axes = count_ > few ? many_.data() : few_;
-  for (int d = 0; d < count_; ++d) axes[d] = {a.shape(d), a.strides(d)};
+namespace {
+
+/// Of a dtype object that is not one of NumPy's own; none for what kernels cannot read.
+std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
+  if (dtype.byteorder() != '=' && dtype.byteorder() != '|') return {};
+  switch (dtype.num()) {
+    case npy_float:
+      return DType::f32;
+    case npy_double:
+      return DType::f64;
+    case npy_half:
+      return DType::f16;
+    default:
+      break;
+  }
+  const py::dict modules = py::module_::import("sys").attr("modules");  // what was never imported has no arrays
+  const bool is_bfloat16 = dtype.itemsize() == 2 && modules.contains("ml_dtypes") &&
+                           dtype.attr("type").is(modules["ml_dtypes"].attr("bfloat16"));
+  return is_bfloat16 ? std::optional(DType::bf16) : std::nullopt;
 }
 
-bool Snapshot::matches(py::handle object, Use use) const {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) != type_.ptr()) return false;
-  const auto* a = py::detail::array_proxy(object.ptr());
-  const int checked = use == Use::write ? aligned | writeable : aligned;
-  if (a->data != data_ || a->descr != dtype_.ptr() || ((a->flags ^ flags_) & checked) != 0 || a->nd != count_)
-    return false;
-  const Axis* const seen = axes();
-  for (int d = 0; d < count_; ++d)
-    if (a->dimensions[d] != seen[d].size || a->strides[d] != seen[d].stride) return false;
+std::optional<DType> dtype_of_descr(PyObject* descr) {
+  static PyObject* const single = py::dtype::of<float>().release().ptr();
+  static PyObject* const twice = py::dtype::of<double>().release().ptr();
+  static PyObject* const half = py::dtype("e").release().ptr();
+  static std::atomic<PyObject*> brain{nullptr};  // that of ml_dtypes, once seen, and kept from then on
+  if (descr == single) return DType::f32;
+  if (descr == twice) return DType::f64;
+  if (descr == half) return DType::f16;
+  if (descr == brain) return DType::bf16;
+  const std::optional<DType> dtype = dtype_of_unusual(py::reinterpret_borrow<py::dtype>(descr));
+  if (PyObject* none = nullptr; dtype == DType::bf16 && brain.compare_exchange_strong(none, descr)) Py_INCREF(descr);
+  return dtype;
+}
+
+}  // namespace
+
+std::optional<DType> dtype_of_array(const py::array& array) { return dtype_of_descr(array.dtype().ptr()); }
+
+bool look_at_array(PyObject* object, View& view) {
+  if (Py_TYPE(object) != py::detail::npy_api::get().PyArray_Type_ && !is_plain_array(object)) return false;
+  const auto* const a = py::detail::array_proxy(object);
+  const std::optional<DType> dtype = dtype_of_descr(a->descr);
+  if (!dtype || !(a->flags & aligned)) return false;
+  view = {static_cast<char*>(a->data), item_size(*dtype), a->nd, a->dimensions, a->strides, 1, *dtype,
+          (a->flags & writeable) != 0};
   return true;
 }
 

@@ -4,11 +4,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "python/layout.h"
-#include "step/kernel.h"
+#include "python/view.h"
 
 namespace fusedstep::bind {
 
@@ -37,16 +37,26 @@ bool is_plain_array(py::handle object);
 
 bool is_native_float(const py::array& array);  // float32 or float64
 bool is_aligned(const py::array& array);
+std::string shape_text(const py::array& array);  // "(3, 4)"
 
-bool same_shape(const py::array& a, const py::array& b);
+/// What kernels compute with; none for other dtypes, or another order of bytes.
+std::optional<DType> dtype_of_array(const py::array& array);
 
+/// Of an array of float32 or float64.
 inline View view_of(const py::array& a) {
-  return {
-      const_cast<char*>(static_cast<const char*>(a.data())), a.itemsize(), int(a.ndim()), a.shape(), a.strides(), 1};
+  return {const_cast<char*>(static_cast<const char*>(a.data())), a.itemsize(), int(a.ndim()), a.shape(), a.strides(), 1,
+          a.itemsize() == 4 ? DType::f32 : DType::f64,           a.writeable()};
 }
 
-// Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
-constexpr std::size_t ahead = 8;
+/// Asks for the memory that `look_at_array` will read.
+inline void prefetch(py::handle object) {
+  __builtin_prefetch(object.ptr());
+  __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
+}
+
+/// Describes an array that kernels can read as it lies: an ndarray (no masked array, no matrix) of a floating dtype in
+/// native byte order, aligned to its item. False for anything else.
+bool look_at_array(PyObject* object, View& view);
 
 /// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.
 py::array require_float_array(py::handle object, const Where& where);
@@ -60,40 +70,6 @@ py::array require_output(py::handle object, const py::array& x, const char* x_na
 /// True if one has elements between the first and the last of the other.
 bool overlap(const py::array& a, const py::array& b);
 
-/// True if an element of one is an element of the other.
-bool shares_memory(py::handle a, py::handle b);
-
 DType dtype_of(const py::array& array);
-
-/// What an array looked like when it was checked. An array that still matches needs no second look; anything
-/// that can be done to an array behind our back (a resize, a change of flags, dtype or strides) shows.
-class Snapshot {
- public:
-  Snapshot() = default;
-  enum class Use { read, write };  // what is only read may become read-only or writeable
-  explicit Snapshot(const py::array& array);
-  bool matches(py::handle object, Use use = Use::write) const;
-
-  /// Asks for the memory that `matches` will read.
-  void prefetch(py::handle object) const {
-    __builtin_prefetch(this);
-    __builtin_prefetch(reinterpret_cast<const char*>(this) + 64);
-    __builtin_prefetch(object.ptr());
-    __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
-  }
-
- private:
-  struct Axis {
-    py::ssize_t size, stride;
-  };
-  static constexpr int few = 4;
-  const Axis* axes() const { return count_ <= few ? few_ : many_.data(); }
-
-  py::object type_, dtype_;  // kept alive: another may not come to lie at the same address
-  const void* data_ = nullptr;
-  int flags_ = 0, count_ = 0;
-  Axis few_[few] = {};  // here, not on the heap: a look at hundreds of arrays is waiting for memory
-  std::vector<Axis> many_;
-};
 
 }  // namespace fusedstep::bind

@@ -1,76 +1,79 @@
-// The gradients of a step: checked, and laid out for the kernels.
+// The gradients of a step: described, compared with those of the step before, and laid out for the kernels.
 #include <algorithm>
 
 #include "python/plan.h"
 
 namespace fusedstep::bind {
 
-void PyPlan::take_gradients(py::handle gradients, bool zero_gradients) {
-  if (!PyList_Check(gradients.ptr()) && !PyTuple_Check(gradients.ptr()))
-    throw py::type_error(step_label_ + ": grads must be a list, a tuple or a dict of arrays, one per parameter; got " +
-                         describe(gradients));
-  held_ = py::reinterpret_steal<py::tuple>(PySequence_Tuple(gradients.ptr()));
-  if (!held_) throw py::error_already_set();
-  if (held_.size() != params_.size())
-    throw py::value_error(step_label_ + ": grads must have " + std::to_string(params_.size()) +
-                          " entries, one per parameter; got " + std::to_string(held_.size()));
+/// False if a parameter that has a gradient lacks its state, or the source no longer vouches for a gradient.
+bool PyPlan::take_gradients(bool zero) {
+  bool ready = true;
   for (std::size_t k = 0; k < params_.size(); ++k) {
-    if (k + ahead < params_.size()) checked_gradients_[k + ahead].prefetch(PyTuple_GET_ITEM(held_.ptr(), k + ahead));
-    const py::handle gradient = PyTuple_GET_ITEM(held_.ptr(), k);
+    if (k + ahead < params_.size()) prefetch(inputs_.gradients[k + ahead]), params_[k + ahead].gradient.prefetch();
+    Parameter& p = params_[k];
+    const py::object& gradient = inputs_.gradients[k];
     const bool active = plan_->tensors[k].active = !gradient.is_none();
-    if (!active)
-      checked_gradients_[k] = {};
-    else if (!checked_gradients_[k].matches(gradient))
-      take_gradient(k, gradient);
-    if (zero_gradients && active && !can_zero_[k]) refuse_to_zero(k, gradient);
+    if (!active) {
+      p.gradient = {};
+      continue;
+    }
+    View v;
+    if (!source_->look_at_gradient(k, gradient.ptr(), v))
+      source_->refuse_gradient(gradient, p.array.object, gradient_at(k));
+    if (!p.gradient.matches(v)) take_gradient(k, v);
+    if (zero && !p.can_zero) refuse_to_zero(k);
+    ready = ready && p.ready;
   }
-  if (zero_gradients && !disjoint_) check_among_gradients();
+  if (zero && !disjoint_) check_among_gradients();
+  return ready;
 }
 
-void PyPlan::take_gradient(std::size_t k, py::handle object) {
-  checked_gradients_[k] = {};
+void PyPlan::take_gradient(std::size_t k, const View& v) {
+  Parameter& p = params_[k];
   Tensor& t = plan_->tensors[k];
-  // Arithmetic on arrays of no axes gives scalars: such a gradient is read from an array made of it.
-  const bool scalar = params_[k].ndim() == 0 && is_scalar(object);
-  if (scalar) object = scalars_.emplace_back(py::array::ensure(object));
-  const py::array g = require_float_array(object, gradient_at(k));
-  if (dtype_of(g) != t.dtype || !same_shape(g, params_[k]))
-    refuse_value(gradient_at(k), describe(params_[k], " of shape "), describe(g));
-  check_against_owned(k, g);
-  describe_layout(view_of(g), orders_[k], t.gradient);
-  can_zero_[k] = !scalar && g.writeable() && (t.gradient.contiguous || is_disjoint(view_of(g)));
+  p.gradient = {};
+  if (computed_in(v.dtype) != computed_in(t.dtype) || !same_shape(v, p.array.seen.view()))
+    source_->refuse_gradient(inputs_.gradients[k], p.array.object, gradient_at(k));
+  check_against_owned(k, v);
+  t.gradient = describe_layout(v, p.order, p.gradient_dims);
+  t.gradient_dtype = v.dtype;
+  p.can_zero = v.writeable && (t.gradient.contiguous || is_disjoint(v));
   disjoint_ = false;
-  if (!scalar) checked_gradients_[k] = Snapshot(g);
+  p.gradient = Snapshot(v);
 }
 
-void PyPlan::refuse_to_zero(std::size_t k, py::handle object) const {
-  if (is_scalar(object)) refuse_type(gradient_at(k), "an array, to be zeroed", describe(object));
-  const auto g = py::reinterpret_borrow<py::array>(object);
-  if (!g.writeable()) refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + describe(g));
+void PyPlan::refuse_to_zero(std::size_t k) const {
+  const std::string got = source_->describe(inputs_.gradients[k]);
+  const View v = params_[k].gradient.view();
+  if (!v.writeable) refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + got);
+  std::string strides;
+  for (int d = 0; d < v.ndim; ++d) strides += (d ? ", " : "") + std::to_string(v.strides[d]);
   refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
-               describe(g) + " with strides " + std::string(py::str(g.attr("strides"))));
+               got + " with strides (" + strides + ") bytes");
 }
 
-void PyPlan::check_against_owned(std::size_t k, const py::array& g) const {
-  const Extent e = extent(view_of(g));
+/// A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
+void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
+  const Extent e = extent(gradient);
+  if (e.empty()) return;
   auto o = std::upper_bound(owned_.begin(), owned_.end(), e.low,
-                            [](const char* low, const Owned& owned) { return low < owned.extent.high; });
-  // A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
-  for (; o != owned_.end() && o->extent.low < e.high && e.low != e.high; ++o)
-    if (shares_memory(g, o->array)) refuse_value(gradient_at(k), "memory of its own", "memory shared with " + o->what);
+                            [](const char* low, const Owned& owned) { return low < owned.reach; });
+  for (; o != owned_.end() && o->extent.low < e.high; ++o)
+    if (share_memory(gradient, o->seen->view()))
+      refuse_value(gradient_at(k), "memory of its own", "memory shared with " + what(*o));
 }
 
-/// Gradients that are zeroed must not be somebody else's to read.
+/// Gradients that are zeroed must not be read for another parameter.
 void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
-  for (std::size_t k = 0; k < held_.size(); ++k)
+  for (std::size_t k = 0; k < params_.size(); ++k)
     if (plan_->tensors[k].active)
-      if (const Extent e = extent(view_of(held_[k].cast<py::array>())); e.low != e.high) extents.emplace_back(e, k);
+      if (const Extent e = extent(params_[k].gradient.view()); !e.empty()) extents.emplace_back(e, k);
   std::sort(extents.begin(), extents.end(), [](const auto& a, const auto& b) { return a.first.low < b.first.low; });
   for (std::size_t i = 0; i < extents.size(); ++i)
     for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {
       const auto [a, b] = std::minmax(extents[i].second, extents[j].second);
-      if (shares_memory(held_[a], held_[b]))
+      if (share_memory(params_[a].gradient.view(), params_[b].gradient.view()))
         refuse_value(gradient_at(b), "memory of its own, to be zeroed",
                      "memory shared with grads[" + std::to_string(a) + "]");
     }

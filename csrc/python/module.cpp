@@ -1,12 +1,5 @@
-#include "machine/dispatch.h"
-#include "python/batchnorm.h"
-#include "python/batchstats.h"
-#include "python/dropout.h"
-#include "python/network.h"
-#include "python/plan.h"
-#include "python/products.h"
-#include "python/runtime.h"
-#include "python/tensors.h"
+#include "machine/level.h"
+#include "python/bindings.h"
 
 namespace {
 
@@ -23,12 +16,10 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
     throw pybind11::import_error("fusedstep needs a CPU with x86-64-v2 (SSE4.2, POPCNT) or better");
   fusedstep::bind::bind_runtime(m);
   fusedstep::bind::bind_plan(m);
-  fusedstep::bind::bind_tensors(m);
-  fusedstep::bind::bind_dropout(m);
+  fusedstep::bind::bind_random(m);
   fusedstep::bind::bind_batchnorm(m);
   fusedstep::bind::bind_batchstats(m);
   fusedstep::bind::bind_network(m);
-  fusedstep::bind::bind_products(m);
 }
 
 /// Looks before pybind11 does anything: up to Python 3.11 it waits forever for the GIL in a subinterpreter. Later

@@ -1,9 +1,10 @@
-#include "python/network.h"
-
 #include <algorithm>
+#include <optional>
 #include <vector>
 
-#include "machine/dispatch.h"
+#include "network/blas.h"
+#include "network/kernel.h"
+#include "python/bindings.h"
 #include "python/call.h"
 #include "python/gil.h"
 #include "step/squares.h"
@@ -27,7 +28,7 @@ void relu(py::handle x_, py::handle bias_, py::handle out_) {
   const py::ssize_t width = last_axis(x), rows = x.size() == 0 ? 0 : x.size() / width;
   const py::array bias = call.per_channel(bias_, "bias", x, width);
   call.disjoint(y, "out", bias, "bias");
-  const ReluFn fn = kernels().network.relu[int(dtype_of(x))];
+  const ReluFn fn = network_kernels().relu[int(dtype_of(x))];
   const WithoutGil without_gil;
   fn(x.data(), data_or_null(bias), written_or_null(y), rows, width);
 }
@@ -37,7 +38,7 @@ void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
   const py::array dy = call.c_array(dy_, "dy"), y = call.like(y_, "y", dy, "dy");
   const py::array dx = output(call, out_, "out", dy, "dy");
   if (dx.data() != dy.data()) call.disjoint(dx, "out", y, "y");
-  const ReluBackwardFn fn = kernels().network.relu_backward[int(dtype_of(dy))];
+  const ReluBackwardFn fn = network_kernels().relu_backward[int(dtype_of(dy))];
   const WithoutGil without_gil;
   fn(dy.data(), y.data(), written_or_null(dx), dy.size());
 }
@@ -61,7 +62,7 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
   if (!losses.ptr()) refuse_type(call.where("losses"), "an array", "None");
   call.writeable(losses, "losses");
   for (const py::array& other : {z, gradient}) call.disjoint(losses, "losses", other, "logits or gradient");
-  const SoftmaxLossFn fn = kernels().network.softmax_loss[int(dtype_of(z))];
+  const SoftmaxLossFn fn = network_kernels().softmax_loss[int(dtype_of(z))];
   const std::vector<std::int64_t> own(labels.data(), labels.data() + n);  // another thread may write to theirs
   const WithoutGil without_gil;
   const py::ssize_t bad = first_bad(own, k);
@@ -75,6 +76,48 @@ double squares(py::handle x_) {
   return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x));
 }
 
+/// Of an aligned array whose rows, or columns, are contiguous; nothing for other strides.
+std::optional<Matrix> matrix(const py::array& a) {
+  const py::ssize_t item = a.itemsize(), rows = a.shape(0), columns = a.shape(1);
+  const char* const data = static_cast<const char*>(a.data());
+  const auto lies = [&](int outer, int inner) {
+    return (a.shape(inner) <= 1 || a.strides(inner) == item) &&
+           (a.shape(outer) <= 1 || a.strides(outer) >= std::max<py::ssize_t>(a.shape(inner), 1) * item);
+  };
+  const auto stride = [&](int outer, int inner) {
+    return a.shape(outer) > 1 ? a.strides(outer) / item : std::max<py::ssize_t>(a.shape(inner), 1);
+  };
+  if (lies(0, 1)) return Matrix{data, rows, columns, stride(0, 1), false};
+  if (lies(1, 0)) return Matrix{data, rows, columns, stride(1, 0), true};
+  return {};
+}
+
+/// What BLAS can take as it lies; nothing for what NumPy would convert or copy first, or refuse.
+std::optional<Matrix> factor(py::handle object, const py::array& out) {
+  if (!is_plain_array(object)) return {};
+  const auto a = py::reinterpret_borrow<py::array>(object);
+  if (a.ndim() != 2 || !is_native_float(a) || !is_aligned(a) || dtype_of(a) != dtype_of(out) || overlap(a, out))
+    return {};
+  return matrix(a);
+}
+
+bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int threads) {
+  const Call call("product");
+  const py::array out = call.c_array(out_, "out");
+  if (out.ndim() != 2) refuse_value(call.where("out"), "a matrix", describe(out));
+  call.writeable(out, "out");
+  const std::optional<Matrix> a = factor(a_, out), b = factor(b_, out);
+  if (!a || !b) return false;
+  if (a->columns != b->rows)
+    refuse_value(call.where("b"), "of " + std::to_string(a->columns) + " rows, as a has columns", describe(b_));
+  if (a->rows != out.shape(0) || b->columns != out.shape(1))
+    refuse_value(call.where("out"), "of the rows of a " + describe(a_) + " and the columns of b " + describe(b_),
+                 describe(out));
+  const WithoutGil without_gil;
+  return multiply(*a, *b, static_cast<char*>(written_or_null(out)), dtype_of(out), by_rows ? Side::rows : Side::columns,
+                  threads);
+}
+
 }  // namespace
 
 void bind_network(py::module_& m) {
@@ -85,6 +128,9 @@ void bind_network(py::module_& m) {
         "Writes -log softmax(logits)[label] of each row and the gradient of their mean. Returns the index of the first "
         "label that is no class, having written nothing; else -1.");
   m.def("sum_of_squares", squares, py::arg("x"), "In float64.");
+  m.def("find_blas", find_blas, py::arg("library"), "Whether the library, or one that it needs, is OpenBLAS.");
+  m.def("product", product, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("by_rows"), py::arg("threads"),
+        "out = a b, shared between threads by rows or columns. False, and nothing written, where NumPy should do it.");
 }
 
 }  // namespace fusedstep::bind

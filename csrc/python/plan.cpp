@@ -3,12 +3,12 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstring>
+#include <thread>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
-#include "python/gil.h"
+#include "python/bindings.h"
 #include "python/step.h"
+#include "step/kernel.h"
 
 namespace fusedstep::bind {
 namespace {
@@ -20,18 +20,99 @@ Decay decay_of(const std::string& name) {
   throw py::value_error("Plan: decay must be \"l2\", \"decoupled\" or \"proximal\"; got \"" + name + "\"");
 }
 
-}  // namespace
-
 int rule_index(const std::string& name) {
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k)
     if (table.infos[k].name == name) return k;
   throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
 }
 
-Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
-                    double l1, const std::string& decay, bool maximize) {
-  const RuleInfo& info = kernels().infos[rule];
+}  // namespace
+
+PyPlan::Claim::Claim(PyPlan& plan, const std::string& call, const char* otherwise) : plan_(plan) {
+  if (plan.claimed_.exchange(true)) throw std::runtime_error(call + ": " + otherwise);
+}
+
+PyPlan::Claim::Claim(PyPlan& plan) : plan_(plan) {
+  while (plan.claimed_.exchange(true)) std::this_thread::yield();
+}
+
+namespace {
+constexpr char stepped[] = "cannot be changed while another thread steps it";
+}
+
+PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Source> source, const py::list& params,
+               std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups,
+               std::optional<double> ema_decay)
+    : label_(std::move(label)),
+      step_label_(label_ + ".step"),
+      source_(std::move(source)),
+      names_(std::move(names)),
+      averages_(ema_decay.has_value()),
+      params_(params.size()) {
+  look_for_openmp();
+  if (names_.size() != params_.size() || group_of.size() != params_.size())
+    throw py::value_error("Plan: names and groups must be as many as the parameters");
+  std::vector<Tensor> tensors(params_.size());
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    adopt_parameter(k, params[k], tensors[k]);
+    tensors[k].group = group_of[k];
+    if (group_of[k] < 0 || std::size_t(group_of[k]) >= groups)
+      throw py::value_error("Plan: every parameter must be in one of the groups");
+  }
+  inputs_.gradients.resize(params_.size());
+  plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(groups), ema_decay.value_or(1.0));
+}
+
+/// Something that is updated in place.
+PyPlan::Held PyPlan::hold(py::handle object, const Where& where) const {
+  View v;
+  if (!source_->look(object.ptr(), v) || !v.writeable || !is_disjoint(v)) source_->refuse(object, where);
+  if (!source_->lends() && !is_dense(v, memory_order(v))) source_->refuse(object, where);
+  const Snapshot seen(v);
+  return {py::reinterpret_borrow<py::object>(object), source_->keep(object, seen.view(), where), seen};
+}
+
+void PyPlan::adopt_parameter(std::size_t k, py::handle object, Tensor& t) {
+  Parameter& p = params_[k];
+  p.array = hold(object, where("params", k));
+  own(p.array, "params", k);
+  const View v = p.array.seen.view();
+  p.order = memory_order(v);
+  p.gradient_dims.reserve(p.order.size());
+  t.p = describe_layout(v, p.order, p.dims);
+  t.size = v.size();
+  t.dtype = v.dtype;
+}
+
+/// A state or an average: an array that lies like its parameter, without gaps.
+PyPlan::Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
+  const Parameter& p = params_[k];
+  Held held = hold(object, where(argument, k));
+  const View v = held.seen.view();
+  std::vector<Strided::Dim> dims;
+  if (v.dtype != dtype || !same_shape(v, p.array.seen.view()) ||
+      (!describe_layout(v, p.order, dims).contiguous && v.size() > 0))
+    refuse_value(where(argument, k), "like its parameter, " + source_->describe(p.array.object),
+                 source_->describe(object));
+  return held;
+}
+
+PyPlan::Held PyPlan::scalar(std::size_t k, py::handle object, const char* name) const {
+  Held held = hold(object, where(name, k));
+  if (const View v = held.seen.view(); is_half(v.dtype) || v.size() != 1)
+    refuse_value(where(name, k), "float32 or float64, and one number", source_->describe(object));
+  return held;
+}
+
+void PyPlan::own(const Held& held, const char* argument, std::size_t k) {
+  if (!held) return;
+  if (const Extent e = extent(held.seen.view()); !e.empty()) owned_.push_back({e, e.high, &held.seen, argument, k});
+}
+
+Group PyPlan::group_of(const Options& options) const {
+  const auto& [variant, hyper, lr, weight_decay, l1, decay, maximize] = options;
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
   if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
     throw py::value_error("Plan: variant and hyper must be those of the rule");
   Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
@@ -39,195 +120,155 @@ Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper
   return g;
 }
 
-PyPlan::PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
-               const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
-               int threads)
-    : label_(std::move(label)), step_label_(label_ + ".step"), names_(std::move(names)), threads_(threads) {
-  look_for_openmp();
-  const std::size_t count = params.size();
-  if (names_.size() != count || group_of.size() != count || states.size() != count)
-    throw py::value_error("Plan: names, groups and states must be as many as the parameters");
-  std::vector<Tensor> tensors(count);
-  for (std::size_t k = 0; k < count; ++k) {
-    tensors[k] = adopt_parameter(k, params[k]);
-    tensors[k].group = group_of[k];
-    const auto of_tensor = states[k].cast<py::sequence>();
-    if (of_tensor.size() > max_states) throw py::value_error("Plan: a parameter has too many states");
-    for (std::size_t s = 0; s < of_tensor.size(); ++s) tensors[k].states[s] = adopt_companion(k, of_tensor[s], "state");
-    if (!averages.is_none()) tensors[k].ema = adopt_companion(k, averages[py::int_(k)], "ema");
-  }
-  check_owned();
-  checked_gradients_.resize(count);
-  can_zero_.resize(count);
-  const int groups = group_of.empty() ? 0 : *std::max_element(group_of.begin(), group_of.end()) + 1;
-  plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(std::size_t(groups)), ema_decay);
+void PyPlan::set_group(std::size_t k, const Options& options) {
+  const Claim claim(*this, label_, stepped);
+  const Group g = group_of(options);
+  for (std::size_t i = 0; i < params_.size(); ++i)
+    if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k && !has_states(params_[i], g.variant))
+      throw py::value_error(label_ + ": a group cannot gain or lose a state array");
+  plan_->groups.at(k) = g;
 }
 
-Tensor PyPlan::adopt_parameter(std::size_t k, py::handle object) {
-  const Where where{label_, "params", std::ptrdiff_t(k), names_[k]};
-  py::array p = require_parameter(object, where);
-  own(p, where.text().substr(label_.size() + 2));
-  Tensor t;
-  t.p = p.mutable_data();
-  t.size = p.size();
-  t.dtype = dtype_of(p);
-  orders_.push_back(memory_order(view_of(p)));
-  t.gradient.dims.reserve(orders_.back().size());
-  checked_params_.emplace_back(p);
-  params_.push_back(std::move(p));
-  return t;
+bool PyPlan::has_states(const Parameter& p, unsigned variant) const {
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
+  for (int s = 0; s < info.state_count; ++s)
+    if (bool(p.states[s]) != ((variant & info.states[s].needs) == info.states[s].needs)) return false;
+  return true;
 }
 
-/// The memory of a state or an average; null for None.
-void* PyPlan::adopt_companion(std::size_t k, py::handle object, const char* what) {
-  if (object.is_none()) return nullptr;
-  const Where where{label_, what, std::ptrdiff_t(k), names_[k]};
-  py::array a = require_companion(k, object, where);
-  own(a, where.text().substr(label_.size() + 2));
-  return a.mutable_data();
+namespace {
+
+/// Of a state's dict; the caller has made it.
+py::object item(const py::dict& state, const char* name) {
+  PyObject* const value = PyDict_GetItemString(state.ptr(), name);
+  if (!value) throw py::value_error(std::string("Plan: a state must have \"") + name + "\"");
+  return py::reinterpret_borrow<py::object>(value);
 }
 
-/// An array that lies like its parameter.
-py::array PyPlan::require_companion(std::size_t k, py::handle object, const Where& where) const {
-  const py::array& p = params_[k];
-  py::array a = require_parameter(object, where);
-  Gradient layout;
-  describe_layout(view_of(a), orders_[k], layout);
-  if (!a.dtype().is(p.dtype()) || !same_shape(a, p) || (!layout.contiguous && a.size() > 0))
-    refuse_value(where, "like its parameter", describe(a));
-  return a;
+}  // namespace
+
+void PyPlan::attach(std::size_t k, const py::object& state, std::int64_t steps) {
+  const Claim claim(*this, label_, stepped);
+  Parameter& p = params_.at(k);
+  Tensor& t = plan_->tensors[k];
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
+  const unsigned variant = plan_->groups[std::size_t(t.group)].variant;
+  const py::dict entry = state.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(state);
+  if (!state.is_none()) source_->rely_on(entry);
+  for (int s = 0; s < info.state_count; ++s)
+    if ((variant & info.states[s].needs) == info.states[s].needs)
+      p.states[s] = companion(k, item(entry, info.states[s].name), "state", t.dtype);
+  for (int s = 0; s < info.scalar_count; ++s)
+    p.scalars[s] = scalar(k, item(entry, info.scalars[s].name), info.scalars[s].name);
+  if (averages_) p.average = companion(k, item(entry, "ema"), "ema", computed_in(t.dtype));
+  if (entry.contains("step")) p.count = scalar(k, item(entry, "step"), "step");
+  for (int s = 0; s < max_states; ++s) t.states[s] = p.states[s].data(), own(p.states[s], "state", k);
+  for (const Held& s : p.scalars) own(s, "state", k);
+  t.ema = p.average.data();
+  t.steps = steps;
+  own(p.average, "ema", k), own(p.count, "step", k);
+  p.ready = true;
 }
 
-void PyPlan::own(const py::array& array, std::string what) {
-  const Extent e = extent(view_of(array));
-  if (e.low != e.high) owned_.push_back({e, std::move(what), array});
+std::string PyPlan::what(const Owned& o) const {
+  return where(o.argument, o.parameter).text().substr(label_.size() + 2);
 }
 
-void PyPlan::check_owned() {
+void PyPlan::settle() {
+  const Claim claim(*this, label_, stepped);
   std::sort(owned_.begin(), owned_.end(), [](const Owned& a, const Owned& b) { return a.extent.low < b.extent.low; });
-  for (std::size_t k = 1; k < owned_.size(); ++k)
-    if (owned_[k].extent.low < owned_[k - 1].extent.high)
-      throw py::value_error(label_ + ": " + owned_[k].what + " must not share memory with " + owned_[k - 1].what);
+  for (std::size_t i = 0; i < owned_.size(); ++i) {
+    owned_[i].reach = i == 0 ? owned_[i].extent.high : std::max(owned_[i - 1].reach, owned_[i].extent.high);
+    for (std::size_t j = i + 1; j < owned_.size() && owned_[j].extent.low < owned_[i].extent.high; ++j)
+      if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
+        throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
+  }
+  source_->settle();
 }
 
-void PyPlan::set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr,
-                       double weight_decay, double l1, const std::string& decay, bool maximize) {
-  require_idle();
-  plan_->groups.at(k) = group_of_rule(plan_->rule(), variant, hyper, lr, weight_decay, l1, decay, maximize);
+bool PyPlan::follow_options() {
+  const Claim claim(*this, label_, stepped);
+  return source_->follow_options();
 }
 
-/// What a step uses must not change under its hands.
-void PyPlan::require_idle() const {
-  if (busy_) throw std::runtime_error(label_ + ": cannot be changed while another thread steps it");
+bool PyPlan::unchanged(const Held& held, Snapshot::Use use) const {
+  View v;
+  return !held || (source_->look(held.object.ptr(), v) && held.seen.matches(v, use));
 }
 
-StepInfo PyPlan::step(py::handle gradients, py::handle rates, double decay_scale, double clip_norm, double clip_value,
-                      double grad_scale, bool skip_nonfinite, bool zero_gradients) {
-  if (busy_.exchange(true))
-    throw std::runtime_error(step_label_ + ": one thread at a time may step an optimizer; another one is doing so");
-  const AtExit done{[this] {
-    held_ = py::tuple();
-    scalars_.clear();
-    busy_ = false;
-  }};
-  require_own(step_label_);
-  check_parameters(step_label_);
-  take_gradients(gradients, zero_gradients);
-  const auto of_groups = rates.is_none() ? std::vector<double>() : rates.cast<std::vector<double>>();
-  if (!rates.is_none() && of_groups.size() != plan_->groups.size())
-    throw py::value_error(step_label_ + ": rates must be as many as the groups");
-  const StepOptions options{decay_scale,
-                            grad_scale,
-                            clip_norm,
-                            clip_value,
-                            skip_nonfinite,
-                            zero_gradients,
-                            rates.is_none() ? nullptr : of_groups.data()};
-  const int available = plan_->useful_threads() > 1 ? available_threads(threads_) : 1;
-  const WithoutGil without_gil;
-  return plan_->step(options, available);
+template <class Visit>
+bool PyPlan::Parameter::all(Visit&& visit) const {
+  for (const Held* h : {&array, &average, &count})
+    if (!visit(*h)) return false;
+  return std::all_of(states, states + max_states, visit) && std::all_of(scalars, scalars + max_scalars, visit);
 }
 
-void PyPlan::require_own(const std::string& call) const {
-  if (!lent_to_.empty()) throw std::runtime_error(call + ": not inside " + lent_to_ + "()");
+bool PyPlan::parameters_unchanged() const {
+  const auto same = [this](const Held& h) { return unchanged(h, Snapshot::Use::write); };
+  return std::all_of(params_.begin(), params_.end(), [&](const Parameter& p) { return p.all(same); });
 }
 
-void PyPlan::lend(const std::string& to, const py::object& borrower) {
-  const std::string call = label_ + "." + to;
-  if (busy_) throw std::runtime_error(call + ": not while another thread steps the optimizer");
-  require_own(call);
-  lent_to_ = to;
-  borrower_ = borrower;
-}
-
-void PyPlan::exchange(const py::list& others) {
-  require_idle();
-  check_parameters(lent_call());
-  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
-  std::vector<py::array> arrays;
-  for (std::size_t k = 0; k < params_.size(); ++k)
-    arrays.push_back(require_companion(k, others[k], {label_, "values", std::ptrdiff_t(k), names_[k]}));
-  for (std::size_t k = 0; k < params_.size(); ++k) plan_->exchange(k, arrays[k].mutable_data());
-  exchanged_ = std::move(arrays);
-}
-
-/// What was made read-only in between is put back all the same; what was resized cannot be.
-void PyPlan::take_back(const py::object& borrower) {
-  if (!borrower.is(borrower_)) return;
-  if (!exchanged_.empty()) check_parameters(lent_call(), Snapshot::Use::read);
-  for (std::size_t k = 0; k < exchanged_.size(); ++k) plan_->exchange(k, exchanged_[k].mutable_data());
-  exchanged_.clear();
-  borrower_ = py::object();
-  lent_to_.clear();
-}
-
-void PyPlan::check_parameters(const std::string& call, Snapshot::Use use) const {
+/// Looking at a few hundred arrays is waiting for memory: the next ones are asked for.
+void PyPlan::require_unchanged(const std::string& call, Snapshot::Use use) const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
-    if (k + ahead < params_.size()) checked_params_[k + ahead].prefetch(params_[k + ahead]);
-    const py::array& p = params_[k];
-    if (checked_params_[k].matches(p, use)) continue;
+    if (k + ahead < params_.size()) prefetch(params_[k + ahead].array.object), params_[k + ahead].array.seen.prefetch();
+    const Held& p = params_[k].array;
+    if (unchanged(p, use)) continue;
     const Where where{call, "params", std::ptrdiff_t(k), names_[k]};
-    if (use == Snapshot::Use::write && !p.writeable()) refuse_value(where, "writeable", "a read-only " + describe(p));
-    refuse_value(where, "what the optimizer was made with", describe(p) + ", changed since");
+    View v;
+    if (use == Snapshot::Use::write && source_->look(p.object.ptr(), v) && !v.writeable)
+      refuse_value(where, "writeable", "a read-only " + source_->describe(p.object));
+    refuse_value(where, "what the optimizer was made with", source_->describe(p.object) + ", changed since");
   }
 }
 
-std::vector<std::int64_t> PyPlan::tensor_steps() const {
-  std::vector<std::int64_t> steps;
-  for (const Tensor& t : plan_->tensors) steps.push_back(t.steps);
-  return steps;
+int PyPlan::traverse(visitproc visit, void* arg) const {
+  const auto visit_held = [&](const Held& h) {
+    Py_VISIT(h.object.ptr());
+    Py_VISIT(h.memory.ptr());
+    return 0;
+  };
+  int stop = 0;
+  for (const Parameter& p : params_)
+    if (!p.all([&](const Held& h) { return (stop = visit_held(h)) == 0; })) return stop;
+  for (const Held& h : swapped_)
+    if ((stop = visit_held(h)) != 0) return stop;
+  for (const py::object& g : inputs_.gradients) Py_VISIT(g.ptr());
+  Py_VISIT(holder_.ptr());
+  return source_->traverse(visit, arg);
 }
 
-void PyPlan::set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors) {
-  require_idle();
-  plan_->steps = steps;
-  for (std::size_t k = 0; k < plan_->tensors.size(); ++k) plan_->tensors[k].steps = of_tensors.at(k);
+namespace {
+
+void collect_garbage(PyHeapTypeObject* type) {
+  type->ht_type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type->ht_type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    return py::detail::is_holder_constructed(self) ? py::cast<PyPlan&>(py::handle(self)).traverse(visit, arg) : 0;
+  };
 }
+
+}  // namespace
 
 void bind_plan(py::module_& m) {
-  const auto plan =
-      py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.")
-          .def(py::init<std::string, const std::string&, const py::list&, std::vector<std::string>,
-                        const std::vector<int>&, const py::list&, const py::object&, double, int>(),
-               py::arg("label"), py::arg("rule"), py::arg("params"), py::arg("names"), py::arg("group_of"),
-               py::arg("states"), py::arg("averages"), py::arg("ema_decay"), py::arg("num_threads"))
-          .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("variant"), py::arg("hyper"), py::arg("lr"),
-               py::arg("weight_decay"), py::arg("l1"), py::arg("decay"), py::arg("maximize"))
-          .def("lend", &PyPlan::lend, py::arg("to"), py::arg("borrower"))
-          .def("exchange", &PyPlan::exchange, py::arg("others"))
-          .def("take_back", &PyPlan::take_back, py::arg("borrower"))
-          .def_property_readonly("lent_to", &PyPlan::lent_to)
-          .def_property_readonly("steps", &PyPlan::steps)
-          .def_property_readonly("tensor_steps", &PyPlan::tensor_steps)
-          .def("set_steps", &PyPlan::set_steps, py::arg("steps"), py::arg("of_tensors"));
-  bind_step(m, plan);
-  m.def(
-      "check_parameters",
-      [](const std::string& label, const py::list& params, const std::vector<std::string>& names) {
-        for (std::size_t k = 0; k < params.size(); ++k)
-          require_parameter(params[k], {label, "params", std::ptrdiff_t(k), names.at(k)});
-      },
-      py::arg("label"), py::arg("params"), py::arg("names"), "Raises unless every array can be updated in place.");
+  const auto plan = py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.",
+                                       py::custom_type_setup(collect_garbage))
+                        .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("options"))
+                        .def("attach", &PyPlan::attach, py::arg("param"), py::arg("state"), py::arg("steps") = 0)
+                        .def("settle", &PyPlan::settle)
+                        .def("follow_options", &PyPlan::follow_options)
+                        .def("restore", &PyPlan::restore, py::arg("steps"), py::arg("of_tensors"), py::arg("pairs"),
+                             py::arg("groups"), py::arg("updates"))
+                        .def("reserve", &PyPlan::reserve, py::arg("method"), py::arg("holder"))
+                        .def("swap", &PyPlan::swap, py::arg("others"))
+                        .def("release", &PyPlan::release, py::arg("holder"))
+                        .def_property_readonly("reserved_by", &PyPlan::reserved_by)
+                        .def_property_readonly("steps", &PyPlan::steps)
+                        .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
+  bind_info(m);
+  bind_step(plan);
+  bind_numpy(m);
+  bind_torch(m);
 }
 
 }  // namespace fusedstep::bind

@@ -1,20 +1,22 @@
-// fusedstep._core.Plan: a driver's plan and the arrays that it works on.
+// fusedstep._core.Plan: an optimizer's arrays, groups and kernels. All that a step can do is written here, once; a
+// Source yields the arrays. A step works on the plan's own snapshot of pointers and sizes: it is compared with the
+// arrays after the last line of Python code has run, and what no longer matches is refused, or left to the caller to
+// plan anew.
 #pragma once
 
 #include <atomic>
 #include <optional>
+#include <tuple>
 
-#include "python/gate.h"
+#include "python/source.h"
 #include "step/plan.h"
 
 namespace fusedstep::bind {
 
-int rule_index(const std::string& name);
+/// Of a group: variant, hyperparameters, lr (unless a step has its own), weight_decay, l1, decay, maximize.
+using Options = std::tuple<unsigned, std::vector<double>, double, double, double, std::string, bool>;
 
-Group group_of_rule(int rule, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
-                    double l1, const std::string& decay, bool maximize);
-
-/// Clears a flag, or a list, however the scope is left.
+/// Clears something however the scope is left.
 template <class F>
 struct AtExit {
   F action;
@@ -25,72 +27,132 @@ AtExit(F) -> AtExit<F>;
 
 class PyPlan {
  public:
-  PyPlan(std::string label, const std::string& rule, const py::list& params, std::vector<std::string> names,
-         const std::vector<int>& group_of, const py::list& states, const py::object& averages, double ema_decay,
-         int threads);
+  /// `groups` is their number; every group is to be set before `attach`.
+  PyPlan(std::string label, const std::string& rule, std::unique_ptr<Source> source, const py::list& params,
+         std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups,
+         std::optional<double> ema_decay);
 
-  void set_group(std::size_t k, unsigned variant, const std::vector<double>& hyper, double lr, double weight_decay,
-                 double l1, const std::string& decay, bool maximize);
+  void set_group(std::size_t k, const Options& options);
 
-  /// `rates`: None, or the learning rate of every group for this step.
-  StepInfo step(py::handle gradients, py::handle rates, double decay_scale, double clip_norm, double clip_value,
-                double grad_scale, bool skip_nonfinite, bool zero_gradients);
+  /// Gives parameter k its state, without which it is not stepped: a dict with the rule's arrays and scalars, "ema" if
+  /// the plan averages, and "step", a counter, if there is one; None for an empty one. `steps` were taken.
+  void attach(std::size_t k, const py::object& state, std::int64_t steps);
+
+  /// To be called when all are attached: raises if two of the arrays that a step writes share memory.
+  void settle();
+
+  /// Takes the options of the user's groups as they are now for what must not change; false if more has changed.
+  bool follow_options();
+
+  /// One step; nothing, and nothing happens, if the user has changed what the plan was made from, or a parameter with a
+  /// gradient lacks its state.
+  std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
+
+  /// "AdamW.step", for errors.
+  const std::string& step_label() const { return step_label_; }
 
   std::int64_t steps() const { return plan_->steps; }
   std::vector<std::int64_t> tensor_steps() const;
-  void set_steps(std::int64_t steps, const std::vector<std::int64_t>& of_tensors);
 
-  /// Keeps steps away until `take_back` by the same borrower: `to` names the call that needs the arrays for itself.
-  void lend(const std::string& to, const py::object& borrower);
+  /// Copies sources into targets that lie like them, sets counts and groups, and updates dicts: all at once, for no
+  /// code of the user, no signal's handler either, runs in between.
+  void restore(std::int64_t steps, const std::vector<std::int64_t>& of_tensors, const py::list& pairs,
+               const std::vector<Options>& groups, const py::list& updates);
 
-  /// Exchanges the parameters with arrays that lie like them, until `take_back`.
-  void exchange(const py::list& others);
+  /// Keeps steps away until `release` by the same holder: `method` needs the arrays for itself.
+  void reserve(const std::string& method, const py::object& holder);
+  /// Exchanges parameters with arrays that lie like them (None: left alone), until `release`.
+  void swap(const py::list& others);
+  /// Undoes both; nothing for any other holder. What cannot be put back stays reserved.
+  void release(const py::object& holder);
+  const std::string& reserved_by() const { return reserved_by_; }
 
-  /// Undoes both; nothing for any other borrower. What cannot be put back stays lent.
-  void take_back(const py::object& borrower);
-  const std::string& lent_to() const { return lent_to_; }
+  /// For the garbage collector.
+  int traverse(visitproc visit, void* arg) const;
 
  private:
+  /// An array that the plan relies on, and what keeps its memory alive.
+  struct Held {
+    py::object object, memory;
+    Snapshot seen;
+    explicit operator bool() const { return bool(object); }
+    void* data() const { return object ? seen.view().data : nullptr; }
+  };
+  struct Parameter {
+    Held array, average, count;
+    Held states[max_states], scalars[max_scalars];
+    std::vector<int> order;  // of its axes in memory
+    std::vector<Strided::Dim> dims, gradient_dims;
+    Snapshot gradient;      // checked, laid out, and apart from all that is written
+    bool can_zero = false;  // the gradient: writeable, no element twice
+    bool ready = false;     // its state is attached
+
+    template <class Visit>
+    bool all(Visit&& visit) const;
+  };
+  /// Memory that a step writes; `reach` is the highest address of this and all before it.
   struct Owned {
     Extent extent;
-    std::string what;
-    py::array array;
+    const char* reach;
+    const Snapshot* seen;
+    const char* argument;
+    std::size_t parameter;
+  };
+  /// Nobody else changes or steps the plan while this lives.
+  class Claim {
+   public:
+    /// Raises if somebody does.
+    Claim(PyPlan& plan, const std::string& call, const char* otherwise);
+    /// Waits for those who will be refused, or are done soon.
+    explicit Claim(PyPlan& plan);
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+    ~Claim() { plan_.claimed_ = false; }
+
+   private:
+    PyPlan& plan_;
   };
 
-  Tensor adopt_parameter(std::size_t k, py::handle object);
-  void* adopt_companion(std::size_t k, py::handle object, const char* what);
-  py::array require_companion(std::size_t k, py::handle object, const Where& where) const;
-  void check_parameters(const std::string& call, Snapshot::Use use = Snapshot::Use::write) const;
-  std::string lent_call() const { return label_ + "." + lent_to_; }
-  void require_idle() const;
-  void require_own(const std::string& call) const;
-  void take_gradients(py::handle gradients, bool zero_gradients);
-  void take_gradient(std::size_t k, py::handle gradient);
-  [[noreturn]] void refuse_to_zero(std::size_t k, py::handle gradient) const;
-  void check_against_owned(std::size_t k, const py::array& gradient) const;
+  Held hold(py::handle object, const Where& where) const;
+  Held companion(std::size_t k, py::handle object, const char* argument, DType dtype) const;
+  Held scalar(std::size_t k, py::handle object, const char* name) const;
+  void adopt_parameter(std::size_t k, py::handle object, Tensor& t);
+  void own(const Held& held, const char* argument, std::size_t k);
+  Group group_of(const Options& options) const;
+  bool has_states(const Parameter& p, unsigned variant) const;
+
+  bool unchanged(const Held& held, Snapshot::Use use) const;
+  bool parameters_unchanged() const;
+  void require_unchanged(const std::string& call, Snapshot::Use use) const;
+  void require_free(const std::string& call) const;
+  bool take_gradients(bool zero);
+  void take_gradient(std::size_t k, const View& view);
+  void check_against_owned(std::size_t k, const View& gradient) const;
   void check_among_gradients();
-  void own(const py::array& array, std::string what);
-  void check_owned();
+  [[noreturn]] void refuse_to_zero(std::size_t k) const;
+  void take_scalars();
+  void write_scalars();
+  void tell_source(bool gradients_too) const;
+  void exchange();
+
+  std::string call(const std::string& method) const { return label_ + "." + method; }
+  std::string what(const Owned& owned) const;
+  Where where(const char* argument, std::size_t k) const { return {label_, argument, std::ptrdiff_t(k), names_[k]}; }
   Where gradient_at(std::size_t k) const { return {step_label_, "grads", std::ptrdiff_t(k), names_[k]}; }
 
   std::string label_, step_label_;
+  std::unique_ptr<Source> source_;
   std::vector<std::string> names_;
-  int threads_;  // at most; 0: no limit of its own
-  std::vector<py::array> params_;
-  std::vector<std::vector<int>> orders_;  // of each parameter's axes in memory
-  std::vector<Snapshot> checked_params_, checked_gradients_;
-  std::vector<char> can_zero_;      // of each gradient: writeable, no repeated elements
-  bool disjoint_ = false;           // true if the gradients seen are known to share no memory
-  py::tuple held_;                  // the gradients, during a step
-  std::vector<py::array> scalars_;  // those of them that were NumPy scalars, as arrays
-  std::string lent_to_;             // the call that keeps steps away; mostly none
-  py::object borrower_;
-  std::vector<py::array> exchanged_;  // what the parameters' own values lie in; mostly none
-  std::vector<Owned> owned_;          // all that a step writes, by address
+  bool averages_;
+  std::vector<Parameter> params_;
+  Inputs inputs_;              // of the step at hand
+  bool disjoint_ = false;      // the gradients seen are known to share no memory
+  std::string reserved_by_;    // the method that keeps steps away; mostly none
+  py::object holder_;          // what called it
+  std::vector<Held> swapped_;  // what the parameters' own values lie in; mostly none
+  std::vector<Owned> owned_;   // all that a step writes, by address
   std::optional<Plan> plan_;
-  std::atomic<bool> busy_{false};
+  std::atomic<bool> claimed_{false};
 };
-
-void bind_plan(py::module_& m);
 
 }  // namespace fusedstep::bind

@@ -1,10 +1,11 @@
-#include "python/runtime.h"
-
 #include <pybind11/stl.h>
 
-#include "machine/dispatch.h"
+#include "machine/level.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
+#include "python/gate.h"
 #include "python/gil.h"
+#include "step/kernel.h"
 
 namespace fusedstep::bind {
 namespace {
@@ -37,14 +38,16 @@ void choose_backend(const std::string& name) {
 
 py::dict rules() {
   py::dict all;
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k) {
     const RuleInfo& info = table.infos[k];
-    py::list variants, hyper, states;
+    py::list variants, hyper, states, scalars;
     for (int i = 0; i < info.variant_bits; ++i) variants.append(info.variants[i]);
     for (int i = 0; i < info.hyper_count; ++i) hyper.append(info.hyper[i]);
     for (int i = 0; i < info.state_count; ++i) states.append(py::make_tuple(info.states[i].name, info.states[i].needs));
-    all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), py::tuple(states));
+    for (int i = 0; i < info.scalar_count; ++i)
+      scalars.append(py::make_tuple(info.scalars[i].name, info.scalars[i].initial));
+    all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), states, scalars);
   }
   return all;
 }
@@ -61,7 +64,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
   }
   if (written.empty() || written.size() > 5)
     throw py::value_error("roofline: read_write must have 1 to 5 arrays; got " + std::to_string(written.size()));
-  const RooflineFn fn = kernels().roofline[int(dtype_of(g))];
+  const RooflineFn fn = step_kernels().roofline[int(dtype_of(g))];
   const int available = available_threads(threads);
   const WithoutGil without_gil;
   parallel_for(g.size(), available, [&](std::int64_t begin, std::int64_t end) {
@@ -72,8 +75,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  m.def(
-      "isa", [] { return std::string(kernels().isa); }, "Name of the instruction set in use.");
+  m.def("isa", isa, "Name of the instruction set in use.");
   m.def("set_isa", choose_isa, py::arg("name"));
   m.def("available_isas", available_isas, "Levels that are compiled in and that this CPU has, best first.");
   m.def(
@@ -86,7 +88,9 @@ void bind_runtime(py::module_& m) {
   m.def("set_num_threads", set_thread_limit, py::arg("n"));
   m.def("set_machine_limit", set_machine_limit, py::arg("n"));
   m.def("force_threads", force_threads, py::arg("n"), "Exactly n threads, whatever the limits; 0 ends it.");
-  m.def("rules", rules, "name -> (names of variant bits, names of hyperparameters, (state, variant bits it needs)).");
+  m.def("rules", rules,
+        "name -> (names of variant bits, names of hyperparameters, [(state, variant bits it needs)], [(scalar, "
+        "initial)]).");
   m.def("roofline", roofline, py::arg("read_write"), py::arg("read"), py::arg("num_threads") = 0,
         "Adds `read` to every array of `read_write`: the traffic of an optimizer without its arithmetic.");
 }

@@ -1,72 +1,99 @@
+// The step, from its arguments to its StepInfo.
 #include "python/step.h"
 
+#include <cmath>
+
+#include "machine/parallel.h"
+#include "python/gil.h"
+
 namespace fusedstep::bind {
+
+void PyPlan::require_free(const std::string& call) const {
+  if (!reserved_by_.empty()) throw std::runtime_error(call + ": not inside " + reserved_by_ + "()");
+}
+
+std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, StepOptions options, int threads) {
+  const Claim claim(*this, step_label_, "one thread at a time may step an optimizer; another one is doing so");
+  const AtExit end{[this] {
+    for (py::object& g : inputs_.gradients) g = {};
+  }};
+  require_free(step_label_);
+  source_->collect(gradients, rates, step_label_, inputs_);
+  if (!inputs_.rates.empty() && inputs_.rates.size() != plan_->groups.size())
+    throw py::value_error(step_label_ + ": rates must be as many as the groups");
+  options.rates = inputs_.rates.empty() ? nullptr : inputs_.rates.data();
+  // From here on no code of the user runs until the step is done.
+  if (source_->lends() && !(source_->unchanged() && parameters_unchanged())) return {};
+  if (!source_->lends()) require_unchanged(step_label_, Snapshot::Use::write);
+  if (!take_gradients(options.zero_gradients)) return {};
+  take_scalars();
+  const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
+  StepInfo info;
+  {
+    const WithoutGil without_gil;
+    info = plan_->step(options, available);
+  }
+  if (!info.skipped) write_scalars();
+  tell_source(options.zero_gradients);
+  return info;
+}
+
 namespace {
 
-/// A StepInfo for Python. Plain fields: a tuple with names costs more to make than a small network's checks.
-struct InfoObject {
-  PyObject_HEAD StepInfo info;
-};
-
-PyTypeObject* info_type = nullptr;
-
-const StepInfo& info_of(PyObject* self) { return reinterpret_cast<InfoObject*>(self)->info; }
-
-PyObject* step_of(PyObject* self, void*) { return PyLong_FromLongLong(info_of(self).step); }
-PyObject* grad_norm_of(PyObject* self, void*) {
-  const auto& norm = info_of(self).grad_norm;
-  return norm ? PyFloat_FromDouble(*norm) : Py_NewRef(Py_None);
+// Counters and scalars are float32 or float64. A float32 counter rounds from 2^24 on; the plan's count does not.
+double read(const Snapshot& seen) {
+  const View v = seen.view();
+  return v.dtype == DType::f32 ? double(*reinterpret_cast<float*>(v.data)) : *reinterpret_cast<double*>(v.data);
 }
-PyObject* clip_coef_of(PyObject* self, void*) { return PyFloat_FromDouble(info_of(self).clip_coef); }
-PyObject* skipped_of(PyObject* self, void*) { return PyBool_FromLong(info_of(self).skipped); }
-
-PyObject* repr(PyObject* self) {
-  PyObject* const norm = grad_norm_of(self, nullptr);
-  PyObject* const coef = clip_coef_of(self, nullptr);
-  PyObject* const text = norm && coef
-                             ? PyUnicode_FromFormat("StepInfo(step=%lld, grad_norm=%R, clip_coef=%R, skipped=%s)",
-                                                    static_cast<long long>(info_of(self).step), norm, coef,
-                                                    info_of(self).skipped ? "True" : "False")
-                             : nullptr;
-  Py_XDECREF(norm);
-  Py_XDECREF(coef);
-  return text;
+void write(const Snapshot& seen, double value) {
+  const View v = seen.view();
+  if (v.dtype == DType::f32)
+    *reinterpret_cast<float*>(v.data) = float(value);
+  else
+    *reinterpret_cast<double*>(v.data) = value;
 }
-
-void free_info(PyObject* self) {
-  PyTypeObject* const type = Py_TYPE(self);
-  PyObject_Free(self);
-  Py_DECREF(type);
-}
-
-PyTypeObject* make_info_type() {
-  static PyGetSetDef fields[] = {
-      {"step", step_of, nullptr, "Steps taken so far, this one included.", nullptr},
-      {"grad_norm", grad_norm_of, nullptr,
-       "Norm of the unscaled gradients; None unless clip_norm or skip_nonfinite asked for it.", nullptr},
-      {"clip_coef", clip_coef_of, nullptr, "What clip_norm multiplied the gradients by; 1.0 without it.", nullptr},
-      {"skipped", skipped_of, nullptr, "True if non-finite gradients left everything untouched.", nullptr},
-      {}};
-  static char doc[] = "What a step did.";
-  PyType_Slot slots[] = {{Py_tp_doc, doc},
-                         {Py_tp_getset, fields},
-                         {Py_tp_repr, reinterpret_cast<void*>(repr)},
-                         {Py_tp_dealloc, reinterpret_cast<void*>(free_info)},
-                         {0, nullptr}};
-  PyType_Spec spec{"fusedstep.optim.StepInfo", int(sizeof(InfoObject)), 0,
-                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
-  PyObject* const type = PyType_FromSpec(&spec);
-  if (!type) throw py::error_already_set();
-  return reinterpret_cast<PyTypeObject*>(type);
+double as_counted(const Snapshot& seen, std::int64_t steps) {
+  return seen.view().dtype == DType::f32 ? double(float(steps)) : double(steps);
 }
 
 }  // namespace
 
-py::object to_python(const StepInfo& info) {
-  auto* const object = PyObject_New(InfoObject, info_type);
-  if (!object) throw py::error_already_set();
-  new (&object->info) StepInfo(info);
-  return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(object));
+/// A counter that was written by others holds from here on.
+void PyPlan::take_scalars() {
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    Tensor& t = plan_->tensors[k];
+    const Parameter& p = params_[k];
+    if (!t.active) continue;
+    for (int s = 0; s < max_scalars && p.scalars[s]; ++s) t.scalars[s] = read(p.scalars[s].seen);
+    if (!p.count) continue;
+    const double count = read(p.count.seen);
+    if (count == as_counted(p.count.seen, t.steps)) continue;
+    if (!(count >= 0 && count < 9e15))
+      refuse_value({step_label_, "step", std::ptrdiff_t(k), names_[k]}, "a count of steps", std::to_string(count));
+    t.steps = std::int64_t(count);
+  }
+}
+
+void PyPlan::write_scalars() {
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    const Tensor& t = plan_->tensors[k];
+    const Parameter& p = params_[k];
+    if (!t.active) continue;
+    for (int s = 0; s < max_scalars && p.scalars[s]; ++s) write(p.scalars[s].seen, t.scalars[s]);
+    if (p.count) write(p.count.seen, double(t.steps));
+  }
+}
+
+/// What a graph has saved and a step has changed must not be used in a backward pass.
+void PyPlan::tell_source(bool gradients_too) const {
+  if (!source_->lends()) return;
+  py::list written;
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    if (!plan_->tensors[k].active) continue;
+    written.append(params_[k].array.object);
+    if (gradients_too) written.append(inputs_.gradients[k]);
+  }
+  source_->wrote(written);
 }
 
 namespace {
@@ -77,16 +104,48 @@ double number(PyObject* object) {
   return value;
 }
 
+/// A number of at least 0, or -1 for None.
+double bound(const PyPlan& plan, const char* name, PyObject* object) {
+  if (object == Py_None) return -1;
+  const double value = number(object);
+  if (!(value >= 0)) refuse_value({plan.step_label(), name, -1, {}}, "at least 0", py::repr(object));
+  return value;
+}
+
+bool flag(const PyPlan& plan, const char* name, PyObject* object) {
+  if (object != Py_True && object != Py_False)
+    refuse_type({plan.step_label(), name, -1, {}}, "True or False", py::repr(object));
+  return object == Py_True;
+}
+
+StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
+  StepOptions options;
+  options.decay_scale = number(args[2]);
+  options.clip_norm = bound(plan, "clip_norm", args[3]);
+  options.clip_value = bound(plan, "clip_value", args[4]);
+  options.grad_scale = number(args[5]);
+  if (!(options.grad_scale > 0 && std::isfinite(options.grad_scale)))
+    refuse_value({plan.step_label(), "grad_scale", -1, {}}, "finite and above 0", py::repr(args[5]));
+  if (!(options.decay_scale >= 0 && std::isfinite(options.decay_scale)))
+    refuse_value({plan.step_label(), "decay_scale", -1, {}}, "finite and at least 0", py::repr(args[2]));
+  if (args[6] != Py_None) {
+    options.grad_norm = number(args[6]);
+    if (*options.grad_norm < 0) refuse_value({plan.step_label(), "grad_norm", -1, {}}, "at least 0", py::repr(args[6]));
+  }
+  options.skip_nonfinite = flag(plan, "skip_nonfinite", args[7]);
+  options.zero_gradients = flag(plan, "zero_grads", args[8]);
+  return options;
+}
+
 /// Plan.step in Python's own calling convention: pybind11's dispatch costs as much as a third of a small network's
 /// step.
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   try {
     auto* const plan = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr<PyPlan>();
-    if (!plan || count != 8) throw py::type_error("Plan.step: must be called on a plan with 8 arguments");
-    return to_python(plan->step(args[0], args[1], number(args[2]), number(args[3]), number(args[4]), number(args[5]),
-                                args[6] == Py_True, args[7] == Py_True))
-        .release()
-        .ptr();
+    if (!plan || count != 10) throw py::type_error("Plan.step: must be called on a plan with 10 arguments");
+    const int threads = args[9] == Py_None ? 0 : int(PyLong_AsLong(args[9]));
+    const auto info = plan->step(args[0], args[1], options_of(*plan, args), threads);
+    return info ? to_python(*info).release().ptr() : Py_NewRef(Py_None);
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {
@@ -101,12 +160,10 @@ PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
 
 }  // namespace
 
-void bind_step(py::module_& m, py::handle plan_type) {
-  info_type = make_info_type();
-  m.add_object("StepInfo", reinterpret_cast<PyObject*>(info_type));
+void bind_step(py::handle plan_type) {
   static PyMethodDef method{"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(step)), METH_FASTCALL,
-                            "step($self, grads, rates, decay_scale, clip_norm, clip_value, grad_scale, "
-                            "skip_nonfinite, zero_grads, /)\n--\n\n"};
+                            "step($self, grads, rates, decay_scale, clip_norm, clip_value, grad_scale, grad_norm, "
+                            "skip_nonfinite, zero_grads, num_threads, /)\n--\n\n"};
   auto* const type = reinterpret_cast<PyTypeObject*>(plan_type.ptr());
   plan_type.attr("step") = py::reinterpret_steal<py::object>(PyDescr_NewMethod(type, &method));
 }

@@ -1,4 +1,4 @@
-// Plan.step and what it returns, in Python's own calling convention: for a small network the call counts.
+// What Plan.step returns, and the step in Python's own calling convention: for a small network the call counts.
 #pragma once
 
 #include "python/plan.h"
@@ -7,7 +7,9 @@ namespace fusedstep::bind {
 
 py::object to_python(const StepInfo& info);
 
-/// Adds StepInfo to the module and `step` to the plan's type.
-void bind_step(py::module_& m, py::handle plan_type);
+/// Adds StepInfo to the module.
+void bind_info(py::module_& m);
+/// Adds `step` to the plan's type.
+void bind_step(py::handle plan_type);
 
 }  // namespace fusedstep::bind

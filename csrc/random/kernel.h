@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "machine/level.h"
+
 namespace fusedstep {
 
 /// Names one sequence of random blocks: the key of Philox4x32-10 and the upper half of its counter.
@@ -42,5 +44,6 @@ struct RandomKernels {
   DropFn drop[2];  // by dtype, as below
   NoiseFn noise[2];
 };
+FUSEDSTEP_TABLES(RandomKernels, random_kernels)
 
 }  // namespace fusedstep

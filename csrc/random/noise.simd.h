@@ -1,56 +1,11 @@
-// Gaussian noise from the same counters: Box and Muller (1958), with functions of our own, because libm's differ from
-// machine to machine. Series, not fitted polynomials: the terms are their own source.
+// Gaussian noise from the same counters: Box and Muller (1958).
 #pragma once
 
+#include "machine/series.simd.h"
 #include "random/transform.simd.h"
 
 namespace fusedstep {
 namespace {
-
-/// Terms of each series for half a unit in the last place, and the bits of the floating-point format.
-template <class T>
-struct Format;
-template <>
-struct Format<float> {
-  using Bits = std::uint32_t;
-  static constexpr int log_terms = 5, sine_terms = 5;
-  static constexpr int mantissa = 23;
-  static constexpr Bits root_half = 0x3f3504f3u, integer = 0x4b000000u;  // sqrt(1/2), 2^23
-};
-template <>
-struct Format<double> {
-  using Bits = std::uint64_t;
-  static constexpr int log_terms = 11, sine_terms = 9;
-  static constexpr int mantissa = 52;
-  static constexpr Bits root_half = 0x3fe6a09e667f3bcdu, integer = 0x4330000000000000u;  // sqrt(1/2), 2^52
-};
-
-inline float square_root(float x) { return __builtin_sqrtf(x); }
-inline double square_root(double x) { return __builtin_sqrt(x); }
-
-template <class To, class From>
-inline To bits_as(From from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  __builtin_memcpy(&to, &from, sizeof to);
-  return to;
-}
-
-/// ln u for 2^-64 < u <= 1: u = m 2^-e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh s, s = (m - 1) / (m + 1).
-template <class T>
-inline T logarithm(T u) {
-  using F = Format<T>;
-  using Bits = typename F::Bits;
-  const Bits bits = bits_as<Bits>(u);
-  const Bits e = (F::root_half + (Bits(64) << F::mantissa) - bits + ((Bits(1) << F::mantissa) - 1)) >> F::mantissa;
-  const T m = bits_as<T>(bits + ((e - 64) << F::mantissa));
-  const T exponent = bits_as<T>(F::integer + e) - bits_as<T>(F::integer + 64);
-  const T s = (m - T(1)) / (m + T(1)), s2 = s * s;
-  T series = T(1.0 / (2 * F::log_terms + 1));
-#pragma GCC unroll 16
-  for (int k = F::log_terms - 1; k >= 0; --k) series = series * s2 + T(1.0 / (2 * k + 1));
-  return T(2) * s * series - exponent * T(0.693147180559945309417);
-}
 
 template <class T>
 struct Point {

@@ -7,10 +7,6 @@
 namespace fusedstep {
 namespace {
 
-/// As many as the machine takes at a time.
-template <class T>
-using Whole = Vector<T, width<T>>;
-
 /// How many elements lie between the last boundary of vectors and p.
 template <class T>
 inline std::ptrdiff_t past_boundary(const T* p) {

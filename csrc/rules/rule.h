@@ -9,11 +9,18 @@ namespace fusedstep {
 constexpr int max_states = 4;
 constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
+constexpr int max_scalars = 2;
 
 /// A state array of a rule; it exists only in variants that contain all bits of `needs`.
 struct StateName {
   const char* name;
   unsigned needs;
+};
+
+/// A number that a rule keeps for each tensor and `prepare` takes one step on: `scalars` of a rule that has some.
+struct ScalarName {
+  const char* name;
+  double initial;
 };
 
 namespace {

@@ -5,20 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "batchnorm/kernel.h"
-#include "network/kernel.h"
-#include "random/kernel.h"
+#include "formats/format.h"
+#include "machine/level.h"
 #include "rules/rule.h"
-#include "step/strided.h"
 
 namespace fusedstep {
-
-enum class DType : std::uint8_t { f32, f64, bf16, f16 };
-constexpr int dtype_count = 2;  // that kernels are compiled for; 16-bit floats are computed in float32
-constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
-constexpr int half_index(DType d) { return int(d) - int(DType::bf16); }
-constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }
-constexpr std::size_t item_size(DType d) { return is_half(d) ? 2 : d == DType::f32 ? 4 : 8; }
 
 /// A rule's coefficients<T>; only the rule knows what is inside.
 struct Coefficients {
@@ -40,13 +31,12 @@ struct Stages {
   bool zero_gradient = false;
 };
 
-/// A run of elements of one tensor: what one call of a kernel updates.
+/// A run of elements of one tensor, all of its streams contiguous and in the computing type.
 struct Run {
   void* p;
   void* states[max_states];
   void* ema;  // or null
-  const Gradient* gradient;
-  std::ptrdiff_t first;  // of the run within the tensor; the pointers above are the tensor's
+  void* g;    // written only where the stages zero it
   std::ptrdiff_t count;
 };
 
@@ -61,8 +51,9 @@ inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
 }
 
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
-using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, Coefficients& out);
-using SquareSumFn = void (*)(const Run&, unsigned lane, double* lanes);
+/// What is constant over a step of one tensor, from its t-th step and its scalar states, which go one step on.
+using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out);
+using SquareSumFn = void (*)(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes);
 using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
                             std::ptrdiff_t n);
 
@@ -74,6 +65,8 @@ struct RuleInfo {
   int hyper_count;
   const StateName* states;
   int state_count;
+  const ScalarName* scalars;
+  int scalar_count;
 };
 
 struct RuleKernels {
@@ -81,24 +74,15 @@ struct RuleKernels {
   SweepFn sweep[dtype_count][1 << max_variants];
 };
 
-/// Between 16-bit floats and float32, by half_index.
-struct HalfKernels {
-  void (*widen[2])(const std::uint16_t* in, float* out, std::ptrdiff_t n);
-  void (*narrow[2])(const float* in, std::uint16_t* out, std::ptrdiff_t n);
-};
-
-/// All kernels of one instruction set; rules[i] belongs to rule_infos[i].
-struct KernelTable {
-  const char* isa;
+/// The step's kernels of one instruction set; rules[i] belongs to infos[i].
+struct StepKernels {
   int rule_count;
   const RuleInfo* infos;
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
-  HalfKernels half;
-  RandomKernels random;
-  BatchNormKernels batch_norm;
-  NetworkKernels network;
+  FormatKernels formats[format_count];
 };
+FUSEDSTEP_TABLES(StepKernels, step_kernels)
 
 }  // namespace fusedstep

@@ -1,7 +1,6 @@
 // Sums whose bits depend on the elements' positions alone.
 #pragma once
 
-#include "step/strided.simd.h"
 #include "step/sweep.simd.h"
 
 namespace fusedstep {
@@ -28,13 +27,8 @@ inline void add_squares(const T* g, std::ptrdiff_t n, unsigned lane, double* lan
 }
 
 template <class T>
-void square_sum(const Run& run, unsigned lane, double* lanes) {
-  const std::ptrdiff_t step = run.gradient->contiguous ? run.count : block_size;
-  for (std::ptrdiff_t done = 0; done < run.count; done += step) {
-    T buffer[block_size];
-    const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
-    add_squares(view(*run.gradient, run.first + done, n, buffer), n, unsigned(lane + done), lanes);
-  }
+void square_sum(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
+  add_squares(static_cast<const T*>(g), n, lane, lanes);
 }
 
 /// The memory traffic of an optimizer and one addition per array: what a step is measured against.

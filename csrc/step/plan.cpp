@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
-#include "step/mixed.h"
-#include "step/strided.simd.h"
+#include "step/blocks.h"
 
 namespace fusedstep {
 namespace {
@@ -36,31 +33,15 @@ Stages stages(const Group& g, double lr, const StepOptions& options, double fact
   return s;
 }
 
-Run run_of(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count) {
-  return {t.p, {t.states[0], t.states[1], t.states[2], t.states[3]}, t.ema, &t.gradient, first, count};
+double clip_coefficient(double bound, double norm) {
+  const double coefficient = bound / (norm + 1e-6);
+  return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
-template <class T>
-bool finite_run(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n) {
-  for (std::ptrdiff_t done = 0; done < n; done += block_size) {
-    T buffer[block_size];
-    const std::ptrdiff_t count = std::min(block_size, n - done);
-    const T* x = view(g, first + done, count, buffer);
-    if (!std::all_of(x, x + count, [](T v) { return std::isfinite(v); })) return false;
-  }
-  return true;
-}
-
-void add_scaled_squares(const Gradient& g, std::ptrdiff_t first, std::ptrdiff_t n, double& sum) {
-  for (std::ptrdiff_t done = 0; done < n; done += block_size) {
-    double buffer[block_size];
-    const std::ptrdiff_t count = std::min(block_size, n - done);
-    const double* x = view(g, first + done, count, buffer);
-    for (std::ptrdiff_t i = 0; i < count; ++i) {
-      const double scaled = x[i] * 0x1p-600;
-      sum += scaled * scaled;
-    }
-  }
+/// True if t, whose step has been counted, has the coefficients of `last`, whose scalars were `before` the step.
+bool shares_coefficients(const Tensor& last, const double* before, const Tensor& t) {
+  return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps &&
+         std::equal(before, before + max_scalars, t.scalars);
 }
 
 }  // namespace
@@ -98,15 +79,7 @@ std::int64_t Plan::useful_threads() const { return total_ / elements_per_thread;
 StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   StepInfo info;
   threads = int(std::clamp<std::int64_t>(useful_threads(), 1, threads));
-  if (options.clip_norm >= 0 || options.skip_nonfinite) {
-    const double unscaled = norm(threads), norm = unscaled / options.grad_scale;
-    info.grad_norm = norm;
-    info.skipped = options.skip_nonfinite && !std::isfinite(unscaled) && !all_finite();
-    if (options.clip_norm >= 0) {
-      const double coef = options.clip_norm / (norm + 1e-6);
-      info.clip_coef = coef > 1.0 ? 1.0 : coef;  // nan stays nan, as in torch
-    }
-  }
+  if (options.clip_norm >= 0 || options.skip_nonfinite || options.grad_norm) clip(options, threads, info);
   if (info.skipped) {
     if (options.zero_gradients) zero_gradients();
   } else {
@@ -118,16 +91,23 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   return info;
 }
 
+/// Finds out the norm, and what follows from it. A given norm decides alone: where several processes share a step, all
+/// of them must decide alike.
+void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
+  const double own = options.grad_norm ? 0 : norm(threads);
+  const double norm = options.grad_norm ? *options.grad_norm : own / options.grad_scale;
+  info.grad_norm = norm;
+  if (options.skip_nonfinite)
+    info.skipped = options.grad_norm ? !std::isfinite(norm) : !std::isfinite(own) && !finite();
+  if (options.clip_norm >= 0) info.clip_coef = clip_coefficient(options.clip_norm, norm);
+}
+
 /// One chunk's sum of squares.
 double Plan::squared_norm_of(std::int64_t chunk) const {
-  const KernelTable& table = kernels();
   double lanes[norm_lanes] = {};
   for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
     const auto lane = unsigned((t.start + first) % norm_lanes);
-    if (is_half(t.dtype))
-      mixed_square_sum(t.dtype, run_of(t, first, n), lane, lanes);
-    else
-      table.square_sum[int(t.dtype)](run_of(t, first, n), lane, lanes);
+    add_squares(t, first, n, lane, lanes);
   });
   return sum_of_lanes(lanes);
 }
@@ -148,7 +128,7 @@ double Plan::squared_norm(int threads) {
 
 double Plan::norm(int threads) {
   const double norm = std::sqrt(squared_norm(threads));
-  return std::isinf(norm) && all_finite() ? norm_of_huge() : norm;
+  return std::isinf(norm) && finite() ? norm_of_huge() : norm;
 }
 
 /// Where squares overflow, as those of float64 do beyond 1e154: a factor of 2^-600 keeps them in range and is exact.
@@ -156,20 +136,17 @@ double Plan::norm(int threads) {
 double Plan::norm_of_huge() const {
   double sum = 0;
   for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
-    if (t.dtype == DType::f64) add_scaled_squares(t.gradient, first, n, sum);
+    if (t.gradient_dtype == DType::f64) add_scaled_squares(t, first, n, sum);
   });
   return std::sqrt(sum) * 0x1p600;
 }
 
 /// Exact, where a norm that is not finite may only have overflowed.
-bool Plan::all_finite() const {
+bool Plan::finite() const {
   bool finite = true;
   if (total_ > 0)
-    for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
-      finite = finite && (is_half(t.dtype)        ? mixed_finite(t.dtype, t.gradient, first, n)
-                          : t.dtype == DType::f32 ? finite_run<float>(t.gradient, first, n)
-                                                  : finite_run<double>(t.gradient, first, n));
-    });
+    for_runs(0, total_,
+             [&](const Tensor& t, std::int64_t first, std::int64_t n) { finite = finite && all_finite(t, first, n); });
   return finite;
 }
 
@@ -178,15 +155,20 @@ bool Plan::all_finite() const {
 void Plan::prepare(const StepOptions& options, double factor) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
   for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
-  const RuleKernels& rule = kernels().rules[rule_];
+  const RuleKernels& rule = step_kernels().rules[rule_];
   const Tensor* last = nullptr;
+  double before[max_scalars] = {};  // the step: the scalars of those that share the last coefficients
   int used = 0;
   for (Tensor& t : tensors) {
     if (!t.active) continue;
     ++t.steps;
-    if (!last || last->group != t.group || last->dtype != t.dtype || last->steps != t.steps) {
+    if (last && shares_coefficients(*last, before, t)) {
+      std::copy(last->scalars, last->scalars + max_scalars, t.scalars);
+    } else {
       const auto g = std::size_t(t.group);
-      rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, coefficients_[std::size_t(used++)]);
+      std::copy(t.scalars, t.scalars + max_scalars, before);
+      rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, t.scalars,
+                                              coefficients_[std::size_t(used++)]);
     }
     t.coefficients = used - 1;
     last = &t;
@@ -194,39 +176,20 @@ void Plan::prepare(const StepOptions& options, double factor) {
 }
 
 void Plan::sweep(int threads) {
-  const RuleKernels& rule = kernels().rules[rule_];
+  const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
       const auto g = std::size_t(t.group);
       const SweepFn kernel = rule.sweep[int(computed_in(t.dtype))][groups[g].variant];
       const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
-      if (is_half(t.dtype))
-        mixed_sweep(kernel, t.dtype, run_of(t, first, n), stages_[g], coefficients);
-      else
-        kernel(run_of(t, first, n), stages_[g], coefficients);
+      sweep_elements(kernel, t, first, n, stages_[g], coefficients);
     });
   });
 }
 
-void Plan::exchange(std::size_t tensor, void* other) noexcept {
-  constexpr std::ptrdiff_t span = 4096;
-  unsigned char keep[span];
-  const Tensor& t = tensors[tensor];
-  auto *p = static_cast<unsigned char*>(t.p), *q = static_cast<unsigned char*>(other);
-  const std::ptrdiff_t bytes = t.size * std::ptrdiff_t(item_size(t.dtype));
-  for (std::ptrdiff_t at = 0; at < bytes; at += span) {
-    const auto n = std::size_t(std::min(span, bytes - at));
-    std::memcpy(keep, p + at, n);
-    std::memcpy(p + at, q + at, n);
-    std::memcpy(q + at, keep, n);
-  }
-}
-
 void Plan::zero_gradients() {
   if (total_ > 0)
-    for_runs(0, total_, [](const Tensor& t, std::int64_t first, std::int64_t n) {
-      (is_half(t.dtype) ? mixed_zero : t.dtype == DType::f32 ? zero<float> : zero<double>)(t.gradient, first, n);
-    });
+    for_runs(0, total_, [](const Tensor& t, std::int64_t first, std::int64_t n) { zero_gradient(t, first, n); });
 }
 
 }  // namespace fusedstep

@@ -13,10 +13,6 @@ namespace fusedstep {
 // Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
 constexpr std::int64_t chunk_size = 4096;
 
-// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
-// around the step parameters and gradients travel between the cores' caches.
-constexpr std::int64_t elements_per_thread = 32768;
-
 enum class Decay { l2, decoupled, proximal };
 
 struct Group {
@@ -28,16 +24,18 @@ struct Group {
 };
 
 struct Tensor {
-  void* p = nullptr;
-  void* states[max_states] = {};
-  void* ema = nullptr;  // of the dtype that is computed in
+  Strided p;
+  void* states[max_states] = {};  // contiguous, in the memory order of p, of its dtype
+  void* ema = nullptr;            // the same, of the dtype that is computed in
   std::ptrdiff_t size = 0;
   int group = 0;
   DType dtype = DType::f32;
   std::int64_t steps = 0;  // taken by this tensor: a step without its gradient does not count
+  double scalars[max_scalars] = {};
 
   // For the step at hand.
-  Gradient gradient;
+  Strided gradient;
+  DType gradient_dtype = DType::f32;  // computed in the same type as dtype
   bool active = false;
   int coefficients = 0;
   std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
@@ -47,12 +45,13 @@ struct StepOptions {
   double decay_scale = 1, grad_scale = 1;
   double clip_norm = -1, clip_value = -1;  // negative: none
   bool skip_nonfinite = false, zero_gradients = false;
-  const double* rates = nullptr;  // of every group, for this step; null: the groups' own
+  const double* rates = nullptr;         // of every group, for this step; null: the groups' own
+  std::optional<double> grad_norm = {};  // to clip by, of all gradients after their division by grad_scale
 };
 
 struct StepInfo {
   std::int64_t step = 0;            // steps taken so far
-  std::optional<double> grad_norm;  // of the unscaled gradients; computed for clip_norm and skip_nonfinite
+  std::optional<double> grad_norm;  // of the unscaled gradients; known for clip_norm and skip_nonfinite
   double clip_coef = 1.0;
   bool skipped = false;
 };
@@ -63,9 +62,6 @@ class Plan {
 
   /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
   StepInfo step(const StepOptions& options, int threads) noexcept;
-
-  /// Exchanges a parameter with memory of the same size.
-  void exchange(std::size_t tensor, void* other) noexcept;
 
   int rule() const { return rule_; }
 
@@ -83,7 +79,8 @@ class Plan {
   double squared_norm_of(std::int64_t chunk) const;
   double norm(int threads);
   double norm_of_huge() const;
-  bool all_finite() const;
+  bool finite() const;
+  void clip(const StepOptions& options, int threads, StepInfo& info);
   void prepare(const StepOptions& options, double factor);
   void sweep(int threads);
   void zero_gradients();

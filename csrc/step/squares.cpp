@@ -3,27 +3,21 @@
 #include <algorithm>
 #include <vector>
 
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
 #include "step/plan.h"
 
 namespace fusedstep {
 
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
-  Gradient all;
-  all.data = const_cast<char*>(x);
-  const SquareSumFn add_squares = kernels().square_sum[int(dtype)];
+  const SquareSumFn add_squares = step_kernels().square_sum[int(dtype)];
   std::vector<double> partial(std::size_t((n + chunk_size - 1) / chunk_size));
   // As many as a step takes: each finds what it wrote.
-  const auto threads = int(std::clamp<std::int64_t>(n / elements_per_thread, 1, available_threads()));
+  const int threads = useful_threads(n, available_threads());
   parallel_for(std::int64_t(partial.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t k = begin; k < end; ++k) {
-      Run chunk{};
-      chunk.gradient = &all;
-      chunk.first = k * chunk_size;
-      chunk.count = std::min<std::int64_t>(chunk_size, n - chunk.first);
+      const std::int64_t first = k * chunk_size, count = std::min<std::int64_t>(chunk_size, n - first);
       double lanes[norm_lanes] = {};
-      add_squares(chunk, 0, lanes);
+      add_squares(x + first * item_size(dtype), count, 0, lanes);
       partial[std::size_t(k)] = sum_of_lanes(lanes);
     }
   });

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "step/stages.simd.h"
-#include "step/strided.simd.h"
 
 namespace fusedstep {
 namespace {
@@ -56,12 +55,10 @@ inline bool before_rule(const Stages& st) { return st.clip_value >= 0 || st.l2 !
 
 inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
 
-/// The stages before the rule for one block: the gradient the rule sees, in `buffer` unless it can be used
-/// as it lies. What has been scaled here must not be scaled again.
+/// The stages before the rule for one block: the gradient that the rule sees, in `buffer` unless it can be used as it
+/// lies. What has been scaled here must not be scaled again.
 template <class T>
-inline const T* prepare_gradient(const Run& run, const Stages& st, std::ptrdiff_t first, std::ptrdiff_t n, T* p,
-                                 T* buffer) {
-  const T* g = view(*run.gradient, first, n, buffer);
+inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
   if (!before_rule(st)) return g;
   if (st.clip_value < 0) {
     scale_and_decay(g, buffer, p, n, T(st.scale), T(st.l2));
@@ -74,20 +71,24 @@ inline const T* prepare_gradient(const Run& run, const Stages& st, std::ptrdiff_
   return buffer;
 }
 
+/// Stages work on blocks of this many elements, in the first-level cache.
+constexpr std::ptrdiff_t block_size = 128;
+
 /// Gradients are zeroed this many elements at a time, still in the first-level cache: a call per block would cost more
 /// than the stores.
 constexpr std::ptrdiff_t zeroed_together = 8 * block_size;
 
 template <class T>
-inline void zero_behind(const Run& run, std::ptrdiff_t done) {
+inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
   const std::ptrdiff_t whole = done / zeroed_together * zeroed_together,
                        start = done == whole ? done - zeroed_together : whole;
-  if (done == whole || done == run.count) zero<T>(*run.gradient, run.first + start, done - start);
+  if (done == whole || done == count)
+    for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
 /// How many elements a stage after the other can take: a block, unless the rule's loop is the only one.
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st) {
-  if (!run.gradient->contiguous || before_rule(st) || after_rule(st)) return block_size;
+  if (before_rule(st) || after_rule(st)) return block_size;
   return st.zero_gradient ? zeroed_together : run.count;
 }
 
@@ -99,12 +100,11 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
   const std::ptrdiff_t step = stride_of(run, st);
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
-    const std::ptrdiff_t first = run.first + done;
     const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
-    T *const p = static_cast<T*>(run.p) + first, *const ema = run.ema ? static_cast<T*>(run.ema) + first : nullptr;
+    T *const p = static_cast<T*>(run.p) + done, *const ema = run.ema ? static_cast<T*>(run.ema) + done : nullptr;
     T* states[max_states];
-    for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? first : 0);
-    const T* g = prepare_gradient(run, st, first, n, p, buffer);
+    for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? done : 0);
+    const T* g = prepare_gradient(static_cast<const T*>(run.g) + done, st, n, p, buffer);
     if (ema && !after_rule(st))
       update<Rule, V, true>(p, g, states, ema, n, f, c);
     else
@@ -113,13 +113,23 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
       proximal(p, n, T(st.threshold), T(st.divide));
       if (ema) average_all(ema, p, n, f.ema_decay, f.ema_rest);
     }
-    if (st.zero_gradient) zero_behind<T>(run, done + n);
+    if (st.zero_gradient) zero_behind(static_cast<T*>(run.g), done + n, run.count);
   }
 }
 
+template <class Rule>
+constexpr bool has_scalars = requires {
+  Rule::scalars;
+};
+
 template <class Rule, class T>
-void prepare(const double* hyper, double lr, std::int64_t t, Coefficients& out) {
-  const auto c = Rule::template prepare<T>(hyper, lr, t);
+void prepare(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out) {
+  const auto c = [&] {
+    if constexpr (has_scalars<Rule>)
+      return Rule::template prepare<T>(hyper, lr, t, scalars);
+    else
+      return Rule::template prepare<T>(hyper, lr, t);
+  }();
   static_assert(sizeof c <= sizeof out.bytes);
   __builtin_memcpy(out.bytes, &c, sizeof c);
 }

@@ -11,7 +11,7 @@ def num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
 def set_machine_limit(n: int) -> None: ...
 def force_threads(n: int) -> None: ...
-def rules() -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, int]]]]: ...
+def rules() -> dict[str, tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, int]], list[tuple[str, float]]]]: ...
 def roofline(read_write: list[np.ndarray[Any, Any]], read: np.ndarray[Any, Any], num_threads: int = 0) -> None: ...
 def check_parameters(label: str, params: list[Any], names: list[str]) -> None: ...
 
@@ -26,89 +26,73 @@ class StepInfo:
     @property
     def skipped(self) -> bool: ...
 
+#: Of a group: variant, hyperparameters, lr, weight_decay, l1, decay, maximize.
+GroupOptions = tuple[int, list[float], float, float, float, str, bool]
+
 @final
 class Plan:
-    def __init__(
-        self,
-        label: str,
-        rule: str,
-        params: list[Any],
-        names: list[str],
-        group_of: list[int],
-        states: list[list[Any]],
-        averages: list[Any] | None,
-        ema_decay: float,
-        num_threads: int,
-    ) -> None: ...
-    def set_group(
-        self,
-        group: int,
-        variant: int,
-        hyper: list[float],
-        lr: float,
-        weight_decay: float,
-        l1: float,
-        decay: str,
-        maximize: bool,
-    ) -> None: ...
+    def set_group(self, group: int, options: GroupOptions) -> None: ...
+    def attach(self, param: int, state: dict[str, Any] | None, steps: int = 0) -> None: ...
+    def settle(self) -> None: ...
+    def follow_options(self) -> bool: ...
     def step(
         self,
         grads: Any,
         rates: list[float] | None,
         decay_scale: float,
-        clip_norm: float,
-        clip_value: float,
+        clip_norm: float | None,
+        clip_value: float | None,
         grad_scale: float,
+        grad_norm: float | None,
         skip_nonfinite: bool,
         zero_grads: bool,
+        num_threads: int | None,
         /,
-    ) -> StepInfo: ...
-    def lend(self, to: str, borrower: object) -> None: ...
-    def exchange(self, others: list[Any]) -> None: ...
-    def take_back(self, borrower: object) -> None: ...
+    ) -> StepInfo | None: ...
+    def restore(
+        self,
+        steps: int,
+        of_tensors: list[int],
+        pairs: list[tuple[Any, Any]],
+        groups: list[GroupOptions],
+        updates: list[tuple[dict[str, Any], dict[str, Any]]],
+    ) -> None: ...
+    def reserve(self, method: str, holder: object) -> None: ...
+    def swap(self, others: list[Any]) -> None: ...
+    def release(self, holder: object) -> None: ...
     @property
-    def lent_to(self) -> str: ...
+    def reserved_by(self) -> str: ...
     @property
     def steps(self) -> int: ...
     @property
     def tensor_steps(self) -> list[int]: ...
-    def set_steps(self, steps: int, of_tensors: list[int]) -> None: ...
 
-@final
-class TensorPlan:
-    def __init__(
-        self,
-        label: str,
-        rule: str,
-        tensor_type: Any,
-        increment_version: Any,
-        groups: list[Any],
-        state: dict[Any, Any],
-        params: list[Any],
-        targets: list[Any],
-        idle: list[Any],
-        names: list[str],
-        group_of: list[int],
-        ema_decay: float,
-    ) -> None: ...
-    def set_group(
-        self,
-        group: int,
-        variant: int,
-        hyper: list[float],
-        weight_decay: float,
-        l1: float,
-        decay: str,
-        maximize: bool,
-    ) -> None: ...
-    def attach(self, param: int, states: list[Any], count: Any, steps: int, average: Any) -> None: ...
-    def watch(self) -> None: ...
-    def watch_options(self) -> bool: ...
-    def step(self, clip_norm: float | None, grad_scale: float, zero_grads: bool, num_threads: int | None) -> int: ...
-    @property
-    def info(self) -> StepInfo: ...
-
-def check_tensors(label: str, tensor_type: Any, params: list[Any], names: list[str]) -> list[bool]: ...
+def plan_of_arrays(
+    label: str,
+    rule: str,
+    keys: list[Any],
+    params: list[Any],
+    names: list[str],
+    group_of: list[int],
+    groups: int,
+    ema_decay: float | None,
+) -> Plan: ...
+def plan_of_tensors(
+    label: str,
+    rule: str,
+    tensor_type: Any,
+    increment_version: Any,
+    groups: list[Any],
+    members: list[Any],
+    state: dict[Any, Any],
+    params: list[Any],
+    idle: list[Any],
+    some: bool,
+    names: list[str],
+    group_of: list[int],
+    ema_decay: float | None,
+) -> Plan: ...
+def check_tensors(label: str, tensor_type: Any, params: list[Any], names: list[str]) -> None: ...
 def drop_gradients(params: list[Any]) -> None: ...
 def drop(
     call: str,

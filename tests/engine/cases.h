@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "step/kernel.h"
+#include "formats/dtype.h"
 
 namespace fusedstep::test {
 

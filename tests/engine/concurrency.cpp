@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "cases.h"
-#include "machine/dispatch.h"
+#include "machine/level.h"
 #include "machine/parallel.h"
 #include "machine/stalls.h"
 

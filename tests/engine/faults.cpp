@@ -17,9 +17,9 @@ constexpr std::ptrdiff_t n = 1000;
 void step(char* p, const Memory& g, std::ptrdiff_t count) {
   Memory states(max_states * count, DType::f32, 1, Values::positive);
   Tensor t;
-  t.p = p, t.size = count, t.active = true;
+  t.p.data = p, t.size = count, t.active = true;
   for (int s = 0; s < max_states; ++s) t.states[s] = states.at(s * count);
-  t.gradient = {static_cast<char*>(g.data()), true, {}};
+  t.gradient.data = static_cast<char*>(g.data());
   Group group;
   group.lr = 0.1;
   Plan(0, {t}, {group}, 0.9).step({}, 1);

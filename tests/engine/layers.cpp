@@ -86,7 +86,7 @@ class Layer {
 constexpr BatchNormShape small[] = {{2, 1, 2},   {3, 5, 7},    {1, 3, 1031}, {37, 4, 49},  {2, 2, 2053}, {33, 1, 1},
                                     {130, 3, 1}, {35, 16, 1},  {100, 17, 1}, {50, 63, 1},  {70, 100, 1}, {2, 2080, 1},
                                     {2, 7, 1},   {1100, 2, 1}, {5, 64, 8},   {1, 40, 100}, {1025, 1, 1}};
-constexpr BatchNormShape large[] = {{4, 6, 4000}, {64, 20, 49}, {2000, 48, 1}, {90, 2080, 1}};
+constexpr BatchNormShape large[] = {{4, 6, 4000}, {64, 20, 49}, {128, 20, 49}, {2000, 48, 1}, {90, 2080, 1}};
 constexpr BatchNormShape streaming[] = {{3, 16, 65600}, {1600, 2080, 1}};  // 12 MiB of float32 and more
 
 void add(Cases& cases, const BatchNormShape& shape, DType dtype, const Setting& setting, bool parallel) {

@@ -7,7 +7,7 @@
 #include <stdexcept>
 
 #include "cases.h"
-#include "machine/dispatch.h"
+#include "machine/level.h"
 #include "machine/parallel.h"
 
 namespace fusedstep::test {

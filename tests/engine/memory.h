@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "step/kernel.h"
+#include "formats/dtype.h"
 
 namespace fusedstep::test {
 
@@ -60,7 +60,7 @@ class Memory {
   void* data() const { return bytes_.get() + item(); }
   void* at(std::ptrdiff_t i) const { return bytes_.get() + (std::size_t(i) + 1) * item(); }
   std::ptrdiff_t count() const { return count_; }
-  std::size_t item() const { return item_size(dtype_); }
+  std::size_t item() const { return std::size_t(item_size(dtype_)); }
   DType dtype() const { return dtype_; }
 
   std::uint64_t bits(std::ptrdiff_t i) const {  // little-endian, as all that this is compiled for

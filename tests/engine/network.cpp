@@ -1,7 +1,7 @@
 // ReLU with a bias, its gradient, and softmax with its loss.
 #include "cases.h"
-#include "machine/dispatch.h"
 #include "memory.h"
+#include "network/kernel.h"
 
 namespace fusedstep::test {
 namespace {
@@ -14,7 +14,7 @@ struct Shape {
 constexpr Shape shapes[] = {{1, 1}, {3, 7}, {64, 10}, {5, 16}, {9, 31}, {4, 32}, {3, 333}, {2, 1024}, {1, 2051}};
 
 std::uint64_t rectified(DType dtype, const Shape& s, Values values) {
-  const NetworkKernels& network = kernels().network;
+  const NetworkKernels& network = network_kernels();
   const int type = int(dtype);
   const std::ptrdiff_t n = s.rows * s.width;
   Memory x(n, dtype, 1, values), bias(s.width, dtype, 2), y(n, dtype), dy(n, dtype, 3, values), dx(n, dtype);
@@ -32,7 +32,7 @@ std::uint64_t classified(DType dtype, const Shape& s, Values values) {
   std::vector<std::int64_t> labels;
   for (std::ptrdiff_t i = 0; i < s.rows; ++i)
     labels.push_back(std::int64_t(mix(std::uint64_t(i)) % std::uint64_t(s.width)));
-  const SoftmaxLossFn fn = kernels().network.softmax_loss[int(dtype)];
+  const SoftmaxLossFn fn = network_kernels().softmax_loss[int(dtype)];
   fn(z.data(), labels.data(), losses.data(), gradient.data(), s.rows, s.width);
   Hash hash;
   hash.add(losses), hash.add(gradient);

@@ -1,59 +1,46 @@
 // Philox, dropout, noise, and the 16-bit floats.
-#include <algorithm>
 #include <cstring>
 
 #include "cases.h"
-#include "machine/dispatch.h"
-#include "machine/parallel.h"
 #include "memory.h"
+#include "random/random.h"
+#include "step/kernel.h"
 
 namespace fusedstep::test {
 namespace {
 
 constexpr RandomStream stream{0x299f31d0a4093822u, 0x0370734413198a2eu};
 constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};  // the last crosses the border of a word of the counter
-constexpr std::ptrdiff_t chunk = 4096;
 
-template <class Body>
-void in_chunks(std::ptrdiff_t n, int threads, const Body& body) {
-  parallel_for((n + chunk - 1) / chunk, threads,
-               [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
-}
-
-std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& drop, bool past_cache, int threads) {
-  const DropFn fn = kernels().random.drop[int(dtype)];
+std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& d, bool past_cache, int threads) {
   Memory x(n, dtype, 1, Values::special), y(n, dtype);
-  in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    fn(x.data(), y.data(), begin, end, drop, past_cache);
-    fn(x.data(), x.data(), begin, end, drop, false);
-  });
+  const Broadcast all{1, n, d.run, {}};
+  drop(x.data(), y.data(), dtype, all, d, threads, past_cache ? 0 : last_level_cache());
+  drop(x.data(), x.data(), dtype, all, d, threads);
   Hash hash;
   hash.add(y), hash.add(x);
   return hash.value();
 }
 
 std::uint64_t noisy(DType dtype, std::ptrdiff_t n, std::uint64_t first, int threads) {
-  const NoiseFn fn = kernels().random.noise[int(dtype)];
   Memory x(n, dtype, 1), y(n, dtype);
   const Noise noise{stream, first, 0.3};
-  in_chunks(n, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    fn(nullptr, y.data(), begin, end, noise);
-    fn(x.data(), x.data(), begin, end, noise);
-  });
+  add_noise(nullptr, y.data(), dtype, n, noise, threads);
+  add_noise(x.data(), x.data(), dtype, n, noise, threads);
   Hash hash;
   hash.add(y), hash.add(x);
   return hash.value();
 }
 
 std::uint64_t words_and_masks() {
-  const RandomKernels& random = kernels().random;
+  const RandomKernels& random = random_kernels();
   Hash hash;
   for (const std::uint64_t first : firsts) {
     std::vector<std::uint32_t> words(1001), block(4);
     random.words(stream, first, 1001, words.data());
     random.block(stream, first, block.data());
     std::vector<std::uint8_t> mask(2003);
-    random.kept(mask.data(), 0, 2003, {stream, first, 1, 20000, 1});
+    keep(mask.data(), 2003, {stream, first, 1, 20000, 1}, 1);
     for (const std::uint32_t w : words) hash.add(std::uint64_t(w));
     for (const std::uint32_t w : block) hash.add(std::uint64_t(w));
     for (const std::uint8_t m : mask) hash.add(std::uint64_t(m));
@@ -63,8 +50,7 @@ std::uint64_t words_and_masks() {
 
 /// All numbers of 16 bits to float32 and back, and float32 of all exponents to 16 bits.
 std::uint64_t halves(DType dtype) {
-  const HalfKernels& half = kernels().half;
-  const int kind = half_index(dtype);
+  const FormatKernels& format = step_kernels().formats[int(dtype)];
   constexpr std::ptrdiff_t all = 1 << 16;
   Memory narrow(all, dtype), wide(all, DType::f32), any(all, DType::f32);
   for (std::ptrdiff_t i = 0; i < all; ++i) {
@@ -72,10 +58,11 @@ std::uint64_t halves(DType dtype) {
     any.set(i, mix(std::uint64_t(i)));
   }
   Hash hash;
-  half.widen[kind](static_cast<std::uint16_t*>(narrow.data()), static_cast<float*>(wide.data()), all);
+  const Strided items{static_cast<char*>(narrow.data())};
+  format.decode(items, 0, all, wide.data());
   hash.add(wide);
   for (const Memory* m : {&wide, &any}) {
-    half.narrow[kind](static_cast<float*>(m->data()), static_cast<std::uint16_t*>(narrow.data()), all);
+    format.encode(m->data(), items, 0, all);
     hash.add(narrow);
   }
   return hash.value();
@@ -88,7 +75,7 @@ std::uint64_t roofline(DType dtype) {
     std::vector<Memory> written;
     std::vector<void*> pointers;
     for (int k = 0; k < count; ++k) pointers.push_back(written.emplace_back(1001, dtype, std::uint64_t(k)).data());
-    kernels().roofline[int(dtype)](pointers.data(), count, read.data(), 3, 990);
+    step_kernels().roofline[int(dtype)](pointers.data(), count, read.data(), 3, 990);
     for (const Memory& m : written) hash.add(m);
   }
   return hash.value();

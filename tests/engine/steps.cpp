@@ -1,10 +1,11 @@
 // Every rule that is compiled in, in all its variants and dtypes, among the stages; gradients of every layout.
 #include <cstring>
+#include <deque>
 #include <optional>
 
 #include "cases.h"
-#include "machine/dispatch.h"
 #include "memory.h"
+#include "step/kernel.h"
 #include "step/plan.h"
 
 namespace fusedstep::test {
@@ -41,27 +42,22 @@ double hyper_value(const char* name) {
   return starts("eps") ? 1e-8 : !std::strcmp(name, "beta2") ? 0.999 : starts("lr_decay") ? 1e-3 : 0.9;
 }
 
-/// The memory of a gradient and one of five ways to lie in it.
+/// One of five ways in which a gradient can lie in its memory.
 struct Layout {
-  static Gradient of(const Memory& m, std::ptrdiff_t n, int kind) {
-    const auto item = std::ptrdiff_t(m.item());
-    char* const first = static_cast<char*>(m.data());
-    const std::ptrdiff_t rows = n % 7 == 0 ? 7 : n % 3 == 0 ? 3 : 1, columns = n / rows;
-    switch (kind) {
-      case 1:
-        return {first, false, {{rows, item}, {columns, rows * item}}};  // transposed
-      case 2:
-        return {first + (n > 0 ? n - 1 : 0) * item, false, {{n, -item}}};  // backwards
-      case 3:
-        return {first, false, {{n, spread * item}}};
-      case 4:
-        return {first, false, {{rows, 0}, {columns, item}}};  // rows that are one row
-      default:
-        return {first, true, {}};
-    }
-  }
   static constexpr std::ptrdiff_t spread = 3;
   static std::ptrdiff_t room(std::ptrdiff_t n, int kind) { return kind == 3 && n > 0 ? spread * (n - 1) + 1 : n; }
+
+  Layout(const Memory& m, std::ptrdiff_t n, int kind) : first(static_cast<char*>(m.data())) {
+    const std::ptrdiff_t item = m.item(), rows = n % 7 == 0 ? 7 : n % 3 == 0 ? 3 : 1, columns = n / rows;
+    if (kind == 1) dims = {{rows, item}, {columns, rows * item}};             // transposed
+    if (kind == 2) first += (n > 0 ? n - 1 : 0) * item, dims = {{n, -item}};  // backwards
+    if (kind == 3) dims = {{n, spread * item}};
+    if (kind == 4) dims = {{rows, 0}, {columns, item}};  // rows that are one row
+  }
+  Strided strided() const { return {first, dims.empty(), int(dims.size()), dims.data()}; }
+
+  char* first;
+  std::vector<Strided::Dim> dims;
 };
 
 /// A plan and its memory.
@@ -69,18 +65,20 @@ class Model {
  public:
   Model(int rule, Group group, const Setting& setting, const std::vector<std::ptrdiff_t>& sizes,
         const std::vector<DType>& dtypes) {
-    const RuleInfo& info = kernels().infos[rule];
+    const RuleInfo& info = step_kernels().infos[rule];
     std::vector<Tensor> tensors;
     for (std::size_t k = 0; k < sizes.size(); ++k) {
       Tensor t;
       t.size = sizes[k], t.dtype = dtypes[k % dtypes.size()];
-      t.p = keep(t.size, t.dtype, setting.values).data();
+      t.p.data = static_cast<char*>(keep(t.size, t.dtype, setting.values).data());
       for (int s = 0; s < info.state_count; ++s)
         if ((group.variant & info.states[s].needs) == info.states[s].needs)
           t.states[s] = keep(t.size, t.dtype, Values::positive).data();
       if (setting.averages) t.ema = keep(t.size, computed_in(t.dtype), Values::both_signs).data();
       const int kind = int(k % (setting.options.zero_gradients ? 4 : 5));
-      t.gradient = Layout::of(keep(Layout::room(t.size, kind), t.dtype, setting.values), t.size, kind);
+      t.gradient_dtype = t.dtype;
+      t.gradient =
+          layouts_.emplace_back(keep(Layout::room(t.size, kind), t.dtype, setting.values), t.size, kind).strided();
       tensors.push_back(std::move(t));
     }
     for (int h = 0; h < info.hyper_count; ++h) group.hyper[h] = hyper_value(info.hyper[h]);
@@ -105,6 +103,7 @@ class Model {
 
  private:
   std::vector<Memory> memory_;
+  std::deque<Layout> layouts_;
   std::optional<Plan> plan_;
 };
 
@@ -121,7 +120,7 @@ Group with_variant(Group g, unsigned variant) {
 }  // namespace
 
 void add_steps(Cases& cases) {
-  const KernelTable& table = kernels();
+  const StepKernels& table = step_kernels();
   for (int rule = 0; rule < table.rule_count; ++rule)
     for (unsigned variant = 0; variant < 1u << table.infos[rule].variant_bits; ++variant)
       for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})

@@ -42,6 +42,14 @@ def non_negative(what: str, value: Any) -> float:
     return result
 
 
+def norm(what: str, value: Any) -> float:
+    """Return a norm: a number of at least 0, inf or nan; arrays and tensors of one element are numbers."""
+    result = observed(what, value)
+    if result < 0:
+        raise ValueError(f"{what} must be at least 0; got {value!r}")
+    return result
+
+
 def positive(what: str, value: Any) -> float:
     """Return a finite number above 0."""
     result = number(what, value)

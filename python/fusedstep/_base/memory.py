@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,24 +23,38 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
     return raw[start : start + nbytes].view(dtype)
 
 
-def zeros_like(arrays: Sequence[Array]) -> list[Array]:
-    """Return zeroed arrays of the same shapes, dtypes and orders of axes: one block, each at a multiple of 64 bytes."""
+def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
+    """Return zeroed arrays of the same shapes and orders of axes: one block, each at a multiple of 64 bytes.
+
+    The arrays are dense. The dtypes are theirs unless others are given.
+    """
+    dtypes = [a.dtype for a in arrays] if dtypes is None else dtypes
     offsets = [0]
-    for a in arrays:
-        offsets.append(offsets[-1] + math.ceil(a.nbytes / ALIGNMENT) * ALIGNMENT)
+    for a, dtype in zip(arrays, dtypes, strict=True):
+        offsets.append(offsets[-1] + math.ceil(a.size * dtype.itemsize / ALIGNMENT) * ALIGNMENT)
     block = aligned_zeros(offsets[-1], np.uint8)
     return [
-        np.ndarray(a.shape, a.dtype, block, at, a.strides if a.size else None)
-        for a, at in zip(arrays, offsets, strict=False)
+        np.ndarray(a.shape, d, block, at, [s // a.itemsize * d.itemsize for s in a.strides] if a.size else None)
+        for a, d, at in zip(arrays, dtypes, offsets, strict=False)
     ]
 
 
-def copies_of(arrays: Sequence[Array]) -> list[Array]:
-    """Return copies of the same shapes, dtypes and orders of axes."""
-    copies = zeros_like(arrays)
+def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
+    """Return copies of the same shapes and orders of axes, and dtypes unless others are given."""
+    copies = zeros_like(arrays, dtypes)
     for copy, array in zip(copies, arrays, strict=True):
         copy[...] = array
     return copies
+
+
+def averages_of(arrays: Sequence[Array]) -> list[Array]:
+    """Return copies in which an average can be kept: in 16 bits it would stand still."""
+    return copies_of(arrays, [np.dtype(np.float32) if a.itemsize == 2 else a.dtype for a in arrays])
+
+
+def in_dtypes_of(arrays: Sequence[Array], values: Sequence[Array]) -> list[Array]:
+    """Return each value if it has its array's dtype, else a copy of it that does."""
+    return [v if v.dtype == a.dtype else copies_of([v], [a.dtype])[0] for a, v in zip(arrays, values, strict=True)]
 
 
 def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:

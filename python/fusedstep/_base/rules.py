@@ -14,6 +14,7 @@ class Rule(NamedTuple):
     variants: tuple[str, ...]
     hyper: tuple[str, ...]
     states: list[tuple[str, int]]
+    scalars: list[tuple[str, float]]
 
     def variant(self, group: Mapping[str, Any]) -> int:
         """Return the kernel's variant: bit k is set where the option named like it is on."""

@@ -11,6 +11,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Lion",
     "NAG",
     "RMSprop",
@@ -97,6 +98,25 @@ class AdamW(Adam):
         ema_decay: float | None = None,
         num_threads: int | None = None,
     ) -> None: ...
+
+class Adamax(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
 
 class Lion(Optimizer):
     def __init__(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._base.arrays import assign
 from .._base.files import read_tensors, replacing
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 def collect(opt: Optimizer) -> dict[str, Any]:
     """Copy the optimizer's state, in C order (safetensors misreads any other)."""
     ema = opt._ema
-    with opt._lend("state_dict"):
+    with opt._reserved("state_dict"):
         return {
             "format": _VERSION,
             "optimizer": type(opt).__name__,
@@ -45,7 +45,7 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     """Check everything, then copy it into the optimizer's arrays."""
-    with opt._lend("load_state_dict"):
+    with opt._reserved("load_state_dict"):
         _restore(opt, saved, f"{type(opt).__name__}.load_state_dict")
 
 
@@ -55,15 +55,23 @@ def _restore(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
     steps = [_step_count(f"{label}: steps[{k!r}]", saved["steps"][k]) for k in opt._keys]
     step = _step_count(f"{label}: step", saved["step"])
     options = [_checked_options(opt, k, dict(o), label) for k, o in enumerate(saved["groups"])]
-    _restore_schedules(opt, [lr_state for _, lr_state in options])
-    opt._plan.set_steps(step, steps)
-    assign(pairs)
-    for group, (values, _) in zip(opt._groups, options, strict=True):
-        group.assign(values)
+    copies = [(target, _copy_like(target, source)) for target, source in pairs]
+    groups = [opt._options({**group, **values}) for group, (values, _) in zip(opt._groups, options, strict=True)]
+    updates = [(group._values, values) for group, (values, _) in zip(opt._groups, options, strict=True)]
+    with _restored_schedules(opt, [lr_state for _, lr_state in options]):
+        opt._plan.restore(step, steps, copies, groups, updates)
 
 
-def _restore_schedules(opt: Optimizer, states: list[Any]) -> None:
-    """Hand the schedules their states: to all or, if one refuses, to none."""
+def _copy_like(target: Any, source: Any) -> Any:
+    """Return a copy that lies as the target does. The source may be another target's array."""
+    copy = np.empty_like(target)
+    copy[...] = source
+    return copy
+
+
+@contextmanager
+def _restored_schedules(opt: Optimizer, states: list[Any]) -> Iterator[None]:
+    """Hand the schedules their states. If one refuses, or what follows fails, all have their own back."""
     import copy
 
     done = []
@@ -72,7 +80,8 @@ def _restore_schedules(opt: Optimizer, states: list[Any]) -> None:
             if state is not None:
                 done.append((group["lr"], copy.deepcopy(group["lr"].state_dict())))
                 group["lr"].load_state_dict(state)
-    except Exception:
+        yield
+    except BaseException:
         for schedule, before in done:
             schedule.load_state_dict(before)
         raise

@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+import numpy as np
+
 from .. import _core
 from .._base import checks as _checks
 from .._base.checks import Check
-from .._base.memory import copies_of
+from .._base.memory import averages_of, in_dtypes_of
 from .._base.memory import zeros_like as allocate_like
 from .._base.rules import RULES
 from .._core import StepInfo as StepInfo
-from . import _checkpoint, _options, _params
+from . import _checkpoint, _params
 from ._group import Group
-from ._options import Option
+from ._options import Option, declare, taken
 from ._params import Array, Key
 
 Rate = float | Callable[[int], float]
@@ -49,9 +51,9 @@ class Optimizer:
     Parameters
     ----------
     params : list of arrays, {name: array}, or list of groups
-        float32 or float64 arrays, updated in place: dense (C order, Fortran order or another order of the
-        axes), writeable, in native byte order, none sharing memory with another. A group is a dict with
-        "params" and any of the options below, which override the optimizer's.
+        float32, float64, float16 or bfloat16 (of ml_dtypes) arrays, updated in place: dense (C order, Fortran order
+        or another order of the axes), writeable, in native byte order, none sharing memory with another. A group is a
+        dict with "params" and any of the options below, which override the optimizer's.
     lr : float or function of the step
         Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
     weight_decay : float
@@ -95,11 +97,11 @@ class Optimizer:
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        _options.declare(cls)
+        declare(cls)
 
     def __init__(self, params: Any, *arguments: Any, **named: Any) -> None:
         label = type(self).__name__
-        values = _options.taken(type(self), arguments, named)
+        values = taken(type(self), arguments, named)
         entries, group_options = _params.parse(label, params)
         arrays = [e.array for e in entries]
         names = [e.key if isinstance(e.key, str) else "" for e in entries]
@@ -108,6 +110,7 @@ class Optimizer:
         self._arrays, self._foreign = arrays, _params.foreign_memory(arrays)
         self._group_of = [e.group for e in entries]
         shared = {n: o.checked(f"{label}: {n}", values[n]) for n, o in self.options.items() if not o.of_groups}
+        self._num_threads: int | None = shared["num_threads"]
         self._ema_decay: float | None = shared["ema_decay"]
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
@@ -117,20 +120,16 @@ class Optimizer:
             self._groups.append(Group(where, members, chosen, self._all_checks(), self.only_at_first, self._push))
         self._variants = [self._variant(g) for g in self._groups]
         self._state = self._allocate_state()
-        self._ema = None if self._ema_decay is None else copies_of(self._arrays)
-        self._plan = _core.Plan(
-            label,
-            self.rule,
-            arrays,
-            names,
-            self._group_of,
-            [[self._state[key].get(name) for name, _ in RULES[self.rule].states] for key in self._keys],
-            self._ema,
-            1.0 if self._ema_decay is None else self._ema_decay,
-            shared["num_threads"] or 0,
+        self._ema = None if self._ema_decay is None else averages_of(self._arrays)
+        self._plan = _core.plan_of_arrays(
+            label, self.rule, self._keys, arrays, names, self._group_of, len(self._groups), self._ema_decay
         )
         for group in self._groups:
             self._push(group)
+        for k, key in enumerate(self._keys):
+            average = {} if self._ema is None else {"ema": self._ema[k]}
+            self._plan.attach(k, {**self._state[key], **average})
+        self._plan.settle()
 
     @classmethod
     def _all_checks(cls) -> dict[str, Check]:
@@ -145,8 +144,11 @@ class Optimizer:
         for name, _ in RULES[self.rule].states:
             having = [v for v, k in enumerate(self._group_of) if name in self._state_names(k)]
             for v, array in zip(having, allocate_like([self._arrays[v] for v in having]), strict=True):
-                array[...] = self._initial_state(name, self._groups[self._group_of[v]])
+                if initial := self._initial_state(name, self._groups[self._group_of[v]]):
+                    array[...] = initial  # zeros are left to the threads that step them: they then lie near their cores
                 state[self._keys[v]][name] = array
+        for arrays in state.values():
+            arrays.update({name: np.array(initial) for name, initial in RULES[self.rule].scalars})
         return state
 
     def _state_names(self, k: int) -> list[str]:
@@ -165,11 +167,23 @@ class Optimizer:
             raise ValueError(
                 f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
             )
-        lr = 0.0 if callable(group["lr"]) else group["lr"]
-        common = (group[name] for name in ("weight_decay", "l1", "decay", "maximize"))
-        self._plan.set_group(k, variant, rule.hyper_values(self.options, group), lr, *common)
+        self._plan.set_group(k, self._options(group))
         self._variants[k] = variant
         self._scheduled = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
+
+    @classmethod
+    def _options(cls, group: Mapping[str, Any]) -> _core.GroupOptions:
+        """Return a group's values as the core takes them."""
+        lr = 0.0 if callable(group["lr"]) else group["lr"]
+        return (
+            cls._variant(group),
+            RULES[cls.rule].hyper_values(cls.options, group),
+            lr,
+            group["weight_decay"],
+            group["l1"],
+            group["decay"],
+            group["maximize"],
+        )
 
     @property
     def params(self) -> Sequence[Array] | Mapping[str, Array]:
@@ -180,11 +194,15 @@ class Optimizer:
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
         """The averages of the parameters, in the form of `params`; None without `ema_decay`.
 
-        Inside `averaged` they lie in the parameters.
+        Inside `averaged` they lie in the parameters. Those of 16-bit parameters are float32, and stay where they are.
         """
         if self._ema is None:
             return None
-        return self._by_name(self._arrays if self._plan.lent_to == "averaged" else [a.view() for a in self._ema])
+        swapped = self._plan.reserved_by == "averaged"
+        shown = [
+            p if swapped and a.dtype == p.dtype else a.view() for p, a in zip(self._arrays, self._ema, strict=True)
+        ]
+        return self._by_name(shown)
 
     def _by_name(self, arrays: list[Array]) -> Sequence[Array] | Mapping[str, Array]:
         named = {k: a for k, a in zip(self._keys, arrays, strict=True) if isinstance(k, str)}
@@ -217,6 +235,7 @@ class Optimizer:
         skip_nonfinite: bool = False,
         zero_grads: bool = False,
         decay_scale: float = _ONE,
+        grad_norm: float | None = None,
     ) -> StepInfo:
         r"""Update all parameters in place, in one sweep over memory.
 
@@ -225,8 +244,10 @@ class Optimizer:
         Parameters
         ----------
         grads : sequence of arrays in the order of the parameters, or {name: array}
-            Each of its parameter's shape and dtype, with any strides; None leaves its parameter, state and average
-            alone. For a parameter without axes a NumPy scalar will do.
+            Each of its parameter's shape, with any strides; of float32, float16 or bfloat16 for a parameter of these,
+            float64 for float64. Whatever offers ``__dlpack__`` in the CPU's memory (tensors of torch, arrays of JAX) is
+            read where it lies. None leaves its parameter, state and average alone. For a parameter without axes a NumPy
+            scalar will do.
         lr : float, optional
             For this step, instead of every group's.
         clip_norm : float, optional
@@ -241,24 +262,32 @@ class Optimizer:
             Sets the gradients to zero in the same sweep.
         decay_scale : float
             Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
+        grad_norm : float, optional
+            The norm to clip by, instead of one that the step computes: that over the gradients of all processes, say.
+            It is the norm after the division by `grad_scale`. With `skip_nonfinite` it decides alone: the step is
+            skipped if it is inf or nan.
 
         Returns
         -------
         StepInfo
-            ``step``, ``grad_norm`` (None unless computed), ``clip_coef``, ``skipped``.
+            ``step``, ``grad_norm`` (None unless given or computed), ``clip_coef``, ``skipped``.
         """
-        if type(grads) is not list:
+        if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
-        return self._plan.step(
+        info = self._plan.step(
             grads,
             self._rates(lr) if lr is not None or self._scheduled else None,
             _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
-            -1.0 if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
-            -1.0 if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
+            None if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
+            None if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
             _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
+            None if grad_norm is None else self._option(_checks.norm, "grad_norm", grad_norm),
             skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
             zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
+            self._num_threads,
         )
+        assert info is not None  # nobody but the optimizer has its states
+        return info
 
     def _option(self, check: Check, name: str, value: Any) -> Any:
         return check(self._what(name), value)
@@ -266,20 +295,15 @@ class Optimizer:
     def _what(self, argument: str) -> str:
         return f"{type(self).__name__}.step: {argument}"
 
-    def _in_order(self, grads: Any) -> Sequence[Array | None]:
+    def _in_order(self, grads: Any) -> Any:
+        """Return gradients of another kind than a plain list or dict as one."""
         if isinstance(grads, (list, tuple)):
-            return grads
+            return list(grads)
         if not isinstance(grads, Mapping):
             raise TypeError(
                 f"{self._what('grads')} must be a list, a tuple or a dict of arrays; got {type(grads).__name__}"
             )
-        if grads.keys() != set(self._keys):
-            missing = [k for k in self._keys if k not in grads]
-            unknown = [k for k in grads if k not in self._keys]
-            raise ValueError(
-                f"{self._what('grads')} must have the parameters' names; missing {missing}, unknown {unknown}"
-            )
-        return [grads[key] for key in self._keys]
+        return dict(grads)
 
     def _rates(self, lr: float | None) -> list[float]:
         """Return the learning rate of every group for the coming step."""
@@ -292,20 +316,20 @@ class Optimizer:
         return rates
 
     @contextmanager
-    def _lend(self, to: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
+    def _reserved(self, method: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
         """Keep steps away; with values, exchange them with the parameters, in place, and back at the end.
 
         Ctrl-C may strike between any two lines. A parameter that was resized cannot be put back: steps stay refused
         then, for they would start from what is not the optimizer's own.
         """
-        borrower = object()
+        holder = object()
         try:
-            self._plan.lend(to, borrower)
+            self._plan.reserve(method, holder)
             if values is not None:
-                self._plan.exchange(values())
+                self._plan.swap(values())
             yield
         finally:
-            self._plan.take_back(borrower)
+            self._plan.release(holder)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -321,7 +345,7 @@ class Optimizer:
         if self._ema is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
         averages = self._ema
-        with self._lend("averaged", lambda: averages):
+        with self._reserved("averaged", lambda: in_dtypes_of(self._arrays, averages)):
             yield
 
     def state_dict(self) -> dict[str, Any]:
@@ -392,4 +416,4 @@ class Optimizer:
         raise NotImplementedError
 
 
-_options.declare(Optimizer)
+declare(Optimizer)

@@ -64,7 +64,7 @@ class NAG(Optimizer):
             If a schedule gives no learning rate, or a parameter is read-only or was resized. A resize inside keeps all
             of them from being put back.
         """
-        with self._lend("lookahead", self._points_ahead):
+        with self._reserved("lookahead", self._points_ahead):
             yield
 
     def _points_ahead(self) -> list[Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from .. import _core, optim
 from .._base import checks as _checks
+from .._core import StepInfo
 from ._options import settings
 from ._state import Binding, Tensor
 
@@ -30,15 +31,29 @@ class FusedOptimizer(torch.optim.Optimizer):
     # GradScaler leaves its scale and what it found on optimizers that have this.
     _step_supports_amp_scaling = True
 
+    # Options of all steps; an optimizer of torch that becomes one of these has none of its own.
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    skip_nonfinite: bool = False
+    decay_scale: float = 1.0
+    zero_grads: bool = False
+    num_threads: int | None = None
+    _ema_decay: float | None = None
+    _extras: Mapping[str, Any] = {}
+
     _binding: Binding | None = None
-    _plan: _core.TensorPlan | None = None  # of the binding, if a step needs nothing else
-    _lent = ""  # names the context that has other values in the parameters
+    _plan: _core.Plan | None = None  # of the binding
+    _swapped: _core.Plan | None = None  # that has other values in the parameters, inside `averaged` or `lookahead`
+    _info: StepInfo | None = None  # of the last step
 
     def __init__(
         self,
         params: Any,
         *args: Any,
         clip_norm: float | None = None,
+        clip_value: float | None = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
@@ -46,6 +61,9 @@ class FusedOptimizer(torch.optim.Optimizer):
     ) -> None:
         label = f"{type(self).__name__}: "
         self.clip_norm = None if clip_norm is None else _checks.non_negative(f"{label}clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else _checks.non_negative(f"{label}clip_value", clip_value)
+        self.skip_nonfinite = _checks.flag(f"{label}skip_nonfinite", skip_nonfinite)
+        self.decay_scale = _checks.non_negative(f"{label}decay_scale", decay_scale)
         self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}ema_decay", ema_decay)
         self.zero_grads = _checks.flag(f"{label}zero_grads", zero_grads)
         self.num_threads = None if num_threads is None else _checks.thread_count(f"{label}num_threads", num_threads)
@@ -59,8 +77,16 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def grad_norm(self) -> float | None:
-        """The norm of all gradients in the last step, before clipping; None unless `clip_norm` asked for it."""
-        return None if self._binding is None else self._binding.plan.info.grad_norm
+        """The norm of all gradients in the last step, before clipping; None unless it was given, or asked for.
+
+        `clip_norm` and `skip_nonfinite` ask for it.
+        """
+        return None if self._info is None else self._info.grad_norm
+
+    @property
+    def skipped(self) -> bool:
+        """Whether `skip_nonfinite` kept the last step from changing anything."""
+        return self._info is not None and self._info.skipped
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as torch does, after checks of its parameters and options."""
@@ -86,7 +112,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         self._binding = self._plan = None
         self._singles: dict[Tensor, Binding] = {}
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
         """Update all parameters that have a gradient, in place, in one sweep over memory.
 
         Either all of it happens or, if an error is raised, nothing.
@@ -95,6 +121,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         ----------
         closure : callable, optional
             Evaluates the model again and returns the loss.
+        grad_norm : float, optional
+            The norm for `clip_norm` to clip by, instead of one that the step computes: that over the gradients of all
+            processes, say. With `skip_nonfinite` the step is skipped if it is inf or nan, and only then.
 
         Returns
         -------
@@ -107,51 +136,79 @@ class FusedOptimizer(torch.optim.Optimizer):
             or _global_optimizer_post_hooks
             or _profiling()
         ):
-            return _step_with_hooks(self) if closure is None else _step_with_hooks(self, closure)
-        return self._step(closure)
+            arguments = () if closure is None else (closure,)
+            return _step_with_hooks(self, *arguments, **({} if grad_norm is None else {"grad_norm": grad_norm}))
+        return self._step(closure, grad_norm=grad_norm)
 
     # Keeps torch from wrapping `step` into a profiler's record, which costs more than a small step does.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         plan = self._plan
-        if (
-            plan is None
-            or "found_inf" in self.__dict__
-            or plan.step(self.clip_norm, 1.0, self.zero_grads, self.num_threads)
-        ):
-            self._step_with_care()
+        info = None
+        if plan is not None and "found_inf" not in self.__dict__:
+            info = plan.step(
+                None,
+                None,
+                self.decay_scale,
+                self.clip_norm,
+                self.clip_value,
+                1.0,
+                grad_norm,
+                self.skip_nonfinite,
+                self.zero_grads,
+                self.num_threads,
+            )
+        if info is None:
+            self._step_with_care(grad_norm)
+        else:
+            self._info = info
         return loss
 
     @_uncompiled
-    def _step_with_care(self) -> None:
+    def _step_with_care(self, grad_norm: float | None) -> None:
         """Step where something is new, or where a step is more than a call of the kernels."""
-        if self._lent:
-            raise RuntimeError(f"{type(self).__name__}.step: not inside {self._lent}()")
+        self._require_own("step")
         if "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0:
             return
         scale = self.__dict__.get("grad_scale")
         scale = 1.0 if scale is None else float(scale)
+        clipped = (self.clip_norm, self.clip_value, scale, grad_norm, self.skip_nonfinite)
         for _ in range(2):
-            binding = self._binding = self._binding or Binding(self)
-            if binding.step(self.clip_norm, scale, self.zero_grads, self.num_threads):
-                self._plan = None if binding.stand_ins else binding.plan
+            binding = self._bound()
+            self._plan = None  # unless this step succeeds
+            try:
+                info = binding.step(self.decay_scale, *clipped, self.zero_grads, self.num_threads)
+            except BaseException:
+                self._forget()  # the binding may have seen options that it has not taken over
+                raise
+            if info is not None:
+                self._info, self._plan = info, binding.plan
                 return
             self._forget()
         raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
 
+    def _bound(self) -> Binding:
+        self._binding = self._binding or Binding(self)
+        return self._binding
+
+    def _require_own(self, method: str) -> None:
+        if self._swapped is not None:
+            raise RuntimeError(f"{type(self).__name__}.{method}: not inside {self._swapped.reserved_by}()")
+
     def step_one(self, p: Tensor) -> None:
         """Update one parameter; see `step_in_backward`."""
+        self._require_own("step")
+        clipped = (None, self.clip_value, 1.0, None, self.skip_nonfinite)
         for _ in range(2):
-            binding = self._singles.get(p) or Binding(self, only=p)
-            self._singles[p] = binding
-            if binding.step(None, 1.0, self.zero_grads, self.num_threads):
+            binding = self._singles.pop(p, None) or Binding(self, only=p)
+            if binding.step(self.decay_scale, *clipped, self.zero_grads, self.num_threads) is not None:
+                self._singles[p] = binding
                 return
-            del self._singles[p]
         raise RuntimeError(f"{type(self).__name__}: its groups or state were changed during a step")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -177,8 +234,9 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._restore_averages(state_dict)
             self._forget()
             Binding(self)
-        except Exception as error:
+        except BaseException as error:  # Ctrl-C too
             self.state, self.param_groups = before
+            self._forget()
             if isinstance(error, KeyError):  # torch's own, of an entry that every state of this optimizer has
                 name = type(self).__name__
                 raise ValueError(f"{name}.load_state_dict: state_dict must be of {name}; it lacks {error}") from error
@@ -202,8 +260,9 @@ class FusedOptimizer(torch.optim.Optimizer):
                 self.state[p]["ema"] = average.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("clip_norm", "_ema_decay", "zero_grads", "num_threads", "_extras")
-        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+        own = ("clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads")
+        own += ("_extras",)
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -223,28 +282,29 @@ class FusedOptimizer(torch.optim.Optimizer):
         """
         if self.ema_decay is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
-        values = {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}
-        with self._lend("averaged", values):
+        with self._put("averaged", {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}):
             yield
 
     @contextmanager
-    def _lend(self, name: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        if self._lent:
-            raise RuntimeError(f"{type(self).__name__}.{name}: not inside {self._lent}()")
-        kept = {p: p.detach().clone() for p in values}
-        self._lent, self._plan = name, None
+    def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
+        """Exchange the parameters with copies of the values, all at once, and back at the end."""
+        self._require_own(method)
+        binding = self._bound()
+        plan, holder = binding.plan, object()
+        copies = [_copy_like(m.param, values[m.param]) if m.param in values else None for m in binding.members]
         try:
-            _copy(values)
+            plan.reserve(method, holder)
+            self._swapped = plan
+            plan.swap(copies)
             yield
         finally:
-            _copy(kept)
-            self._lent = ""
+            plan.release(holder)
+            self._swapped = None
 
 
 @torch.no_grad()
-def _copy(values: dict[Tensor, Tensor]) -> None:
-    for p, value in values.items():
-        p.copy_(value)
+def _copy_like(p: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(p, requires_grad=False).copy_(value)
 
 
 _step_with_hooks = torch.optim.Optimizer.profile_hook_step(FusedOptimizer._step)

@@ -20,7 +20,7 @@ _REFUSED = {
 
 
 class Settings(NamedTuple):
-    """What the kernels need to know of a group besides its learning rate; see `_core.TensorPlan.set_group`."""
+    """What the kernels need to know of a group besides its learning rate; see `_core.Plan.set_group`."""
 
     variant: int
     hyper: list[float]

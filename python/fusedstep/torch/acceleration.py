@@ -196,7 +196,6 @@ def replace_optimizer(optimizer: Any) -> None:
     """Make it ours."""
     followed = vars(optimizer).pop("step", None) is not None
     optimizer.__class__ = our_class(optimizer)
-    vars(optimizer).update(clip_norm=None, _ema_decay=None, zero_grads=False, num_threads=None, _extras={})
     optimizer._forget()
     if followed:
         _follow(optimizer)

@@ -26,5 +26,5 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
         for p in group["params"]:
             if "momentum_buffer" in self.state.get(p, {}):
                 values[p] = p.detach() - float(group["lr"]) * group["momentum"] * self.state[p]["momentum_buffer"]
-    with self._lend("lookahead", values):
+    with self._put("lookahead", values):
         yield

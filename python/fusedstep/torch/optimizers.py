@@ -5,8 +5,8 @@ subclass of torch's: the same arguments, defaults, groups, state and state_dict,
 
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
-All take, by keyword, what torch lacks: ``clip_norm``, ``ema_decay``, ``zero_grads``, ``num_threads``, and as options of
-a group ``l1`` and ``decay``.
+All take, by keyword, what torch lacks: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
+``ema_decay``, ``zero_grads``, ``num_threads``, and as options of a group ``l1`` and ``decay``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ Parameters
     As in `{source}`.
 clip_norm : float, optional
     Scales all gradients by min(1, clip_norm / (norm + 1e-6)), with the norm over all of them.
+clip_value : float, optional
+    Bounds every element's absolute value, after `clip_norm`.
+skip_nonfinite : bool
+    If any gradient holds an inf or a nan, a step changes nothing; see `skipped`.
+decay_scale : float
+    Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
 ema_decay : float, optional
     If given, ``state[p]["ema"]`` follows the parameters as their exponential (Polyak) average; see `averaged`.
 zero_grads : bool
@@ -92,7 +98,8 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
         arguments = [p for p in arguments if p.kind is not p.KEYWORD_ONLY] + [_keyword("maximize", False)]
     known = [p.name for p in arguments]
     extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
-    ours = {"clip_norm": None, "ema_decay": None, "zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
+    ours = {"clip_norm": None, "clip_value": None, "skip_nonfinite": False, "decay_scale": 1.0, "ema_decay": None}
+    ours |= {"zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,

@@ -1,19 +1,12 @@
-#include "machine/dispatch.h"
+#include "machine/level.h"
 
 #include <atomic>
 
 namespace fusedstep {
-
-#if defined(FUSEDSTEP_X86_LEVELS)
-extern const KernelTable kernels_v2, kernels_v3, kernels_v4;
-#else
-extern const KernelTable kernels_generic;
-#endif
-
 namespace {
 
 struct Level {
-  const KernelTable* table;
+  const char* name;
   bool (*available)();
 };
 
@@ -30,42 +23,48 @@ bool has_v4() {
   return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-const Level levels[] = {{&kernels_v4, has_v4}, {&kernels_v3, has_v3}, {&kernels_v2, has_v2}};
+constexpr Level levels[] = {{"v4", has_v4}, {"v3", has_v3}, {"v2", has_v2}};  // in the order of FUSEDSTEP_TABLES
 #else
-const Level levels[] = {{&kernels_generic, [] { return true; }}};
+constexpr Level levels[] = {{"generic", [] { return true; }}};
 #endif
 
-std::atomic<const KernelTable*> chosen{nullptr};
+constexpr int undecided = -1;
+std::atomic<int> chosen{undecided};
+
+int best() {
+  for (const Level& l : levels)
+    if (l.available()) return int(&l - levels);
+  return 0;  // the module refuses to load on such a CPU
+}
 
 }  // namespace
 
-const KernelTable& kernels() {
-  const KernelTable* table = chosen.load(std::memory_order_relaxed);
-  if (table) return *table;
-  for (const Level& level : levels)
-    if (!table && level.available()) table = level.table;
-  chosen = table;
-  return *table;
+int level() {
+  const int known = chosen.load(std::memory_order_relaxed);
+  if (known != undecided) return known;
+  return chosen = best();
 }
+
+const char* isa() { return levels[level()].name; }
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
-  for (const Level& level : levels)
-    if (level.available()) names.emplace_back(level.table->isa);
+  for (const Level& l : levels)
+    if (l.available()) names.emplace_back(l.name);
   return names;
 }
 
 std::vector<std::string> compiled_isas() {
   std::vector<std::string> names;
-  for (const Level& level : levels) names.emplace_back(level.table->isa);
+  for (const Level& l : levels) names.emplace_back(l.name);
   return names;
 }
 
 Choice set_isa(const std::string& name) {
-  for (const Level& level : levels)
-    if (level.table->isa == name) {
-      if (!level.available()) return Choice::lacking;
-      chosen = level.table;
+  for (const Level& l : levels)
+    if (l.name == name) {
+      if (!l.available()) return Choice::lacking;
+      chosen = int(&l - levels);
       return Choice::done;
     }
   return Choice::unknown;

@@ -1,11 +1,6 @@
-// Compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the constant table at the end leaves this
-// file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
-#include "batchnorm/table.simd.h"
-#include "formats/half.simd.h"
-#include "network/relu.simd.h"
-#include "network/softmax.simd.h"
-#include "random/dropout.simd.h"
-#include "random/noise.simd.h"
+// The optimizer step, compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the table at the end leaves
+// this file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
+#include "formats/blocks.simd.h"
 #include "step/kernel.h"
 #include "step/norm.simd.h"
 #include "step/sweep.simd.h"
@@ -27,7 +22,20 @@ template <class Rule>
 constexpr RuleInfo info(const char* name) {
   static_assert(length(Rule::hyper) <= max_hyper && state_count<Rule> <= max_states);
   static_assert(variant_bits<Rule> <= max_variants);
-  return {name, Rule::variants, variant_bits<Rule>, Rule::hyper, length(Rule::hyper), Rule::states, state_count<Rule>};
+  RuleInfo info{name,
+                Rule::variants,
+                variant_bits<Rule>,
+                Rule::hyper,
+                length(Rule::hyper),
+                Rule::states,
+                state_count<Rule>,
+                nullptr,
+                0};
+  if constexpr (has_scalars<Rule>) {
+    static_assert(length(Rule::scalars) <= max_scalars);
+    info.scalars = Rule::scalars, info.scalar_count = length(Rule::scalars);
+  }
+  return info;
 }
 
 template <class Rule, unsigned V = 0>
@@ -38,36 +46,25 @@ constexpr void fill(RuleKernels& k) {
 }
 
 template <class Rule>
-constexpr RuleKernels kernels() {
+constexpr RuleKernels kernels_of() {
   RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}};
   fill<Rule>(k);
   return k;
 }
 
 #define FUSEDSTEP_INFO(rule) info<rule>(#rule),
-#define FUSEDSTEP_KERNELS(rule) kernels<rule>(),
+#define FUSEDSTEP_KERNELS(rule) kernels_of<rule>(),
 constexpr RuleInfo infos[] = {FUSEDSTEP_RULES(FUSEDSTEP_INFO)};
 constexpr RuleKernels rules[] = {FUSEDSTEP_RULES(FUSEDSTEP_KERNELS)};
 
-#define FUSEDSTEP_TEXT_(x) #x
-#define FUSEDSTEP_TEXT(x) FUSEDSTEP_TEXT_(x)
-#define FUSEDSTEP_JOIN_(a, b) a##b
-#define FUSEDSTEP_JOIN(a, b) FUSEDSTEP_JOIN_(a, b)
-
 }  // namespace
 
-extern constexpr KernelTable FUSEDSTEP_JOIN(kernels_, FUSEDSTEP_LEVEL) = {
-    FUSEDSTEP_TEXT(FUSEDSTEP_LEVEL),
+extern constexpr StepKernels FUSEDSTEP_TABLE(step_kernels) = {
     length(infos),
     infos,
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
-    {{widen<bfloat16>, widen<float16>}, {narrow<bfloat16>, narrow<float16>}},
-    {philox_block, philox_words, kept, {drop<float>, drop<double>}, {noise<float>, noise<double>}},
-    batch_norm_kernels,
-    {{relu<float>, relu<double>},
-     {relu_backward<float>, relu_backward<double>},
-     {softmax_loss<float>, softmax_loss<double>}}};
+    {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>}};
 
 }  // namespace fusedstep

@@ -1,30 +1,17 @@
-#include "python/dropout.h"
-
 #include <pybind11/stl.h>
 
 #include <algorithm>
 
-#include "machine/cache.h"
-#include "machine/dispatch.h"
 #include "machine/parallel.h"
+#include "python/bindings.h"
+#include "python/gate.h"
 #include "python/gil.h"
-#include "random/broadcast.h"
+#include "random/random.h"
 
 namespace fusedstep::bind {
 namespace {
 
 using Shape = std::vector<std::int64_t>;
-
-constexpr std::int64_t chunk = 4096;        // elements; a multiple of every tile
-constexpr std::int64_t per_thread = 16384;  // elements that are worth waking a thread for
-
-template <class Body>
-void in_chunks(std::int64_t n, Body&& body) {
-  const int threads = int(std::min<std::int64_t>(available_threads(), n / per_thread + 1));
-  const WithoutGil without_gil;
-  parallel_for((n + chunk - 1) / chunk, threads,
-               [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
-}
 
 Shape shape_of(const py::array& a) { return {a.shape(), a.shape() + a.ndim()}; }
 bool in_c_order(const py::array& a) { return a.flags() & py::array::c_style; }
@@ -45,23 +32,6 @@ Broadcast lay_mask(const std::string& call, const char* argument, const py::arra
     throw py::value_error(call + ": shape must broadcast against " + argument + ", " + describe(x) + "; got " +
                           std::string(py::str(py::tuple(py::cast(*wish)))));
   return lay_over(full, mask);
-}
-
-/// All elements of y from x, both in C order, as rows that each begin anew in the mask.
-void drop_rows(const void* x, void* y, DType type, const Broadcast& b, const Drop& d) {
-  const DropFn fn = kernels().random.drop[int(type)];
-  const std::int64_t n = b.rows * b.row, item = std::int64_t(item_size(type));
-  const bool past_cache = x != y && b.rows == 1 && b.run == 1 && 2 * n * item > last_level_cache();
-  in_chunks(n, [&](std::int64_t begin, std::int64_t end) {
-    Drop of_row = d;
-    for (std::int64_t at = begin; at < end;) {
-      const std::int64_t row = at / b.row * b.row, stop = std::min(end, row + b.row);
-      of_row.first = d.first + b.base(at / b.row);
-      fn(static_cast<const char*>(x) + row * item, static_cast<char*>(y) + row * item, at - row, stop - row, of_row,
-         past_cache);
-      at = stop;
-    }
-  });
 }
 
 const std::string no_name;
@@ -90,7 +60,9 @@ py::array drop(const std::string& call, const char* argument, py::handle x, py::
   if (threshold == 0 || threshold == 65536) b = {1, array.size(), array.size(), {}};  // one fate for all
   const Drop d{{seed, stream}, offset, b.run, threshold, scale};
   return apply(call, argument, array, out, [&](const py::array& from, py::array& to) {
-    if (from.size() > 0) drop_rows(from.data(), to.mutable_data(), dtype_of(from), b, d);
+    if (from.size() == 0) return;
+    const WithoutGil without_gil;
+    fusedstep::drop(from.data(), to.mutable_data(), dtype_of(from), b, d, available_threads());
   });
 }
 
@@ -98,35 +70,37 @@ py::array kept(const Shape& shape, std::int32_t threshold, std::uint64_t seed, s
                std::uint64_t offset) {
   py::array_t<bool> mask(shape);
   const Drop d{{seed, stream}, offset, 1, threshold, 1.0};
-  const auto fn = kernels().random.kept;
   auto* y = reinterpret_cast<std::uint8_t*>(mask.mutable_data());
-  in_chunks(mask.size(), [&](std::int64_t begin, std::int64_t end) { fn(y, begin, end, d); });
+  {
+    const WithoutGil without_gil;
+    keep(y, mask.size(), d, available_threads());
+  }
   return mask;
 }
 
-void add_noise(const void* x, py::array& to, const Noise& d) {
-  const NoiseFn fn = kernels().random.noise[int(dtype_of(to))];
-  void* y = to.mutable_data();
-  in_chunks(to.size(), [&](std::int64_t begin, std::int64_t end) { fn(x, y, begin, end, d); });
+void add_noise_to(py::array& to, const void* x, const Noise& d) {
+  void* const y = to.mutable_data();
+  const WithoutGil without_gil;
+  add_noise(x, y, dtype_of(to), to.size(), d, available_threads());
 }
 
 py::array noise(const std::string& call, py::handle x, py::handle out, double deviation, std::uint64_t seed,
                 std::uint64_t stream, std::uint64_t offset) {
   const Noise d{{seed, stream}, offset, deviation};
   const py::array array = require_float_array(x, {call, "x", -1, no_name});
-  return apply(call, "x", array, out, [&](const py::array& from, py::array& to) { add_noise(from.data(), to, d); });
+  return apply(call, "x", array, out, [&](const py::array& from, py::array& to) { add_noise_to(to, from.data(), d); });
 }
 
 py::array normal(const Shape& shape, bool is_double, double deviation, std::uint64_t seed, std::uint64_t stream,
                  std::uint64_t offset) {
   py::array to(is_double ? py::dtype::of<double>() : py::dtype::of<float>(), shape);
-  add_noise(nullptr, to, {{seed, stream}, offset, deviation});
+  add_noise_to(to, nullptr, {{seed, stream}, offset, deviation});
   return to;
 }
 
 py::tuple block(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
   std::uint32_t words[4];
-  kernels().random.block({seed, stream}, index, words);
+  random_kernels().block({seed, stream}, index, words);
   return py::make_tuple(words[0], words[1], words[2], words[3]);
 }
 
@@ -135,14 +109,14 @@ py::array words(std::uint64_t seed, std::uint64_t stream, std::uint64_t first, s
   std::uint32_t* out = to.mutable_data();
   {
     const WithoutGil without_gil;
-    kernels().random.words({seed, stream}, first, n, out);
+    random_kernels().words({seed, stream}, first, n, out);
   }
   return to;
 }
 
 }  // namespace
 
-void bind_dropout(py::module_& m) {
+void bind_random(py::module_& m) {
   m.def("drop", drop, py::arg("call"), py::arg("argument"), py::arg("x"), py::arg("out"), py::arg("shape"),
         py::arg("threshold"), py::arg("scale"), py::arg("seed"), py::arg("stream"), py::arg("offset"));
   m.def("kept", kept, py::arg("shape"), py::arg("threshold"), py::arg("seed"), py::arg("stream"), py::arg("offset"));

@@ -1,4 +1,4 @@
-#include "machine/cache.h"
+#include "machine/system.h"
 
 #include <fstream>
 

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Every object that is compiled for an instruction set exports one table of kernels and nothing else, so that the linker
+# cannot put one level's code in another's place. With optimisation and without, where nothing is inlined; gcc and clang.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# check COMPILER BUILD_TYPE
+check() {
+  local build=$folder/$1-$2
+  CXX=$1 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE="$2" -DFUSEDSTEP_EXTENSION=OFF >"$folder/log" || { cat "$folder/log"; exit 1; }
+  for level in $(cmake --build "$build" --target help | grep -o 'kernels_[a-z0-9]*' | sort -u); do
+    cmake --build "$build" --target "$level" --parallel 2 >"$folder/log" || { cat "$folder/log"; exit 1; }
+    while read -r object; do
+      objects=$((objects + 1))
+      exported=$(nm -C --defined-only --extern-only "$object" | cut -d' ' -f2-)
+      [[ $exported =~ ^[DR]\ fusedstep::[a-z_]+_"$level"$ ]] && continue
+      echo "$1, $2, ${object#"$build"/} exports more than its table:"
+      echo "$exported"
+      wrong=1
+    done < <(find "$build" -path "*/$level.dir/*.o")
+  done
+}
+
+objects=0 wrong=0
+for compiler in "${CXX:-g++}" clang++-14; do
+  for type in Release Debug; do check "$compiler" "$type"; done
+done
+echo "$objects objects of kernels looked at"
+((objects > 0)) && exit "$wrong"

@@ -1,0 +1,16 @@
+// Batch normalisation (Ioffe and Szegedy, 2015, algorithm 1; its gradient, section 3), compiled once per instruction
+// set; FUSEDSTEP_LEVEL names it. Only the table at the end leaves this file: everything else has internal linkage, so
+// that the linker cannot merge a function with another level's.
+#include "batchnorm/backward.simd.h"
+#include "batchnorm/forward.simd.h"
+#include "batchnorm/moments.simd.h"
+
+namespace fusedstep {
+
+extern constexpr BatchNormKernels FUSEDSTEP_TABLE(batch_norm_kernels) = {
+    {batch_moments<float>, batch_moments<double>},
+    {batch_sums<float>, batch_sums<double>},
+    {batch_apply<float>, batch_apply<double>},
+    {batch_gradient<float>, batch_gradient<double>}};
+
+}  // namespace fusedstep

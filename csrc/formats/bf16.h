@@ -1,0 +1,22 @@
+#pragma once
+
+#include "formats/bits.h"
+
+namespace fusedstep {
+namespace {
+
+/// bfloat16: the upper half of a float32, rounded to nearest, ties to even.
+struct bf16 {
+  using Item = std::uint16_t;
+  using Number = float;
+
+  static float decode(Item h) { return float_of(std::uint32_t(h) << 16); }
+
+  static Item encode(float x) {
+    const std::uint32_t u = bits_of(x);
+    return Item((u & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : round_off(u, 16));
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

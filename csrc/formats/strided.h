@@ -1,0 +1,57 @@
+// Where the elements of a stream lie: with any strides, walked in the memory order of a parameter.
+#pragma once
+
+#include <cstddef>
+
+namespace fusedstep {
+
+/// A view whose k-th element is found by unrolling `dims`, outermost first. Neighbouring dims that can be merged have
+/// been merged. Strides are in bytes. The dims belong to whoever described the view.
+struct Strided {
+  struct Dim {
+    std::ptrdiff_t size, stride;
+  };
+  char* data = nullptr;
+  bool contiguous = true;  // then dims are not needed
+  int dim_count = 0;
+  const Dim* dims = nullptr;
+};
+
+namespace {
+
+/// Calls visit(address, stride, count, done) for the innermost stretches that make up elements
+/// [first, first + n) of a view that is not contiguous.
+template <class Visit>
+inline void for_each_stretch(const Strided& s, std::ptrdiff_t first, std::ptrdiff_t n, Visit&& visit) {
+  const int inner = s.dim_count - 1;
+  for (std::ptrdiff_t done = 0; done < n;) {
+    std::ptrdiff_t rest = first + done;
+    char* at = s.data;
+    std::ptrdiff_t room = 0;
+    for (int d = inner; d >= 0; --d) {
+      const std::ptrdiff_t index = rest % s.dims[d].size;
+      rest /= s.dims[d].size;
+      at += index * s.dims[d].stride;
+      if (d == inner) room = s.dims[d].size - index;
+    }
+    const std::ptrdiff_t count = room < n - done ? room : n - done;
+    visit(at, s.dims[inner].stride, count, done);
+    done += count;
+  }
+}
+
+/// body(item, i) for elements first + i, i in [0, n), in order.
+template <class Item, class Body>
+inline void for_each_item(const Strided& s, std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
+  if (s.contiguous) {
+    Item* const items = reinterpret_cast<Item*>(s.data) + first;
+    for (std::ptrdiff_t i = 0; i < n; ++i) body(items[i], i);
+    return;
+  }
+  for_each_stretch(s, first, n, [&](char* at, std::ptrdiff_t stride, std::ptrdiff_t count, std::ptrdiff_t done) {
+    for (std::ptrdiff_t i = 0; i < count; ++i) body(*reinterpret_cast<Item*>(at + i * stride), done + i);
+  });
+}
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,47 @@
+// Which instruction set's kernels run. Every feature compiles its kernels once per level.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace fusedstep {
+
+/// The index of the level in use, 0 for the best that is compiled: the best that the CPU has, unless another was
+/// chosen.
+int level();
+
+/// The names of the levels that are compiled in and that this CPU has, best first.
+std::vector<std::string> available_isas();
+
+std::vector<std::string> compiled_isas();
+
+/// The name of the level in use.
+const char* isa();
+
+enum class Choice { done, unknown, lacking };
+
+/// Chooses a level by name. The change holds at once: tables are looked up at each use.
+Choice set_isa(const std::string& name);
+
+/// FUSEDSTEP_TABLES(Type, name) declares a feature's tables, one per level, and name(), which returns that of the level
+/// in use.
+#if defined(FUSEDSTEP_X86_LEVELS)
+#define FUSEDSTEP_TABLES(Type, name)                                                \
+  extern const Type name##_v4, name##_v3, name##_v2;                                \
+  inline const Type& name() {                                                       \
+    static constexpr const Type* by_level[] = {&name##_v4, &name##_v3, &name##_v2}; \
+    return *by_level[level()];                                                      \
+  }
+#else
+#define FUSEDSTEP_TABLES(Type, name) \
+  extern const Type name##_generic;  \
+  inline const Type& name() { return name##_generic; }
+#endif
+
+#define FUSEDSTEP_JOIN_(a, b) a##_##b
+#define FUSEDSTEP_JOIN(a, b) FUSEDSTEP_JOIN_(a, b)
+
+/// The table of the level that is being compiled, which FUSEDSTEP_LEVEL names.
+#define FUSEDSTEP_TABLE(name) FUSEDSTEP_JOIN(name, FUSEDSTEP_LEVEL)
+
+}  // namespace fusedstep

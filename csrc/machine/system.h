@@ -1,0 +1,21 @@
+// What the operating system is asked for: sizes of caches, and the entry points of libraries that are loaded.
+#pragma once
+
+#include <dlfcn.h>
+
+#include <cstdint>
+#include <string>
+
+namespace fusedstep {
+
+/// Bytes of the last-level cache that one core sees; 32 MiB where the system does not say.
+std::int64_t last_level_cache();
+
+/// An entry point of a library, found at run time: no link-time need of it. False, and null, where it has none.
+template <class F>
+bool find(void* library, const std::string& name, F*& out) {
+  out = reinterpret_cast<F*>(dlsym(library, name.c_str()));
+  return out != nullptr;
+}
+
+}  // namespace fusedstep

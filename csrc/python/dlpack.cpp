@@ -1,0 +1,139 @@
+#include "python/dlpack.h"
+
+#include <algorithm>
+
+namespace fusedstep::bind::dlpack {
+namespace {
+
+struct ExchangeApi {
+  std::uint32_t major, minor;
+  ExchangeApi* older;
+  void (*allocate)();
+  void (*to_managed)();
+  void (*from_managed)();
+  Describe describe;  // or null
+  void (*stream)();
+};
+
+struct Managed {
+  Tensor tensor;
+  void* context;
+  void (*deleter)(Managed*);
+};
+
+struct ManagedVersioned {
+  std::uint32_t major, minor;
+  void* context;
+  void (*deleter)(ManagedVersioned*);
+  std::uint64_t flags;
+  Tensor tensor;
+};
+constexpr std::uint64_t read_only = 1;
+constexpr int max_axes = 64;
+
+constexpr char plain_name[] = "dltensor", versioned_name[] = "dltensor_versioned";
+
+/// Of a capsule; `writeable` only if it says so.
+const Tensor* tensor_of(PyObject* capsule, bool& writeable) {
+  writeable = false;
+  if (PyCapsule_IsValid(capsule, versioned_name)) {
+    const auto* m = static_cast<const ManagedVersioned*>(PyCapsule_GetPointer(capsule, versioned_name));
+    writeable = m->major == 1 && !(m->flags & read_only);
+    return m->major == 1 ? &m->tensor : nullptr;
+  }
+  if (!PyCapsule_IsValid(capsule, plain_name)) return nullptr;
+  return &static_cast<const Managed*>(PyCapsule_GetPointer(capsule, plain_name))->tensor;
+}
+
+/// Strides of C order, until the next call of this thread.
+const std::int64_t* c_order(const Tensor& t) {
+  thread_local std::int64_t strides[max_axes];
+  std::int64_t next = 1;
+  for (std::int32_t d = t.ndim; d-- > 0; next *= t.shape[d]) strides[d] = next;
+  return strides;
+}
+
+}  // namespace
+
+Describe describe_of(py::handle type) {
+  const py::object capsule = py::getattr(type, "__dlpack_c_exchange_api__", py::none());
+  if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return nullptr;
+  auto* api = static_cast<ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  while (api && api->major != 1) api = api->older;
+  return api ? api->describe : nullptr;
+}
+
+std::optional<DType> dtype_of(const Tensor& t) {
+  if (t.dtype.lanes != 1) return {};
+  if (t.dtype.code == brain_float && t.dtype.bits == 16) return DType::bf16;
+  if (t.dtype.code != ieee_float) return {};
+  if (t.dtype.bits == 16) return DType::f16;
+  if (t.dtype.bits == 32) return DType::f32;
+  if (t.dtype.bits == 64) return DType::f64;
+  return {};
+}
+
+bool is_empty(const Tensor& t) { return std::find(t.shape, t.shape + t.ndim, 0) != t.shape + t.ndim; }
+
+bool look(const Tensor& t, View& v) {
+  const std::optional<DType> dtype = dtype_of(t);
+  if (!dtype || t.device.type != cpu) return false;
+  const std::ptrdiff_t size = item_size(*dtype);
+  v = {static_cast<char*>(t.data) + t.byte_offset, size, t.ndim, t.shape, t.strides, size, *dtype, true};
+  // A tensor that is only traced has a size and no memory.
+  return v.is_aligned() && (t.data || v.size() == 0);
+}
+
+py::object capsule_of(py::handle object, const Where& where) {
+  try {
+    if (py::hasattr(object, "__dlpack_device__") &&
+        object.attr("__dlpack_device__")().attr("__getitem__")(0).cast<std::int32_t>() != cpu)
+      refuse_value(where, "in the CPU's memory", bind::describe(object));
+    if (py::hasattr(object, "is_neg")) require_plain_numbers(object, where);
+    try {
+      return object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_TypeError)) throw;
+      return object.attr("__dlpack__")();  // of before DLPack 1.0
+    }
+  } catch (py::error_already_set& error) {
+    refuse_value(where, "readable by DLPack",
+                 bind::describe(object) + " (" + std::string(py::str(error.value())) + ")");
+  }
+}
+
+bool look_at_capsule(PyObject* capsule, View& v) {
+  bool writeable = false;
+  const Tensor* const t = tensor_of(capsule, writeable);
+  if (!t || t->ndim > max_axes || !look(*t, v)) return false;
+  if (!t->strides) v.strides = c_order(*t);
+  v.writeable = writeable;
+  return true;
+}
+
+std::string describe(py::handle capsule, py::handle object) {
+  const std::string type = py::str(py::type::handle_of(object).attr("__name__"));
+  View v;
+  if (!look_at_capsule(capsule.ptr(), v)) return type + " of another dtype or device";
+  constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
+  std::string shape;
+  for (int d = 0; d < v.ndim; ++d) shape += (d ? ", " : "") + std::to_string(v.shape[d]);
+  return std::string(names[int(v.dtype)]) + " (" + shape + (v.ndim == 1 ? ",)" : ")") + " (a " + type + ")";
+}
+
+void require_plain_numbers(py::handle tensor, const Where& where) {
+  if (tensor.attr("is_neg")().cast<bool>() || tensor.attr("is_conj")().cast<bool>())
+    refuse_value(where, "a tensor of plain numbers (see torch.Tensor.resolve_neg)", "a negative view");
+}
+
+void require_storage(py::handle tensor, const View& v, const Where& where, const std::string& got) {
+  const auto storage = tensor.attr("untyped_storage")();
+  const auto* const first = reinterpret_cast<const char*>(storage.attr("data_ptr")().cast<std::uintptr_t>());
+  const auto bytes = storage.attr("nbytes")().cast<std::ptrdiff_t>();
+  const Extent e = extent(v);
+  if (!e.empty() && (e.low < first || e.high > first + bytes))
+    refuse_value(where, "a tensor whose storage holds all of it",
+                 got + " in a storage of " + std::to_string(bytes) + " bytes");
+}
+
+}  // namespace fusedstep::bind::dlpack

@@ -1,0 +1,70 @@
+// Where the arrays of a plan come from. A source yields views, gradients and learning rates, says what is wrong in the
+// words of its library, and tells the library what a step has written. NumPy and torch are the two.
+#pragma once
+
+#include <memory>
+
+#include "python/gate.h"
+
+namespace fusedstep::bind {
+
+/// What a step is given; kept alive until its end.
+struct Inputs {
+  std::vector<py::object> gradients;  // of every parameter; None: it is left alone
+  std::vector<double> rates;          // of every group; empty: the groups' own
+};
+
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  /// Describes an object as it lies in memory; false if kernels cannot use it. Runs no code of the user.
+  virtual bool look(PyObject* object, View& view) const = 0;
+
+  /// The same for gradient k; false also if `collect` has not seen it like this.
+  virtual bool look_at_gradient(std::size_t, PyObject* object, View& view) const { return look(object, view); }
+
+  /// Keeps the memory behind an array of the plan alive, after a check that there is as much as the view claims.
+  virtual py::object keep(py::handle object, const View&, const Where&) const {
+    return py::reinterpret_borrow<py::object>(object);
+  }
+
+  /// Raises the error for a parameter or a state that cannot be updated in place.
+  [[noreturn]] virtual void refuse(py::handle object, const Where& where) const = 0;
+
+  /// Raises the error for a gradient that does not suit its parameter.
+  [[noreturn]] virtual void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const = 0;
+
+  /// How errors call an object: "float32 (3, 4)".
+  virtual std::string describe(py::handle object) const = 0;
+
+  /// True if the user may exchange states and parameters, and a parameter may have gaps between its elements.
+  virtual bool lends() const = 0;
+
+  /// Fetches the gradients and learning rates of a step. May run code of the user, which may change anything.
+  virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
+
+  /// False if the groups and states that the plan was made from are no longer the user's.
+  virtual bool unchanged() const { return true; }
+
+  /// From here on relies on a state's dict as it is.
+  virtual void rely_on(const py::dict&) {}
+
+  /// From here on relies on what holds these dicts.
+  virtual void settle() {}
+
+  /// Relies on the options of the groups as they are now; false if more than options has changed.
+  virtual bool follow_options() { return true; }
+
+  /// Tells the library what a step has written.
+  virtual void wrote(const py::list&) const {}
+
+  virtual int traverse(visitproc, void*) const { return 0; }
+};
+
+class PyPlan;
+
+void bind_numpy(py::module_& m);
+void bind_torch(py::module_& m);
+
+}  // namespace fusedstep::bind

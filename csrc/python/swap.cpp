@@ -1,0 +1,87 @@
+// What a plan does with its arrays besides stepping: exchanges them for a while, and takes over a saved state.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "python/plan.h"
+#include "step/blocks.h"
+
+namespace fusedstep::bind {
+
+void PyPlan::reserve(const std::string& method, const py::object& holder) {
+  const Claim claim(*this, call(method), "not while another thread steps the optimizer");
+  require_free(call(method));
+  reserved_by_ = method;
+  holder_ = holder;
+}
+
+void PyPlan::swap(const py::list& others) {
+  const Claim claim(*this, call(reserved_by_), "not while another thread steps the optimizer");
+  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
+  std::vector<Held> held(params_.size());
+  for (std::size_t k = 0; k < params_.size(); ++k)
+    if (!others[k].is_none()) held[k] = companion(k, others[k], "values", plan_->tensors[k].dtype);
+  require_unchanged(call(reserved_by_), Snapshot::Use::write);
+  swapped_ = std::move(held);
+  exchange();
+}
+
+void PyPlan::exchange() {
+  py::list written;
+  for (std::size_t k = 0; k < swapped_.size(); ++k) {
+    if (!swapped_[k]) continue;
+    exchange_parameter(plan_->tensors[k], swapped_[k].data());
+    written.append(params_[k].array.object);
+  }
+  source_->wrote(written);
+}
+
+/// What was made read-only in between is put back all the same; what was resized cannot be.
+void PyPlan::release(const py::object& holder) {
+  if (!holder.is(holder_)) return;
+  const Claim claim(*this);
+  if (!swapped_.empty()) require_unchanged(call(reserved_by_), Snapshot::Use::read);
+  exchange();
+  swapped_.clear();
+  holder_ = py::object();
+  reserved_by_.clear();
+}
+
+std::vector<std::int64_t> PyPlan::tensor_steps() const {
+  std::vector<std::int64_t> steps;
+  for (const Tensor& t : plan_->tensors) steps.push_back(t.steps);
+  return steps;
+}
+
+void PyPlan::restore(std::int64_t steps, const std::vector<std::int64_t>& of_tensors, const py::list& pairs,
+                     const std::vector<Options>& groups, const py::list& updates) {
+  const Claim claim(*this, call("load_state_dict"), "not while another thread steps the optimizer");
+  std::vector<std::pair<View, View>> views;
+  for (const py::handle pair : pairs) {
+    auto& [target, from] = views.emplace_back();
+    const auto both = py::reinterpret_borrow<py::tuple>(pair);
+    if (!source_->look(PyTuple_GET_ITEM(both.ptr(), 0), target) ||
+        !source_->look(PyTuple_GET_ITEM(both.ptr(), 1), from) ||
+        extent(target).high - extent(target).low != extent(from).high - extent(from).low)
+      throw py::value_error("Plan: sources must lie like their targets");
+  }
+  std::vector<Group> options;
+  for (const Options& g : groups) options.push_back(group_of(g));
+  const auto same_variant = [](const Group& a, const Group& b) { return a.variant == b.variant; };
+  if (!std::equal(options.begin(), options.end(), plan_->groups.begin(), plan_->groups.end(), same_variant) ||
+      of_tensors.size() != plan_->tensors.size())
+    throw py::value_error("Plan: groups and counts must be those of the plan");
+  for (const auto& [target, from] : views) {
+    const Extent to = extent(target), of = extent(from);
+    std::memcpy(const_cast<char*>(to.low), of.low, std::size_t(to.high - to.low));
+  }
+  plan_->groups = std::move(options);
+  plan_->steps = steps;
+  for (std::size_t k = 0; k < of_tensors.size(); ++k) plan_->tensors[k].steps = of_tensors[k];
+  for (const py::handle update : updates)
+    if (PyDict_Update(PyTuple_GET_ITEM(update.ptr(), 0), PyTuple_GET_ITEM(update.ptr(), 1)) != 0)
+      throw py::error_already_set();
+}
+
+}  // namespace fusedstep::bind

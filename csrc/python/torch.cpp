@@ -1,0 +1,277 @@
+// Tensors of torch. The groups, the state and the tensors in them are the user's to change: a plan declines to step
+// where they are not as they were, for Python to make a new one.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_set>
+
+#include "python/dlpack.h"
+#include "python/plan.h"
+#include "python/watched.h"
+
+namespace fusedstep::bind {
+namespace {
+
+/// "torch.float32 (3, 4)", and the device and layout where they are unusual; the type's name for what is no tensor.
+std::string describe_tensor(py::handle object) {
+  if (!py::hasattr(object, "dtype") || !py::hasattr(object, "device") || !py::hasattr(object, "layout"))
+    return py::str(py::type::handle_of(object).attr("__name__"));
+  std::string text = py::str(object.attr("dtype"));
+  text += " " + std::string(py::str(py::tuple(py::list(object.attr("shape")))));  // a plain one, not torch.Size
+  const std::string device = py::str(object.attr("device")), layout = py::str(object.attr("layout"));
+  if (device != "cpu") text += " on " + device;
+  if (layout != "torch.strided") text += " with layout " + layout;
+  return text;
+}
+
+/// Of a number or of a tensor of one element.
+double rate_of(const py::object& object, const Where& where) {
+  if (!object) refuse_type(where, "a number", "nothing");
+  const double rate = PyFloat_AsDouble(object.ptr());
+  if (rate == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    refuse_type(where, "a number", py::repr(object));
+  }
+  if (!(rate >= 0 && std::isfinite(rate))) refuse_value(where, "finite and at least 0", py::repr(object));
+  return rate;
+}
+
+template <class List>
+bool all_unchanged(const List& list) {
+  return std::all_of(list.begin(), list.end(), [](const auto& one) { return one.unchanged(); });
+}
+
+/// An attribute of an object, by a name that is made once.
+struct Attribute {
+  explicit Attribute(const char* text) : name(PyUnicode_InternFromString(text)) {}
+  py::object of(py::handle object) const {
+    PyObject* const value = PyObject_GetAttr(object.ptr(), name);
+    if (!value) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(value);
+  }
+  PyObject* const name;
+};
+
+class TorchSource final : public Source {
+ public:
+  /// torch's own `tensor_type` describes tensors, and its `increment_version` is told what a step has written. `groups`
+  /// and `state` are the optimizer's, and `members` lists the groups of which the plan is made. `params` bring the
+  /// gradients; `idle` are parameters without one, and the source has changed once one has one. It has changed too if a
+  /// group has yet other parameters, but for a plan of `some` of them.
+  TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
+              const py::list& groups, const py::list& members, py::dict state, const py::list& params,
+              const py::list& idle, bool some);
+
+  bool look(PyObject* object, View& view) const override {
+    dlpack::Tensor t;
+    if (describe_(object, &t) == 0) return dlpack::look(t, view);
+    PyErr_Clear();
+    return false;
+  }
+  bool look_at_gradient(std::size_t k, PyObject* object, View& view) const override {
+    return look(object, view) && view.data == checked_[k];
+  }
+  py::object keep(py::handle object, const View& view, const Where& where) const override;
+  [[noreturn]] void refuse(py::handle object, const Where& where) const override;
+  [[noreturn]] void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const override;
+  std::string describe(py::handle object) const override { return describe_tensor(object); }
+  bool lends() const override { return true; }
+  void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) override;
+  bool unchanged() const override;
+  void rely_on(const py::dict& entry) override { entries_.emplace_back(entry); }
+  void settle() override;
+  bool follow_options() override;
+  void wrote(const py::list& tensors) const override { increment_version_(tensors); }
+  int traverse(visitproc visit, void* arg) const override;
+
+ private:
+  void watch_options();
+  void check_gradient(std::size_t k, const py::object& gradient, const std::string& call);
+
+  dlpack::Describe describe_;
+  py::object is_neg_, increment_version_;
+  py::dict state_;
+  WatchedList groups_;
+  WatchedDict entries_of_state_;
+  std::vector<WatchedDict> options_, entries_;  // of each group; of the state
+  std::vector<WatchedList> members_;            // of each group
+  std::vector<py::object> params_, idle_;
+  std::vector<const void*> checked_;  // where each gradient's storage was large enough
+  bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
+};
+
+TorchSource::TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
+                         const py::list& groups, const py::list& members, py::dict state, const py::list& params,
+                         const py::list& idle, bool some)
+    : describe_(dlpack::describe_of(tensor_type)),
+      is_neg_(tensor_type.attr("is_neg")),
+      increment_version_(std::move(increment_version)),
+      state_(std::move(state)),
+      groups_(groups, members),
+      checked_(params.size()) {
+  if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
+  std::unordered_set<PyObject*> known;
+  for (const py::handle p : params) params_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
+  for (const py::handle p : idle) idle_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
+  watch_options();
+  for (const WatchedDict& group : options_) {
+    const auto list = py::reinterpret_borrow<py::list>(group.value(Attribute("params").name));
+    members_.emplace_back(list, list);
+    for (const py::object& p : members_.back().members()) has_others_ = has_others_ || (!some && !known.count(p.ptr()));
+  }
+}
+
+void TorchSource::watch_options() {
+  options_.clear();
+  for (const py::object& group : groups_.members())
+    options_.emplace_back(py::reinterpret_borrow<py::dict>(group), "lr");
+}
+
+/// An alias, so that the memory outlives an assignment to the tensor's `data` during a step.
+py::object TorchSource::keep(py::handle tensor, const View& view, const Where& where) const {
+  dlpack::require_plain_numbers(tensor, where);
+  dlpack::require_storage(tensor, view, where, describe_tensor(tensor));
+  return tensor.attr("detach")();
+}
+
+void TorchSource::refuse(py::handle object, const Where& where) const {
+  dlpack::Tensor t;
+  const bool known = describe_(object.ptr(), &t) == 0;
+  if (!known) PyErr_Clear();
+  if (!known || t.device.type != dlpack::cpu || (!t.data && !dlpack::is_empty(t)))
+    refuse_type(where, "a dense tensor in the CPU's memory",
+                describe_tensor(object) + (known && t.device.type == dlpack::cpu ? " without memory" : ""));
+  if (!dlpack::dtype_of(t)) refuse_type(where, "float32, float64, bfloat16 or float16", describe_tensor(object));
+  View v;
+  if (!dlpack::look(t, v)) refuse_value(where, "aligned to its item", "a misaligned " + describe_tensor(object));
+  refuse_value(where, "without repeated elements",
+               describe_tensor(object) + " with strides " + std::string(py::str(object.attr("stride")())));
+}
+
+void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, const Where& where) const {
+  const std::string got = describe_tensor(gradient), need = describe_tensor(parameter);
+  if (py::getattr(gradient, "is_sparse", py::bool_(false)).cast<bool>())  // RuntimeError, as in torch
+    throw std::runtime_error(where.text() + " must be dense, sparse gradients are not supported; got " + got);
+  dlpack::Tensor t;
+  View v;
+  if (describe_(gradient.ptr(), &t) != 0)
+    PyErr_Clear(), refuse_value(where, need, got + ", which has no memory of its own");
+  if (!dlpack::look(t, v) && t.data && t.device.type == dlpack::cpu && dlpack::dtype_of(t))
+    refuse_value(where, "aligned to its item", "a misaligned " + got);
+  refuse_value(where, need, got + (t.data || dlpack::is_empty(t) ? "" : " without memory"));
+}
+
+void TorchSource::collect(py::handle, py::handle, const std::string& call, Inputs& inputs) {
+  static const Attribute grad("grad"), lr("lr");
+  static const std::string lr_text = "lr";
+  inputs.rates.clear();
+  for (std::size_t k = 0; k < options_.size(); ++k)
+    inputs.rates.push_back(rate_of(options_[k].value(lr.name), {call, "param_groups", std::ptrdiff_t(k), lr_text}));
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    inputs.gradients[k] = grad.of(params_[k]);
+    if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
+  }
+  idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
+}
+
+/// What cannot be seen in a description. Asking a tensor for its storage costs as much as a small tensor's step: it is
+/// asked again where it lies elsewhere than before.
+void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
+  static const std::string none;
+  const Where where{call, "grads", std::ptrdiff_t(k), none};
+  View v;
+  if (!look(gradient.ptr(), v)) return void(checked_[k] = nullptr);
+  PyObject* const is_negative = PyObject_CallOneArg(is_neg_.ptr(), gradient.ptr());
+  if (!is_negative) throw py::error_already_set();
+  Py_DECREF(is_negative);
+  if (is_negative != Py_False) dlpack::require_plain_numbers(gradient, where);
+  if (v.data == checked_[k]) return;
+  dlpack::require_storage(gradient, v, where, describe_tensor(gradient));
+  checked_[k] = v.data;
+}
+
+bool TorchSource::unchanged() const {
+  return !orphaned_ && !has_others_ && !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() &&
+         all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
+}
+
+/// What was attached may have been taken out of the state meanwhile.
+void TorchSource::settle() {
+  entries_of_state_ = WatchedDict(state_);
+  std::unordered_set<PyObject*> held;
+  for (const auto& [key, value] : entries_of_state_.items()) held.insert(value.ptr());
+  orphaned_ =
+      std::any_of(entries_.begin(), entries_.end(), [&](const WatchedDict& e) { return !held.count(e.dict()); });
+}
+
+bool TorchSource::follow_options() {
+  static const Attribute params("params");
+  if (!groups_.unchanged() || !entries_of_state_.unchanged() || !all_unchanged(members_) || !all_unchanged(entries_))
+    return false;
+  for (std::size_t k = 0; k < options_.size(); ++k)
+    if (!members_[k].is(options_[k].value(params.name))) return false;
+  watch_options();
+  return true;
+}
+
+int TorchSource::traverse(visitproc visit, void* arg) const {
+  const auto all = [&](const auto& list) {
+    for (const auto& one : list)
+      if (const int stop = one.traverse(visit, arg)) return stop;
+    return 0;
+  };
+  Py_VISIT(is_neg_.ptr());
+  Py_VISIT(increment_version_.ptr());
+  Py_VISIT(state_.ptr());
+  for (const auto* list : {&params_, &idle_})
+    for (const py::object& p : *list) Py_VISIT(p.ptr());
+  for (const int stop : {groups_.traverse(visit, arg), entries_of_state_.traverse(visit, arg), all(options_),
+                         all(members_), all(entries_)})
+    if (stop) return stop;
+  return 0;
+}
+
+}  // namespace
+
+void bind_torch(py::module_& m) {
+  m.def(
+      "plan_of_tensors",
+      [](std::string label, const std::string& rule, const py::object& tensor_type, py::object increment_version,
+         const py::list& groups, const py::list& members, py::dict state, const py::list& params, const py::list& idle,
+         bool some, std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay) {
+        const std::size_t count = members.size();
+        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), groups, members,
+                                                    std::move(state), params, idle, some);
+        return std::make_unique<PyPlan>(std::move(label), rule, std::move(source), params, std::move(names), group_of,
+                                        count, ema_decay);
+      },
+      py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("groups"),
+      py::arg("members"), py::arg("state"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"),
+      py::arg("group_of"), py::arg("ema_decay"));
+  m.def(
+      "check_tensors",
+      [](const std::string& label, const py::object& tensor_type, const py::list& params,
+         const std::vector<std::string>& names) {
+        const py::list none;
+        const TorchSource source(label, tensor_type, py::none(), none, none, py::dict(), none, none, true);
+        for (std::size_t k = 0; k < params.size(); ++k) {
+          const Where where{label, "params", std::ptrdiff_t(k), names.at(k)};
+          View v;
+          if (!source.look(params[k].ptr(), v) || !is_disjoint(v)) source.refuse(params[k], where);
+          source.keep(params[k], v, where);
+        }
+      },
+      py::arg("label"), py::arg("tensor_type"), py::arg("params"), py::arg("names"),
+      "Raises unless every tensor can be updated in place.");
+  m.def(
+      "drop_gradients",
+      [](const py::list& params) {
+        static const Attribute grad("grad");
+        for (const py::handle p : params)
+          if (PyObject_SetAttr(p.ptr(), grad.name, Py_None) != 0) throw py::error_already_set();
+      },
+      py::arg("params"), "Sets every tensor's grad to None.");
+}
+
+}  // namespace fusedstep::bind

@@ -1,0 +1,27 @@
+// Streams of any format: a block at a time is decoded into the first-level cache, taken through the kernels of the
+// computing type, and encoded. A stream that lies in the computing type without gaps is used in place.
+#pragma once
+
+#include "step/plan.h"
+
+namespace fusedstep {
+
+/// Elements [first, first + n) of a tensor through a rule and its stages.
+void sweep_elements(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
+                    const Coefficients& coefficients);
+
+/// Adds the squares of elements [first, first + n) of a gradient to the lanes, of which `lane` takes the first.
+void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes);
+
+/// True if elements [first, first + n) of a gradient are neither inf nor nan.
+bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n);
+
+/// Adds the squares of 2^-600 times elements [first, first + n) of a float64 gradient.
+void add_scaled_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double& sum);
+
+void zero_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n);
+
+/// Exchanges a parameter with contiguous memory of its dtype, in the parameter's memory order.
+void exchange_parameter(const Tensor& t, void* other);
+
+}  // namespace fusedstep
