@@ -38,11 +38,12 @@ def script(session: nox.Session, name: str, *arguments: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look at the sources: form, imports."""
+    """Look at the sources: form, imports, includes."""
     install(session, *(PINS[name] for name in ("ruff", "import-linter", "clang-format")))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", env=SOURCES)
+    session.run("python", ".ci/check_includes.py")
     found = [path for folder in ("csrc", "tests/engine") for path in Path(folder).rglob("*.[ch]*")]
     files = sorted(str(path) for path in found if path.suffix in (".h", ".cpp"))
     session.run("clang-format", "--dry-run", "-Werror", *files)
@@ -113,6 +114,7 @@ def wheel(session: nox.Session) -> None:
 def architectures(session: nox.Session) -> None:
     """Compare the bits of gcc, clang and aarch64; look at what the kernels' objects export."""
     install(session, *(PINS[name] for name in ("cmake", "ninja")))
+    script(session, "check_symbols")
     script(session, "check_architectures")
 
 

@@ -54,13 +54,12 @@ void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t
   const std::ptrdiff_t n = block_count(b.shape, block), j = block * batch_block;
   const T* dz = saved ? masked_stretch(b, c, j, n, room[0]) : stretch(b.shape, b.dy, c, j, n, room[0]);
   const T* x = stretch(b.shape, b.x, c, j, n, room[1]);
-  const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
   using Term = Products<saved ? BatchNormMask::none : mask, T, Constant>;
   const auto ahead = [x0 = static_cast<const T*>(b.x), dy0 = static_cast<const T*>(b.dy),
                       next = NextBlock(b.shape, c, block)](std::ptrdiff_t i) {
     prefetch<width<T>>(x0, next.at(i)), prefetch<width<T>>(dy0, next.at(i));
   };
-  const Term term{dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)};
+  const Term term{dz, x, nullptr, 0, {b.center, c}, {b.scale, c}, {b.offset, c}};
   sum_along(term, n, first, second, ahead);
   add_lanes(first, 1), add_lanes(second, 1);
   sum = double(first[0]), dot = double(second[0]);
@@ -73,12 +72,11 @@ void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_
   const RowWalk walk(b.shape.channels, width);
   const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
   const auto data = [at](const void* p) { return static_cast<const T*>(p) + at; };
-  const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
-  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, value(b.center), value(b.scale),
-                                           value(b.offset)},
-             walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
-               prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
-             });
+  sum_across(
+      Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, {b.center, c}, {b.scale, c}, {b.offset, c}},
+      walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
+        prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
+      });
   for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
 }
 
@@ -92,17 +90,22 @@ void sums_variant(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff
       sums_across<mask, T>(b, block, c, end - c < slice<T> ? end - c : slice<T>, sum, dot);
 }
 
+template <class Body>
+inline void with_mask(BatchNormMask mask, const Body& body) {
+  switch (mask) {
+    case BatchNormMask::none:
+      return body.template operator()<BatchNormMask::none>();
+    case BatchNormMask::recomputed:
+      return body.template operator()<BatchNormMask::recomputed>();
+    case BatchNormMask::saved:
+      return body.template operator()<BatchNormMask::saved>();
+  }
+}
+
 template <class T>
 void batch_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end, double* sum,
                 double* dot) {
-  switch (b.mask) {
-    case BatchNormMask::none:
-      return sums_variant<BatchNormMask::none, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::recomputed:
-      return sums_variant<BatchNormMask::recomputed, T>(b, block, begin, end, sum, dot);
-    case BatchNormMask::saved:
-      return sums_variant<BatchNormMask::saved, T>(b, block, begin, end, sum, dot);
-  }
+  with_mask(b.mask, [&]<BatchNormMask mask>() { sums_variant<mask, T>(b, block, begin, end, sum, dot); });
 }
 
 template <BatchNormMask mask, bool frozen, bool stream, class T, template <class> class Coefficient>
@@ -129,48 +132,31 @@ template <class T, BatchNormMask mask, bool frozen, bool stream>
 void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
   const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x);
   T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
-  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
-                                                 std::ptrdiff_t bit, C<T> m, C<T> a, C<T> o, C<T> mean, C<T> slope) {
-    walk<stream>(dx + at, n, period,
-                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, b.open, bit, dx + at,
-                                                           offset_or_null(dz, at), m, a, o, mean, slope});
-  };
-  const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale),
-          *o = static_cast<const T*>(b.offset);
-  const T *mean = static_cast<const T*>(b.mean), *slope = static_cast<const T*>(b.slope);
-  using One = Constant<T>;
-  using Each = PerElement<T>;
-  if (b.shape.inner > 1)
-    for_planes(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
-      const std::ptrdiff_t bit = mask_bit(b.shape, at / b.shape.inner, region.inner_begin);
-      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
-    });
-  else
-    for_rows(b.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
-      run(at, n, coefficient_period(b.shape), at, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k},
-          Each{slope + k});
-    });
+  for_stretches(b.shape, region,
+                [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                              std::ptrdiff_t k, std::ptrdiff_t bit) {
+                  walk<stream>(dx + at, n, period,
+                               InputGradient<mask, frozen, stream, T, C>{dy + at,
+                                                                         x + at,
+                                                                         b.open,
+                                                                         bit,
+                                                                         dx + at,
+                                                                         offset_or_null(dz, at),
+                                                                         {b.center, k},
+                                                                         {b.scale, k},
+                                                                         {b.offset, k},
+                                                                         {b.mean, k},
+                                                                         {b.slope, k}});
+                });
   if constexpr (stream) end_streaming();
-}
-
-template <class T, BatchNormMask mask>
-void choose_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
-  if (b.frozen)
-    b.stream ? gradient_variant<T, mask, true, true>(b, region) : gradient_variant<T, mask, true, false>(b, region);
-  else
-    b.stream ? gradient_variant<T, mask, false, true>(b, region) : gradient_variant<T, mask, false, false>(b, region);
 }
 
 template <class T>
 void batch_gradient(const BatchNormBackward& b, const BatchNormRegion& region) {
-  switch (b.mask) {
-    case BatchNormMask::none:
-      return choose_gradient<T, BatchNormMask::none>(b, region);
-    case BatchNormMask::recomputed:
-      return choose_gradient<T, BatchNormMask::recomputed>(b, region);
-    case BatchNormMask::saved:
-      return choose_gradient<T, BatchNormMask::saved>(b, region);
-  }
+  with_mask(b.mask, [&]<BatchNormMask mask>() {
+    with_flags([&]<bool frozen, bool stream>() { gradient_variant<T, mask, frozen, stream>(b, region); }, b.frozen,
+               b.stream);
+  });
 }
 
 }  // namespace

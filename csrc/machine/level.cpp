@@ -60,14 +60,13 @@ std::vector<std::string> compiled_isas() {
   return names;
 }
 
-Choice set_isa(const std::string& name) {
-  for (const Level& l : levels)
-    if (l.name == name) {
-      if (!l.available()) return Choice::lacking;
-      chosen = int(&l - levels);
-      return Choice::done;
-    }
-  return Choice::unknown;
+bool set_isa(const std::string& name) {
+  for (const Level& l : levels) {
+    if (l.name != name || !l.available()) continue;
+    chosen = int(&l - levels);
+    return true;
+  }
+  return false;
 }
 
 }  // namespace fusedstep

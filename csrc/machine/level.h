@@ -10,18 +10,16 @@ namespace fusedstep {
 /// chosen.
 int level();
 
-/// The names of the levels that are compiled in and that this CPU has, best first.
-std::vector<std::string> available_isas();
-
+/// The names of the levels that are compiled, best first; of those that this CPU has.
 std::vector<std::string> compiled_isas();
+std::vector<std::string> available_isas();
 
 /// The name of the level in use.
 const char* isa();
 
-enum class Choice { done, unknown, lacking };
-
-/// Chooses a level by name. The change holds at once: tables are looked up at each use.
-Choice set_isa(const std::string& name);
+/// Chooses a level by name; false, and nothing, unless this CPU has it. The change holds at once: tables are looked up
+/// at each use.
+bool set_isa(const std::string& name);
 
 /// FUSEDSTEP_TABLES(Type, name) declares a feature's tables, one per level, and name(), which returns that of the level
 /// in use.

@@ -1,5 +1,5 @@
-// Vectors of the machine's width, and loops over them whose remainders are narrower vectors: one expression,
-// whatever the position.
+// Vectors of the machine's width, and loops over them in which a formula is written once, whatever an element's
+// position.
 #pragma once
 
 #include <cstddef>
@@ -93,10 +93,11 @@ FUSEDSTEP_INLINE T* offset_or_null(T* p, std::ptrdiff_t at) {
   return p ? p + at : nullptr;
 }
 
-/// A value per channel: the same for all elements of a stretch, or one for each.
+/// A value per channel, from the k-th of an array on: the same for all elements of a stretch, or one for each.
 template <class T>
 struct Constant {
   T value;
+  FUSEDSTEP_INLINE Constant(const void* array, std::ptrdiff_t k) : value(static_cast<const T*>(array)[k]) {}
   template <class V>
   FUSEDSTEP_INLINE V at(std::ptrdiff_t) const {
     return value - V{};  // V{} + value would make +0 of -0
@@ -105,6 +106,7 @@ struct Constant {
 template <class T>
 struct PerElement {
   const T* values;
+  FUSEDSTEP_INLINE PerElement(const void* array, std::ptrdiff_t k) : values(static_cast<const T*>(array) + k) {}
   template <class V>
   FUSEDSTEP_INLINE V at(std::ptrdiff_t i) const {
     return load<V>(values + i);
@@ -149,6 +151,35 @@ FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t per
     if (k >= period) k -= period;
   }
   narrow(i, n, k);
+}
+
+/// How many elements lie between the last boundary of vectors and p.
+template <class T>
+inline std::ptrdiff_t past_boundary(const T* p) {
+  return std::ptrdiff_t(reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % std::uintptr_t(width<T>));
+}
+
+/// y[i] = fn(x[i], i), in whole vectors wherever y allows it. fn is generic: it is given a number or a vector of
+/// neighbours, so that a formula is written once.
+template <bool stream, class T, class F>
+inline void transform(const T* x, T* y, std::ptrdiff_t n, F&& fn) {
+  constexpr int length = width<T>;
+  const std::ptrdiff_t to_boundary = (length - past_boundary(y)) % length;
+  const std::ptrdiff_t head = n < to_boundary ? n : to_boundary;
+  std::ptrdiff_t i = 0;
+  for (; i < head; ++i) y[i] = fn(x[i], i);
+  for (; i + length <= n; i += length) put<stream>(y + i, fn(load<Whole<T>>(x + i), i));
+  for (; i < n; ++i) y[i] = fn(x[i], i);
+}
+
+/// Calls body.operator()<flags...>(): a variant of the code for every combination.
+template <bool... chosen, class Body>
+inline void with_flags(const Body& body) {
+  body.template operator()<chosen...>();
+}
+template <bool... chosen, class Body, class... Rest>
+inline void with_flags(const Body& body, bool flag, Rest... rest) {
+  flag ? with_flags<chosen..., true>(body, rest...) : with_flags<chosen..., false>(body, rest...);
 }
 
 }  // namespace

@@ -33,25 +33,9 @@ struct Saved {
   bool training, has_gamma, has_beta, has_residual, overwritten;
 };
 
-struct Named {
-  const char* name;
-  py::array array;
-};
-
 /// All arrays of a forward call; absent ones are no array.
 struct Arrays {
   py::array x, gamma, beta, running_mean, running_var, residual, num_batches, out;
-
-  std::vector<Named> all() const {
-    return {{"x", x},
-            {"gamma", gamma},
-            {"beta", beta},
-            {"running_mean", running_mean},
-            {"running_var", running_var},
-            {"residual", residual},
-            {"num_batches", num_batches},
-            {"out", out}};
-  }
 };
 
 /// The weight of this batch in the running statistics.
@@ -83,21 +67,28 @@ py::array counter(const Call& call, py::handle object) {
   return a;
 }
 
-/// In training the running statistics and the counter are written; they may share memory with nothing.
+/// What is written shares memory with nothing, but for an output that lies exactly where an input of its shape does.
 void check_written(const Call& call, const Arrays& a, bool training) {
-  const std::vector<Named> all = a.all();
-  for (const Named& written : all) {
-    const bool is_out = written.name == std::string("out");
-    if (!is_out &&
-        !(training && (written.name == std::string("running_mean") || written.name == std::string("running_var") ||
-                       written.name == std::string("num_batches"))))
-      continue;
-    call.writeable(written.array, written.name);
-    for (const Named& other : all) {
-      const bool elementwise = other.name == std::string("x") || other.name == std::string("residual");
-      if (other.name == written.name || (is_out && elementwise && same_memory(written.array, other.array))) continue;
-      call.disjoint(written.array, written.name, other.array,
-                    (is_out && elementwise ? std::string("a part of ") + other.name : std::string(other.name)).c_str());
+  const struct {
+    const char* name;
+    const py::array& array;
+    bool elementwise, written;
+  } all[] = {{"x", a.x, true, false},
+             {"gamma", a.gamma, false, false},
+             {"beta", a.beta, false, false},
+             {"running_mean", a.running_mean, false, training},
+             {"running_var", a.running_var, false, training},
+             {"residual", a.residual, true, false},
+             {"num_batches", a.num_batches, false, training},
+             {"out", a.out, true, true}};
+  for (const auto& target : all) {
+    if (!target.written) continue;
+    call.writeable(target.array, target.name);
+    for (const auto& other : all) {
+      const bool in_place = target.elementwise && other.elementwise;
+      if (other.name == target.name || (in_place && same_memory(target.array, other.array))) continue;
+      call.disjoint(target.array, target.name, other.array,
+                    ((in_place ? "a part of " : "") + std::string(other.name)).c_str());
     }
   }
 }

@@ -132,12 +132,8 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
 }
 
 std::optional<DType> dtype_of_descr(PyObject* descr) {
-  static PyObject* const single = py::dtype::of<float>().release().ptr();
-  static PyObject* const twice = py::dtype::of<double>().release().ptr();
   static PyObject* const half = py::dtype("e").release().ptr();
   static std::atomic<PyObject*> brain{nullptr};  // that of ml_dtypes, once seen, and kept from then on
-  if (descr == single) return DType::f32;
-  if (descr == twice) return DType::f64;
   if (descr == half) return DType::f16;
   if (descr == brain) return DType::bf16;
   const std::optional<DType> dtype = dtype_of_unusual(py::reinterpret_borrow<py::dtype>(descr));
@@ -147,10 +143,17 @@ std::optional<DType> dtype_of_descr(PyObject* descr) {
 
 }  // namespace
 
+UsualArray usual_array{};
+
+void find_usual_array() {
+  usual_array = {py::detail::npy_api::get().PyArray_Type_, py::dtype::of<float>().release().ptr(),
+                 py::dtype::of<double>().release().ptr()};
+}
+
 std::optional<DType> dtype_of_array(const py::array& array) { return dtype_of_descr(array.dtype().ptr()); }
 
-bool look_at_array(PyObject* object, View& view) {
-  if (Py_TYPE(object) != py::detail::npy_api::get().PyArray_Type_ && !is_plain_array(object)) return false;
+bool look_at_unusual_array(PyObject* object, View& view) {
+  if (!is_plain_array(object)) return false;
   const auto* const a = py::detail::array_proxy(object);
   const std::optional<DType> dtype = dtype_of_descr(a->descr);
   if (!dtype || !(a->flags & aligned)) return false;

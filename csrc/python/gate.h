@@ -54,9 +54,34 @@ inline void prefetch(py::handle object) {
   __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
 }
 
+/// What most arrays have: the type numpy.ndarray, and one of these dtype objects. Set when the module is made.
+struct UsualArray {
+  PyTypeObject* type;
+  PyObject *single, *twice;
+};
+extern UsualArray usual_array;
+void find_usual_array();
+
+bool look_at_unusual_array(PyObject* object, View& view);
+
 /// Describes an array that kernels can read as it lies: an ndarray (no masked array, no matrix) of a floating dtype in
 /// native byte order, aligned to its item. False for anything else.
-bool look_at_array(PyObject* object, View& view);
+inline bool look_at_array(PyObject* object, View& view) {
+  const auto* const a = py::detail::array_proxy(object);
+  if (Py_TYPE(object) != usual_array.type || !(a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) ||
+      (a->descr != usual_array.single && a->descr != usual_array.twice))
+    return look_at_unusual_array(object, view);
+  const DType dtype = a->descr == usual_array.single ? DType::f32 : DType::f64;
+  view = {static_cast<char*>(a->data),
+          item_size(dtype),
+          a->nd,
+          a->dimensions,
+          a->strides,
+          1,
+          dtype,
+          (a->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0};
+  return true;
+}
 
 /// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.
 py::array require_float_array(py::handle object, const Where& where);

@@ -17,10 +17,7 @@ bool PyPlan::take_gradients(bool zero) {
       p.gradient = {};
       continue;
     }
-    View v;
-    if (!source_->look_at_gradient(k, gradient.ptr(), v))
-      source_->refuse_gradient(gradient, p.array.object, gradient_at(k));
-    if (!p.gradient.matches(v)) take_gradient(k, v);
+    if (!source_->gradient_is_still(k, gradient.ptr(), p.gradient)) take_gradient(k);
     if (zero && !p.can_zero) refuse_to_zero(k);
     ready = ready && p.ready;
   }
@@ -28,14 +25,16 @@ bool PyPlan::take_gradients(bool zero) {
   return ready;
 }
 
-void PyPlan::take_gradient(std::size_t k, const View& v) {
+void PyPlan::take_gradient(std::size_t k) {
   Parameter& p = params_[k];
   Tensor& t = plan_->tensors[k];
   p.gradient = {};
-  if (computed_in(v.dtype) != computed_in(t.dtype) || !same_shape(v, p.array.seen.view()))
+  View v;
+  if (!source_->look_at_gradient(k, inputs_.gradients[k].ptr(), v) || computed_in(v.dtype) != computed_in(t.dtype) ||
+      !same_shape(v, p.array.seen.view()))
     source_->refuse_gradient(inputs_.gradients[k], p.array.object, gradient_at(k));
   check_against_owned(k, v);
-  t.gradient = describe_layout(v, p.order, p.gradient_dims);
+  t.gradient = describe_layout(v, layouts_[k].order, layouts_[k].gradient_dims);
   t.gradient_dtype = v.dtype;
   p.can_zero = v.writeable && (t.gradient.contiguous || is_disjoint(v));
   disjoint_ = false;

@@ -48,6 +48,17 @@ class NumpySource final : public Source {
     return PyCapsule_CheckExact(object) ? dlpack::look_at_capsule(object, view) : look_at_array(object, view);
   }
 
+  bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
+    View v;
+    return look_at_array(object, v) && seen.matches(v, use);
+  }
+
+  bool gradient_is_still(std::size_t k, PyObject* object, const Snapshot& seen) const override {
+    View v;
+    if (Py_TYPE(object) == usual_array.type) return look_at_array(object, v) && seen.matches(v);
+    return look_at_gradient(k, object, v) && seen.matches(v);
+  }
+
   [[noreturn]] void refuse(py::handle object, const Where& where) const override;
   [[noreturn]] void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const override;
 
@@ -130,10 +141,9 @@ void NumpySource::collect(py::handle gradients, py::handle rates, const std::str
                          bind::describe(gradients));
   }
   for (std::size_t k = 0; k < count; ++k) {
-    if (!inputs.gradients[k]) throw py::error_already_set();
-    View v;
-    if (!inputs.gradients[k].is_none() && !look_at_array(inputs.gradients[k].ptr(), v))
-      convert(k, call, inputs.gradients[k]);
+    PyObject* const gradient = inputs.gradients[k].ptr();
+    if (!gradient) throw py::error_already_set();
+    if (Py_TYPE(gradient) != usual_array.type && gradient != Py_None) convert(k, call, inputs.gradients[k]);
   }
   inputs.rates = rates.is_none() ? std::vector<double>() : rates.cast<std::vector<double>>();
 }
@@ -175,6 +185,7 @@ void NumpySource::convert(std::size_t k, const std::string& call, py::object& gr
 }  // namespace
 
 void bind_numpy(py::module_& m) {
+  find_usual_array();
   m.def(
       "plan_of_arrays",
       [](std::string label, const std::string& rule, py::list keys, const py::list& params,

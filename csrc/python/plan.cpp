@@ -49,7 +49,9 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
       source_(std::move(source)),
       names_(std::move(names)),
       averages_(ema_decay.has_value()),
-      params_(params.size()) {
+      params_(params.size()),
+      states_(params.size()),
+      layouts_(params.size()) {
   look_for_openmp();
   if (names_.size() != params_.size() || group_of.size() != params_.size())
     throw py::value_error("Plan: names and groups must be as many as the parameters");
@@ -78,9 +80,10 @@ void PyPlan::adopt_parameter(std::size_t k, py::handle object, Tensor& t) {
   p.array = hold(object, where("params", k));
   own(p.array, "params", k);
   const View v = p.array.seen.view();
-  p.order = memory_order(v);
-  p.gradient_dims.reserve(p.order.size());
-  t.p = describe_layout(v, p.order, p.dims);
+  Layout& layout = layouts_[k];
+  layout.order = memory_order(v);
+  layout.gradient_dims.reserve(layout.order.size());
+  t.p = describe_layout(v, layout.order, layout.dims);
   t.size = v.size();
   t.dtype = v.dtype;
 }
@@ -92,7 +95,7 @@ PyPlan::Held PyPlan::companion(std::size_t k, py::handle object, const char* arg
   const View v = held.seen.view();
   std::vector<Strided::Dim> dims;
   if (v.dtype != dtype || !same_shape(v, p.array.seen.view()) ||
-      (!describe_layout(v, p.order, dims).contiguous && v.size() > 0))
+      (!describe_layout(v, layouts_[k].order, dims).contiguous && v.size() > 0))
     refuse_value(where(argument, k), "like its parameter, " + source_->describe(p.array.object),
                  source_->describe(object));
   return held;
@@ -124,15 +127,15 @@ void PyPlan::set_group(std::size_t k, const Options& options) {
   const Claim claim(*this, label_, stepped);
   const Group g = group_of(options);
   for (std::size_t i = 0; i < params_.size(); ++i)
-    if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k && !has_states(params_[i], g.variant))
+    if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k && !has_states(states_[i], g.variant))
       throw py::value_error(label_ + ": a group cannot gain or lose a state array");
   plan_->groups.at(k) = g;
 }
 
-bool PyPlan::has_states(const Parameter& p, unsigned variant) const {
+bool PyPlan::has_states(const State& state, unsigned variant) const {
   const RuleInfo& info = step_kernels().infos[plan_->rule()];
   for (int s = 0; s < info.state_count; ++s)
-    if (bool(p.states[s]) != ((variant & info.states[s].needs) == info.states[s].needs)) return false;
+    if (bool(state.arrays[s]) != ((variant & info.states[s].needs) == info.states[s].needs)) return false;
   return true;
 }
 
@@ -149,7 +152,7 @@ py::object item(const py::dict& state, const char* name) {
 
 void PyPlan::attach(std::size_t k, const py::object& state, std::int64_t steps) {
   const Claim claim(*this, label_, stepped);
-  Parameter& p = params_.at(k);
+  State& of = states_.at(k);
   Tensor& t = plan_->tensors[k];
   const RuleInfo& info = step_kernels().infos[plan_->rule()];
   const unsigned variant = plan_->groups[std::size_t(t.group)].variant;
@@ -157,17 +160,18 @@ void PyPlan::attach(std::size_t k, const py::object& state, std::int64_t steps) 
   if (!state.is_none()) source_->rely_on(entry);
   for (int s = 0; s < info.state_count; ++s)
     if ((variant & info.states[s].needs) == info.states[s].needs)
-      p.states[s] = companion(k, item(entry, info.states[s].name), "state", t.dtype);
+      of.arrays[s] = companion(k, item(entry, info.states[s].name), "state", t.dtype);
   for (int s = 0; s < info.scalar_count; ++s)
-    p.scalars[s] = scalar(k, item(entry, info.scalars[s].name), info.scalars[s].name);
-  if (averages_) p.average = companion(k, item(entry, "ema"), "ema", computed_in(t.dtype));
-  if (entry.contains("step")) p.count = scalar(k, item(entry, "step"), "step");
-  for (int s = 0; s < max_states; ++s) t.states[s] = p.states[s].data(), own(p.states[s], "state", k);
-  for (const Held& s : p.scalars) own(s, "state", k);
-  t.ema = p.average.data();
+    of.scalars[s] = scalar(k, item(entry, info.scalars[s].name), info.scalars[s].name);
+  if (averages_) of.average = companion(k, item(entry, "ema"), "ema", computed_in(t.dtype));
+  if (entry.contains("step")) of.count = scalar(k, item(entry, "step"), "step");
+  for (int s = 0; s < max_states; ++s) t.states[s] = of.arrays[s].data(), own(of.arrays[s], "state", k);
+  for (const Held& s : of.scalars) own(s, "state", k);
+  t.ema = of.average.data();
   t.steps = steps;
-  own(p.average, "ema", k), own(p.count, "step", k);
-  p.ready = true;
+  has_scalars_ = has_scalars_ || of.count || of.scalars[0];
+  own(of.average, "ema", k), own(of.count, "step", k);
+  params_[k].ready = true;
 }
 
 std::string PyPlan::what(const Owned& o) const {
@@ -192,20 +196,19 @@ bool PyPlan::follow_options() {
 }
 
 bool PyPlan::unchanged(const Held& held, Snapshot::Use use) const {
-  View v;
-  return !held || (source_->look(held.object.ptr(), v) && held.seen.matches(v, use));
+  return !held || source_->is_still(held.object.ptr(), held.seen, use);
 }
 
 template <class Visit>
-bool PyPlan::Parameter::all(Visit&& visit) const {
-  for (const Held* h : {&array, &average, &count})
-    if (!visit(*h)) return false;
-  return std::all_of(states, states + max_states, visit) && std::all_of(scalars, scalars + max_scalars, visit);
+bool PyPlan::State::all(Visit&& visit) const {
+  return visit(average) && visit(count) && std::all_of(arrays, arrays + max_states, visit) &&
+         std::all_of(scalars, scalars + max_scalars, visit);
 }
 
 bool PyPlan::parameters_unchanged() const {
   const auto same = [this](const Held& h) { return unchanged(h, Snapshot::Use::write); };
-  return std::all_of(params_.begin(), params_.end(), [&](const Parameter& p) { return p.all(same); });
+  return std::all_of(params_.begin(), params_.end(), [&](const Parameter& p) { return same(p.array); }) &&
+         std::all_of(states_.begin(), states_.end(), [&](const State& s) { return s.all(same); });
 }
 
 /// Looking at a few hundred arrays is waiting for memory: the next ones are asked for.
@@ -230,7 +233,9 @@ int PyPlan::traverse(visitproc visit, void* arg) const {
   };
   int stop = 0;
   for (const Parameter& p : params_)
-    if (!p.all([&](const Held& h) { return (stop = visit_held(h)) == 0; })) return stop;
+    if ((stop = visit_held(p.array)) != 0) return stop;
+  for (const State& s : states_)
+    if (!s.all([&](const Held& h) { return (stop = visit_held(h)) == 0; })) return stop;
   for (const Held& h : swapped_)
     if ((stop = visit_held(h)) != 0) return stop;
   for (const py::object& g : inputs_.gradients) Py_VISIT(g.ptr());

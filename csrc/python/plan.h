@@ -78,17 +78,23 @@ class PyPlan {
     explicit operator bool() const { return bool(object); }
     void* data() const { return object ? seen.view().data : nullptr; }
   };
+  /// What every step looks at: kept short, for looking at hundreds is waiting for memory.
   struct Parameter {
-    Held array, average, count;
-    Held states[max_states], scalars[max_scalars];
-    std::vector<int> order;  // of its axes in memory
-    std::vector<Strided::Dim> dims, gradient_dims;
+    Held array;
     Snapshot gradient;      // checked, laid out, and apart from all that is written
     bool can_zero = false;  // the gradient: writeable, no element twice
     bool ready = false;     // its state is attached
+  };
+  struct State {
+    Held average, count;
+    Held arrays[max_states], scalars[max_scalars];
 
     template <class Visit>
     bool all(Visit&& visit) const;
+  };
+  struct Layout {
+    std::vector<int> order;  // of the parameter's axes in memory
+    std::vector<Strided::Dim> dims, gradient_dims;
   };
   /// Memory that a step writes; `reach` is the highest address of this and all before it.
   struct Owned {
@@ -119,14 +125,14 @@ class PyPlan {
   void adopt_parameter(std::size_t k, py::handle object, Tensor& t);
   void own(const Held& held, const char* argument, std::size_t k);
   Group group_of(const Options& options) const;
-  bool has_states(const Parameter& p, unsigned variant) const;
+  bool has_states(const State& state, unsigned variant) const;
 
   bool unchanged(const Held& held, Snapshot::Use use) const;
   bool parameters_unchanged() const;
   void require_unchanged(const std::string& call, Snapshot::Use use) const;
   void require_free(const std::string& call) const;
   bool take_gradients(bool zero);
-  void take_gradient(std::size_t k, const View& view);
+  void take_gradient(std::size_t k);
   void check_against_owned(std::size_t k, const View& gradient) const;
   void check_among_gradients();
   [[noreturn]] void refuse_to_zero(std::size_t k) const;
@@ -145,12 +151,15 @@ class PyPlan {
   std::vector<std::string> names_;
   bool averages_;
   std::vector<Parameter> params_;
-  Inputs inputs_;              // of the step at hand
-  bool disjoint_ = false;      // the gradients seen are known to share no memory
-  std::string reserved_by_;    // the method that keeps steps away; mostly none
-  py::object holder_;          // what called it
-  std::vector<Held> swapped_;  // what the parameters' own values lie in; mostly none
-  std::vector<Owned> owned_;   // all that a step writes, by address
+  std::vector<State> states_;    // of each parameter
+  std::vector<Layout> layouts_;  // of each parameter
+  bool has_scalars_ = false;     // or counters: some parameter does
+  Inputs inputs_;                // of the step at hand
+  bool disjoint_ = false;        // the gradients seen are known to share no memory
+  std::string reserved_by_;      // the method that keeps steps away; mostly none
+  py::object holder_;            // what called it
+  std::vector<Held> swapped_;    // what the parameters' own values lie in; mostly none
+  std::vector<Owned> owned_;     // all that a step writes, by address
   std::optional<Plan> plan_;
   std::atomic<bool> claimed_{false};
 };

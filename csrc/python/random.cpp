@@ -56,13 +56,14 @@ py::array drop(const std::string& call, const char* argument, py::handle x, py::
                const std::optional<Shape>& shape, std::int32_t threshold, double scale, std::uint64_t seed,
                std::uint64_t stream, std::uint64_t offset) {
   const py::array array = require_float_array(x, {call, argument, -1, no_name});
-  Broadcast b = lay_mask(call, argument, array, shape);
-  if (threshold == 0 || threshold == 65536) b = {1, array.size(), array.size(), {}};  // one fate for all
+  const Broadcast b = lay_mask(call, argument, array, shape);
   const Drop d{{seed, stream}, offset, b.run, threshold, scale};
+  const DType dtype = dtype_of(array);
   return apply(call, argument, array, out, [&](const py::array& from, py::array& to) {
-    if (from.size() == 0) return;
+    const void* const x_data = from.data();
+    void* const y_data = to.mutable_data();
     const WithoutGil without_gil;
-    fusedstep::drop(from.data(), to.mutable_data(), dtype_of(from), b, d, available_threads());
+    fusedstep::drop(x_data, y_data, dtype, b, d, available_threads());
   });
 }
 
@@ -71,17 +72,20 @@ py::array kept(const Shape& shape, std::int32_t threshold, std::uint64_t seed, s
   py::array_t<bool> mask(shape);
   const Drop d{{seed, stream}, offset, 1, threshold, 1.0};
   auto* y = reinterpret_cast<std::uint8_t*>(mask.mutable_data());
+  const std::int64_t n = mask.size();
   {
     const WithoutGil without_gil;
-    keep(y, mask.size(), d, available_threads());
+    keep(y, n, d, available_threads());
   }
   return mask;
 }
 
 void add_noise_to(py::array& to, const void* x, const Noise& d) {
   void* const y = to.mutable_data();
+  const DType dtype = dtype_of(to);
+  const std::int64_t n = to.size();
   const WithoutGil without_gil;
-  add_noise(x, y, dtype_of(to), to.size(), d, available_threads());
+  add_noise(x, y, dtype, n, d, available_threads());
 }
 
 py::array noise(const std::string& call, py::handle x, py::handle out, double deviation, std::uint64_t seed,

@@ -1,5 +1,7 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "machine/level.h"
 #include "machine/parallel.h"
 #include "python/bindings.h"
@@ -17,15 +19,12 @@ std::string join(const std::vector<std::string>& names) {
 }
 
 void choose_isa(const std::string& name) {
-  switch (set_isa(name)) {
-    case Choice::done:
-      return;
-    case Choice::unknown:
-      throw py::value_error("set_isa: name must be one of " + join(compiled_isas()) + "; got \"" + name + "\"");
-    case Choice::lacking:
-      throw py::value_error("set_isa: name must be a level that this CPU has (" + join(available_isas()) + "); got \"" +
-                            name + "\"");
-  }
+  if (set_isa(name)) return;
+  const std::vector<std::string> compiled = compiled_isas();
+  const bool known = std::find(compiled.begin(), compiled.end(), name) != compiled.end();
+  const std::string need =
+      known ? "a level that this CPU has (" + join(available_isas()) + ")" : "one of " + join(compiled);
+  throw py::value_error("set_isa: name must be " + need + "; got \"" + name + "\"");
 }
 
 void choose_backend(const std::string& name) {

@@ -26,14 +26,14 @@ std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, Ste
   if (source_->lends() && !(source_->unchanged() && parameters_unchanged())) return {};
   if (!source_->lends()) require_unchanged(step_label_, Snapshot::Use::write);
   if (!take_gradients(options.zero_gradients)) return {};
-  take_scalars();
+  if (has_scalars_) take_scalars();
   const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
   StepInfo info;
   {
     const WithoutGil without_gil;
     info = plan_->step(options, available);
   }
-  if (!info.skipped) write_scalars();
+  if (has_scalars_ && !info.skipped) write_scalars();
   tell_source(options.zero_gradients);
   return info;
 }
@@ -62,12 +62,12 @@ double as_counted(const Snapshot& seen, std::int64_t steps) {
 void PyPlan::take_scalars() {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     Tensor& t = plan_->tensors[k];
-    const Parameter& p = params_[k];
+    const State& of = states_[k];
     if (!t.active) continue;
-    for (int s = 0; s < max_scalars && p.scalars[s]; ++s) t.scalars[s] = read(p.scalars[s].seen);
-    if (!p.count) continue;
-    const double count = read(p.count.seen);
-    if (count == as_counted(p.count.seen, t.steps)) continue;
+    for (int s = 0; s < max_scalars && of.scalars[s]; ++s) t.scalars[s] = read(of.scalars[s].seen);
+    if (!of.count) continue;
+    const double count = read(of.count.seen);
+    if (count == as_counted(of.count.seen, t.steps)) continue;
     if (!(count >= 0 && count < 9e15))
       refuse_value({step_label_, "step", std::ptrdiff_t(k), names_[k]}, "a count of steps", std::to_string(count));
     t.steps = std::int64_t(count);
@@ -77,10 +77,10 @@ void PyPlan::take_scalars() {
 void PyPlan::write_scalars() {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     const Tensor& t = plan_->tensors[k];
-    const Parameter& p = params_[k];
+    const State& of = states_[k];
     if (!t.active) continue;
-    for (int s = 0; s < max_scalars && p.scalars[s]; ++s) write(p.scalars[s].seen, t.scalars[s]);
-    if (p.count) write(p.count.seen, double(t.steps));
+    for (int s = 0; s < max_scalars && of.scalars[s]; ++s) write(of.scalars[s].seen, t.scalars[s]);
+    if (of.count) write(of.count.seen, double(t.steps));
   }
 }
 

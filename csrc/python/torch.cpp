@@ -69,6 +69,14 @@ class TorchSource final : public Source {
     PyErr_Clear();
     return false;
   }
+  bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
+    View v;
+    return look(object, v) && seen.matches(v, use);
+  }
+  bool gradient_is_still(std::size_t k, PyObject* object, const Snapshot& seen) const override {
+    View v;
+    return look_at_gradient(k, object, v) && seen.matches(v);
+  }
   bool look_at_gradient(std::size_t k, PyObject* object, View& view) const override {
     return look(object, view) && view.data == checked_[k];
   }
@@ -90,14 +98,19 @@ class TorchSource final : public Source {
   void check_gradient(std::size_t k, const py::object& gradient, const std::string& call);
 
   dlpack::Describe describe_;
-  py::object is_neg_, increment_version_;
+  py::object increment_version_;
   py::dict state_;
   WatchedList groups_;
   WatchedDict entries_of_state_;
   std::vector<WatchedDict> options_, entries_;  // of each group; of the state
   std::vector<WatchedList> members_;            // of each group
   std::vector<py::object> params_, idle_;
-  std::vector<const void*> checked_;  // where each gradient's storage was large enough
+  struct Checked {
+    const void* data = nullptr;
+    std::ptrdiff_t bytes = 0;
+  };
+  std::vector<const void*> checked_;  // where each gradient was checked
+  std::vector<Checked> storages_;     // by hash of the address: gradients that had a storage large enough
   bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
 
@@ -105,11 +118,11 @@ TorchSource::TorchSource(const std::string& label, const py::object& tensor_type
                          const py::list& groups, const py::list& members, py::dict state, const py::list& params,
                          const py::list& idle, bool some)
     : describe_(dlpack::describe_of(tensor_type)),
-      is_neg_(tensor_type.attr("is_neg")),
       increment_version_(std::move(increment_version)),
       state_(std::move(state)),
       groups_(groups, members),
-      checked_(params.size()) {
+      checked_(params.size()),
+      storages_(1024) {
   if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
   std::unordered_set<PyObject*> known;
   for (const py::handle p : params) params_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
@@ -175,19 +188,23 @@ void TorchSource::collect(py::handle, py::handle, const std::string& call, Input
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
 }
 
-/// What cannot be seen in a description. Asking a tensor for its storage costs as much as a small tensor's step: it is
-/// asked again where it lies elsewhere than before.
+/// What cannot be seen in a description: a storage that is too small, and numbers that stand for their negatives. To
+/// ask a tensor costs as much as to step a small one. It is asked where it lies at a new address; for the sign also
+/// where it does not lie like its parameter, or has one element, as views of complex numbers do.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
   View v;
   if (!look(gradient.ptr(), v)) return void(checked_[k] = nullptr);
-  PyObject* const is_negative = PyObject_CallOneArg(is_neg_.ptr(), gradient.ptr());
-  if (!is_negative) throw py::error_already_set();
-  Py_DECREF(is_negative);
-  if (is_negative != Py_False) dlpack::require_plain_numbers(gradient, where);
-  if (v.data == checked_[k]) return;
-  dlpack::require_storage(gradient, v, where, describe_tensor(gradient));
+  const std::ptrdiff_t bytes = extent(v).high - extent(v).low;
+  const auto address = reinterpret_cast<std::uintptr_t>(v.data);
+  Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
+  const bool is_new = known.data != v.data || known.bytes < bytes;
+  if (is_new || bytes != v.item_size * v.size() || v.size() == 1) dlpack::require_plain_numbers(gradient, where);
+  if (is_new) {
+    dlpack::require_storage(gradient, v, where, describe_tensor(gradient));
+    known = {v.data, bytes};
+  }
   checked_[k] = v.data;
 }
 
@@ -221,7 +238,6 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
       if (const int stop = one.traverse(visit, arg)) return stop;
     return 0;
   };
-  Py_VISIT(is_neg_.ptr());
   Py_VISIT(increment_version_.ptr());
   Py_VISIT(state_.ptr());
   for (const auto* list : {&params_, &idle_})

@@ -2,7 +2,7 @@
 // forward and the backward pass, and every slice, thread and machine draws the same.
 #pragma once
 
-#include "random/transform.simd.h"
+#include "random/philox.simd.h"
 
 namespace fusedstep {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "machine/series.simd.h"
-#include "random/transform.simd.h"
+#include "random/philox.simd.h"
 
 namespace fusedstep {
 namespace {
@@ -41,14 +41,6 @@ inline void normals(const std::uint32_t* words, T* z) {
   }
 }
 
-/// A scalar or a vector from p on.
-template <class V, class T>
-inline V load(const T* p, const V&) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-
 template <class T>
 void noise(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Noise& d) {
   alignas(64) std::uint32_t words[tile_words];
@@ -64,7 +56,7 @@ void noise(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, con
     const std::ptrdiff_t count = room < end - at ? room : end - at;
     if (x)
       transform<false>(static_cast<const T*>(x) + at, to, count,
-                       [=](auto v, std::ptrdiff_t i) { return v + load(normal + i, v) * scale; });
+                       [=](auto v, std::ptrdiff_t i) { return v + load<decltype(v)>(normal + i) * scale; });
     else
       transform<false>(normal, to, count, [=](auto v, std::ptrdiff_t) { return v * scale; });
     at += count;

@@ -42,12 +42,16 @@ Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std
   return b;
 }
 
-void drop(const void* x, void* y, DType dtype, const Broadcast& b, const Drop& d, int threads, std::int64_t cache) {
+void drop(const void* x, void* y, DType dtype, const Broadcast& broadcast, const Drop& d, int threads,
+          std::int64_t cache) {
   const DropFn fn = random_kernels().drop[int(dtype)];
-  const std::int64_t n = b.rows * b.row, item = std::int64_t(item_size(dtype));
+  const std::int64_t n = broadcast.rows * broadcast.row, item = std::int64_t(item_size(dtype));
+  const bool one_fate = d.threshold == 0 || d.threshold == 65536;  // nothing is drawn
+  const Broadcast b = one_fate ? Broadcast{1, n, n, {}} : broadcast;
   const bool past_cache = x != y && b.rows == 1 && b.run == 1 && 2 * n * item > cache;
   in_chunks(n, threads, [&](std::int64_t begin, std::int64_t end) {
     Drop of_row = d;
+    of_row.run = b.run;
     for (std::int64_t at = begin; at < end;) {
       const std::int64_t row = at / b.row * b.row, stop = std::min(end, row + b.row);
       of_row.first = d.first + b.base(at / b.row);

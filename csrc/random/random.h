@@ -30,7 +30,7 @@ struct Broadcast {
 /// `mask` must broadcast against `shape`: as many dims, each of the same size or 1.
 Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& mask);
 
-/// All elements of y from those of x, which is y or does not overlap it. `d.run` is that of the broadcast. What is
+/// All elements of y from those of x, which is y or does not overlap it. The broadcast says `d.run`. What is
 /// larger than `cache` bytes, read and written, goes past the caches.
 void drop(const void* x, void* y, DType dtype, const Broadcast& b, const Drop& d, int threads,
           std::int64_t cache = last_level_cache());

@@ -46,6 +46,8 @@ class Stream {
 
 Strided contiguous(void* data) { return {static_cast<char*>(data)}; }
 
+}  // namespace
+
 void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
                   const Coefficients& coefficients) {
   Stream p(t.p, t.dtype), g(t.gradient, t.gradient_dtype);
@@ -67,25 +69,6 @@ void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptr
       if (t.states[k]) states[k].put_back(at, n);
     if (st.zero_gradient && !g.in_place()) zero_gradient(t, at, n);
   });
-}
-
-/// Of a tensor whose streams are all native: no block is needed.
-Run run_in_place(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count) {
-  const std::ptrdiff_t at = first * item_size(t.dtype);
-  Run run{t.p.data + at, {}, t.ema ? static_cast<char*>(t.ema) + at : nullptr, t.gradient.data + at, count};
-  for (int k = 0; k < max_states; ++k)
-    if (t.states[k]) run.states[k] = static_cast<char*>(t.states[k]) + at;
-  return run;
-}
-
-}  // namespace
-
-void sweep_elements(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
-                    const Coefficients& coefficients) {
-  if (is_native(t.p, t.dtype) && is_native(t.gradient, t.gradient_dtype))
-    sweep(run_in_place(t, first, n), stages, coefficients);
-  else
-    sweep_blocks(sweep, t, first, n, stages, coefficients);
 }
 
 namespace {

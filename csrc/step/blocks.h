@@ -6,9 +6,23 @@
 
 namespace fusedstep {
 
-/// Elements [first, first + n) of a tensor through a rule and its stages.
-void sweep_elements(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
-                    const Coefficients& coefficients);
+/// Elements [first, first + n) of a tensor through a rule and its stages, a block at a time.
+void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
+                  const Coefficients& coefficients);
+
+/// The same, in place where that can be.
+inline void sweep_elements(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
+                           const Coefficients& coefficients) {
+  if (!t.is_in_place()) return sweep_blocks(sweep, t, first, n, stages, coefficients);
+  const std::ptrdiff_t at = first * item_size(t.dtype);
+  const auto from = [at](void* base) { return base ? static_cast<char*>(base) + at : nullptr; };
+  const Run run{t.p.data + at,
+                {from(t.states[0]), from(t.states[1]), from(t.states[2]), from(t.states[3])},
+                from(t.ema),
+                t.gradient.data + at,
+                n};
+  sweep(run, stages, coefficients);
+}
 
 /// Adds the squares of elements [first, first + n) of a gradient to the lanes, of which `lane` takes the first.
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes);

@@ -39,6 +39,11 @@ struct Tensor {
   bool active = false;
   int coefficients = 0;
   std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
+
+  /// True if all streams lie in the computing type without gaps: none needs a block.
+  bool is_in_place() const {
+    return p.contiguous && gradient.contiguous && !is_half(dtype) && !is_half(gradient_dtype);
+  }
 };
 
 struct StepOptions {

@@ -1,0 +1,94 @@
+"""Write the files of the version that is installed into a folder named like it, and what that version makes of them.
+
+Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
+
+Each optimizer is saved after three steps, with its parameters in arrays.npz and tensors.pt.gz. arrays.json and tensors.json
+hold hashes of parameters and states after three more steps.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.checkpoints import (
+    ARRAY_CASES,
+    TENSOR_CASES,
+    arrays_of,
+    array_optimizer,
+    bits_of_arrays,
+    bits_of_tensors,
+    steps_of_arrays,
+    steps_of_tensors,
+    tensor_optimizer,
+)
+
+import fusedstep as fs
+from fusedstep import nn
+from fusedstep.cli import main
+
+
+def write_arrays(folder: Path) -> None:
+    """Write the states of optimizers of arrays."""
+    found, params = {}, {}
+    for case in ARRAY_CASES:
+        opt = array_optimizer(case)
+        steps_of_arrays(opt, 0)
+        opt.save(folder / f"{case}.safetensors")
+        params |= {f"{case}.{k}": p.copy() for k, p in enumerate(arrays_of(opt))}
+        steps_of_arrays(opt, 3)
+        found[case] = bits_of_arrays(opt)
+    np.savez_compressed(folder / "arrays.npz", **params)
+    (folder / "arrays.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def write_tensors(folder: Path) -> None:
+    """Write the states of optimizers of torch's tensors."""
+    import torch
+
+    found: dict[str, Any] = {}
+    states = {}
+    for case in TENSOR_CASES:
+        params, opt = tensor_optimizer(case)
+        steps_of_tensors(params, opt, 0)
+        states[case] = {"params": [p.detach().clone() for p in params], "state": opt.state_dict()}
+        steps_of_tensors(params, opt, 3)
+        found[case] = bits_of_tensors(params, opt)
+    with gzip.GzipFile(folder / "tensors.pt.gz", "wb", mtime=0) as file:
+        torch.save(states, file)
+    (folder / "tensors.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def write_models(folder: Path) -> None:
+    """Write a model of every kind of layer, and one of the command's."""
+    X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
+    layers = [nn.Linear(5, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 4), nn.HardTanh()]
+    model = nn.Sequential(*layers, nn.Linear(4, 3), rng=3)
+    model.forward(X, training=True)
+    trained = nn.TrainedModel(model, "classification", np.arange(5.0), np.full(5, 2.0), list("abcde"), ["x", "y", "z"])
+    nn.save(folder / "model.safetensors", trained)
+    if main(["train", "--data", "diabetes", "--epochs", "3", "--hidden", "8", "--out", str(folder / "train")]) != 0:
+        raise SystemExit("fusedstep train failed")
+    found = {"model": trained.predict_proba(X).tolist()}
+    command = nn.load(folder / "train" / "model.safetensors")
+    found["train"] = command.predict(np.linspace(-1, 1, 30).reshape(3, 10)).tolist()
+    (folder / "models.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "train" / "model.safetensors").rename(folder / "train.safetensors")
+    for left in (folder / "train").iterdir():
+        left.unlink()
+    (folder / "train").rmdir()
+
+
+if __name__ == "__main__":
+    target = Path(__file__).parent / fs.__version__
+    target.mkdir(exist_ok=True)
+    write_arrays(target)
+    write_tensors(target)
+    write_models(target)

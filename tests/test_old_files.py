@@ -1,0 +1,60 @@
+"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep import nn
+from support.checkpoints import (
+    ARRAY_CASES,
+    TENSOR_CASES,
+    array_optimizer,
+    bits_of_arrays,
+    bits_of_tensors,
+    steps_of_arrays,
+    steps_of_tensors,
+    tensor_optimizer,
+)
+
+pytest.importorskip("safetensors")
+
+FOLDER = Path(__file__).parent / "data" / "0.1.0"
+
+
+@pytest.mark.parametrize("case", ARRAY_CASES)
+def test_states_of_arrays(case: str) -> None:
+    with np.load(FOLDER / "arrays.npz") as saved:
+        opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
+    opt.load(FOLDER / f"{case}.safetensors")
+    assert opt.steps == 3
+    steps_of_arrays(opt, 3)
+    assert bits_of_arrays(opt) == json.loads((FOLDER / "arrays.json").read_text())[case]
+
+
+@pytest.fixture(scope="module")
+def tensors(torch: Any) -> Any:
+    """Parameters and states of every case, as torch saved them."""
+    with gzip.open(FOLDER / "tensors.pt.gz") as file:
+        return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("case", TENSOR_CASES)
+def test_states_of_tensors(case: str, tensors: Any) -> None:
+    params, opt = tensor_optimizer(case, tensors[case]["params"])
+    opt.load_state_dict(tensors[case]["state"])
+    steps_of_tensors(params, opt, 3)
+    assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
+
+
+def test_models() -> None:
+    want = json.loads((FOLDER / "models.json").read_text())
+    model = nn.load(FOLDER / "model.safetensors")
+    assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]
+    command = nn.load(FOLDER / "train.safetensors")
+    assert command.predict(np.linspace(-1, 1, 30).reshape(3, 10)).tolist() == want["train"]
