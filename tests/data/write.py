@@ -2,7 +2,8 @@
 
 Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
 
-Each optimizer is saved after three steps, with its parameters in arrays.npz and tensors.pt.gz. arrays.json and tensors.json
+Each optimizer is saved after three steps, with its parameters in arrays.npz and tensors.pt.gz. arrays.json and
+tensors.json
 hold hashes of parameters and states after three more steps.
 """
 
@@ -18,21 +19,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import fusedstep as fs
+from fusedstep import nn
+from fusedstep.cli import main
 from support.checkpoints import (
     ARRAY_CASES,
     TENSOR_CASES,
-    arrays_of,
     array_optimizer,
+    arrays_of,
     bits_of_arrays,
     bits_of_tensors,
     steps_of_arrays,
     steps_of_tensors,
     tensor_optimizer,
 )
-
-import fusedstep as fs
-from fusedstep import nn
-from fusedstep.cli import main
 
 
 def write_arrays(folder: Path) -> None:
