@@ -155,11 +155,25 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` or `optimizer_class` has saved; master weights that are not in it are the model's."""
-        super().load_state_dict(state_dict)
+        """Load what `state_dict` or `optimizer_class` has saved; master weights that are not in it are the model's.
+
+        Raises
+        ------
+        ValueError
+            If a master weight has not the shape of its parameter, and as `optimizer_class`; nothing is changed then.
+        """
+        saved = [k for group in state_dict["param_groups"] for k in group["params"]]
+        entries = {k: dict(entry) for k, entry in state_dict["state"].items()}
+        kept = {k: entry.pop("master") for k, entry in entries.items() if "master" in entry}
+        masters = [p for group in self.param_groups for p in group["params"]]
+        for k, master in zip(saved, masters, strict=False):  # other lengths are refused below
+            if k in kept and kept[k].shape != master.shape:
+                need, got = tuple(master.shape), tuple(kept[k].shape)
+                raise ValueError(f"{type(self).__name__}.load_state_dict: master of {k} must be {need}; got {got}")
+        super().load_state_dict({**state_dict, "state": {k: entry for k, entry in entries.items() if entry}})
         with torch.no_grad():
-            for master, p in self._models.items():
-                master.copy_(self.state[master].pop("master", p) if master in self.state else p)
+            for k, master in zip(saved, masters, strict=True):
+                master.copy_(kept.get(k, self._models[master]))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse: a copy would not be the optimizer of the model."""
