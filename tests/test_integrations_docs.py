@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from integrations import package
 
 PAGE = (Path(__file__).parents[1] / "docs" / "integrations.md").read_text("utf-8")
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
-SECTIONS = {title: text for title, text in SECTION.findall(PAGE)}
+SECTIONS = dict(SECTION.findall(PAGE))
 NEEDS = {
     "skops": ["skops"],
     "MLflow": ["mlflow", "skops"],
