@@ -86,6 +86,14 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def integrations(session: nox.Session) -> None:
+    """Run in the other tools that the package fits into: nothing may be skipped."""
+    install_package(session, "test", "integrations")
+    files = sorted(str(path) for path in Path("tests").glob("test_integrations_*.py"))
+    session.run("pytest", *files, env={"FUSEDSTEP_REQUIRE_INTEGRATIONS": "1", "FUSEDSTEP_REQUIRE_PEERS": "1"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run what the documentation shows, and compare its pages with what the scripts write."""
     install_package(session, "test")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,45 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) ->
     assert Path("whole/model.safetensors").read_bytes() == Path("parts/model.safetensors").read_bytes()
     assert Path("whole/history.csv").read_bytes() == Path("parts/history.csv").read_bytes()
     assert Path("parts/run-1/model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the middle of an epoch, and with a state that was written on the way."""
+    words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
+    assert main([*words, "--out", "whole"]) == 0
+    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there
+    asked = 0
+
+    @contextlib.contextmanager
+    def pressed_after_a_while() -> Iterator[Callable[[], bool]]:
+        def pressed() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked > 18
+
+        yield pressed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fusedstep.cli._train.interruptible", pressed_after_a_while)
+        patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
+        assert main([*words, "--out", "parts"]) == 130
+    assert len(rows_of("parts/history.csv")) < 8 and Path("parts/run-1/model.safetensors").exists()
+    assert main(["train", "--resume", "--out", "parts"]) == 0
+    assert Path("whole/model.safetensors").read_bytes() == Path("parts/model.safetensors").read_bytes()
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_a_run_that_is_killed_leaves_no_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
+        patch.setattr("fusedstep.cli._train.Finish", None)  # the end is never reached
+        with pytest.raises(TypeError):
+            main(["train", "--data", "wine", "--epochs", "2"])
+    left = {path.name for path in Path("fusedstep-out").iterdir()}
+    assert left == {"run-1", "checkpoint.safetensors", "checkpoint-optimizer.safetensors"}
+    assert main(["train", "--resume", "--epochs", "3"]) == 0
 
 
 @pytest.mark.usefixtures("no_picture")

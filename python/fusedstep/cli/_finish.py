@@ -47,11 +47,10 @@ class Finish:
         self._result: Result = trainer.result
 
     def write(self, folder: Path, screen: Screen) -> None:
-        """Write all files; those of another run are moved away first."""
+        """Write all files; those of another run must have been moved away."""
         result, model = self._result, trained(self._problem, self._result)
         said = _predictions.predict(model, self._test_inputs(), self._masks, result.settings.seed)
         scores = self._score(model, said)
-        aside = _folder.set_aside(folder)
         nn.save(folder / _folder.MODEL, model)
         _resume.write(folder, self._trainer, self._words)
         target = true_values(self._problem, self._problem.test)
@@ -67,8 +66,6 @@ class Finish:
         screen.facts("Result", facts)
         if "classes" in scores and len(scores["classes"]) <= MOST_PRINTED:
             screen.table("Classes of the test rows", *class_table(scores))
-        if aside is not None:
-            screen.line(f"files of another run: moved to {aside}")
         screen.line(f"model: {folder / _folder.MODEL}")
         there = [name for name in _folder.FILES if name != _folder.MODEL and (folder / name).exists()]
         screen.line(f"beside it: {', '.join(there)}")

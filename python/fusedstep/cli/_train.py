@@ -14,7 +14,7 @@ from . import _resume
 from ._data import OVERRIDES, Problem, load_table, prepare
 from ._errors import INTERRUPTED, UsageError
 from ._finish import Finish
-from ._folder import open_folder
+from ._folder import open_folder, set_aside
 from ._report import Bar, Lines, Screen, Silence
 from ._setup import Settings, describe_optimizer
 from ._training import Result, Trainer, interruptible
@@ -43,12 +43,16 @@ def run(args: argparse.Namespace) -> int:
     show(screen, problem, headline)
     with interruptible() as stop, quiet_blas(trainer):
         watch = screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name)
-        with Saving(watch, out, trainer, args.words) as watcher:
+        with Saving(watch, out, trainer, args.words, own=args.resume) as watcher:
             result = trainer.run(watcher, stop)
         if result.diverged:
             screen.line(_divergence(result))
         if not result.diverged or result.best is not None:
+            if watcher.aside is None and not watcher.has_saved:
+                watcher.clear()
             Finish(trainer, args.words, headline, args.mc_samples).write(out, screen)
+            if watcher.aside is not None:
+                screen.line(f"files of another run: moved to {watcher.aside}")
         return 1 if result.diverged else INTERRUPTED if stop() else 0
 
 
@@ -69,10 +73,25 @@ def quiet_blas(trainer: Trainer) -> contextlib.AbstractContextManager[None]:
 
 
 class Saving:
-    """A watcher that also keeps the state of the run on disk."""
+    """A watcher that also keeps the state of the run on disk.
 
-    def __init__(self, watch: Bar | Lines | Silence, folder: Path, trainer: Trainer, words: list[str]) -> None:
-        self._watch, self._folder, self._trainer, self._words = watch, folder, trainer, words
+    Parameters
+    ----------
+    watch : Bar, Lines or Silence
+    folder : Path
+    trainer : Trainer
+    words : list of str
+        The command.
+    own : bool
+        Whether the files in the folder are of this run: those of another are moved away before anything is written.
+    """
+
+    def __init__(
+        self, watch: Bar | Lines | Silence, folder: Path, trainer: Trainer, words: list[str], own: bool
+    ) -> None:
+        self._watch, self._folder, self._trainer, self._words, self._own = watch, folder, trainer, words, own
+        self.aside: Path | None = None
+        self.has_saved = False
         self._saved = time.monotonic()
         self.step = watch.step
 
@@ -85,12 +104,19 @@ class Saving:
     ) -> None:
         self._watch.__exit__(kind, error, trace)
 
+    def clear(self) -> None:
+        """Move the files that are there away."""
+        self.aside = set_aside(self._folder)
+
     def epoch(self, result: Result) -> None:
         """Hear of an epoch; save now and then."""
         self._watch.epoch(result)
         now = time.monotonic()
         if now - self._saved > SAVE_SECONDS:
             self._saved = now
+            if not self._own and not self.has_saved:
+                self.clear()
+            self.has_saved = True
             _resume.write(self._folder, self._trainer, self._words)
 
 
