@@ -150,7 +150,8 @@ class FusedOptimizer(torch.optim.Optimizer):
             or _profiling()
         ):
             arguments = () if closure is None else (closure,)
-            return _step_with_hooks(self, *arguments, **({} if grad_norm is None else {"grad_norm": grad_norm}))
+            named: dict[str, Any] = {} if grad_norm is None else {"grad_norm": grad_norm}
+            return _step_with_hooks(self, *arguments, **named)
         return self._step(closure, grad_norm=grad_norm)
 
     # Keeps torch from wrapping `step` into a profiler's record, which costs more than a small step does.
@@ -275,8 +276,8 @@ class FusedOptimizer(torch.optim.Optimizer):
                 self.state[p]["ema"] = average.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads")
-        own += ("_extras",)
+        own = ["clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads"]
+        own.append("_extras")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -67,12 +67,13 @@ class Binding:
 
     def _set_options(self, groups: list[Settings]) -> None:
         self.groups = groups
-        for k, (variant, hyper, *common) in enumerate(groups):
-            self.plan.set_group(k, (variant, hyper, 0.0, *common))
+        for k, group in enumerate(groups):
+            self.plan.set_group(k, (group.variant, group.hyper, 0.0, *group[2:]))
 
     def _catch_up(self) -> bool:
-        """Follow options that were changed, as schedules of momentum do at every step, and give states to those that
-        lack them; False if more has changed.
+        """Follow options that were changed, and give states to those that lack them; False if more has changed.
+
+        Schedules of momentum change options at every step.
         """
         if not self.plan.follow_options():
             return False
