@@ -6,12 +6,13 @@ The versions of the tools are those of the extra "dev" in pyproject.toml.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nox
 
 EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
-PINS = {requirement.split("==")[0]: requirement for requirement in EXTRAS["dev"]}
+PINS = {re.split("[=>]", requirement)[0]: requirement for requirement in EXTRAS["dev"]}
 PEERS = EXTRAS["peers"]
 SOURCES = {"PYTHONPATH": "python", "MYPYPATH": "python"}  # nothing needs to be built to look at them
 
@@ -37,11 +38,12 @@ def script(session: nox.Session, name: str, *arguments: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look at the sources: form, imports."""
+    """Look at the sources: form, imports, includes."""
     install(session, *(PINS[name] for name in ("ruff", "import-linter", "clang-format")))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", env=SOURCES)
+    session.run("python", ".ci/check_includes.py")
     found = [path for folder in ("csrc", "tests/engine") for path in Path(folder).rglob("*.[ch]*")]
     files = sorted(str(path) for path in found if path.suffix in (".h", ".cpp"))
     session.run("clang-format", "--dry-run", "-Werror", *files)
@@ -50,7 +52,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types: of the package, of the benchmark, and what a user's script sees of them."""
-    install(session, *(PINS[name] for name in ("mypy", "basedpyright")), "numpy", *PEERS, *EXTRAS["bench"])
+    typed = (*PEERS, *EXTRAS["bench"], *EXTRAS["checkpoint"], *EXTRAS["search"])
+    install(session, *(PINS[name] for name in ("mypy", "basedpyright")), "numpy", *typed)
     session.run("mypy", "-p", "fusedstep", env=SOURCES)
     session.run("mypy", "bench", env=SOURCES)
     session.run("mypy", "tests/typing/user.py", env=SOURCES)
@@ -83,6 +86,14 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def integrations(session: nox.Session) -> None:
+    """Run in the other tools that the package fits into: nothing may be skipped."""
+    install_package(session, "test", "integrations")
+    files = sorted(str(path) for path in Path("tests").glob("test_integrations_*.py"))
+    session.run("pytest", *files, env={"FUSEDSTEP_REQUIRE_INTEGRATIONS": "1", "FUSEDSTEP_REQUIRE_PEERS": "1"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run what the documentation shows, and compare its pages with what the scripts write."""
     install_package(session, "test")
@@ -99,8 +110,9 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "wheel", "-q", *options, ".", env=environment)
     (built,) = Path(folder).glob("*.whl")
     install(session, "--force-reinstall", "--no-deps", str(built))
-    install(session, "numpy", *(PINS[name] for name in ("mypy", "pybind11", "cmake", "ninja")))
-    session.run("stubtest", "fusedstep._core", "fusedstep.optim._catalogue", "--allowlist", ".ci/stubtest-allowed.txt")
+    install(session, "numpy", *PEERS, *(PINS[name] for name in ("mypy", "pybind11", "cmake", "ninja")))
+    stubs = ("fusedstep._core", "fusedstep.optim._catalogue", "fusedstep.torch.optimizers")
+    session.run("stubtest", *stubs, "--allowlist", ".ci/stubtest-allowed.txt")
     script(session, "check_wheel", folder)
     session.run("bash", ".ci/check_reproducible.sh", folder, external=True, env=environment)
     script(session, "check_isa", folder)
@@ -110,6 +122,7 @@ def wheel(session: nox.Session) -> None:
 def architectures(session: nox.Session) -> None:
     """Compare the bits of gcc, clang and aarch64; look at what the kernels' objects export."""
     install(session, *(PINS[name] for name in ("cmake", "ninja")))
+    script(session, "check_symbols")
     script(session, "check_architectures")
 
 

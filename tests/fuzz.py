@@ -24,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas  # noqa: F401 (what an import takes must not count)
 
 import fusedstep as fs
 from fusedstep import nn
 from fusedstep.cli._data import load_table, prepare
 from fusedstep.cli._errors import UsageError
+from fusedstep.tables import TableError
 
 #: Bytes that reading may take, beside so many times the file's size: buffers and messages. Deflate packs 1,032 to 1.
 ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
@@ -73,14 +75,14 @@ def read_model(path: Path) -> None:
 
 
 def read_table(path: Path) -> None:
-    prepare(load_table(str(path), "y" if path.suffix == ".csv" else None, []), "auto", 0)
+    prepare(load_table(str(path), "y" if path.suffix == ".csv" else None), "auto", 0)
 
 
 #: What is read, from a file of which name, and which errors say that it cannot be.
 READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] = {
     "state.safetensors": (read_optimizer, (ValueError, TypeError)),
     "model.safetensors": (read_model, (ValueError,)),
-    "table.csv": (read_table, (UsageError,)),
+    "table.csv": (read_table, (UsageError, TableError)),
     "table.npz": (read_table, (UsageError,)),
 }
 

@@ -32,7 +32,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of the time."""
-    monkeypatch.setattr("fusedstep.cli._train.draw_curves", lambda *arguments: None)
+    monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 def points(n: int = 60) -> list[list[Any]]:
@@ -182,7 +182,7 @@ def test_only_training_rows_are_measured() -> None:
     def problem(value: float, row: int) -> Any:
         rows = points()
         rows[row][0] = value
-        return prepare(load_table(write_csv(rows), "side", []), "auto", 0)
+        return prepare(load_table(write_csv(rows), "side"), "auto", 0)
 
     plain = problem(0.5, 0)
     assert sorted([*plain.train, *plain.validation, *plain.test]) == list(range(60))

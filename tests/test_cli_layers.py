@@ -23,13 +23,15 @@ pytest.importorskip("safetensors")
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 
+ENTROPY = "uncertainty (entropy of the mean probabilities over the masks, in nats)"
+DEVIATION = "uncertainty (standard deviation over the masks, in units of y)"
 BOTH = ["--dropout", "0.2", "--batch-norm"]
 
 
 @pytest.fixture(autouse=True)
 def _without_pictures_in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fusedstep.cli._train.draw_curves", lambda *arguments: None)
+    monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 class Silent:
@@ -134,11 +136,11 @@ def test_samples_give_an_uncertainty_per_test_row(capsys: pytest.CaptureFixture[
     assert main(["train", "--epochs", "10", *BOTH, "--mc-samples", "20"]) == 0
     out = capsys.readouterr().out
     rows, (X, y) = predictions(), load_digits(return_X_y=True)
-    assert len(rows) == 359 and list(rows[0])[:5] == ["row", "target", "prediction", "uncertainty", "p(0)"]
+    assert len(rows) == 359 and list(rows[0])[:5] == ["row", "target", "prediction", ENTROPY, "p(0)"]
     numbers = [int(row["row"]) for row in rows]
     assert [int(row["target"]) for row in rows] == y[numbers].tolist()
     right = np.array([row["target"] == row["prediction"] for row in rows])
-    unsure = np.array([float(row["uncertainty"]) for row in rows])
+    unsure = np.array([float(row[ENTROPY]) for row in rows])
     p = np.array([[float(row[f"p({i})"]) for i in range(10)] for row in rows])
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-4)
     assert p.argmax(axis=1).astype(str).tolist() == [row["prediction"] for row in rows]
@@ -150,17 +152,15 @@ def test_samples_give_an_uncertainty_per_test_row(capsys: pytest.CaptureFixture[
     assert float(found[1]) == pytest.approx(right[order[:179]].mean(), abs=1e-3)
     assert f"test accuracy, 20 masks: {right.mean():.4f}" in out
     again = nn.load("fusedstep-out/model.safetensors").predict_samples(X[numbers], 20, 0)
-    assert [f"{u:.6g}" for u in again.uncertainty] == [row["uncertainty"] for row in rows]
+    assert [f"{u:.6g}" for u in again.uncertainty] == [row[ENTROPY] for row in rows]
 
 
 def test_samples_of_a_regression_are_in_its_units(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", "diabetes", "--dropout", "0.3", "--epochs", "10", "--mc-samples", "30"]) == 0
     assert re.search(r"most certain half: root mean squared error [0-9.]+; the rest [0-9.]+", capsys.readouterr().out)
     rows = predictions()
-    assert list(rows[0]) == ["row", "target", "prediction", "uncertainty"]
-    target, mean, deviation = (
-        np.array([float(row[c]) for row in rows]) for c in ("target", "prediction", "uncertainty")
-    )
+    assert list(rows[0]) == ["row", "target", "prediction", "low_90", "high_90", DEVIATION]
+    target, mean, deviation = (np.array([float(row[c]) for row in rows]) for c in ("target", "prediction", DEVIATION))
     assert np.sqrt(np.mean((target - mean) ** 2)) < target.std()
     assert (deviation > 1).all() and (deviation < 100).all()
 

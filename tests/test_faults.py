@@ -101,7 +101,7 @@ def test_ctrl_c_while_saving_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     from fusedstep import cli
-    from fusedstep.cli import _train
+    from fusedstep.cli import _finish
 
     def interrupted(*args: Any) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -111,7 +111,7 @@ def test_ctrl_c_while_saving_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         save = staticmethod(interrupted)
         TrainedModel = nn.TrainedModel
 
-    monkeypatch.setattr(_train, "nn", Saving)
+    monkeypatch.setattr(_finish, "nn", Saving)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", "--data", "iris", "--epochs", "1", "--hidden", "4"]) == 130
     assert nn.load("fusedstep-out/model.safetensors").task == "classification"
@@ -168,7 +168,9 @@ def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
     done = python(FULL_DISK, tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("fusedstep train: File too large"), done.stderr
     assert done.stderr.count("\n") == 1
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.safetensors", "the old one")]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.read_text() for path in files if path.name == "model.safetensors"] == ["the old one"]
+    assert not [path for path in files if path.name.endswith(".tmp")]
 
 
 @needs_safetensors

@@ -32,6 +32,10 @@ def test_dir_lists_what_is_public_and_nothing_else(name: str) -> None:
     assert dir(module) == sorted(module.__all__)
     for each in dir(module):
         assert getattr(module, each) is not None and not each.startswith("_")
+    shared = {
+        each for each in dir(module) if getattr(getattr(module, each), "__module__", "").startswith("fusedstep._b")
+    }
+    assert shared <= {"Key"}, "what only helps to import"
 
 
 def test_dir_of_the_package_lists_every_public_module() -> None:

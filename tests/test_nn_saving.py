@@ -124,7 +124,7 @@ def model_tensors() -> dict[str, np.ndarray]:
 
 
 LIES = {
-    "its format must be 1; got True": (description(format=True), {}),
+    "its format must be 1 or 2; got True": (description(format=True), {}),
     "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),
     "its layers must be a list": (description(layers={"type": "Linear"}), {}),
     "classes must be different texts or numbers; got [['w']": (description(classes=[["w"], ["x"], ["y"], ["z"]]), {}),
@@ -201,7 +201,42 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     assert nn.load(os.fsencode(tmp_path / "m")).classes == trained_model().classes
 
 
-def test_a_model_alone_is_not_what_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"nn.save: trained must be a TrainedModel; got Sequential"):
-        nn.save(tmp_path / "model", nn.Sequential(nn.Linear(2, 1)))  # type: ignore[arg-type]
+def test_a_network_alone_comes_back_as_one(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Tanh(), nn.Linear(3, 1), rng=0)
+    model.forward(np.linspace(0, 1, 8, dtype=np.float32).reshape(4, 2), training=True)
+    nn.save(tmp_path / "model", model)
+    again = nn.load(tmp_path / "model")
+    assert isinstance(again, nn.Sequential)
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
+    assert np.array_equal(again.predict(x), model.predict(x))
+
+
+def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"nn.save: trained must be a TrainedModel or a Sequential; got Linear"):
+        nn.save(tmp_path / "model", nn.Linear(2, 1))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_matched_by_its_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    model = nn.Sequential(nn.Linear(2, 1), rng=0)
+    trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ["a", "b"])
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [30.0, 40.0]})
+    assert np.array_equal(trained.predict(frame[["b", "a"]]), trained.predict(frame.to_numpy()))
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; it lacks \['b'\]"):
+        trained.predict(frame[["a"]])
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; it has also \['c'\]"):
+        trained.predict(frame.assign(c=0))
+
+
+def test_a_trained_model_is_shown_in_a_few_lines() -> None:
+    assert repr(trained_model()) == (
+        "TrainedModel(classification into 4 classes: w, x, ä, z\n"
+        "  inputs: 5 features: a, b, c, d, e\n"
+        "  network: 3 layers, 74 weights, float32: Linear, HardTanh, Linear)"
+    )
+    model = nn.Sequential(*(nn.Linear(300, 300) for _ in range(30)), nn.Linear(300, 1), rng=0)
+    names = [f"a long name of column {i}" for i in range(300)]
+    large = nn.TrainedModel(model, "regression", np.zeros(300), np.ones(300), names, target_name="price")
+    assert repr(large).startswith("TrainedModel(regression of 'price'\n")
+    assert len(repr(large).splitlines()) <= 5 and max(map(len, repr(large).splitlines())) <= 120

@@ -17,6 +17,9 @@ import fusedstep as fs
 from fusedstep import init, nn, schedules
 from fusedstep.sklearn import MLPClassifier, MLPRegressor, _augment
 
+#: Networks that are trained for a few epochs only.
+pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
+
 BASE = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0, "batch_size": 32, "n_iter_no_change": np.inf}
 ALL = load_digits(return_X_y=True)
 X, y = ALL[0][:300] / 16, ALL[1][:300]
@@ -186,7 +189,7 @@ def test_scorers_see_rows_without_names_and_do_not_warn() -> None:
 
 def test_partial_fit_stops_early_and_says_so() -> None:
     model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
-    with pytest.raises(ValueError, match="needs X_val and y_val"):
+    with pytest.raises(ValueError, match="without X_val and y_val"):
         model.partial_fit(X, y, classes=np.arange(10))
     for _ in range(40):
         model.partial_fit(X, y, classes=np.arange(10), X_val=V, y_val=v)

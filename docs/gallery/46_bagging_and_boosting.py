@@ -18,6 +18,7 @@ from gallery import load, picture
 from sklearn.base import clone
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
 
+from fusedstep.schedules import constant
 from fusedstep.sklearn import MLPClassifier
 
 N, WIDTH, RUNS = 12, 6, 4
@@ -26,7 +27,7 @@ N, WIDTH, RUNS = 12, 6, 4
 def main():
     """Draw the share of right answers over the number of networks."""
     data = load("digits", 600)
-    network = MLPClassifier((WIDTH,), max_iter=15, batch_size=32, learning_rate_init=0.01, n_iter_no_change=np.inf)
+    network = MLPClassifier((WIDTH,), max_iter=15, batch_size=32, learning_rate=constant(0.01))
 
     def bagging(seed):
         bag = BaggingClassifier(network, N, random_state=seed).fit(data.x, data.y)

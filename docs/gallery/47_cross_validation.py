@@ -13,6 +13,7 @@ import numpy as np
 from gallery import load, picture
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
+from fusedstep.schedules import constant
 from fusedstep.sklearn import MLPClassifier
 
 WIDTHS, FOLDS = [2, 4, 8, 16, 32, 64], 5
@@ -23,9 +24,7 @@ def main():
     data, folds, test = load("digits", 400), [], []
     splits = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for width in WIDTHS:
-        network = MLPClassifier(
-            (width,), max_iter=20, batch_size=32, learning_rate_init=0.01, n_iter_no_change=np.inf, random_state=0
-        )
+        network = MLPClassifier((width,), max_iter=20, batch_size=32, learning_rate=constant(0.01), random_state=0)
         folds.append(cross_val_score(network, data.x, data.y, cv=splits))
         test.append(network.fit(data.x, data.y).score(data.x_test, data.y_test))
     means = np.mean(folds, axis=1)

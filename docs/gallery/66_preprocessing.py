@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler
 
+from fusedstep.schedules import constant
 from fusedstep.sklearn import MLPClassifier
 
 COMPONENTS = 6
@@ -34,9 +35,7 @@ def main():
     """Draw the share of right answers of every split."""
     x, y = load_breast_cancer(return_X_y=True)
     splits = StratifiedShuffleSplit(6, test_size=0.3, random_state=0)
-    network = MLPClassifier(
-        (16,), max_iter=20, batch_size=32, learning_rate_init=0.01, n_iter_no_change=np.inf, random_state=0
-    )
+    network = MLPClassifier((16,), max_iter=20, batch_size=32, learning_rate=constant(0.01), random_state=0)
     right = {name: cross_val_score(make_pipeline(*steps, network), x, y, cv=splits) for name, steps in STEPS.items()}
     with picture("66_preprocessing") as ax:
         for i, shares in enumerate(right.values()):

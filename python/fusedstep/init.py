@@ -198,4 +198,4 @@ def _finite(value: object) -> bool:
 
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    _, __getattr__, __dir__ = _shown(globals(), __all__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._base.checks import non_negative, observed, whole
@@ -116,10 +118,46 @@ class EarlyStopping:
         """Write the best weights back, in place; those of the beginning if there has been no best."""
         put_back("EarlyStopping.restore", self._weights, self._kept)
 
+    @property
+    def best_weights(self) -> Any:
+        """What `restore` writes back: of a model its ``state_dict``, else copies in the order of the weights."""
+        return self._kept
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been observed, without the weights."""
+        return {
+            "best": self.best,
+            "best_at": self.best_at,
+            "observations": self.observations,
+            "waited": self._waited,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], best_weights: Any) -> None:
+        """Go on after what another has observed.
+
+        Parameters
+        ----------
+        state : mapping
+            Of `state_dict`.
+        best_weights : like the weights
+            What `restore` is to write back.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is missing or none.
+        """
+        name = "EarlyStopping.load_state_dict"
+        counts = [whole(f"{name}: {key}", state.get(key), 2**63) for key in ("best_at", "observations", "waited")]
+        best = state.get("best")
+        best = None if best is None else observed(f"{name}: best", best)
+        self._kept = copy.deepcopy(best_weights)
+        self.best, (self.best_at, self.observations, self._waited) = best, counts
+
     def __repr__(self) -> str:
         arguments = f"patience={self.patience!r}, mode={self.mode!r}, tol={self.tol!r}"
         return f"EarlyStopping({arguments}; best {self.best!r} at {self.best_at} of {self.observations})"
 
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    _, __getattr__, __dir__ = _shown(globals(), __all__)

@@ -146,16 +146,6 @@ def check_width(layer: str, name: str, value: object) -> int:
     return int(value)
 
 
-#: What every group of every optimizer has.
-COMMON: dict[str, Check] = {
-    "lr": rate,
-    "weight_decay": non_negative,
-    "l1": non_negative,
-    "decay": decay_form,
-    "maximize": flag,
-}
-
-
 def _show(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

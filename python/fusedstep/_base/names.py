@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 NOWHERE: Mapping[str, str] = MappingProxyType({})
+FOR_CHECKERS = ("TYPE_CHECKING", "annotations")
 
 
 def shown(
-    module: str, names: Sequence[str], homes: Mapping[str, str] = NOWHERE
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of a module.
+    namespace: dict[str, Any], names: Sequence[str] = (), homes: Mapping[str, str] = NOWHERE
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__all__``, ``__getattr__`` and ``__dir__`` of a module.
 
     Parameters
     ----------
-    module : str
-        Its name.
-    names : sequence of str
-        What is public.
+    namespace : dict
+        Its ``globals()``.
+    names : sequence of str, optional
+        What is public; by default all that it has but modules and what begins with an underscore.
     homes : mapping, optional
         Name -> module, relative to this one, that has it and is imported when the name is first used; where the
         module's own name is the same, it is the module that is meant.
     """
+    module = namespace["__name__"]
+    named = (name for name, value in namespace.items() if not isinstance(value, ModuleType))
+    public = sorted(names or (name for name in named if not name.startswith("_") and name not in FOR_CHECKERS))
 
     def __getattr__(name: str) -> Any:
         if name in homes:
             home = importlib.import_module(homes[name], module)
-            value = home if homes[name] == f".{name}" else getattr(home, name)
-            setattr(importlib.import_module(module), name, value)
+            value = namespace[name] = home if homes[name] == f".{name}" else getattr(home, name)
             return value
-        raise AttributeError(f"module {module!r} has no attribute {name!r}{nearest(name, __dir__())}")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{nearest(name, public)}")
 
-    def __dir__() -> list[str]:
-        return sorted(names)
-
-    return __getattr__, __dir__
+    return public, __getattr__, lambda: public
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -24,18 +24,12 @@ class Rule(NamedTuple):
         """Return the names of the states that exist in a variant."""
         return [name for name, needs in self.states if variant & needs == needs]
 
-    def hyper_values(self, group: Mapping[str, Any]) -> list[float]:
+    def hyper_values(self, options: Mapping[str, Any], group: Mapping[str, Any]) -> list[float]:
         """Return the group's values of the hyperparameters, in the kernel's order."""
-        return [_value(group, name) for name in self.hyper]
-
-
-def _value(group: Mapping[str, Any], name: str) -> float:
-    if name in ("beta1", "beta2"):
-        return float(group["betas"][int(name[-1]) - 1])
-    if name in ("eps_inside", "eps_outside", "eps_hat"):
-        place = "eps_inside" if group["eps_inside"] else "eps_hat" if group.get("eps_hat") else "eps_outside"
-        return float(group["eps"]) if name == place else 0.0
-    return float(group.get(name, 0.0))
+        known: dict[str, Any] = {}
+        for name, option in options.items():
+            known |= option.in_kernel(name, group) if name in group else {}
+        return [float(known.get(name, 0.0)) for name in self.hyper]
 
 
 RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().items()}

@@ -14,24 +14,16 @@ Arrays in, new arrays out; the first axis counts the examples. Every random choi
 from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
-from ..ops.noise import gaussian_noise
-from .images import flip, rotate, shift
-from .labels import label_smoothing, one_hot
-from .mixing import Mixed, cutmix, mixup
-from .weights import weight_noise
-
-__all__ = [
-    "Mixed",
-    "cutmix",
-    "flip",
-    "gaussian_noise",
-    "label_smoothing",
-    "mixup",
-    "one_hot",
-    "rotate",
-    "shift",
-    "weight_noise",
-]
+from ..ops.noise import gaussian_noise as gaussian_noise
+from .images import flip as flip
+from .images import rotate as rotate
+from .images import shift as shift
+from .labels import label_smoothing as label_smoothing
+from .labels import one_hot as one_hot
+from .mixing import Mixed as Mixed
+from .mixing import cutmix as cutmix
+from .mixing import mixup as mixup
+from .weights import weight_noise as weight_noise
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

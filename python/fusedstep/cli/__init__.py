@@ -21,21 +21,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         The arguments without the program's name; those of the process by default.
     """
     from .._base.optional import MissingPackage
+    from ..tables.errors import TableError
     from ._errors import BROKEN_PIPE, INTERRUPTED, UsageError
 
     command = "fusedstep"
     try:
-        from . import _compare, _train, doctor
+        from . import _compare, _train, doctor, evaluate, predict
         from ._options import build_parser
 
-        args = build_parser().parse_args(argv)
+        words = list(sys.argv[1:] if argv is None else argv)
+        args = build_parser().parse_args(words)
+        args.words = ["fusedstep", *words]
         command = f"fusedstep {args.command}"
-        if args.threads is not None:
+        if getattr(args, "threads", None) is not None:
             from .. import set_num_threads
 
             set_num_threads(args.threads)
-        return {"train": _train.run, "compare": _compare.run, "doctor": doctor.run}[args.command](args)
-    except (UsageError, MissingPackage) as error:
+        commands = {
+            "train": _train.run,
+            "compare": _compare.run,
+            "doctor": doctor.run,
+            "predict": predict.run,
+            "evaluate": evaluate.run,
+        }
+        return commands[args.command](args)
+    except (UsageError, TableError, MissingPackage) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read the output has left; so that the interpreter's last flush finds no fault:
@@ -53,4 +63,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    _, __getattr__, __dir__ = _shown(globals(), __all__)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ._machine import Machine
 
 SLOW = 1.3  # times what memory allows
+WAITING = 1.5  # times what one thread takes
 SATURATED = 1.15  # a second thread's gain, below which it gains nothing
 
 
@@ -21,6 +22,8 @@ class Figures:
     in_place_one: float  # by one thread
     should: float
     does: float
+    product: float = 0.0  # of NumPy, on BLAS's threads, and on one; 0 where that is not known
+    product_one: float = 0.0
 
 
 Rule = Callable[[Machine, Figures], str]  # empty: nothing to say
@@ -133,6 +136,17 @@ def too_many(machine: Machine, figures: Figures) -> str:
     )
 
 
+def waiting_products(machine: Machine, figures: Figures) -> str:
+    """Warn of BLAS threads that wait for cores."""
+    if not figures.product_one or figures.product <= WAITING * figures.product_one:
+        return ""
+    return (
+        f"A product of NumPy takes {figures.product / figures.product_one:.1f} x as long on BLAS's threads as on one: "
+        "they wait for cores that others keep busy. fusedstep's commands and estimators keep small products to one "
+        "thread; for loops of your own set OPENBLAS_NUM_THREADS=1, or leave the cores free."
+    )
+
+
 def waiting(machine: Machine, figures: Figures) -> str:
     """Warn of workers that never sleep."""
     env = machine.environment
@@ -183,6 +197,7 @@ RULES: tuple[Rule, ...] = (
     too_many,
     two_openmps,
     spinning,
+    waiting_products,
     waiting,
     small_pages,
     saturated,

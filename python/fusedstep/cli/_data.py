@@ -11,14 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .._base.optional import need
+from ..tables import SUFFIXES, Columns, TableError, read
 from ._errors import UsageError
-from ._tables import Table, as_number, read
+from ._tables import Table, as_number, listed, read_npz, read_target
 
 Array = npt.NDArray[Any]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "iris")
 FEWEST_ROWS = 20
 MOST_INTEGER_CLASSES = 20  # more distinct integers than this are taken for quantities, not for names
+FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # rows; share of the rows that belong to classes with fewer
+OVERRIDES = ("drop", "categorical", "numeric")
+MOST_NOTES = 20
 TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is held out; an eighth of the rest chooses the epoch
 
 
@@ -37,6 +41,7 @@ class Problem:
     input_scale: Array
     target_mean: float = 0.0
     target_scale: float = 1.0
+    columns: Columns | None = None
 
     @property
     def outputs(self) -> int:
@@ -48,6 +53,15 @@ class Problem:
         """Name of what is reported beside the loss."""
         return "accuracy" if self.task == "classification" else "R^2"
 
+    def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
+        """Return what each training row counts: with "balanced", rows / (classes * rows of its class)."""
+        if class_weight == "none" or self.task != "classification":
+            return None
+        labels = self.y[self.train]
+        counts = np.bincount(labels, minlength=len(self.classes))
+        found: Array = (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(dtype)
+        return found
+
     def part(self, rows: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
         """Return inputs and targets of some rows, as the network takes them."""
         x = (self.table.X[rows] - self.input_mean) / self.input_scale
@@ -57,22 +71,53 @@ class Problem:
         return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y[:, None], dtype)
 
 
-def load_table(source: str, target: str | None, drop: list[str]) -> Table:
+def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | None = None) -> Table:
     """Find the data that ``--data`` names.
+
+    Parameters
+    ----------
+    source : str
+    target : str or None
+    wishes : dict
+        Names of columns under "drop", "categorical" and "numeric".
 
     Raises
     ------
     UsageError
         If there is none, or it is not usable.
     """
+    asked = {name: names for name, names in (wishes or {}).items() if names}
+    options = ", ".join(f"--{name}" for name in ("target", *OVERRIDES))
     if source in BUNDLED:
-        if target or drop:
-            raise UsageError(f"--target and --drop are for .csv files; --data is {source}")
+        if target or asked:
+            raise UsageError(f"{options} are for .csv files and the like; --data is {source}")
         return _bundled(source)
+    path = find_file(source)
+    if path.suffix.lower() == ".npz":
+        if target or asked:
+            raise UsageError(f"{options} are for .csv files and the like; a .npz file holds X and y")
+        return read_npz(path)
+    return from_frame(path.name, read(path, target), target, asked)
+
+
+def find_file(source: str) -> Path:
+    """Return the path of a file of data.
+
+    Raises
+    ------
+    UsageError
+        If it is missing, no regular file, or of another kind.
+    """
     path = Path(source)
-    if path.suffix.lower() not in (".csv", ".tsv", ".npz"):
-        raise UsageError(f"--data must be {', '.join(BUNDLED)}, or a .csv, .tsv or .npz file; got {source!r}")
-    return read(path, target, drop)
+    if not path.name.lower().endswith((*SUFFIXES, ".npz")):
+        raise UsageError(
+            f"--data must be {', '.join(BUNDLED)}, or a file ({', '.join(SUFFIXES)}, .npz); got {source!r}"
+        )
+    if not path.exists():
+        raise UsageError(f"--data: no such file: {path}")
+    if not path.is_file():
+        raise UsageError(f"--data must be a file; got the {'directory' if path.is_dir() else 'device or pipe'} {path}")
+    return path
 
 
 def _bundled(name: str) -> Table:
@@ -86,6 +131,35 @@ def _bundled(name: str) -> Table:
     return Table(name, np.asarray(found.data, np.float64), y, [str(f) for f in found.feature_names], task, one_unit)
 
 
+def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list[str]]) -> Table:
+    """Take the target out of a frame of columns; rows without one are left out.
+
+    Raises
+    ------
+    UsageError
+        If a column is named that is not there, or the target has odd values.
+    """
+    header = list(frame.columns)
+    named = [("--target", target), *((f"--{option}", one) for option, names in wishes.items() for one in names)]
+    for option, column in named:
+        if column is None:
+            raise UsageError(f"--target is needed with {name}; its columns are {listed(header)}")
+        if column not in header:
+            raise UsageError(f"{option}: {name} has no column {column!r}; its columns are {listed(header)}")
+        if option != "--target" and column == target:
+            raise UsageError(f"{option} must name columns to learn from; {column!r} is the target")
+    features, notes = frame.drop(columns=target), []
+    if not features.shape[1] or set(features.columns) <= set(wishes.get("drop", [])):
+        raise UsageError(f"{name}: no column is left to learn from besides the target {target!r}")
+    without = frame[target].isna()
+    if without.any():
+        count = int(without.sum())
+        notes.append(f"{count} row{'s' * (count > 1)} without a value of {target!r} left out")
+        features, frame = features[~without], frame[~without]
+    y = read_target(name, frame[target])
+    return Table(name, np.empty((len(y), 0)), y, [], "auto", False, str(target), features, wishes, notes)
+
+
 def prepare(table: Table, task: str, split_seed: int) -> Problem:
     """Decide the task, encode the target, cut the rows into parts and measure the training part.
 
@@ -94,21 +168,24 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
     UsageError
         If there are too few rows or classes, or the target does not fit the task.
     """
-    n = len(table.X)
+    n = len(table.y)
     if n < FEWEST_ROWS:
         raise UsageError(f"{table.name}: needs at least {FEWEST_ROWS} rows of data; got {n}")
     task = _decide(table, task)
     classes, y = _classes(table) if task == "classification" else ([], _values(table))
     rng = np.random.default_rng(split_seed)
-    strata = y if task == "classification" else np.zeros(n, np.intp)
-    rest, test = _every(np.arange(n), strata, TEST_EVERY, rng)
-    train, validation = _every(rest, strata, VALIDATION_EVERY, rng)
+    train, validation, test = _parts(table, classes, y, rng)
+    columns = _fit_columns(table, train)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = _scaling(table.X[train], table.one_unit)
-    for name, m, s in zip(table.feature_names, mean, scale, strict=True):
-        if not math.isfinite(m) or not math.isfinite(s):
-            raise UsageError(f"{table.name}, column {name!r}: the numbers are too large to be scaled")
-    problem = Problem(table, task, classes, y, train, validation, test, mean, scale)
+    bad = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(scale))
+    if len(bad):
+        names = [table.feature_names[i] for i in bad]
+        raise UsageError(
+            f"{table.name}, column{'s' * (len(bad) > 1)} {', '.join(map(repr, names[:50]))}: "
+            "the numbers are too large to be scaled"
+        )
+    problem = Problem(table, task, classes, y, train, validation, test, mean, scale, columns=columns)
     if task == "regression":
         with np.errstate(over="ignore", invalid="ignore"):
             problem.target_mean, problem.target_scale = float(y[train].mean()), float(y[train].std())
@@ -153,11 +230,44 @@ def _classes(table: Table) -> tuple[list[Any], Array]:
     what = f"{table.name}: the target {table.target_name!r}"
     if len(classes) < 2:
         raise UsageError(f"{what} must have at least two classes; got one, {classes[0]!r}")
-    if counts.min() < 3:
-        rare = classes[int(counts.argmin())]
+    rare = counts < FEWEST_OF_A_CLASS
+    few = counts.sum() * MOST_RARE
+    if rare.any() and (counts[rare].sum() > few or (~rare).sum() < 2):
+        rarest = classes[int(counts.argmin())]
         hint = "; is it a regression (--task regression)?" if names.dtype.kind != "U" else ""
-        raise UsageError(f"{what} must have at least 3 rows of each class; got {counts.min()} of {rare!r}{hint}")
+        need = f"at least {FEWEST_OF_A_CLASS} rows of each class"
+        raise UsageError(f"{what} must have {need}; got {counts.min()} of {rarest!r}{hint}")
     return classes, labels.astype(np.intp)
+
+
+def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Cut the rows into training, validation and test; rows of a class that is too rare are all learnt from."""
+    rows, strata = np.arange(len(y)), y if classes else np.zeros(len(y), np.intp)
+    counts = np.bincount(y, minlength=len(classes)) if classes else np.array([len(y)])
+    rare = (counts < FEWEST_OF_A_CLASS)[strata]
+    rest, test = _every(rows[~rare], strata, TEST_EVERY, rng)
+    train, validation = _every(rest, strata, VALIDATION_EVERY, rng)
+    for i in np.flatnonzero(counts < FEWEST_OF_A_CLASS):
+        number = f"{counts[i]} row{'s' * int(counts[i] > 1)}"
+        table.notes.append(f"class {classes[i]!r} has {number} only: in the training rows, none to validate or test")
+    return np.sort(np.concatenate([train, rows[rare]])), validation, test
+
+
+def _fit_columns(table: Table, train: Array) -> Columns | None:
+    """Turn the columns of a frame into inputs; only the training rows are learnt from."""
+    if table.frame is None:
+        return None
+    try:
+        columns = Columns.fit(table.frame, train, **table.wishes)
+    except TableError as error:
+        raise UsageError(f"{table.name}: {error}") from None
+    if not columns.used:
+        raise UsageError(f"{table.name}: no column is left to learn from besides the target {table.target_name!r}")
+    table.X, table.feature_names = columns.transform(table.frame), columns.outputs
+    for column in columns.columns:
+        if column.kind == "left out" and column.note != "as asked" and len(table.notes) < MOST_NOTES:
+            table.notes.append(f"column {column.name!r} is left out: {column.note}")
+    return columns
 
 
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .. import __version__, nn, optim, schedules
+from ..tables import SUFFIXES
 from ._data import BUNDLED
 
 ACTIVATIONS = tuple(nn.activations.registry)
@@ -101,10 +102,15 @@ NAMES = tuple(optim.registry)
 
 BATCH_NORM = "normalise every hidden layer over the batch; a last batch of one row joins the one before"
 
+QUIET: Row = ("--quiet", bool, False, "", "print nothing but mistakes")
+MASKS = whole(2, 10**9)
+
 DATA: list[Row] = [
-    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a .csv file with a header, or .npz with X and y"),
-    ("--target", str, None, "COLUMN", "the .csv column to predict"),
-    ("--drop", listed(str), [], "COLUMN,COLUMN", ".csv columns to leave out"),
+    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a table ({', '.join(SUFFIXES)}), or .npz"),
+    ("--target", str, None, "COLUMN", "the column to predict"),
+    ("--drop", listed(str), [], "COLUMN,COLUMN", "columns to leave out"),
+    ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns whose values are names, though they may be numbers"),
+    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; other cells in them are missing"),
     ("--task", one_of(TASKS), "auto", "TASK", "classification, regression, auto: text and few integers are classes"),
     ("--split-seed", whole(0), 0, "N", "seed of the cut into training, validation and test rows"),
 ]
@@ -127,12 +133,26 @@ TRAINING: list[Row] = [
     ("--ema", number(0, 1), None, "D", "evaluate and save the average of the weights with this decay"),
     ("--seed", whole(0), 0, "N", "seed of the initial weights and the batches"),
     ("--threads", whole(1, 65536), None, "N", "most threads of the optimizer"),
-    ("--out", str, "fusedstep-out", "DIR", "where the results go"),
+    ("--class-weight", one_of(("none", "balanced")), "none", "WEIGHT", "none, or balanced: rare classes count more"),
+    ("--out", str, "fusedstep-out", "DIR", "where the results go; files of another run there are moved to run-1, ..."),
+    QUIET,
 ]
 DOCTOR: list[Row] = [
     ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
     ("--import", listed(str), [], "NAME,NAME", "packages to import first, so that their libraries are looked at too"),
     ("--threads", whole(1), None, "N", "most threads of a step"),
+]
+
+
+PREDICT: list[Row] = [
+    ("--mc-samples", MASKS, None, "K", "predict under K dropout masks, with an uncertainty per row"),
+    ("--seed", whole(0), 0, "N", "seed of the masks"),
+    ("--out", str, None, "FILE", "where the predictions go (NAME-predictions.csv)"),
+    QUIET,
+]
+EVALUATE: list[Row] = [
+    ("--out", str, None, "DIR", "also write metrics.json, predictions.csv, a picture and report.html there"),
+    QUIET,
 ]
 
 
@@ -153,20 +173,36 @@ def build_parser() -> Parser:
     train = commands.add_parser("train", help="train a multi-layer perceptron and save it")
     optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))
     samples: Row = (
-        "--mc-samples", whole(2, 10**9), None, "K",
-        "predict the test rows under K dropout masks: predictions.csv, with an uncertainty per row",
+        "--mc-samples", MASKS, None, "K",
+        "predict the test rows under K dropout masks, with an uncertainty per row in predictions.csv",
     )  # fmt: skip
-    group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples])
+    again: Row = (
+        "--resume", bool, False, "",
+        "go on with the run in --out, with its options but for those given now: more --epochs, say",
+    )  # fmt: skip
+    group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples, again])
     more = "any other argument of the optimizer, such as momentum=0.9; may be repeated"
     group.add_argument(
         "--set", type=keyword, action="append", default=[], metavar="NAME=VALUE", dest="extra", help=more
     )
     compare = commands.add_parser("compare", help="train every optimizer on the same network")
     optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
-    _add_groups(compare, [optimizers, *lengths(epochs=30, patience=0), *TRAINING])
+    seeds: Row = ("--seeds", whole(1, 1000), 1, "N", "train each with N seeds from --seed on; rank by the mean")
+    _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
+    predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
+    _add_model(predict, "a table with the columns that the model was trained on")
+    _add_rows(predict, PREDICT)
+    evaluate = commands.add_parser("evaluate", help="measure a saved model on rows whose target is known")
+    _add_model(evaluate, "a table with the columns that the model was trained on, and the target")
+    _add_rows(evaluate, EVALUATE)
     doctor = commands.add_parser("doctor", help="say what this machine grants a step, and what to change")
     _add_rows(doctor, DOCTOR)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, data: str) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model.safetensors that train wrote")
+    parser.add_argument("data", metavar="DATA", help=data)
 
 
 def _add_groups(parser: argparse.ArgumentParser, training: list[Row]) -> argparse._ArgumentGroup:

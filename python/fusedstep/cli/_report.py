@@ -13,6 +13,11 @@ from ._training import Result
 REDRAW_SECONDS = 0.1
 
 
+def printable(text: str) -> str:
+    """Return a text of a table without what would move the cursor."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 class Bar:
     """A progress bar of rich with loss, validation metric and speed."""
 
@@ -88,53 +93,81 @@ class Lines:
             )
 
 
+class Silence:
+    """No progress is shown."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def step(self, done: int, loss: float) -> None:
+        """Keep silent."""
+
+    def epoch(self, result: Result) -> None:
+        """Keep silent."""
+
+
 class Screen:
     """Where the output goes, and in which form."""
 
-    def __init__(self, plain: bool = False) -> None:
-        self.rich = sys.stdout.isatty() and not plain
+    def __init__(self, plain: bool = False, quiet: bool = False) -> None:
+        self.rich, self._quiet = sys.stdout.isatty() and not plain and not quiet, quiet
         self._console = need("rich.console", "rich").Console(highlight=False) if self.rich else None
 
     def line(self, text: str) -> None:
         """Print one line."""
+        if self._quiet:
+            return
         if self._console is None:
-            print(text, flush=True)
+            print(printable(text), flush=True)
         else:
-            self._console.print(text, markup=False)
+            self._console.print(printable(text), markup=False)
 
-    def watch(self, title: str, total_steps: int, epochs: int, metric: str, lines: int = 10) -> Bar | Lines:
+    def watch(self, title: str, total_steps: int, epochs: int, metric: str, lines: int = 10) -> Bar | Lines | Silence:
         """Show the progress of a run, in ``lines`` lines where there is no terminal; a context manager."""
+        if self._quiet:
+            return Silence()
         if self._console is None:
             return Lines(title, epochs, metric, lines)
         return Bar(title, total_steps, metric, self._console)
 
     def facts(self, title: str, rows: list[tuple[str, str]]) -> None:
         """Print names and values."""
+        if self._quiet:
+            return
         if self._console is None:
             for name, value in rows:
-                print(f"{name}: {value}")
+                print(f"{printable(name)}: {printable(value)}")
             return
         table = need("rich.table", "rich").Table(title=title, show_header=False, title_justify="left")
         text = need("rich.text", "rich").Text
         table.add_column(style="bold")
         table.add_column()
         for name, value in rows:
-            table.add_row(text(name), text(value))
+            table.add_row(text(printable(name)), text(printable(value)))
         self._console.print(table)
 
-    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """Print a table; the first column is of names, the others of numbers."""
+    def table(self, title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
+        """Print a table; the first columns are of texts, the others of numbers."""
+        if self._quiet:
+            return
+        rows = [[printable(cell) for cell in row] for row in rows]
         if self._console is None:
             widths = [max(len(line[i]) for line in [columns, *rows]) for i in range(len(columns))]
             for line in [columns, *rows]:
                 cells = [
-                    c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+                    c.ljust(w) if i < texts else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
                 ]
                 print("  ".join(cells).rstrip())
             return
         table = need("rich.table", "rich").Table(title=title, title_justify="left")
         for i, name in enumerate(columns):
-            table.add_column(name, justify="left" if i == 0 else "right")
+            table.add_column(name, justify="left" if i < texts else "right")
+        text = need("rich.text", "rich").Text
         for line in rows:
-            table.add_row(*line)
+            table.add_row(*(text(cell) for cell in line))
         self._console.print(table)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -42,11 +41,16 @@ class Settings:
     clip_norm: float | None
     ema: float | None
     seed: int
+    class_weight: str = "none"
 
     @classmethod
     def of(cls, args: argparse.Namespace, **changes: Any) -> Settings:
         """Take the settings from the parsed command line."""
         return cls(**{f.name: changes[f.name] if f.name in changes else getattr(args, f.name) for f in fields(cls)})
+
+    def with_seed(self, seed: int) -> Settings:
+        """Return the same settings with another seed."""
+        return replace(self, seed=seed)
 
     def rngs(self) -> tuple[np.random.Generator, np.random.Generator]:
         """Two independent generators, for the initial weights and for the batches."""
@@ -85,13 +89,21 @@ def learning_rate(settings: Settings) -> float:
     """Return the rate asked for, or the one that suits the optimizer."""
     if settings.lr is not None:
         return settings.lr
-    own = inspect.signature(optim.registry[settings.optimizer]).parameters["lr"].default
-    return optim.registry[settings.optimizer].for_small_networks.get("lr", float(own))
+    chosen = optim.registry[settings.optimizer]
+    return chosen.for_small_networks.get("lr", float(chosen.options["lr"].default))
 
 
 def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
-    """Fit the schedule to the number of steps that are planned."""
-    lr, after = learning_rate(settings), max(1, steps - settings.warmup)
+    """Fit the schedule to the number of steps that are planned.
+
+    Raises
+    ------
+    UsageError
+        If the warm-up is as long as the run.
+    """
+    if settings.warmup >= steps:
+        raise UsageError(f"--warmup must be below the {steps} steps of the run; got {settings.warmup}")
+    lr, after = learning_rate(settings), steps - settings.warmup
     schedule = schedules.named(settings.schedule, lr, after)
     return schedules.warmup(schedule, settings.warmup) if settings.warmup else schedule
 
@@ -120,12 +132,22 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
         raise UsageError(f"--optimizer {settings.optimizer}: {str(error).splitlines()[0]}") from None
 
 
+def describe_optimizer(opt: optim.Optimizer, settings: Settings) -> str:
+    """Say how the weights are changed: the rule, its rate and what pulls them to zero."""
+    group = opt.groups[0]
+    parts = [settings.optimizer, f"learning rate {learning_rate(settings):g} ({settings.schedule} schedule)"]
+    parts += [f"{settings.warmup} steps of warm-up"] * bool(settings.warmup)
+    form = group.get("decay", "")
+    decay, l1 = group.get("weight_decay", 0.0), group.get("l1", 0.0)
+    parts.append(f"weight decay {decay:g} ({form})" if decay else "no weight decay")
+    parts += [f"L1 {l1:g}"] * bool(l1)
+    return ", ".join(parts)
+
+
 def _check_extra(settings: Settings) -> None:
     """Refuse arguments that the optimizer does not have, or that have an option of their own."""
-    own = inspect.signature(optim.registry[settings.optimizer]).parameters
-    common = inspect.signature(optim.Optimizer).parameters
-    elsewhere = {"params", "options", "common", "unknown", "lr", "weight_decay", "l1", "decay", "ema_decay"}
-    names = [name for name in [*own, *common] if name not in elsewhere]
+    elsewhere = {"lr", "weight_decay", "l1", "decay", "ema_decay"}
+    names = [name for name in optim.registry[settings.optimizer].options if name not in elsewhere]
     for name, _ in settings.extra:
         if name not in names:
             raise UsageError(

@@ -1,58 +1,132 @@
-"""``fusedstep train``: one network, saved with its curves."""
+"""``fusedstep train``: one network, saved with its scores, predictions, pictures and a report."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import time
 from pathlib import Path
+from types import TracebackType
 
-from .. import nn
 from .._base.optional import need
-from ._data import Problem, load_table, prepare
+from ..nn.threads import largest_weight, one_blas_thread
+from . import _resume
+from ._data import OVERRIDES, Problem, load_table, prepare
 from ._errors import INTERRUPTED, UsageError
-from ._pictures import draw_curves
-from ._report import Screen
-from ._samples import write_predictions
-from ._setup import Settings
+from ._finish import Finish
+from ._folder import open_folder, set_aside
+from ._report import Bar, Lines, Screen, Silence
+from ._setup import Settings, describe_optimizer
 from ._training import Result, Trainer, interruptible
+
+SAVE_SECONDS = 30.0  # between two states on disk, should the process be killed
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, save and report; return the exit status."""
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
         need(module, package)  # now, not after the training
-    screen, settings = Screen(), Settings.of(args)
+    out = Path(args.out)
+    if args.resume:
+        args = resumed(args)
+    screen, settings = Screen(quiet=args.quiet), Settings.of(args)
     if args.mc_samples is not None and not settings.dropout:
         raise UsageError("--mc-samples needs --dropout above 0: without it all samples are the same")
     problem = open_problem(args)
-    out = open_directory(args.out)
-    trainer = Trainer(problem, settings)
-    screen.line(describe(problem))
-    screen.line(f"{network(problem, settings)}, {settings.optimizer}, {settings.schedule} schedule")
-    with interruptible() as stop:
-        with screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name) as watcher:
+    out = open_folder(str(out))
+    trainer = Trainer(problem, settings, keep=True)
+    if args.resume:
+        _resume.restore(out, trainer)
+    headline = [
+        describe(problem), network(problem, settings), describe_optimizer(trainer.optimizer, settings),
+    ]  # fmt: skip
+    show(screen, problem, headline)
+    with interruptible() as stop, quiet_blas(trainer):
+        watch = screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name)
+        with Saving(watch, out, trainer, args.words, own=args.resume) as watcher:
             result = trainer.run(watcher, stop)
         if result.diverged:
             screen.line(_divergence(result))
         if not result.diverged or result.best is not None:
-            _save(screen, problem, result, out, args.mc_samples)
+            if watcher.aside is None and not watcher.has_saved:
+                watcher.clear()
+            Finish(trainer, args.words, headline, args.mc_samples).write(out, screen)
+            if watcher.aside is not None:
+                screen.line(f"files of another run: moved to {watcher.aside}")
         return 1 if result.diverged else INTERRUPTED if stop() else 0
 
 
-def _save(screen: Screen, problem: Problem, result: Result, out: Path, masks: int | None) -> None:
-    """Write the model, the picture and the predictions under so many masks, and tell about them."""
-    model_path, curves_path = out / "model.safetensors", out / "curves.png"
-    model, summary = trained(problem, result), _summary(problem, result)
-    nn.save(model_path, model)
-    files = [("model", str(model_path))]
-    if result.history:  # there is none if Ctrl-C came in the first epoch
-        title = f"{problem.table.name}: {network(problem, result.settings)}, {result.settings.optimizer}"
-        draw_curves(curves_path, result, title, problem.metric_name)
-        files.append(("curves", str(curves_path)))
-    if masks is not None:
-        path = out / "predictions.csv"
-        summary += write_predictions(path, problem, model, masks, result.settings.seed)
-        files.append(("predictions", str(path)))
-    screen.facts("Result", summary + files)
+def resumed(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the options of the run that is to go on, with those changed that are given anew."""
+    from ._options import build_parser
+
+    new = [word for word in args.words[2:] if word != "--resume"]
+    words = [*_resume.read_words(Path(args.out)), *new]
+    found = build_parser().parse_args(words[1:])
+    found.words, found.resume = words, True
+    return found
+
+
+def quiet_blas(trainer: Trainer) -> contextlib.AbstractContextManager[None]:
+    """Keep NumPy's products to one thread while such a network is trained, if they are small."""
+    return one_blas_thread(trainer.settings.batch_size, largest_weight(trainer.model.layers))
+
+
+class Saving:
+    """A watcher that also keeps the state of the run on disk.
+
+    Parameters
+    ----------
+    watch : Bar, Lines or Silence
+    folder : Path
+    trainer : Trainer
+    words : list of str
+        The command.
+    own : bool
+        Whether the files in the folder are of this run: those of another are moved away before anything is written.
+    """
+
+    def __init__(
+        self, watch: Bar | Lines | Silence, folder: Path, trainer: Trainer, words: list[str], own: bool
+    ) -> None:
+        self._watch, self._folder, self._trainer, self._words, self._own = watch, folder, trainer, words, own
+        self.aside: Path | None = None
+        self.has_saved = False
+        self._saved = time.monotonic()
+        self.step = watch.step
+
+    def __enter__(self) -> Saving:
+        self._watch.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watch.__exit__(kind, error, trace)
+
+    def clear(self) -> None:
+        """Move the files that are there away."""
+        self.aside = set_aside(self._folder)
+
+    def epoch(self, result: Result) -> None:
+        """Hear of an epoch; save now and then."""
+        self._watch.epoch(result)
+        now = time.monotonic()
+        if now - self._saved > SAVE_SECONDS:
+            self._saved = now
+            if not self._own and not self.has_saved:
+                self.clear()
+            self.has_saved = True
+            _resume.write(self._folder, self._trainer, self._words)
+
+
+def show(screen: Screen, problem: Problem, headline: list[str]) -> None:
+    """Say what is going to be trained, and what is done to each column."""
+    screen.line(headline[0])
+    if problem.columns is not None:
+        screen.table("Columns", ["column", "kind", "treatment"], problem.columns.table(), texts=3)
+    for line in [*problem.table.notes, *headline[1:]]:
+        screen.line(line)
 
 
 def _divergence(result: Result) -> str:
@@ -63,22 +137,15 @@ def _divergence(result: Result) -> str:
 
 def open_problem(args: argparse.Namespace) -> Problem:
     """Load and prepare the data that the options name."""
-    return prepare(load_table(args.data, args.target, args.drop), args.task, args.split_seed)
-
-
-def open_directory(name: str) -> Path:
-    """Make the directory of the results, before any work is done for it."""
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # the latter: no name for a file
-        raise UsageError(f"--out: cannot make the directory {name}: {getattr(error, 'strerror', error)}") from None
-    return path
+    wishes = {name: getattr(args, name) for name in OVERRIDES}
+    return prepare(load_table(args.data, args.target, wishes), args.task, args.split_seed)
 
 
 def describe(problem: Problem) -> str:
     """Say in one line what the data is."""
     n, width = problem.table.X.shape
+    if problem.columns is not None:
+        width = len(problem.columns.used)
     what = f"{len(problem.classes)} classes" if problem.task == "classification" else "regression"
     parts = f"{len(problem.train)} training, {len(problem.validation)} validation, {len(problem.test)} test"
     return f"{problem.table.name}: {n} rows ({parts}), {width} features, {what}"
@@ -89,32 +156,3 @@ def network(problem: Problem, settings: Settings) -> str:
     widths = [len(problem.input_mean), *settings.hidden, problem.outputs]
     extras = ", batch norm" * settings.batch_norm + f", dropout {settings.dropout:g}" * bool(settings.dropout)
     return f"{'-'.join(map(str, widths))} {settings.activation} network ({settings.dtype}{extras})"
-
-
-def trained(problem: Problem, result: Result) -> nn.TrainedModel:
-    """Put the network together with what its inputs and outputs mean."""
-    return nn.TrainedModel(
-        result.model,
-        problem.task,
-        problem.input_mean,
-        problem.input_scale,
-        problem.table.feature_names,
-        problem.classes,
-        problem.target_mean,
-        problem.target_scale,
-    )
-
-
-def _summary(problem: Problem, result: Result) -> list[tuple[str, str]]:
-    metric, last = problem.metric_name, len(result.history)
-    rows = [(f"test {metric}", f"{result.test_metric:.4f} on {len(problem.test)} rows held out")]
-    if result.best is not None:
-        best = result.best
-        rows.append((f"validation {metric}", f"{best.metric:.4f}, loss {best.validation_loss:.4f}"))
-        early = ", stopped early" if not result.interrupted and last < result.settings.epochs else ""
-        rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are the ones saved)"))
-    if result.interrupted:
-        what = "the best weights so far were kept" if result.best else "before the end of the first epoch"
-        rows.append(("interrupted", f"at step {result.steps}; {what}"))
-    speed = f"{result.steps:,} steps in {result.seconds:.2f} s ({result.steps_per_second:,.0f} steps/s)"
-    return [*rows, ("training", speed)]

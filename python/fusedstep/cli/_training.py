@@ -7,15 +7,16 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import nn
+from .. import nn, schedules
 from ..stopping import EarlyStopping
+from . import _resume
 from ._data import Problem
 from ._setup import Settings, build_loss, build_model, build_optimizer, build_schedule
 
@@ -92,14 +93,18 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 class Trainer:
     """One training run."""
 
-    def __init__(self, problem: Problem, settings: Settings) -> None:
+    def __init__(self, problem: Problem, settings: Settings, keep: bool = False) -> None:
+        """Make the network and all else; with `keep`, what it takes to go on is kept after every epoch."""
         init_rng, self._rng = settings.rngs()
+        self._keep, self._done = keep, 0
+        self.snapshot: _resume.Snapshot | None = None
         self._problem, self._settings = problem, settings
         self._model = build_model(problem, settings, init_rng)
         self._loss = build_loss(problem)
         self._train = problem.part(problem.train, settings.dtype)
         self._validation = problem.part(problem.validation, settings.dtype)
-        self._batches = nn.Batches(*self._train, size=settings.batch_size, merge_single=settings.batch_norm)
+        weights = problem.weights(settings.class_weight, settings.dtype)
+        self._batches = nn.Batches(*self._train, weights, size=settings.batch_size, merge_single=settings.batch_norm)
         self.total_steps = settings.epochs * len(self._batches)
         self._schedule = build_schedule(settings, self.total_steps)
         self._opt = build_optimizer(self._model, settings, self._schedule)
@@ -109,10 +114,10 @@ class Trainer:
 
     def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
         """Train until epochs, patience or finite numbers end, or it is told to stop; then restore the best weights."""
-        result, started = self._result, time.perf_counter()
+        result, started = self._result, time.perf_counter() - self._result.seconds
 
         def after_step(value: float) -> bool:
-            result.steps = self._steps.steps
+            result.steps = self._opt.steps
             watcher.step(result.steps, value)
             return stop()
 
@@ -123,11 +128,13 @@ class Trainer:
         def order() -> Array:
             return self._rng.permutation(len(self._problem.train))
 
-        epochs = self._settings.epochs
+        epochs = self._settings.epochs - self._done
         for loss in self._steps.fit(self._batches, epochs, order=order, stop=after_step, validate=validate):
             if stop() or not math.isfinite(loss):
                 result.interrupted, result.diverged = stop(), not stop()
                 break
+            if self._keep:
+                self.snapshot = _resume.take(self)
             watcher.epoch(result)
             if self._stopping.stop:
                 break
@@ -138,6 +145,34 @@ class Trainer:
             test = self._problem.part(self._problem.test, self._settings.dtype)
             result.test_loss, result.test_metric = self._evaluate(*test)
         return result
+
+    # What a run that is to go on is made of
+    @property
+    def plateau(self) -> schedules.ReduceOnPlateau | None:
+        """The schedule, if it is one with a memory."""
+        plateau = getattr(self._schedule, "schedule", self._schedule)
+        return plateau if isinstance(plateau, schedules.ReduceOnPlateau) else None
+
+    problem = property(lambda self: self._problem)
+    model = property(lambda self: self._model)
+    optimizer = property(lambda self: self._opt)
+    stopping = property(lambda self: self._stopping)
+    result = property(lambda self: self._result)
+    settings = property(lambda self: self._settings)
+    rng = property(lambda self: self._rng)
+    total_epochs = property(lambda self: self._settings.epochs)
+
+    def put(self, facts: Mapping[str, Any], weights: Mapping[str, Array], best_weights: Mapping[str, Array]) -> None:
+        """Go on after the epochs of another run, but for the optimizer's state."""
+        history = [Epoch(**epoch) for epoch in facts["history"]]
+        self._model.load_state_dict(best_weights)  # refuses what does not fit
+        self._model.load_state_dict(weights)
+        self._stopping.load_state_dict(facts["stopping"], best_weights)
+        self._rng.bit_generator.state = facts["rng"]
+        if self.plateau is not None:
+            self.plateau.load_state_dict(facts["plateau"])
+        self._result.history, self._result.steps, self._done = history, int(facts["steps"]), len(history)
+        self._result.best = history[facts["best"] - 1] if facts["best"] else None
 
     def _validate(self, train_loss: float) -> float:
         """Add an epoch to the history; return its validation loss."""

@@ -20,6 +20,7 @@ from ._machine import Machine, look
 from ._report import Screen
 
 ADAM_BYTES = 28  # per parameter, float32: p, m and v read and written, g read
+PRODUCTS = 20
 ROUNDS, BUDGET = 7, 2.0  # seconds for all rounds, of which there are at least 3
 
 Rows = list[tuple[str, str]]
@@ -73,7 +74,29 @@ def measure(parameters: int) -> Figures:
             samples.append(time.perf_counter() - start)
     copy, many, one, does = (statistics.median(samples) for samples in times)
     traffic = ADAM_BYTES * parameters / 1e9
-    return Figures(parameters, 8 * parameters / 1e9 / copy, traffic / many, traffic / one, many, does)
+    return Figures(
+        parameters, 8 * parameters / 1e9 / copy, traffic / many, traffic / one, many, does, *measure_products()
+    )
+
+
+def measure_products() -> tuple[float, float]:
+    """Time products of NumPy on BLAS's threads and on one of them; 0 and 0 where threadpoolctl is missing."""
+    if find_spec("threadpoolctl") is None:
+        return 0.0, 0.0
+    libraries = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
+    a = np.ones((256, 256), np.float32)
+    out = np.empty_like(a)
+
+    def mean_time() -> float:
+        np.dot(a, a, out)
+        start = time.perf_counter()
+        for _ in range(PRODUCTS):
+            np.dot(a, a, out)
+        return (time.perf_counter() - start) / PRODUCTS
+
+    several = mean_time()
+    with libraries.limit(limits=1):
+        return several, mean_time()
 
 
 def machine_rows(machine: Machine, wish: int | None = None) -> Rows:

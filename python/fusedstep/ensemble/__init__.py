@@ -11,14 +11,16 @@ monte_carlo   mean and variance of a random prediction, such as one under dropou
 from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
-from ..ops.moments import Moments
-from ..ops.moments import dropout_moments as monte_carlo
-from .members import Ensemble, average
-from .polyak import Polyak
-from .seeds import SeedScores, over_seeds
-from .snapshots import Snapshots
+from ..ops.moments import Moments as Moments
+from ..ops.moments import dropout_moments as _dropout_moments
+from .members import Ensemble as Ensemble
+from .members import average as average
+from .polyak import Polyak as Polyak
+from .seeds import SeedScores as SeedScores
+from .seeds import over_seeds as over_seeds
+from .snapshots import Snapshots as Snapshots
 
-__all__ = ["Ensemble", "Moments", "Polyak", "SeedScores", "Snapshots", "average", "monte_carlo", "over_seeds"]
+monte_carlo = _dropout_moments
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from .._base.checks import whole
@@ -59,6 +60,10 @@ class Snapshots(Ensemble):
             raise ValueError(f"{name}: last must be at least 1, or None; got {last!r}")
         self._model, self._schedule, self._last = model, schedule, last
         self._members = []
+
+    def put(self, models: Sequence[Any]) -> None:
+        """Hold these models instead, as they are: those of a run that goes on."""
+        self._members[:] = models
 
     def observe(self, t: int) -> bool:
         """Hear that step t has been taken; copy the model if that was the last of its cycle, and say so."""

@@ -18,37 +18,26 @@ and ``theta``, where to look. `objective` makes both from a network, a loss and 
 from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
-from .critical import CriticalPoint, critical_point, sharpness
-from .curves import plot_curves
-from .gradient import GradientCheck, check_gradient
-from .hessian import Spectrum, extreme_eigenvalues, hessian, hessian_vector_product
-from .landscape import Line, Plane, line, plane, random_direction
-from .newton import newton_step
-from .objective import Objective, objective
-from .resampling import BiasVariance, bias_variance
-
-__all__ = [
-    "BiasVariance",
-    "CriticalPoint",
-    "GradientCheck",
-    "Line",
-    "Objective",
-    "Plane",
-    "Spectrum",
-    "bias_variance",
-    "check_gradient",
-    "critical_point",
-    "extreme_eigenvalues",
-    "hessian",
-    "hessian_vector_product",
-    "line",
-    "newton_step",
-    "objective",
-    "plane",
-    "plot_curves",
-    "random_direction",
-    "sharpness",
-]
+from .critical import CriticalPoint as CriticalPoint
+from .critical import critical_point as critical_point
+from .critical import sharpness as sharpness
+from .curves import plot_curves as plot_curves
+from .gradient import GradientCheck as GradientCheck
+from .gradient import check_gradient as check_gradient
+from .hessian import Spectrum as Spectrum
+from .hessian import extreme_eigenvalues as extreme_eigenvalues
+from .hessian import hessian as hessian
+from .hessian import hessian_vector_product as hessian_vector_product
+from .landscape import Line as Line
+from .landscape import Plane as Plane
+from .landscape import line as line
+from .landscape import plane as plane
+from .landscape import random_direction as random_direction
+from .newton import newton_step as newton_step
+from .objective import Objective as Objective
+from .objective import objective as objective
+from .resampling import BiasVariance as BiasVariance
+from .resampling import bias_variance as bias_variance
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .._base.arrays import Array
 from ..ops.philox import Key
@@ -31,7 +30,7 @@ class SampledPrediction(NamedTuple):
     variance: Array
 
 
-def predict_samples(trained: Any, X: npt.ArrayLike, k: int, key: Key | int) -> SampledPrediction:
+def predict_samples(trained: Any, X: Any, k: int, key: Key | int) -> SampledPrediction:
     """Predict rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
     rows = trained.transform(X)
     if trained.task == "classification":

@@ -1,4 +1,4 @@
-"""The optimizers: one file each, found by the build and listed in `registry`."""
+"""The optimizers: one file each, listed in `registry`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from .._base.names import shown as _shown
 from . import _catalogue
 from ._catalogue import *  # noqa: F403
-from ._optimizer import Optimizer, StepInfo
+from ._optimizer import Optimizer as Optimizer
+from ._optimizer import StepInfo as StepInfo
 
 #: Name -> class of every optimizer.
 registry: dict[str, type[Optimizer]] = {name: getattr(_catalogue, name) for name in _catalogue.__all__}
 
-__all__ = ["Optimizer", "StepInfo", "registry"]
-__all__ += _catalogue.__all__
-
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

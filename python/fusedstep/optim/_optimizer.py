@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from .._base.rules import RULES
 from .._core import StepInfo as StepInfo
 from . import _checkpoint, _params
 from ._group import Group
+from ._options import Option, declare, taken
 from ._params import Array, Key
 
 Rate = float | Callable[[int], float]
@@ -30,16 +31,6 @@ _ONE = 1.0  # a default that needs no check, known by its identity
 
 # What torch's optimizers have under another name.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
-
-
-class Common(TypedDict, total=False):
-    """Keyword-only arguments that every optimizer takes; see `Optimizer`."""
-
-    maximize: bool
-    l1: float
-    decay: Literal["l2", "decoupled", "proximal"]
-    ema_decay: float | None
-    num_threads: int | None
 
 
 class Optimizer:
@@ -67,16 +58,7 @@ class Optimizer:
         Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
     weight_decay : float
         Strength of the decay, as `decay` has it.
-    l1 : float
-        Strength of the L1 penalty; with `weight_decay` an elastic net.
-    decay : {"l2", "decoupled", "proximal"}
-        How both act; see above. Proximal L1 yields exact zeros.
-    maximize : bool
-        Ascend instead of descend.
-    ema_decay : float or None
-        If given, `ema` follows the parameters as their exponential (Polyak) average.
-    num_threads : int or None
-        At most this many threads for this optimizer.
+    {options}
 
     Raises
     ------
@@ -86,47 +68,56 @@ class Optimizer:
 
     #: Name of the rule in csrc/rules.
     rule: ClassVar[str]
+    #: Every hyperparameter, by name; a subclass declares its own as `Option` in its body.
+    options: ClassVar[Mapping[str, Option]]
+    #: Names of those that every optimizer has.
+    common: ClassVar[tuple[str, ...]]
     #: Hyperparameters of the rule and their checks.
     checks: ClassVar[dict[str, Check]]
+    #: Options that only say how the state begins: assigning to them later is refused.
+    only_at_first: ClassVar[frozenset[str]]
     #: Whether torch.optim has an optimizer of this name that does the same.
     in_torch: ClassVar[bool] = True
-    #: Options that only say how the state begins: assigning to them later is refused.
-    only_at_first: ClassVar[frozenset[str]] = frozenset()
     #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
-    def __init__(
-        self,
-        params: Any,
-        options: dict[str, Any],
-        *,
-        maximize: bool = False,
-        l1: float = 0.0,
-        decay: str = "l2",
-        ema_decay: float | None = None,
-        num_threads: int | None = None,
-        **unknown: Any,
-    ) -> None:
+    l1 = Option(0.0, _checks.non_negative, "Strength of the L1 penalty; with `weight_decay` an elastic net.", True)
+    decay = Option("l2", _checks.decay_form, "How both act; see above. Proximal L1 yields exact zeros.", True)
+    maximize = Option(False, _checks.flag, "Ascend instead of descend.", True)
+    ema_decay = Option(
+        None,
+        _checks.up_to_one,
+        "If given, `ema` follows the parameters as their exponential (Polyak) average.",
+        by_name=True,
+        of_groups=False,
+    )
+    num_threads = Option(
+        None, _checks.thread_count, "At most this many threads for this optimizer.", by_name=True, of_groups=False
+    )
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        declare(cls)
+
+    def __init__(self, params: Any, *arguments: Any, **named: Any) -> None:
         label = type(self).__name__
-        for name in unknown:
-            known = ", ".join([*self._all_checks(), "ema_decay", "num_threads"])
-            raise TypeError(f"{label}: {name} is not an option; the options are {known}")
+        values = taken(type(self), arguments, named)
         entries, group_options = _params.parse(label, params)
         arrays = [e.array for e in entries]
         names = [e.key if isinstance(e.key, str) else "" for e in entries]
         _core.check_parameters(label, arrays, names)
-        defaults = {**options, "maximize": maximize, "l1": l1, "decay": decay}
         self._keys: list[Key] = [e.key for e in entries]
         self._arrays, self._foreign = arrays, _params.foreign_memory(arrays)
         self._group_of = [e.group for e in entries]
-        self._num_threads = None if num_threads is None else _checks.thread_count(f"{label}: num_threads", num_threads)
-        self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}: ema_decay", ema_decay)
+        shared = {n: o.checked(f"{label}: {n}", values[n]) for n, o in self.options.items() if not o.of_groups}
+        self._num_threads: int | None = shared["num_threads"]
+        self._ema_decay: float | None = shared["ema_decay"]
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
             where = f"{label}: groups[{k}]: " if len(group_options) > 1 or own else f"{label}: "
             members = tuple(e.array for e in entries if e.group == k)
-            values = {**defaults, **own}
-            self._groups.append(Group(where, members, values, self._all_checks(), self.only_at_first, self._push))
+            chosen = {name: values[name] for name in self._all_checks()} | own
+            self._groups.append(Group(where, members, chosen, self._all_checks(), self.only_at_first, self._push))
         self._variants = [self._variant(g) for g in self._groups]
         self._state = self._allocate_state()
         self._ema = None if self._ema_decay is None else averages_of(self._arrays)
@@ -142,7 +133,7 @@ class Optimizer:
 
     @classmethod
     def _all_checks(cls) -> dict[str, Check]:
-        return {"lr": _checks.rate, **cls.checks, **_checks.COMMON}
+        return {name: option.check for name, option in cls.options.items() if option.of_groups}
 
     @classmethod
     def _variant(cls, group: Mapping[str, Any]) -> int:
@@ -186,7 +177,7 @@ class Optimizer:
         lr = 0.0 if callable(group["lr"]) else group["lr"]
         return (
             cls._variant(group),
-            RULES[cls.rule].hyper_values(group),
+            RULES[cls.rule].hyper_values(cls.options, group),
             lr,
             group["weight_decay"],
             group["l1"],
@@ -391,7 +382,7 @@ class Optimizer:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._all_checks():
             raise AttributeError(f'{type(self).__name__}: {name} is an option of a group: groups[0]["{name}"] = ...')
-        if name in Common.__annotations__:
+        if name in self.options:
             raise AttributeError(f"{type(self).__name__}: {name} cannot be changed; make a new optimizer")
         super().__setattr__(name, value)
 
@@ -412,10 +403,17 @@ class Optimizer:
 
     def __repr__(self) -> str:
         size = sum(a.size for a in self._arrays)
-        groups = f", {len(self._groups)} groups" if len(self._groups) > 1 else ""
-        return f"{type(self).__name__}({len(self._arrays)} arrays, {size:,} elements{groups}, step {self.steps})"
+        lines = [f"{type(self).__name__}({len(self._arrays)} arrays, {size:,} elements, step {self.steps}"]
+        for k, group in enumerate(self._groups):
+            name = f"groups[{k}]: {len(group['params'])} arrays, " if len(self._groups) > 1 else ""
+            shown = ("lr", "weight_decay", "l1", "decay") if group["l1"] else ("lr", "weight_decay", "decay")
+            lines.append(name + ", ".join(f"{option}={group[option]!r}" for option in shown))
+        return (",\n  " if len(lines) > 2 else ", ").join(lines) + ")"
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         """Return the rule's new parameters, in NumPy, updating `state`: bit for bit what the kernel does."""
         raise NotImplementedError
+
+
+declare(Optimizer)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .._base import checks as _checks
-from ._optimizer import Optimizer, Rate
+from .._base import checks
+from ._optimizer import Optimizer
+from ._options import Option
 from ._params import Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class Adadelta(Optimizer):
@@ -26,26 +22,6 @@ class Adadelta(Optimizer):
         delta      = sqrt(acc_delta + eps) / sqrt(square_avg + eps) * g
         acc_delta  = rho * acc_delta + (1 - rho) * delta^2
         p          = p - lr * delta
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    rho : float
-        Decay of both averages, at least 0 and below 1.
-    eps : float
-        Inside both roots, in the notes as in torch; the first step's size comes from it.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -62,28 +38,13 @@ class Adadelta(Optimizer):
     """
 
     rule = "adadelta"
-    checks = {
-        "rho": _checks.fraction,
-        "eps": _checks.non_negative,
-        "weight_decay": _checks.non_negative,
-    }
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1.0,
-        rho: float = 0.9,
-        eps: float = 1e-6,
-        weight_decay: float = 0.0,
-        **common: Unpack[Common],
-    ) -> None:
-        options = {
-            "lr": lr,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": weight_decay,
-        }
-        super().__init__(params, options, **common)
+    lr = Option(1.0, checks.rate, "Learning rate.")
+    rho = Option(0.9, checks.fraction, "Decay of both averages, at least 0 and below 1.")
+    eps = Option(
+        1e-06, checks.non_negative, "Inside both roots, in the notes as in torch; the first step's size comes from it."
+    )
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .._base import checks as _checks
-from ._optimizer import Optimizer, Rate
+from .._base import checks
+from ._optimizer import Optimizer
+from ._options import Option, under_a_flag
 from ._params import Array
 from ._reference import eps_inside_outside
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class Adagrad(Optimizer):
@@ -25,30 +21,6 @@ class Adagrad(Optimizer):
 
         sum = sum + g^2
         p   = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    lr_decay : float
-        Decay of the learning rate over the steps t, from 1.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    initial_accumulator_value : float
-        What `sum` starts from.
-    eps : float
-        Keeps the denominator from zero.
-    eps_inside : bool
-        True puts eps inside the root, the notes' form: sqrt(sum + eps) for sqrt(sum) + eps.
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -65,37 +37,24 @@ class Adagrad(Optimizer):
     """
 
     rule = "adagrad"
-    only_at_first = frozenset({"initial_accumulator_value"})
     for_small_networks = {"lr": 0.03}
-    checks = {
-        "lr_decay": _checks.non_negative,
-        "weight_decay": _checks.non_negative,
-        "initial_accumulator_value": _checks.non_negative,
-        "eps": _checks.non_negative,
-        "eps_inside": _checks.flag,
-    }
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        *,
-        eps_inside: bool = False,
-        **common: Unpack[Common],
-    ) -> None:
-        options = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "eps": eps,
-            "eps_inside": eps_inside,
-        }
-        super().__init__(params, options, **common)
+    lr = Option(0.01, checks.rate, "Learning rate.")
+    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps t, from 1.")
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    initial_accumulator_value = Option(0.0, checks.non_negative, "What `sum` starts from.", begins_state=True)
+    eps = Option(
+        1e-10,
+        checks.non_negative,
+        "Keeps the denominator from zero.",
+        in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
+    )
+    eps_inside = Option(
+        False,
+        checks.flag,
+        "True puts eps inside the root, the notes' form: sqrt(sum + eps) for sqrt(sum) + eps.",
+        by_name=True,
+    )
 
     @classmethod
     def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:

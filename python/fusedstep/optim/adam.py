@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .._base import checks as _checks
-from ._optimizer import Optimizer, Rate
+from .._base import checks
+from ._optimizer import Optimizer
+from ._options import Option, under_a_flag
 from ._params import Array
 from ._reference import eps_inside_outside, power
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class Adam(Optimizer):
@@ -27,33 +23,6 @@ class Adam(Optimizer):
         v = beta2 * v + (1 - beta2) * g^2
         v_max = max(v_max, v)                                      (amsgrad: then v = v_max below)
         p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    betas : (float, float)
-        Decay of the first and of the second moment, each at least 0 and below 1.
-    eps : float
-        Keeps the denominator from zero.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    amsgrad : bool
-        Divide by the largest second moment so far.
-    eps_inside : bool
-        True puts eps inside the root, the notes' form: sqrt(v + eps) for sqrt(v) + eps. The bias is corrected after it.
-    eps_hat : bool
-        True takes eps for the paper's eps^ (section 2), as TensorFlow and scikit-learn do: the bias is corrected after
-        it is added, so it counts 1 / sqrt(1 - beta2^t) times. Not with eps_inside.
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -72,38 +41,33 @@ class Adam(Optimizer):
 
     rule = "adam"
     for_small_networks = {"lr": 3e-3}
-    checks = {
-        "betas": _checks.betas,
-        "eps": _checks.non_negative,
-        "weight_decay": _checks.non_negative,
-        "amsgrad": _checks.flag,
-        "eps_inside": _checks.flag,
-        "eps_hat": _checks.flag,
-    }
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        *,
-        eps_inside: bool = False,
-        eps_hat: bool = False,
-        **common: Unpack[Common],
-    ) -> None:
-        options = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "eps_inside": eps_inside,
-            "eps_hat": eps_hat,
-        }
-        super().__init__(params, options, **common)
+    lr = Option(0.001, checks.rate, "Learning rate.")
+    betas = Option(
+        (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
+    )
+    eps = Option(
+        1e-08,
+        checks.non_negative,
+        "Keeps the denominator from zero.",
+        in_kernel=under_a_flag("eps_inside", "eps_hat", otherwise="eps_outside"),
+    )
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    amsgrad = Option(False, checks.flag, "Divide by the largest second moment so far.")
+    eps_inside = Option(
+        False,
+        checks.flag,
+        "True puts eps inside the root, the notes' form: sqrt(v + eps) for sqrt(v) + eps. The bias is corrected "
+        "after it.",
+        by_name=True,
+    )
+    eps_hat = Option(
+        False,
+        checks.flag,
+        "True takes eps for the paper's eps^ (section 2), as TensorFlow and scikit-learn do: the bias is corrected "
+        "after it is added, so it counts 1 / sqrt(1 - beta2^t) times. Not with eps_inside.",
+        by_name=True,
+    )
 
     @classmethod
     def _variant(cls, group: Mapping[str, Any]) -> int:

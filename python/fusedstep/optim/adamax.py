@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .._base import checks as _checks
+from .._base import checks
 from .._base.arrays import Array
-from ._optimizer import Optimizer, Rate
+from ._optimizer import Optimizer
+from ._options import Option
 from ._reference import power
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class Adamax(Optimizer):
@@ -26,26 +22,6 @@ class Adamax(Optimizer):
         m = m + (1 - beta1) * (g - m)
         u = max(beta2 * u, abs(g) + eps)
         p = p - lr / (1 - beta1^t) * m / u
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    betas : (float, float)
-        Decay of the first moment and of the largest gradient, each at least 0 and below 1.
-    eps : float
-        Keeps the denominator from zero.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -64,18 +40,15 @@ class Adamax(Optimizer):
 
     rule = "adamax"
     for_small_networks = {"lr": 5e-3}
-    checks = {"betas": _checks.betas, "eps": _checks.non_negative, "weight_decay": _checks.non_negative}
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 2e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, **common)
+    lr = Option(0.002, checks.rate, "Learning rate.")
+    betas = Option(
+        (0.9, 0.999),
+        checks.betas,
+        "Decay of the first moment and of the largest gradient, each at least 0 and below 1.",
+    )
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from ._optimizer import Rate
+from .._base import checks
+from ._options import Option
 from .adam import Adam
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class AdamW(Adam):
@@ -20,24 +14,6 @@ class AdamW(Adam):
 
         p = p * (1 - lr * weight_decay)
         p = Adam's step without decay
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    betas, eps, amsgrad, eps_inside, eps_hat
-        See `Adam`.
-    weight_decay : float
-        Strength of the decay.
-    **common
-        ``maximize``, ``l1``, ``decay`` ("decoupled" unless given), ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -55,19 +31,5 @@ class AdamW(Adam):
 
     for_small_networks = {"lr": 3e-3, "weight_decay": 0.3}
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        eps_inside: bool = False,
-        eps_hat: bool = False,
-        **common: Unpack[Common],
-    ) -> None:
-        common.setdefault("decay", "decoupled")
-        eps_options = {"eps_inside": eps_inside, "eps_hat": eps_hat}
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **eps_options, **common)
+    weight_decay = Option(0.01, checks.non_negative, "Strength of the decay.")
+    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._base import checks as _checks
-from ._optimizer import Optimizer, Rate
+from .._base import checks
+from ._optimizer import Optimizer
+from ._options import Option
 from ._params import Array
 from ._reference import sign
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class Lion(Optimizer):
@@ -24,24 +20,6 @@ class Lion(Optimizer):
         p = p * (1 - lr * weight_decay)
         p = p - lr * sign(beta1 * m + (1 - beta1) * g)
         m = beta2 * m + (1 - beta2) * g
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate: a tenth to a third of what suits Adam.
-    betas : (float, float)
-        Weight of the momentum in the direction, and its decay; each at least 0 and below 1.
-    weight_decay : float
-        Strength of the decay.
-    **common
-        ``maximize``, ``l1``, ``decay`` ("decoupled" unless given), ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -61,18 +39,15 @@ class Lion(Optimizer):
     rule = "lion"
     in_torch = False
     for_small_networks = {"lr": 3e-4}
-    checks = {"betas": _checks.betas, "weight_decay": _checks.non_negative}
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-        **common: Unpack[Common],
-    ) -> None:
-        common.setdefault("decay", "decoupled")
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay}, **common)
+    lr = Option(0.0001, checks.rate, "Learning rate: a tenth to a third of what suits Adam.")
+    betas = Option(
+        (0.9, 0.99),
+        checks.betas,
+        "Weight of the momentum in the direction, and its decay; each at least 0 and below 1.",
+    )
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
+    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

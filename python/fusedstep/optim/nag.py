@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .._base import checks as _checks
+from .._base import checks
 from .._base.memory import copies_of
-from ._optimizer import Optimizer, Rate
+from ._optimizer import Optimizer
+from ._options import Option
 from ._params import Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class NAG(Optimizer):
@@ -27,24 +23,6 @@ class NAG(Optimizer):
         g = gradient at p - lr * momentum * buf           (compute it inside `lookahead`)
         buf = momentum * buf + g
         p = p - lr * buf
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    momentum : float
-        Above 0 and below 1.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -67,18 +45,12 @@ class NAG(Optimizer):
     rule = "sgd"
     in_torch = False
     for_small_networks = {"lr": 0.03}
-    checks = {"momentum": _checks.open_fraction, "weight_decay": _checks.non_negative}
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-3,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, **common)
-        self._ahead: list[Array] | None = None  # the look-ahead points; or the parameters, if those lie there
+    lr = Option(0.001, checks.rate, "Learning rate.")
+    momentum = Option(0.9, checks.open_fraction, "Above 0 and below 1.")
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+
+    _ahead: list[Array] | None = None  # the look-ahead points; or the parameters, if those lie there
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:

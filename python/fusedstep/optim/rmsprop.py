@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .._base import checks as _checks
-from ._optimizer import Optimizer, Rate
+from .._base import checks
+from ._optimizer import Optimizer
+from ._options import Option, under_a_flag
 from ._params import Array
 from ._reference import eps_inside_outside
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class RMSprop(Optimizer):
@@ -29,32 +25,6 @@ class RMSprop(Optimizer):
         d          = g / (sqrt(variance) + eps)
         buf        = momentum * buf + d                                     (momentum > 0: then d = buf)
         p          = p - lr * d
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    alpha : float
-        Decay of the averages, at least 0 and below 1.
-    eps : float
-        Keeps the denominator from zero.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    momentum : float
-        At least 0 and below 1; 0 keeps no buffer.
-    centered : bool
-        Divide by the standard deviation instead of the root mean square.
-    eps_inside : bool
-        True puts eps inside the root, the notes' form: sqrt(variance + eps) for sqrt(variance) + eps.
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -73,38 +43,24 @@ class RMSprop(Optimizer):
 
     rule = "rmsprop"
     for_small_networks = {"lr": 1e-3}
-    checks = {
-        "alpha": _checks.fraction,
-        "eps": _checks.non_negative,
-        "weight_decay": _checks.non_negative,
-        "momentum": _checks.fraction,
-        "centered": _checks.flag,
-        "eps_inside": _checks.flag,
-    }
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
-        *,
-        eps_inside: bool = False,
-        **common: Unpack[Common],
-    ) -> None:
-        options = {
-            "lr": lr,
-            "alpha": alpha,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "centered": centered,
-            "eps_inside": eps_inside,
-        }
-        super().__init__(params, options, **common)
+    lr = Option(0.01, checks.rate, "Learning rate.")
+    alpha = Option(0.99, checks.fraction, "Decay of the averages, at least 0 and below 1.")
+    eps = Option(
+        1e-08,
+        checks.non_negative,
+        "Keeps the denominator from zero.",
+        in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
+    )
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    momentum = Option(0.0, checks.fraction, "At least 0 and below 1; 0 keeps no buffer.")
+    centered = Option(False, checks.flag, "Divide by the standard deviation instead of the root mean square.")
+    eps_inside = Option(
+        False,
+        checks.flag,
+        "True puts eps inside the root, the notes' form: sqrt(variance + eps) for sqrt(variance) + eps.",
+        by_name=True,
+    )
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

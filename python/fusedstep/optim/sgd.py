@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._base import checks as _checks
-from ._optimizer import Optimizer, Rate
+from .._base import checks
+from ._optimizer import Optimizer
+from ._options import Option
 from ._params import Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._optimizer import Common
 
 
 class SGD(Optimizer):
@@ -23,29 +19,6 @@ class SGD(Optimizer):
         buf = momentum * buf + (1 - dampening) * g        (first step: buf = g)
         d   = g + momentum * buf  if nesterov else  buf   (without momentum: d = g)
         p   = p - lr * d
-
-    Parameters
-    ----------
-    params : list of arrays, {name: array}, or list of groups
-        Updated in place; see `Optimizer`.
-    lr : float or function of the step
-        Learning rate.
-    momentum : float
-        At least 0 and below 1; 0 keeps no buffer.
-    dampening : float
-        From 0 to 1.
-    weight_decay : float
-        L2 penalty (or other `decay`).
-    nesterov : bool
-        Nesterov's momentum in the shifted variable; needs momentum above 0 and no dampening.
-        `NAG` has the look-ahead form.
-    **common
-        ``maximize``, ``l1``, ``decay``, ``ema_decay``, ``num_threads``; see `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
 
     Notes
     -----
@@ -64,31 +37,17 @@ class SGD(Optimizer):
 
     rule = "sgd"
     for_small_networks = {"lr": 0.1}
-    checks = {
-        "momentum": _checks.fraction,
-        "dampening": _checks.up_to_one,
-        "weight_decay": _checks.non_negative,
-        "nesterov": _checks.flag,
-    }
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Rate = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        **common: Unpack[Common],
-    ) -> None:
-        options = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-        }
-        super().__init__(params, options, **common)
+    lr = Option(0.001, checks.rate, "Learning rate.")
+    momentum = Option(0.0, checks.fraction, "At least 0 and below 1; 0 keeps no buffer.")
+    dampening = Option(0.0, checks.up_to_one, "From 0 to 1.")
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    nesterov = Option(
+        False,
+        checks.flag,
+        "Nesterov's momentum in the shifted variable; needs momentum above 0 and no dampening. `NAG` has the "
+        "look-ahead form.",
+    )
 
     @classmethod
     def _variant(cls, group: Mapping[str, Any]) -> int:

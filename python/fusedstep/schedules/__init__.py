@@ -18,44 +18,26 @@ printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other fu
 from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
-from .annealing import Cosine, CosineRestarts, Cycle, Warmup, cosine, cosine_restarts, warmup
-from .decay import (
-    Bengio,
-    Constant,
-    Exponential,
-    InverseTime,
-    Step,
-    bengio,
-    constant,
-    exponential,
-    inverse_time,
-    step,
-)
-from .named import NAMES, named
-from .plateau import ReduceOnPlateau
-
-__all__ = [
-    "NAMES",
-    "Bengio",
-    "Constant",
-    "Cosine",
-    "CosineRestarts",
-    "Cycle",
-    "Exponential",
-    "InverseTime",
-    "ReduceOnPlateau",
-    "Step",
-    "Warmup",
-    "bengio",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "exponential",
-    "inverse_time",
-    "named",
-    "step",
-    "warmup",
-]
+from .annealing import Cosine as Cosine
+from .annealing import CosineRestarts as CosineRestarts
+from .annealing import Cycle as Cycle
+from .annealing import Warmup as Warmup
+from .annealing import cosine as cosine
+from .annealing import cosine_restarts as cosine_restarts
+from .annealing import warmup as warmup
+from .decay import Bengio as Bengio
+from .decay import Constant as Constant
+from .decay import Exponential as Exponential
+from .decay import InverseTime as InverseTime
+from .decay import Step as Step
+from .decay import bengio as bengio
+from .decay import constant as constant
+from .decay import exponential as exponential
+from .decay import inverse_time as inverse_time
+from .decay import step as step
+from .named import NAMES as NAMES
+from .named import named as named
+from .plateau import ReduceOnPlateau as ReduceOnPlateau
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

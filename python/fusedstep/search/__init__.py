@@ -11,15 +11,15 @@ Grid and random search are Optuna's own: ``optuna.samplers.GridSampler``, and ``
 from typing import TYPE_CHECKING
 
 from .._base.names import shown as _shown
-from .._base.optional import need
+from .._base.optional import need as _need
 
-need("optuna", "optuna", extra="search")
+_need("optuna", "optuna", extra="search")
 
-from .border import Border, BorderWarning, border_report  # noqa: E402
-from .coordinate import CoordinateDescentSampler  # noqa: E402
-from .multiresolution import MultiResolutionGridSampler  # noqa: E402
-
-__all__ = ["Border", "BorderWarning", "CoordinateDescentSampler", "MultiResolutionGridSampler", "border_report"]
+from .border import Border as Border
+from .border import BorderWarning as BorderWarning
+from .border import border_report as border_report
+from .coordinate import CoordinateDescentSampler as CoordinateDescentSampler
+from .multiresolution import MultiResolutionGridSampler as MultiResolutionGridSampler
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

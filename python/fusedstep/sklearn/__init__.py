@@ -7,10 +7,13 @@ from .._base.optional import need
 
 need("sklearn", "scikit-learn", extra="sklearn")
 
-from ._classifier import MLPClassifier  # noqa: E402
-from ._regressor import MLPRegressor  # noqa: E402
+from ._classifier import MLPClassifier
+from ._regressor import MLPRegressor
+
+for _made in (MLPClassifier, MLPRegressor):  # the name by which files of skops know them
+    _made.__module__ = __name__
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    _, __getattr__, __dir__ = _shown(globals(), __all__)

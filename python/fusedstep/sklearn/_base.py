@@ -17,12 +17,13 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import nn
 from .._base.arrays import Array
+from ..nn.threads import largest_weight, one_blas_thread
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
 from . import _lbfgs
 from ._data import Data
 from ._epochs import Epochs
-from ._fitted import Fitted
+from ._fitted import Fitted, refuse_other_arrays
 from ._network import make_network, put_pretrained
 from ._options import check_options
 from ._solver import first_rate, make_optimizer, make_snapshots
@@ -88,10 +89,12 @@ class BaseMLP(Fitted):
             elif self._draws and self._philox is None:
                 self._philox = self._new_source()
             given = self._given_validation(X_val, y_val)
-        if self.solver == "lbfgs":
-            self._run_lbfgs(data)
-        else:
-            self._run_epochs(data, given, incremental)
+        rows = len(data) if self.solver == "lbfgs" else self._batch_size(len(data))
+        with one_blas_thread(rows, largest_weight(self._model.layers)):
+            if self.solver == "lbfgs":
+                self._run_lbfgs(data)
+            else:
+                self._run_epochs(data, given, incremental)
         if not np.isfinite(self._model.arena).all():
             raise ValueError("Solver produced non-finite parameter weights. Scale the inputs, or take smaller steps.")
         return self
@@ -110,6 +113,7 @@ class BaseMLP(Fitted):
         return Data(X, targets, y, weights).without_weightless()
 
     def _check_rows(self, X: Any, y: Any, first: bool) -> tuple[Any, Array]:
+        refuse_other_arrays(self, X=X, y=y)
         kind = np.dtype(self.dtype) if self.dtype else FLOATS
         X, y = validate_data(
             self,
@@ -174,25 +178,31 @@ class BaseMLP(Fitted):
         """Hold rows out as scikit-learn's own would: the same ones."""
         if not self.validation_fraction:
             raise ValueError("validation_fraction must be above 0 where no X_val is given; got 0")
-        stratify = data.y if self._stratifies else None
-        parts = train_test_split(
-            np.arange(len(data)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
-        )
+        options = {"random_state": self._random_state, "test_size": self.validation_fraction}
+        try:
+            parts = train_test_split(np.arange(len(data)), stratify=self._strata(data), **options)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._rare(data)}") from None
         if len(parts[1]) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         return data.rows(parts[0]), data.rows(parts[1])
 
-    @property
-    def _stratifies(self) -> bool:
-        """Whether held-out rows keep the proportion of the classes."""
-        return False
+    def _strata(self, data: Data) -> Any:
+        """Return what held-out rows keep the proportions of, if anything."""
+        return None
+
+    def _rare(self, data: Data) -> str:
+        """Say of which classes there is one row only, in the user's labels."""
+        return ""
 
     def _run_epochs(self, data: Data, validation: Data | None, incremental: bool) -> None:
         if self.early_stopping and validation is None:
             if incremental:
-                raise ValueError("partial_fit with early_stopping=True needs X_val and y_val: its rows may come again")
+                raise ValueError(
+                    "partial_fit does not support early_stopping=True without X_val and y_val: its rows may come again"
+                )
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
             self._prepare_run(len(data), incremental)

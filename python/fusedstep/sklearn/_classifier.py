@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ._data import Data
 from ._labels import Labels
 
 
+@dataclass(eq=False, repr=False)
 class MLPClassifier(ClassifierMixin, Labels):
     r"""A multi-layer perceptron that classifies: scikit-learn's, faster, and with what its users have asked for.
 
@@ -82,6 +83,10 @@ class MLPClassifier(ClassifierMixin, Labels):
     decay : {"l2", "decoupled", "proximal"} or None
         How the penalty acts: through the gradient, beside the step, or as a proximal step, which makes exact zeros.
         None is the optimizer's own way ("decoupled" for AdamW, "l2" for all others).
+    weight_decay : float or None
+        Decay of the weights beside the gradient, ``w *= 1 - rate * weight_decay`` in every step, for solvers that decay
+        so ("AdamW", "Lion") or ``decay="decoupled"``. It takes the place of `alpha`, which is divided by the rows of
+        the batch and so is practically no decay there.
     clip_norm : float or None
         Longest gradient.
     warmup : int
@@ -164,58 +169,6 @@ class MLPClassifier(ClassifierMixin, Labels):
     >>> p.shape, bool((std > 0).all())
     ((2, 3), True)
     """
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: Any = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: Any = "constant",
-        learning_rate_init: float | str = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool | int = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        solver_params: Mapping[str, Any] | None = None,
-        l1_ratio: float = 0.0,
-        decay: str | None = None,
-        clip_norm: float | None = None,
-        warmup: int = 0,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        weight_init: Any = None,
-        bias_init: Any = None,
-        class_weight: Any = None,
-        label_smoothing: float = 0.0,
-        sparsity: float = 0.0,
-        sparsity_penalty: str = "l1",
-        sparsity_target: float = 0.05,
-        pretraining: Mapping[str, Any] | None = None,
-        input_noise: float = 0.0,
-        weight_noise: float = 0.0,
-        mixup: float = 0.0,
-        ema_decay: float | None = None,
-        snapshots: int = 0,
-        scoring: Any = None,
-        callbacks: Sequence[Callable[..., Any]] | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        self._take(locals())
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> MLPClassifier:
         """Train on X and y.

@@ -32,7 +32,7 @@ class Epochs:
             estimator._loss,
             self._optimizer,
             clip_norm=estimator.clip_norm,
-            decay_by_rows=estimator._optimizer_class is not None,
+            decay_by_rows=estimator._optimizer_class is not None and estimator.weight_decay is None,
             penalty=decay_term(estimator, self._optimizer),
             around=around(estimator, self._model, estimator._philox),
         )
@@ -58,7 +58,10 @@ class Epochs:
         with Progress(estimator, epochs) as progress:
             try:
                 for loss in losses:
-                    self._require_finite(loss)
+                    if not math.isfinite(loss):
+                        if not estimator.early_stopping:
+                            raise ValueError(self._divergence(loss))
+                        self._validate(loss)
                     if estimator.learning_rate == "invscaling" and estimator._is_sgd:
                         self._set_rate(estimator._first_rate / (estimator.t_ + 1) ** estimator.power_t)
                     progress.show(self._last)
@@ -77,12 +80,12 @@ class Epochs:
         self._order = self._order[estimator._random_state.permutation(self._count)]
         return self._order
 
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Smaller "
-                "learning_rate_init, clip_norm=1.0 or standardised inputs may help."
-            )
+    def _divergence(self, loss: float) -> str:
+        return (
+            f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Solver produced "
+            "non-finite parameter weights. The input data may contain large values and need to be preprocessed. "
+            "Smaller learning_rate_init, clip_norm=1.0 or standardised inputs may help."
+        )
 
     def _take_snapshot(self, loss: float) -> None:
         estimator, step = self._estimator, self._optimizer.steps - self._estimator.warmup
@@ -96,7 +99,9 @@ class Epochs:
         estimator.t_ += self._count
         estimator.loss_ = loss
         estimator.loss_curve_.append(loss)
-        score = None if self._validation is None else self._score(self._validation)
+        score = None
+        if self._validation is not None:
+            score = self._score(self._validation, diverged=not math.isfinite(loss))
         if estimator.early_stopping:
             assert score is not None
             estimator._stopping.observe(score)
@@ -106,9 +111,9 @@ class Epochs:
         self._last = Epoch(len(estimator.loss_curve_), loss, score, rate)
         return loss if score is None else -score
 
-    def _score(self, validation: Data) -> float:
+    def _score(self, validation: Data, diverged: bool) -> float:
         estimator = self._estimator
-        score = estimator._validation_score(validation)
+        score = math.nan if diverged else estimator._validation_score(validation)
         if estimator.validation_scores_ is None:
             estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
         estimator.validation_scores_.append(score)
@@ -131,6 +136,13 @@ class Epochs:
         if any(isinstance(answer, bool | np.bool_) and answer for answer in asked):
             progress.say("A callback ended the training.")
             return True
+        if not math.isfinite(epoch.loss):
+            warnings.warn(
+                f"{self._divergence(epoch.loss)} The weights of the best validation score are kept.",
+                ConvergenceWarning,
+                stacklevel=7,
+            )
+            return True
         if not estimator._stopping.stop or (estimator._runs_to_the_end and not estimator.early_stopping):
             return False
         what = "Validation score" if estimator.early_stopping else "Training loss"
@@ -145,11 +157,7 @@ class Epochs:
 
     def _warn_unless_planned(self, epochs: int) -> None:
         estimator = self._estimator
-        if (
-            epochs == estimator.max_iter
-            and not estimator._runs_to_the_end
-            and math.isfinite(estimator.n_iter_no_change)
-        ):
+        if epochs == estimator.max_iter and not estimator._runs_to_the_end:
             warnings.warn(
                 f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,

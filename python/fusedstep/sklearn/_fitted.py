@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn import get_config
+
 from .. import nn, optim
 from .._base.arrays import Array
 from .._base.checks import whole
@@ -23,7 +25,26 @@ from ._data import Data, outputs
 from ._losses import OUTPUTS
 from ._network import Views, coefs, intercepts
 from ._parameters import Parameters
-from ._solver import frozen, thawed
+from ._state import packed, unpack
+
+
+def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
+    """Refuse arrays that are not NumPy's where scikit-learn's array_api_dispatch would hand them on as they are.
+
+    Raises
+    ------
+    TypeError
+        If there is one.
+    """
+    if not get_config()["array_api_dispatch"]:
+        return
+    for name, array in arrays.items():
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
+            kind = f"{type(array).__module__}.{type(array).__name__}"
+            raise TypeError(
+                f"{type(estimator).__name__}: {name} must be a NumPy array while scikit-learn's array_api_dispatch is "
+                f"on; got {kind}. Pass numpy.asarray({name}), or turn array_api_dispatch off"
+            )
 
 
 class Fitted(Parameters, BaseEstimator):
@@ -69,6 +90,7 @@ class Fitted(Parameters, BaseEstimator):
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
+        refuse_other_arrays(self, X=X)
         return validate_data(self, X, accept_sparse="csr", dtype=self._model.dtype, order="C", reset=False)
 
     def _predicted(self, x: Any) -> Array:
@@ -131,16 +153,12 @@ class Fitted(Parameters, BaseEstimator):
         return self._models[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Take what the optimizer knows, not the optimizer: it is a plan over memory."""
-        state: dict[str, Any] = super().__getstate__()
-        if state.get("_optimizer") is not None:
-            state = {**state, "_optimizer": frozen(state["_optimizer"])}
-        return state
+        """Return plain data: arrays, numbers and texts, which skops takes too."""
+        return packed(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if vars(self).get("_optimizer") is not None:
-            self._optimizer = thawed(self._optimizer, self._model)
+        unpack(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

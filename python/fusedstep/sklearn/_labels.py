@@ -14,14 +14,14 @@ from .._base.arrays import Array
 from .._base.checks import non_negative
 from ._augment import soft_labels
 from ._base import BaseMLP
+from ._data import Data
 from ._losses import LogLoss
+from ._parameters import OfClasses
 
 
-class Labels(BaseMLP):
+class Labels(BaseMLP, OfClasses):
     """A network whose targets are classes: one of two, one of many, or several at once."""
 
-    class_weight: Any
-    label_smoothing: float
     classes_: Array
     _label_binarizer: Any
 
@@ -70,6 +70,12 @@ class Labels(BaseMLP):
                 non_negative(f"class_weight[{label!r}]", weight)
         return compute_sample_weight(self.class_weight, y)
 
-    @property
-    def _stratifies(self) -> bool:
-        return self.n_outputs_ == 1
+    def _strata(self, data: Data) -> Any:
+        if self.n_outputs_ != 1:
+            return None
+        return self._label_binarizer.transform(data.y).astype(bool)  # as scikit-learn's own: the same rows
+
+    def _rare(self, data: Data) -> str:
+        names, counts = np.unique(data.y, return_counts=True)
+        rare = names[counts < 2].tolist()
+        return f" In y, that is {', '.join(map(repr, rare))}." if rare else ""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..optim import Optimizer
 from ._parameters import Parameters
+from ._solver import own_decay
 
 NOT_FOR_LBFGS = ("dropout", "batch_norm", "input_noise", "weight_noise", "mixup", "ema_decay", "snapshots", "clip_norm",
-                 "warmup", "l1_ratio", "decay", "callbacks", "solver_params", "sparsity", "scoring")  # fmt: skip
-OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "ema_decay", "warmup")
+                 "warmup", "l1_ratio", "decay", "weight_decay", "callbacks", "solver_params", "sparsity",
+                 "scoring")  # fmt: skip
+OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "weight_decay", "ema_decay", "warmup")
 DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # of those that are not "off" when they are false
 
 
@@ -32,6 +35,8 @@ def check_options(given: Parameters) -> None:
                 "a solver that makes its own optimizer must be given its learning rate there; got "
                 f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
             )
+    if given.weight_decay is not None and cls is not None:
+        _check_weight_decay(given, cls)
     if not given._hidden:
         _refuse(given, ("dropout", "batch_norm", "sparsity", "pretraining"), "{name} needs hidden layers")
     if given.batch_norm and given.batch_size == 1:
@@ -47,6 +52,17 @@ def check_options(given: Parameters) -> None:
             raise TypeError(f"callbacks must be functions of (estimator, epoch); got {callback!r}")
     if given.snapshots:
         _check_snapshots(given)
+
+
+def _check_weight_decay(given: Parameters, cls: type[Optimizer]) -> None:
+    form = given.decay or own_decay(cls)
+    if form != "decoupled":
+        raise ValueError(
+            f"weight_decay is for solvers that decay beside the gradient ('AdamW', 'Lion', or decay='decoupled'); with "
+            f"solver={given.solver!r}, whose decay is {form!r}, alpha is the penalty; got weight_decay="
+            f"{given.weight_decay!r}"
+        )
+    _refuse(given, ("l1_ratio",), "weight_decay takes the place of alpha, of which {name} is a part")
 
 
 def _refuse(given: Parameters, names: tuple[str, ...], why: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier as Theirs
@@ -26,91 +27,73 @@ def _at_least_0(kind: type = Real) -> Interval:
     return Interval(kind, 0, None, closed="left")
 
 
+def parameter(default: Any, *constraints: Any) -> Any:
+    """Return a parameter with what scikit-learn is to check of it; one of scikit-learn's own has its checks there."""
+    return field(default=default, metadata={"constraints": list(constraints)})
+
+
+class _Constraints:
+    """What scikit-learn checks, by the name of the parameter."""
+
+    def __get__(self, instance: object, cls: Any) -> dict[str, Any]:
+        ours = {each.name: each.metadata["constraints"] for each in fields(cls) if "constraints" in each.metadata}
+        return {**Theirs._parameter_constraints, **ours}
+
+
+@dataclass(eq=False, repr=False)
 class Parameters:
-    """What an estimator is made with, by name; see `MLPClassifier`."""
+    """What an estimator is made with; see `MLPClassifier`."""
 
-    hidden_layer_sizes: Any
-    activation: str
-    solver: Any
-    alpha: float
-    batch_size: int | str
-    learning_rate: Any
-    learning_rate_init: float | str
-    power_t: float
-    max_iter: int
-    shuffle: bool
-    random_state: Any
-    tol: float
-    verbose: bool | int
-    warm_start: bool
-    momentum: float
-    nesterovs_momentum: bool
-    early_stopping: bool
-    validation_fraction: float
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    n_iter_no_change: float
-    max_fun: int
-    solver_params: Mapping[str, Any] | None
-    l1_ratio: float
-    decay: str | None
-    clip_norm: float | None
-    warmup: int
-    dropout: float
-    batch_norm: bool
-    weight_init: Any
-    bias_init: Any
-    sparsity: float
-    sparsity_penalty: str
-    sparsity_target: float
-    pretraining: Mapping[str, Any] | None
-    input_noise: float
-    weight_noise: float
-    mixup: float
-    ema_decay: float | None
-    snapshots: int
-    scoring: Any
-    callbacks: Sequence[Callable[..., Any]] | None
-    dtype: str | None
+    hidden_layer_sizes: Any = (100,)
+    activation: str = parameter("relu", StrOptions(set(ACTIVATIONS)))
+    _: KW_ONLY
+    solver: Any = parameter("adam", str, callable)
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"
+    learning_rate: Any = parameter("constant", StrOptions({*SKLEARN_RATES, *schedules.NAMES}), callable)
+    learning_rate_init: float | str = parameter(
+        0.001, *Theirs._parameter_constraints["learning_rate_init"], StrOptions({"auto"})
+    )
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool | int = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: float = 10
+    max_fun: int = 15000
+    solver_params: Mapping[str, Any] | None = parameter(None, dict, None)
+    l1_ratio: float = parameter(0.0, Interval(Real, 0, 1, closed="both"))
+    decay: str | None = parameter(None, StrOptions(set(DECAYS)), None)
+    weight_decay: float | None = parameter(None, _at_least_0(), None)
+    clip_norm: float | None = parameter(None, Interval(Real, 0, None, closed="neither"), None)
+    warmup: int = parameter(0, _at_least_0(Integral))
+    dropout: float = parameter(0.0, Interval(Real, 0, 1, closed="left"))
+    batch_norm: bool = parameter(False, "boolean")
+    weight_init: Any = parameter(None, callable, None)
+    bias_init: Any = parameter(None, callable, None)
+    sparsity: float = parameter(0.0, _at_least_0())
+    sparsity_penalty: str = parameter("l1", StrOptions({"l1", "student_t", "kl"}))
+    sparsity_target: float = parameter(0.05, Interval(Real, 0, 1, closed="neither"))
+    pretraining: Mapping[str, Any] | None = parameter(None, dict, None)
+    input_noise: float = parameter(0.0, _at_least_0())
+    weight_noise: float = parameter(0.0, _at_least_0())
+    mixup: float = parameter(0.0, _at_least_0())
+    ema_decay: float | None = parameter(None, Interval(Real, 0, 1, closed="both"), None)
+    snapshots: int = parameter(0, _at_least_0(Integral))
+    scoring: Any = parameter(None, str, callable, None)
+    callbacks: Sequence[Callable[..., Any]] | None = parameter(None, "array-like", None)
+    dtype: str | None = parameter(None, StrOptions({"float32", "float64"}), None)
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **Theirs._parameter_constraints,
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "solver": [str, callable],
-        "learning_rate": [StrOptions({*SKLEARN_RATES, *schedules.NAMES}), callable],
-        "learning_rate_init": [*Theirs._parameter_constraints["learning_rate_init"], StrOptions({"auto"})],
-        "solver_params": [dict, None],
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "decay": [StrOptions(set(DECAYS)), None],
-        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "warmup": [_at_least_0(Integral)],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "batch_norm": ["boolean"],
-        "weight_init": [callable, None],
-        "bias_init": [callable, None],
-        "sparsity": [_at_least_0()],
-        "sparsity_penalty": [StrOptions({"l1", "student_t", "kl"})],
-        "sparsity_target": [Interval(Real, 0, 1, closed="neither")],
-        "pretraining": [dict, None],
-        "input_noise": [_at_least_0()],
-        "weight_noise": [_at_least_0()],
-        "mixup": [_at_least_0()],
-        "ema_decay": [Interval(Real, 0, 1, closed="both"), None],
-        "snapshots": [_at_least_0(Integral)],
-        "scoring": [str, callable, None],
-        "callbacks": ["array-like", None],
-        "dtype": [StrOptions({"float32", "float64"}), None],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "loss": [StrOptions({"squared_error", "poisson"})],
-    }
-
-    def _take(self, arguments: Mapping[str, Any]) -> None:
-        """Keep the constructor's arguments as they are, as scikit-learn wants it."""
-        for name, value in arguments.items():
-            if name not in ("self", "__class__"):
-                setattr(self, name, value)
+    _parameter_constraints = _Constraints()
 
     @property
     def _hidden(self) -> list[int]:
@@ -143,3 +126,19 @@ class Parameters:
     def _runs_to_the_end(self) -> bool:
         """Whether a schedule plans the whole training, so that a loss that stands still must not end it."""
         return not (isinstance(self.learning_rate, str) and self.learning_rate in SKLEARN_RATES)
+
+
+@dataclass(eq=False, repr=False)
+class OfClasses:
+    """What a classifier is made with besides."""
+
+    _: KW_ONLY
+    class_weight: Any = parameter(None, StrOptions({"balanced"}), dict, None)
+    label_smoothing: float = parameter(0.0, Interval(Real, 0, 1, closed="left"))
+
+
+@dataclass(eq=False, repr=False)
+class OfNumbers:
+    """What a regressor is made with besides; the first of its parameters."""
+
+    loss: str = parameter("squared_error", StrOptions({"squared_error", "poisson"}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from .._base.arrays import Array
 from ._base import BaseMLP, can_go_on
 from ._data import Data
 from ._losses import HalfPoisson, SquaredError
+from ._parameters import OfNumbers
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):
+@dataclass(eq=False, repr=False)
+class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     r"""A multi-layer perceptron that predicts numbers: scikit-learn's, faster, and with what its users have asked for.
 
     Every parameter, method and attribute of ``sklearn.neural_network.MLPRegressor`` is here under its name and means
@@ -60,59 +62,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> mean.shape, bool((std > 0).all())
     ((3,), True)
     """
-
-    loss: str
-
-    def __init__(
-        self,
-        loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: Any = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: Any = "constant",
-        learning_rate_init: float | str = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool | int = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        solver_params: Mapping[str, Any] | None = None,
-        l1_ratio: float = 0.0,
-        decay: str | None = None,
-        clip_norm: float | None = None,
-        warmup: int = 0,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        weight_init: Any = None,
-        bias_init: Any = None,
-        sparsity: float = 0.0,
-        sparsity_penalty: str = "l1",
-        sparsity_target: float = 0.05,
-        pretraining: Mapping[str, Any] | None = None,
-        input_noise: float = 0.0,
-        weight_noise: float = 0.0,
-        mixup: float = 0.0,
-        ema_decay: float | None = None,
-        snapshots: int = 0,
-        scoring: Any = None,
-        callbacks: Sequence[Callable[..., Any]] | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        self._take(locals())
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> MLPRegressor:
         """Train on X and y.

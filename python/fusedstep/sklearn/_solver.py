@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +13,7 @@ from .._base.arrays import Array
 from ..ensemble import Snapshots
 from ._parameters import SKLEARN_RATES, Parameters
 
-OWN = (
-    "params",
-    "options",
-    "common",
-    "unknown",
-    "lr",
-    "weight_decay",
-    "l1",
-    "decay",
-    "ema_decay",
-)  # have parameters of the estimator
+OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # have parameters of the estimator
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
@@ -41,13 +30,22 @@ def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim
     cls = given._optimizer_class
     if cls is None:
         return _made_by_hand(given, groups)
-    groups[0] |= {"weight_decay": given.alpha * (1 - given.l1_ratio), "l1": given.alpha * given.l1_ratio}
+    if given.weight_decay is not None:
+        groups[0] |= {"weight_decay": given.weight_decay}
+    else:
+        groups[0] |= {"weight_decay": given.alpha * (1 - given.l1_ratio), "l1": given.alpha * given.l1_ratio}
     groups[1] |= {"weight_decay": 0.0, "l1": 0.0}
     options = _sklearn_options(given, cls) | _solver_params(given, cls)
     options |= {"lr": learning_rate(given, steps), "ema_decay": given.ema_decay}
     if given.decay is not None:
         options["decay"] = given.decay
     return cls(groups, **options)
+
+
+def own_decay(cls: type[optim.Optimizer]) -> str:
+    """Return the form of an optimizer's decay, unless another is asked for."""
+    made: Any = cls
+    return str(made([np.zeros(1)], lr=0.0).groups[0]["decay"])
 
 
 def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Optimizer:
@@ -69,9 +67,14 @@ def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str,
 
 
 def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
-    known = {**inspect.signature(cls).parameters, **inspect.signature(optim.Optimizer).parameters}
-    names = [name for name in known if name not in OWN]
+    names = [name for name in cls.options if name not in OWN]
     for name in given.solver_params or {}:
+        if name == "weight_decay":
+            raise ValueError(
+                "solver_params must not have weight_decay: it is a parameter of its own, weight_decay, in place of "
+                "alpha, which is divided by the rows of the batch and so is practically no decay beside the gradient; "
+                f"got {given.solver_params['weight_decay']!r}"  # type: ignore[index]
+            )
         if name not in names:
             raise ValueError(
                 f"solver_params must be arguments of {cls.__name__} that have no parameter of their own here "
@@ -103,7 +106,7 @@ def first_rate(given: Parameters) -> float:
         return float(given.learning_rate_init)
     cls = given._optimizer_class
     assert cls is not None  # checked with the parameters
-    return cls.for_small_networks.get("lr", float(inspect.signature(cls).parameters["lr"].default))
+    return cls.for_small_networks.get("lr", float(cls.options["lr"].default))
 
 
 def present_rate(optimizer: optim.Optimizer) -> float:

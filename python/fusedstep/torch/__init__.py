@@ -13,7 +13,7 @@ except ImportError:
     raise ImportError("fusedstep.torch needs the package torch: pip install 'fusedstep[torch]'") from None
 
 if TYPE_CHECKING:
-    # Static names for type checkers: one line per public name that is not an optimizer.
+    # Static names for type checkers: one line per public name that is not an optimizer; those have a stub.
     from .acceleration import Acceleration as Acceleration
     from .acceleration import accelerate as accelerate
     from .backward import BackwardSteps as BackwardSteps
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .batch_norm import BatchNorm3d as BatchNorm3d
     from .dropout import Dropout as Dropout
     from .offload import OffloadedOptimizer as OffloadedOptimizer
+    from .optimizers import *  # noqa: F403
 
 # Public name -> module of this folder; a module is imported when one of its names is first used.
-# Layers and `accelerate` add their lines here (and above, for type checkers).
 _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
@@ -37,6 +37,6 @@ _HOME: dict[str, str] = {
     "step_in_backward": "backward",
 }
 
-__all__ = sorted(_HOME)
-
-__getattr__, __dir__ = _shown(__name__, __all__, {name: f".{module}" for name, module in _HOME.items()})
+if not TYPE_CHECKING:
+    __all__ = sorted(_HOME)
+    _, __getattr__, __dir__ = _shown(globals(), __all__, {name: f".{module}" for name, module in _HOME.items()})

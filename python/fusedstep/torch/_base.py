@@ -16,7 +16,8 @@ from ._options import settings
 from ._state import Binding, Tensor
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
-_uncompiled: Callable[[Callable[[Any, Any], None]], Callable[[Any, Any], None]] = getattr(torch, "_disable_dynamo")  # noqa: B009
+_uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
+_compiling: Callable[[], bool] = torch.compiler.is_dynamo_compiling
 
 
 class FusedOptimizer(torch.optim.Optimizer):
@@ -28,9 +29,6 @@ class FusedOptimizer(torch.optim.Optimizer):
     counts_steps: ClassVar[bool]
     #: Options of a group that torch does not know; a group has them only if they were asked for.
     extras: ClassVar[tuple[str, ...]]
-    # GradScaler leaves its scale and what it found on optimizers that have this.
-    _step_supports_amp_scaling = True
-
     # Options of all steps; an optimizer of torch that becomes one of these has none of its own.
     clip_norm: float | None = None
     clip_value: float | None = None
@@ -69,6 +67,19 @@ class FusedOptimizer(torch.optim.Optimizer):
         self.num_threads = None if num_threads is None else _checks.thread_count(f"{label}num_threads", num_threads)
         self._extras = {n: v for n in self.extras if (v := options.pop(n, None)) is not None}
         super().__init__(params, *args, **options)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves the division to the step.
+
+        It refuses to divide float16 gradients itself. All others it divides before the step, so that they can be
+        clipped in between: Lightning refuses to clip where this is true.
+        """
+        return any(p.dtype == torch.float16 for group in self.param_groups for p in group["params"])
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, value: bool) -> None:
+        """Take no notice: torch's constructors set it for ``fused=True``, which is accepted and ignored."""
 
     @property
     def ema_decay(self) -> float | None:
@@ -129,6 +140,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         -------
         What `closure` returned, or None.
         """
+        if _compiling():
+            return _step_outside_of_graphs(self, closure)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -214,6 +227,8 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or set them to zero; as torch does."""
+        if _compiling():
+            return _zero_outside_of_graphs(self, set_to_none)
         if not set_to_none or _profiling():
             super().zero_grad(set_to_none)
             return
@@ -308,4 +323,26 @@ def _copy_like(p: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(p, requires_grad=False).copy_(value)
 
 
+@_uncompiled  # one break of a compiled graph, whatever the step does
+def _step_outside_of_graphs(optimizer: FusedOptimizer, closure: Callable[[], Any] | None) -> Any:
+    return optimizer.step(closure)
+
+
+@_uncompiled
+def _zero_outside_of_graphs(optimizer: FusedOptimizer, set_to_none: bool) -> None:
+    optimizer.zero_grad(set_to_none)
+
+
 _step_with_hooks = torch.optim.Optimizer.profile_hook_step(FusedOptimizer._step)
+
+
+def _leave_to_python(*functions: Any) -> None:
+    """Keep torch's compiler from going on with the frames of a step after the break of the graph that it is."""
+    frames: Any = torch._C._dynamo.eval_frame
+    if hasattr(frames, "set_code_exec_strategy"):
+        skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)
+        for function in functions:
+            frames.set_code_exec_strategy(function.__code__, skip)
+
+
+_leave_to_python(FusedOptimizer.step, FusedOptimizer._step, FusedOptimizer.zero_grad)

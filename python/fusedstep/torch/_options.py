@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from .. import optim
-from .._base import checks as _checks
 from .._base.rules import RULES
 
 #: What kernels cannot do, by the name of the group's option.
@@ -53,9 +52,9 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
     values = dict(defaults_of(kernel))  # type: ignore[arg-type]  # a class hashes
     if "decoupled_weight_decay" in group:
         values["decay"] = "decoupled" if group["decoupled_weight_decay"] else "l2"
-    for name, check in {**kernel.checks, **_checks.COMMON}.items():
-        if group.get(name) is not None:
-            values[name] = check(f"{where}{name}", _plain(group[name]))
+    for name, option in kernel.options.items():
+        if option.of_groups and group.get(name) is not None:
+            values[name] = option.check(f"{where}{name}", _plain(group[name]))
     return values
 
 
@@ -64,4 +63,4 @@ def settings(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str
     values = values_of(kernel, group, where)
     rule = RULES[kernel.rule]
     common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
-    return Settings(kernel._variant(values), rule.hyper_values(values), *common)
+    return Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common)

@@ -38,7 +38,9 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     -----
     ``param_groups`` hold the master weights. `state_dict` has, besides what that of `optimizer_class` has, the master
     weights of parameters of another dtype (``state[k]["master"]``), which hold bits that the model does not. Gradients
-    of several backward passes add up, on the CPU. Nothing of this has been measured on a GPU.
+    of several backward passes add up, on the CPU, until a step has used them: the next pass then begins anew, for a
+    ``model.zero_grad()``, as loops of other libraries call it, finds nothing on the device. Nothing of this has been
+    measured on a GPU.
 
     Examples
     --------
@@ -65,6 +67,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._models: dict[Tensor, Tensor] = {}  # master -> the model's parameter
         self._arriving: dict[Tensor, Tensor] = {}  # master -> its gradient, on its way to the CPU
         self._copies: torch.cuda.Stream | None = None
+        self._used = False  # whether a step has taken the gradients that are here
         super().__init__(model.parameters() if isinstance(model, torch.nn.Module) else model, *args, **options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -97,6 +100,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     def _fetch(self, master: Tensor) -> None:
         """Send a gradient on its way to the CPU, and free it."""
+        if self._used:
+            self._forget_gradients()
         p = self._models[master]
         grad, p.grad = p.grad, None
         assert grad is not None  # its hook has just run
@@ -134,16 +139,23 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._wait()
         super().step()
         self._send_back()
+        self._used = True
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # the step inside runs the hooks
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, on the CPU and on the device."""
+        self._forget_gradients()
+        for p in self._models.values():
+            p.grad = None
+
+    def _forget_gradients(self) -> None:
         self._wait()
         self._arriving.clear()
-        for master, p in self._models.items():
-            master.grad = p.grad = None
+        self._used = False
+        for master in self._models:
+            master.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `optimizer_class` does, and the master weights that hold more bits than the model."""
@@ -155,11 +167,25 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` or `optimizer_class` has saved; master weights that are not in it are the model's."""
-        super().load_state_dict(state_dict)
+        """Load what `state_dict` or `optimizer_class` has saved; master weights that are not in it are the model's.
+
+        Raises
+        ------
+        ValueError
+            If a master weight has not the shape of its parameter, and as `optimizer_class`; nothing is changed then.
+        """
+        saved = [k for group in state_dict["param_groups"] for k in group["params"]]
+        entries = {k: dict(entry) for k, entry in state_dict["state"].items()}
+        kept = {k: entry.pop("master") for k, entry in entries.items() if "master" in entry}
+        masters = [p for group in self.param_groups for p in group["params"]]
+        for k, master in zip(saved, masters, strict=False):  # other lengths are refused below
+            if k in kept and kept[k].shape != master.shape:
+                need, got = tuple(master.shape), tuple(kept[k].shape)
+                raise ValueError(f"{type(self).__name__}.load_state_dict: master of {k} must be {need}; got {got}")
+        super().load_state_dict({**state_dict, "state": {k: entry for k, entry in entries.items() if entry}})
         with torch.no_grad():
-            for master, p in self._models.items():
-                master.copy_(self.state[master].pop("master", p) if master in self.state else p)
+            for k, master in zip(saved, masters, strict=True):
+                master.copy_(kept.get(k, self._models[master]))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse: a copy would not be the optimizer of the model."""

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from .. import optim
-from .._base import checks as _checks
 from ._base import FusedOptimizer
 from .lookahead import lookahead
 
@@ -98,7 +97,7 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     if theirs is None:
         arguments = [p for p in arguments if p.kind is not p.KEYWORD_ONLY] + [_keyword("maximize", False)]
     known = [p.name for p in arguments]
-    extras = tuple(n for n in {**kernel.checks, **_checks.COMMON} if n not in known)
+    extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
     ours = {"clip_norm": None, "clip_value": None, "skip_nonfinite": False, "decay_scale": 1.0, "ema_decay": None}
     ours |= {"zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
     members: dict[str, Any] = {

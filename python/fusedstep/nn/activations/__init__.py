@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..._base.names import shown as _shown
 from . import catalogue
-from ._activation import Activation
+from ._activation import Activation as Activation
 from .catalogue import *  # noqa: F403
 
 #: Name (of an option) -> class of every activation.
@@ -12,8 +12,5 @@ registry: dict[str, type[Activation]] = {
     kind.name: kind for kind in (getattr(catalogue, name) for name in catalogue.__all__)
 }
 
-__all__ = ["Activation", "registry"]
-__all__ += catalogue.__all__
-
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _shown(__name__, __all__)
+    __all__, __getattr__, __dir__ = _shown(globals())

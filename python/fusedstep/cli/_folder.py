@@ -1,0 +1,51 @@
+"""The folder of a run's files: there before any work, and never of two runs at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+from ._errors import UsageError
+
+MODEL, CURVES, SCORES, HISTORY = "model.safetensors", "curves.png", "metrics.json", "history.csv"
+PREDICTIONS, PAGE, CONFUSION, RESIDUALS = "predictions.csv", "report.html", "confusion.png", "residuals.png"
+COMPARISON, COMPARISON_TABLE = "compare.png", "compare.csv"
+CHECKPOINT, OPTIMIZER = "checkpoint.safetensors", "checkpoint-optimizer.safetensors"
+FILES = (
+    MODEL, CURVES, SCORES, HISTORY, PREDICTIONS, PAGE, CONFUSION, RESIDUALS, COMPARISON, COMPARISON_TABLE,
+    CHECKPOINT, OPTIMIZER,
+)  # fmt: skip
+
+
+def open_folder(name: str) -> Path:
+    """Make the folder of the results, before any work is done for it.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be made, or not be written into.
+    """
+    path = Path(name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # the latter: no name for a file
+        raise UsageError(f"--out: cannot make the directory {name}: {getattr(error, 'strerror', error)}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"--out: cannot write into the directory {name}")
+    for file in FILES:
+        if (path / file).is_dir():
+            raise UsageError(f"--out: {path / file} must be no directory: a file of that name is to be written")
+    return path
+
+
+def set_aside(path: Path) -> Path | None:
+    """Move the files of another run into the first free folder of run-1, run-2, ...; return it, or None."""
+    there = [path / file for file in FILES if (path / file).exists()]
+    if not there:
+        return None
+    folder = next(f for n in itertools.count(1) if not (f := path / f"run-{n}").exists())
+    folder.mkdir()
+    for file in there:
+        os.replace(file, folder / file.name)
+    return folder

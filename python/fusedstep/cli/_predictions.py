@@ -1,0 +1,111 @@
+"""Predictions of rows as a file, and what they are compared with."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import nn
+from .._base.files import replacing
+from ..nn.sequential import PREDICT_ROWS
+from ..nn.threads import largest_weight, one_blas_thread
+from ._scores import Scores, score_classes, score_values
+
+Array = npt.NDArray[Any]
+
+UNCERTAINTY = {
+    "classification": "uncertainty (entropy of the mean probabilities over the masks, in nats)",
+    "regression": "uncertainty (standard deviation over the masks, in units of {})",
+}
+
+
+@dataclass
+class Predictions:
+    """What a model says about rows: probabilities or values, and an uncertainty where there are masks."""
+
+    found: Array  # classes, or values in the units of the target
+    p: Array | None  # (n, classes)
+    uncertainty: Array | None
+
+
+def predict(model: nn.TrainedModel, rows: Any, masks: int | None = None, seed: int = 0) -> Predictions:
+    """Predict rows (inputs or a table), under so many dropout masks or none."""
+    with one_blas_thread(PREDICT_ROWS, largest_weight(model.model.layers)):
+        return _predict(model, rows, masks, seed)
+
+
+def _predict(model: nn.TrainedModel, rows: Any, masks: int | None, seed: int) -> Predictions:
+    if masks is not None:
+        sampled = model.predict_samples(rows, masks, seed % 2**64)
+        p = sampled.mean if model.task == "classification" else None
+        return Predictions(sampled.prediction, p, sampled.uncertainty)
+    if model.task != "classification":
+        return Predictions(model.predict(rows), None, None)
+    p = model.predict_proba(rows)
+    return Predictions(np.asarray(model.classes)[p.argmax(axis=1)], p, None)
+
+
+def score(model: nn.TrainedModel, said: Predictions, target: Array, known: Array) -> Scores:
+    """Compare predictions with the target: labels, or values; `known` are those of the training rows."""
+    if said.p is not None:
+        return score_classes(model.classes, target, said.p, known)
+    return score_values(target, said.found, known, model.error)
+
+
+def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, where: str, target: Any = None) -> None:
+    """Write a line per row.
+
+    Parameters
+    ----------
+    path : Path
+    model : nn.TrainedModel
+    said : Predictions
+    names : sequence
+        What each row is called in the data, and `where` what these are: "line" or "row".
+    where : str
+    target : ndarray, optional
+        What is true.
+    """
+    header: list[Any] = [where]
+    columns: list[Any] = [list(names)]
+    if target is not None:
+        header.append("target")
+        columns.append(target.tolist())
+    header.append("prediction")
+    columns.append(_cells(said.found))
+    if said.p is None and model.error is not None:
+        header += ["low_90", "high_90"]
+        columns += [_cells(said.found - model.error), _cells(said.found + model.error)]
+    if said.uncertainty is not None:
+        header.append(UNCERTAINTY[model.task].format(model.target_name or "the target"))
+        columns.append(_cells(said.uncertainty))
+    if said.p is not None:
+        header += [f"p({name})" for name in model.classes]
+        columns += [_cells(said.p[:, i]) for i in range(said.p.shape[1])]
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *zip(*columns, strict=True)])
+
+
+def _cells(values: Array) -> list[Any]:
+    """Six digits are what a network lets one know, at most."""
+    return [f"{value:.6g}" for value in values] if values.dtype.kind == "f" else values.tolist()
+
+
+def halves(model: nn.TrainedModel, said: Predictions, target: Array, masks: int) -> list[tuple[str, str]]:
+    """Compare the half of the rows that the model is most certain of with the rest."""
+    assert said.uncertainty is not None
+    order = np.argsort(said.uncertainty, kind="stable")
+    certain, rest = order[: len(order) // 2], order[len(order) // 2 :]
+    if model.task == "classification":
+        what, right = "accuracy", said.found == target
+        scores = [np.mean(right[rows]) for rows in (order, certain, rest)]
+    else:
+        what, wrong = "root mean squared error", said.found - target
+        scores = [np.sqrt(np.mean(wrong[rows] ** 2)) for rows in (order, certain, rest)]
+    whole, best, others = (f"{score:.4g}" if what != "accuracy" else f"{score:.4f}" for score in scores)
+    return [(f"test {what}, {masks} masks", whole), ("most certain half", f"{what} {best}; the rest {others}")]

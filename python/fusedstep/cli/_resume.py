@@ -1,0 +1,123 @@
+"""What an interrupted run needs to go on: kept in memory after every epoch, in the run's folder at its end."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._base.files import read_tensors, replacing
+from .._base.optional import need
+from ._data import Problem
+from ._errors import UsageError
+from ._folder import CHECKPOINT, OPTIMIZER
+
+FORMAT = 1
+
+
+@dataclass
+class Snapshot:
+    """A run after an epoch."""
+
+    facts: dict[str, Any]  # fit for JSON
+    weights: Any
+    best_weights: Any
+    optimizer: dict[str, Any]
+
+
+def take(trainer: Any) -> Snapshot:
+    """Copy what the run is made of."""
+    result, plateau = trainer.result, trainer.plateau
+    facts = {
+        "history": [asdict(epoch) for epoch in result.history],
+        "best": result.best.number if result.best else None,
+        "steps": result.steps,
+        "rng": trainer.rng.bit_generator.state,
+        "stopping": trainer.stopping.state_dict(),
+        "plateau": plateau.state_dict() if plateau else None,
+    }
+    trainer_weights = trainer.model.state_dict()
+    return Snapshot(facts, trainer_weights, trainer.stopping.best_weights, trainer.optimizer.state_dict())
+
+
+def write(folder: Path, trainer: Any, words: list[str]) -> None:
+    """Write the last snapshot and the words of the command; nothing if there has been no epoch.
+
+    The optimizer is put back to the snapshot.
+    """
+    snapshot: Snapshot | None = trainer.snapshot
+    if snapshot is None:
+        return
+    arrays = {f"model.{name}": a for name, a in snapshot.weights.items()}
+    arrays |= {f"best.{name}": a for name, a in snapshot.best_weights.items()}
+    about = {"format": FORMAT, "words": words, "data": fingerprint(trainer.problem), **snapshot.facts}
+    text = json.dumps(about, sort_keys=True, separators=(",", ":"))
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    data = need("safetensors.numpy", "safetensors").save(arrays, metadata={"fusedstep": text})
+    trainer.optimizer.load_state_dict(snapshot.optimizer)
+    trainer.optimizer.save(folder / OPTIMIZER)
+    with replacing(folder / CHECKPOINT) as temporary:
+        Path(temporary).write_bytes(data)
+
+
+def read_words(folder: Path) -> list[str]:
+    """Return the words of the command whose run is to go on.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run.
+    """
+    return list(_read(folder)[0]["words"])
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    need("safetensors", "safetensors")
+    if not (folder / CHECKPOINT).exists():
+        raise UsageError(f"--resume: there is no {CHECKPOINT} in {folder}; --out names the folder of the run")
+    try:
+        _, text, arrays = read_tensors("--resume", folder / CHECKPOINT)
+        about = json.loads(text)
+        if about["format"] != FORMAT or not all(isinstance(word, str) for word in about["words"]):
+            raise ValueError("its format is another")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--resume: {folder / CHECKPOINT} is not the state of a run: {error}") from None
+    return about, arrays
+
+
+def restore(folder: Path, trainer: Any) -> None:
+    """Put a trainer where the run in a folder was.
+
+    Raises
+    ------
+    UsageError
+        If the data has changed, or the run does not fit the options.
+    """
+    about, arrays = _read(folder)
+    if about["data"] != fingerprint(trainer.problem):
+        raise UsageError("--resume: the data or its columns have changed since the run began")
+    if trainer.total_epochs <= len(about["history"]):
+        done = len(about["history"])
+        raise UsageError(f"--resume: the run has done its {done} epochs; --epochs must be above that to go on")
+    parts = ({name.removeprefix(p): a for name, a in arrays.items() if name.startswith(p)} for p in ("model.", "best."))
+    try:
+        trainer.put(about, *parts)
+        trainer.optimizer.load(folder / OPTIMIZER)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise UsageError(f"--resume: the run in {folder} does not fit these options: {error}") from None
+    if trainer.optimizer.steps != about["steps"]:
+        raise UsageError(f"--resume: the files in {folder} are of different moments: {CHECKPOINT} and {OPTIMIZER}")
+
+
+def fingerprint(problem: Problem) -> str:
+    """Return a hash of all that is learnt from."""
+    found = hashlib.sha256()
+    for array in (problem.table.X, problem.y, problem.train, problem.validation):
+        found.update(np.ascontiguousarray(array).tobytes())
+    found.update(json.dumps([problem.table.feature_names, copy.copy(problem.classes)]).encode())
+    return found.hexdigest()

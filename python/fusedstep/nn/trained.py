@@ -1,0 +1,235 @@
+"""A network with the meaning of its inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.arrays import Array, describe, is_plain
+from .._base.checks import non_negative, number, positive
+from ..ops.philox import Key
+from ._described import described
+from .losses import softmax
+from .sampling import SampledPrediction, predict_samples
+from .sequential import Sequential
+
+if TYPE_CHECKING:
+    from ..tables import Columns
+
+FORMATS = (1, 2)  # of the description; 2 has columns, or no task
+
+
+@dataclass
+class TrainedModel:
+    """A network with the scaling of its inputs and the meaning of its outputs.
+
+    Attributes
+    ----------
+    model : Sequential
+        The network; it sees ``(X - input_mean) / input_scale``.
+    task : {"classification", "regression"}
+        What the outputs are: logits of the classes, or ``(y - target_mean) / target_scale``.
+    input_mean, input_scale : ndarray, shape (in_features,)
+        Statistics of the training inputs.
+    feature_names : list of str
+        Names of the input columns, in order; may be empty.
+    classes : list
+        Class names (or numbers) in the order of the outputs; empty for regression.
+    target_mean, target_scale : float
+        Statistics of the training targets of a regression.
+    columns : tables.Columns, optional
+        How a table becomes these inputs; ``feature_names`` are then its outputs.
+    target_name : str
+        The column that is predicted; may be empty.
+    error : float, optional
+        Of a regression: 9 of 10 validation rows were predicted to within this, in the units of the target.
+
+    Raises
+    ------
+    ValueError
+        If these do not fit together, or a statistic is not finite, or a scale not above 0.
+    """
+
+    model: Sequential
+    task: str
+    input_mean: Array
+    input_scale: Array
+    feature_names: list[str] = field(default_factory=list)
+    classes: list[Any] = field(default_factory=list)
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    columns: Columns | None = None
+    target_name: str = ""
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        check_parts(self)
+
+    def __repr__(self) -> str:
+        """Say in a few lines what is predicted, from what and by which layers."""
+        names = [layer.__class__.__name__ for layer in self.model.layers]
+        kinds = f" into {len(self.classes)} classes: {_few(self.classes)}" if self.classes else ""
+        of = f" of {self.target_name!r}" if self.target_name else ""
+        inputs = f": {_few(self.feature_names)}" if self.feature_names else ""
+        return (
+            f"TrainedModel({self.task}{of}{kinds}\n"
+            f"  inputs: {len(self.input_mean)} features{inputs}\n"
+            f"  network: {len(names)} layers, {self.model.arena.size:,} weights, {self.model.dtype}: {_few(names)})"
+        )
+
+    def transform(self, X: Any) -> Array:
+        """Return inputs as the network wants them: standardised, in its dtype.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame or array_like
+            The columns of a table are found by their names, in any order. An array has ``feature_names`` as columns.
+
+        Raises
+        ------
+        ValueError
+            If a table lacks columns or has others; or X is not a matrix of finite numbers of the right width.
+        """
+        rows = np.asarray(self._by_name(X), dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(self.input_mean) or not np.isfinite(rows).all():
+            raise ValueError(
+                f"TrainedModel: X must be finite numbers of shape (n, {len(self.input_mean)}); "
+                f"got shape {rows.shape}{'' if np.isfinite(rows).all() else ' with nan or inf'}"
+            )
+        return ((rows - self.input_mean) / self.input_scale).astype(self.model.dtype)
+
+    def _by_name(self, X: Any) -> Any:
+        """Return the inputs of a table in their order; what is no table as it is."""
+        if not hasattr(X, "columns") or not self.feature_names:
+            return X
+        frame = X.to_pandas() if hasattr(X, "to_pandas") else X
+        if self.columns is not None:
+            return self.columns.transform(frame)
+        there, needed = [str(name) for name in frame.columns], self.feature_names
+        lacks = [name for name in needed if name not in set(there)]
+        extra = [name for name in there if name not in set(needed)]
+        for what, names in (("lacks", lacks), ("has also", extra)):
+            if names:
+                raise ValueError(f"TrainedModel: X must have the columns {needed}; it {what} {names}")
+        return frame.iloc[:, [there.index(name) for name in needed]]
+
+    def predict(self, X: Any) -> Array:
+        """Return the class of each row, or its value in the units of the training target."""
+        outputs = self.model.predict(self.transform(X))
+        if self.task == "classification":
+            found: Array = np.asarray(self.classes)[outputs.argmax(axis=1)]
+            return found
+        return outputs[:, 0].astype(np.float64) * self.target_scale + self.target_mean
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities of the classes, one column each.
+
+        Raises
+        ------
+        ValueError
+            If the model is a regression.
+        """
+        if self.task != "classification":
+            raise ValueError(f"TrainedModel.predict_proba: task must be classification; got {self.task}")
+        return softmax(self.model.predict(self.transform(X)))
+
+    def predict_samples(self, X: Any, k: int, key: Key | int = 0) -> SampledPrediction:
+        """Return mean predictions over k dropout masks, with an uncertainty per row.
+
+        Parameters
+        ----------
+        X : pandas.DataFrame, or array_like of shape (n, features)
+            Raw features.
+        k : int
+            Number of masks, >= 1.
+        key : Key or int
+            Names the masks: the same key, the same answer.
+
+        Returns
+        -------
+        SampledPrediction
+            (prediction, uncertainty, mean, variance)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Sequential.predict_samples`, or if X is not a matrix of finite numbers of the right width.
+        """
+        return predict_samples(self, X, k, key)
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the arrays, fit for JSON."""
+        known = {
+            "format": FORMATS[0] if self.columns is None else FORMATS[1],
+            "task": self.task,
+            "layers": [described(layer) for layer in self.model.layers],
+            "dtype": self.model.dtype.name,
+            "feature_names": self.feature_names,
+            "classes": self.classes,
+            "target_mean": self.target_mean,
+            "target_scale": self.target_scale,
+        }
+        columns = self.columns.description() if self.columns is not None else None
+        more = {"columns": columns, "target_name": self.target_name, "error": self.error}
+        return known | {name: value for name, value in more.items() if value not in (None, "")}
+
+    @classmethod
+    def of(cls, model: Sequential, about: Mapping[str, Any], input_mean: Array, input_scale: Array) -> TrainedModel:
+        """Put a model together with its description.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit together.
+        """
+        columns = None
+        if "columns" in about:
+            from ..tables import Columns
+
+            columns = Columns.of(about["columns"])
+        names = ("task", "feature_names", "classes", "target_mean", "target_scale")
+        known = {name: about[name] for name in names}
+        more = {name: about[name] for name in ("target_name", "error") if name in about}
+        return cls(model, input_mean=input_mean, input_scale=input_scale, columns=columns, **known, **more)
+
+
+def check_parts(trained: TrainedModel) -> None:
+    """Refuse parts that do not fit together."""
+    model, task, classes = trained.model, trained.task, trained.classes
+    for name in ("input_mean", "input_scale"):
+        array = getattr(trained, name)
+        if not is_plain(array) or array.shape != (model.in_features,) or array.dtype.kind not in "iuf":
+            raise ValueError(
+                f"TrainedModel: {name} must be numbers of shape ({model.in_features},); got {describe(array)}"
+            )
+        if not np.isfinite(array).all() or (name == "input_scale" and not array.min() > 0):
+            raise ValueError(f"TrainedModel: {name} must be finite{' and above 0' * (name == 'input_scale')}")
+    number("TrainedModel: target_mean", trained.target_mean)
+    positive("TrainedModel: target_scale", trained.target_scale)
+    if not all(isinstance(name, str) for name in trained.feature_names):
+        raise ValueError(f"TrainedModel: feature_names must be texts; got {trained.feature_names!r}")
+    if len(trained.feature_names) not in (0, model.in_features):
+        raise ValueError(f"TrainedModel: feature_names must be 0 or {model.in_features}; got {trained.feature_names!r}")
+    if not all(isinstance(name, (str, int, float)) for name in classes) or len(set(classes)) < len(classes):
+        raise ValueError(f"TrainedModel: classes must be different texts or numbers; got {classes!r}")
+    if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
+        raise ValueError(f"TrainedModel: {model.out_features} outputs do not fit {task!r} with {len(classes)} classes")
+    _check_columns(trained)
+
+
+def _check_columns(trained: TrainedModel) -> None:
+    if not isinstance(trained.target_name, str):
+        raise ValueError(f"TrainedModel: target_name must be a text; got {trained.target_name!r}")
+    if trained.error is not None:
+        non_negative("TrainedModel: error", trained.error)
+    if trained.columns is not None and trained.columns.outputs != trained.feature_names:
+        raise ValueError("TrainedModel: feature_names must be the outputs of columns")
+
+
+def _few(items: Sequence[Any]) -> str:
+    """Show the first items, as far as they fit into a line."""
+    shown = ", ".join(map(str, items))
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,200 @@
+"""Types of every optimizer of this folder. Written by tools/catalogue.py."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+from ._optimizer import Optimizer, Rate
+from ._params import Array
+
+__all__ = [
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAG",
+    "RMSprop",
+    "SGD",
+]
+
+class Adadelta(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-06,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class Adagrad(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.01,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        eps_inside: bool = False,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class Adam(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        eps_inside: bool = False,
+        eps_hat: bool = False,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class AdamW(Adam):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        eps_inside: bool = False,
+        eps_hat: bool = False,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+
+class Adamax(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class Lion(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.0001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class NAG(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @contextmanager
+    def lookahead(self) -> Iterator[None]:
+        ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class RMSprop(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        eps_inside: bool = False,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class SGD(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...

@@ -1,0 +1,164 @@
+"""Hyperparameters, declared once: each is an argument, a check, an option of groups and a line of the docstring."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .._base import checks
+from .._base.checks import Check
+
+Group = Mapping[str, Any]
+
+#: How an argument is described, and how it is annotated, by its check; all others are a float.
+KINDS: dict[Check, tuple[str, str]] = {
+    checks.rate: ("float or function of the step", "Rate"),
+    checks.flag: ("bool", "bool"),
+    checks.betas: ("(float, float)", "tuple[float, float]"),
+    checks.decay_form: ('{"l2", "decoupled", "proximal"}', 'Literal["l2", "decoupled", "proximal"]'),
+    checks.thread_count: ("int", "int"),
+}
+RAISES = """Raises
+------
+TypeError, ValueError
+    If an argument is not as described; the message names it, the need and the value.
+"""
+
+
+def under_its_name(name: str, group: Group) -> dict[str, Any]:
+    """Return a number as the kernel has it: a pair ``betas`` as ``beta1`` and ``beta2``; flags select its variants."""
+    value = group[name]
+    if isinstance(value, bool):
+        return {}
+    if isinstance(value, tuple):
+        return {f"{name.removesuffix('s')}{i}": part for i, part in enumerate(value, 1)}
+    return {name: value}
+
+
+def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
+    """Return what hands a hyperparameter to the kernel under the first of these flags that is on."""
+    return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A hyperparameter, in the body of an optimizer's class: ``rho = Option(0.9, checks.fraction, "Decay of both.")``.
+
+    Parameters
+    ----------
+    default : object
+        None says that None is allowed.
+    check : function (what, value) -> value
+        Returns the value in its plain form, or raises.
+    text : str
+        What it is, for the docstring.
+    by_name : bool
+        Whether it is given by name only.
+    of_groups : bool
+        Whether groups may have values of their own.
+    begins_state : bool
+        Whether it says how the state begins, so that it cannot change later.
+    in_kernel : function (name, group) -> {name: value}
+        What the kernel is given of it.
+    """
+
+    default: Any
+    check: Check
+    text: str
+    by_name: bool = False
+    of_groups: bool = True
+    begins_state: bool = False
+    in_kernel: Callable[[str, Group], dict[str, Any]] = under_its_name
+
+    def checked(self, what: str, value: Any) -> Any:
+        """Return the value in its plain form."""
+        return None if value is None and self.default is None else self.check(what, value)
+
+    def kind(self) -> str:
+        """Say in the docstring's words what it may be."""
+        return KINDS.get(self.check, ("float", ""))[0] + " or None" * (self.default is None)
+
+    def annotation(self) -> str:
+        """Say in the type checker's words what it may be."""
+        return KINDS.get(self.check, ("", "float"))[1] + " | None" * (self.default is None)
+
+
+def declare(cls: Any) -> None:
+    """Make the options, the constructor and the docstring of a class of what its body declares."""
+    own = {name: value for name, value in vars(cls).items() if isinstance(value, Option)}
+    for name in own:
+        delattr(cls, name)
+    if not hasattr(cls, "options"):
+        cls.options, cls.common = MappingProxyType(own), tuple(own)
+    merged = {**cls.options, **own}
+    found = {name: merged[name] for name in (*(n for n in merged if n not in cls.common), *cls.common)}
+    cls.options = MappingProxyType(found)
+    cls.checks = {name: o.check for name, o in found.items() if name not in (*cls.common, "lr")}
+    cls.only_at_first = frozenset(name for name, o in found.items() if o.begins_state)
+    if "__init__" not in vars(cls):
+        cls.__init__ = _constructor(cls)
+    if cls.common == tuple(own):  # the base
+        cls.__init__.__signature__ = signature(cls)
+    if own and cls.__doc__:
+        cls.__doc__ = _documented(cls, own)
+
+
+def taken(cls: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    """Return the value of every option, from the arguments of the constructor behind `params`."""
+    label, options = cls.__name__, cls.options
+    places = [name for name, option in options.items() if not option.by_name]
+    if len(arguments) > len(places):
+        raise TypeError(f"{label}: takes at most params and {', '.join(places)} by position; got {len(arguments)} more")
+    given = dict(zip(places, arguments, strict=False))
+    for name in named:
+        if name not in options:
+            raise TypeError(f"{label}: {name} is not an option; the options are {', '.join(options)}")
+        if name in given:
+            raise TypeError(f"{label}: {name} is given twice, by position and by name")
+    return {name: option.default for name, option in options.items()} | given | named
+
+
+def _constructor(cls: Any) -> Callable[..., None]:
+    def __init__(self: Any, params: Any, *arguments: Any, **options: Any) -> None:
+        super(cls, self).__init__(params, *arguments, **options)
+
+    __init__.__qualname__, __init__.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    __init__.__signature__ = signature(cls)  # type: ignore[attr-defined]
+    return __init__
+
+
+def signature(cls: Any) -> inspect.Signature:
+    """Return the signature of the constructor."""
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(name, kinds[0]) for name in ("self", "params")]
+    parameters += [
+        inspect.Parameter(name, kinds[o.by_name], default=o.default, annotation=o.annotation())
+        for name, o in sorted(cls.options.items(), key=lambda item: item[1].by_name)
+    ]
+    return inspect.Signature(parameters)
+
+
+def _documented(cls: Any, own: dict[str, Option]) -> str:
+    """Put the section of the parameters into a docstring: where it says "{options}", or before the notes."""
+    text = inspect.cleandoc(cls.__doc__)
+    if "{options}" in text:
+        return text.replace("{options}", _lines(own))
+    shared = [name for name in cls.common if name not in own]
+    described = {name: o for name, o in cls.options.items() if name not in shared}
+    lines = ["params : list of arrays, {name: array}, or list of groups", "    Updated in place; see `Optimizer`."]
+    lines += [_lines(described), ", ".join(shared), "    See `Optimizer`."]
+    section = "Parameters\n----------\n" + "\n".join(lines)
+    before, notes, after = text.partition("Notes\n-----\n")
+    return f"{before}{section}\n\n{RAISES}\n{notes}{after}"
+
+
+def _lines(options: Mapping[str, Option]) -> str:
+    return "\n".join(f"{name} : {o.kind()}\n{_filled(o.text)}" for name, o in options.items())
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 112, initial_indent="    ", subsequent_indent="    ")

@@ -1,0 +1,20 @@
+"""Tables as people have them: read with pandas, and turned into numbers for a network, column by column.
+
+`read` opens a file, `Columns.fit` decides what each column is, `Columns.transform` makes the numbers. What was fitted
+is plain data that is saved with the model.
+"""
+
+from typing import TYPE_CHECKING
+
+from .._base.names import shown as _shown
+from ._kinds import Column as Column
+from ._values import as_numbers as as_numbers
+from ._values import as_texts as as_texts
+from ._values import decimal_of as decimal_of
+from .columns import Columns as Columns
+from .errors import TableError as TableError
+from .reading import SUFFIXES as SUFFIXES
+from .reading import read as read
+
+if not TYPE_CHECKING:
+    __all__, __getattr__, __dir__ = _shown(globals())

@@ -1,0 +1,5 @@
+"""What is wrong with a table, in one line."""
+
+
+class TableError(ValueError):
+    """A table cannot be read, or its columns are not those that are needed."""

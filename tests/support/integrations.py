@@ -1,0 +1,16 @@
+"""Packages that our own fit into; where FUSEDSTEP_REQUIRE_INTEGRATIONS is set, a missing one is a failure."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import pytest
+
+
+def package(name: str) -> Any:
+    """Import a package; without it the test is skipped, or fails where all are required."""
+    if os.environ.get("FUSEDSTEP_REQUIRE_INTEGRATIONS"):
+        return importlib.import_module(name)
+    return pytest.importorskip(name)

@@ -1,0 +1,195 @@
+"""BLAS keeps to one thread during a whole fit or command of small products, and gets its threads back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusedstep import nn
+from fusedstep.nn import threads
+from fusedstep.nn.threads import largest_weight, one_blas_thread
+
+threadpoolctl = pytest.importorskip("threadpoolctl")
+
+pytestmark = pytest.mark.thread_unsafe
+
+
+def blas_threads() -> int:
+    """Return the number of threads of NumPy's BLAS; SciPy may bring another."""
+    found = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
+    own = [lib for lib in found if "numpy" in lib["filepath"]]
+    return max(lib["num_threads"] for lib in own or found)
+
+
+@pytest.fixture(autouse=True)
+def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin with two threads, on a machine whose products are BLAS's own."""
+    monkeypatch.setattr(threads, "_shares_products", lambda: False)
+    libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
+    limiter = libraries.limit(limits=2)
+    threads.release(libraries)
+    try:
+        if blas_threads() != 2:
+            pytest.skip("this BLAS has one thread")
+        yield
+        assert blas_threads() == 2, "what was set before is put back"
+    finally:
+        threads.release(libraries)
+        limiter.restore_original_limits()
+        threads.release(libraries)
+
+
+def test_small_products_stay_on_one_thread_and_large_ones_do_not() -> None:
+    with one_blas_thread(rows=200, largest=64 * 100):
+        assert blas_threads() == 1
+    with one_blas_thread(rows=4096, largest=1024 * 1024):
+        assert blas_threads() == 2
+
+
+def test_products_that_our_threads_share_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_shares_products", lambda: True)
+    with one_blas_thread(rows=200, largest=64 * 100):
+        assert blas_threads() == 2
+    with one_blas_thread(rows=32, largest=64 * 100):  # such a network stays on one core anyway
+        assert blas_threads() == 1
+
+
+def test_the_last_to_leave_puts_back_also_after_an_error() -> None:
+    with pytest.raises(KeyError), one_blas_thread(8, 8):
+        with one_blas_thread(8, 8):
+            assert blas_threads() == 1
+        assert blas_threads() == 1
+        raise KeyError
+    first, second = one_blas_thread(8, 8), one_blas_thread(8, 8)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert blas_threads() == 1
+    second.__exit__(None, None, None)
+
+
+def test_many_threads_may_enter_and_leave_at_once() -> None:
+    seen = []
+
+    def work() -> None:
+        for _ in range(200):
+            with one_blas_thread(8, 8):
+                pass
+        with one_blas_thread(8, 8):
+            seen.append(blas_threads())
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert seen == [1] * 4 and threads._limit._count == 0
+
+
+def test_the_last_to_leave_may_be_another_thread_than_the_first_to_enter() -> None:
+    first, second = one_blas_thread(8, 8), one_blas_thread(8, 8)
+    first.__enter__()
+    entered, leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with second:
+            entered.set()
+            leave.wait(10)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert entered.wait(10)
+    first.__exit__(None, None, None)
+    assert blas_threads() == 1
+    leave.set()
+    worker.join()
+
+
+def test_a_limit_of_the_user_in_another_thread_holds() -> None:
+    seen = []
+
+    def work() -> None:
+        with one_blas_thread(8, 8):
+            seen.append(blas_threads())
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+        assert blas_threads() == 2
+    assert seen in ([2], [1])  # as the version of threadpoolctl has it
+
+
+def test_nothing_is_set_inside_a_networks_own_calls() -> None:
+    seen = []
+
+    class Look(nn.Layer):
+        def forward(self, x: Any, training: bool) -> Any:
+            seen.append(blas_threads())
+            return x
+
+    model = nn.Sequential(nn.Linear(4, 4), Look(), rng=0)
+    model.forward(np.ones((3, 4), np.float32))
+    model.predict(np.ones((3, 4), np.float32))
+    assert seen == [2, 2]
+
+
+def test_the_largest_weight_is_found_inside_of_blocks() -> None:
+    block = nn.Residual(nn.Linear(30, 20), nn.Linear(20, 30), nn.BatchNorm())
+    model = nn.Sequential(nn.Linear(4, 30), block, nn.Linear(30, 2), rng=0)
+    assert largest_weight(model.layers) == 600
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_estimators_fit_and_partial_fit(solver: str) -> None:
+    sklearn = pytest.importorskip("fusedstep.sklearn")
+    seen: list[int] = []
+
+    def init(shape: Any, rng: Any, dtype: Any) -> Any:
+        return np.full(shape, 0.1, dtype)
+
+    options: dict[str, Any] = {"max_iter": 2, "weight_init": init}
+    if solver == "adam":
+        options |= {"learning_rate": "cosine", "callbacks": [lambda estimator, epoch: seen.append(blas_threads())]}
+    x = np.random.default_rng(0).standard_normal((300, 5))
+    model = sklearn.MLPRegressor(hidden_layer_sizes=(9,), solver=solver, **options)
+    original = sklearn._base._lbfgs.minimize if solver == "lbfgs" else None
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        if original is not None:
+
+            def minimize(*arguments: Any) -> Any:
+                seen.append(blas_threads())
+                return 1, 0.0
+
+            patch.setattr("fusedstep.sklearn._lbfgs.minimize", minimize)
+        model.fit(x, x[:, 0])
+        if solver == "adam":
+            model.partial_fit(x, x[:, 0])
+    assert set(seen) == {1} and len(seen) == (3 if solver == "adam" else 1)
+    assert blas_threads() == 2
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("sklearn", "safetensors", "matplotlib", "pandas"):
+        pytest.importorskip(package)
+    from fusedstep.cli import main
+    from fusedstep.cli._training import Trainer
+
+    monkeypatch.chdir(tmp_path)
+    seen: list[int] = []
+    original = Trainer.run
+
+    def run(self: Any, *arguments: Any) -> Any:
+        seen.append(blas_threads())
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "run", run)
+    monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
+    assert main(["train", "--data", "iris", "--epochs", "1", "--quiet"]) == 0
+    assert main(["compare", "--data", "iris", "--epochs", "1", "--optimizers", "sgd", "--quiet"]) == 0
+    assert seen == [1, 1]

@@ -1,0 +1,45 @@
+"""Every block of docs/integrations.md runs as it stands, and prints what it says that it prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.integrations import package
+
+PAGE = (Path(__file__).parents[1] / "docs" / "integrations.md").read_text("utf-8")
+SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+SECTIONS = dict(SECTION.findall(PAGE))
+NEEDS = {
+    "skops": ["skops"],
+    "MLflow": ["mlflow", "skops"],
+    "ONNX": ["skl2onnx", "onnxruntime"],
+    "Lightning": ["torch", "lightning"],
+    "Hugging Face: Trainer": ["torch", "transformers", "accelerate"],
+    "Hugging Face: accelerate": ["torch", "accelerate"],
+    "Stable-Baselines3": ["torch", "stable_baselines3"],
+    "skorch": ["torch", "skorch"],
+    "torch.compile": ["torch"],
+}
+
+
+def test_every_section_is_run() -> None:
+    assert SECTIONS.keys() == NEEDS.keys() and PAGE.count("```python") == len(NEEDS)
+
+
+@pytest.mark.filterwarnings("default")  # of these packages' own
+@pytest.mark.parametrize("title", NEEDS)
+def test_a_section(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for name in NEEDS[title]:
+        package(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    ((code, promised),) = BLOCK.findall(SECTIONS[title])
+    exec(compile(code, title, "exec"), {"__name__": "page"})
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if not line.startswith("{")] == promised.splitlines()

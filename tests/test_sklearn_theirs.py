@@ -1,0 +1,60 @@
+"""scikit-learn's own tests of its networks, the installed ones, run against ours."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fusedstep.sklearn
+
+THEIRS = "sklearn.neural_network.tests.test_mlp"
+
+#: Tests that read or write private attributes of scikit-learn's networks, which ours do not have.
+PRIVATE = {
+    "test_adaptive_learning_rate": "_optimizer.learning_rate",
+    "test_fit": "_coef_grads",
+    "test_gradient": "_loss_grad_lbfgs",
+    "test_learning_rate_warmstart": "_optimizer.learning_rate",
+    "test_n_iter_no_change": "_no_improvement_count",
+    "test_n_iter_no_change_inf": "_no_improvement_count",
+}
+
+
+def _theirs() -> dict[str, Any]:
+    """Return what their file defines, with our estimators in place of theirs."""
+    spec = find_spec(THEIRS)
+    assert spec is not None and spec.origin is not None, "scikit-learn was installed without its tests"
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    pattern = r"from sklearn\.neural_network import (MLP\w+, MLP\w+)"
+    source, found = re.subn(pattern, r"from fusedstep.sklearn import \1", source)
+    assert found == 1
+    module = types.ModuleType("theirs")
+    module.__file__ = spec.origin
+    exec(compile(source, spec.origin, "exec"), vars(module))
+    assert module.MLPClassifier is fusedstep.sklearn.MLPClassifier
+    return vars(module)
+
+
+FOUND = _theirs()
+TESTS = {name: value for name, value in FOUND.items() if name.startswith("test_")}
+globals().update({name: value for name, value in TESTS.items() if name not in PRIVATE})
+
+pytestmark = pytest.mark.filterwarnings("default")  # theirs are of its own choice
+
+
+@pytest.fixture
+def global_random_seed() -> int:
+    """Return the seed that scikit-learn's tests take by default."""
+    return 42
+
+
+def test_what_is_left_out_uses_private_attributes() -> None:
+    assert len(TESTS) > 40
+    for name, attribute in PRIVATE.items():
+        assert f".{attribute}" in inspect.getsource(TESTS[name]), name
