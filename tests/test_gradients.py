@@ -61,7 +61,7 @@ WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the fir
 
 
 def test_every_layer_that_can_be_saved_is_checked() -> None:
-    assert set(nn.saving.LAYERS.values()) <= set(LAYERS)
+    assert set(nn._described.LAYERS.values()) <= set(LAYERS)
     assert len(LOSSES) >= 4 and all(kind.takes for kind in LOSSES)
 
 
