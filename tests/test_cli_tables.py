@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,27 @@ def test_a_latin1_table_with_decimal_commas(out: Out) -> None:
     assert list(rows[0]) == ["line", "prediction", "low_90", "high_90"]
     low, middle, high = (float(rows[0][name]) for name in ("low_90", "prediction", "high_90"))
     assert middle - low == pytest.approx(high - middle, rel=1e-3) and high > low
+
+
+def test_medians_and_categories_are_of_the_training_rows_alone() -> None:
+    from fusedstep.cli._data import load_table, prepare
+
+    def problem(row: int | None, age: float = 50.0) -> Any:
+        frame = customers().assign(age=lambda f: f["age"].fillna(40.0))
+        frame.loc[0, "age"] = np.nan
+        if row is not None:
+            frame.loc[frame.index != 0, "age"] = 30.0
+            frame.loc[row, ["age", "plan"]] = [age, "special"]
+        frame.to_csv("t.csv", index=False)
+        return prepare(load_table("t.csv", "left"), "auto", 0)
+
+    plain = problem(None)
+    for row in (int(plain.test[1]), int(plain.validation[1])):
+        columns = {column.name: column for column in problem(row, 1e6).columns.columns}
+        assert columns["age"].fill == 30.0 and "special" not in columns["plan"].values
+        assert not columns["plan"].other
+    seen = {column.name: column for column in problem(int(plain.train[1]), 1e6).columns.columns}
+    assert seen["plan"].other
 
 
 @pytest.mark.usefixtures("no_picture")
