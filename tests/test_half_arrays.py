@@ -14,7 +14,6 @@ import fusedstep as fs
 from fusedstep.optim import _reference
 from support.oracle import CLASSES, variants
 
-
 every_class = pytest.mark.parametrize("cls", CLASSES)
 HALVES = {"float16": np.float16, "bfloat16": bfloat16}
 LENGTHS = (1, 7, 513, 1500)  # 512 are widened at a time

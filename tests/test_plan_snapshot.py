@@ -1,6 +1,4 @@
-"""What a step of arrays relies on changes while it asks for gradients: each case, in a process of its own, is right or
-refused.
-"""
+"""Each case runs in a process of its own. What a step of arrays relies on changes while it asks for gradients."""
 
 from __future__ import annotations
 
