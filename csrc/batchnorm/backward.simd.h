@@ -54,12 +54,13 @@ void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t
   const std::ptrdiff_t n = block_count(b.shape, block), j = block * batch_block;
   const T* dz = saved ? masked_stretch(b, c, j, n, room[0]) : stretch(b.shape, b.dy, c, j, n, room[0]);
   const T* x = stretch(b.shape, b.x, c, j, n, room[1]);
+  const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
   using Term = Products<saved ? BatchNormMask::none : mask, T, Constant>;
   const auto ahead = [x0 = static_cast<const T*>(b.x), dy0 = static_cast<const T*>(b.dy),
                       next = NextBlock(b.shape, c, block)](std::ptrdiff_t i) {
     prefetch<width<T>>(x0, next.at(i)), prefetch<width<T>>(dy0, next.at(i));
   };
-  const Term term{dz, x, nullptr, 0, {b.center, c}, {b.scale, c}, {b.offset, c}};
+  const Term term{dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)};
   sum_along(term, n, first, second, ahead);
   add_lanes(first, 1), add_lanes(second, 1);
   sum = double(first[0]), dot = double(second[0]);
@@ -72,11 +73,12 @@ void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_
   const RowWalk walk(b.shape.channels, width);
   const std::ptrdiff_t at = block * batch_block * b.shape.channels + c;
   const auto data = [at](const void* p) { return static_cast<const T*>(p) + at; };
-  sum_across(
-      Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, {b.center, c}, {b.scale, c}, {b.offset, c}},
-      walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
-        prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
-      });
+  const auto value = [c](const void* p) { return PerElement<T>{static_cast<const T*>(p) + c}; };
+  sum_across(Products<mask, T, PerElement>{data(b.dy), data(b.x), b.open, at, value(b.center), value(b.scale),
+                                           value(b.offset)},
+             walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
+               prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
+             });
   for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
 }
 
@@ -132,22 +134,27 @@ template <class T, BatchNormMask mask, bool frozen, bool stream>
 void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region) {
   const T *dy = static_cast<const T*>(b.dy), *x = static_cast<const T*>(b.x);
   T *dx = static_cast<T*>(b.dx), *dz = static_cast<T*>(b.dz);
-  for_stretches(b.shape, region,
-                [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
-                                              std::ptrdiff_t k, std::ptrdiff_t bit) {
-                  walk<stream>(dx + at, n, period,
-                               InputGradient<mask, frozen, stream, T, C>{dy + at,
-                                                                         x + at,
-                                                                         b.open,
-                                                                         bit,
-                                                                         dx + at,
-                                                                         offset_or_null(dz, at),
-                                                                         {b.center, k},
-                                                                         {b.scale, k},
-                                                                         {b.offset, k},
-                                                                         {b.mean, k},
-                                                                         {b.slope, k}});
-                });
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                                 std::ptrdiff_t bit, C<T> m, C<T> a, C<T> o, C<T> mean, C<T> slope) {
+    walk<stream>(dx + at, n, period,
+                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, b.open, bit, dx + at,
+                                                           offset_or_null(dz, at), m, a, o, mean, slope});
+  };
+  const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale),
+          *o = static_cast<const T*>(b.offset);
+  const T *mean = static_cast<const T*>(b.mean), *slope = static_cast<const T*>(b.slope);
+  using One = Constant<T>;
+  using Each = PerElement<T>;
+  if (b.shape.inner > 1)
+    for_planes(b.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      const std::ptrdiff_t bit = mask_bit(b.shape, at / b.shape.inner, region.inner_begin);
+      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{o[c]}, One{mean[c]}, One{slope[c]});
+    });
+  else
+    for_rows(b.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, coefficient_period(b.shape), at, Each{m + k}, Each{a + k}, Each{o + k}, Each{mean + k},
+          Each{slope + k});
+    });
   if constexpr (stream) end_streaming();
 }
 

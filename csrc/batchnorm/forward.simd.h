@@ -52,35 +52,31 @@ FUSEDSTEP_INLINE void for_rows(const BatchNormShape& s, const BatchNormRegion& r
   }
 }
 
-/// Calls body.operator()<Coefficient>(first element, elements, period and first of the coefficients, first bit) for the
-/// stretches of a region.
-template <class Body>
-FUSEDSTEP_INLINE void for_stretches(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
-  if (s.inner > 1)
-    for_planes(s, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
-      const std::ptrdiff_t bit = mask_bit(s, at / s.inner, region.inner_begin);
-      body.template operator()<Constant>(at, n, n + line_bytes, c, bit);
-    });
-  else
-    for_rows(s, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
-      body.template operator()<PerElement>(at, n, coefficient_period(s), k, at);
-    });
-}
-
 template <class T, bool residual, bool relu, bool stream>
 void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
   const T *x = static_cast<const T*>(f.x), *r = static_cast<const T*>(f.residual);
   T* y = static_cast<T*>(f.y);
-  for_stretches(f.shape, region,
-                [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
-                                              std::ptrdiff_t k, std::ptrdiff_t bit) {
-                  BitWriter open(offset_or_null(f.open, bit / 32));
-                  walk<stream>(
-                      y + at, n, period,
-                      Normalize<residual, relu, stream, T, C>{
-                          x + at, offset_or_null(r, at), y + at, {f.center, k}, {f.scale, k}, {f.offset, k}, &open});
-                  if constexpr (residual && relu) open.end();
-                });
+  const T *m = static_cast<const T*>(f.center), *a = static_cast<const T*>(f.scale),
+          *b = static_cast<const T*>(f.offset);
+  const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
+                                                 std::ptrdiff_t bit, C<T> center, C<T> scale, C<T> offset) {
+    BitWriter open(offset_or_null(f.open, bit / 32));
+    walk<stream>(
+        y + at, n, period,
+        Normalize<residual, relu, stream, T, C>{x + at, offset_or_null(r, at), y + at, center, scale, offset, &open});
+    if constexpr (residual && relu) open.end();
+  };
+  using One = Constant<T>;
+  using Each = PerElement<T>;
+  if (f.shape.inner > 1)
+    for_planes(f.shape, region, [&](std::ptrdiff_t c, std::ptrdiff_t at, std::ptrdiff_t n) {
+      const std::ptrdiff_t bit = mask_bit(f.shape, at / f.shape.inner, region.inner_begin);
+      run(at, n, n + line_bytes, bit, One{m[c]}, One{a[c]}, One{b[c]});
+    });
+  else
+    for_rows(f.shape, region, [&](std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t k) {
+      run(at, n, coefficient_period(f.shape), at, Each{m + k}, Each{a + k}, Each{b + k});
+    });
   if constexpr (stream) end_streaming();
 }
 

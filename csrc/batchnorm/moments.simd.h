@@ -52,7 +52,7 @@ void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t bl
   for (std::ptrdiff_t i = 0; i < group; ++i) sum[i] = v[i];
   add_lanes(sum, 1);
   const T shift = sum[0] / T(group);
-  sum_along(Deviations<T, Constant<T>>{v, {&shift, 0}}, n, sum, squares,
+  sum_along(Deviations<T, Constant<T>>{v, {shift}}, n, sum, squares,
             [data = static_cast<const T*>(x), next = NextBlock(shape, channel, block)](std::ptrdiff_t i) {
               prefetch<width<T>>(data, next.at(i));
             });
@@ -86,7 +86,7 @@ void moments_across(const BatchNormShape& shape, const void* data, std::ptrdiff_
   for (std::ptrdiff_t c = 0; c < width; ++c) shift[c] = sum[c] / T(group);
   if (walk.repeats == 1)
     for (std::ptrdiff_t i = width; i < walk.length; ++i) shift[i] = shift[i - width];
-  sum_across(Deviations<T, PerElement<T>>{x, {shift, 0}}, walk, rows, sum, squares,
+  sum_across(Deviations<T, PerElement<T>>{x, {shift}}, walk, rows, sum, squares,
              [x](std::ptrdiff_t i) { prefetch<::fusedstep::width<T>>(x, i); });
   for (std::ptrdiff_t c = 0; c < width; ++c)
     finish_moments(shape, data, block, channel + c, shift[c], sum[c], squares[c], mean[channel + c], m2[channel + c]);

@@ -93,11 +93,10 @@ FUSEDSTEP_INLINE T* offset_or_null(T* p, std::ptrdiff_t at) {
   return p ? p + at : nullptr;
 }
 
-/// A value per channel, from the k-th of an array on: the same for all elements of a stretch, or one for each.
+/// A value per channel: the same for all elements of a stretch, or one for each.
 template <class T>
 struct Constant {
   T value;
-  FUSEDSTEP_INLINE Constant(const void* array, std::ptrdiff_t k) : value(static_cast<const T*>(array)[k]) {}
   template <class V>
   FUSEDSTEP_INLINE V at(std::ptrdiff_t) const {
     return value - V{};  // V{} + value would make +0 of -0
@@ -106,7 +105,6 @@ struct Constant {
 template <class T>
 struct PerElement {
   const T* values;
-  FUSEDSTEP_INLINE PerElement(const void* array, std::ptrdiff_t k) : values(static_cast<const T*>(array) + k) {}
   template <class V>
   FUSEDSTEP_INLINE V at(std::ptrdiff_t i) const {
     return load<V>(values + i);

@@ -84,18 +84,30 @@ bool look(const Tensor& t, View& v) {
   return v.is_aligned() && (t.data || v.size() == 0);
 }
 
+namespace {
+
+py::object ask_for_capsule(py::handle object) {
+  try {
+    return object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_TypeError)) throw;
+    return object.attr("__dlpack__")();  // of before DLPack 1.0
+  }
+}
+
+}  // namespace
+
 py::object capsule_of(py::handle object, const Where& where) {
   try {
     if (py::hasattr(object, "__dlpack_device__") &&
         object.attr("__dlpack_device__")().attr("__getitem__")(0).cast<std::int32_t>() != cpu)
       refuse_value(where, "in the CPU's memory", bind::describe(object));
     if (py::hasattr(object, "is_neg")) require_plain_numbers(object, where);
-    try {
-      return object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_TypeError)) throw;
-      return object.attr("__dlpack__")();  // of before DLPack 1.0
-    }
+    py::object capsule = ask_for_capsule(object);
+    if (PyCapsule_CheckExact(capsule.ptr())) return capsule;
+    refuse_value(where, "readable by DLPack", bind::describe(object) + ", which gives no capsule");
+  } catch (const py::cast_error&) {
+    refuse_value(where, "in the CPU's memory", bind::describe(object) + " on a device that is none");
   } catch (py::error_already_set& error) {
     refuse_value(where, "readable by DLPack",
                  bind::describe(object) + " (" + std::string(py::str(error.value())) + ")");
@@ -105,7 +117,7 @@ py::object capsule_of(py::handle object, const Where& where) {
 bool look_at_capsule(PyObject* capsule, View& v) {
   bool writeable = false;
   const Tensor* const t = tensor_of(capsule, writeable);
-  if (!t || t->ndim > max_axes || !look(*t, v)) return false;
+  if (!t || t->ndim < 0 || t->ndim > max_axes || (t->ndim > 0 && !t->shape) || !look(*t, v)) return false;
   if (!t->strides) v.strides = c_order(*t);
   v.writeable = writeable;
   return true;

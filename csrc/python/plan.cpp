@@ -150,14 +150,14 @@ py::object item(const py::dict& state, const char* name) {
 
 }  // namespace
 
-void PyPlan::attach(std::size_t k, const py::object& state, std::int64_t steps) {
+void PyPlan::attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps) {
   const Claim claim(*this, label_, stepped);
   State& of = states_.at(k);
   Tensor& t = plan_->tensors[k];
   const RuleInfo& info = step_kernels().infos[plan_->rule()];
   const unsigned variant = plan_->groups[std::size_t(t.group)].variant;
-  const py::dict entry = state.is_none() ? py::dict() : py::reinterpret_borrow<py::dict>(state);
-  if (!state.is_none()) source_->rely_on(entry);
+  const py::dict entry = state.value_or(py::dict());
+  if (state) source_->rely_on(entry);
   for (int s = 0; s < info.state_count; ++s)
     if ((variant & info.states[s].needs) == info.states[s].needs)
       of.arrays[s] = companion(k, item(entry, info.states[s].name), "state", t.dtype);
@@ -187,6 +187,7 @@ void PyPlan::settle() {
       if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
         throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
   }
+  for (Parameter& p : params_) p.gradient = {};  // was compared with what was attached by then
   source_->settle();
 }
 

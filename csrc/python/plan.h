@@ -36,7 +36,7 @@ class PyPlan {
 
   /// Gives parameter k its state, without which it is not stepped: a dict with the rule's arrays and scalars, "ema" if
   /// the plan averages, and "step", a counter, if there is one; None for an empty one. `steps` were taken.
-  void attach(std::size_t k, const py::object& state, std::int64_t steps);
+  void attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps);
 
   /// To be called when all are attached: raises if two of the arrays that a step writes share memory.
   void settle();
@@ -139,7 +139,7 @@ class PyPlan {
   void take_scalars();
   void write_scalars();
   void tell_source(bool gradients_too) const;
-  void exchange();
+  py::list exchange();
 
   std::string call(const std::string& method) const { return label_ + "." + method; }
   std::string what(const Owned& owned) const;

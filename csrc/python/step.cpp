@@ -98,16 +98,20 @@ void PyPlan::tell_source(bool gradients_too) const {
 
 namespace {
 
-double number(PyObject* object) {
+double number(const PyPlan& plan, const char* name, PyObject* object) {
   const double value = PyFloat_AsDouble(object);
-  if (value == -1.0 && PyErr_Occurred()) throw py::error_already_set();
+  if (value == -1.0 && PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
+    PyErr_Clear();
+    refuse_type({plan.step_label(), name, -1, {}}, "a number", py::repr(object));
+  }
   return value;
 }
 
 /// A number of at least 0, or -1 for None.
 double bound(const PyPlan& plan, const char* name, PyObject* object) {
   if (object == Py_None) return -1;
-  const double value = number(object);
+  const double value = number(plan, name, object);
   if (!(value >= 0)) refuse_value({plan.step_label(), name, -1, {}}, "at least 0", py::repr(object));
   return value;
 }
@@ -120,16 +124,16 @@ bool flag(const PyPlan& plan, const char* name, PyObject* object) {
 
 StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
   StepOptions options;
-  options.decay_scale = number(args[2]);
+  options.decay_scale = number(plan, "decay_scale", args[2]);
   options.clip_norm = bound(plan, "clip_norm", args[3]);
   options.clip_value = bound(plan, "clip_value", args[4]);
-  options.grad_scale = number(args[5]);
+  options.grad_scale = number(plan, "grad_scale", args[5]);
   if (!(options.grad_scale > 0 && std::isfinite(options.grad_scale)))
     refuse_value({plan.step_label(), "grad_scale", -1, {}}, "finite and above 0", py::repr(args[5]));
   if (!(options.decay_scale >= 0 && std::isfinite(options.decay_scale)))
     refuse_value({plan.step_label(), "decay_scale", -1, {}}, "finite and at least 0", py::repr(args[2]));
   if (args[6] != Py_None) {
-    options.grad_norm = number(args[6]);
+    options.grad_norm = number(plan, "grad_norm", args[6]);
     if (*options.grad_norm < 0) refuse_value({plan.step_label(), "grad_norm", -1, {}}, "at least 0", py::repr(args[6]));
   }
   options.skip_nonfinite = flag(plan, "skip_nonfinite", args[7]);

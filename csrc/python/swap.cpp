@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "python/plan.h"
 #include "step/blocks.h"
@@ -24,17 +25,16 @@ void PyPlan::swap(const py::list& others) {
     if (!others[k].is_none()) held[k] = companion(k, others[k], "values", plan_->tensors[k].dtype);
   require_unchanged(call(reserved_by_), Snapshot::Use::write);
   swapped_ = std::move(held);
-  exchange();
+  source_->wrote(exchange());
 }
 
-void PyPlan::exchange() {
+py::list PyPlan::exchange() {
   py::list written;
-  for (std::size_t k = 0; k < swapped_.size(); ++k) {
-    if (!swapped_[k]) continue;
-    exchange_parameter(plan_->tensors[k], swapped_[k].data());
-    written.append(params_[k].array.object);
-  }
-  source_->wrote(written);
+  for (std::size_t k = 0; k < swapped_.size(); ++k)
+    if (swapped_[k]) written.append(params_[k].array.object);
+  for (std::size_t k = 0; k < swapped_.size(); ++k)
+    if (swapped_[k]) exchange_parameter(plan_->tensors[k], swapped_[k].data());
+  return written;
 }
 
 /// What was made read-only in between is put back all the same; what was resized cannot be.
@@ -42,10 +42,11 @@ void PyPlan::release(const py::object& holder) {
   if (!holder.is(holder_)) return;
   const Claim claim(*this);
   if (!swapped_.empty()) require_unchanged(call(reserved_by_), Snapshot::Use::read);
-  exchange();
-  swapped_.clear();
+  const py::list written = exchange();
+  const auto kept = std::exchange(swapped_, {});
   holder_ = py::object();
   reserved_by_.clear();
+  source_->wrote(written);  // Ctrl-C may strike there
 }
 
 std::vector<std::int64_t> PyPlan::tensor_steps() const {

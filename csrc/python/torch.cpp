@@ -55,13 +55,12 @@ struct Attribute {
 
 class TorchSource final : public Source {
  public:
-  /// torch's own `tensor_type` describes tensors, and its `increment_version` is told what a step has written. `groups`
-  /// and `state` are the optimizer's, and `members` lists the groups of which the plan is made. `params` bring the
+  /// torch's own `tensor_type` describes tensors, and its `increment_version` is told what a step has written. `owner`
+  /// holds the optimizer's attributes, and `members` lists the groups of which the plan is made. `params` bring the
   /// gradients; `idle` are parameters without one, and the source has changed once one has one. It has changed too if a
   /// group has yet other parameters, but for a plan of `some` of them.
   TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
-              const py::list& groups, const py::list& members, py::dict state, const py::list& params,
-              const py::list& idle, bool some);
+              const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle, bool some);
 
   bool look(PyObject* object, View& view) const override {
     dlpack::Tensor t;
@@ -87,58 +86,93 @@ class TorchSource final : public Source {
   bool lends() const override { return true; }
   void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) override;
   bool unchanged() const override;
-  void rely_on(const py::dict& entry) override { entries_.emplace_back(entry); }
+  void rely_on(const py::dict& entry) override;
   void settle() override;
   bool follow_options() override;
   void wrote(const py::list& tensors) const override { increment_version_(tensors); }
   int traverse(visitproc visit, void* arg) const override;
 
  private:
+  py::object of_owner(PyObject* name) const;
   void watch_options();
+  bool is_negative(py::handle tensor) const;
   void check_gradient(std::size_t k, const py::object& gradient, const std::string& call);
 
   dlpack::Describe describe_;
-  py::object increment_version_;
-  py::dict state_;
+  py::object tensor_type_, is_neg_, increment_version_;
+  PyCFunction is_neg_function_ = nullptr;
+  py::dict owner_, state_;
   WatchedList groups_;
   WatchedDict entries_of_state_;
   std::vector<WatchedDict> options_, entries_;  // of each group; of the state
   std::vector<WatchedList> members_;            // of each group
-  std::vector<py::object> params_, idle_;
+  std::vector<py::object> params_, idle_, states_;
   struct Checked {
     const void* data = nullptr;
     std::ptrdiff_t bytes = 0;
   };
   std::vector<const void*> checked_;  // where each gradient was checked
   std::vector<Checked> storages_;     // by hash of the address: gradients that had a storage large enough
-  bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
+  bool idle_has_gradient_ = false, negative_ = false, orphaned_ = false, has_others_ = false;
 };
 
+template <class T>
+T require(const py::object& object, const std::string& what, const char* need) {
+  if (!object || !py::isinstance<T>(object))
+    throw py::type_error(what + " must be " + need + "; got " +
+                         (object ? describe_tensor(object) : std::string("nothing")));
+  return py::reinterpret_borrow<T>(object);
+}
+
+constexpr char groups_name[] = "param_groups", state_name[] = "state";
+
 TorchSource::TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
-                         const py::list& groups, const py::list& members, py::dict state, const py::list& params,
-                         const py::list& idle, bool some)
+                         const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle,
+                         bool some)
     : describe_(dlpack::describe_of(tensor_type)),
+      tensor_type_(tensor_type),
+      is_neg_(tensor_type.attr("is_neg")),
       increment_version_(std::move(increment_version)),
-      state_(std::move(state)),
-      groups_(groups, members),
+      owner_(owner),
       checked_(params.size()),
       storages_(1024) {
+  static const Attribute groups(groups_name), state(state_name), of_group("params");
   if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
-  std::unordered_set<PyObject*> known;
+  if (Py_IS_TYPE(is_neg_.ptr(), &PyMethodDescr_Type))
+    if (const PyMethodDef* method = reinterpret_cast<PyMethodDescrObject*>(is_neg_.ptr())->d_method;
+        method->ml_flags == METH_NOARGS)
+      is_neg_function_ = method->ml_meth;
+  groups_ = {require<py::list>(of_owner(groups.name), label + ": param_groups", "a list"), members};
+  state_ = require<py::dict>(of_owner(state.name), label + ": state", "a dict");
+  std::unordered_set<PyObject*> known, found;
   for (const py::handle p : params) params_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
   for (const py::handle p : idle) idle_.push_back(py::reinterpret_borrow<py::object>(p)), known.insert(p.ptr());
+  for (const py::handle group : members)
+    require<py::dict>(py::reinterpret_borrow<py::object>(group), label + ": a group of param_groups", "a dict");
   watch_options();
   for (const WatchedDict& group : options_) {
-    const auto list = py::reinterpret_borrow<py::list>(group.value(Attribute("params").name));
+    const auto list = require<py::list>(group.value(of_group.name), label + ": params of a group", "a list");
     members_.emplace_back(list, list);
-    for (const py::object& p : members_.back().members()) has_others_ = has_others_ || (!some && !known.count(p.ptr()));
+    for (const py::object& p : members_.back().members()) found.insert(p.ptr());
   }
+  has_others_ = !some && found != known;
+}
+
+/// An attribute of the optimizer as it is now; null if there is none.
+py::object TorchSource::of_owner(PyObject* name) const {
+  return py::reinterpret_borrow<py::object>(PyDict_GetItem(owner_.ptr(), name));
 }
 
 void TorchSource::watch_options() {
   options_.clear();
   for (const py::object& group : groups_.members())
     options_.emplace_back(py::reinterpret_borrow<py::dict>(group), "lr");
+}
+
+void TorchSource::rely_on(const py::dict& entry) {
+  entries_.emplace_back(entry);
+  for (const auto& [name, value] : entries_.back().items())
+    if (PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(tensor_type_.ptr()))) states_.push_back(value);
 }
 
 /// An alias, so that the memory outlives an assignment to the tensor's `data` during a step.
@@ -186,22 +220,33 @@ void TorchSource::collect(py::handle, py::handle, const std::string& call, Input
     if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
   }
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
+  // Assigning to a tensor's `data` may turn its sign where it lies.
+  const auto negative = [this](py::handle tensor) { return is_negative(tensor); };
+  negative_ =
+      std::any_of(params_.begin(), params_.end(), negative) || std::any_of(states_.begin(), states_.end(), negative);
 }
 
-/// What cannot be seen in a description: a storage that is too small, and numbers that stand for their negatives. To
-/// ask a tensor costs as much as to step a small one. It is asked where it lies at a new address; for the sign also
-/// where it does not lie like its parameter, or has one element, as views of complex numbers do.
+/// Asked of every tensor in every step: by the C function itself, for Python's way to it takes longer than the answer.
+bool TorchSource::is_negative(py::handle tensor) const {
+  PyObject* const negative =
+      is_neg_function_ ? is_neg_function_(tensor.ptr(), nullptr) : PyObject_CallOneArg(is_neg_.ptr(), tensor.ptr());
+  if (!negative) throw py::error_already_set();
+  Py_DECREF(negative);
+  return negative != Py_False;
+}
+
+/// What cannot be seen in a description: numbers that stand for their negatives, and a storage that is too small. To
+/// ask for the storage costs as much as to step a small tensor: it is asked for where a gradient lies at a new address.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
   View v;
   if (!look(gradient.ptr(), v)) return void(checked_[k] = nullptr);
+  if (is_negative(gradient)) dlpack::require_plain_numbers(gradient, where);
   const std::ptrdiff_t bytes = extent(v).high - extent(v).low;
   const auto address = reinterpret_cast<std::uintptr_t>(v.data);
   Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
-  const bool is_new = known.data != v.data || known.bytes < bytes;
-  if (is_new || bytes != v.item_size * v.size() || v.size() == 1) dlpack::require_plain_numbers(gradient, where);
-  if (is_new) {
+  if (known.data != v.data || known.bytes < bytes) {
     dlpack::require_storage(gradient, v, where, describe_tensor(gradient));
     known = {v.data, bytes};
   }
@@ -209,7 +254,9 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
 }
 
 bool TorchSource::unchanged() const {
-  return !orphaned_ && !has_others_ && !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() &&
+  static const Attribute groups(groups_name), state(state_name);
+  return groups_.is(of_owner(groups.name)) && of_owner(state.name).is(state_) && !negative_ && !orphaned_ &&
+         !has_others_ && !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() &&
          all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
 }
 
@@ -223,8 +270,9 @@ void TorchSource::settle() {
 }
 
 bool TorchSource::follow_options() {
-  static const Attribute params("params");
-  if (!groups_.unchanged() || !entries_of_state_.unchanged() || !all_unchanged(members_) || !all_unchanged(entries_))
+  static const Attribute params("params"), groups(groups_name), state(state_name);
+  if (!groups_.is(of_owner(groups.name)) || !of_owner(state.name).is(state_) || !groups_.unchanged() ||
+      !entries_of_state_.unchanged() || !all_unchanged(members_) || !all_unchanged(entries_))
     return false;
   for (std::size_t k = 0; k < options_.size(); ++k)
     if (!members_[k].is(options_[k].value(params.name))) return false;
@@ -238,9 +286,12 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
       if (const int stop = one.traverse(visit, arg)) return stop;
     return 0;
   };
+  Py_VISIT(tensor_type_.ptr());
+  Py_VISIT(is_neg_.ptr());
   Py_VISIT(increment_version_.ptr());
+  Py_VISIT(owner_.ptr());
   Py_VISIT(state_.ptr());
-  for (const auto* list : {&params_, &idle_})
+  for (const auto* list : {&params_, &idle_, &states_})
     for (const py::object& p : *list) Py_VISIT(p.ptr());
   for (const int stop : {groups_.traverse(visit, arg), entries_of_state_.traverse(visit, arg), all(options_),
                          all(members_), all(entries_)})
@@ -254,23 +305,25 @@ void bind_torch(py::module_& m) {
   m.def(
       "plan_of_tensors",
       [](std::string label, const std::string& rule, const py::object& tensor_type, py::object increment_version,
-         const py::list& groups, const py::list& members, py::dict state, const py::list& params, const py::list& idle,
-         bool some, std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay) {
+         const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle, bool some,
+         std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay) {
         const std::size_t count = members.size();
-        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), groups, members,
-                                                    std::move(state), params, idle, some);
+        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), owner, members,
+                                                    params, idle, some);
         return std::make_unique<PyPlan>(std::move(label), rule, std::move(source), params, std::move(names), group_of,
                                         count, ema_decay);
       },
-      py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("groups"),
-      py::arg("members"), py::arg("state"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"),
-      py::arg("group_of"), py::arg("ema_decay"));
+      py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("owner"),
+      py::arg("members"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"), py::arg("group_of"),
+      py::arg("ema_decay"));
   m.def(
       "check_tensors",
       [](const std::string& label, const py::object& tensor_type, const py::list& params,
          const std::vector<std::string>& names) {
         const py::list none;
-        const TorchSource source(label, tensor_type, py::none(), none, none, py::dict(), none, none, true);
+        py::dict owner;
+        owner[groups_name] = none, owner[state_name] = py::dict();
+        const TorchSource source(label, tensor_type, py::none(), owner, none, none, none, true);
         for (std::size_t k = 0; k < params.size(); ++k) {
           const Where where{label, "params", std::ptrdiff_t(k), names.at(k)};
           View v;

@@ -6,7 +6,8 @@ namespace fusedstep::bind {
 
 WatchedDict::WatchedDict(const py::dict& dict, const char* free_key) : dict_(dict) {
   for (const auto& [key, value] : dict) {
-    if (free_key && py::isinstance<py::str>(key) && key.cast<std::string>() == free_key) free_ = items_.size();
+    if (free_key && PyUnicode_Check(key.ptr()) && PyUnicode_CompareWithASCIIString(key.ptr(), free_key) == 0)
+      free_ = items_.size();
     items_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
   }
 }

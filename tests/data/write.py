@@ -3,12 +3,12 @@
 Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
 
 Each optimizer is saved after three steps, with its parameters in arrays.npz and tensors.pt.gz. arrays.json and
-tensors.json
-hold hashes of parameters and states after three more steps.
+tensors.json hold hashes of parameters and states after three more steps.
 """
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import sys
@@ -58,7 +58,7 @@ def write_tensors(folder: Path) -> None:
     for case in TENSOR_CASES:
         params, opt = tensor_optimizer(case)
         steps_of_tensors(params, opt, 0)
-        states[case] = {"params": [p.detach().clone() for p in params], "state": opt.state_dict()}
+        states[case] = {"params": [p.detach().clone() for p in params], "state": copy.deepcopy(opt.state_dict())}
         steps_of_tensors(params, opt, 3)
         found[case] = bits_of_tensors(params, opt)
     with gzip.GzipFile(folder / "tensors.pt.gz", "wb", mtime=0) as file:

@@ -44,6 +44,8 @@ def non_negative(what: str, value: Any) -> float:
 
 def norm(what: str, value: Any) -> float:
     """Return a norm: a number of at least 0, inf or nan; arrays and tensors of one element are numbers."""
+    if isinstance(value, (str, bytes)):  # `float` would read it
+        raise TypeError(f"{what} must be a number; got {_show(value)}")
     result = observed(what, value)
     if result < 0:
         raise ValueError(f"{what} must be at least 0; got {value!r}")

@@ -58,8 +58,9 @@ def _restore(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
     copies = [(target, _copy_like(target, source)) for target, source in pairs]
     groups = [opt._options({**group, **values}) for group, (values, _) in zip(opt._groups, options, strict=True)]
     updates = [(group._values, values) for group, (values, _) in zip(opt._groups, options, strict=True)]
-    with _restored_schedules(opt, [lr_state for _, lr_state in options]):
-        opt._plan.restore(step, steps, copies, groups, updates)
+    restored: dict[str, Any] = {}
+    with _restored_schedules(opt, [lr_state for _, lr_state in options], restored):
+        opt._plan.restore(step, steps, copies, groups, [*updates, (restored, {"all": True})])
 
 
 def _copy_like(target: Any, source: Any) -> Any:
@@ -70,8 +71,11 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 
 @contextmanager
-def _restored_schedules(opt: Optimizer, states: list[Any]) -> Iterator[None]:
-    """Hand the schedules their states. If one refuses, or what follows fails, all have their own back."""
+def _restored_schedules(opt: Optimizer, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
+    """Hand the schedules their states. If one refuses, or what follows fails, all have their own back.
+
+    Ctrl-C may strike when what follows is done: `restored` is no longer empty then.
+    """
     import copy
 
     done = []
@@ -82,7 +86,7 @@ def _restored_schedules(opt: Optimizer, states: list[Any]) -> Iterator[None]:
                 group["lr"].load_state_dict(state)
         yield
     except BaseException:
-        for schedule, before in done:
+        for schedule, before in () if restored else done:
             schedule.load_state_dict(before)
         raise
 

@@ -51,9 +51,9 @@ class Optimizer:
     Parameters
     ----------
     params : list of arrays, {name: array}, or list of groups
-        float32, float64, float16 or bfloat16 (of ml_dtypes) arrays, updated in place: dense (C order, Fortran order
-        or another order of the axes), writeable, in native byte order, none sharing memory with another. A group is a
-        dict with "params" and any of the options below, which override the optimizer's.
+        Arrays of float32, float64, float16 or the bfloat16 of ml_dtypes, updated in place: dense (C order, Fortran
+        order or another order of the axes), writeable, in native byte order, none sharing memory with another. A group
+        is a dict with "params" and any of the options below, which override the optimizer's.
     lr : float or function of the step
         Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
     weight_decay : float

@@ -62,6 +62,12 @@ def foreign_memory(arrays: Iterable[Array]) -> list[memoryview]:
 def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
     if isinstance(params, np.ndarray):
         raise TypeError(f"{label}: params must be a list or a dict of arrays; got one array (put it into a list)")
+    if hasattr(params, "columns") and hasattr(params, "dtypes"):
+        kind = type(params).__name__
+        raise TypeError(
+            f"{label}: params must be a list or a dict of arrays; got a {kind}, whose columns may be copies "
+            "(make arrays of them, update these, and put them back)"
+        )
     if isinstance(params, Mapping):
         return [{"params": params}]
     if not isinstance(params, Iterable) or isinstance(params, (str, bytes)):

@@ -32,7 +32,7 @@ class Binding:
     def __init__(self, opt: FusedOptimizer, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel
         self.label = type(opt).__name__
-        groups = list(opt.param_groups)
+        groups = self.sources = _groups_of(opt)
         self.members: list[Member] = []
         idle = []
         for k, p, name in _unique(groups):
@@ -47,9 +47,8 @@ class Binding:
             self.kernel.rule,
             Tensor,
             torch.autograd.graph.increment_version,
-            opt.param_groups,
+            opt.__dict__,
             groups,
-            opt.state,
             [m.param for m in self.members],
             idle,
             only is not None,
@@ -62,16 +61,16 @@ class Binding:
         self.attach(create=False)
 
     def _settings(self) -> list[Settings]:
-        groups = enumerate(list(self.opt.param_groups))
+        groups = enumerate(self.sources)
         return [settings(self.kernel, group, f"{self.label}: param_groups[{k}]: ") for k, group in groups]
 
     def _set_options(self, groups: list[Settings]) -> None:
         self.groups = groups
-        for k, group in enumerate(groups):
-            self.plan.set_group(k, (group.variant, group.hyper, 0.0, *group[2:]))
+        for k, g in enumerate(groups):
+            self.plan.set_group(k, (g.variant, g.hyper, 0.0, g.weight_decay, g.l1, g.decay, g.maximize))
 
     def _catch_up(self) -> bool:
-        """Follow options that were changed, and give states to those that lack them; False if more has changed.
+        """Follow options that were changed and make states that are lacking; False if more has changed.
 
         Schedules of momentum change options at every step.
         """
@@ -95,6 +94,8 @@ class Binding:
                 if not (create and m.param.grad is not None):
                     continue
                 entry = self.opt.state[m.param]
+            if not isinstance(entry, dict | None):
+                raise TypeError(f"{self.label}: state of params[{k}] must be a dict; got {type(entry).__name__}")
             taken = 0 if entry is None else self._complete(k, m, entry)
             self.plan.attach(k, entry, taken)
             self.attached.add(k)
@@ -129,7 +130,7 @@ class Binding:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
                     raise ValueError(f"{where} must have {name!r} after {steps.item():.0f} steps; got {list(entry)}")
-                start = self.kernel._initial_state(name, self.opt.param_groups[m.group])
+                start = self.kernel._initial_state(name, self.sources[m.group])
                 entry[name] = torch.full_like(m.param, start, requires_grad=False)
             _lay_like(f"{where}[{name!r}]", m.param, entry, name, m.param.dtype)
         if self.opt.ema_decay is not None:
@@ -140,13 +141,29 @@ class Binding:
         return taken
 
 
+def _groups_of(opt: FusedOptimizer) -> list[dict[str, Any]]:
+    """Return the optimizer's groups, whose types nothing but a convention of torch keeps."""
+    label = type(opt).__name__
+    if not isinstance(opt.param_groups, list):
+        raise TypeError(f"{label}: param_groups must be a list; got {type(opt.param_groups).__name__}")
+    groups = list(opt.param_groups)
+    for k, group in enumerate(groups):
+        if not isinstance(group, dict) or not isinstance(group.get("params"), list):
+            got = type(group.get("params")).__name__ if isinstance(group, dict) else type(group).__name__
+            raise TypeError(f"{label}: param_groups[{k}] must be a dict with a list of params; got {got}")
+        for p in group["params"]:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{label}: param_groups[{k}] must have tensors as params; got {type(p).__name__}")
+    return groups
+
+
 def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
     """Yield every parameter once, with its group and its name."""
     seen = set()
     for k, group in enumerate(groups):
         params = list(group["params"])
-        names = group.get("param_names", [""] * len(params))
-        for p, name in zip(params, names, strict=True):
+        names = [*group.get("param_names", []), *[""] * len(params)]  # names that are too few name the first
+        for p, name in zip(params, names, strict=False):
             if id(p) not in seen:
                 seen.add(id(p))
                 yield k, p, name
@@ -156,15 +173,32 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float) -> Ten
     """Return a scalar state in the form that torch 2.13 has and older checkpoints may lack."""
     dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
     value = entry.get(name, initial)
+    what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):
-        value = torch.tensor(float(value), dtype=dtype, device="cpu")
-    elif value.device.type != "cpu" or value.dtype not in (torch.float32, torch.float64):
+        try:
+            value = torch.tensor(float(value), dtype=dtype, device="cpu")
+        except (TypeError, ValueError):
+            raise ValueError(f"{what}; got {value!r}") from None
+    if value.numel() != 1 or not _has_memory(value):
+        raise ValueError(f"{what}; got {_named(value)}")
+    if value.device.type != "cpu" or value.dtype not in (torch.float32, torch.float64):
         value = value.to("cpu", dtype)
-    if value.numel() != 1:
-        need = "a count of steps" if name == "step" else "one number"
-        raise ValueError(f"{where}[{name!r}] must be {need}; got {entry[name]!r}")
     entry[name] = value
     return value
+
+
+def _has_memory(t: Tensor) -> bool:
+    """Tell whether a tensor's first element lies in memory: torch's own reading of one that does not may crash."""
+    if t.layout != torch.strided or t.is_meta:
+        return False
+    return t.numel() == 0 or t.untyped_storage().nbytes() >= (t.storage_offset() + 1) * t.element_size()
+
+
+def _named(value: Any) -> str:
+    """Return how errors call a state."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return f"{value.dtype} {tuple(value.shape)}" + ("" if _has_memory(value) else " without dense memory")
 
 
 def _check_count(where: str, steps: Tensor) -> None:
@@ -175,10 +209,9 @@ def _check_count(where: str, steps: Tensor) -> None:
 def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> None:
     """Check a state, and lay it out in memory as its parameter where it has another layout."""
     value = entry[name]
-    if not isinstance(value, Tensor) or value.shape != target.shape or value.dtype != dtype:
-        need = f"{dtype} {tuple(target.shape)}"
-        got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise ValueError(f"{what} must be {need}; got {got}")
+    fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
+    if not fits or not _has_memory(value):
+        raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_named(value)}")
     like = torch.empty_like(target, dtype=dtype, device="meta")
     if value.stride() != like.stride() or value.device != target.device or value.requires_grad:
         entry[name] = torch.empty_like(target, dtype=dtype, requires_grad=False).copy_(value.detach())

@@ -1,0 +1,174 @@
+"""One thread steps an optimizer while others change what it steps: each step is whole or refused.
+
+Usage: python tests/stress_snapshot.py [seconds] [numpy|torch]; see .ci/check_sanitizers.sh for a build that finds more.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import fusedstep as fs
+
+Act = Callable[[random.Random], object]
+REFUSALS = (ValueError, TypeError, RuntimeError)  # of a step
+
+
+def arrays() -> tuple[Callable[[], object], list[Act]]:
+    """Return a step of an optimizer of arrays, and what is done to it meanwhile."""
+    params = [np.ones(n, np.float32) for n in (7, 300, 40_000)]
+    grads: list[Any] = [np.full_like(p, 1e-3) for p in params]
+    opt = fs.Adam(params, lr=1e-3, ema_decay=0.9)
+    saved = opt.state_dict()
+    averages: list[Act] = []
+
+    def lends(draw: random.Random) -> None:
+        with opt.averaged():
+            pass
+
+    averages.append(lends)
+
+    def other_gradient(draw: random.Random) -> None:
+        k = draw.randrange(3)
+        kinds: list[Callable[[], Any]] = [
+            *[lambda: np.full_like(params[k], 1e-3)] * 10,
+            lambda: None,
+            lambda: np.ones(2, np.float32),
+            lambda: np.ones(2 * params[k].size, np.float32)[::2],
+            lambda: np.float64(3),
+            lambda: params[k],
+        ]
+        grads[k] = draw.choice(kinds)()
+
+    acts: list[Act] = [
+        *averages,
+        other_gradient,
+        other_gradient,
+        lambda draw: opt.groups[0].__setitem__("weight_decay", draw.random()),
+        lambda draw: opt.load_state_dict(saved),
+        lambda draw: opt.state_dict(),
+        lambda draw: [params[0].setflags(write=write) for write in (False, True)],
+        lambda draw: opt.state,
+        lambda draw: opt.ema,
+        lambda draw: grads[0] is not None and grads[0].setflags(write=draw.random() < 0.5),
+    ]
+    return lambda: opt.step(grads, zero_grads=True, clip_norm=1.0), acts
+
+
+def tensors() -> tuple[Callable[[], object], list[Act]]:
+    """Return a step of an optimizer of tensors, and what is done to it meanwhile."""
+    import copy
+
+    import torch
+
+    import fusedstep.torch
+
+    params = [torch.nn.Parameter(torch.ones(n)) for n in (7, 300, 40_000)]
+    opt = fusedstep.torch.Adam(params, lr=1e-3, ema_decay=0.9)
+    for p in params:
+        p.grad = torch.full_like(p, 1e-3)
+    opt.step()
+    saved = copy.deepcopy(opt.state_dict())
+
+    def any_gradient(draw: random.Random) -> None:
+        p = draw.choice(params)
+        p.grad = draw.choice(
+            [None, torch.ones_like(p), torch.ones(1).expand_as(p), torch._neg_view(torch.ones_like(p))]
+        )
+
+    def any_data(draw: random.Random) -> None:
+        p = draw.choice(params)
+        p.data = draw.choice([torch.ones_like(p), torch.ones(2 * p.numel())[::2]])
+
+    def any_state(draw: random.Random) -> None:
+        entry = opt.state[draw.choice(params)]
+        if draw.random() < 0.3:
+            entry.clear()
+        else:
+            entry[draw.choice(["exp_avg", "exp_avg_sq", "ema", "step"])] = torch.ones(draw.choice([1, 7, 300, 40_000]))
+
+    def any_group(draw: random.Random) -> None:
+        if len(opt.param_groups) > 3:
+            del opt.param_groups[1:]
+        q = torch.nn.Parameter(torch.ones(5))
+        q.grad = torch.ones(5)
+        opt.add_param_group({"params": [q]})
+
+    def hooks(draw: random.Random) -> None:
+        opt.register_step_pre_hook(lambda *a: None).remove()
+
+    def lends(draw: random.Random) -> None:
+        with opt.averaged():
+            pass
+
+    acts: list[Act] = [
+        any_gradient,
+        any_data,
+        any_state,
+        any_group,
+        hooks,
+        lends,
+        lambda draw: opt.param_groups[0].update(lr=draw.choice([1e-3, torch.tensor(1e-3), "x"])),
+        lambda draw: opt.param_groups[0].update(betas=(draw.random(), 0.99)),
+        lambda draw: opt.load_state_dict(copy.deepcopy(saved)),
+        lambda draw: opt.state_dict(),
+        lambda draw: opt.zero_grad(set_to_none=draw.random() < 0.5),
+        lambda draw: opt.state.clear(),
+    ]
+    return opt.step, acts
+
+
+def stress(
+    make: Callable[[], tuple[Callable[[], object], list[Act]]], seconds: float, seed: int = 0
+) -> tuple[int, int]:
+    """Step and change for a while; return the number of steps that were taken and of those that were refused."""
+    step, acts = make()
+    end = threading.Event()
+    unexpected: list[BaseException] = []
+
+    def change(seed: int) -> None:
+        draw = random.Random(seed)
+        while not end.is_set():
+            try:
+                draw.choice(acts)(draw)
+            except (*REFUSALS, LookupError, AttributeError):  # of what is changed under another's hands
+                pass
+            except BaseException as error:
+                unexpected.append(error)
+                return
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    others = [threading.Thread(target=change, args=(seed + k,)) for k in range(3)]
+    for other in others:
+        other.start()
+    taken = refused = 0
+    until = time.monotonic() + seconds
+    try:
+        while time.monotonic() < until and not unexpected:
+            try:
+                step()
+                taken += 1
+            except REFUSALS:
+                refused += 1
+    finally:
+        end.set()
+        for other in others:
+            other.join()
+        sys.setswitchinterval(before)
+    if unexpected:
+        raise unexpected[0]
+    return taken, refused
+
+
+if __name__ == "__main__":
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    for make in (arrays, tensors):
+        if len(sys.argv) < 3 or {"numpy": arrays, "torch": tensors}[sys.argv[2]] is make:
+            print(make.__name__, "taken, refused:", *stress(make, seconds), flush=True)

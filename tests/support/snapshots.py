@@ -1,0 +1,38 @@
+"""Optimizers whose arrays, groups or states change at a bad moment: each case in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from .interpreters import in_child
+
+REFUSALS = (ValueError, TypeError, RuntimeError)
+
+
+def survives(case: Callable[[], object]) -> bool:
+    """Tell whether a case ends without an exception in a process of its own; a signal is no such end."""
+
+    def act() -> bool:
+        try:
+            case()
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+            return False
+        return True
+
+    return in_child(act)
+
+
+def right_or_refused(step: Callable[[], Any], *words: str) -> bool:
+    """Tell whether a step was taken; what it raises otherwise must say whose error it is, and have the words."""
+    try:
+        step()
+    except REFUSALS as error:
+        text = str(error)
+        assert any(name in text for name in ("Adam", "SGD")), f"not an error of ours: {error!r}"
+        assert all(word in text for word in words), text
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""A norm that the caller gives, and what `fusedstep.torch` has of the options of a step of arrays: the same bits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from support.torch_cases import every_optimizer, ours
+
+SIZES = ((3, 4), (700,), ())
+BAD = [math.nan, math.inf]
+
+
+def numbers(seed: int) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.standard_normal(size), np.float32) for size in SIZES]
+
+
+class Arrays:
+    """Steps of arrays."""
+
+    def __init__(self, name: str = "SGD", **options: Any) -> None:
+        self.params = numbers(0)
+        self.opt = fs.optim.registry[name](self.params, lr=0.1, **options)
+
+    def step(self, grads: list[Any], grad_norm: Any = None, **options: Any) -> tuple[Any, bool]:
+        """Return the norm that the step reports, and whether it was skipped."""
+        info = self.opt.step(grads, grad_norm=grad_norm, **options)
+        return info.grad_norm, info.skipped
+
+    def values(self) -> list[Any]:
+        """Return copies of the parameters."""
+        return [p.copy() for p in self.params]
+
+
+class Tensors:
+    """Steps of tensors: what is an option of a step there is one of the optimizer here."""
+
+    def __init__(self, name: str = "SGD", **options: Any) -> None:
+        import torch
+
+        self.torch = torch
+        self.params = [torch.from_numpy(p.copy()).requires_grad_() for p in numbers(0)]
+        self.opt = ours(name)(self.params, lr=0.1, **options)
+
+    def step(self, grads: list[Any], grad_norm: Any = None, **options: Any) -> tuple[Any, bool]:
+        """Return the norm that the step reports, and whether it was skipped."""
+        for name, value in options.items():
+            setattr(self.opt, name, value)
+        for p, g in zip(self.params, grads, strict=True):
+            p.grad = self.torch.from_numpy(np.array(g))
+        self.opt.step(grad_norm=grad_norm)
+        return self.opt.grad_norm, self.opt.skipped
+
+    def values(self) -> list[Any]:
+        """Return copies of the parameters."""
+        return [p.detach().numpy().copy() for p in self.params]
+
+
+@pytest.fixture(params=[Arrays, Tensors], ids=["arrays", "tensors"])
+def steps(request: Any, torch: Any) -> Any:
+    """Arrays or tensors."""
+    return request.param
+
+
+def equal(a: list[Any], b: list[Any]) -> bool:
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
+
+
+def test_the_norm_of_all_gradients_given_is_the_one_computed(steps: Any) -> None:
+    one, other = steps(), steps()
+    norm, _ = one.step(numbers(1), clip_norm=2.0)
+    assert other.step(numbers(1), grad_norm=norm, clip_norm=2.0) == (norm, False)
+    assert equal(one.values(), other.values()) and norm > 2
+
+
+def test_another_norm_clips_as_much_as_it_says(steps: Any) -> None:
+    one, other = steps(), steps()
+    assert one.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
+    other.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
+    for a, b in zip(one.values(), other.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    unclipped = steps()
+    assert unclipped.step(numbers(1), grad_norm=1.0, clip_norm=2.0)[0] == 1.0
+    plain = steps()
+    plain.step(numbers(1))
+    assert equal(unclipped.values(), plain.values())
+
+
+def test_without_clipping_a_norm_is_only_reported(steps: Any) -> None:
+    one, other = steps(), steps()
+    assert one.step(numbers(1), grad_norm=1e6) == (1e6, False)
+    other.step(numbers(1))
+    assert equal(one.values(), other.values())
+
+
+@pytest.mark.parametrize("norm", BAD)
+def test_a_bad_norm_skips_where_it_is_asked_for(norm: float, steps: Any) -> None:
+    one = steps()
+    reported, skipped = one.step(numbers(1), grad_norm=norm, skip_nonfinite=True, clip_norm=2.0)
+    assert skipped and (reported == norm or math.isnan(norm)) and equal(one.values(), numbers(0))
+    assert not one.step(numbers(1), grad_norm=3.0)[1] and not equal(one.values(), numbers(0))
+
+
+def test_with_a_good_norm_no_gradient_is_looked_at(steps: Any) -> None:
+    """It decides alone."""
+    one, grads = steps(), numbers(1)
+    grads[1][5] = np.nan
+    assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]
+    changed = one.values()[1]
+    assert np.isnan(changed).sum() == 1
+    other = steps()
+    assert other.step(grads, skip_nonfinite=True)[1] and equal(other.values(), numbers(0))
+
+
+@pytest.mark.parametrize("norm", BAD)
+def test_a_bad_norm_clips_as_in_torch(norm: float, steps: Any) -> None:
+    one = steps()
+    one.step(numbers(1), grad_norm=norm, clip_norm=2.0)
+    if math.isnan(norm):
+        assert all(np.isnan(a).all() for a in one.values())
+    else:
+        assert equal(one.values(), numbers(0))
+
+
+@pytest.mark.parametrize("norm", [-1.0, -math.inf, "3", [1.0], "nan"])
+def test_what_is_no_norm_is_refused(norm: Any, steps: Any) -> None:
+    one = steps()
+    with pytest.raises((ValueError, TypeError), match=r"SGD\.step: grad_norm must be"):
+        one.step(numbers(1), grad_norm=norm, clip_norm=2.0)
+    assert equal(one.values(), numbers(0))
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"clip_value": 0.3},
+    {"clip_value": 0.3, "clip_norm": 1.0},
+    {"decay_scale": 0.25},
+    {"decay_scale": 0.0},
+    {"skip_nonfinite": True},
+    {"skip_nonfinite": True, "clip_value": 0.2, "clip_norm": 3.0, "decay_scale": 0.5},
+]
+
+
+@every_optimizer
+def test_options_of_a_step_as_on_arrays(name: str, torch: Any) -> None:
+    for options in OPTIONS:
+        arrays, tensors = Arrays(name, weight_decay=0.1), Tensors(name, weight_decay=0.1, **options)
+        for t in range(3):
+            grads = numbers(t + 1)
+            if t == 1:
+                grads[1][3] = np.inf
+            reported = [arrays.step([g.copy() for g in grads], **options), tensors.step(grads)]
+            assert str(reported[0]) == str(reported[1]), options
+        assert equal(arrays.values(), tensors.values()), options
+        assert reported[0][1] is False and (t != 1 or reported[0][1] == bool(options.get("skip_nonfinite")))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("clip_value", -1.0),
+        ("clip_value", "x"),
+        ("decay_scale", -1.0),
+        ("decay_scale", math.nan),
+        ("skip_nonfinite", 1),
+    ],
+)
+def test_options_that_are_refused(option: str, value: Any, torch: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=rf"SGD: {option} must be"):
+        Tensors("SGD", **{option: value})
+    one = Tensors("SGD")
+    with pytest.raises((ValueError, TypeError), match=option if value != "x" else "must be|number"):
+        one.step(numbers(1), **{option: value})
+    assert equal(one.values(), numbers(0))

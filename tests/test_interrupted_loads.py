@@ -1,0 +1,163 @@
+"""Ctrl-C at every line, and at random moments, of `load_state_dict`: the state is wholly the old or the new one."""
+
+from __future__ import annotations
+
+import copy
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from support.torch_cases import ours
+
+State = tuple[Any, ...]
+
+
+class Arrays:
+    """An optimizer of arrays with a schedule that has a state; `look` tells which state it has."""
+
+    def __init__(self) -> None:
+        rates = [fs.schedules.ReduceOnPlateau(0.1, patience=0) for _ in range(2)]
+        params = [np.ones(3, np.float32), np.ones(4, np.float32)]
+        groups = [{"params": [p], "lr": rate} for p, rate in zip(params, rates, strict=True)]
+        self.opt, self.rates = fs.Adam(groups, ema_decay=0.5), rates
+        self.grads = [np.full_like(p, 0.5) for p in params]
+        self.states = []
+        for k in (1, 2):
+            self.opt.groups[0]["weight_decay"] = 0.1 * k
+            self.opt.step(self.grads)
+            for rate in rates:
+                rate.observe(1.0)
+            self.states.append(self.opt.state_dict())
+
+    def load(self, k: int) -> None:
+        """Load one of the two states."""
+        self.opt.load_state_dict(self.states[k])
+
+    def look(self) -> State:
+        """Return all of the state."""
+        arrays = [a.tobytes() for entry in self.opt.state.values() for a in entry.values()]
+        averages = [a.tobytes() for a in self.opt.ema]  # type: ignore[union-attr]
+        counts = (self.opt.steps, tuple(self.opt._plan.tensor_steps), self.opt.groups[0]["weight_decay"])
+        return (*arrays, *averages, *counts, *(str(rate.state_dict()) for rate in self.rates))
+
+    def step(self) -> None:
+        """Step, which must not be refused."""
+        self.opt.step(self.grads)
+
+
+class Tensors:
+    """An optimizer of tensors."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.params = [torch.ones(3, requires_grad=True), torch.ones(4, dtype=torch.bfloat16, requires_grad=True)]
+        self.opt = ours("Adam")(self.params, ema_decay=0.5)
+        self.states = []
+        for k in (1, 2):
+            self.opt.param_groups[0]["weight_decay"] = 0.1 * k
+            for p in self.params:
+                p.grad = torch.ones_like(p)
+            self.opt.step()
+            self.states.append(copy.deepcopy(self.opt.state_dict()))
+
+    def load(self, k: int) -> None:
+        """Load a copy of one of the two states: torch goes on with the tensors that it loads."""
+        self.opt.load_state_dict(copy.deepcopy(self.states[k]))
+
+    def look(self) -> State:
+        """Return all of the state."""
+        entries = [self.opt.state[p] for p in self.params]
+        tensors = [str(e[name].tolist()) for e in entries for name in ("step", "exp_avg", "exp_avg_sq", "ema")]
+        return (*tensors, self.opt.param_groups[0]["weight_decay"])
+
+    def step(self) -> None:
+        """Step, which must not be refused."""
+        self.opt.step()
+
+
+def interrupted_at(line: int, act: Callable[[], None]) -> bool:
+    """Act, with Ctrl-C at a line of the package, counted from 0; tell whether it came to that."""
+    left = line
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal left
+        if "fusedstep" not in frame.f_code.co_filename and "torch/optim" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            left -= 1
+            if left == -1:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return left < 0
+
+
+def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
+    """Load one state onto the other; interrupted or not, the state is one of both."""
+    world.load(0)
+    old = world.look()
+    world.load(1)
+    new = world.look()
+    assert all(a != b for a, b in zip(old[:2], new[:2], strict=True))
+    world.load(0)
+    struck = interrupt(lambda: world.load(1))
+    found = world.look()
+    assert found in (old, new), "neither the old nor the new state"
+    world.step()
+    return struck
+
+
+@pytest.mark.thread_unsafe
+@pytest.mark.parametrize("kind", [Arrays, Tensors])
+def test_ctrl_c_at_every_line(kind: Any, torch: Any) -> None:
+    world, line = kind(), 0
+    while check(world, lambda act: interrupted_at(line, act)):  # noqa: B023
+        line += 1 if kind is Arrays else 3
+    assert line > 30
+
+
+@pytest.mark.thread_unsafe
+@pytest.mark.parametrize("kind", [Arrays, Tensors])
+def test_ctrl_c_at_random_moments(kind: Any, torch: Any) -> None:
+    world, draw = kind(), random.Random(0)
+    began = time.perf_counter()
+    world.load(0)
+    usual = time.perf_counter() - began
+
+    def interrupt(act: Callable[[], None]) -> bool:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-6, usual))
+            act()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return False
+
+    def strike(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        struck = sum(check(world, interrupt) for _ in range(100))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert struck > 5

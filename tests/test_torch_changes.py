@@ -1,0 +1,290 @@
+"""Tensors, groups and states that the user changes between steps: right or refused, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.snapshots import survives
+from test_torch_snapshot import LARGE, World, warm  # noqa: F401 (a fixture)
+
+Change = Callable[[World], object]
+
+
+def held(w: World, what: str) -> Any:
+    """Return the tensor of that name: the first parameter, its gradient, or a state of its."""
+    p = w.params[0]
+    return {"parameter": p, "gradient": p.grad}[what] if what in ("parameter", "gradient") else w.state[what]
+
+
+HELD = ["parameter", "gradient", "exp_avg", "step", "ema"]
+every_held = pytest.mark.parametrize("what", HELD)
+
+
+@every_held
+@pytest.mark.parametrize("left", [0, 4, 16])
+def test_storages_that_are_shrunk(what: str, left: int, torch: Any) -> None:
+    def case(size: int) -> None:
+        w = World(sizes=((size,), (5,)), ema_decay=0.9)
+        for taken in range(2 if what in ("parameter", "gradient") else 1):
+            if taken or what not in ("parameter", "gradient"):
+                w.opt.step()
+            tensor = held(w, what)
+            if tensor.untyped_storage().nbytes() <= left:
+                return
+            tensor.untyped_storage().resize_(left)
+            assert not w.step("storage" if left else "")
+            tensor.untyped_storage().resize_(4 * size)
+            tensor.data.zero_()
+        w.goes_on()
+
+    for size in (1000, LARGE):
+        assert survives(lambda n=size: case(n))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", [1, 2, 12, 1000])
+@every_held
+def test_negative_views(what: str, size: int, torch: Any) -> None:
+    """The sign of what lies there is turned, strides and address stay."""
+
+    def case(before: bool, assign: bool) -> None:
+        w = World(sizes=((size,), (5,)), ema_decay=0.9)
+        if not before:
+            w.opt.step()
+        elif what not in ("parameter", "gradient"):
+            return
+        tensor = held(w, what)
+        turned = torch._neg_view(tensor.detach())
+        if assign or what == "parameter":
+            tensor.data = turned
+        elif what == "gradient":
+            w.params[0].grad = turned
+        else:
+            w.state[what] = turned
+        want = w.expected() if what in ("exp_avg",) else None
+        if w.step():
+            assert want is not None, "a negative number was taken for what it is not"
+            torch.testing.assert_close(w.params[0].detach(), want[0], rtol=1e-5, atol=1e-6)
+
+    for before in (False, True):
+        for assign in (False, True):
+            assert survives(lambda b=before, a=assign: case(b, a))  # type: ignore[misc]
+
+
+def test_conjugate_views(torch: Any) -> None:
+    def case(size: int) -> None:
+        w = World("SGD", sizes=((size,),))
+        w.params[0].grad = torch.complex(torch.ones(size), torch.ones(size)).conj().imag.view(size)
+        want = w.expected()
+        if w.step("plain numbers"):
+            torch.testing.assert_close(w.params[0].detach(), want[0])
+        q = torch.nn.Parameter(torch.complex(torch.ones(size), torch.ones(size)).conj().imag)
+        with pytest.raises(ValueError, match="plain numbers"):
+            type(w.opt)([q], lr=0.1)
+
+    for size in (1, 5):
+        assert survives(lambda n=size: case(n))  # type: ignore[misc]
+
+
+STATES: dict[str, Callable[[Any, Any], Any]] = {
+    "float64": lambda torch, t: t.double(),
+    "bfloat16": lambda torch, t: t.bfloat16(),
+    "integers": lambda torch, t: t.long(),
+    "longer": lambda torch, t: torch.zeros(7, 3),
+    "shorter": lambda torch, t: torch.zeros(1),
+    "another number of axes": lambda torch, t: torch.zeros(2, 2, 3),
+    "empty": lambda torch, t: torch.zeros(0),
+    "on meta": lambda torch, t: t.to("meta"),
+    "sparse": lambda torch, t: torch.zeros(4, 3).to_sparse(),
+    "a list": lambda torch, t: [0.0] * 12,
+    "None": lambda torch, t: None,
+    "a string": lambda torch, t: "nothing",
+    "the parameter's": lambda torch, t: ...,
+    "one number for all": lambda torch, t: torch.zeros(1, 1).expand(4, 3),
+    "with gaps": lambda torch, t: torch.zeros(4, 6)[:, ::2],
+    "upside down": lambda torch, t: torch.zeros(3, 4).t(),
+    "with a graph": lambda torch, t: torch.zeros(4, 3, requires_grad=True) * 1,
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("name", ["exp_avg", "ema", "step"])
+def test_states_that_are_replaced(name: str, kind: str, torch: Any) -> None:
+    def case(in_place: bool) -> None:
+        w = World(ema_decay=0.9)
+        w.opt.step()
+        new = STATES[kind](torch, w.state[name])
+        new = w.params[0].data if new is ... else new
+        if not in_place:
+            w.state[name] = new
+        else:
+            try:
+                w.state[name].data = new
+            except (TypeError, RuntimeError):
+                return
+        if w.step("must"):
+            w.goes_on()
+
+    for in_place in (False, True):
+        assert survives(lambda i=in_place: case(i))  # type: ignore[misc]
+
+
+def gradients(torch: Any) -> dict[str, tuple[Any, bool]]:
+    """Return gradients for a parameter of 4 x 3 by name, and whether they are right."""
+    return {
+        "expanded": (torch.ones(1, 1).expand(4, 3), True),
+        "expanded rows": (torch.ones(4, 1).expand(4, 3), True),
+        "overlapping": (torch.ones(20).as_strided((4, 3), (1, 1)), True),
+        "interleaved": (torch.ones(4, 6)[:, ::2], True),
+        "transposed": (torch.ones(3, 4).t(), True),
+        "of a graph": (torch.ones(4, 3, requires_grad=True) * 2, True),
+        "on meta": (torch.ones(4, 3, device="meta"), False),
+        "sparse": (torch.ones(4, 3).to_sparse(), False),
+        "float64": (torch.ones(4, 3, dtype=torch.float64), False),
+        "of another shape": (torch.ones(3, 4), False),
+    }
+
+
+def test_gradients_of_every_kind(torch: Any) -> None:
+    def case(kind: str, taken: int) -> None:
+        w = World()
+        for _ in range(taken):
+            w.opt.step()
+        gradient, right = gradients(torch)[kind]
+        p = w.params[0]
+        p.grad = None
+        if gradient.dtype != p.dtype:
+            p.grad_dtype = gradient.dtype
+        try:
+            p.grad = gradient
+        except RuntimeError:  # torch has refused it
+            return
+        want = w.expected() if right else []
+        assert w.step() is right
+        for a, b in zip(w.params, want, strict=False):
+            torch.testing.assert_close(a.detach(), b, rtol=1e-5, atol=1e-6)
+        p.grad = None
+        p.grad_dtype = torch.float32
+        w.goes_on()
+
+    for kind in gradients(torch):
+        for taken in (0, 1):
+            assert survives(lambda k=kind, t=taken: case(k, t)), kind  # type: ignore[misc]
+
+
+def test_parameters_whose_elements_overlap(torch: Any) -> None:
+    def case(strides: tuple[int, int], right: bool) -> None:
+        p = torch.nn.Parameter(torch.ones(40).as_strided((4, 3), strides))
+        w = World()
+        w.params[0] = p
+        p.grad = torch.randn(4, 3)
+        if not right:
+            with pytest.raises(ValueError, match="repeated elements"):
+                w.opt.add_param_group({"params": [p]})
+            return
+        w.opt.param_groups[0]["params"][0] = p
+        w.goes_on()
+
+    for strides, right in (((3, 4), True), ((1, 4), True), ((1, 1), False), ((2, 1), False), ((0, 1), False)):
+        assert survives(lambda s=strides, r=right: case(s, r)), strides  # type: ignore[misc]
+
+
+def test_interleaved_columns(torch: Any) -> None:
+    """Parameters and gradients lie between each other's columns, and share nothing."""
+
+    def case(zero: bool) -> None:
+        both, slopes = torch.randn(6, 8), torch.randn(6, 8)
+        w = World()
+        w.params[:] = [torch.nn.Parameter(both[:, k::4]) for k in range(2)]
+        w.opt = type(w.opt)(w.params, lr=0.1, zero_grads=zero)
+        for k, p in enumerate(w.params):
+            p.grad = both[:, k + 2 :: 4] if k else slopes[:, ::4]
+        want = w.expected()
+        w.opt.step()
+        for p, q in zip(w.params, want, strict=True):
+            torch.testing.assert_close(p.detach(), q, rtol=1e-5, atol=1e-6)
+            assert not zero or not p.grad.any()
+        w.params[1].grad = both[:, 1:5:2]
+        assert not w.step("memory")
+
+    for zero in (False, True):
+        assert survives(lambda z=zero: case(z))  # type: ignore[misc]
+
+
+GROUPS: dict[str, Change] = {
+    "parameters in a tuple": lambda w: w.opt.param_groups[0].update(params=tuple(w.params)),
+    "no parameters": lambda w: w.opt.param_groups[0].pop("params"),
+    "parameters that are None": lambda w: w.opt.param_groups[0].update(params=None),
+    "numbers for parameters": lambda w: w.opt.param_groups[0].update(params=[1, 2]),
+    "parameters in a string": lambda w: w.opt.param_groups[0].update(params="ab"),
+    "a group that is no dict": lambda w: w.opt.param_groups.append(3),
+    "a group like a dict": lambda w: w.opt.param_groups.__setitem__(0, UserDict(w.opt.param_groups[0])),
+    "groups in a tuple": lambda w: setattr(w.opt, "param_groups", tuple(w.opt.param_groups)),
+    "groups that are None": lambda w: setattr(w.opt, "param_groups", None),
+    "too few names": lambda w: w.opt.param_groups[0].update(param_names=["a"]),
+    "a name that is no text": lambda w: w.opt.param_groups[0].update({"\udc80": 1, 3: 4}),
+    "a state that is a list": lambda w: w.opt.state.__setitem__(w.params[0], [1]),
+    "a state like a dict": lambda w: w.opt.state.__setitem__(w.params[0], UserDict(w.opt.state[w.params[0]])),
+    "states that are a list": lambda w: setattr(w.opt, "state", []),
+    "a parameter twice": lambda w: w.opt.param_groups[0].update(params=[*w.params, w.params[0]]),
+    "a complex parameter": lambda w: setattr(w.params[0], "data", w.torch.ones(4, 3, dtype=w.torch.complex64)),
+    "a parameter in float64": lambda w: setattr(w.params[0], "data", w.params[0].data.double()),
+}
+ACCEPTED = ("a name that is no text", "a parameter twice", "too few names")
+
+
+@pytest.mark.parametrize("change", GROUPS)
+def test_groups_and_states_of_other_types(change: str, torch: Any) -> None:
+    def case(taken: int) -> None:
+        w = World()
+        for _ in range(taken):
+            w.opt.step()
+        GROUPS[change](w)
+        assert w.step("must") or change not in ACCEPTED[:2]
+        w.step()
+
+    for taken in (0, 1, 2):
+        assert survives(lambda t=taken: case(t))  # type: ignore[misc]
+
+
+def test_memory_replaced_inside_averaged(torch: Any) -> None:
+    """What lies elsewhere cannot be put back: steps stay refused."""
+
+    def case(change: Change) -> None:
+        w = World(ema_decay=0.9)
+        w.opt.step()
+        with pytest.raises(ValueError, match="made with"), w.opt.averaged():
+            change(w)
+        assert not w.step("averaged")
+
+    for change in (
+        lambda w: setattr(w.params[0], "data", torch.zeros(4, 3)),
+        lambda w: w.params[1].untyped_storage().resize_(4),
+        lambda w: setattr(w.params[0], "data", w.params[0].data.t().contiguous().t()),
+    ):
+        assert survives(lambda c=change: case(c))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "bfloat16")])
+def test_gradients_of_the_dtype_that_torch_allows(dtypes: tuple[str, str], torch: Any) -> None:
+    """The step is the one of the widened gradient."""
+
+    def case() -> None:
+        mine, slopes = (getattr(torch, d) for d in dtypes)
+        found = []
+        for wide in (False, True):
+            p = torch.nn.Parameter(torch.linspace(-2, 3, 700).to(mine))
+            p.grad_dtype = torch.float32 if wide else slopes
+            g = torch.linspace(-1, 1, 700).to(slopes)
+            p.grad = g.float() if wide else g
+            opt = World().opt.__class__([p], lr=0.1)
+            opt.step()
+            found.append((p.detach().clone(), opt.state[p]["exp_avg"].clone()))
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        assert not torch.equal(found[0][0], torch.linspace(-2, 3, 700).to(mine))
+
+    assert survives(case)

@@ -1,0 +1,329 @@
+"""What a step relies on changes while it runs: each case, in a process of its own, is right or refused."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.snapshots import REFUSALS, right_or_refused, survives
+from support.torch_cases import ours, theirs
+
+LARGE = 1 << 20  # elements: memory that is given back to the system at once
+Act = Callable[["World"], object]
+
+
+class World:
+    """Two parameters with gradients, and an optimizer of each kind on its own copy of them."""
+
+    def __init__(self, kind: str = "Adam", sizes: tuple[Any, ...] = ((4, 3), (5,)), **options: Any) -> None:
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        self.kind = kind
+        self.params = [torch.nn.Parameter(torch.randn(size)) for size in sizes]
+        self.opt = ours(kind)(self.params, lr=0.1, **options)
+        self.set_gradients()
+
+    def set_gradients(self) -> None:
+        """Give every parameter a new gradient."""
+        for p in self.params:
+            p.grad = self.torch.randn_like(p)
+
+    @property
+    def state(self) -> Any:
+        """The state of the first parameter."""
+        return self.opt.state[self.params[0]]
+
+    def step(self, *words: str) -> bool:
+        """Step; tell whether it was taken."""
+        return right_or_refused(self.opt.step, *words)
+
+    def expected(self) -> list[Any]:
+        """Return what torch's optimizer makes of parameters, gradients and states as they are now."""
+        groups = []
+        twins: dict[Any, Any] = {}
+        for group in self.opt.param_groups:
+            rate = float(group["lr"])
+            for p in group["params"]:
+                twins[p] = p.detach().resolve_neg().clone().requires_grad_()
+                twins[p].grad = None if p.grad is None else p.grad.detach().clone()
+            groups.append({"params": [twins[p] for p in group["params"]], "lr": rate})
+        opt = theirs(self.kind)(groups, foreach=False)
+        for p, entry in self.opt.state.items():
+            if p in twins and entry:
+                opt.state[twins[p]] = {k: v.clone() for k, v in entry.items() if k != "ema"}
+        opt.step()
+        return [twins[p].detach() for group in self.opt.param_groups for p in group["params"]]
+
+    def goes_on(self) -> Any:
+        """Check that steps are those of torch from here on."""
+        for group in self.opt.param_groups:
+            group["lr"] = 0.1
+        for _ in range(2):
+            self.set_gradients()
+            if not any(group["params"] for group in self.opt.param_groups):
+                return self.opt.step()
+            want = self.expected()
+            self.opt.step()
+            got = [p.detach() for group in self.opt.param_groups for p in group["params"]]
+            for a, b in zip(got, want, strict=True):
+                self.torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm(torch: Any) -> None:
+    """Let torch load what its first step needs, once for all children."""
+    World().goes_on()
+
+
+class Rate:
+    """A learning rate that acts when it is asked for its value, once."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act: Callable[[], object] | None = act
+
+    def __float__(self) -> float:
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+        return 0.1
+
+
+def acting_gradient(w: World, act: Callable[[], object]) -> None:
+    """Let the last parameter's `grad` act when it is asked for, once."""
+    torch = w.torch
+    todo = [act]
+
+    class Acting(torch.nn.Parameter):  # type: ignore[name-defined,misc]
+        @property
+        def grad(self) -> Any:
+            if todo:
+                todo.pop()()
+            return torch.Tensor.grad.__get__(self)
+
+        @grad.setter
+        def grad(self, value: Any) -> None:
+            torch.Tensor.grad.__set__(self, value)
+
+    w.params[-1].__class__ = Acting
+
+
+# What is done while a step collects its gradients and learning rates.
+
+
+def sets_data(w: World) -> None:
+    w.params[0].data = w.torch.randn(4, 3)
+
+
+def sets_shorter_data(w: World) -> None:
+    w.params[0].data = w.torch.randn(1)
+
+
+def turns_data(w: World) -> None:
+    w.params[0].data = w.torch._neg_view(w.params[0].data)
+
+
+def appends_groups(w: World) -> None:
+    for _ in range(50):
+        q = w.torch.nn.Parameter(w.torch.randn(3))
+        q.grad = w.torch.randn(3)
+        w.opt.add_param_group({"params": [q]})
+
+
+def appends_bare_groups(w: World) -> None:
+    q = w.torch.nn.Parameter(w.torch.randn(3))
+    q.grad = w.torch.randn(3)
+    w.opt.param_groups += [{**w.opt.param_groups[0], "params": [q]}] * 50
+
+
+def drops_groups(w: World) -> None:
+    del w.opt.param_groups[:]
+
+
+def drops_parameters(w: World) -> None:
+    del w.opt.param_groups[0]["params"][:]
+
+
+def replaces_parameters(w: World) -> None:
+    w.opt.param_groups[0]["params"] = [w.params[1]]
+
+
+def clears_state(w: World) -> None:
+    w.opt.state.clear()
+
+
+def clears_entries(w: World) -> None:
+    for entry in w.opt.state.values():
+        entry.clear()
+
+
+def replaces_state(w: World) -> None:
+    from collections import defaultdict
+
+    w.opt.state = defaultdict(dict)
+
+
+def drops_gradient(w: World) -> None:
+    w.params[0].grad = None
+
+
+def replaces_gradient(w: World) -> None:
+    w.params[0].grad = w.torch.randn(4, 3)
+
+
+def gradients_of_another_shape(w: World) -> None:
+    w.params[0].data, w.params[0].grad = w.torch.randn(2), None
+    w.params[0].grad = w.torch.randn(2)
+
+
+def shrinks_gradient(w: World) -> None:
+    for p in w.params:
+        if p.grad is not None:
+            p.grad.untyped_storage().resize_(4)
+
+
+def shrinks_parameter(w: World) -> None:
+    w.params[0].untyped_storage().resize_(4)
+
+
+def shrinks_state(w: World) -> None:
+    for entry in w.opt.state.values():
+        for s in entry.values():
+            s.untyped_storage().resize_(0)
+
+
+def steps(w: World) -> None:
+    w.opt.step()
+
+
+def loads(w: World) -> None:
+    w.opt.load_state_dict(w.opt.state_dict())
+
+
+def averages(w: World) -> None:
+    context = w.opt.averaged()
+    context.__enter__()
+    context.__exit__(None, None, None)
+
+
+def averages_and_stays(w: World) -> None:
+    w.opt.averaged().__enter__()
+
+
+def swaps_tensors(w: World) -> None:
+    other = w.torch.nn.Parameter(w.torch.randn(2))
+    w.torch.utils.swap_tensors(w.params[0], other)
+
+
+def collects(w: World) -> None:
+    import gc
+
+    w.opt._forget()
+    gc.collect()
+
+
+DURING: list[Act] = [
+    sets_data,
+    sets_shorter_data,
+    turns_data,
+    appends_groups,
+    appends_bare_groups,
+    drops_groups,
+    drops_parameters,
+    replaces_parameters,
+    clears_state,
+    clears_entries,
+    replaces_state,
+    drops_gradient,
+    replaces_gradient,
+    gradients_of_another_shape,
+    shrinks_gradient,
+    shrinks_parameter,
+    shrinks_state,
+    steps,
+    loads,
+    averages,
+    averages_and_stays,
+    swaps_tensors,
+    collects,
+]
+# What leaves the optimizer unable to go on: its arrays are no longer there.
+ENDS = (turns_data, shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
+
+
+def name_of(act: Act) -> str:
+    return act.__name__
+
+
+def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) -> None:
+    w = World(sizes=(size, (5,)), ema_decay=0.9)
+    for _ in range(taken):
+        w.opt.step()
+    if place == "lr":
+        w.opt.param_groups[0]["lr"] = Rate(lambda: act(w))
+    else:
+        acting_gradient(w, lambda: act(w))
+    with contextlib.suppress(REFUSALS):
+        w.opt.step()
+    if act not in ENDS and act is not gradients_of_another_shape:
+        w.goes_on()
+    else:
+        for group in w.opt.param_groups:
+            group["lr"] = 0.1
+        w.step()
+
+
+@pytest.mark.parametrize("place", ["lr", "grad"])
+@pytest.mark.parametrize("act", DURING, ids=name_of)
+def test_what_runs_during_a_step_changes_what_is_stepped(act: Act, place: str, torch: Any) -> None:
+    for taken in (0, 1, 2):
+        assert survives(lambda t=taken: acts_during_a_step(act, place, t, (4, 3)))  # type: ignore[misc]
+    if act in (sets_shorter_data, shrinks_gradient, shrinks_parameter, shrinks_state):
+        assert survives(lambda: acts_during_a_step(act, place, 1, (LARGE // 3, 3)))
+
+
+@pytest.mark.parametrize("act", DURING[:17], ids=name_of)
+def test_what_runs_while_states_are_made(act: Act, torch: Any) -> None:
+    """A patched `torch.full_like` stands for another thread."""
+
+    def case() -> None:
+        w = World()
+        made = torch.full_like
+        todo = [act]
+
+        def full_like(*args: Any, **kwargs: Any) -> Any:
+            if todo:
+                todo.pop()(w)
+            return made(*args, **kwargs)
+
+        torch.full_like = full_like
+        try:
+            w.opt.step()
+        except (*REFUSALS, KeyError):
+            pass
+        for entry in w.opt.state.values():
+            if not entry.keys() >= {"step", "exp_avg"}:
+                entry.clear()  # torch's own does not take what is half there
+        if act not in ENDS and act is not gradients_of_another_shape:
+            w.goes_on()
+
+    assert survives(case)
+
+
+def test_states_that_are_made_in_memory_of_others(torch: Any) -> None:
+    def case() -> None:
+        w = World(sizes=((5,), (5,)))
+        made, given = torch.full_like, [w.params[1].grad]
+
+        def full_like(*args: Any, **kwargs: Any) -> Any:
+            return given.pop() if given else made(*args, **kwargs)
+
+        torch.full_like = full_like
+        assert not w.step("memory")
+
+    assert survives(case)
