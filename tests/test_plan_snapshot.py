@@ -1,4 +1,4 @@
-"""Each case runs in a process of its own. What a step of arrays relies on changes while it asks for gradients."""
+"""What a step of arrays relies on changes while it asks for gradients: each case is right or refused, in a process."""
 
 from __future__ import annotations
 

@@ -138,14 +138,13 @@ void require_plain_numbers(py::handle tensor, const Where& where) {
     refuse_value(where, "a tensor of plain numbers (see torch.Tensor.resolve_neg)", "a negative view");
 }
 
-void require_storage(py::handle tensor, const View& v, const Where& where, const std::string& got) {
+std::optional<std::ptrdiff_t> lacking_storage(py::handle tensor, const View& v) {
   const auto storage = tensor.attr("untyped_storage")();
   const auto* const first = reinterpret_cast<const char*>(storage.attr("data_ptr")().cast<std::uintptr_t>());
   const auto bytes = storage.attr("nbytes")().cast<std::ptrdiff_t>();
   const Extent e = extent(v);
-  if (!e.empty() && (e.low < first || e.high > first + bytes))
-    refuse_value(where, "a tensor whose storage holds all of it",
-                 got + " in a storage of " + std::to_string(bytes) + " bytes");
+  if (e.empty() || (e.low >= first && e.high <= first + bytes)) return {};
+  return bytes;
 }
 
 }  // namespace fusedstep::bind::dlpack

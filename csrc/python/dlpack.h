@@ -53,7 +53,7 @@ std::string describe(py::handle capsule, py::handle object);
 
 /// Raises if a torch tensor means other numbers than lie in its memory.
 void require_plain_numbers(py::handle tensor, const Where& where);
-/// Raises if a torch tensor's storage is smaller than the tensor.
-void require_storage(py::handle tensor, const View& view, const Where& where, const std::string& got);
+/// How many bytes a torch tensor's storage has, if they do not hold all of the tensor.
+std::optional<std::ptrdiff_t> lacking_storage(py::handle tensor, const View& view);
 
 }  // namespace fusedstep::bind::dlpack

@@ -25,6 +25,12 @@ std::string describe_tensor(py::handle object) {
   return text;
 }
 
+void require_storage(py::handle tensor, const View& view, const Where& where) {
+  if (const auto bytes = dlpack::lacking_storage(tensor, view))
+    refuse_value(where, "a tensor whose storage holds all of it",
+                 describe_tensor(tensor) + " in a storage of " + std::to_string(*bytes) + " bytes");
+}
+
 /// Of a number or of a tensor of one element.
 double rate_of(const py::object& object, const Where& where) {
   if (!object) refuse_type(where, "a number", "nothing");
@@ -178,7 +184,7 @@ void TorchSource::rely_on(const py::dict& entry) {
 /// An alias, so that the memory outlives an assignment to the tensor's `data` during a step.
 py::object TorchSource::keep(py::handle tensor, const View& view, const Where& where) const {
   dlpack::require_plain_numbers(tensor, where);
-  dlpack::require_storage(tensor, view, where, describe_tensor(tensor));
+  require_storage(tensor, view, where);
   return tensor.attr("detach")();
 }
 
@@ -247,7 +253,7 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
   const auto address = reinterpret_cast<std::uintptr_t>(v.data);
   Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
   if (known.data != v.data || known.bytes < bytes) {
-    dlpack::require_storage(gradient, v, where, describe_tensor(gradient));
+    require_storage(gradient, v, where);
     known = {v.data, bytes};
   }
   checked_[k] = v.data;

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._base.files import read_tensors, replacing
 
-if TYPE_CHECKING:
-    from ._optimizer import Optimizer
-
 _VERSION = 1
 _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 
 
-def collect(opt: Optimizer) -> dict[str, Any]:
+def collect(opt: Any) -> dict[str, Any]:
     """Copy the optimizer's state, in C order (safetensors misreads any other)."""
     ema = opt._ema
     with opt._reserved("state_dict"):
@@ -43,13 +40,13 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def restore(opt: Optimizer, saved: Mapping[str, Any]) -> None:
+def restore(opt: Any, saved: Mapping[str, Any]) -> None:
     """Check everything, then copy it into the optimizer's arrays."""
     with opt._reserved("load_state_dict"):
         _restore(opt, saved, f"{type(opt).__name__}.load_state_dict")
 
 
-def _restore(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
+def _restore(opt: Any, saved: Mapping[str, Any], label: str) -> None:
     _check_header(opt, saved, label)
     pairs = _array_pairs(opt, saved, label)
     steps = [_step_count(f"{label}: steps[{k!r}]", saved["steps"][k]) for k in opt._keys]
@@ -71,7 +68,7 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 
 @contextmanager
-def _restored_schedules(opt: Optimizer, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
+def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
     """Hand the schedules their states. If one refuses, or what follows fails, all have their own back.
 
     Ctrl-C may strike when what follows is done: `restored` is no longer empty then.
@@ -91,7 +88,7 @@ def _restored_schedules(opt: Optimizer, states: list[Any], restored: dict[str, A
         raise
 
 
-def _check_header(opt: Optimizer, saved: Mapping[str, Any], label: str) -> None:
+def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
     if not isinstance(saved, Mapping):
         raise TypeError(f"{label}: state must be a dict; got {type(saved).__name__}")
     missing = [s for s in _SECTIONS if s not in saved]
@@ -116,7 +113,7 @@ def _same_keys(what: str, need: Mapping[Any, Any], got: Any) -> None:
         raise ValueError(f"{what} must have the keys {sorted(map(str, need))}; got {names}")
 
 
-def _array_pairs(opt: Optimizer, saved: Mapping[str, Any], label: str) -> list[tuple[Any, Any]]:
+def _array_pairs(opt: Any, saved: Mapping[str, Any], label: str) -> list[tuple[Any, Any]]:
     pairs = []
     for key, arrays in opt._state.items():
         _same_keys(f"{label}: state[{key!r}]", arrays, saved["state"][key])
@@ -147,7 +144,7 @@ def _step_count(what: str, value: Any) -> int:
     return int(value)
 
 
-def _checked_options(opt: Optimizer, k: int, values: dict[str, Any], label: str) -> tuple[dict[str, Any], Any]:
+def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tuple[dict[str, Any], Any]:
     group = opt._groups[k]
     lr_state = values.pop("lr_state", None)
     if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
@@ -166,7 +163,7 @@ def _checked_options(opt: Optimizer, k: int, values: dict[str, Any], label: str)
     return values, lr_state
 
 
-def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
+def write(opt: Any, path: str | os.PathLike[str]) -> None:
     """Save to a temporary file beside `path`, then rename it."""
     safetensors = _safetensors(f"{type(opt).__name__}.save")
     from safetensors import SafetensorError
@@ -189,7 +186,7 @@ def write(opt: Optimizer, path: str | os.PathLike[str]) -> None:
             raise OSError(f"{type(opt).__name__}.save: {error}") from None
 
 
-def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
+def read(opt: Any, path: str | os.PathLike[str]) -> None:
     """Load what `write` saved."""
     label = f"{type(opt).__name__}.load"
     _safetensors(label)
@@ -203,7 +200,7 @@ def read(opt: Optimizer, path: str | os.PathLike[str]) -> None:
     restore(opt, _unflatten(opt, header, tensors, label))
 
 
-def _unflatten(opt: Optimizer, header: Any, tensors: dict[str, Any], label: str) -> dict[str, Any]:
+def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> dict[str, Any]:
     if not isinstance(header, dict) or not isinstance(header.get("steps"), dict):
         raise ValueError(f"{label}: path must be a file that save wrote; its header is not")
     saved = dict(header)

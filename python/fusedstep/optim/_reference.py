@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ._params import Array
-
-if TYPE_CHECKING:
-    from ._optimizer import Optimizer
 
 LANES, CHUNK = 16, 4096
 
@@ -62,7 +59,7 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
 
 
 def step(
-    cls: type[Optimizer],
+    cls: Any,
     p: Array,
     g: Array,
     state: dict[str, Array],

@@ -141,7 +141,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         What `closure` returned, or None.
         """
         if _compiling():
-            return _step_outside_of_graphs(self, closure)
+            return _step_outside_of_graphs(self, closure, grad_norm)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -324,8 +324,10 @@ def _copy_like(p: Tensor, value: Tensor) -> Tensor:
 
 
 @_uncompiled  # one break of a compiled graph, whatever the step does
-def _step_outside_of_graphs(optimizer: FusedOptimizer, closure: Callable[[], Any] | None) -> Any:
-    return optimizer.step(closure)
+def _step_outside_of_graphs(
+    optimizer: FusedOptimizer, closure: Callable[[], Any] | None, grad_norm: float | None
+) -> Any:
+    return optimizer.step(closure, grad_norm=grad_norm)
 
 
 @_uncompiled

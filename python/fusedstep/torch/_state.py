@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,9 +11,6 @@ from .. import _core
 from .._base.rules import RULES
 from .._core import StepInfo
 from ._options import Settings, settings
-
-if TYPE_CHECKING:
-    from ._base import FusedOptimizer
 
 Tensor = torch.Tensor
 
@@ -29,7 +26,7 @@ class Member(NamedTuple):
 class Binding:
     """A plan of the kernels over an optimizer's parameters, or over one of them."""
 
-    def __init__(self, opt: FusedOptimizer, only: Tensor | None = None) -> None:
+    def __init__(self, opt: Any, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel
         self.label = type(opt).__name__
         groups = self.sources = _groups_of(opt)
@@ -141,7 +138,7 @@ class Binding:
         return taken
 
 
-def _groups_of(opt: FusedOptimizer) -> list[dict[str, Any]]:
+def _groups_of(opt: Any) -> list[dict[str, Any]]:
     """Return the optimizer's groups, whose types nothing but a convention of torch keeps."""
     label = type(opt).__name__
     if not isinstance(opt.param_groups, list):
