@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ import pytest
 
 from fusedstep import nn
 from fusedstep.cli import main
+from tables import customers, flats, rows_of
 
-pandas = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 pytest.importorskip("rich")
@@ -43,45 +41,6 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def out(capsys: pytest.CaptureFixture[str]) -> Out:
     """Return what has been printed."""
     return lambda: capsys.readouterr().out
-
-
-def rows_of(path: str | Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def customers(n: int = 240) -> Any:
-    """Make a table with all that real ones have; customers leave if they are young and call often."""
-    rng = np.random.default_rng(0)
-    age, calls = rng.integers(18, 80, n).astype(float), rng.integers(0, 10, n)
-    leaves = calls * 5 - age + rng.normal(0, 3, n) > -20
-    frame = pandas.DataFrame(
-        {
-            "customer_id": [f"C{i:05d}" for i in range(n)],
-            "age": age,
-            "plan": rng.choice(["basic", "plus"], n),
-            "since": pandas.date_range("2015-01-01", periods=n, freq="9D").strftime("%Y-%m-%d"),
-            "auto_pay": rng.random(n) < 0.5,
-            "calls": calls.astype(str),
-            "left": np.where(leaves, "yes", "no"),
-        }
-    )
-    frame.loc[rng.random(n) < 0.1, "age"] = np.nan
-    frame.loc[rng.random(n) < 0.1, "calls"] = "NA"
-    frame.loc[11, "left"] = "paused"
-    return frame
-
-
-def flats(n: int = 160) -> str:
-    """Make flats in a German spreadsheet: latin-1, semicolons, decimal commas, missing years."""
-    rng = np.random.default_rng(1)
-    size = rng.uniform(30, 140, n).round(1)
-    price = (1500 * size + 5000 * rng.normal(size=n)).round(2)
-    lines = ["straße;fläche;balkon;baujahr;preis"]
-    for i in range(n):
-        year = "" if i % 2 else str(1900 + i % 100)
-        lines.append(f"Weg {i % 9};{size[i]};{('ja', 'nein')[i % 2]};{year};{price[i]:.2f}".replace(".", ","))
-    return "\n".join(lines)
 
 
 def test_a_table_with_all_that_tables_have(out: Out) -> None:
@@ -115,6 +74,27 @@ def test_a_latin1_table_with_decimal_commas(out: Out) -> None:
     assert list(rows[0]) == ["line", "prediction", "low_90", "high_90"]
     low, middle, high = (float(rows[0][name]) for name in ("low_90", "prediction", "high_90"))
     assert middle - low == pytest.approx(high - middle, rel=1e-3) and high > low
+
+
+def test_medians_and_categories_are_of_the_training_rows_alone() -> None:
+    from fusedstep.cli._data import load_table, prepare
+
+    def problem(row: int | None, age: float = 50.0) -> Any:
+        frame = customers().assign(age=lambda f: f["age"].fillna(40.0))
+        frame.loc[0, "age"] = np.nan
+        if row is not None:
+            frame.loc[frame.index != 0, "age"] = 30.0
+            frame.loc[row, ["age", "plan"]] = [age, "special"]
+        frame.to_csv("t.csv", index=False)
+        return prepare(load_table("t.csv", "left"), "auto", 0)
+
+    plain = problem(None)
+    for row in (int(plain.test[1]), int(plain.validation[1])):
+        columns = {column.name: column for column in problem(row, 1e6).columns.columns}
+        assert columns["age"].fill == 30.0 and "special" not in columns["plan"].values
+        assert not columns["plan"].other
+    seen = {column.name: column for column in problem(int(plain.train[1]), 1e6).columns.columns}
+    assert seen["plan"].other
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -257,170 +237,6 @@ def test_the_report_is_one_page_without_network() -> None:
         "train --data t.csv --target left --epochs 2",
     ):
         assert part in text
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_files_of_two_runs_are_never_mixed(out: Out) -> None:
-    customers().to_csv("t.csv", index=False)
-    Path("flats.csv").write_bytes(flats().encode("latin-1"))
-    assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
-    first = {path.name: path.read_bytes() for path in Path("fusedstep-out").iterdir()}
-    Path("fusedstep-out/notes.txt").write_text("mine")
-    assert main(["train", "--data", "flats.csv", "--target", "preis", "--epochs", "1"]) == 0
-    assert f"files of another run: moved to {Path('fusedstep-out/run-1')}" in out()
-    assert {path.name: path.read_bytes() for path in Path("fusedstep-out/run-1").iterdir()} == first
-    assert Path("fusedstep-out/notes.txt").exists()
-    assert main(["compare", "--data", "iris", "--epochs", "1", "--optimizers", "sgd"]) == 0
-    left = {path.name for path in Path("fusedstep-out").iterdir()}
-    assert left == {"run-1", "run-2", "notes.txt", "compare.png", "compare.csv"}
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_a_run_that_leaves_nothing_moves_nothing() -> None:
-    assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
-    before = Path(MODEL).read_bytes()
-    diverging = ["--optimizer", "SGD", "--lr", "1e30", "--schedule", "constant"]
-    assert main(["train", "--data", "iris", *diverging]) == 1
-    assert Path(MODEL).read_bytes() == before and not Path("fusedstep-out/run-1").exists()
-
-
-@pytest.mark.usefixtures("no_picture")
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--optimizer", "adam", "--batch-norm", "--dropout", "0.2", "--ema", "0.9"],
-        ["--optimizer", "sgd", "--set", "momentum=0.9", "--schedule", "plateau", "--warmup", "3"],
-        ["--optimizer", "adagrad", "--dtype", "float64", "--patience", "4", "--lr", "0.2", "--schedule", "constant"],
-    ],
-)
-def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) -> None:
-    wine = ["train", "--data", "wine", "--class-weight", "balanced", *options]
-    if "constant" not in options and "plateau" not in options:
-        wine += ["--schedule", "constant"]  # the shape of others follows from the number of epochs
-    assert main([*wine, "--epochs", "9", "--out", "whole"]) == 0
-    assert main([*wine, "--epochs", "5", "--out", "parts"]) == 0
-    assert main(["train", "--resume", "--out", "parts", "--epochs", "9"]) == 0
-    assert Path("whole/model.safetensors").read_bytes() == Path("parts/model.safetensors").read_bytes()
-    assert Path("whole/history.csv").read_bytes() == Path("parts/history.csv").read_bytes()
-    assert Path("parts/run-1/model.safetensors").exists()
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the middle of an epoch, and with a state that was written on the way."""
-    words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
-    assert main([*words, "--out", "whole"]) == 0
-    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there
-    asked = 0
-
-    @contextlib.contextmanager
-    def pressed_after_a_while() -> Iterator[Callable[[], bool]]:
-        def pressed() -> bool:
-            nonlocal asked
-            asked += 1
-            return asked > 18
-
-        yield pressed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("fusedstep.cli._train.interruptible", pressed_after_a_while)
-        patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
-        assert main([*words, "--out", "parts"]) == 130
-    assert len(rows_of("parts/history.csv")) < 8 and Path("parts/run-1/model.safetensors").exists()
-    assert main(["train", "--resume", "--out", "parts"]) == 0
-    assert Path("whole/model.safetensors").read_bytes() == Path("parts/model.safetensors").read_bytes()
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_a_run_that_is_killed_leaves_no_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
-    with monkeypatch.context() as patch:
-        patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
-        patch.setattr("fusedstep.cli._train.Finish", None)  # the end is never reached
-        with pytest.raises(TypeError):
-            main(["train", "--data", "wine", "--epochs", "2"])
-    left = {path.name for path in Path("fusedstep-out").iterdir()}
-    assert left == {"run-1", "checkpoint.safetensors", "checkpoint-optimizer.safetensors"}
-    assert main(["train", "--resume", "--epochs", "3"]) == 0
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_what_cannot_be_resumed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    def complaint(*words: str) -> str:
-        assert main(["train", "--resume", *words]) == 2
-        return capsys.readouterr().err
-
-    assert "--resume: there is no checkpoint.safetensors in nowhere" in complaint("--out", "nowhere")
-    customers().to_csv("t.csv", index=False)
-    assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0
-    assert "the run has done its 2 epochs; --epochs must be above that" in complaint()
-    assert "does not fit these options" in complaint("--epochs", "4", "--hidden", "8")
-    customers(200).to_csv("t.csv", index=False)
-    assert "the data or its columns have changed since the run began" in complaint("--epochs", "4")
-    Path("fusedstep-out/checkpoint.safetensors").write_bytes(b"hello")
-    assert "is not the state of a run" in complaint()
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_class_weights_bring_a_rare_class_back() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((600, 2))
-    y = np.where((x[:, 0] > 1.3) & (rng.random(600) < 0.5), "rare", "usual")
-    np.savez("t.npz", X=x, y=y)
-    recalls = []
-    for weight in ("none", "balanced"):
-        assert main(["train", "--data", "t.npz", "--class-weight", weight, "--epochs", "20", "--out", weight]) == 0
-        scores = json.loads(Path(weight, "metrics.json").read_text())["test"]
-        recalls.append(next(c["recall"] for c in scores["classes"] if c["class"] == "rare"))
-    assert recalls[1] > recalls[0] + 0.3
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_quiet_prints_nothing(out: Out) -> None:
-    assert main(["train", "--data", "iris", "--epochs", "2", "--quiet"]) == 0
-    np.savez("iris.npz", X=np.ones((3, 4)), y=["setosa"] * 3)
-    assert main(["evaluate", MODEL, "iris.npz", "--quiet"]) == 0
-    assert main(["predict", MODEL, "iris.npz", "--quiet"]) == 0
-    assert main(["compare", "--data", "iris", "--epochs", "1", "--optimizers", "sgd", "--quiet"]) == 0
-    assert out() == "" and Path("iris-predictions.csv").exists()
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_the_rate_and_the_decay_are_told(out: Out) -> None:
-    assert main(["train", "--data", "iris", "--epochs", "1", "--lr", "0.02", "--weight-decay", "0.1"]) == 0
-    assert "AdamW, learning rate 0.02 (cosine schedule), weight decay 0.1 (decoupled)" in out()
-
-
-def test_a_warm_up_longer_than_the_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("train", "compare"):
-        assert main([command, "--data", "iris", "--epochs", "2", "--warmup", "8"]) == 2
-        assert "--warmup must be below the 8 steps of the run; got 8" in capsys.readouterr().err
-
-
-def test_compare_ranks_by_the_mean_over_seeds(out: Out) -> None:
-    words = ["compare", "--data", "iris", "--epochs", "2", "--optimizers", "sgd,adam", "--seeds", "3", "--seed", "4"]
-    assert main(words) == 0
-    said = out()
-    assert "mean over 3 seeds, +- its standard error" in said
-    runs = rows_of("fusedstep-out/compare.csv")
-    assert [run["seed"] for run in runs[:3]] == ["4", "5", "6"]
-    losses = {n: [float(r["best_validation_loss"]) for r in runs if r["optimizer"] == n] for n in ("SGD", "Adam")}
-    best, other = sorted(losses, key=lambda name: np.mean(losses[name]))
-    assert said.index(f"\n{best} ") < said.index(f"\n{other} ")
-    error = np.std(losses[best], ddof=1) / np.sqrt(3)
-    assert f"{np.mean(losses[best]):.3g} +- {error:.2g}" in said
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_dropout_masks_at_prediction(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
-    customers().to_csv("t.csv", index=False)
-    assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2", "--dropout", "0.3"]) == 0
-    assert main(["predict", MODEL, "t.csv", "--mc-samples", "10"]) == 0
-    header = list(rows_of("t-predictions.csv")[0])
-    assert header[2] == "uncertainty (entropy of the mean probabilities over the masks, in nats)"
-    assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
-    assert main(["predict", MODEL, "t.csv", "--mc-samples", "10"]) == 2
-    assert "--mc-samples needs a model with dropout" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -1,4 +1,4 @@
-"""What a step of arrays relies on changes while it asks for gradients: each case is right or refused, in a process."""
+"""Each case runs in a process of its own. What a step of arrays relies on changes while it asks for gradients."""
 
 from __future__ import annotations
 

@@ -38,10 +38,14 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
-/// True if t, whose step has been counted, has the coefficients of `last`, whose scalars were `before` the step.
-bool shares_coefficients(const Tensor& last, const double* before, const Tensor& t) {
-  return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps &&
-         std::equal(before, before + max_scalars, t.scalars);
+/// True if t, whose step has been counted, has the coefficients of `last` unless its scalars differ.
+bool shares_coefficients(const Tensor& last, const Tensor& t) {
+  return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
+}
+
+/// True if the scalars of t are those that the last coefficients were prepared from.
+bool shares_scalars(const double* before, const Tensor& t) {
+  return std::equal(before, before + max_scalars, t.scalars);
 }
 
 }  // namespace
@@ -156,13 +160,14 @@ void Plan::prepare(const StepOptions& options, double factor) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
   for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
   const RuleKernels& rule = step_kernels().rules[rule_];
+  const bool has_scalars = step_kernels().infos[rule_].scalar_count > 0;
   const Tensor* last = nullptr;
   double before[max_scalars] = {};  // the step: the scalars of those that share the last coefficients
   int used = 0;
   for (Tensor& t : tensors) {
     if (!t.active) continue;
     ++t.steps;
-    if (last && shares_coefficients(*last, before, t)) {
+    if (last && shares_coefficients(*last, t) && (!has_scalars || shares_scalars(before, t))) {
       std::copy(last->scalars, last->scalars + max_scalars, t.scalars);
     } else {
       const auto g = std::size_t(t.group);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -24,27 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..tables.errors import TableError
     from ._errors import BROKEN_PIPE, INTERRUPTED, UsageError
 
+    words = list(sys.argv[1:] if argv is None else argv)
     command = "fusedstep"
     try:
-        from . import _compare, _train, doctor, evaluate, predict
         from ._options import build_parser
 
-        words = list(sys.argv[1:] if argv is None else argv)
         args = build_parser().parse_args(words)
-        args.words = ["fusedstep", *words]
-        command = f"fusedstep {args.command}"
-        if getattr(args, "threads", None) is not None:
-            from .. import set_num_threads
-
-            set_num_threads(args.threads)
-        commands = {
-            "train": _train.run,
-            "compare": _compare.run,
-            "doctor": doctor.run,
-            "predict": predict.run,
-            "evaluate": evaluate.run,
-        }
-        return commands[args.command](args)
+        command, args.words = f"fusedstep {args.command}", ["fusedstep", *words]
+        return _run(args)
     except (UsageError, TableError, MissingPackage) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
@@ -60,6 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command that was asked for."""
+    from . import _compare, _train, doctor, evaluate, predict
+
+    if getattr(args, "threads", None) is not None:
+        from .. import set_num_threads
+
+        set_num_threads(args.threads)
+    commands = {
+        "train": _train.run,
+        "compare": _compare.run,
+        "doctor": doctor.run,
+        "predict": predict.run,
+        "evaluate": evaluate.run,
+    }
+    return commands[args.command](args)
 
 
 if not TYPE_CHECKING:

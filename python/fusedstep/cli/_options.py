@@ -170,7 +170,23 @@ def build_parser() -> Parser:
     parser = Parser(prog="fusedstep", description="Train small networks with fused optimizer steps.")
     parser.add_argument("--version", action="version", version=f"fusedstep {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="train a multi-layer perceptron and save it")
+    _add_train(commands.add_parser("train", help="train a multi-layer perceptron and save it"))
+    compare = commands.add_parser("compare", help="train every optimizer on the same network")
+    optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
+    seeds: Row = ("--seeds", whole(1, 1000), 1, "N", "train each with N seeds from --seed on; rank by the mean")
+    _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
+    predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
+    _add_model(predict, "a table with the columns that the model was trained on")
+    _add_rows(predict, PREDICT)
+    evaluate = commands.add_parser("evaluate", help="measure a saved model on rows whose target is known")
+    _add_model(evaluate, "a table with the columns that the model was trained on, and the target")
+    _add_rows(evaluate, EVALUATE)
+    doctor = commands.add_parser("doctor", help="say what this machine grants a step, and what to change")
+    _add_rows(doctor, DOCTOR)
+    return parser
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
     optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))
     samples: Row = (
         "--mc-samples", MASKS, None, "K",
@@ -185,19 +201,6 @@ def build_parser() -> Parser:
     group.add_argument(
         "--set", type=keyword, action="append", default=[], metavar="NAME=VALUE", dest="extra", help=more
     )
-    compare = commands.add_parser("compare", help="train every optimizer on the same network")
-    optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
-    seeds: Row = ("--seeds", whole(1, 1000), 1, "N", "train each with N seeds from --seed on; rank by the mean")
-    _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
-    predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
-    _add_model(predict, "a table with the columns that the model was trained on")
-    _add_rows(predict, PREDICT)
-    evaluate = commands.add_parser("evaluate", help="measure a saved model on rows whose target is known")
-    _add_model(evaluate, "a table with the columns that the model was trained on, and the target")
-    _add_rows(evaluate, EVALUATE)
-    doctor = commands.add_parser("doctor", help="say what this machine grants a step, and what to change")
-    _add_rows(doctor, DOCTOR)
-    return parser
 
 
 def _add_model(parser: argparse.ArgumentParser, data: str) -> None:

@@ -26,9 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, evaluate, save and report; return the exit status."""
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
         need(module, package)  # now, not after the training
-    out = Path(args.out)
-    if args.resume:
-        args = resumed(args)
+    out, args = Path(args.out), resumed(args) if args.resume else args
     screen, settings = Screen(quiet=args.quiet), Settings.of(args)
     if args.mc_samples is not None and not settings.dropout:
         raise UsageError("--mc-samples needs --dropout above 0: without it all samples are the same")
@@ -37,9 +35,8 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(problem, settings, keep=True)
     if args.resume:
         _resume.restore(out, trainer)
-    headline = [
-        describe(problem), network(problem, settings), describe_optimizer(trainer.optimizer, settings),
-    ]  # fmt: skip
+    about = describe_optimizer(trainer.optimizer, settings)
+    headline = [describe(problem), network(problem, settings), about]
     show(screen, problem, headline)
     with interruptible() as stop, quiet_blas(trainer):
         watch = screen.watch("train", trainer.total_steps, settings.epochs, problem.metric_name)
@@ -48,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
         if result.diverged:
             screen.line(_divergence(result))
         if not result.diverged or result.best is not None:
-            if watcher.aside is None and not watcher.has_saved:
-                watcher.clear()
+            watcher.clear_once()
             Finish(trainer, args.words, headline, args.mc_samples).write(out, screen)
             if watcher.aside is not None:
                 screen.line(f"files of another run: moved to {watcher.aside}")
@@ -91,7 +87,7 @@ class Saving:
     ) -> None:
         self._watch, self._folder, self._trainer, self._words, self._own = watch, folder, trainer, words, own
         self.aside: Path | None = None
-        self.has_saved = False
+        self._is_clear = False
         self._saved = time.monotonic()
         self.step = watch.step
 
@@ -104,9 +100,10 @@ class Saving:
     ) -> None:
         self._watch.__exit__(kind, error, trace)
 
-    def clear(self) -> None:
-        """Move the files that are there away."""
-        self.aside = set_aside(self._folder)
+    def clear_once(self) -> None:
+        """Move the files that were there before the run away."""
+        if not self._is_clear:
+            self.aside, self._is_clear = set_aside(self._folder), True
 
     def epoch(self, result: Result) -> None:
         """Hear of an epoch; save now and then."""
@@ -114,9 +111,9 @@ class Saving:
         now = time.monotonic()
         if now - self._saved > SAVE_SECONDS:
             self._saved = now
-            if not self._own and not self.has_saved:
-                self.clear()
-            self.has_saved = True
+            if not self._own:
+                self.clear_once()
+            self._is_clear = True
             _resume.write(self._folder, self._trainer, self._words)
 
 
