@@ -124,10 +124,6 @@ def sets_shorter_data(w: World) -> None:
     w.params[0].data = w.torch.randn(1)
 
 
-def turns_data(w: World) -> None:
-    w.params[0].data = w.torch._neg_view(w.params[0].data)
-
-
 def appends_groups(w: World) -> None:
     for _ in range(50):
         q = w.torch.nn.Parameter(w.torch.randn(3))
@@ -230,7 +226,6 @@ def collects(w: World) -> None:
 DURING: list[Act] = [
     sets_data,
     sets_shorter_data,
-    turns_data,
     appends_groups,
     appends_bare_groups,
     drops_groups,
@@ -253,7 +248,7 @@ DURING: list[Act] = [
     collects,
 ]
 # What leaves the optimizer unable to go on: its arrays are no longer there.
-ENDS = (turns_data, shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
+ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
 
 
 def name_of(act: Act) -> str:

@@ -92,7 +92,7 @@ class TorchSource final : public Source {
   bool lends() const override { return true; }
   void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) override;
   bool unchanged() const override;
-  void rely_on(const py::dict& entry) override;
+  void rely_on(const py::dict& entry) override { entries_.emplace_back(entry); }
   void settle() override;
   bool follow_options() override;
   void wrote(const py::list& tensors) const override { increment_version_(tensors); }
@@ -112,14 +112,14 @@ class TorchSource final : public Source {
   WatchedDict entries_of_state_;
   std::vector<WatchedDict> options_, entries_;  // of each group; of the state
   std::vector<WatchedList> members_;            // of each group
-  std::vector<py::object> params_, idle_, states_;
+  std::vector<py::object> params_, idle_;
   struct Checked {
     const void* data = nullptr;
     std::ptrdiff_t bytes = 0;
   };
   std::vector<const void*> checked_;  // where each gradient was checked
   std::vector<Checked> storages_;     // by hash of the address: gradients that had a storage large enough
-  bool idle_has_gradient_ = false, negative_ = false, orphaned_ = false, has_others_ = false;
+  bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
 
 template <class T>
@@ -175,12 +175,6 @@ void TorchSource::watch_options() {
     options_.emplace_back(py::reinterpret_borrow<py::dict>(group), "lr");
 }
 
-void TorchSource::rely_on(const py::dict& entry) {
-  entries_.emplace_back(entry);
-  for (const auto& [name, value] : entries_.back().items())
-    if (PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(tensor_type_.ptr()))) states_.push_back(value);
-}
-
 /// An alias, so that the memory outlives an assignment to the tensor's `data` during a step.
 py::object TorchSource::keep(py::handle tensor, const View& view, const Where& where) const {
   dlpack::require_plain_numbers(tensor, where);
@@ -226,13 +220,9 @@ void TorchSource::collect(py::handle, py::handle, const std::string& call, Input
     if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
   }
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
-  // Assigning to a tensor's `data` may turn its sign where it lies.
-  const auto negative = [this](py::handle tensor) { return is_negative(tensor); };
-  negative_ =
-      std::any_of(params_.begin(), params_.end(), negative) || std::any_of(states_.begin(), states_.end(), negative);
 }
 
-/// Asked of every tensor in every step: by the C function itself, for Python's way to it takes longer than the answer.
+/// By the C function itself: Python's way to it takes longer than the answer.
 bool TorchSource::is_negative(py::handle tensor) const {
   PyObject* const negative =
       is_neg_function_ ? is_neg_function_(tensor.ptr(), nullptr) : PyObject_CallOneArg(is_neg_.ptr(), tensor.ptr());
@@ -248,11 +238,13 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
   const Where where{call, "grads", std::ptrdiff_t(k), none};
   View v;
   if (!look(gradient.ptr(), v)) return void(checked_[k] = nullptr);
-  if (is_negative(gradient)) dlpack::require_plain_numbers(gradient, where);
   const std::ptrdiff_t bytes = extent(v).high - extent(v).low;
   const auto address = reinterpret_cast<std::uintptr_t>(v.data);
   Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
-  if (known.data != v.data || known.bytes < bytes) {
+  const bool is_new = known.data != v.data || known.bytes < bytes;
+  const bool may_be_part_of_complex = v.size() == 1 || bytes != v.size() * v.item_size;
+  if ((is_new || may_be_part_of_complex) && is_negative(gradient)) dlpack::require_plain_numbers(gradient, where);
+  if (is_new) {
     require_storage(gradient, v, where);
     known = {v.data, bytes};
   }
@@ -261,9 +253,9 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
 
 bool TorchSource::unchanged() const {
   static const Attribute groups(groups_name), state(state_name);
-  return groups_.is(of_owner(groups.name)) && of_owner(state.name).is(state_) && !negative_ && !orphaned_ &&
-         !has_others_ && !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() &&
-         all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
+  return groups_.is(of_owner(groups.name)) && of_owner(state.name).is(state_) && !orphaned_ && !has_others_ &&
+         !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() && all_unchanged(options_) &&
+         all_unchanged(members_) && all_unchanged(entries_);
 }
 
 /// What was attached may have been taken out of the state meanwhile.
@@ -297,7 +289,7 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
   Py_VISIT(increment_version_.ptr());
   Py_VISIT(owner_.ptr());
   Py_VISIT(state_.ptr());
-  for (const auto* list : {&params_, &idle_, &states_})
+  for (const auto* list : {&params_, &idle_})
     for (const py::object& p : *list) Py_VISIT(p.ptr());
   for (const int stop : {groups_.traverse(visit, arg), entries_of_state_.traverse(visit, arg), all(options_),
                          all(members_), all(entries_)})
