@@ -44,6 +44,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", env=SOURCES)
     session.run("python", ".ci/check_includes.py")
+    session.run("python", ".ci/check_includes.py")
     found = [path for folder in ("csrc", "tests/engine") for path in Path(folder).rglob("*.[ch]*")]
     files = sorted(str(path) for path in found if path.suffix in (".h", ".cpp"))
     session.run("clang-format", "--dry-run", "-Werror", *files)
