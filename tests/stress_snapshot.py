@@ -145,7 +145,8 @@ def stress(
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
-    others = [threading.Thread(target=change, args=(seed + k,)) for k in range(3)]
+    # Of threads that set one tensor's `grad` at once, torch itself frees what is in use.
+    others = [threading.Thread(target=change, args=(seed + k,)) for k in range(3 if make is arrays else 1)]
     for other in others:
         other.start()
     taken = refused = 0
