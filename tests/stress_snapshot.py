@@ -1,6 +1,6 @@
 """One thread steps an optimizer while others change what it steps: each step is whole or refused.
 
-Usage: python tests/stress_snapshot.py [seconds] [numpy|torch]; see .ci/check_sanitizers.sh for a build that finds more.
+Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]; see .ci/check_sanitizers.sh for a build that finds more.
 """
 
 from __future__ import annotations
@@ -61,7 +61,12 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
     return lambda: opt.step(grads, zero_grads=True, clip_norm=1.0), acts
 
 
-def tensors() -> tuple[Callable[[], object], list[Act]]:
+def assigned() -> tuple[Callable[[], object], list[Act]]:
+    """Return `tensors`, whose `grad` and `data` are assigned to as well: torch itself frees what is in use then."""
+    return tensors(True)
+
+
+def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
     """Return a step of an optimizer of tensors, and what is done to it meanwhile."""
     import copy
 
@@ -108,8 +113,7 @@ def tensors() -> tuple[Callable[[], object], list[Act]]:
             pass
 
     acts: list[Act] = [
-        any_gradient,
-        any_data,
+        *([any_gradient, any_data] if assign else []),
         any_state,
         any_group,
         hooks,
@@ -118,7 +122,7 @@ def tensors() -> tuple[Callable[[], object], list[Act]]:
         lambda draw: opt.param_groups[0].update(betas=(draw.random(), 0.99)),
         lambda draw: opt.load_state_dict(copy.deepcopy(saved)),
         lambda draw: opt.state_dict(),
-        lambda draw: opt.zero_grad(set_to_none=draw.random() < 0.5),
+        lambda draw: opt.zero_grad(set_to_none=assign and draw.random() < 0.5),
         lambda draw: opt.state.clear(),
     ]
     return opt.step, acts
@@ -169,6 +173,7 @@ def stress(
 
 if __name__ == "__main__":
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    for make in (arrays, tensors):
-        if len(sys.argv) < 3 or {"numpy": arrays, "torch": tensors}[sys.argv[2]] is make:
+    kinds = {"numpy": arrays, "torch": tensors, "assigned": assigned}
+    for name, make in kinds.items():
+        if name in sys.argv[2:] or (len(sys.argv) < 3 and make is not assigned):
             print(make.__name__, "taken, refused:", *stress(make, seconds), flush=True)

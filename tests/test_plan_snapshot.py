@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from stress_snapshot import arrays, stress
 from support.snapshots import REFUSALS, survives
 
 
@@ -276,3 +277,8 @@ def test_mappings_and_lists_of_other_types() -> None:
         (lambda d: {"a": d["a"]}, False),
     ):
         assert survives(lambda m=make, r=right: case(m, r))  # type: ignore[misc]
+
+
+def test_a_slice_of_the_stress_test() -> None:
+    """`python tests/stress_snapshot.py` takes longer."""
+    assert survives(lambda: stress(arrays, 0.5))

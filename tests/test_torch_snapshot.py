@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stress_snapshot import stress, tensors
 from support.snapshots import REFUSALS, right_or_refused, survives
 from support.torch_cases import ours, theirs
 
@@ -322,3 +323,8 @@ def test_states_that_are_made_in_memory_of_others(torch: Any) -> None:
         assert not w.step("memory")
 
     assert survives(case)
+
+
+def test_a_slice_of_the_stress_test(torch: Any) -> None:
+    """`python tests/stress_snapshot.py` takes longer."""
+    assert survives(lambda: stress(tensors, 1.0))

@@ -207,8 +207,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
 
     def _bound(self) -> Binding:
-        self._binding = self._binding or Binding(self)
-        return self._binding
+        binding = self._binding or Binding(self)  # another thread may forget it at once
+        self._binding = binding
+        return binding
 
     def _require_own(self, method: str) -> None:
         if self._swapped is not None:
