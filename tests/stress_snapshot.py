@@ -1,6 +1,7 @@
 """One thread steps an optimizer while others change what it steps: each step is whole or refused.
 
-Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]; see .ci/check_sanitizers.sh for a build that finds more.
+Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]; see .ci/check_sanitizers.sh for a build that
+finds more.
 """
 
 from __future__ import annotations
