@@ -17,7 +17,17 @@ bool PyPlan::take_gradients(bool zero) {
       p.gradient = {};
       continue;
     }
-    if (!source_->gradient_is_still(k, gradient.ptr(), p.gradient)) take_gradient(k);
+    View v;
+    switch (source_->look_at_gradient(k, gradient.ptr(), p.gradient, v)) {
+      case Source::Look::same:
+        break;
+      case Source::Look::other:
+        take_gradient(k, v);
+        break;
+      case Source::Look::unusable:
+        p.gradient = {};
+        source_->refuse_gradient(gradient, p.array.object, gradient_at(k));
+    }
     if (zero && !p.can_zero) refuse_to_zero(k);
     ready = ready && p.ready;
   }
@@ -25,20 +35,21 @@ bool PyPlan::take_gradients(bool zero) {
   return ready;
 }
 
-void PyPlan::take_gradient(std::size_t k) {
+/// One that lies elsewhere, but in the same way as that of the step before, need not be laid out anew.
+void PyPlan::take_gradient(std::size_t k, const View& v) {
   Parameter& p = params_[k];
   Tensor& t = plan_->tensors[k];
+  const bool moved = p.gradient.lies_like(v);
   p.gradient = {};
-  View v;
-  if (!source_->look_at_gradient(k, inputs_.gradients[k].ptr(), v) || computed_in(v.dtype) != computed_in(t.dtype) ||
-      !same_shape(v, p.array.seen.view()))
+  if (!moved && (computed_in(v.dtype) != computed_in(t.dtype) || !same_shape(v, p.array.seen.view())))
     source_->refuse_gradient(inputs_.gradients[k], p.array.object, gradient_at(k));
   check_against_owned(k, v);
+  disjoint_ = false;
+  p.gradient = Snapshot(v);
+  if (moved) return void(t.gradient.data = v.data);
   t.gradient = describe_layout(v, layouts_[k].order, layouts_[k].gradient_dims);
   t.gradient_dtype = v.dtype;
   p.can_zero = v.writeable && (t.gradient.contiguous || is_disjoint(v));
-  disjoint_ = false;
-  p.gradient = Snapshot(v);
 }
 
 void PyPlan::refuse_to_zero(std::size_t k) const {

@@ -44,19 +44,15 @@ class NumpySource final : public Source {
 
   bool look(PyObject* object, View& view) const override { return look_at_array(object, view); }
 
-  bool look_at_gradient(std::size_t, PyObject* object, View& view) const override {
-    return PyCapsule_CheckExact(object) ? dlpack::look_at_capsule(object, view) : look_at_array(object, view);
-  }
-
   bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
     View v;
     return look_at_array(object, v) && seen.matches(v, use);
   }
 
-  bool gradient_is_still(std::size_t k, PyObject* object, const Snapshot& seen) const override {
-    View v;
-    if (Py_TYPE(object) == usual_array.type) return look_at_array(object, v) && seen.matches(v);
-    return look_at_gradient(k, object, v) && seen.matches(v);
+  Look look_at_gradient(std::size_t, PyObject* object, const Snapshot& seen, View& view) const override {
+    if (Py_TYPE(object) == usual_array.type && is_still(object, seen, Snapshot::Use::write)) return Look::same;
+    if (!look_at_any(object, view)) return Look::unusable;
+    return seen.matches(view) ? Look::same : Look::other;
   }
 
   [[noreturn]] void refuse(py::handle object, const Where& where) const override;
@@ -83,6 +79,9 @@ class NumpySource final : public Source {
   }
 
  private:
+  static bool look_at_any(PyObject* object, View& view) {
+    return PyCapsule_CheckExact(object) ? dlpack::look_at_capsule(object, view) : look_at_array(object, view);
+  }
   void take_dict(PyObject* gradients, const std::string& call, Inputs& inputs) const;
   void convert(std::size_t k, const std::string& call, py::object& gradient);
 
@@ -108,7 +107,7 @@ void NumpySource::refuse(py::handle object, const Where& where) const {
 void NumpySource::refuse_gradient(py::handle object, py::handle parameter, const Where& where) const {
   View v, p;
   look(parameter.ptr(), p);
-  const bool known = look_at_gradient(0, object.ptr(), v);
+  const bool known = look_at_any(object.ptr(), v);
   if (!known && !is_plain_array(object) && !PyCapsule_CheckExact(object.ptr()))
     refuse_type(where, std::string("a numpy.ndarray of ") + floats, describe(object));
   if (!known && is_plain_array(object) && dtype_of_array(py::reinterpret_borrow<py::array>(object)))

@@ -132,7 +132,7 @@ class PyPlan {
   void require_unchanged(const std::string& call, Snapshot::Use use) const;
   void require_free(const std::string& call) const;
   bool take_gradients(bool zero);
-  void take_gradient(std::size_t k);
+  void take_gradient(std::size_t k, const View& view);
   void check_against_owned(std::size_t k, const View& gradient) const;
   void check_among_gradients();
   [[noreturn]] void refuse_to_zero(std::size_t k) const;

@@ -23,10 +23,11 @@ class Source {
 
   /// True if an object is as it was seen. Hundreds of arrays are asked about in each step: this one is to be short.
   virtual bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const = 0;
-  virtual bool gradient_is_still(std::size_t, PyObject* object, const Snapshot& seen) const = 0;
 
-  /// What `look` says for gradient k; false also if `collect` has not seen it like this.
-  virtual bool look_at_gradient(std::size_t k, PyObject* object, View& view) const = 0;
+  enum class Look { same, other, unusable };
+  /// Compares gradient k with what was seen. `view` describes one that is other; one that kernels cannot use, or that
+  /// `collect` has not seen like this, is unusable.
+  virtual Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const = 0;
 
   /// Keeps the memory behind an array of the plan alive, after a check that there is as much as the view claims.
   virtual py::object keep(py::handle object, const View&, const Where&) const {

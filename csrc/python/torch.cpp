@@ -78,12 +78,9 @@ class TorchSource final : public Source {
     View v;
     return look(object, v) && seen.matches(v, use);
   }
-  bool gradient_is_still(std::size_t k, PyObject* object, const Snapshot& seen) const override {
-    View v;
-    return look_at_gradient(k, object, v) && seen.matches(v);
-  }
-  bool look_at_gradient(std::size_t k, PyObject* object, View& view) const override {
-    return look(object, view) && view.data == checked_[k];
+  Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const override {
+    if (!look(object, view) || view.data != checked_[k]) return Look::unusable;
+    return seen.matches(view) ? Look::same : Look::other;
   }
   py::object keep(py::handle object, const View& view, const Where& where) const override;
   [[noreturn]] void refuse(py::handle object, const Where& where) const override;
