@@ -205,7 +205,7 @@ def _check_count(where: str, steps: Tensor) -> None:
 
 def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> None:
     """Check a state, and lay it out in memory as its parameter where it has another layout."""
-    value = entry.get(name)  # another thread may have taken it out
+    value: Any = entry.get(name)  # another thread may have taken it out
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
     if not fits or not _has_memory(value):
         raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_named(value)}")
