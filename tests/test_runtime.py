@@ -148,16 +148,18 @@ def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -
     assert fs.num_threads() == 4 and (p != mine).any(), "the parent goes on in parallel"
 
 
-class Meanwhile(list[Any]):
-    """Gradients that do something when a step has begun to look at them."""
+class Meanwhile:
+    """A gradient that does something when a step asks for its memory."""
 
-    def __init__(self, grads: list[Any], act: Callable[[], Any]) -> None:
-        super().__init__(grads)
-        self.act = act
+    def __init__(self, gradient: Any, act: Callable[[], Any]) -> None:
+        self.gradient, self.act = gradient, act
 
-    def __iter__(self) -> Iterator[Any]:
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __dlpack__(self, **options: Any) -> Any:
         self.act()
-        return super().__iter__()
+        return self.gradient.__dlpack__(**options)
 
 
 def elsewhere(act: Callable[[], Any]) -> str:
@@ -187,7 +189,7 @@ def test_one_thread_at_a_time_steps(cls: Any) -> None:
         lambda: opt.groups[0].update(lr=5.0),
         lambda: opt.load_state_dict(state),
     ]
-    opt.step(Meanwhile(g, lambda: said.extend(elsewhere(act) for act in intrusions)), lr=0.3)
+    opt.step([Meanwhile(g[0], lambda: said.extend(elsewhere(act) for act in intrusions))], lr=0.3)
     assert said[:2] == [f"{cls.__name__}.step: one thread at a time may step an optimizer; another one is doing so"] * 2
     assert said[2:] == [
         f"{cls.__name__}: cannot be changed while another thread steps it",
@@ -201,9 +203,20 @@ def test_one_thread_at_a_time_steps(cls: Any) -> None:
 
 
 def test_an_error_while_gradients_are_listed_passes_through() -> None:
+    class Failing(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            raise ZeroDivisionError
+
     opt = fs.SGD([np.ones(3)])
     with pytest.raises(ZeroDivisionError):
-        opt.step(Meanwhile([np.ones(3)], lambda: 1 // 0))
+        opt.step(Failing([np.ones(3)]))
+    opt.step([np.ones(3)])
+
+
+def test_an_error_while_a_gradient_gives_its_memory_names_the_gradient() -> None:
+    opt = fs.SGD([np.ones(3)])
+    with pytest.raises(ValueError, match=r"SGD.step: grads\[0\] must be readable by DLPack; got Meanwhile"):
+        opt.step([Meanwhile(np.ones(3), lambda: 1 // 0)])
     opt.step([np.ones(3)])
 
 
