@@ -123,13 +123,13 @@ def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
 
 
 def test_what_is_generated_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "tools" / "catalogue.py")
+    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "python" / "make_catalogue.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for generated in (module.catalogues, module.stubs):
         old = [path.name for path, text in generated().items() if path.read_text("utf-8") != text]
-        assert not old, f"python tools/catalogue.py writes {old}"
+        assert not old, f"python python/make_catalogue.py writes {old}"
 
 
 @pytest.mark.parametrize("command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]])

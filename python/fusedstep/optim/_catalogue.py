@@ -1,4 +1,4 @@
-"""Every optimizer of this folder. Written by tools/catalogue.py."""
+"""Every optimizer of this folder. Written by python/make_catalogue.py."""
 
 from .adadelta import Adadelta
 from .adagrad import Adagrad

@@ -1,4 +1,4 @@
-"""Types of every optimizer of this folder. Written by tools/catalogue.py."""
+"""Types of every optimizer of this folder. Written by python/make_catalogue.py."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Types of every optimizer for torch. Written by tools/catalogue.py."""
+"""Types of every optimizer for torch. Written by python/make_catalogue.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,9 +1,9 @@
 """Write the catalogues of the optimizers and of the activations, and the type stubs of the optimizers.
 
-    python tools/catalogue.py
+    python python/make_catalogue.py
 
 A new file in python/fusedstep/optim or python/fusedstep/nn/activations needs nothing else. The stubs of
-`fusedstep.torch` are written where torch is installed; `tests/test_catalogue.py` says when a file is not up to date.
+`fusedstep.torch` are written where torch is installed; `tests/test_options.py` says when a file is not up to date.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parents[1] / "python" / "fusedstep"
+PACKAGE = Path(__file__).parent / "fusedstep"
 CATALOGUES = {"optim/_catalogue.py": "optimizer", "nn/activations/catalogue.py": "activation"}
 NAMES = {"Iterator": "collections.abc", "Mapping": "collections.abc", "contextmanager": "contextlib", "Any": "typing",
          "Literal": "typing", "Optimizer": "._optimizer", "Rate": "._optimizer", "Array": "._params",
@@ -27,7 +27,7 @@ NAMES = {"Iterator": "collections.abc", "Mapping": "collections.abc", "contextma
 def catalogue(path: str) -> str:
     """Return a module that imports every class of its folder."""
     classes = dict(sorted(_classes(PACKAGE / Path(path).parent)))
-    lines = [f'"""Every {CATALOGUES[path]} of this folder. Written by tools/catalogue.py."""', ""]
+    lines = [f'"""Every {CATALOGUES[path]} of this folder. Written by python/make_catalogue.py."""', ""]
     lines += [f"from .{module} import {name}" for name, (module, _) in sorted(classes.items(), key=lambda c: c[1][0])]
     return "\n".join([*lines, "", "__all__ = [", *(f'    "{name}",' for name in classes), "]", ""])
 
@@ -114,7 +114,7 @@ def _module(text: str, bodies: list[str], names: list[str], *imports: str) -> st
     homes = {home: ", ".join(sorted(name for name in used if used[name] == home)) for home in sorted(used.values())}
     lines = [f"from {home} import {found}" for home, found in homes.items()]
     lines = [line for line in lines if " ." not in line] + [*imports] + [line for line in lines if " ." in line]
-    head = "\n".join([f'"""{text} Written by tools/catalogue.py."""', "", *lines])
+    head = "\n".join([f'"""{text} Written by python/make_catalogue.py."""', "", *lines])
     return f"{head}\n\n__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + f"]\n\n{body}\n"
 
 
