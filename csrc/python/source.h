@@ -67,8 +67,6 @@ class Source {
   virtual int traverse(visitproc, void*) const { return 0; }
 };
 
-class PyPlan;
-
 void bind_numpy(py::module_& m);
 void bind_torch(py::module_& m);
 

@@ -229,7 +229,8 @@ bool TorchSource::is_negative(py::handle tensor) const {
 }
 
 /// What cannot be seen in a description: numbers that stand for their negatives, and a storage that is too small. To
-/// ask for the storage costs as much as to step a small tensor: it is asked for where a gradient lies at a new address.
+/// ask costs as much as to step a small tensor: it is done where a gradient lies at a new address, and, for the sign,
+/// where it may be a part of complex numbers.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
