@@ -64,13 +64,12 @@ void find_usual_array();
 
 bool look_at_unusual_array(PyObject* object, View& view);
 
-/// Describes an array that kernels can read as it lies: an ndarray (no masked array, no matrix) of a floating dtype in
-/// native byte order, aligned to its item. False for anything else.
-inline bool look_at_array(PyObject* object, View& view) {
+/// Describes an array of the usual type and dtypes, aligned to its item; false for anything else.
+inline bool look_at_usual_array(PyObject* object, View& view) {
   const auto* const a = py::detail::array_proxy(object);
   if (Py_TYPE(object) != usual_array.type || !(a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) ||
       (a->descr != usual_array.single && a->descr != usual_array.twice))
-    return look_at_unusual_array(object, view);
+    return false;
   const DType dtype = a->descr == usual_array.single ? DType::f32 : DType::f64;
   view = {static_cast<char*>(a->data),
           item_size(dtype),
@@ -81,6 +80,12 @@ inline bool look_at_array(PyObject* object, View& view) {
           dtype,
           (a->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0};
   return true;
+}
+
+/// Describes an array that kernels can read as it lies: an ndarray (no masked array, no matrix) of a floating dtype in
+/// native byte order, aligned to its item. False for anything else.
+inline bool look_at_array(PyObject* object, View& view) {
+  return look_at_usual_array(object, view) || look_at_unusual_array(object, view);
 }
 
 /// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.

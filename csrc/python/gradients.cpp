@@ -5,34 +5,37 @@
 
 namespace fusedstep::bind {
 
-/// False if a parameter that has a gradient lacks its state, or the source no longer vouches for a gradient.
+/// False if a parameter that has a gradient lacks its state. A gradient that is the same as in the step before needs
+/// nothing; all others are looked at one by one.
 bool PyPlan::take_gradients(bool zero) {
   bool ready = true;
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    if (k + ahead < params_.size()) prefetch(inputs_.gradients[k + ahead]), params_[k + ahead].gradient.prefetch();
+  for (std::size_t k = 0; (k = source_->first_other(k, params_, inputs_.gradients)) < params_.size(); ++k) {
     Parameter& p = params_[k];
     const py::object& gradient = inputs_.gradients[k];
     const bool active = plan_->tensors[k].active = !gradient.is_none();
-    if (!active) {
-      p.gradient = {};
-      continue;
-    }
-    View v;
-    switch (source_->look_at_gradient(k, gradient.ptr(), p.gradient, v)) {
-      case Source::Look::same:
-        break;
-      case Source::Look::other:
-        take_gradient(k, v);
-        break;
-      case Source::Look::unusable:
-        p.gradient = {};
-        source_->refuse_gradient(gradient, p.array.object, gradient_at(k));
-    }
-    if (zero && !p.can_zero) refuse_to_zero(k);
-    ready = ready && p.ready;
+    if (active) look_at_gradient(k);
+    ready = ready && (p.ready || !active);
+    if (!active || !p.ready) p.gradient = {};
   }
-  if (zero && !disjoint_) check_among_gradients();
-  return ready;
+  if (!ready || !zero) return ready;
+  for (std::size_t k = 0; k < params_.size(); ++k)
+    if (plan_->tensors[k].active && !params_[k].can_zero) refuse_to_zero(k);
+  if (!disjoint_) check_among_gradients();
+  return true;
+}
+
+void PyPlan::look_at_gradient(std::size_t k) {
+  Parameter& p = params_[k];
+  View v;
+  switch (source_->look_at_gradient(k, inputs_.gradients[k].ptr(), p.gradient, v)) {
+    case Source::Look::same:
+      return;
+    case Source::Look::other:
+      return take_gradient(k, v);
+    case Source::Look::unusable:
+      p.gradient = {};
+      source_->refuse_gradient(inputs_.gradients[k], p.array.object, gradient_at(k));
+  }
 }
 
 /// One that lies elsewhere, but in the same way as that of the step before, need not be laid out anew.

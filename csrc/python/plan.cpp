@@ -67,7 +67,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
 }
 
 /// Something that is updated in place.
-PyPlan::Held PyPlan::hold(py::handle object, const Where& where) const {
+Held PyPlan::hold(py::handle object, const Where& where) const {
   View v;
   if (!source_->look(object.ptr(), v) || !v.writeable || !is_disjoint(v)) source_->refuse(object, where);
   if (!source_->lends() && !is_dense(v, memory_order(v))) source_->refuse(object, where);
@@ -89,7 +89,7 @@ void PyPlan::adopt_parameter(std::size_t k, py::handle object, Tensor& t) {
 }
 
 /// A state or an average: an array that lies like its parameter, without gaps.
-PyPlan::Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
+Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
   const Parameter& p = params_[k];
   Held held = hold(object, where(argument, k));
   const View v = held.seen.view();
@@ -101,7 +101,7 @@ PyPlan::Held PyPlan::companion(std::size_t k, py::handle object, const char* arg
   return held;
 }
 
-PyPlan::Held PyPlan::scalar(std::size_t k, py::handle object, const char* name) const {
+Held PyPlan::scalar(std::size_t k, py::handle object, const char* name) const {
   Held held = hold(object, where(name, k));
   if (const View v = held.seen.view(); is_half(v.dtype) || v.size() != 1)
     refuse_value(where(name, k), "float32 or float64, and one number", source_->describe(object));
@@ -208,22 +208,19 @@ bool PyPlan::State::all(Visit&& visit) const {
 
 bool PyPlan::parameters_unchanged() const {
   const auto same = [this](const Held& h) { return unchanged(h, Snapshot::Use::write); };
-  return std::all_of(params_.begin(), params_.end(), [&](const Parameter& p) { return same(p.array); }) &&
+  return source_->first_changed(0, params_, Snapshot::Use::write) == params_.size() &&
          std::all_of(states_.begin(), states_.end(), [&](const State& s) { return s.all(same); });
 }
 
-/// Looking at a few hundred arrays is waiting for memory: the next ones are asked for.
 void PyPlan::require_unchanged(const std::string& call, Snapshot::Use use) const {
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    if (k + ahead < params_.size()) prefetch(params_[k + ahead].array.object), params_[k + ahead].array.seen.prefetch();
-    const Held& p = params_[k].array;
-    if (unchanged(p, use)) continue;
-    const Where where{call, "params", std::ptrdiff_t(k), names_[k]};
-    View v;
-    if (use == Snapshot::Use::write && source_->look(p.object.ptr(), v) && !v.writeable)
-      refuse_value(where, "writeable", "a read-only " + source_->describe(p.object));
-    refuse_value(where, "what the optimizer was made with", source_->describe(p.object) + ", changed since");
-  }
+  const std::size_t k = source_->first_changed(0, params_, use);
+  if (k == params_.size()) return;
+  const Held& p = params_[k].array;
+  const Where where{call, "params", std::ptrdiff_t(k), names_[k]};
+  View v;
+  if (use == Snapshot::Use::write && source_->look(p.object.ptr(), v) && !v.writeable)
+    refuse_value(where, "writeable", "a read-only " + source_->describe(p.object));
+  refuse_value(where, "what the optimizer was made with", source_->describe(p.object) + ", changed since");
 }
 
 int PyPlan::traverse(visitproc visit, void* arg) const {

@@ -71,20 +71,6 @@ class PyPlan {
   int traverse(visitproc visit, void* arg) const;
 
  private:
-  /// An array that the plan relies on, and what keeps its memory alive.
-  struct Held {
-    py::object object, memory;
-    Snapshot seen;
-    explicit operator bool() const { return bool(object); }
-    void* data() const { return object ? seen.view().data : nullptr; }
-  };
-  /// What every step looks at: kept short, for looking at hundreds is waiting for memory.
-  struct Parameter {
-    Held array;
-    Snapshot gradient;      // checked, laid out, and apart from all that is written
-    bool can_zero = false;  // the gradient: writeable, no element twice
-    bool ready = false;     // its state is attached
-  };
   struct State {
     Held average, count;
     Held arrays[max_states], scalars[max_scalars];
@@ -132,6 +118,7 @@ class PyPlan {
   void require_unchanged(const std::string& call, Snapshot::Use use) const;
   void require_free(const std::string& call) const;
   bool take_gradients(bool zero);
+  void look_at_gradient(std::size_t k);
   void take_gradient(std::size_t k, const View& view);
   void check_against_owned(std::size_t k, const View& gradient) const;
   void check_among_gradients();

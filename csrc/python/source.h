@@ -14,6 +14,22 @@ struct Inputs {
   std::vector<double> rates;          // of every group; empty: the groups' own
 };
 
+/// An array that a plan relies on, and what keeps its memory alive.
+struct Held {
+  py::object object, memory;
+  Snapshot seen;
+  explicit operator bool() const { return bool(object); }
+  void* data() const { return object ? seen.view().data : nullptr; }
+};
+
+/// What every step looks at: kept short, for looking at hundreds is waiting for memory.
+struct Parameter {
+  Held array;
+  Snapshot gradient;      // checked, laid out, and apart from all that is written; empty: it is to be looked at again
+  bool can_zero = false;  // the gradient: writeable, no element twice
+  bool ready = false;     // its state is attached
+};
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -21,13 +37,19 @@ class Source {
   /// Describes an object as it lies in memory; false if kernels cannot use it. Runs no code of the user.
   virtual bool look(PyObject* object, View& view) const = 0;
 
-  /// True if an object is as it was seen. Hundreds of arrays are asked about in each step: this one is to be short.
+  /// True if an object is as it was seen.
   virtual bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const = 0;
 
   enum class Look { same, other, unusable };
   /// Compares gradient k with what was seen. `view` describes one that is other; one that kernels cannot use, or that
   /// `collect` has not seen like this, is unusable.
   virtual Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const = 0;
+
+  /// From parameter k on, the first whose array is not as it was seen; their number if all are.
+  virtual std::size_t first_changed(std::size_t k, const std::vector<Parameter>& params, Snapshot::Use use) const = 0;
+  /// From parameter k on, the first whose gradient is not the same as was seen; their number if all are.
+  virtual std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
+                                  const std::vector<py::object>& gradients) const = 0;
 
   /// Keeps the memory behind an array of the plan alive, after a check that there is as much as the view claims.
   virtual py::object keep(py::handle object, const View&, const Where&) const {
@@ -65,6 +87,31 @@ class Source {
   virtual void wrote(const py::list&) const {}
 
   virtual int traverse(visitproc, void*) const { return 0; }
+};
+
+/// The two loops of a source, compiled with its own look at an array: hundreds are looked at in each step.
+template <class S>
+class Loops : public Source {
+ public:
+  std::size_t first_changed(std::size_t k, const std::vector<Parameter>& params, Snapshot::Use use) const final {
+    for (; k < params.size(); ++k) {
+      if (k + ahead < params.size()) prefetch(params[k + ahead].array.object), params[k + ahead].array.seen.prefetch();
+      if (!self().S::is_still(params[k].array.object.ptr(), params[k].array.seen, use)) break;
+    }
+    return k;
+  }
+  std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
+                          const std::vector<py::object>& gradients) const final {
+    View v;
+    for (; k < params.size(); ++k) {
+      if (k + ahead < params.size()) prefetch(gradients[k + ahead]), params[k + ahead].gradient.prefetch();
+      if (self().S::look_at_gradient(k, gradients[k].ptr(), params[k].gradient, v) != Look::same) break;
+    }
+    return k;
+  }
+
+ private:
+  const S& self() const { return static_cast<const S&>(*this); }
 };
 
 void bind_numpy(py::module_& m);

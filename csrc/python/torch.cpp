@@ -59,7 +59,7 @@ struct Attribute {
   PyObject* const name;
 };
 
-class TorchSource final : public Source {
+class TorchSource final : public Loops<TorchSource> {
  public:
   /// torch's own `tensor_type` describes tensors, and its `increment_version` is told what a step has written. `owner`
   /// holds the optimizer's attributes, and `members` lists the groups of which the plan is made. `params` bring the
@@ -79,7 +79,12 @@ class TorchSource final : public Source {
     return look(object, v) && seen.matches(v, use);
   }
   Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const override {
-    if (!look(object, view) || view.data != checked_[k]) return Look::unusable;
+    const View& checked = described_[k];
+    if (checked.ndim < 0) return Look::unusable;
+    if (!asked_)
+      view = checked;
+    else if (!look(object, view) || view.data != checked.data)
+      return Look::unusable;
     return seen.matches(view) ? Look::same : Look::other;
   }
   py::object keep(py::handle object, const View& view, const Where& where) const override;
@@ -114,7 +119,8 @@ class TorchSource final : public Source {
     const void* data = nullptr;
     std::ptrdiff_t bytes = 0;
   };
-  std::vector<const void*> checked_;  // where each gradient was checked
+  std::vector<View> described_;    // each gradient as it was checked; no axes, not even none: it is unusable
+  bool asked_ = false;             // code of Python has run since: what was described may have changed
   std::vector<Checked> storages_;     // by hash of the address: gradients that had a storage large enough
   bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
@@ -137,7 +143,7 @@ TorchSource::TorchSource(const std::string& label, const py::object& tensor_type
       is_neg_(tensor_type.attr("is_neg")),
       increment_version_(std::move(increment_version)),
       owner_(owner),
-      checked_(params.size()),
+      described_(params.size()),
       storages_(1024) {
   static const Attribute groups(groups_name), state(state_name), of_group("params");
   if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
@@ -212,11 +218,11 @@ void TorchSource::collect(py::handle, py::handle, const std::string& call, Input
   inputs.rates.clear();
   for (std::size_t k = 0; k < options_.size(); ++k)
     inputs.rates.push_back(rate_of(options_[k].value(lr.name), {call, "param_groups", std::ptrdiff_t(k), lr_text}));
-  for (std::size_t k = 0; k < params_.size(); ++k) {
-    inputs.gradients[k] = grad.of(params_[k]);
-    if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
-  }
+  for (std::size_t k = 0; k < params_.size(); ++k) inputs.gradients[k] = grad.of(params_[k]);
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
+  asked_ = false;
+  for (std::size_t k = 0; k < params_.size(); ++k)
+    if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
 }
 
 /// By the C function itself: Python's way to it takes longer than the answer.
@@ -234,19 +240,19 @@ bool TorchSource::is_negative(py::handle tensor) const {
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
-  View v;
-  if (!look(gradient.ptr(), v)) return void(checked_[k] = nullptr);
+  View& v = described_[k];
+  if (!look(gradient.ptr(), v)) return void(v.ndim = -1);
   const std::ptrdiff_t bytes = extent(v).high - extent(v).low;
   const auto address = reinterpret_cast<std::uintptr_t>(v.data);
   Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
   const bool is_new = known.data != v.data || known.bytes < bytes;
   const bool may_be_part_of_complex = v.size() == 1 || bytes != v.size() * v.item_size;
+  asked_ = asked_ || is_new || (may_be_part_of_complex && !is_neg_function_);
   if ((is_new || may_be_part_of_complex) && is_negative(gradient)) dlpack::require_plain_numbers(gradient, where);
-  if (is_new) {
-    require_storage(gradient, v, where);
-    known = {v.data, bytes};
-  }
-  checked_[k] = v.data;
+  if (!is_new) return;
+  const void* const data = v.data;
+  require_storage(gradient, v, where);
+  known = {data, bytes};
 }
 
 bool TorchSource::unchanged() const {

@@ -167,13 +167,13 @@ void Plan::prepare(const StepOptions& options, double factor) {
   for (Tensor& t : tensors) {
     if (!t.active) continue;
     ++t.steps;
-    if (last && shares_coefficients(*last, t) && (!has_scalars || shares_scalars(before, t))) {
-      std::copy(last->scalars, last->scalars + max_scalars, t.scalars);
-    } else {
+    if (!last || !shares_coefficients(*last, t) || (has_scalars && !shares_scalars(before, t))) {
       const auto g = std::size_t(t.group);
       std::copy(t.scalars, t.scalars + max_scalars, before);
       rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, t.scalars,
                                               coefficients_[std::size_t(used++)]);
+    } else if (has_scalars) {
+      std::copy(last->scalars, last->scalars + max_scalars, t.scalars);
     }
     t.coefficients = used - 1;
     last = &t;
