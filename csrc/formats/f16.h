@@ -5,7 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// IEEE float16, rounded to nearest, ties to even.
+/// IEEE float16, rounded to nearest, ties to even, or stochastically. nan keeps its upper bits and becomes quiet, as
+/// the CPU's own conversion has it.
 struct f16 {
   using Item = std::uint16_t;
   using Number = float;
@@ -13,21 +14,33 @@ struct f16 {
   static constexpr std::uint32_t rebias = (127 - 15) << 23;
   static constexpr std::uint32_t smallest_normal = 0x38800000;  // 2^-14
   static constexpr std::uint32_t beyond = 0x47800000;           // 2^16
-  static constexpr std::uint32_t half = 0x3f000000;             // 0.5: one unit in its last place is 2^-24, as here
+  static constexpr std::uint32_t infinite = 0x7f800000, quiet = 0x00400000;
+  static constexpr std::uint32_t half = 0x3f000000;  // 0.5: one unit in its last place is 2^-24, as here
 
   static float decode(Item h) {
     const std::uint32_t sign = std::uint32_t(h & 0x8000) << 16, a = h & 0x7fff;
     const std::uint32_t normal = (a << 13) + rebias;
     const std::uint32_t small = bits_of(float(std::int32_t(a)) * 0x1p-24f);
-    const std::uint32_t wide = a >= 0x7c00 ? normal + rebias : a < 0x400 ? small : normal;
+    const std::uint32_t special = normal + rebias;
+    const std::uint32_t wide = a > 0x7c00 ? special | quiet : a == 0x7c00 ? special : a < 0x400 ? small : normal;
     return float_of(sign | wide);
   }
 
   static Item encode(float x) {
+    const std::uint32_t a = bits_of(x) & 0x7fffffff;
+    return put_together(x, round_off(a - rebias, 13), bits_of(float_of(a) + 0.5f) - half);
+  }
+
+  static Item encode(float x, std::uint32_t noise) {
+    const std::uint32_t a = bits_of(x) & 0x7fffffff;
+    const float units = a < smallest_normal ? float_of(a) * 0x1p24f + float(std::int32_t(noise)) * 0x1p-16f : 0.0f;
+    return put_together(x, (a - rebias + (noise >> 3)) >> 13, std::uint32_t(std::int32_t(units)));
+  }
+
+ private:
+  static Item put_together(float x, std::uint32_t normal, std::uint32_t small) {
     const std::uint32_t sign = bits_of(x) >> 16 & 0x8000, a = bits_of(x) & 0x7fffffff;
-    const std::uint32_t normal = round_off(a - rebias, 13);
-    const std::uint32_t small = bits_of(float_of(a) + 0.5f) - half;
-    const std::uint32_t large = a > 0x7f800000 ? 0x7e00 : 0x7c00;  // nan or infinity
+    const std::uint32_t large = a > infinite ? 0x7e00 | (a >> 13 & 0x3ff) : 0x7c00;
     return Item(sign | (a >= beyond ? large : a < smallest_normal ? small : normal));
   }
 };

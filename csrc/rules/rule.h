@@ -11,10 +11,12 @@ constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
 constexpr int max_scalars = 2;
 
-/// A state array of a rule; it exists only in variants that contain all bits of `needs`.
+/// A state array of a rule; it exists only in variants that contain all bits of `needs`. One that is never negative
+/// has codes of its own in 8 bits.
 struct StateName {
   const char* name;
   unsigned needs;
+  bool positive = false;
 };
 
 /// A number that a rule keeps for each tensor and `prepare` takes one step on: `scalars` of a rule that has some.

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/noise.h"
+
 namespace fusedstep {
 namespace {
 
@@ -14,51 +16,62 @@ struct Buffer {
   alignas(64) double numbers[block];
 };
 
-/// Calls body(done, n) for the blocks of a run.
+/// Calls body(at, n) for the blocks of elements [first, first + n), cut where those of the whole tensor are.
 template <class Body>
-void for_blocks(std::ptrdiff_t count, Body&& body) {
-  for (std::ptrdiff_t done = 0; done < count; done += block) body(done, std::min(block, count - done));
+void for_blocks(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
+  for (const std::ptrdiff_t end = first + n; first < end;) {
+    const std::ptrdiff_t stop = std::min(end, (first / block + 1) * block);
+    body(first, stop - first);
+    first = stop;
+  }
 }
 
-bool is_native(const Strided& s, DType dtype) { return s.contiguous && !is_half(dtype); }
+Stream gradient_of(const Tensor& t) { return {t.gradient, format_of(t.gradient_dtype)}; }
 
 /// A stream of a block: in place, or decoded into a buffer and encoded by `put_back`.
-class Stream {
+class Window {
  public:
-  Stream(const Strided& where, DType dtype) : where_(where), dtype_(dtype), in_place_(is_native(where, dtype)) {}
+  Window(const Stream& stream, Rounding rounding = {})
+      : stream_(stream), rounding_(rounding), in_place_(stream.at.contiguous && is_native(stream.format)) {}
 
   void* get(std::ptrdiff_t first, std::ptrdiff_t n) {
-    if (in_place_) return where_.data + first * item_size(dtype_);
-    step_kernels().formats[int(dtype_)].decode(where_, first, n, buffer_.numbers);
+    if (in_place_) return stream_.at.data + first * item_size(DType(stream_.format));
+    step_kernels().formats[int(stream_.format)].decode(stream_, first, n, buffer_.numbers);
     return buffer_.numbers;
   }
   void put_back(std::ptrdiff_t first, std::ptrdiff_t n) const {
-    if (!in_place_) step_kernels().formats[int(dtype_)].encode(buffer_.numbers, where_, first, n);
+    if (!in_place_)
+      step_kernels().formats[int(stream_.format)].encode(buffer_.numbers, stream_, first, n, rounding_);
   }
   bool in_place() const { return in_place_; }
 
  private:
-  const Strided where_;
-  const DType dtype_;
+  const Stream stream_;
+  const Rounding rounding_;
   const bool in_place_;
   Buffer buffer_;
 };
 
-Strided contiguous(void* data) { return {static_cast<char*>(data)}; }
+/// Of stream 0, the parameter, or of state k - 1, at the step that the tensor takes.
+Rounding rounding(const Tensor& t, const Randomness& r, int k) {
+  if (!(k == 0 ? r.parameters : r.states)) return {};
+  const std::uint64_t tensor = scramble(scramble(r.seed) + t.number);
+  return {true, scramble(tensor + std::uint64_t(t.steps) * (max_states + 1) + std::uint64_t(k))};
+}
 
 }  // namespace
 
 void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
-                  const Coefficients& coefficients) {
-  Stream p(t.p, t.dtype), g(t.gradient, t.gradient_dtype);
-  Stream states[max_states] = {{contiguous(t.states[0]), t.dtype},
-                               {contiguous(t.states[1]), t.dtype},
-                               {contiguous(t.states[2]), t.dtype},
-                               {contiguous(t.states[3]), t.dtype}};
+                  const Coefficients& coefficients, const Randomness& r) {
+  static_assert(max_states == 4 && block % scaled_together == 0);
+  Window p(t.parameter(), rounding(t, r, 0)), g(gradient_of(t));
+  Window states[max_states] = {{t.state(0), rounding(t, r, 1)},
+                               {t.state(1), rounding(t, r, 2)},
+                               {t.state(2), rounding(t, r, 3)},
+                               {t.state(3), rounding(t, r, 4)}};
   Stages stages = st;
   stages.zero_gradient = st.zero_gradient && g.in_place();
-  for_blocks(count, [&](std::ptrdiff_t done, std::ptrdiff_t n) {
-    const std::ptrdiff_t at = first + done;
+  for_blocks(first, count, [&](std::ptrdiff_t at, std::ptrdiff_t n) {
     Run run{p.get(at, n), {}, nullptr, g.get(at, n), n};
     for (int k = 0; k < max_states; ++k)
       if (t.states[k]) run.states[k] = states[k].get(at, n);
@@ -73,12 +86,12 @@ void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptr
 
 namespace {
 
-/// body(numbers, n) for stretches of a gradient, as numbers of the computing type.
+/// body(numbers, n) for stretches of a gradient, in order, as numbers of the computing type.
 template <class Body>
 void for_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, Body&& body) {
-  Stream g(t.gradient, t.gradient_dtype);
+  Window g(gradient_of(t));
   if (g.in_place()) return body(g.get(first, count), count);
-  for_blocks(count, [&](std::ptrdiff_t done, std::ptrdiff_t n) { body(g.get(first + done, n), n); });
+  for_blocks(first, count, [&](std::ptrdiff_t at, std::ptrdiff_t n) { body(g.get(at, n), n); });
 }
 
 template <class T>
@@ -101,9 +114,11 @@ void zero_items(const Strided& g, std::ptrdiff_t first, std::ptrdiff_t n) {
 }  // namespace
 
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes) {
-  static_assert(block % norm_lanes == 0, "every block begins with the same lane");
   const SquareSumFn add = step_kernels().square_sum[int(computed_in(t.gradient_dtype))];
-  for_gradient(t, first, n, [&](const void* g, std::ptrdiff_t count) { add(g, count, lane, lanes); });
+  for_gradient(t, first, n, [&](const void* g, std::ptrdiff_t count) {
+    add(g, count, lane, lanes);
+    lane = unsigned((lane + std::size_t(count)) % norm_lanes);
+  });
 }
 
 bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n) {

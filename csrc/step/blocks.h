@@ -6,14 +6,20 @@
 
 namespace fusedstep {
 
-/// Elements [first, first + n) of a tensor through a rule and its stages, a block at a time.
-void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
-                  const Coefficients& coefficients);
+/// What the random bits of a step depend on besides the tensor.
+struct Randomness {
+  std::uint64_t seed = 0;
+  bool parameters = false, states = false;  // whether they are rounded stochastically
+};
 
-/// The same, in place where that can be.
-inline void sweep_elements(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
+/// Elements [first, first + n) of a tensor through a rule and its stages, a block at a time. Where a format has blocks,
+/// they begin and end with one.
+void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
+                  const Coefficients& coefficients, const Randomness& randomness);
+
+/// The same, where nothing needs a block.
+inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
                            const Coefficients& coefficients) {
-  if (!t.is_in_place()) return sweep_blocks(sweep, t, first, n, stages, coefficients);
   const std::ptrdiff_t at = first * item_size(t.dtype);
   const auto from = [at](void* base) { return base ? static_cast<char*>(base) + at : nullptr; };
   const Run run{t.p.data + at,

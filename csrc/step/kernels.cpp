@@ -65,6 +65,7 @@ extern constexpr StepKernels FUSEDSTEP_TABLE(step_kernels) = {
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
-    {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>}};
+    {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>,
+     low_kernels, master_kernels, u8_kernels<false>, u8_kernels<true>}};
 
 }  // namespace fusedstep

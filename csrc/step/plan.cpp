@@ -38,6 +38,11 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
+/// Where the block of an element begins, or the next one: a share that begins inside of a block leaves it to another.
+std::int64_t next_block(std::int64_t at, std::int64_t size) {
+  return std::min(size, (at + scaled_together - 1) / scaled_together * scaled_together);
+}
+
 /// True if t, whose step has been counted, has the coefficients of `last` unless its scalars differ.
 bool shares_coefficients(const Tensor& last, const Tensor& t) {
   return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
@@ -187,7 +192,12 @@ void Plan::sweep(int threads) {
       const auto g = std::size_t(t.group);
       const SweepFn kernel = rule.sweep[int(computed_in(t.dtype))][groups[g].variant];
       const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
-      sweep_elements(kernel, t, first, n, stages_[g], coefficients);
+      if (t.in_place) return sweep_in_place(kernel, t, first, n, stages_[g], coefficients);
+      std::int64_t stop = first + n;
+      if (t.has_blocks()) first = next_block(first, t.size), stop = next_block(stop, t.size);
+      if (first == stop) return;
+      const Randomness random{seed, groups[g].stochastic_parameters, groups[g].stochastic_states};
+      sweep_blocks(kernel, t, first, stop - first, stages_[g], coefficients, random);
     });
   });
 }

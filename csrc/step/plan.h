@@ -21,6 +21,7 @@ struct Group {
   double lr = 0, weight_decay = 0, l1 = 0;  // lr: unless the step has its own
   Decay decay = Decay::l2;
   bool maximize = false;
+  bool stochastic_parameters = false, stochastic_states = false;  // how those that have no float32's bits are rounded
 };
 
 struct Tensor {
@@ -37,12 +38,29 @@ struct Tensor {
   Strided gradient;
   DType gradient_dtype = DType::f32;  // computed in the same type as dtype
   bool active = false;
+  bool in_place = true;  // all streams lie in the computing type without gaps: none needs a block; see `lay_out`
   int coefficients = 0;
   std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
 
-  /// True if all streams lie in the computing type without gaps: none needs a block.
-  bool is_in_place() const {
-    return p.contiguous && gradient.contiguous && !is_half(dtype) && !is_half(gradient_dtype);
+  // Of streams in other formats.
+  Format format = Format::f32;              // of p
+  Format state_formats[max_states] = {};    // of those that there are
+  void *low = nullptr, *sums = nullptr;     // beside p; see Stream
+  void* scales[max_states] = {};            // beside the states
+  std::uint32_t number = 0;                 // of the tensor among all of the optimizer, for random bits
+
+  Stream parameter() const { return {p, format, low, sums}; }
+  Stream state(int k) const { return {{static_cast<char*>(states[k])}, state_formats[k], scales[k]}; }
+
+  /// To be called when streams have changed.
+  void lay_out() {
+    in_place = p.contiguous && gradient.contiguous && is_native(format) && !is_half(gradient_dtype);
+    for (int k = 0; k < max_states; ++k) in_place = in_place && (!states[k] || is_native(state_formats[k]));
+  }
+  bool has_blocks() const {
+    bool any = fusedstep::has_blocks(format);
+    for (int k = 0; k < max_states; ++k) any = any || (states[k] && fusedstep::has_blocks(state_formats[k]));
+    return any;
   }
 };
 
@@ -76,6 +94,7 @@ class Plan {
   std::vector<Tensor> tensors;
   std::vector<Group> groups;
   std::int64_t steps = 0;
+  std::uint64_t seed = 0;  // of stochastic rounding
 
  private:
   template <class Visit>

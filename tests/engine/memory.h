@@ -18,10 +18,10 @@ inline std::uint64_t mix(std::uint64_t x) {
 }
 
 /// A binary floating-point format, by the bits of its numbers.
-struct Format {
+struct NumberBits {
   std::uint64_t sign, infinity, quiet, low, range;  // `low` + [0, `range`): the numbers from 2^-7 to below 2
 
-  static Format of(DType d) {
+  static NumberBits of(DType d) {
     if (d == DType::bf16) return {0x8000, 0x7f80, 0x40, 0x3c00, 0x400};
     if (d == DType::f16) return {0x8000, 0x7c00, 0x200, 0x2000, 0x2000};
     if (d == DType::f32) return {0x80000000u, 0x7f800000u, 0x400000u, 0x3c000000u, 0x4000000u};
@@ -48,7 +48,11 @@ class Memory {
  public:
   Memory(std::ptrdiff_t count, DType dtype, std::uint64_t seed = 0, Values values = Values::both_signs)
       : count_(count), dtype_(dtype), bytes_(new unsigned char[(std::size_t(count) + 1) * item()]) {
-    const Format f = Format::of(dtype);
+    if (!is_number(dtype)) {
+      std::memset(data(), 0, std::size_t(count) * item());
+      return;
+    }
+    const NumberBits f = NumberBits::of(dtype);
     const std::uint64_t low = f.low + (values == Values::huge && dtype == DType::f64 ? 700ull << 52 : 0);
     for (std::ptrdiff_t i = 0; i < count; ++i) {
       const std::uint64_t r = mix(seed << 32 | std::uint64_t(i)), number = low + (r >> 8) % f.range;
@@ -85,10 +89,10 @@ class Hash {
     state_ ^= state_ >> 32;
   }
   void add(const Memory& m) {
-    const Format f = Format::of(m.dtype());
+    const NumberBits f = NumberBits::of(m.dtype());
     for (std::ptrdiff_t i = 0; i < m.count(); ++i) {
       const std::uint64_t bits = m.bits(i);
-      add((bits & ~f.sign) > f.infinity ? f.infinity | f.quiet : bits);
+      add(is_number(m.dtype()) && (bits & ~f.sign) > f.infinity ? f.infinity | f.quiet : bits);
     }
   }
   void add(double x) {

@@ -58,13 +58,14 @@ std::uint64_t halves(DType dtype) {
     any.set(i, mix(std::uint64_t(i)));
   }
   Hash hash;
-  const Strided items{static_cast<char*>(narrow.data())};
+  const Stream items{{static_cast<char*>(narrow.data())}, format_of(dtype)};
   format.decode(items, 0, all, wide.data());
   hash.add(wide);
-  for (const Memory* m : {&wide, &any}) {
-    format.encode(m->data(), items, 0, all);
-    hash.add(narrow);
-  }
+  for (const Memory* m : {&wide, &any})
+    for (const bool stochastic : {false, true}) {
+      format.encode(m->data(), items, 0, all, {stochastic, 7});
+      hash.add(narrow);
+    }
   return hash.value();
 }
 

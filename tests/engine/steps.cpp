@@ -1,4 +1,5 @@
 // Every rule that is compiled in, in all its variants and dtypes, among the stages; gradients of every layout.
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -60,25 +61,36 @@ struct Layout {
   std::vector<Strided::Dim> dims;
 };
 
+/// What parameters and states are kept in, besides what they are.
+struct Width {
+  const char* name = "";
+  std::optional<DType> states;  // or uint8
+  bool keeps_bits = false, stochastic = false;
+};
+
 /// A plan and its memory.
 class Model {
  public:
   Model(int rule, Group group, const Setting& setting, const std::vector<std::ptrdiff_t>& sizes,
-        const std::vector<DType>& dtypes) {
+        const std::vector<DType>& dtypes, const Width& width = {}) {
+    group.stochastic_states = width.stochastic, group.stochastic_parameters = width.stochastic && !width.keeps_bits;
     const RuleInfo& info = step_kernels().infos[rule];
     std::vector<Tensor> tensors;
     for (std::size_t k = 0; k < sizes.size(); ++k) {
       Tensor t;
-      t.size = sizes[k], t.dtype = dtypes[k % dtypes.size()];
+      t.size = sizes[k], t.dtype = dtypes[k % dtypes.size()], t.format = format_of(t.dtype);
+      t.number = std::uint32_t(k);
       t.p.data = static_cast<char*>(keep(t.size, t.dtype, setting.values).data());
       for (int s = 0; s < info.state_count; ++s)
         if ((group.variant & info.states[s].needs) == info.states[s].needs)
-          t.states[s] = keep(t.size, t.dtype, Values::positive).data();
+          keep_state(t, s, info.states[s].positive, width.states.value_or(t.dtype));
+      if (width.keeps_bits) keep_bits(t);
       if (setting.averages) t.ema = keep(t.size, computed_in(t.dtype), Values::both_signs).data();
       const int kind = int(k % (setting.options.zero_gradients ? 4 : 5));
       t.gradient_dtype = t.dtype;
       t.gradient =
           layouts_.emplace_back(keep(Layout::room(t.size, kind), t.dtype, setting.values), t.size, kind).strided();
+      t.lay_out();
       tensors.push_back(std::move(t));
     }
     for (int h = 0; h < info.hyper_count; ++h) group.hyper[h] = hyper_value(info.hyper[h]);
@@ -97,6 +109,18 @@ class Model {
     return hash.value();
   }
 
+  void keep_state(Tensor& t, int s, bool positive, DType dtype) {
+    const bool scaled = dtype == DType::u8;
+    t.state_formats[s] = !scaled ? format_of(dtype) : positive ? Format::u8_positive : Format::u8;
+    t.states[s] = keep(t.size, dtype, Values::positive).data();
+    if (scaled) t.scales[s] = keep(block_count(t.size), DType::f32, Values::positive).data();
+  }
+  void keep_bits(Tensor& t) {
+    const bool low = t.dtype == DType::bf16;
+    t.format = low ? Format::bf16_low : Format::f16_master;
+    t.low = keep(t.size, low ? DType::i16 : DType::f32, Values::both_signs).data();
+    if (low) t.sums = keep(block_count(t.size), DType::i32, Values::both_signs).data();
+  }
   Memory& keep(std::ptrdiff_t count, DType dtype, Values values) {
     return memory_.emplace_back(count, dtype, memory_.size(), values);
   }
@@ -131,6 +155,26 @@ void add_steps(Cases& cases) {
                                      name_of(dtype) + "/" + s.name + (parallel ? "/large" : "");
             cases.push_back({name, parallel, [=](int threads) {
                                Model model(rule, with_variant(s.group, variant), s, parallel ? large : small, {dtype});
+                               return model.train(s.options, threads);
+                             }});
+          }
+  const Width widths[] = {{"bf16-states", DType::bf16, false, true},
+                          {"u8-states", DType::u8, false, true},
+                          {"u8-states-nearest", DType::u8},
+                          {"f32-states", DType::f32},
+                          {"bits-kept", DType::f32, true},
+                          {"bits-kept-u8-states", DType::u8, true, true}};
+  for (int rule = 0; rule < table.rule_count; ++rule)
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+      for (const Width& w : widths)
+        for (const Setting& s : settings())
+          for (const bool parallel : {false, true}) {
+            if ((parallel && s.name != std::string("decoupled")) || (w.keeps_bits && dtype == DType::f32)) continue;
+            const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
+            const std::string name = std::string(table.infos[rule].name) + "/" + name_of(dtype) + "/" + w.name + "/" +
+                                     s.name + (parallel ? "/large" : "");
+            cases.push_back({name, parallel, [=](int threads) {
+                               Model model(rule, with_variant(s.group, all), s, parallel ? large : small, {dtype}, w);
                                return model.train(s.options, threads);
                              }});
           }
