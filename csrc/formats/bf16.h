@@ -15,13 +15,13 @@ struct bf16 {
 
   static Item encode(float x) {
     const std::uint32_t u = bits_of(x);
-    return Item((u & 0x7fffffff) > 0x7f800000 ? nan : round_off(u, 16));
+    return Item(x != x ? nan : round_off(u, 16));
   }
 
   /// Up with the probability that the dropped bits are of one unit.
   static Item encode(float x, std::uint32_t noise) {
     const std::uint32_t u = bits_of(x);
-    return Item((u & 0x7fffffff) > 0x7f800000 ? nan : (u + noise) >> 16);
+    return Item(x != x ? nan : (u + noise) >> 16);
   }
 };
 

@@ -23,7 +23,8 @@ inline void f16_to_float(const std::uint16_t* from, float* to) {
   _mm512_storeu_ps(to, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 }
 inline void float_to_f16(const float* from, std::uint16_t* to) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from), _MM_FROUND_TO_NEAREST_INT));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from), _MM_FROUND_TO_NEAREST_INT));
 }
 #else
 constexpr std::ptrdiff_t f16_lanes = 8;
@@ -85,9 +86,8 @@ void encode(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptr
   if constexpr (sizeof(Item) == 2) {
     if (rounding.stochastic)
       return with_noise(rounding, first, n, [&](std::ptrdiff_t done, std::ptrdiff_t count, const std::uint32_t* noise) {
-        for_each_item<Item>(s.at, first + done, count, [&](Item& x, std::ptrdiff_t i) {
-          x = Format::encode(in[done + i], noise[i]);
-        });
+        for_each_item<Item>(s.at, first + done, count,
+                            [&](Item& x, std::ptrdiff_t i) { x = Format::encode(in[done + i], noise[i]); });
       });
   }
   std::ptrdiff_t done = 0;
@@ -98,10 +98,10 @@ void encode(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptr
 }
 
 /// The sum of a block, of elements as they lie in the parameter.
-inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
-  std::uint32_t sum = 0;
-  for_each_item<const std::uint16_t>(
-      s.at, first, n, [&](std::uint16_t x, std::ptrdiff_t i) { sum += bf16_low::term(x, std::uint32_t(i)); });
+inline std::int32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
+  std::int32_t sum = 0;
+  for_each_item<const std::int16_t>(s.at, first, n,
+                                    [&](std::int16_t x, std::ptrdiff_t i) { sum += x * weights.of[i]; });
   return sum;
 }
 
@@ -117,7 +117,7 @@ void decode_low(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* n
   auto* const out = static_cast<float*>(numbers);
   const auto* const low = static_cast<const std::int16_t*>(s.beside) + first;
   for_scaled(first, n, [&](std::ptrdiff_t block, std::ptrdiff_t done, std::ptrdiff_t count) {
-    const bool known = static_cast<const std::uint32_t*>(s.sums)[block] == sum_of(s, first + done, count);
+    const bool known = static_cast<const std::int32_t*>(s.sums)[block] == sum_of(s, first + done, count);
     const std::int16_t mask = known ? -1 : 0;
     for_each_item<const std::uint16_t>(s.at, first + done, count, [&](std::uint16_t x, std::ptrdiff_t i) {
       out[done + i] = float_of(bf16_low::join(x, low[done + i] & mask));
@@ -129,13 +129,11 @@ void encode_low(const void* numbers, const Stream& s, std::ptrdiff_t first, std:
   const auto* const in = static_cast<const float*>(numbers);
   auto* const low = static_cast<std::int16_t*>(s.beside) + first;
   for_scaled(first, n, [&](std::ptrdiff_t block, std::ptrdiff_t done, std::ptrdiff_t count) {
-    std::uint32_t sum = 0;
     for_each_item<std::uint16_t>(s.at, first + done, count, [&](std::uint16_t& x, std::ptrdiff_t i) {
       const std::uint32_t u = bf16_low::plain(in[done + i]);
       x = bf16_low::high(u), low[done + i] = bf16_low::low(u);
-      sum += bf16_low::term(bf16_low::high(u), std::uint32_t(i));
     });
-    static_cast<std::uint32_t*>(s.sums)[block] = sum;
+    static_cast<std::int32_t*>(s.sums)[block] = sum_of(s, first + done, count);
   });
 }
 
@@ -186,9 +184,9 @@ inline void encode_block(const float* in, std::uint8_t* codes, std::ptrdiff_t n,
     for (std::ptrdiff_t i = 0; i < n; ++i) codes[i] = 1;
     return;
   }
-  const typename Codes::Block block = Codes::block(bits);
+  const float per_scale = 1.0f / *scale;
   for (std::ptrdiff_t i = 0; i < n; ++i)
-    codes[i] = std::uint8_t(Codes::template encode<stochastic>(in[i], stochastic ? noise[i] : 0, block));
+    codes[i] = std::uint8_t(Codes::template encode<stochastic>(in[i], per_scale, stochastic ? noise[i] : 0));
 }
 
 template <bool positive>

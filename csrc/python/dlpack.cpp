@@ -63,20 +63,35 @@ Describe describe_of(py::handle type) {
   return api ? api->describe : nullptr;
 }
 
-std::optional<DType> dtype_of(const Tensor& t) {
-  if (t.dtype.lanes != 1) return {};
-  if (t.dtype.code == brain_float && t.dtype.bits == 16) return DType::bf16;
-  if (t.dtype.code != ieee_float) return {};
-  if (t.dtype.bits == 16) return DType::f16;
-  if (t.dtype.bits == 32) return DType::f32;
-  if (t.dtype.bits == 64) return DType::f64;
+namespace {
+
+std::optional<DType> stored_dtype_of(const Tensor& t) {
+  struct Known {
+    std::uint8_t code, bits;
+    DType dtype;
+  };
+  static constexpr Known all[] = {{ieee_float, 32, DType::f32},   {ieee_float, 64, DType::f64},
+                                  {brain_float, 16, DType::bf16}, {ieee_float, 16, DType::f16},
+                                  {unsigned_int, 8, DType::u8},   {signed_int, 16, DType::i16},
+                                  {signed_int, 32, DType::i32}};
+  for (const Known& k : all)
+    if (t.dtype.lanes == 1 && t.dtype.code == k.code && t.dtype.bits == k.bits) return k.dtype;
   return {};
+}
+
+}  // namespace
+
+std::optional<DType> dtype_of(const Tensor& t) {
+  const std::optional<DType> dtype = stored_dtype_of(t);
+  return dtype && is_number(*dtype) ? dtype : std::nullopt;
 }
 
 bool is_empty(const Tensor& t) { return std::find(t.shape, t.shape + t.ndim, 0) != t.shape + t.ndim; }
 
-bool look(const Tensor& t, View& v) {
-  const std::optional<DType> dtype = dtype_of(t);
+bool look(const Tensor& t, View& v) { return look_at_stored(t, v) && is_number(v.dtype); }
+
+bool look_at_stored(const Tensor& t, View& v) {
+  const std::optional<DType> dtype = stored_dtype_of(t);
   if (!dtype || t.device.type != cpu) return false;
   const std::ptrdiff_t size = item_size(*dtype);
   v = {static_cast<char*>(t.data) + t.byte_offset, size, t.ndim, t.shape, t.strides, size, *dtype, true};

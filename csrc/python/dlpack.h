@@ -10,8 +10,8 @@
 
 namespace fusedstep::bind::dlpack {
 
-constexpr std::int32_t cpu = 1;                          // DLDeviceType
-constexpr std::uint8_t ieee_float = 2, brain_float = 4;  // DLDataTypeCode
+constexpr std::int32_t cpu = 1;                                                            // DLDeviceType
+constexpr std::uint8_t signed_int = 0, unsigned_int = 1, ieee_float = 2, brain_float = 4;  // DLDataTypeCode
 
 struct Device {
   std::int32_t type, index;
@@ -39,6 +39,8 @@ Describe describe_of(py::handle type);
 
 /// Describes what kernels can read as it lies: dense or strided, in the CPU's memory, aligned to its item.
 bool look(const Tensor& t, View& view);
+/// The same, also of the integers that narrow states are kept in.
+bool look_at_stored(const Tensor& t, View& view);
 
 bool is_empty(const Tensor& t);
 

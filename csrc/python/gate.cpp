@@ -9,7 +9,8 @@
 namespace fusedstep::bind {
 namespace {
 
-constexpr int npy_float = 11, npy_double = 12, npy_half = 23;  // NPY_FLOAT and so on: part of NumPy's ABI
+constexpr int npy_ubyte = 2, npy_short = 3, npy_int = 5, npy_float = 11, npy_double = 12,
+              npy_half = 23;  // NPY_FLOAT and so on: part of NumPy's ABI
 
 std::string message(const Where& where, const std::string& need, const std::string& got) {
   return where.text() + " must be " + need + "; got " + got;
@@ -122,6 +123,12 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
       return DType::f64;
     case npy_half:
       return DType::f16;
+    case npy_ubyte:
+      return DType::u8;
+    case npy_short:
+      return DType::i16;
+    case npy_int:
+      return DType::i32;
     default:
       break;
   }
@@ -150,9 +157,16 @@ void find_usual_array() {
                  py::dtype::of<double>().release().ptr()};
 }
 
-std::optional<DType> dtype_of_array(const py::array& array) { return dtype_of_descr(array.dtype().ptr()); }
+std::optional<DType> dtype_of_array(const py::array& array) {
+  const std::optional<DType> dtype = dtype_of_descr(array.dtype().ptr());
+  return dtype && is_number(*dtype) ? dtype : std::nullopt;
+}
 
 bool look_at_unusual_array(PyObject* object, View& view) {
+  return look_at_stored_array(object, view) && is_number(view.dtype);
+}
+
+bool look_at_stored_array(PyObject* object, View& view) {
   if (!is_plain_array(object)) return false;
   const auto* const a = py::detail::array_proxy(object);
   const std::optional<DType> dtype = dtype_of_descr(a->descr);

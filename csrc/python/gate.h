@@ -64,6 +64,9 @@ void find_usual_array();
 
 bool look_at_unusual_array(PyObject* object, View& view);
 
+/// Also describes the integers that narrow states are kept in.
+bool look_at_stored_array(PyObject* object, View& view);
+
 /// Describes an array of the usual type and dtypes, aligned to its item; false for anything else.
 inline bool look_at_usual_array(PyObject* object, View& view) {
   const auto* const a = py::detail::array_proxy(object);

@@ -52,6 +52,7 @@ void PyPlan::take_gradient(std::size_t k, const View& v) {
   if (moved) return void(t.gradient.data = v.data);
   t.gradient = describe_layout(v, layouts_[k].order, layouts_[k].gradient_dims);
   t.gradient_dtype = v.dtype;
+  t.lay_out();
   p.can_zero = v.writeable && (t.gradient.contiguous || is_disjoint(v));
 }
 

@@ -44,10 +44,12 @@ class NumpySource final : public Loops<NumpySource> {
 
   bool look(PyObject* object, View& view) const override { return look_at_array(object, view); }
 
+  bool look_at_stored(PyObject* object, View& view) const override { return look_at_stored_array(object, view); }
+
   bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
     if (View v; look_at_usual_array(object, v)) return seen.matches(v, use);  // its address stays here: in registers
     View v;
-    return look_at_unusual_array(object, v) && seen.matches(v, use);
+    return look_at_stored_array(object, v) && seen.matches(v, use);
   }
 
   Look look_at_gradient(std::size_t, PyObject* object, const Snapshot& seen, View& view) const override {
@@ -190,12 +192,12 @@ void bind_numpy(py::module_& m) {
       "plan_of_arrays",
       [](std::string label, const std::string& rule, py::list keys, const py::list& params,
          std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups,
-         std::optional<double> ema_decay) {
+         std::optional<double> ema_decay, bool master_weights, std::uint64_t seed) {
         return std::make_unique<PyPlan>(std::move(label), rule, std::make_unique<NumpySource>(std::move(keys)), params,
-                                        std::move(names), group_of, groups, ema_decay);
+                                        std::move(names), group_of, groups, Choices{ema_decay, master_weights, seed});
       },
       py::arg("label"), py::arg("rule"), py::arg("keys"), py::arg("params"), py::arg("names"), py::arg("group_of"),
-      py::arg("groups"), py::arg("ema_decay"));
+      py::arg("groups"), py::arg("ema_decay"), py::arg("master_weights") = false, py::arg("seed") = 0);
   m.def(
       "check_parameters",
       [](const std::string& label, const py::list& params, const std::vector<std::string>& names) {

@@ -43,12 +43,14 @@ constexpr char stepped[] = "cannot be changed while another thread steps it";
 
 PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Source> source, const py::list& params,
                std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups,
-               std::optional<double> ema_decay)
+               const Choices& choices)
     : label_(std::move(label)),
       step_label_(label_ + ".step"),
       source_(std::move(source)),
       names_(std::move(names)),
-      averages_(ema_decay.has_value()),
+      averages_(choices.ema_decay.has_value()),
+      keeps_bits_(choices.master_weights),
+      state_dtypes_(groups),
       params_(params.size()),
       states_(params.size()),
       layouts_(params.size()) {
@@ -59,17 +61,20 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
   for (std::size_t k = 0; k < params_.size(); ++k) {
     adopt_parameter(k, params[k], tensors[k]);
     tensors[k].group = group_of[k];
+    tensors[k].number = choices.numbers.empty() ? std::uint32_t(k) : choices.numbers.at(k);
     if (group_of[k] < 0 || std::size_t(group_of[k]) >= groups)
       throw py::value_error("Plan: every parameter must be in one of the groups");
   }
   inputs_.gradients.resize(params_.size());
-  plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(groups), ema_decay.value_or(1.0));
+  plan_.emplace(rule_index(rule), std::move(tensors), std::vector<Group>(groups), choices.ema_decay.value_or(1.0));
+  plan_->seed = choices.seed;
 }
 
 /// Something that is updated in place.
-Held PyPlan::hold(py::handle object, const Where& where) const {
+Held PyPlan::hold(py::handle object, const Where& where, bool stored) const {
   View v;
-  if (!source_->look(object.ptr(), v) || !v.writeable || !is_disjoint(v)) source_->refuse(object, where);
+  const bool known = stored ? source_->look_at_stored(object.ptr(), v) : source_->look(object.ptr(), v);
+  if (!known || !v.writeable || !is_disjoint(v)) source_->refuse(object, where);
   if (!source_->lends() && !is_dense(v, memory_order(v))) source_->refuse(object, where);
   const Snapshot seen(v);
   return {py::reinterpret_borrow<py::object>(object), source_->keep(object, seen.view(), where), seen};
@@ -86,17 +91,30 @@ void PyPlan::adopt_parameter(std::size_t k, py::handle object, Tensor& t) {
   t.p = describe_layout(v, layout.order, layout.dims);
   t.size = v.size();
   t.dtype = v.dtype;
+  t.format = format_of(v.dtype);
 }
 
 /// A state or an average: an array that lies like its parameter, without gaps.
 Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
   const Parameter& p = params_[k];
-  Held held = hold(object, where(argument, k));
+  Held held = hold(object, where(argument, k), true);
   const View v = held.seen.view();
   std::vector<Strided::Dim> dims;
   if (v.dtype != dtype || !same_shape(v, p.array.seen.view()) ||
       (!describe_layout(v, layouts_[k].order, dims).contiguous && v.size() > 0))
     refuse_value(where(argument, k), "like its parameter, " + source_->describe(p.array.object),
+                 source_->describe(object));
+  return held;
+}
+
+/// What a format keeps of each block of a parameter.
+Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name, DType dtype) const {
+  const std::ptrdiff_t count = block_count(params_[k].array.seen.view().size());
+  const Where at = where(name.c_str(), k);
+  Held held = hold(object, at, true);
+  const View v = held.seen.view();
+  if (v.dtype != dtype || v.ndim != 1 || v.size() != count || (count > 1 && v.stride(0) != v.item_size))
+    refuse_value(at, std::string(dtype == DType::f32 ? "float32" : "int32") + " (" + std::to_string(count) + ",)",
                  source_->describe(object));
   return held;
 }
@@ -114,22 +132,27 @@ void PyPlan::own(const Held& held, const char* argument, std::size_t k) {
 }
 
 Group PyPlan::group_of(const Options& options) const {
-  const auto& [variant, hyper, lr, weight_decay, l1, decay, maximize] = options;
+  const auto& [variant, hyper, lr, weight_decay, l1, decay, maximize, state_dtype, rounding] = options;
   const RuleInfo& info = step_kernels().infos[plan_->rule()];
   if (variant >> info.variant_bits || int(hyper.size()) != info.hyper_count)
     throw py::value_error("Plan: variant and hyper must be those of the rule");
   Group g{variant, {}, lr, weight_decay, l1, decay_of(decay), maximize};
   std::copy(hyper.begin(), hyper.end(), g.hyper);
+  g.stochastic_parameters = rounding == "stochastic";
+  g.stochastic_states = rounding == "stochastic" || (rounding.empty() && !state_dtype.empty());
   return g;
 }
 
 void PyPlan::set_group(std::size_t k, const Options& options) {
   const Claim claim(*this, label_, stepped);
   const Group g = group_of(options);
+  const bool same_width = state_dtypes_.at(k) == std::get<7>(options);
   for (std::size_t i = 0; i < params_.size(); ++i)
-    if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k && !has_states(states_[i], g.variant))
+    if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k &&
+        (!same_width || !has_states(states_[i], g.variant)))
       throw py::value_error(label_ + ": a group cannot gain or lose a state array");
   plan_->groups.at(k) = g;
+  state_dtypes_[k] = std::get<7>(options);
 }
 
 bool PyPlan::has_states(const State& state, unsigned variant) const {
@@ -150,27 +173,68 @@ py::object item(const py::dict& state, const char* name) {
 
 }  // namespace
 
+DType PyPlan::state_dtype(const Tensor& t) const {
+  const std::string& name = state_dtypes_[std::size_t(t.group)];
+  if (name == "uint8") return DType::u8;
+  if (name == "bfloat16") return DType::bf16;
+  return name == "float32" || (keeps_bits_ && is_half(t.dtype)) ? computed_in(t.dtype) : t.dtype;
+}
+
+void PyPlan::attach_states(std::size_t k, const py::dict& entry) {
+  State& of = states_[k];
+  Tensor& t = plan_->tensors[k];
+  const RuleInfo& info = step_kernels().infos[plan_->rule()];
+  const unsigned variant = plan_->groups[std::size_t(t.group)].variant;
+  const DType dtype = state_dtype(t);
+  for (int s = 0; s < info.state_count; ++s) {
+    const auto& [name, needs, positive] = info.states[s];
+    if ((variant & needs) != needs) continue;
+    of.arrays[s] = companion(k, item(entry, name), "state", dtype);
+    t.states[s] = of.arrays[s].data();
+    own(of.arrays[s], "state", k);
+    t.state_formats[s] = dtype != DType::u8 ? format_of(dtype) : positive ? Format::u8_positive : Format::u8;
+    if (dtype != DType::u8) continue;
+    const std::string scale = std::string(name) + "_scale";
+    of.scales[s] = of_blocks(k, item(entry, scale.c_str()), scale, DType::f32);
+    t.scales[s] = of.scales[s].data();
+    own(of.scales[s], "state", k);
+  }
+}
+
+void PyPlan::attach_bits(std::size_t k, const py::dict& entry) {
+  State& of = states_[k];
+  Tensor& t = plan_->tensors[k];
+  const bool low = t.dtype == DType::bf16;
+  const char* const name = low ? "low" : "master";
+  t.format = low ? Format::bf16_low : Format::f16_master;
+  of.low = companion(k, item(entry, name), name, low ? DType::i16 : DType::f32);
+  t.low = of.low.data();
+  own(of.low, name, k);
+  if (!low) return;
+  of.sums = of_blocks(k, item(entry, "low_sum"), "low_sum", DType::i32);
+  t.sums = of.sums.data();
+  own(of.sums, "low_sum", k);
+}
+
 void PyPlan::attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps) {
   const Claim claim(*this, label_, stepped);
   State& of = states_.at(k);
   Tensor& t = plan_->tensors[k];
   const RuleInfo& info = step_kernels().infos[plan_->rule()];
-  const unsigned variant = plan_->groups[std::size_t(t.group)].variant;
   const py::dict entry = state.value_or(py::dict());
   if (state) source_->rely_on(entry);
-  for (int s = 0; s < info.state_count; ++s)
-    if ((variant & info.states[s].needs) == info.states[s].needs)
-      of.arrays[s] = companion(k, item(entry, info.states[s].name), "state", t.dtype);
+  attach_states(k, entry);
+  if (keeps_bits_ && is_half(t.dtype)) attach_bits(k, entry);
   for (int s = 0; s < info.scalar_count; ++s)
     of.scalars[s] = scalar(k, item(entry, info.scalars[s].name), info.scalars[s].name);
   if (averages_) of.average = companion(k, item(entry, "ema"), "ema", computed_in(t.dtype));
   if (entry.contains("step")) of.count = scalar(k, item(entry, "step"), "step");
-  for (int s = 0; s < max_states; ++s) t.states[s] = of.arrays[s].data(), own(of.arrays[s], "state", k);
   for (const Held& s : of.scalars) own(s, "state", k);
   t.ema = of.average.data();
   t.steps = steps;
   has_scalars_ = has_scalars_ || of.count || of.scalars[0];
   own(of.average, "ema", k), own(of.count, "step", k);
+  t.lay_out();
   params_[k].ready = true;
 }
 
@@ -202,7 +266,8 @@ bool PyPlan::unchanged(const Held& held, Snapshot::Use use) const {
 
 template <class Visit>
 bool PyPlan::State::all(Visit&& visit) const {
-  return visit(average) && visit(count) && std::all_of(arrays, arrays + max_states, visit) &&
+  return visit(average) && visit(count) && visit(low) && visit(sums) &&
+         std::all_of(arrays, arrays + max_states, visit) && std::all_of(scales, scales + max_states, visit) &&
          std::all_of(scalars, scalars + max_scalars, visit);
 }
 

@@ -13,8 +13,18 @@
 
 namespace fusedstep::bind {
 
-/// Of a group: variant, hyperparameters, lr (unless a step has its own), weight_decay, l1, decay, maximize.
-using Options = std::tuple<unsigned, std::vector<double>, double, double, double, std::string, bool>;
+/// Of a group: variant, hyperparameters, lr (unless a step has its own), weight_decay, l1, decay, maximize; the states'
+/// dtype ("": that of the parameter) and the rounding ("": that of the width).
+using Options =
+    std::tuple<unsigned, std::vector<double>, double, double, double, std::string, bool, std::string, std::string>;
+
+/// Of a plan, besides its arrays.
+struct Choices {
+  std::optional<double> ema_decay;
+  bool master_weights = false;              // 16-bit parameters keep the bits of float32
+  std::uint64_t seed = 0;                   // of stochastic rounding
+  std::vector<std::uint32_t> numbers = {};  // of the parameters among all of the optimizer; empty: from 0 on
+};
 
 /// Clears something however the scope is left.
 template <class F>
@@ -29,13 +39,14 @@ class PyPlan {
  public:
   /// `groups` is their number; every group is to be set before `attach`.
   PyPlan(std::string label, const std::string& rule, std::unique_ptr<Source> source, const py::list& params,
-         std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups,
-         std::optional<double> ema_decay);
+         std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups, const Choices& choices);
 
   void set_group(std::size_t k, const Options& options);
 
   /// Gives parameter k its state, without which it is not stepped: a dict with the rule's arrays and scalars, "ema" if
-  /// the plan averages, and "step", a counter, if there is one; None for an empty one. `steps` were taken.
+  /// the plan averages, and "step", a counter, if there is one; None for an empty one. An array NAME of 8 bits has
+  /// "NAME_scale" beside it, and a parameter that keeps the bits of float32 "low" and "low_sum", or "master". `steps`
+  /// were taken.
   void attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps);
 
   /// To be called when all are attached: raises if two of the arrays that a step writes share memory.
@@ -72,8 +83,8 @@ class PyPlan {
 
  private:
   struct State {
-    Held average, count;
-    Held arrays[max_states], scalars[max_scalars];
+    Held average, count, low, sums;
+    Held arrays[max_states], scales[max_states], scalars[max_scalars];
 
     template <class Visit>
     bool all(Visit&& visit) const;
@@ -105,9 +116,13 @@ class PyPlan {
     PyPlan& plan_;
   };
 
-  Held hold(py::handle object, const Where& where) const;
+  Held hold(py::handle object, const Where& where, bool stored = false) const;
   Held companion(std::size_t k, py::handle object, const char* argument, DType dtype) const;
+  Held of_blocks(std::size_t k, py::handle object, const std::string& name, DType dtype) const;
   Held scalar(std::size_t k, py::handle object, const char* name) const;
+  DType state_dtype(const Tensor& t) const;
+  void attach_states(std::size_t k, const py::dict& entry);
+  void attach_bits(std::size_t k, const py::dict& entry);
   void adopt_parameter(std::size_t k, py::handle object, Tensor& t);
   void own(const Held& held, const char* argument, std::size_t k);
   Group group_of(const Options& options) const;
@@ -136,7 +151,8 @@ class PyPlan {
   std::string label_, step_label_;
   std::unique_ptr<Source> source_;
   std::vector<std::string> names_;
-  bool averages_;
+  bool averages_, keeps_bits_;
+  std::vector<std::string> state_dtypes_;  // of each group
   std::vector<Parameter> params_;
   std::vector<State> states_;    // of each parameter
   std::vector<Layout> layouts_;  // of each parameter

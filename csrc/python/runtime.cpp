@@ -43,7 +43,8 @@ py::dict rules() {
     py::list variants, hyper, states, scalars;
     for (int i = 0; i < info.variant_bits; ++i) variants.append(info.variants[i]);
     for (int i = 0; i < info.hyper_count; ++i) hyper.append(info.hyper[i]);
-    for (int i = 0; i < info.state_count; ++i) states.append(py::make_tuple(info.states[i].name, info.states[i].needs));
+    for (int i = 0; i < info.state_count; ++i)
+      states.append(py::make_tuple(info.states[i].name, info.states[i].needs, info.states[i].positive));
     for (int i = 0; i < info.scalar_count; ++i)
       scalars.append(py::make_tuple(info.scalars[i].name, info.scalars[i].initial));
     all[info.name] = py::make_tuple(py::tuple(variants), py::tuple(hyper), states, scalars);

@@ -37,6 +37,9 @@ class Source {
   /// Describes an object as it lies in memory; false if kernels cannot use it. Runs no code of the user.
   virtual bool look(PyObject* object, View& view) const = 0;
 
+  /// The same, also of the integers that narrow states are kept in.
+  virtual bool look_at_stored(PyObject* object, View& view) const = 0;
+
   /// True if an object is as it was seen.
   virtual bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const = 0;
 

@@ -62,8 +62,8 @@ void PyPlan::restore(std::int64_t steps, const std::vector<std::int64_t>& of_ten
   for (const py::handle pair : pairs) {
     auto& [target, from] = views.emplace_back();
     const auto both = py::reinterpret_borrow<py::tuple>(pair);
-    if (!source_->look(PyTuple_GET_ITEM(both.ptr(), 0), target) ||
-        !source_->look(PyTuple_GET_ITEM(both.ptr(), 1), from) ||
+    if (!source_->look_at_stored(PyTuple_GET_ITEM(both.ptr(), 0), target) ||
+        !source_->look_at_stored(PyTuple_GET_ITEM(both.ptr(), 1), from) ||
         extent(target).high - extent(target).low != extent(from).high - extent(from).low)
       throw py::value_error("Plan: sources must lie like their targets");
   }

@@ -69,14 +69,17 @@ class TorchSource final : public Loops<TorchSource> {
               const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle, bool some);
 
   bool look(PyObject* object, View& view) const override {
+    return look_at_stored(object, view) && is_number(view.dtype);
+  }
+  bool look_at_stored(PyObject* object, View& view) const override {
     dlpack::Tensor t;
-    if (describe_(object, &t) == 0) return dlpack::look(t, view);
+    if (describe_(object, &t) == 0) return dlpack::look_at_stored(t, view);
     PyErr_Clear();
     return false;
   }
   bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
     View v;
-    return look(object, v) && seen.matches(v, use);
+    return look_at_stored(object, v) && seen.matches(v, use);
   }
   Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const override {
     const View& checked = described_[k];
@@ -121,7 +124,7 @@ class TorchSource final : public Loops<TorchSource> {
   };
   std::vector<View> described_;    // each gradient as it was checked; no axes, not even none: it is unusable
   bool asked_ = false;             // code of Python has run since: what was described may have changed
-  std::vector<Checked> storages_;     // by hash of the address: gradients that had a storage large enough
+  std::vector<Checked> storages_;  // by hash of the address: gradients that had a storage large enough
   bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
 
@@ -308,16 +311,18 @@ void bind_torch(py::module_& m) {
       "plan_of_tensors",
       [](std::string label, const std::string& rule, const py::object& tensor_type, py::object increment_version,
          const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle, bool some,
-         std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay) {
+         std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay,
+         bool master_weights, std::uint64_t seed, std::vector<std::uint32_t> numbers) {
         const std::size_t count = members.size();
         auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), owner, members,
                                                     params, idle, some);
         return std::make_unique<PyPlan>(std::move(label), rule, std::move(source), params, std::move(names), group_of,
-                                        count, ema_decay);
+                                        count, Choices{ema_decay, master_weights, seed, std::move(numbers)});
       },
       py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("owner"),
       py::arg("members"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"), py::arg("group_of"),
-      py::arg("ema_decay"));
+      py::arg("ema_decay"), py::arg("master_weights") = false, py::arg("seed") = 0,
+      py::arg("numbers") = std::vector<std::uint32_t>());
   m.def(
       "check_tensors",
       [](const std::string& label, const py::object& tensor_type, const py::list& params,

@@ -9,7 +9,7 @@ namespace {
 struct adadelta {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"rho", "eps"};
-  static constexpr StateName states[] = {{"square_avg", 0}, {"acc_delta", 0}};
+  static constexpr StateName states[] = {{"square_avg", 0, true}, {"acc_delta", 0, true}};
 
   template <class T>
   struct coefficients {

@@ -9,7 +9,7 @@ namespace {
 struct adagrad {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"lr_decay", "eps_inside", "eps_outside"};
-  static constexpr StateName states[] = {{"sum", 0}};
+  static constexpr StateName states[] = {{"sum", 0, true}};
 
   template <class T>
   struct coefficients {

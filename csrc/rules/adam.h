@@ -12,7 +12,7 @@ struct adam {
   enum : unsigned { amsgrad = 1 };
   static constexpr const char* variants[] = {"amsgrad"};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps_inside", "eps_outside", "eps_hat"};
-  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0}, {"max_exp_avg_sq", amsgrad}};
+  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0, true}, {"max_exp_avg_sq", amsgrad, true}};
 
   template <class T>
   struct coefficients {

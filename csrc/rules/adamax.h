@@ -9,7 +9,7 @@ namespace {
 struct adamax {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps"};
-  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_inf", 0}};
+  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_inf", 0, true}};
 
   template <class T>
   struct coefficients {

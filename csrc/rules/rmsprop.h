@@ -11,7 +11,8 @@ struct rmsprop {
   enum : unsigned { momentum = 1, centered = 2 };
   static constexpr const char* variants[] = {"momentum", "centered"};
   static constexpr const char* hyper[] = {"alpha", "momentum", "eps_inside", "eps_outside"};
-  static constexpr StateName states[] = {{"square_avg", 0}, {"momentum_buffer", momentum}, {"grad_avg", centered}};
+  static constexpr StateName states[] = {
+      {"square_avg", 0, true}, {"momentum_buffer", momentum}, {"grad_avg", centered}};
 
   template <class T>
   struct coefficients {

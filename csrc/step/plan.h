@@ -43,11 +43,11 @@ struct Tensor {
   std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
 
   // Of streams in other formats.
-  Format format = Format::f32;              // of p
-  Format state_formats[max_states] = {};    // of those that there are
-  void *low = nullptr, *sums = nullptr;     // beside p; see Stream
-  void* scales[max_states] = {};            // beside the states
-  std::uint32_t number = 0;                 // of the tensor among all of the optimizer, for random bits
+  Format format = Format::f32;            // of p
+  Format state_formats[max_states] = {};  // of those that there are
+  void *low = nullptr, *sums = nullptr;   // beside p; see Stream
+  void* scales[max_states] = {};          // beside the states
+  std::uint32_t number = 0;               // of the tensor among all of the optimizer, for random bits
 
   Stream parameter() const { return {p, format, low, sums}; }
   Stream state(int k) const { return {{static_cast<char*>(states[k])}, state_formats[k], scales[k]}; }

@@ -158,12 +158,9 @@ void add_steps(Cases& cases) {
                                return model.train(s.options, threads);
                              }});
           }
-  const Width widths[] = {{"bf16-states", DType::bf16, false, true},
-                          {"u8-states", DType::u8, false, true},
-                          {"u8-states-nearest", DType::u8},
-                          {"f32-states", DType::f32},
-                          {"bits-kept", DType::f32, true},
-                          {"bits-kept-u8-states", DType::u8, true, true}};
+  const Width widths[] = {{"bf16-states", DType::bf16, false, true}, {"u8-states", DType::u8, false, true},
+                          {"u8-states-nearest", DType::u8},          {"f32-states", DType::f32},
+                          {"bits-kept", DType::f32, true},           {"bits-kept-u8-states", DType::u8, true, true}};
   for (int rule = 0; rule < table.rule_count; ++rule)
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
       for (const Width& w : widths)

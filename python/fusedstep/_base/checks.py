@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .formats import STATE_DTYPES
+
 Check = Callable[[str, Any], Any]
 
 
@@ -105,6 +107,25 @@ def decay_form(what: str, value: Any) -> str:
     if not isinstance(value, str) or value not in ("l2", "decoupled", "proximal"):
         raise ValueError(f'{what} must be "l2", "decoupled" or "proximal"; got {_show(value)}')
     return value
+
+
+def state_dtype(what: str, value: Any) -> str:
+    """Return the name of a dtype that states can be kept in."""
+    if not isinstance(value, str) or value not in STATE_DTYPES:
+        raise ValueError(f'{what} must be "float32", "bfloat16", "uint8" or None; got {_show(value)}')
+    return value
+
+
+def rounding(what: str, value: Any) -> str:
+    """Return the name of a way of rounding."""
+    if not isinstance(value, str) or value not in ("nearest", "stochastic"):
+        raise ValueError(f'{what} must be "nearest", "stochastic" or None; got {_show(value)}')
+    return value
+
+
+def seed(what: str, value: Any) -> int:
+    """Return a seed: a whole number of at least 0 and below 2**64."""
+    return whole(what, value, 1 << 64)
 
 
 def thread_count(what: str, value: Any) -> int:

@@ -13,7 +13,7 @@ class Rule(NamedTuple):
 
     variants: tuple[str, ...]
     hyper: tuple[str, ...]
-    states: list[tuple[str, int]]
+    states: list[tuple[str, int, bool]]
     scalars: list[tuple[str, float]]
 
     def variant(self, group: Mapping[str, Any]) -> int:
@@ -22,7 +22,11 @@ class Rule(NamedTuple):
 
     def state_names(self, variant: int) -> list[str]:
         """Return the names of the states that exist in a variant."""
-        return [name for name, needs in self.states if variant & needs == needs]
+        return [name for name, needs, _ in self.states if variant & needs == needs]
+
+    def is_positive(self, state: str) -> bool:
+        """Tell whether a state is never negative: it has codes of its own in 8 bits."""
+        return any(positive for name, _, positive in self.states if name == state)
 
     def hyper_values(self, options: Mapping[str, Any], group: Mapping[str, Any]) -> list[float]:
         """Return the group's values of the hyperparameters, in the kernel's order."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._base.files import read_tensors, replacing
+from .._base.rules import RULES
+from . import _narrow
 
 _VERSION = 1
 _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
@@ -25,9 +27,14 @@ def collect(opt: Any) -> dict[str, Any]:
             "step": opt.steps,
             "groups": [_options(g) for g in opt.groups],
             "steps": dict(zip(opt._keys, opt._plan.tensor_steps, strict=True)),
-            "state": {key: {n: a.copy() for n, a in arrays.items()} for key, arrays in opt._state.items()},
+            "state": {key: {n: _copy(a) for n, a in arrays.items()} for key, arrays in opt._state.items()},
             "ema": None if ema is None else {k: a.copy() for k, a in zip(opt._keys, ema, strict=True)},
         }
+
+
+def _copy(a: Any) -> Any:
+    """Copy in C order, but for what has blocks: those follow the memory."""
+    return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
 
 def _options(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,10 +122,13 @@ def _same_keys(what: str, need: Mapping[Any, Any], got: Any) -> None:
 
 def _array_pairs(opt: Any, saved: Mapping[str, Any], label: str) -> list[tuple[Any, Any]]:
     pairs = []
-    for key, arrays in opt._state.items():
-        _same_keys(f"{label}: state[{key!r}]", arrays, saved["state"][key])
+    rule = RULES[opt.rule]
+    for (key, arrays), p in zip(opt._state.items(), opt._arrays, strict=True):
+        entry = saved["state"][key]
+        entry = _narrow.taken_over(entry, arrays, p, rule) if isinstance(entry, Mapping) else entry
+        _same_keys(f"{label}: state[{key!r}]", arrays, entry)
         for name, target in arrays.items():
-            pairs.append((f"state[{key!r}][{name!r}]", target, saved["state"][key][name]))
+            pairs.append((f"state[{key!r}][{name!r}]", target, entry[name]))
     if (opt._ema is None) != (saved["ema"] is None):
         need, got = ("None", "averages") if opt._ema is None else ("averages", "None")
         raise ValueError(f"{label}: ema must be {need} as in this optimizer; got {got}")
@@ -155,6 +165,8 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
         if name not in group or name == "params":
             raise ValueError(f"{label}: groups[{k}] has the unknown option {name!r}")
         values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
+    values["state_dtype"] = group["state_dtype"]  # what was saved in another is made of this one
+    values.setdefault("rounding", group["rounding"])  # of a file from before there was one
     missing = [name for name in group if name not in (*values, "params", "lr")]  # a schedule's lr is not saved
     if missing:
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
@@ -172,6 +184,10 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
     if len({str(key) for key in opt._keys}) < len(opt._keys):
         raise ValueError(f"{type(opt).__name__}.save: names of parameters must differ from positions")
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
+    # safetensors misreads any other order than C's.
+    saved["axes"] = {n: _narrow.axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}
+    for name, axes in saved["axes"].items():
+        tensors[name] = np.ascontiguousarray(tensors[name].transpose(axes))
     ema = saved.pop("ema")
     saved["ema"] = ema is not None
     tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
@@ -208,7 +224,9 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
     saved["steps"] = {by_text.get(k, k): v for k, v in header["steps"].items()}
     saved["state"] = {key: {} for key in saved["steps"]}
     saved["ema"] = {} if header.get("ema") else None
-    for name, array in tensors.items():
+    axes = header.get("axes", {})
+    for name, stored in tensors.items():
+        array = _laid(f"{label}: axes of {name!r}", stored, axes.get(name)) if isinstance(axes, dict) else stored
         section, _, rest = name.partition(".")
         state, _, key = rest.partition(".")
         if section == "state" and by_text.get(key, key) in saved["state"]:
@@ -218,6 +236,15 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
         else:
             raise ValueError(f"{label}: tensor {name!r} belongs to no parameter")
     return saved
+
+
+def _laid(what: str, stored: Any, axes: Any) -> Any:
+    """Return an array whose axes lay in this order in memory."""
+    if axes is None:
+        return stored
+    if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(stored.ndim))):
+        raise ValueError(f"{what} must be an order of its {stored.ndim} axes; got {axes!r}")
+    return stored.transpose(np.argsort(axes))
 
 
 def _safetensors(label: str) -> Any:

@@ -17,7 +17,7 @@ from .._base.memory import averages_of, in_dtypes_of
 from .._base.memory import zeros_like as allocate_like
 from .._base.rules import RULES
 from .._core import StepInfo as StepInfo
-from . import _checkpoint, _params
+from . import _checkpoint, _narrow, _params
 from ._group import Group
 from ._options import Option, declare, taken
 from ._params import Array, Key
@@ -94,6 +94,29 @@ class Optimizer:
     num_threads = Option(
         None, _checks.thread_count, "At most this many threads for this optimizer.", by_name=True, of_groups=False
     )
+    state_dtype = Option(
+        None,
+        _checks.state_dtype,
+        "In what the states are kept; None for the parameter's dtype. 8 bits have one scale for each 256 elements.",
+        by_name=True,
+        begins_state=True,
+    )
+    rounding = Option(
+        None,
+        _checks.rounding,
+        "How parameters and states that are narrower than float32 are rounded; None rounds parameters to nearest, and "
+        "states that `state_dtype` makes narrow stochastically, up or down by chance so that the mean stays.",
+        by_name=True,
+    )
+    master_weights = Option(
+        False,
+        _checks.flag,
+        "True keeps what 16-bit parameters cannot hold of float32 as a state: no update is lost. The states are float32 "
+        "then, unless `state_dtype` says otherwise.",
+        by_name=True,
+        of_groups=False,
+    )
+    seed = Option(0, _checks.seed, "Of stochastic rounding.", by_name=True, of_groups=False)
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -112,17 +135,29 @@ class Optimizer:
         shared = {n: o.checked(f"{label}: {n}", values[n]) for n, o in self.options.items() if not o.of_groups}
         self._num_threads: int | None = shared["num_threads"]
         self._ema_decay: float | None = shared["ema_decay"]
+        self._master_weights: bool = shared["master_weights"]
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
             where = f"{label}: groups[{k}]: " if len(group_options) > 1 or own else f"{label}: "
             members = tuple(e.array for e in entries if e.group == k)
             chosen = {name: values[name] for name in self._all_checks()} | own
             self._groups.append(Group(where, members, chosen, self._all_checks(), self.only_at_first, self._push))
+            for array in members:
+                _narrow.check_width(where, array, self._groups[k])
         self._variants = [self._variant(g) for g in self._groups]
         self._state = self._allocate_state()
         self._ema = None if self._ema_decay is None else averages_of(self._arrays)
         self._plan = _core.plan_of_arrays(
-            label, self.rule, self._keys, arrays, names, self._group_of, len(self._groups), self._ema_decay
+            label,
+            self.rule,
+            self._keys,
+            arrays,
+            names,
+            self._group_of,
+            len(self._groups),
+            self._ema_decay,
+            self._master_weights,
+            shared["seed"],
         )
         for group in self._groups:
             self._push(group)
@@ -133,22 +168,30 @@ class Optimizer:
 
     @classmethod
     def _all_checks(cls) -> dict[str, Check]:
-        return {name: option.check for name, option in cls.options.items() if option.of_groups}
+        return {name: option.checked for name, option in cls.options.items() if option.of_groups}
 
     @classmethod
     def _variant(cls, group: Mapping[str, Any]) -> int:
         return RULES[cls.rule].variant(group)
 
     def _allocate_state(self) -> dict[Key, dict[str, Array]]:
-        state: dict[Key, dict[str, Array]] = {key: {} for key in self._keys}
-        for name, _ in RULES[self.rule].states:
+        rule, keys = RULES[self.rule], self._keys
+        state: dict[Key, dict[str, Array]] = {key: {} for key in keys}
+        groups = [self._groups[k] for k in self._group_of]
+        dtypes = [
+            _narrow.dtype_of_states(p, g["state_dtype"], self._master_weights)
+            for p, g in zip(self._arrays, groups, strict=True)
+        ]
+        for name, *_ in rule.states:
             having = [v for v, k in enumerate(self._group_of) if name in self._state_names(k)]
-            for v, array in zip(having, allocate_like([self._arrays[v] for v in having]), strict=True):
-                if initial := self._initial_state(name, self._groups[self._group_of[v]]):
-                    array[...] = initial  # zeros are left to the threads that step them: they then lie near their cores
-                state[self._keys[v]][name] = array
-        for arrays in state.values():
-            arrays.update({name: np.array(initial) for name, initial in RULES[self.rule].scalars})
+            made = allocate_like([self._arrays[v] for v in having], [dtypes[v] for v in having])
+            for v, array in zip(having, made, strict=True):
+                initial = self._initial_state(name, groups[v])
+                _narrow.add(state[keys[v]], name, array, initial, rule)
+        for key, p in zip(keys, self._arrays, strict=True):
+            state[key] |= {name: np.array(initial) for name, initial in rule.scalars}
+            if self._master_weights and p.itemsize == 2:
+                state[key] |= _narrow.kept_bits(p)
         return state
 
     def _state_names(self, k: int) -> list[str]:
@@ -183,6 +226,8 @@ class Optimizer:
             group["l1"],
             group["decay"],
             group["maximize"],
+            group["state_dtype"] or "",
+            group["rounding"] or "",
         )
 
     @property

@@ -21,6 +21,9 @@ KINDS: dict[Check, tuple[str, str]] = {
     checks.betas: ("(float, float)", "tuple[float, float]"),
     checks.decay_form: ('{"l2", "decoupled", "proximal"}', 'Literal["l2", "decoupled", "proximal"]'),
     checks.thread_count: ("int", "int"),
+    checks.seed: ("int", "int"),
+    checks.state_dtype: ('{"float32", "bfloat16", "uint8"}', 'Literal["float32", "bfloat16", "uint8"]'),
+    checks.rounding: ('{"nearest", "stochastic"}', 'Literal["nearest", "stochastic"]'),
 }
 RAISES = """Raises
 ------

@@ -1,0 +1,116 @@
+"""Formats of narrow states, in NumPy: what csrc/formats does, bit for bit, rounded to nearest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array
+
+#: Elements that share a scale.
+BLOCK = 256
+#: What `state_dtype` may be.
+STATE_DTYPES = ("float32", "bfloat16", "uint8")
+
+_MANTISSA = 20  # bits of a float32 that 8 bits drop
+_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # for rounding up, and for the 1
+_LOWEST = 32  # exponent of the smallest scale: smaller ones would make denormal numbers
+_ONE, _SIZE, _INFINITE = np.uint32(0x3F800000), np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
+
+
+def block_count(size: int) -> int:
+    """Return how many blocks a tensor of this size has."""
+    return -(-size // BLOCK)
+
+
+def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
+    """Return float32 numbers of codes of 8 bits, both flat, in the order of memory.
+
+    Code c is ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``; the eighth bit is the sign unless all are `positive`.
+    """
+    c = codes.astype(np.uint32)
+    size = (c if positive else c & np.uint32(0x7F)) << np.uint32(_MANTISSA)
+    scale = np.repeat(scales, BLOCK)[: codes.size]
+    with np.errstate(invalid="ignore", over="ignore"):
+        numbers: Array = ((_ONE + size).view(np.float32) - np.float32(1)) * scale
+    return numbers if positive else np.where(c & np.uint32(0x80), -numbers, numbers)
+
+
+def encode_u8(numbers: Array, positive: bool, noise: Array | None = None) -> tuple[Array, Array]:
+    """Return codes and scales of flat float32 numbers; `noise`: 16 random bits each, or rounding to nearest."""
+    blocks = block_count(numbers.size)
+    x = np.zeros((blocks, BLOCK), np.float32)
+    x.reshape(-1)[: numbers.size] = numbers
+    r = None if noise is None else np.zeros((blocks, BLOCK), np.uint32)
+    if r is not None and noise is not None:
+        r.reshape(-1)[: numbers.size] = noise
+    sizes = x.view(np.uint32) & _SIZE
+    largest = sizes.max(axis=1, initial=0)
+    scales = _scales(largest, 32 if positive else 16)
+    codes = _codes(x, sizes, np.float32(1) / scales[:, None], positive, r)
+    codes = np.where((largest >= _INFINITE)[:, None], np.uint8(1), codes)
+    return codes.reshape(-1)[: numbers.size], scales
+
+
+def _scales(largest: Array, exponents: int) -> Array:
+    exponent = (largest + _ROOM) >> np.uint32(23)
+    low = exponent < _LOWEST + exponents - 1
+    bits = np.where(low, np.uint32(_LOWEST), exponent - np.uint32(exponents - 1)) << np.uint32(23)
+    return np.where(largest >= _INFINITE, np.uint32(0x7FC00000), bits).astype(np.uint32).view(np.float32)
+
+
+def _codes(x: Array, sizes: Array, per_scale: Array, positive: bool, noise: Array | None) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):
+        above = (sizes.view(np.float32) * per_scale + np.float32(1)).view(np.uint32) - _ONE
+    if noise is None:
+        up = np.uint32((1 << (_MANTISSA - 1)) - 1) + ((above >> np.uint32(_MANTISSA)) & np.uint32(1))
+    else:
+        up = noise << np.uint32(_MANTISSA - 16)
+    code = (above + up) >> np.uint32(_MANTISSA)
+    if positive:
+        return np.where((code == 0) & (sizes != 0), np.uint32(1), code).astype(np.uint8)
+    return (code | (x.view(np.uint32) >> np.uint32(24)) & np.uint32(0x80)).astype(np.uint8)
+
+
+def low_sums(items: Array) -> Array:
+    """Return of each block the sum that shows whether others have written a bfloat16 parameter; flat 16-bit items."""
+    products = items.view(np.int16).astype(np.int32) * np.resize(_weights(), items.size)
+    starts = np.arange(0, items.size, BLOCK)
+    return np.add.reduceat(products, starts, dtype=np.int32) if items.size else np.zeros(0, np.int32)
+
+
+def _weights() -> Array:
+    x, weights = 1, []
+    for _ in range(BLOCK):
+        x = (x * 1664525 + 1013904223) % 2**32
+        weights.append((x >> 16 | 1) & 0xFFFF)
+    return np.array(weights, np.uint16).view(np.int16).astype(np.int32)
+
+
+def bfloat16_of(numbers: Array) -> Any:
+    """Return float32 numbers as the bfloat16 of ml_dtypes.
+
+    Raises
+    ------
+    ImportError
+        Without the package ml_dtypes.
+    """
+    return numbers.astype(bfloat16())
+
+
+def bfloat16() -> Any:
+    """Return NumPy's dtype of bfloat16.
+
+    Raises
+    ------
+    ImportError
+        Without the package ml_dtypes, whose it is.
+    """
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise ImportError(
+            "state_dtype=\"bfloat16\" needs the package ml_dtypes: pip install 'fusedstep[narrow]'"
+        ) from None
+    return np.dtype(ml_dtypes.bfloat16)

@@ -1,0 +1,139 @@
+"""States narrower than float32, and what 16-bit parameters keep beside them: made, and taken over from others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._base import formats
+from .._base.arrays import Array
+from .._base.memory import aligned_zeros, copies_of, zeros_like
+from .._base.rules import Rule
+
+Arrays = Mapping[str, Array]
+
+#: Dtypes of states of which each can be made of any other.
+WIDTHS = ("float32", "bfloat16", "uint8")
+SCALE = "_scale"
+
+
+def check_width(where: str, p: Array, group: Mapping[str, Any]) -> None:
+    """Raise unless the states of a parameter can have the group's dtype and rounding."""
+    if p.dtype != np.float64:
+        return
+    if group["state_dtype"] is not None:
+        raise ValueError(
+            f"{where}state_dtype must be None for float64 parameters, whose steps are computed in float64; "
+            f"got {group['state_dtype']!r}"
+        )
+    if group["rounding"] == "stochastic":
+        raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
+
+
+def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> np.dtype[Any]:
+    """Return the dtype in which the states of a parameter are kept."""
+    if state_dtype == "bfloat16":
+        return p.dtype if p.dtype.name == "bfloat16" else formats.bfloat16()
+    if state_dtype is not None:
+        return np.dtype(state_dtype)
+    return np.dtype(np.float32) if master_weights and p.itemsize == 2 else p.dtype
+
+
+def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
+    """Put a state's array of zeros into the states of a parameter, with its scales and its initial value.
+
+    Zeros are left to the threads that step them: they then lie near their cores.
+    """
+    state[name] = array
+    if array.dtype == np.uint8:
+        state[name + SCALE] = aligned_zeros(formats.block_count(array.size), np.float32)
+    if initial:
+        fill(state, name, np.full(array.size, initial, np.float64 if array.itemsize == 8 else np.float32), rule)
+
+
+def fill(arrays: Arrays, name: str, flat: Array, rule: Rule) -> None:
+    """Write numbers, flat in the order of memory, into a state."""
+    target = arrays[name]
+    if target.dtype == np.uint8:
+        flat, arrays[name + SCALE][...] = formats.encode_u8(flat, rule.is_positive(name))
+    target[...] = _shaped(flat.astype(target.dtype), target)
+
+
+def kept_bits(p: Array) -> dict[str, Array]:
+    """Return what a 16-bit parameter keeps of float32, as if nothing had been rounded yet."""
+    if p.dtype == np.float16:
+        return {"master": copies_of([p], [np.dtype(np.float32)])[0]}
+    low = zeros_like([p], [np.dtype(np.int16)])[0]
+    return {"low": low, "low_sum": aligned_zeros(formats.block_count(p.size), np.int32)}
+
+
+def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
+    """Return saved states of one parameter in the widths and the layout of its own; what does not fit is left as it is.
+
+    A parameter that keeps bits and has saved none begins with those of `p`.
+    """
+    result = dict(saved)
+    if "low" not in saved and "master" not in saved:
+        result |= {name: a for name, a in kept_bits(p).items() if name in own}
+    elif {"low", "low_sum"} <= saved.keys() & own.keys() and not _lies_alike(saved["low"], p):
+        result["low_sum"] = formats.low_sums(_flat(p).view(np.uint16))
+    for name, target in own.items():
+        if name not in saved or not _is_width(saved[name]) or not _is_width(target) or saved[name].shape != p.shape:
+            continue
+        if saved[name].dtype == target.dtype and (target.dtype != np.uint8 or _lies_alike(saved[name], p)):
+            continue
+        if saved[name].dtype == np.uint8 and not _has_scales(saved, name):
+            continue
+        made = {name: np.empty_like(target)}
+        if target.dtype == np.uint8:
+            made[name + SCALE] = np.empty_like(own[name + SCALE])
+        fill(made, name, _flat(_like(decoded(saved, name, rule), p)), rule)
+        result.pop(name + SCALE, None)
+        result |= made
+    return result
+
+
+def decoded(arrays: Arrays, name: str, rule: Rule) -> Array:
+    """Return a state as float32 numbers, of its shape."""
+    state = arrays[name]
+    if state.dtype != np.uint8:
+        return state.astype(np.float32)
+    return _shaped(formats.decode_u8(_flat(state), arrays[name + SCALE], rule.is_positive(name)), state)
+
+
+def _is_width(a: Any) -> bool:
+    return isinstance(a, np.ndarray) and a.dtype.name in WIDTHS
+
+
+def _has_scales(arrays: Arrays, name: str) -> bool:
+    scales, need = arrays.get(name + SCALE), (formats.block_count(arrays[name].size),)
+    return isinstance(scales, np.ndarray) and scales.dtype == np.float32 and scales.shape == need
+
+
+def axes_of(a: Array) -> list[int]:
+    """Return the axes of a dense array from the widest stride to the narrowest."""
+    return sorted(range(a.ndim), key=lambda d: (a.shape[d] == 1, -a.strides[d], d))
+
+
+def _lies_alike(a: Array, b: Array) -> bool:
+    return axes_of(a) == axes_of(b)
+
+
+def _flat(a: Array) -> Array:
+    """Return the elements of a dense array in the order of its memory."""
+    return a.transpose(axes_of(a)).ravel()
+
+
+def _shaped(flat: Array, like: Array) -> Array:
+    """Return elements in the order of an array's memory, in its shape."""
+    axes = axes_of(like)
+    return flat.reshape([like.shape[d] for d in axes]).transpose(np.argsort(axes)) if axes else flat.reshape(())
+
+
+def _like(a: Array, p: Array) -> Array:
+    """Return a copy that lies as `p` does."""
+    copy = zeros_like([p], [a.dtype])[0]
+    copy[...] = a
+    return copy
