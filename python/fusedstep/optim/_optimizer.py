@@ -111,8 +111,8 @@ class Optimizer:
     master_weights = Option(
         False,
         _checks.flag,
-        "True keeps what 16-bit parameters cannot hold of float32 as a state: no update is lost. The states are float32 "
-        "then, unless `state_dtype` says otherwise.",
+        "True keeps what 16-bit parameters cannot hold of float32 as a state, so that no update is lost. The states "
+        "are float32 then, unless `state_dtype` says otherwise.",
         by_name=True,
         of_groups=False,
     )

@@ -12,8 +12,9 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from .. import _core, optim
 from .._base import checks as _checks
 from .._core import StepInfo
-from ._options import settings
+from ._options import require_wide, settings
 from ._state import Binding, Tensor
+from ._widths import CODES
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 _uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
@@ -37,6 +38,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     zero_grads: bool = False
     num_threads: int | None = None
     _ema_decay: float | None = None
+    _master_weights: bool = False
+    _seed: int = 0
     _extras: Mapping[str, Any] = {}
 
     _binding: Binding | None = None
@@ -55,6 +58,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
         **options: Any,
     ) -> None:
         label = f"{type(self).__name__}: "
@@ -65,6 +70,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         self._ema_decay = None if ema_decay is None else _checks.up_to_one(f"{label}ema_decay", ema_decay)
         self.zero_grads = _checks.flag(f"{label}zero_grads", zero_grads)
         self.num_threads = None if num_threads is None else _checks.thread_count(f"{label}num_threads", num_threads)
+        self._master_weights = _checks.flag(f"{label}master_weights", master_weights)
+        self._seed = _checks.seed(f"{label}seed", seed)
         self._extras = {n: v for n in self.extras if (v := options.pop(n, None)) is not None}
         super().__init__(params, *args, **options)
 
@@ -85,6 +92,16 @@ class FusedOptimizer(torch.optim.Optimizer):
     def ema_decay(self) -> float | None:
         """Decay of the average that follows the parameters; None without one."""
         return self._ema_decay
+
+    @property
+    def master_weights(self) -> bool:
+        """Whether 16-bit parameters keep, as a state, what they cannot hold of float32."""
+        return self._master_weights
+
+    @property
+    def seed(self) -> int:
+        """The seed of stochastic rounding."""
+        return self._seed
 
     @property
     def grad_norm(self) -> float | None:
@@ -114,7 +131,9 @@ class FusedOptimizer(torch.optim.Optimizer):
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
         """Raise unless a step of this class can take a group of the optimizer, which may be one of torch's."""
         group, label = optimizer.param_groups[k], cls.__name__
-        settings(cls.kernel, group, f"{label}: param_groups[{k}]: ")
+        chosen = settings(cls.kernel, group, f"{label}: param_groups[{k}]: ")
+        if any(p.dtype == torch.float64 for p in group["params"]):
+            require_wide(f"{label}: param_groups[{k}]: ", chosen)
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
         _core.check_tensors(label, Tensor, [group["params"][i] for i in trained], [names[i] for i in trained])
@@ -248,7 +267,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         try:
             super().load_state_dict(state_dict)
             self._check_options()
-            self._restore_averages(state_dict)
+            self._restore_widths(state_dict)
             self._forget()
             Binding(self)
         except BaseException as error:  # Ctrl-C too
@@ -267,18 +286,21 @@ class FusedOptimizer(torch.optim.Optimizer):
                 if name not in group and name not in self.extras:
                     raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
 
-    def _restore_averages(self, state_dict: dict[str, Any]) -> None:
-        """Averages of 16-bit parameters are float32: undo torch's cast to the parameter's dtype."""
+    def _restore_widths(self, state_dict: dict[str, Any]) -> None:
+        """Undo torch's cast to the parameter's dtype where a state has another one."""
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for k, p in zip(saved, params, strict=True):
-            average = state_dict["state"].get(k, {}).get("ema")
-            if average is not None:
-                self.state[p]["ema"] = average.detach().clone()
+        params = [(p, group) for group in self.param_groups for p in group["params"]]
+        for k, (p, group) in zip(saved, params, strict=True):
+            has_width = group.get("state_dtype") is not None or self.master_weights
+            for name, value in state_dict["state"].get(k, {}).items():
+                if not isinstance(value, Tensor) or name == "step":
+                    continue
+                if name == "ema" or value.dtype in CODES or (has_width and value.dtype != self.state[p][name].dtype):
+                    self.state[p][name] = value.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
         own = ["clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads"]
-        own.append("_extras")
+        own += ["_master_weights", "_seed", "_extras"]
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -28,6 +28,13 @@ class Settings(NamedTuple):
     l1: float
     decay: str
     maximize: bool
+    state_dtype: str
+    rounding: str
+
+    @property
+    def is_random(self) -> bool:
+        """Whether steps round stochastically: the random bits depend on the number of the step."""
+        return self.rounding == "stochastic" or (self.rounding == "" and self.state_dtype in ("bfloat16", "uint8"))
 
 
 @cache
@@ -38,9 +45,11 @@ def defaults_of(kernel: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers for tensors of one element."""
+    """Return numbers for tensors of one element, and names for dtypes."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         return value.item()
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
     return tuple(_plain(v) for v in value) if isinstance(value, (tuple, list)) else value
 
 
@@ -58,9 +67,21 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
     return values
 
 
+def require_wide(where: str, chosen: Settings) -> None:
+    """Raise if float64 parameters are to have narrow states."""
+    if chosen.state_dtype:
+        raise ValueError(
+            f"{where}state_dtype must be None for float64 parameters, whose steps are computed in float64; "
+            f"got {chosen.state_dtype!r}"
+        )
+    if chosen.rounding == "stochastic":
+        raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
+
+
 def settings(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> Settings:
     """Return a group's options for the kernels."""
     values = values_of(kernel, group, where)
     rule = RULES[kernel.rule]
     common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
-    return Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common)
+    widths = (values[name] or "" for name in ("state_dtype", "rounding"))
+    return Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common, *widths)

@@ -10,6 +10,7 @@ import torch
 from .. import _core
 from .._base.rules import RULES
 from .._core import StepInfo
+from . import _widths
 from ._options import Settings, settings
 
 Tensor = torch.Tensor
@@ -31,11 +32,12 @@ class Binding:
         self.label = type(opt).__name__
         groups = self.sources = _groups_of(opt)
         self.members: list[Member] = []
-        idle = []
-        for k, p, name in _unique(groups):
+        idle, numbers = [], []
+        for number, (k, p, name) in enumerate(_unique(groups)):
             if only is None or p is only:
                 if p.requires_grad or p.grad is not None:
                     self.members.append(Member(p, k, name))
+                    numbers.append(number)
                 else:
                     idle.append(p)
         # The plan keeps what it sees of groups and options. They are read after that: a change in between is noticed.
@@ -52,6 +54,9 @@ class Binding:
             [m.name for m in self.members],
             [m.group for m in self.members],
             opt.ema_decay,
+            opt.master_weights,
+            opt.seed,
+            numbers,
         )
         self._set_options(self._settings())
         self.attached: set[int] = set()
@@ -64,7 +69,8 @@ class Binding:
     def _set_options(self, groups: list[Settings]) -> None:
         self.groups = groups
         for k, g in enumerate(groups):
-            self.plan.set_group(k, (g.variant, g.hyper, 0.0, g.weight_decay, g.l1, g.decay, g.maximize))
+            common = g.weight_decay, g.l1, g.decay, g.maximize
+            self.plan.set_group(k, (g.variant, g.hyper, 0.0, *common, g.state_dtype, g.rounding))
 
     def _catch_up(self) -> bool:
         """Follow options that were changed and make states that are lacking; False if more has changed.
@@ -74,7 +80,7 @@ class Binding:
         if not self.plan.follow_options():
             return False
         groups = self._settings()
-        if [g.variant for g in groups] != [g.variant for g in self.groups]:
+        if [(g.variant, g.state_dtype) for g in groups] != [(g.variant, g.state_dtype) for g in self.groups]:
             return False
         self._set_options(groups)
         self.attach(create=True)
@@ -109,13 +115,20 @@ class Binding:
         return RULES[self.kernel.rule].state_names(self.groups[m.group].variant)
 
     def _is_stateless(self, m: Member) -> bool:
-        return not (self._names(m) or self.opt.counts_steps or self.opt.ema_decay is not None)
+        return not (self._names(m) or self._counts_steps(m) or self.opt.ema_decay is not None or self._keeps_bits(m))
+
+    def _counts_steps(self, m: Member) -> bool:
+        return bool(self.opt.counts_steps or self.groups[m.group].is_random)
+
+    def _keeps_bits(self, m: Member) -> bool:
+        return self.opt.master_weights and m.param.dtype in _widths.HALVES
 
     def _complete(self, k: int, m: Member, entry: dict[str, Any]) -> int:
         """Make what a parameter's state lacks, and return how many steps it has seen, as far as it tells."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
-        steps = _scalar(where, entry, "step", 0.0) if self.opt.counts_steps else None
+        steps = _scalar(where, entry, "step", 0.0) if self._counts_steps(m) else None
+        dtype = _widths.dtype_of_states(m.param, self.groups[m.group].state_dtype, self.opt.master_weights)
         if steps is not None:
             _check_count(where, steps)
         taken = 1 if all(entry.get(name) is not None for name in names) else 0
@@ -128,13 +141,17 @@ class Binding:
                 if steps is not None and steps.item() > 0:
                     raise ValueError(f"{where} must have {name!r} after {steps.item():.0f} steps; got {list(entry)}")
                 start = self.kernel._initial_state(name, self.sources[m.group])
-                entry[name] = torch.full_like(m.param, start, requires_grad=False)
-            _lay_like(f"{where}[{name!r}]", m.param, entry, name, m.param.dtype)
+                _widths.make(entry, name, m.param, dtype, start, rule)
+            else:
+                _widths.convert(where, entry, name, m.param, dtype, rule)
+            _lay_like(f"{where}[{name!r}]", m.param, entry, name, dtype)
+        if self._keeps_bits(m):
+            _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
-            dtype = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits an average would stand still
+            wide = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits an average would stand still
             if "ema" not in entry:
-                entry["ema"] = torch.empty_like(m.param, dtype=dtype, requires_grad=False).copy_(m.param.detach())
-            _lay_like(f"{where}['ema']", m.param, entry, "ema", dtype)
+                entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
+            _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
         return taken
 
 

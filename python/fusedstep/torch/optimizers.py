@@ -42,6 +42,10 @@ zero_grads : bool
     Sets the gradients to zero in the same sweep.
 num_threads : int, optional
     At most this many threads for this optimizer.
+master_weights : bool
+    True keeps what 16-bit parameters cannot hold of float32 as a state (``"low"`` and ``"low_sum"``, or ``"master"``).
+seed : int
+    Of stochastic rounding.
 {extras}
     As in `fusedstep.{name}`; options of a group.
 
@@ -99,7 +103,7 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     known = [p.name for p in arguments]
     extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
     ours = {"clip_norm": None, "clip_value": None, "skip_nonfinite": False, "decay_scale": 1.0, "ema_decay": None}
-    ours |= {"zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
+    ours |= {"zero_grads": False, "num_threads": None, "master_weights": False, "seed": 0, **dict.fromkeys(extras)}
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,
