@@ -264,8 +264,11 @@ class FusedOptimizer(torch.optim.Optimizer):
             If a state's shape is not that of its parameter, an option is not as it must be, or one of them is missing.
         """
         before = self.state, self.param_groups
+        widths = [group.get("state_dtype") for group in self.param_groups]
         try:
             super().load_state_dict(state_dict)
+            for group, width in zip(self.param_groups, widths, strict=True):
+                group.update({"state_dtype": width} if "state_dtype" in group else {})  # what was saved is converted
             self._check_options()
             self._restore_widths(state_dict)
             self._forget()

@@ -1,0 +1,228 @@
+"""Narrow states and kept bits of torch's optimizers: the bits of the NumPy API, and checkpoints that survive."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+import fusedstep as fs
+from support.torch_cases import every_optimizer, ours
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+WIDTHS: dict[str, dict[str, Any]] = {
+    "bfloat16": {"state_dtype": "bfloat16"},
+    "uint8": {"state_dtype": "uint8"},
+    "kept": {"master_weights": True},
+    "kept-uint8": {"master_weights": True, "state_dtype": "uint8"},
+    "stochastic": {"rounding": "stochastic"},
+}
+every_width = pytest.mark.parametrize("width", WIDTHS)
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def draw(shape: tuple[int, ...], seed: int, dtype: str) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(getattr(torch, dtype))
+
+
+def parameters(dtype: str) -> list[Any]:
+    shapes = [(), (7,), (37, 29), (4, 3, 3, 3)]
+    made = [torch.nn.Parameter(draw(s, k, dtype)) for k, s in enumerate(shapes)]
+    made[3].data = made[3].data.to(memory_format=torch.channels_last)
+    return made
+
+
+def step(optimizer: Any, params: list[Any], t: int) -> None:
+    for k, p in enumerate(params):
+        p.grad = draw(tuple(p.shape), 1000 * t + k, str(p.dtype).removeprefix("torch."))
+    optimizer.step()
+
+
+def as_numpy(t: Any) -> Any:
+    if t.dtype == torch.bfloat16:
+        return t.detach().view(torch.int16).numpy().view("bfloat16")
+    return t.detach().numpy()
+
+
+def bits_of(params: list[Any], optimizer: Any) -> list[bytes]:
+    tensors = [*params, *(v for p in params for _, v in sorted(optimizer.state[p].items()))]
+    return [t.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors]
+
+
+@every_width
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_optimizer
+def test_steps_have_the_bits_of_the_numpy_api(name: str, dtype: str, width: str) -> None:
+    import ml_dtypes  # noqa: F401 (its dtype is asked for by name)
+
+    params = parameters(dtype)
+    arrays = [as_numpy(p).copy("K") for p in params]
+    optimizer = ours(name)(params, lr=0.01, seed=3, **WIDTHS[width])
+    options = {k: v for k, v in optimizer.param_groups[0].items() if k in fs.optim.registry[name].options}
+    options = {k: v for k, v in options.items() if v is not None}
+    known = fs.optim.registry[name](arrays, **{**options, "seed": 3, **WIDTHS[width]})
+    for t in (1, 2):
+        step(optimizer, params, t)
+        known.step([as_numpy(p.grad) for p in params])
+    for k, p in enumerate(params):
+        assert as_numpy(p).tobytes() == arrays[k].tobytes()
+        for state, array in known.state[k].items():
+            got = optimizer.state[p][state]
+            assert str(got.dtype).removeprefix("torch.") == str(array.dtype), state
+            assert as_numpy(got).tobytes() == array.tobytes(), state
+
+
+def through_torch_save(state: Any, tmp_path: Any) -> Any:
+    torch.save(state, tmp_path / "state.pt")
+    return torch.load(tmp_path / "state.pt")
+
+
+def through_dcp(state: Any, tmp_path: Any) -> Any:
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save(state, checkpoint_id=str(tmp_path / "dcp"), no_dist=True)
+    empty = copy.deepcopy(state)
+    for entry in empty["state"].values():
+        for value in entry.values():
+            value.zero_()
+    dcp.load(empty, checkpoint_id=str(tmp_path / "dcp"), no_dist=True)
+    return empty
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("way", [through_torch_save, through_dcp])
+@every_width
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(dtype: str, width: str, way: Any, tmp_path: Any) -> None:
+    for name in ("AdamW", "SGD"):
+        options = {"lr": 0.01, **WIDTHS[width], **({"momentum": 0.9} if name == "SGD" else {})}
+        params = parameters(dtype)
+        optimizer = ours(name)(params, **options)
+        for t in (1, 2):
+            step(optimizer, params, t)
+        loaded = way(optimizer.state_dict(), tmp_path)
+        others = parameters(dtype)
+        for p, q in zip(params, others, strict=True):
+            q.data.copy_(p.data)
+        resumed = ours(name)(others, **options)
+        resumed.load_state_dict(loaded)
+        for t in (3, 4):
+            step(optimizer, params, t)
+            step(resumed, others, t)
+        assert bits_of(params, optimizer) == bits_of(others, resumed)
+
+
+@every_width
+def test_a_deep_copy_goes_on_with_the_same_bits(width: str) -> None:
+    model = torch.nn.Linear(40, 20, dtype=torch.bfloat16)
+    optimizer = ours("AdamW")(model.parameters(), lr=0.01, **WIDTHS[width])
+    step(optimizer, list(model.parameters()), 1)
+    other, copied = copy.deepcopy((model, optimizer))
+    for m, o in ((model, optimizer), (other, copied)):
+        step(o, list(m.parameters()), 2)
+    assert bits_of(list(model.parameters()), optimizer) == bits_of(list(other.parameters()), copied)
+
+
+@pytest.mark.parametrize("to", ["float32", "bfloat16", "uint8"])
+@pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
+def test_states_load_into_other_widths(of: str | None, to: str) -> None:
+    params = parameters("float32")
+    first = ours("AdamW")(params, state_dtype=of)
+    step(first, params, 1)
+    second = ours("AdamW")(parameters("float32"), state_dtype=to)
+    second.load_state_dict(first.state_dict())
+    third = ours("AdamW")(parameters("float32"))
+    third.load_state_dict(second.state_dict())
+    back = ours("AdamW")(parameters("float32"))
+    back.load_state_dict(first.state_dict())
+    for p, q, r in zip(
+        second.param_groups[0]["params"], third.param_groups[0]["params"], back.param_groups[0]["params"], strict=True
+    ):
+        assert second.state[p]["exp_avg"].dtype == getattr(torch, to)
+        a, b = third.state[q]["exp_avg"], back.state[r]["exp_avg"]
+        unit = 2**-4 if "uint8" in (of, to) else 2**-8
+        assert ((a - b).abs() <= unit * b.abs() + unit * b.abs().max() / 2**14).all()
+
+
+def test_a_model_that_is_loaded_after_its_optimizer_keeps_its_bits() -> None:
+    params = parameters("bfloat16")
+    optimizer = ours("AdamW")(params, lr=0.01, master_weights=True)
+    step(optimizer, params, 1)
+    others = parameters("bfloat16")
+    resumed = ours("AdamW")(others, lr=0.01, master_weights=True)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for p, q in zip(params, others, strict=True):
+        q.data.copy_(p.data)
+    step(optimizer, params, 2)
+    step(resumed, others, 2)
+    assert bits_of(params, optimizer) == bits_of(others, resumed)
+
+
+def test_a_model_that_is_loaded_alone_starts_from_its_values() -> None:
+    params = parameters("bfloat16")
+    optimizer = ours("SGD")(params, lr=0.01, master_weights=True)
+    step(optimizer, params, 1)
+    fresh = parameters("bfloat16")
+    with torch.no_grad():
+        for p, q in zip(params, fresh, strict=True):
+            p.copy_(q)
+    other = ours("SGD")(fresh, lr=0.01, master_weights=True)
+    step(optimizer, params, 2)
+    step(other, fresh, 2)
+    for p, q in zip(params, fresh, strict=True):
+        assert torch.equal(p, q) and torch.equal(optimizer.state[p]["low"], other.state[q]["low"])
+
+
+def test_a_step_of_one_tensor_has_the_bits_of_a_step_of_all() -> None:
+    params, others = parameters("bfloat16"), parameters("bfloat16")
+    whole = ours("AdamW")(params, lr=0.01, state_dtype="uint8", rounding="stochastic")
+    single = ours("AdamW")(others, lr=0.01, state_dtype="uint8", rounding="stochastic")
+    for t in (1, 2):
+        step(whole, params, t)
+        for k, p in enumerate(others):
+            p.grad = draw(tuple(p.shape), 1000 * t + k, "bfloat16")
+            single.step_one(p)
+    assert bits_of(params, whole) == bits_of(others, single)
+
+
+def test_a_dtype_of_torch_is_a_width() -> None:
+    params = parameters("float32")
+    optimizer = ours("AdamW")(params, state_dtype=torch.bfloat16)
+    step(optimizer, params, 1)
+    assert optimizer.state[params[2]]["exp_avg"].dtype == torch.bfloat16
+
+
+REFUSED = {
+    "int4": ({"state_dtype": "int4"}, "float32", "state_dtype must be .* got 'int4'"),
+    "float64": ({"state_dtype": "uint8"}, "float64", "state_dtype must be None for float64 parameters"),
+    "seed": ({"seed": 2**64}, "float32", r"seed must be at least 0 and below 2\*\*64"),
+    "flag": ({"master_weights": "yes"}, "float32", "master_weights must be True or False"),
+    "way": ({"rounding": "down"}, "float32", "rounding must be .* got 'down'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_widths_are_refused(case: str) -> None:
+    options, dtype, message = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
+        ours("AdamW")([torch.nn.Parameter(torch.zeros(3, dtype=getattr(torch, dtype)))], **options)
+
+
+@pytest.mark.parametrize("fault", ["scales", "count", "shape"])
+def test_a_state_of_8_bits_without_its_scales_is_refused(fault: str) -> None:
+    params = parameters("float32")
+    optimizer = ours("AdamW")(params, state_dtype="uint8")
+    step(optimizer, params, 1)
+    saved = optimizer.state_dict()
+    entry = saved["state"][2] = dict(saved["state"][2])
+    if fault == "scales":
+        del entry["exp_avg_scale"]
+    elif fault == "count":
+        entry["exp_avg_scale"] = entry["exp_avg_scale"][:1]
+    else:
+        entry["exp_avg"] = entry["exp_avg"][:3]
+    with pytest.raises(ValueError, match=r"AdamW: state of params\[2\]\['exp_avg"):
+        ours("AdamW")(parameters("float32"), state_dtype="uint8").load_state_dict(saved)

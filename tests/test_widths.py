@@ -1,0 +1,390 @@
+"""Narrow states, stochastic rounding and kept bits, against a NumPy transcription of every format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ml_dtypes import bfloat16
+
+import fusedstep as fs
+from fusedstep import _core
+from fusedstep._base import formats
+from fusedstep._base.rules import RULES
+from fusedstep.optim import _reference
+from support import rounding
+from support.bits import Array, same_bits
+from support.oracle import CLASSES, needs_safetensors, variants
+
+every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+every_isa = pytest.mark.parametrize("isa", _core.available_isas())
+WIDTHS: dict[str, dict[str, Any]] = {
+    "bfloat16": {"state_dtype": "bfloat16"},
+    "bfloat16-nearest": {"state_dtype": "bfloat16", "rounding": "nearest"},
+    "uint8": {"state_dtype": "uint8"},
+    "uint8-nearest": {"state_dtype": "uint8", "rounding": "nearest"},
+    "kept": {"master_weights": True},
+    "kept-bfloat16": {"master_weights": True, "state_dtype": "bfloat16"},
+    "kept-uint8": {"master_weights": True, "state_dtype": "uint8"},
+    "stochastic": {"rounding": "stochastic"},
+}
+PARAMETERS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(bfloat16), "float16": np.dtype(np.float16)}
+LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # around a block of 256, and over a chunk of 4,096
+
+
+def draw(n: int, seed: int, dtype: Any) -> Any:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(n) * 10 ** rng.uniform(-3, 1, n)).astype(np.float32).astype(dtype)
+
+
+class Tensor:
+    """One parameter and its state in NumPy, each in its format."""
+
+    def __init__(self, p: Any, number: int, states: dict[str, Any], options: dict[str, Any], rule: Any) -> None:
+        self.rule, self.number, self.options = rule, number, options
+        self.p, self.states = p.copy(), {n: a.copy() for n, a in states.items()}
+        self.full = p.astype(np.float32)  # as far as bits are kept
+
+    @property
+    def names(self) -> list[str]:
+        return [n for n, *_ in self.rule.states if n in self.states]
+
+    def bits(self, step: int, stream: int, n: int) -> Array | None:
+        narrow = self.options.get("state_dtype") in ("bfloat16", "uint8")
+        by_default = stream > 0 and narrow
+        way = self.options.get("rounding")
+        if not (way == "stochastic" or (way is None and by_default)):
+            return None
+        return rounding.noise(rounding.key_of(self.options.get("seed", 0), self.number, step, stream), n)
+
+    def wide(self) -> dict[str, Array]:
+        result = {}
+        for name in self.names:
+            state = self.states[name]
+            if state.dtype == np.uint8:
+                positive = self.rule.is_positive(name)
+                result[name] = formats.decode_u8(state, self.states[name + "_scale"], positive)
+            else:
+                result[name] = state.astype(np.float32)
+        return result
+
+    def step(self, cls: Any, g: Any, t: int, group: Any) -> None:
+        wide = self.wide()
+        kept = bool(self.options.get("master_weights"))
+        p = self.full if kept else self.p.astype(np.float32)
+        with np.errstate(all="ignore"):
+            new = np.asarray(_reference.step(cls, p, g.astype(np.float32), wide, t, 0.01, group), np.float32)
+        self.full = new
+        bits = None if kept else self.bits(t, 0, new.size)
+        self.p = self.narrow(new, self.p.dtype, bits)
+        if kept and self.p.dtype == bfloat16:
+            self.p = rounding.split_low(new)[0].view(bfloat16)
+        for k, (name, *_) in enumerate(self.rule.states, 1):
+            if name not in wide:
+                continue
+            bits, target = self.bits(t, k, new.size), self.states[name]
+            if target.dtype == np.uint8:
+                positive = self.rule.is_positive(name)
+                self.states[name], self.states[name + "_scale"] = formats.encode_u8(wide[name], positive, bits)
+            else:
+                self.states[name] = self.narrow(np.asarray(wide[name], np.float32), target.dtype, bits)
+
+    @staticmethod
+    def narrow(x: Array, dtype: Any, bits: Array | None) -> Any:
+        if dtype == bfloat16:
+            return rounding.to_bfloat16(x, bits).view(bfloat16)
+        return rounding.to_float16(x, bits) if dtype == np.float16 else x
+
+
+def compare(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
+    for k, t in enumerate(tensors):
+        p = opt.params[k]
+        assert rounding.same_items(p, t.p), what
+        for name in t.names:
+            got, want = opt.state[k][name], t.states[name]
+            if got.dtype == np.uint8:
+                same_bits(got, want, (what, name))
+                same_bits(opt.state[k][name + "_scale"], t.states[name + "_scale"], (what, name), any_nan=True)
+            else:
+                assert got.dtype == want.dtype and rounding.same_items(got, want), (what, name)
+        if "low" in opt.state[k]:
+            same_bits(opt.state[k]["low"], rounding.split_low(t.full)[1], what)
+            same_bits(opt.state[k]["low_sum"], formats.low_sums(p.view(np.uint16)), what)
+        if "master" in opt.state[k]:
+            same_bits(opt.state[k]["master"], t.full, what, any_nan=True)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("parameter", PARAMETERS)
+@every_class
+def test_every_width_has_the_bits_of_its_transcription(cls: Any, parameter: str, width: str) -> None:
+    options, dtype = WIDTHS[width], PARAMETERS[parameter]
+    for of_rule in (variants(cls)[0], variants(cls)[-1]):
+        params = [draw(n, n, dtype) for n in LENGTHS]
+        opt = cls(params, **{**of_rule, "lr": 0.01}, **options, seed=5)
+        rule = RULES[cls.rule]
+        tensors = [Tensor(p, k, dict(opt.state[k]), {**options, "seed": 5}, rule) for k, p in enumerate(params)]
+        for t in (1, 2, 3):
+            grads = [draw(n, 100 * t + n, dtype) for n in LENGTHS]
+            opt.step(grads)
+            for tensor, g in zip(tensors, grads, strict=True):
+                tensor.step(cls, g, t, opt.groups[0])
+            compare(opt, tensors, (of_rule, t))
+
+
+@every_isa
+def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
+    before = _core.isa()
+    fs.set_isa(isa)
+    try:
+        for n in (*range(0, 600, 7), 255, 256, 257, 511, 512, 513):
+            p = draw(n, n, bfloat16)
+            opt = fs.AdamW([p], lr=0.01, state_dtype="uint8", master_weights=True)
+            tensor = Tensor(p, 0, dict(opt.state[0]), {"state_dtype": "uint8", "master_weights": True}, RULES["adam"])
+            g = draw(n, n + 1, bfloat16)
+            opt.step([g])
+            tensor.step(fs.AdamW, g, 1, opt.groups[0])
+            compare(opt, [tensor], n)
+    finally:
+        fs.set_isa(before)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_threads_and_neighbours_make_no_difference(width: str) -> None:
+    sizes = [5, 70_001, 300, 50_000]
+    results = []
+    for threads in (1, 2, 3):
+        params = [draw(n, n, bfloat16) for n in sizes]
+        opt = fs.AdamW(params, lr=0.01, num_threads=threads, **WIDTHS[width])
+        _core.force_threads(threads)
+        try:
+            for t in (1, 2):
+                opt.step([draw(n, 9 * t + n, bfloat16) for n in sizes], clip_norm=1.0)
+        finally:
+            _core.force_threads(0)
+        states = [a.tobytes() for entry in opt.state.values() for a in entry.values()]
+        results.append([p.tobytes() for p in params] + states)
+    assert results[0] == results[1] == results[2]
+
+
+FULL_OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"weight_decay": 0.1, "l1": 0.01, "decay": "l2"}, {"clip_norm": 0.5}),
+    ({"weight_decay": 0.1, "l1": 0.01, "decay": "proximal"}, {"clip_value": 0.1}),
+    ({"weight_decay": 0.1, "decay": "decoupled", "ema_decay": 0.9}, {"grad_scale": 4.0}),
+]
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+@every_class
+def test_master_weights_give_the_run_of_float32(cls: Any, half: str) -> None:
+    for options, step in FULL_OPTIONS:
+        p = draw(700, 3, PARAMETERS[half])
+        full = p.astype(np.float32)
+        kept = cls([p], lr=0.01, master_weights=True, **options)
+        wide = cls([full], lr=0.01, **options)
+        for t in range(20):
+            g = draw(700, t, PARAMETERS[half])
+            kept.step([g], **step)
+            wide.step([g.astype(np.float32)], **step)
+        if half == "bfloat16":
+            same_bits(rounding.join_low(p.view(np.uint16), kept.state[0]["low"]), full, options)
+            same_bits(p.view(np.uint16), rounding.split_low(full)[0], options)
+        else:
+            same_bits(kept.state[0]["master"], full, options)
+            same_bits(p, full.astype(np.float16), options)
+        for name in wide.state[0]:
+            same_bits(kept.state[0][name], wide.state[0][name], name)
+        if wide.ema is not None and kept.ema is not None:
+            same_bits(kept.ema[0], wide.ema[0])
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_a_step_starts_from_what_others_have_written(half: str) -> None:
+    dtype = PARAMETERS[half]
+    p = draw(1000, 3, dtype)
+    opt = fs.SGD([p], lr=0.01, master_weights=True)
+    opt.step([draw(1000, 4, dtype)])
+    written = draw(1000, 5, dtype)
+    p[...] = written
+    g = draw(1000, 6, dtype)
+    opt.step([g])
+    want = written.astype(np.float32) - np.float32(0.01) * g.astype(np.float32)
+    got = rounding.join_low(p.view(np.uint16), opt.state[0]["low"]) if half == "bfloat16" else opt.state[0]["master"]
+    same_bits(got, want)
+
+
+def test_nan_stays_nan_in_a_parameter_that_keeps_bits() -> None:
+    for half in (bfloat16, np.float16):
+        p = draw(300, 1, half)
+        g = draw(300, 2, half)
+        g[17] = np.nan
+        opt = fs.AdamW([p], master_weights=True)
+        for _ in range(3):
+            opt.step([g])
+        assert np.isnan(p[17]) and np.isfinite(np.delete(p, 17).astype(np.float32)).all()
+
+
+def test_a_block_of_8_bits_that_is_not_finite_does_not_look_finite() -> None:
+    p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
+    g[300] = np.inf
+    opt = fs.AdamW([p], state_dtype="uint8")
+    opt.step([g])
+    entry = opt.state[0]
+    assert np.isnan(entry["exp_avg_scale"]).tolist() == [False, True, False]
+    opt.step([draw(600, 2, np.float32)])
+    assert np.isfinite(p[:256]).all() and np.isnan(p[300]) and np.isfinite(p[512:]).all()
+
+
+@pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
+def test_stochastic_rounding_has_no_bias(stochastic: str) -> None:
+    n = 256
+    rng = np.random.default_rng(0)
+    x = np.abs(rng.standard_normal(n)).astype(np.float32) * np.float32(10) ** rng.uniform(-2, 0, n).astype(np.float32)
+    draws = 4000
+    total = np.zeros(n)
+    for k in range(draws):
+        bits = rounding.noise(rounding.key_of(1, 0, k, 1), n)
+        if stochastic == "bfloat16":
+            total += rounding.from_bfloat16(rounding.to_bfloat16(x, bits))
+        elif stochastic == "float16":
+            total += rounding.to_float16(x, bits)
+        else:
+            positive = stochastic == "uint8-positive"
+            total += formats.decode_u8(*formats.encode_u8(x, positive, bits), positive)
+    # The error of one draw is at most a unit of 1/128, 1/1024 or 1/8 of the number.
+    unit = {"bfloat16": 2**-7, "float16": 2**-10}.get(stochastic, 2**-3)
+    z = (total / draws - x) / (x * unit) * np.sqrt(draws)
+    assert np.abs(z).max() < 5 and abs(z.mean()) < 5 / np.sqrt(n)
+
+
+def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> None:
+    def after(way: str) -> float:
+        p = np.zeros(4096, np.float32)
+        opt = fs.Adam([p], state_dtype="bfloat16", rounding=way)
+        opt.step([np.ones(4096, np.float32)])
+        for _ in range(1000):
+            opt.step([np.zeros(4096, np.float32)])
+        return float(opt.state[0]["exp_avg_sq"].astype(np.float64).mean())
+
+    exact = 0.001 * 0.999**1000
+    assert abs(after("stochastic") / exact - 1) < 0.02
+    assert after("nearest") > 2 * exact
+
+
+def test_a_second_moment_is_not_0_where_the_first_is_not() -> None:
+    g = np.zeros(256, np.float32)
+    g[0], g[1] = 1e6, 1e-9
+    p = np.zeros(256, np.float32)
+    opt = fs.Adam([p], state_dtype="uint8", eps=1e-12)
+    for _ in range(50):
+        opt.step([g])
+    assert np.abs(p).max() < 0.1 and opt.state[0]["exp_avg_sq"][1] > 0
+    assert not p[2:].any()  # 0 is a code
+
+
+ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
+
+
+@needs_safetensors
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("parameter", ["float32", "bfloat16"])
+def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(
+    parameter: str, width: str, order: str, tmp_path: Any
+) -> None:
+    start = ORDERS[order](draw(37 * 29, 1, PARAMETERS[parameter]).reshape(37, 29))
+    grads = [draw(37 * 29, t, PARAMETERS[parameter]).reshape(37, 29) for t in range(6)]
+    whole, p = start.copy("K"), start.copy("K")
+    going_on, first = (fs.AdamW([a], lr=0.01, **WIDTHS[width]) for a in (whole, p))
+    for g in grads[:3]:
+        going_on.step([g])
+        first.step([g])
+    first.save(tmp_path / "state")
+    for load in (lambda o: o.load(tmp_path / "state"), lambda o: o.load_state_dict(first.state_dict())):
+        q = p.copy("K")
+        second = fs.AdamW([q], lr=0.01, **WIDTHS[width])
+        load(second)
+        reference = whole.copy("K")
+        third = fs.AdamW([reference], lr=0.01, **WIDTHS[width])
+        third.load_state_dict(going_on.state_dict())
+        for g in grads[3:]:
+            second.step([g])
+            third.step([g])
+        assert q.tobytes() == reference.tobytes()
+    for g in grads[3:]:
+        going_on.step([g])
+    assert q.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
+@pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
+def test_states_load_into_other_widths_and_layouts(of: str | None, to: str | None) -> None:
+    start = draw(37 * 29, 1, np.float32).reshape(37, 29)
+    first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
+    for t in range(3):
+        first.step([draw(37 * 29, t, np.float32).reshape(37, 29)])
+    second = fs.AdamW([start.copy()], state_dtype=to)
+    second.load_state_dict(first.state_dict())
+    wide = [fs.AdamW([start.copy()]) for _ in range(2)]
+    for opt, source in zip(wide, (first, second), strict=True):
+        opt.load_state_dict(source.state_dict())
+    for name in ("exp_avg", "exp_avg_sq"):
+        a, b = (opt.state[0][name].astype(np.float64) for opt in wide)
+        unit = 2**-4 if "uint8" in (of, to) else 2**-8 if "bfloat16" in (of, to) else 0
+        assert (np.abs(a - b) <= unit * np.abs(a) + unit * np.abs(a).max() / 2**14).all()
+
+
+REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "unknown": (
+        np.float32,
+        {"state_dtype": "int4"},
+        r'state_dtype must be "float32", "bfloat16", "uint8" or None; got \'int4\'',
+    ),
+    "dtype": (np.float32, {"state_dtype": np.float32}, "state_dtype must be .* got <class"),
+    "float64": (np.float64, {"state_dtype": "uint8"}, "state_dtype must be None for float64 parameters"),
+    "float64-rounding": (np.float64, {"rounding": "stochastic"}, "rounding must be .* for float64 parameters"),
+    "way": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
+    "flag": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
+    "seed": (np.float32, {"seed": -1}, r"seed must be at least 0 and below 2\*\*64; got -1"),
+    "seed-float": (np.float32, {"seed": 0.5}, "seed must be a whole number; got 0.5"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_widths_are_refused(case: str) -> None:
+    dtype, options, message = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
+        fs.AdamW([np.zeros(3, dtype)], **options)
+
+
+def test_a_width_cannot_be_changed_later() -> None:
+    opt = fs.AdamW([np.zeros(3, np.float32)])
+    with pytest.raises(ValueError, match="state_dtype"):
+        opt.groups[0]["state_dtype"] = "uint8"
+
+
+@pytest.mark.parametrize("fault", ["dtype", "scales", "count"])
+def test_states_that_are_no_width_are_refused(fault: str) -> None:
+    opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
+    opt.step([draw(600, 2, np.float32)])
+    saved = opt.state_dict()
+    entry = saved["state"][0]
+    if fault == "dtype":
+        entry["exp_avg"] = entry["exp_avg"].astype(np.int8)
+    elif fault == "scales":
+        del entry["exp_avg_scale"]
+    else:
+        entry["exp_avg_scale"] = entry["exp_avg_scale"][:2]
+    before = opt.state[0]["exp_avg"].tobytes()
+    with pytest.raises((TypeError, ValueError), match=r"^AdamW.load_state_dict: state\[0\]"):
+        opt.load_state_dict(saved)
+    assert opt.state[0]["exp_avg"].tobytes() == before
+
+
+def test_groups_have_widths_of_their_own() -> None:
+    a, b = draw(600, 1, np.float32), draw(3, 2, np.float32)
+    opt = fs.AdamW([{"params": [a], "state_dtype": "uint8"}, {"params": [b]}])
+    opt.step([draw(600, 3, np.float32), draw(3, 4, np.float32)])
+    assert opt.state[0]["exp_avg"].dtype == np.uint8 and opt.state[1]["exp_avg"].dtype == np.float32
