@@ -104,7 +104,8 @@ def decoded(arrays: Arrays, name: str, rule: Rule) -> Array:
 
 
 def _is_width(a: Any) -> bool:
-    return isinstance(a, np.ndarray) and a.dtype.name in WIDTHS
+    plain = isinstance(a, np.ndarray) and not isinstance(a, np.ma.MaskedArray)
+    return plain and a.dtype.name in WIDTHS and a.dtype.isnative
 
 
 def _has_scales(arrays: Arrays, name: str) -> bool:
