@@ -75,12 +75,18 @@ def moments(v: Array) -> tuple[Array, Array]:
     return mean, m2
 
 
-def block_sums(v: Array) -> Array:
-    """Sum (C, n) values block by block."""
-    total = np.zeros(v.shape[0])
-    for start in range(0, v.shape[1], BLOCK):
-        total = total + lane_sums(v[:, start : start + BLOCK])
-    return total
+def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
+    """Sum dz and dz * d of (C, n) values block by block: in double one by one where their own type overflows."""
+    total, dot = np.zeros(dz.shape[0]), np.zeros(dz.shape[0])
+    for start in range(0, dz.shape[1], BLOCK):
+        z, e = dz[:, start : start + BLOCK], d[:, start : start + BLOCK]
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums, dots = lane_sums(z).astype(np.float64), lane_sums(z * e).astype(np.float64)
+        far = ~(np.isfinite(sums) & np.isfinite(dots))
+        z, e = z[far].astype(np.float64), e[far].astype(np.float64)
+        sums[far], dots[far] = np.add.accumulate(z, 1)[:, -1], np.add.accumulate(z * e, 1)[:, -1]
+        total, dot = total + sums, dot + dots
+    return total, dot
 
 
 def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) -> Array:
@@ -98,7 +104,7 @@ def backward_bits(
     n, dtype = v.shape[1], v.dtype
     centre, scale = mean.astype(dtype), (gamma * invstd).astype(dtype)[:, None]
     d = v - centre[:, None]
-    total, dot, low = block_sums(dz), block_sums(dz * d), mean - centre
+    (total, dot), low = block_sums(dz, d), mean - centre
     dgamma = (dot - low * total) * invstd
     slope = dgamma * invstd / n
     if frozen:

@@ -114,7 +114,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
         """Raise unless a step of this class can take a group of the optimizer, which may be one of torch's."""
         group, label = optimizer.param_groups[k], cls.__name__
-        settings(cls.kernel, group, f"{label}: param_groups[{k}]: ")
+        settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", {p.dtype for p in group["params"]})
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
         _core.check_tensors(label, Tensor, [group["params"][i] for i in trained], [names[i] for i in trained])

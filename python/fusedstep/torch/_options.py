@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import optim
+from .._base import checks
 from .._base.rules import RULES
 
 #: What kernels cannot do, by the name of the group's option.
@@ -58,9 +59,13 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
     return values
 
 
-def settings(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> Settings:
-    """Return a group's options for the kernels."""
+def settings(
+    kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str, dtypes: Iterable[torch.dtype]
+) -> Settings:
+    """Return the options of a group, whose parameters have these dtypes, for the kernels."""
     values = values_of(kernel, group, where)
+    if "eps" in values:
+        checks.survives(f"{where}eps", values["eps"], (str(d).removeprefix("torch.") for d in dtypes))
     rule = RULES[kernel.rule]
     common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
     return Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common)
