@@ -188,6 +188,23 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
         theirs([torch.ones(3, dtype=torch.float64, requires_grad=True)], eps=1e-50)
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((9, 5), -1)])
+@pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 0.0])
+def test_variances_of_small_numbers_are_right(shape: Any, axis: int, size: float) -> None:
+    """Squares below 1e-38 lose their digits in float32: without eps, all was nan at 1e-30."""
+    x = (size * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
+    ones, zeros = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)
+    v = norms.channels_first(x, axis)
+    for machine in SERIAL:
+        with running(machine):
+            y, saved = fs.batch_norm(x, ones, zeros, axis=axis, eps=0.0 if size else 1e-5)
+        mean, m2 = norms.moments(v)
+        np.testing.assert_array_equal(saved.mean, mean)
+        np.testing.assert_array_equal(saved.invstd, 1 / np.sqrt(m2 / v.shape[1] + (0.0 if size else 1e-5)))
+        exact = norms.forward(v.astype(float), ones, zeros, v.mean(1, float), v.var(1, float), 0.0 if size else 1e-5)
+        np.testing.assert_allclose(norms.channels_first(y, axis), exact, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((1030, 5), -1), ((4, 7, 300), 1)])
 @pytest.mark.parametrize("size", [1e20, 1e37])
 def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: int, size: float) -> None:

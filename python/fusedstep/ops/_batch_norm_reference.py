@@ -55,12 +55,19 @@ def lane_sums(v: Array) -> Array:
 
 
 def block_moments(v: Array) -> tuple[Array, Array]:
-    """Mean and sum of squared deviations, in float64, of one block of (C, n <= 1024) finite values."""
+    """Mean and sum of squared deviations, in float64, of one block of (C, n <= 1024) numbers that can be squared."""
     n = v.shape[1]
     shift = lane_sums(v[:, :LANES]) / v.dtype.type(min(n, LANES))
     d = v - shift[:, None]
     s, q = lane_sums(d).astype(np.float64), lane_sums(d * d).astype(np.float64)
-    return shift + s / n, np.maximum(q - s * s / n, 0)
+    mean, m2 = shift + s / n, np.maximum(q - s * s / n, 0)
+    if v.dtype == np.float32:
+        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # squares that lost digits
+            wide = v[c].astype(np.float64)
+            constant = (wide == wide[0]).all()
+            mean[c] = wide[0] if constant else np.add.accumulate(wide)[-1] / n
+            m2[c] = 0 if constant else np.add.accumulate((wide - mean[c]) ** 2)[-1]
+    return mean, m2
 
 
 def moments(v: Array) -> tuple[Array, Array]:

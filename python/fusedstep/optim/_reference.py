@@ -44,6 +44,8 @@ def square_ema(average: Array, x: Array, beta: float) -> Array:
 
 def scaled(g: Array, factor: float) -> Array:
     """Return g * factor, in double where the factor is no normal number of g's type."""
+    if g.dtype.kind != "f":  # numbers without a range
+        return g * factor
     kind, size = np.finfo(g.dtype), abs(factor)
     if size == 0 or float(kind.tiny) <= size <= float(kind.max):
         return g * g.dtype.type(factor)

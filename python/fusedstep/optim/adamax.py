@@ -57,5 +57,6 @@ class Adamax(Optimizer):
         beta1, beta2 = group["betas"]
         m, u = state["exp_avg"], state["exp_inf"]
         m[...] = average(m, g, beta1)
-        u[...] = np.maximum(term(c(beta2), u), np.abs(g) + c(group["eps"]))
+        before, now = term(c(beta2), u), np.abs(g) + c(group["eps"])
+        u[...] = np.where((now > before) | (now != now), now, before)  # nan stays nan
         return p - c(lr / (1.0 - power(beta1, t))) * m / u

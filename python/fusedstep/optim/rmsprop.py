@@ -73,7 +73,7 @@ class RMSprop(Optimizer):
         if "grad_avg" in state:
             grad_avg = state["grad_avg"]
             grad_avg[...] = average(grad_avg, g, group["alpha"])
-            variance = np.where(np.isposinf(square_avg), square_avg, square_avg - grad_avg * grad_avg)
+            variance = np.where(square_avg == np.inf, square_avg, square_avg - grad_avg * grad_avg)
             variance = np.where(variance < 0, c(0), variance)
         d = g / (np.sqrt(variance + inside) + outside)
         if "momentum_buffer" in state:
