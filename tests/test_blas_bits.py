@@ -21,8 +21,8 @@ rng = np.random.default_rng(0)
 found = []
 X, y = rng.standard_normal((400, 300)), rng.integers(0, 3, 400)
 for options in ({}, {"batch_size": 32}, {"hidden_layer_sizes": (256, 256), "batch_norm": True, "dropout": 0.5}):
-    for made in (MLPClassifier(random_state=0, max_iter=2, **options), MLPRegressor(random_state=0, max_iter=2, **options)):
-        made.fit(X, y)
+    for kind in (MLPClassifier, MLPRegressor):
+        made = kind(random_state=0, max_iter=2, **options).fit(X, y)
         found += [*made.coefs_, *made.intercepts_]
 for dtype in (np.float32, np.float64):
     for rows, width in ((1, 180), (32, 180), (64, 128)):
@@ -34,7 +34,9 @@ print(*(hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()[:8] for a 
 """
 
 
-@pytest.mark.parametrize("kernels", ["", "Haswell"], ids=["this CPU's", "AVX2"])
+@pytest.mark.parametrize(
+    "kernels", ["", pytest.param("Haswell", marks=pytest.mark.nightly)], ids=["this CPU's", "AVX2"]
+)
 def test_fits_have_the_same_bits_for_any_number_of_blas_threads(kernels: str) -> None:
     chosen = {"OPENBLAS_CORETYPE": kernels} if kernels else {}
     one, two = (python(BITS, OPENBLAS_NUM_THREADS=n, **chosen) for n in "12")

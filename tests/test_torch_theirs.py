@@ -1,4 +1,4 @@
-"""torch's own descriptions of its optimizers and layers, the installed ones (`optim_db`, `module_db`), run against ours.
+"""torch's own descriptions of its optimizers and layers (`optim_db`, `module_db`), the installed ones, against ours.
 
 Every eighth case runs always, all of them with FUSEDSTEP_NIGHTLY=1.
 """
