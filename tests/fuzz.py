@@ -1,8 +1,9 @@
 """Files that lie, by the thousand: ``python tests/fuzz.py -runs=10000`` (needs atheris; other options are libFuzzer's).
 
-Whatever the bytes, reading a checkpoint, a model, a .csv or an .npz file ends in an object or in one of the errors that
-are documented; it changes nothing that it should not, makes no other file, and allocates no more than the file's size
-warrants. `tests/test_fuzz.py` runs the corpus below and some mutations of it without atheris.
+Whatever the bytes, reading a checkpoint, a model, a .csv or an .npz file, or a gradient behind a descriptor of DLPack,
+ends in an object or in one of the errors that are documented; it changes nothing that it should not, makes no other
+file, and allocates no more than the file's size warrants. `tests/test_fuzz.py` runs the corpus below and some mutations
+of it without atheris.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from fusedstep import nn
 from fusedstep.cli._data import load_table, prepare
 from fusedstep.cli._errors import UsageError
 from fusedstep.tables import TableError
+from support.descriptors import lying_descriptors, read_descriptor
 
 #: Bytes that reading may take, beside so many times the file's size: buffers and messages. Deflate packs 1,032 to 1.
 ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
@@ -84,6 +86,7 @@ READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] =
     "model.safetensors": (read_model, (ValueError,)),
     "table.csv": (read_table, (UsageError, TableError)),
     "table.npz": (read_table, (UsageError,)),
+    "gradient.dlpack": (read_descriptor, (ValueError, TypeError)),
 }
 
 
@@ -241,6 +244,7 @@ def corpus() -> dict[str, list[bytes]]:
     for name in ("state.safetensors", "model.safetensors"):
         found[name] += lying_headers(good[name])
     found["table.npz"] += lying_archives()
+    found["gradient.dlpack"] = list(lying_descriptors())
     rows = good["table.csv"].decode()
     found["table.csv"] += [
         text.encode("utf-8", "surrogatepass")

@@ -141,5 +141,5 @@ def test_average_follows_the_parameters(cls: Any, rng: np.random.Generator) -> N
     opt, want = cls([p], ema_decay=0.75), p.copy()
     for _ in range(5):
         opt.step([rng.standard_normal(100)])
-        want = 0.75 * want + 0.25 * p
+        want = want + 0.25 * (p - want)
     np.testing.assert_array_equal(opt.ema[0], want)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fusedstep.cli import main
+from fusedstep.cli._folder import FILES
 
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
@@ -261,3 +262,16 @@ def test_whole_numbers_beyond_2_53_stay_what_they_are() -> None:
     write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))
     problem = prepare(load_table("t.csv", "side"), "classification", 0)
     assert problem.classes == [1e30, 2e30]
+
+
+@pytest.mark.parametrize("command", [["train", "--epochs", "1"], ["compare", "--epochs", "1"]], ids=lambda c: c[0])
+@pytest.mark.parametrize("file", FILES)
+def test_a_folder_where_a_result_is_to_be_written_is_found_before_the_training(
+    file: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(points())
+    (Path("out") / file).mkdir(parents=True)
+    assert main([*command, *CSV, "--out", "out"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert f"--out: {Path('out', file)} must be no directory" in captured.err

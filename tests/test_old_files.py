@@ -1,4 +1,8 @@
-"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version."""
+"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version.
+
+Since then the averages are computed in another order, so that they are exact for beta 0 and 1 and squares may overflow:
+second moments (Adam, RMSprop, Adadelta) and the averages of parameters may differ in the last bits.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from support.checkpoints import (
     ARRAY_CASES,
     TENSOR_CASES,
     array_optimizer,
+    arrays_of,
     bits_of_arrays,
     bits_of_tensors,
     steps_of_arrays,
@@ -27,6 +32,18 @@ pytest.importorskip("safetensors")
 FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
+def other_bits(case: str) -> bool:
+    """Tell whether what follows is computed in another order since."""
+    return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
+
+
+def close(name: str, params: list[Any], rtol: float) -> None:
+    """Compare with what version 0.1.0 made of the parameters in three more steps."""
+    with np.load(FOLDER / "continued.npz") as continued:
+        for k, p in enumerate(params):
+            np.testing.assert_allclose(p, continued[f"{name}.{k}"], rtol=rtol)
+
+
 @pytest.mark.parametrize("case", ARRAY_CASES)
 def test_states_of_arrays(case: str) -> None:
     with np.load(FOLDER / "arrays.npz") as saved:
@@ -34,7 +51,9 @@ def test_states_of_arrays(case: str) -> None:
     opt.load(FOLDER / f"{case}.safetensors")
     assert opt.steps == 3
     steps_of_arrays(opt, 3)
-    assert bits_of_arrays(opt) == json.loads((FOLDER / "arrays.json").read_text())[case]
+    close(f"arrays.{case}", arrays_of(opt), rtol=1e-6)
+    if not other_bits(case):
+        assert bits_of_arrays(opt) == json.loads((FOLDER / "arrays.json").read_text())[case]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +68,10 @@ def test_states_of_tensors(case: str, tensors: Any) -> None:
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)
-    assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
+    half = "bfloat16" in case
+    close(f"tensors.{case}", [p.detach().double().numpy() for p in params], rtol=2.0**-8 if half else 1e-6)
+    if not other_bits(case):
+        assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
 def test_models() -> None:

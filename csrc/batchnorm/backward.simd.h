@@ -47,6 +47,31 @@ inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std
   return room;
 }
 
+/// Products too large for their type: in double, one after the other.
+template <BatchNormMask mask, class T>
+[[gnu::noinline, gnu::cold]] void careful_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c,
+                                               double& sum, double& dot) {
+  const BatchNormShape& s = b.shape;
+  const auto value = [c](const void* p) { return Constant<T>{static_cast<const T*>(p)[c]}; };
+  const Constant<T> center = value(b.center), scale = value(b.scale), offset = value(b.offset);
+  sum = dot = 0;
+  for (std::ptrdiff_t k = 0; k < block_count(s, block); ++k) {
+    const std::ptrdiff_t j = block * batch_block + k, plane = j / s.inner * s.channels + c, in_plane = j % s.inner;
+    const std::ptrdiff_t at = plane * s.inner + in_plane, bit = s.inner > 1 ? mask_bit(s, plane, in_plane) : at;
+    const T d = static_cast<const T*>(b.x)[at] - center.value;
+    const T dz = masked<mask, T>(static_cast<const T*>(b.dy) + at, b.open, bit, d, scale, offset, 0, 0);
+    sum += double(dz), dot += double(dz) * double(d);
+  }
+}
+
+template <BatchNormMask mask, class T>
+FUSEDSTEP_INLINE void finish_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, T first, T second,
+                                  double& sum, double& dot) {
+  sum = double(first), dot = double(second);
+  const T none = (first - first) + (second - second);
+  if (!(none == T(0))) careful_sums<mask, T>(b, block, c, sum, dot);
+}
+
 template <BatchNormMask mask, class T>
 void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c, double& sum, double& dot) {
   constexpr bool saved = mask == BatchNormMask::saved;
@@ -63,7 +88,7 @@ void sums_along(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t
   const Term term{dz, x, nullptr, 0, value(b.center), value(b.scale), value(b.offset)};
   sum_along(term, n, first, second, ahead);
   add_lanes(first, 1), add_lanes(second, 1);
-  sum = double(first[0]), dot = double(second[0]);
+  finish_sums<mask, T>(b, block, c, first[0], second[0], sum, dot);
 }
 
 template <BatchNormMask mask, class T>
@@ -79,7 +104,8 @@ void sums_across(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_
              walk, block_count(b.shape, block), first, second, [x = data(b.x), dy = data(b.dy)](std::ptrdiff_t i) {
                prefetch<::fusedstep::width<T>>(x, i), prefetch<::fusedstep::width<T>>(dy, i);
              });
-  for (std::ptrdiff_t k = 0; k < width; ++k) sum[c + k] = double(first[k]), dot[c + k] = double(second[k]);
+  for (std::ptrdiff_t k = 0; k < width; ++k)
+    finish_sums<mask, T>(b, block, c + k, first[k], second[k], sum[c + k], dot[c + k]);
 }
 
 template <BatchNormMask mask, class T>

@@ -3,6 +3,8 @@
 // 33 times what is wanted, so that nothing cancels.
 #pragma once
 
+#include <limits>
+
 #include "batchnorm/lanes.simd.h"
 
 namespace fusedstep {
@@ -19,13 +21,16 @@ struct Deviations {
   }
 };
 
-/// Values too large for their squares, or not finite: in double, one after the other.
+/// Values too large or too small for their squares, or not finite: in double, one after the other.
 template <class T>
 [[gnu::noinline, gnu::cold]] void careful_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
                                                   std::ptrdiff_t channel, double& mean, double& m2) {
   T room[batch_block];
   const std::ptrdiff_t n = block_count(shape, block);
   const T* v = stretch(shape, x, channel, block * batch_block, n, room);
+  mean = double(v[0]), m2 = 0;
+  const bool constant = v[0] - v[0] == T(0) && !__builtin_memcmp(v, v + 1, std::size_t(n - 1) * sizeof(T));
+  if (constant) return;  // nothing is too small there, and it is common
   double sum = 0, squares = 0;
   for (std::ptrdiff_t i = 0; i < n; ++i) sum += double(v[i]);
   mean = sum / double(n);
@@ -40,7 +45,9 @@ FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x,
   mean = double(shift) + double(sum) / n;
   const double exact = double(squares) - double(sum) * double(sum) / n;
   m2 = exact < 0 ? 0 : exact;
-  if (!(m2 - m2 == 0)) careful_moments<T>(shape, x, block, channel, mean, m2);
+  constexpr double least =
+      sizeof(T) == 4 ? batch_block * double(std::numeric_limits<float>::min()) : 0;  // keeps its digits
+  if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<T>(shape, x, block, channel, mean, m2);
 }
 
 template <class T>

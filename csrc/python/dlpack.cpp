@@ -141,6 +141,9 @@ bool look_at_capsule(PyObject* capsule, View& v) {
 std::string describe(py::handle capsule, py::handle object) {
   const std::string type = py::str(py::type::handle_of(object).attr("__name__"));
   View v;
+  bool writeable = false;
+  const Tensor* const t = tensor_of(capsule.ptr(), writeable);
+  if (t && t->device.type == cpu && dtype_of(*t) && !t->data && !is_empty(*t)) return type + " without memory";
   if (!look_at_capsule(capsule.ptr(), v)) return type + " of another dtype or device";
   constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
   std::string shape;

@@ -194,7 +194,9 @@ void TorchSource::refuse(py::handle object, const Where& where) const {
   if (!known) PyErr_Clear();
   if (!known || t.device.type != dlpack::cpu || (!t.data && !dlpack::is_empty(t)))
     refuse_type(where, "a dense tensor in the CPU's memory",
-                describe_tensor(object) + (known && t.device.type == dlpack::cpu ? " without memory" : ""));
+                describe_tensor(object) + (!known                         ? ", which has no memory of its own"
+                                           : t.device.type == dlpack::cpu ? " without memory"
+                                                                          : ""));
   if (!dlpack::dtype_of(t)) refuse_type(where, "float32, float64, bfloat16 or float16", describe_tensor(object));
   View v;
   if (!dlpack::look(t, v)) refuse_value(where, "aligned to its item", "a misaligned " + describe_tensor(object));

@@ -13,21 +13,22 @@ struct adadelta {
 
   template <class T>
   struct coefficients {
-    T lr, rho, one_minus_rho, eps;
+    SquareEma<T> average;
+    T lr, eps;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
     const double rho = h[0], eps = h[1];
-    return {T(lr), T(rho), T(1.0 - rho), T(eps)};
+    return {SquareEma<T>(rho), T(lr), T(eps)};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &square_avg = state[0], &acc_delta = state[1];
-    square_avg = c.rho * square_avg + c.one_minus_rho * (g * g);
+    square_avg = c.average(square_avg, g);
     const T delta = root(acc_delta + c.eps) / root(square_avg + c.eps) * g;
-    acc_delta = c.rho * acc_delta + c.one_minus_rho * (delta * delta);
+    acc_delta = c.average(acc_delta, delta);
     return p - c.lr * delta;
   }
 };

@@ -16,7 +16,9 @@ struct adam {
 
   template <class T>
   struct coefficients {
-    T step_size, one_minus_beta1, beta2, one_minus_beta2, debias, eps_inside, eps_outside;
+    Ema<T> first;
+    SquareEma<T> second;
+    T step_size, debias, eps_inside, eps_outside;
   };
 
   template <class T>
@@ -24,23 +26,18 @@ struct adam {
     const double beta1 = h[0], beta2 = h[1], eps_inside = h[2], eps_outside = h[3], eps_hat = h[4];
     const DoublePair unbiased = 1.0 - power(DoublePair{beta1, beta2}, t);
     const double debias = 1.0 / root(unbiased[1]);
-    return {T(lr / unbiased[0]),
-            T(1.0 - beta1),
-            T(beta2),
-            T(1.0 - beta2),
-            T(debias),
-            T(eps_inside),
-            T(eps_outside + eps_hat * debias)};
+    return {Ema<T>(beta1), SquareEma<T>(beta2), T(lr / unbiased[0]),
+            T(debias),     T(eps_inside),       T(eps_outside + eps_hat * debias)};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &m = state[0], &v = state[1], &v_max = state[2];
-    m = m + c.one_minus_beta1 * (g - m);
-    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
-    T second = v;
-    if constexpr (V & amsgrad) second = v_max = v_max >= v ? v_max : v;
-    return p - c.step_size * m / (root(second + c.eps_inside) * c.debias + c.eps_outside);
+    m = c.first(m, g);
+    v = c.second(v, g);
+    T largest = v;
+    if constexpr (V & amsgrad) largest = v_max = v_max >= v ? v_max : v;
+    return p - c.step_size * m / (root(largest + c.eps_inside) * c.debias + c.eps_outside);
   }
 };
 

@@ -13,19 +13,21 @@ struct adamax {
 
   template <class T>
   struct coefficients {
-    T step_size, one_minus_beta1, beta2, eps;
+    Ema<T> first;
+    Weight<T> beta2;
+    T step_size, eps;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
     const double beta1 = h[0], beta2 = h[1], eps = h[2];
-    return {T(lr / (1.0 - power(DoublePair{beta1, beta1}, t)[0])), T(1.0 - beta1), T(beta2), T(eps)};
+    return {Ema<T>(beta1), Weight<T>(beta2), T(lr / (1.0 - power(DoublePair{beta1, beta1}, t)[0])), T(eps)};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &m = state[0], &u = state[1];
-    m = m + c.one_minus_beta1 * (g - m);
+    m = c.first(m, g);
     const T before = c.beta2 * u, now = (g < T(0) ? -g : g) + c.eps;
     u = now > before || now != now ? now : before;  // nan stays nan
     return p - c.step_size * m / u;

@@ -13,13 +13,14 @@ struct lion {
 
   template <class T>
   struct coefficients {
-    T lr, beta1, one_minus_beta1, beta2, one_minus_beta2;
+    Weight<T> beta1, beta2;
+    T lr, one_minus_beta1, one_minus_beta2;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
     const double beta1 = h[0], beta2 = h[1];
-    return {T(lr), T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)};
+    return {Weight<T>(beta1), Weight<T>(beta2), T(lr), T(1.0 - beta1), T(1.0 - beta2)};
   }
 
   template <unsigned V, class T>

@@ -6,7 +6,8 @@ namespace fusedstep {
 namespace {
 
 /// RMSprop (Tieleman and Hinton 2012), centered as in Graves 2013. Rounding can make the centered variance
-/// negative by an ulp; it is clamped at zero, where torch yields nan.
+/// negative by an ulp; it is clamped at zero, where torch yields nan. Where the average of squares overflows, there is
+/// nothing to subtract from it.
 struct rmsprop {
   enum : unsigned { momentum = 1, centered = 2 };
   static constexpr const char* variants[] = {"momentum", "centered"};
@@ -16,23 +17,27 @@ struct rmsprop {
 
   template <class T>
   struct coefficients {
-    T lr, alpha, one_minus_alpha, mu, eps_inside, eps_outside;
+    SquareEma<T> squares;
+    Ema<T> mean;
+    Weight<T> mu;
+    T lr, eps_inside, eps_outside;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
     const double alpha = h[0], mu = h[1], eps_inside = h[2], eps_outside = h[3];
-    return {T(lr), T(alpha), T(1.0 - alpha), T(mu), T(eps_inside), T(eps_outside)};
+    return {SquareEma<T>(alpha), Ema<T>(alpha), Weight<T>(mu), T(lr), T(eps_inside), T(eps_outside)};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &square_avg = state[0], &buf = state[1], &grad_avg = state[2];
-    square_avg = c.alpha * square_avg + c.one_minus_alpha * (g * g);
+    square_avg = c.squares(square_avg, g);
     T variance = square_avg;
     if constexpr (V & centered) {
-      grad_avg = grad_avg + c.one_minus_alpha * (g - grad_avg);
+      grad_avg = c.mean(grad_avg, g);
       variance = square_avg - grad_avg * grad_avg;
+      variance = square_avg > std::numeric_limits<T>::max() ? square_avg : variance;
       variance = variance < T(0) ? T(0) : variance;
     }
     T d = g / (root(variance + c.eps_inside) + c.eps_outside);

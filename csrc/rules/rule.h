@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 namespace fusedstep {
 
@@ -35,6 +37,45 @@ template <class T>
 inline T sign(T x) {
   return T(x > T(0)) - T(x < T(0));
 }
+
+/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. As a mask, not as a
+/// comparison: gcc splits the loop where it sees that a term can be constant, and computes what comes behind it twice.
+template <class T>
+struct Weight {
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  T value;
+  Bits mask;
+  Weight() = default;
+  explicit Weight(double weight) : value(T(weight)), mask(value == T(0) ? Bits(0) : ~Bits(0)) {}
+};
+
+template <class T>
+inline T operator*(Weight<T> weight, T x) {
+  using Bits = typename Weight<T>::Bits;
+  return weight.value * __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x) & weight.mask));
+}
+
+/// beta average + (1 - beta) x. It starts from the number with the larger weight, as torch's lerp does: what is
+/// constant stays so, and the result is exactly x where beta is 0 and the average where it is 1.
+template <class T>
+struct Ema {
+  T from_x;  // 0 or 1, a number, for loops over numbers have no vectors of truth values
+  Weight<T> step;
+  Ema() = default;
+  explicit Ema(double beta) : from_x(T(1.0 - beta >= 0.5)), step(from_x != T(0) ? -beta : 1.0 - beta) {}
+  T operator()(T average, T x) const { return (from_x != T(0) ? x : average) + step * (x - average); }
+};
+
+/// beta average + (1 - beta) x^2. The weight is multiplied by x first, as torch does it, so that x^2 itself may
+/// overflow.
+template <class T>
+struct SquareEma {
+  Weight<T> beta;
+  T rest;
+  SquareEma() = default;
+  explicit SquareEma(double b) : beta(b), rest(T(1.0 - b)) {}
+  T operator()(T average, T x) const { return beta * average + (rest * x) * x; }
+};
 
 /// Two numbers that a rule treats alike.
 typedef double DoublePair __attribute__((vector_size(16)));

@@ -15,13 +15,14 @@ struct sgd {
 
   template <class T>
   struct coefficients {
-    T lr, mu, gain;
+    Weight<T> mu, gain;
+    T lr;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
     const double mu = h[0], dampening = h[1];
-    return {T(lr), T(mu), T(t == 1 ? 1.0 : 1.0 - dampening)};
+    return {Weight<T>(mu), Weight<T>(t == 1 ? 1.0 : 1.0 - dampening), T(lr)};
   }
 
   template <unsigned V, class T>

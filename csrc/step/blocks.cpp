@@ -96,9 +96,9 @@ void for_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, B
 }
 
 template <class T>
-bool finite(const void* numbers, std::ptrdiff_t n) {
+bool finite(const void* numbers, std::ptrdiff_t n, double factor) {
   const T* const x = static_cast<const T*>(numbers);
-  return std::all_of(x, x + n, [](T v) { return std::isfinite(v); });
+  return std::all_of(x, x + n, [factor](T v) { return std::isfinite(scaled(v, factor)); });
 }
 
 template <class Item>
@@ -122,19 +122,19 @@ void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsign
   });
 }
 
-bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n) {
+bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double factor) {
   bool all = true;
   for_gradient(t, first, n, [&](const void* g, std::ptrdiff_t count) {
-    all = all && (t.gradient_dtype == DType::f64 ? finite<double> : finite<float>)(g, count);
+    all = all && (t.gradient_dtype == DType::f64 ? finite<double> : finite<float>)(g, count, factor);
   });
   return all;
 }
 
-void add_scaled_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double& sum) {
+void add_scaled_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double power, double& sum) {
   for_gradient(t, first, n, [&](const void* g, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = 0; i < count; ++i) {
-      const double scaled = static_cast<const double*>(g)[i] * 0x1p-600;
-      sum += scaled * scaled;
+      const double x = static_cast<const double*>(g)[i] * power;
+      sum += x * x;
     }
   });
 }

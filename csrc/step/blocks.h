@@ -33,11 +33,11 @@ inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first,
 /// Adds the squares of elements [first, first + n) of a gradient to the lanes, of which `lane` takes the first.
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes);
 
-/// True if elements [first, first + n) of a gradient are neither inf nor nan.
-bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n);
+/// True if elements [first, first + n) of a gradient are neither inf nor nan after they are multiplied by a factor.
+bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double factor);
 
-/// Adds the squares of 2^-600 times elements [first, first + n) of a float64 gradient.
-void add_scaled_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double& sum);
+/// Adds the squares of elements [first, first + n) of a float64 gradient times a power of two.
+void add_scaled_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double power, double& sum);
 
 void zero_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n);
 

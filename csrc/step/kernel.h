@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "formats/format.h"
 #include "machine/level.h"
@@ -30,6 +31,24 @@ struct Stages {
   double ema_decay = 1.0;    // avg = d avg + (1 - d) p, where there is an average
   bool zero_gradient = false;
 };
+
+// Internal, for both sides of the border compile them.
+namespace {
+
+/// True if a factor is as exact in T as its digits allow: 0, or in the range of T's normal numbers.
+template <class T>
+inline bool keeps_digits(double factor) {
+  const double size = factor < 0 ? -factor : factor;
+  return size == 0 || (size >= std::numeric_limits<T>::min() && size <= std::numeric_limits<T>::max());
+}
+
+/// A gradient by a factor that may lie beyond the range of its type, as a clip coefficient below 1e-38 does.
+template <class T>
+inline T scaled(T g, double factor) {
+  return keeps_digits<T>(factor) ? g * T(factor) : T(double(g) * factor);
+}
+
+}  // namespace
 
 /// A run of elements of one tensor, all of its streams contiguous and in the computing type.
 struct Run {

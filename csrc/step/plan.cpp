@@ -100,15 +100,15 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   return info;
 }
 
-/// Finds out the norm, and what follows from it. A given norm decides alone: where several processes share a step, all
-/// of them must decide alike.
+/// Finds out the norm, and what follows from it. What is skipped is a step whose rule would see an inf or a nan. A
+/// given norm decides alone: where several processes share a step, all of them must decide alike.
 void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
   const double own = options.grad_norm ? 0 : norm(threads);
   const double norm = options.grad_norm ? *options.grad_norm : own / options.grad_scale;
   info.grad_norm = norm;
-  if (options.skip_nonfinite)
-    info.skipped = options.grad_norm ? !std::isfinite(norm) : !std::isfinite(own) && !finite();
   if (options.clip_norm >= 0) info.clip_coef = clip_coefficient(options.clip_norm, norm);
+  if (options.skip_nonfinite)
+    info.skipped = options.grad_norm ? !std::isfinite(norm) : overflows(own, info.clip_coef / options.grad_scale);
 }
 
 /// One chunk's sum of squares.
@@ -135,28 +135,41 @@ double Plan::squared_norm(int threads) {
   return sum;
 }
 
+/// The squares of float64 overflow beyond 1e154, and lose digits below 1e-146: their numbers are multiplied by a power
+/// of two first. What smaller types hold counts for nothing beside the one, and is zero beside the other.
 double Plan::norm(int threads) {
-  const double norm = std::sqrt(squared_norm(threads));
-  return std::isinf(norm) && finite() ? norm_of_huge() : norm;
+  const double squares = squared_norm(threads);
+  if (std::isinf(squares) && finite()) return norm_scaled_by(0x1p-600);
+  return squares < 0x1p-970 && has_float64() ? norm_scaled_by(0x1p600) : std::sqrt(squares);
 }
 
-/// Where squares overflow, as those of float64 do beyond 1e154: a factor of 2^-600 keeps them in range and is exact.
-/// What smaller types hold counts for nothing beside that.
-double Plan::norm_of_huge() const {
+double Plan::norm_scaled_by(double power) const {
   double sum = 0;
   for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
-    if (t.gradient_dtype == DType::f64) add_scaled_squares(t, first, n, sum);
+    if (t.gradient_dtype == DType::f64) add_scaled_squares(t, first, n, power, sum);
   });
-  return std::sqrt(sum) * 0x1p600;
+  return std::sqrt(sum) / power;
 }
 
-/// Exact, where a norm that is not finite may only have overflowed.
-bool Plan::finite() const {
+bool Plan::has_float64() const {
+  return total_ > 0 && std::any_of(tensors.begin(), tensors.end(),
+                                   [](const Tensor& t) { return t.active && t.gradient_dtype == DType::f64; });
+}
+
+/// True if no gradient is inf or nan after it is multiplied by a factor. Exact.
+bool Plan::finite(double factor) const {
   bool finite = true;
   if (total_ > 0)
-    for_runs(0, total_,
-             [&](const Tensor& t, std::int64_t first, std::int64_t n) { finite = finite && all_finite(t, first, n); });
+    for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+      finite = finite && all_finite(t, first, n, factor);
+    });
   return finite;
+}
+
+/// The same question the other way round. The norm, which no element exceeds, answers it nearly always.
+bool Plan::overflows(double norm, double factor) const {
+  constexpr double safe = 0x1p127;  // half of what float32 holds
+  return !(norm < safe && norm * factor < safe) && !finite(factor);
 }
 
 /// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken

@@ -102,8 +102,10 @@ class Plan {
   double squared_norm(int threads);
   double squared_norm_of(std::int64_t chunk) const;
   double norm(int threads);
-  double norm_of_huge() const;
-  bool finite() const;
+  double norm_scaled_by(double power) const;
+  bool has_float64() const;
+  bool finite(double factor = 1) const;
+  bool overflows(double norm, double factor) const;
   void clip(const StepOptions& options, int threads, StepInfo& info);
   void prepare(const StepOptions& options, double factor);
   void sweep(int threads);

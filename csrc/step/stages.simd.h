@@ -46,13 +46,8 @@ inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
 }
 
 template <class T>
-inline T average(T ema, T p, T decay, T rest) {
-  return decay * ema + rest * p;
-}
-
-template <class T>
-inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, T decay, T rest) {
-  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = average(ema[i], p[i], decay, rest);
+inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, Ema<T> average) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = average(ema[i], p[i]);
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ constexpr bool has_state() {
 /// What the loop around a rule multiplies by.
 template <class T>
 struct Factors {
-  T scale, shrink, ema_decay, ema_rest;
+  T scale, shrink;
+  Ema<T> average;
 };
 
 /// The rule over n elements, and the average of its results if `averaged`: two more streams that the divisions of most
@@ -43,7 +44,7 @@ inline void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n,
     if constexpr (has_state<Rule, V, 3>()) s[3] = s3[i];
     const T updated = Rule::template update<V>(p[i] * f.shrink, g[i] * f.scale, s, c);
     p[i] = updated;
-    if constexpr (averaged) ema[i] = average(ema[i], updated, f.ema_decay, f.ema_rest);
+    if constexpr (averaged) ema[i] = f.average(ema[i], updated);
     if constexpr (has_state<Rule, V, 0>()) s0[i] = s[0];
     if constexpr (has_state<Rule, V, 1>()) s1[i] = s[1];
     if constexpr (has_state<Rule, V, 2>()) s2[i] = s[2];
@@ -51,7 +52,10 @@ inline void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n,
   }
 }
 
-inline bool before_rule(const Stages& st) { return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0; }
+template <class T>
+inline bool before_rule(const Stages& st) {
+  return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0 || !keeps_digits<T>(st.scale);
+}
 
 inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
 
@@ -59,11 +63,16 @@ inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide
 /// lies. What has been scaled here must not be scaled again.
 template <class T>
 inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
-  if (!before_rule(st)) return g;
+  if (!before_rule<T>(st)) return g;
+  T scale = T(st.scale);
+  if (!keeps_digits<T>(st.scale)) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) buffer[i] = scaled(g[i], st.scale);
+    g = buffer, scale = T(1);
+  }
   if (st.clip_value < 0) {
-    scale_and_decay(g, buffer, p, n, T(st.scale), T(st.l2));
+    scale_and_decay(g, buffer, p, n, scale, T(st.l2));
   } else {
-    scale_and_clip(g, buffer, n, T(st.scale), T(st.clip_value));
+    scale_and_clip(g, buffer, n, scale, T(st.clip_value));
     scale_and_decay(buffer, buffer, p, n, T(1), T(st.l2));
   }
   if (st.l1 != 0) add_sign(buffer, p, n, T(st.l1));
@@ -87,8 +96,9 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
 }
 
 /// How many elements a stage after the other can take: a block, unless the rule's loop is the only one.
+template <class T>
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st) {
-  if (before_rule(st) || after_rule(st)) return block_size;
+  if (before_rule<T>(st) || after_rule(st)) return block_size;
   return st.zero_gradient ? zeroed_together : run.count;
 }
 
@@ -96,8 +106,8 @@ template <class Rule, unsigned V, class T>
 void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
   typename Rule::template coefficients<T> c;
   __builtin_memcpy(&c, raw.bytes, sizeof c);
-  const Factors<T> f{before_rule(st) ? T(1) : T(st.scale), T(st.shrink), T(st.ema_decay), T(1.0 - st.ema_decay)};
-  const std::ptrdiff_t step = stride_of(run, st);
+  const Factors<T> f{before_rule<T>(st) ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
+  const std::ptrdiff_t step = stride_of<T>(run, st);
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
     const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
@@ -111,7 +121,7 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
       update<Rule, V, false>(p, g, states, ema, n, f, c);
     if (after_rule(st)) {
       proximal(p, n, T(st.threshold), T(st.divide));
-      if (ema) average_all(ema, p, n, f.ema_decay, f.ema_rest);
+      if (ema) average_all(ema, p, n, f.average);
     }
     if (st.zero_gradient) zero_behind(static_cast<T*>(run.g), done + n, run.count);
   }

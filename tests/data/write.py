@@ -3,7 +3,7 @@
 Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
 
 Each optimizer is saved after three steps, with its parameters in arrays.npz and tensors.pt.gz. arrays.json and
-tensors.json hold hashes of parameters and states after three more steps.
+tensors.json hold hashes of parameters and states after three more steps, continued.npz those parameters.
 """
 
 from __future__ import annotations
@@ -66,6 +66,22 @@ def write_tensors(folder: Path) -> None:
     (folder / "tensors.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
+def write_continued(folder: Path) -> None:
+    """Write the parameters of all optimizers after six steps."""
+    found = {}
+    for case in ARRAY_CASES:
+        opt = array_optimizer(case)
+        steps_of_arrays(opt, 0)
+        steps_of_arrays(opt, 3)
+        found |= {f"arrays.{case}.{k}": p.copy() for k, p in enumerate(arrays_of(opt))}
+    for case in TENSOR_CASES:
+        params, torch_opt = tensor_optimizer(case)
+        steps_of_tensors(params, torch_opt, 0)
+        steps_of_tensors(params, torch_opt, 3)
+        found |= {f"tensors.{case}.{k}": p.detach().double().numpy() for k, p in enumerate(params)}
+    np.savez_compressed(folder / "continued.npz", **found)
+
+
 def write_models(folder: Path) -> None:
     """Write a model of every kind of layer, and one of the command's."""
     X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
@@ -91,4 +107,5 @@ if __name__ == "__main__":
     target.mkdir(exist_ok=True)
     write_arrays(target)
     write_tensors(target)
+    write_continued(target)
     write_models(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,17 @@ def betas(what: str, value: Any) -> tuple[float, float]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{what} must be a pair of numbers; got {_show(value)}")
     return fraction(f"{what}[0]", value[0]), fraction(f"{what}[1]", value[1])
+
+
+def survives(what: str, value: float, dtypes: Iterable[str]) -> None:
+    """Refuse a number that keeps a denominator from zero, but is zero itself in the type that is computed in."""
+    for dtype in dtypes:
+        if value > 0 and dtype != "float64" and np.float32(value) == 0:
+            smallest = np.finfo(np.float32).smallest_subnormal
+            raise ValueError(
+                f"{what} must be 0 or at least {smallest:.1e} for {dtype} parameters, whose steps are computed in "
+                f"float32; got {value!r}"
+            )
 
 
 def flag(what: str, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -61,14 +62,17 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield the path of a new, empty file; at the end it becomes `path`, or vanishes if an error was raised.
 
-    A symbolic link at `path` is replaced, not followed.
+    It gets the permissions of the file that it replaces, else those that the umask gives a new one. A symbolic link at
+    `path` is replaced, not followed.
     """
     path = os.fsdecode(path)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
+    shown = f"{name}." if len(os.fsencode(name)) < 200 else ""  # a name may have 255 bytes
+    temporary = os.path.join(folder, f".{shown}{os.urandom(4).hex()}.tmp")
     try:
-        with open(temporary, "xb"):
-            pass
+        mode = _mode_of_file(path)
+        with open(temporary, "xb") as file:
+            mode = os.fstat(file.fileno()).st_mode if mode is None else mode
     except OSError as error:
         error.filename = path  # what was asked for
         raise
@@ -76,8 +80,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        os.chmod(temporary, stat.S_IMODE(mode) & 0o777)  # whoever wrote it may have made it anew
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _mode_of_file(path: str) -> int | None:
+    """Return the mode of a file that is to be replaced, None if there is none; refuse a folder."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return mode if stat.S_ISREG(mode) else None

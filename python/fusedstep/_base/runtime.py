@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from .. import _core
 from .threads import machine_limit
@@ -71,10 +72,9 @@ def set_num_threads(n: int | None) -> None:
 
 
 def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("must be a whole number") from None
+    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII):  # `int` reads digits of every script, and 1_0
+        raise ValueError("must be a whole number")
+    return int(text)
 
 
 def configure() -> None:

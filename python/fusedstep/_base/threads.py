@@ -11,7 +11,7 @@ def machine_limit() -> int:
     """Return the number of threads that the machine grants: affinity and cgroup quota, rounded up."""
     limits = [affinity(), *(math.ceil(q) for q in quotas())]
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if openmp.isdecimal() and int(openmp) > 0:
+    if openmp.isascii() and openmp.isdecimal() and int(openmp) > 0:
         limits.append(int(openmp))
     return max(1, min(limits))
 

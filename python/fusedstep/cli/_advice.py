@@ -36,7 +36,7 @@ def advise(machine: Machine, figures: Figures) -> list[str]:
 
 def _whole(text: str | None) -> int:
     first = (text or "").split(",")[0].strip()
-    return int(first) if first.isdecimal() else 0
+    return int(first) if first.isascii() and first.isdecimal() else 0
 
 
 def _variable(name: str) -> Rule:

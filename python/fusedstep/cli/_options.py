@@ -50,7 +50,7 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 
     def convert(text: str) -> int:
         try:
-            value = int(text)
+            value = int(text) if text.isascii() and "_" not in text else low - 1  # `int` reads digits of every script
         except ValueError:
             value = low - 1
         if value < low or (high is not None and value > high):

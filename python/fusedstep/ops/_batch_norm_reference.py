@@ -55,12 +55,19 @@ def lane_sums(v: Array) -> Array:
 
 
 def block_moments(v: Array) -> tuple[Array, Array]:
-    """Mean and sum of squared deviations, in float64, of one block of (C, n <= 1024) finite values."""
+    """Mean and sum of squared deviations, in float64, of one block of (C, n <= 1024) numbers that can be squared."""
     n = v.shape[1]
     shift = lane_sums(v[:, :LANES]) / v.dtype.type(min(n, LANES))
     d = v - shift[:, None]
     s, q = lane_sums(d).astype(np.float64), lane_sums(d * d).astype(np.float64)
-    return shift + s / n, np.maximum(q - s * s / n, 0)
+    mean, m2 = shift + s / n, np.maximum(q - s * s / n, 0)
+    if v.dtype == np.float32:
+        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # squares that lost digits
+            wide = v[c].astype(np.float64)
+            constant = (wide == wide[0]).all()
+            mean[c] = wide[0] if constant else np.add.accumulate(wide)[-1] / n
+            m2[c] = 0 if constant else np.add.accumulate((wide - mean[c]) ** 2)[-1]
+    return mean, m2
 
 
 def moments(v: Array) -> tuple[Array, Array]:
@@ -75,12 +82,18 @@ def moments(v: Array) -> tuple[Array, Array]:
     return mean, m2
 
 
-def block_sums(v: Array) -> Array:
-    """Sum (C, n) values block by block."""
-    total = np.zeros(v.shape[0])
-    for start in range(0, v.shape[1], BLOCK):
-        total = total + lane_sums(v[:, start : start + BLOCK])
-    return total
+def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
+    """Sum dz and dz * d of (C, n) values block by block: in double one by one where their own type overflows."""
+    total, dot = np.zeros(dz.shape[0]), np.zeros(dz.shape[0])
+    for start in range(0, dz.shape[1], BLOCK):
+        z, e = dz[:, start : start + BLOCK], d[:, start : start + BLOCK]
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums, dots = lane_sums(z).astype(np.float64), lane_sums(z * e).astype(np.float64)
+        far = ~(np.isfinite(sums) & np.isfinite(dots))
+        z, e = z[far].astype(np.float64), e[far].astype(np.float64)
+        sums[far], dots[far] = np.add.accumulate(z, 1)[:, -1], np.add.accumulate(z * e, 1)[:, -1]
+        total, dot = total + sums, dot + dots
+    return total, dot
 
 
 def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) -> Array:
@@ -98,7 +111,7 @@ def backward_bits(
     n, dtype = v.shape[1], v.dtype
     centre, scale = mean.astype(dtype), (gamma * invstd).astype(dtype)[:, None]
     d = v - centre[:, None]
-    total, dot, low = block_sums(dz), block_sums(dz * d), mean - centre
+    (total, dot), low = block_sums(dz, d), mean - centre
     dgamma = (dot - low * total) * invstd
     slope = dgamma * invstd / n
     if frozen:

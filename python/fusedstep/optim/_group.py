@@ -31,9 +31,10 @@ class Group(MutableMapping[str, Any]):
         self._params = params
         for name in values:
             self._require_known(name)
-        self._values = {name: check(self._what(name), values[name]) for name, check in checks.items()}
+        self._values = {name: check(self.what(name), values[name]) for name, check in checks.items()}
 
-    def _what(self, name: str) -> str:
+    def what(self, name: str) -> str:
+        """Return how messages call an option of this group."""
         return f"{self._where}{name}"
 
     def _require_known(self, name: str) -> None:
@@ -53,7 +54,7 @@ class Group(MutableMapping[str, Any]):
 
     def assign(self, values: dict[str, Any]) -> None:
         """Set several at once: all or none."""
-        checked = {name: self._checks[name](self._what(name), value) for name, value in values.items()}
+        checked = {name: self._checks[name](self.what(name), value) for name, value in values.items()}
         changed = self._changed()
         if changed is None:
             raise ReferenceError(f"{self._where}the optimizer of this group is gone")

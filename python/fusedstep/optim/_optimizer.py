@@ -210,6 +210,8 @@ class Optimizer:
             raise ValueError(
                 f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
             )
+        if "eps" in group:
+            _checks.survives(group.what("eps"), group["eps"], {str(p.dtype) for p in group["params"]})
         self._plan.set_group(k, self._options(group))
         self._variants[k] = variant
         self._scheduled = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
@@ -302,7 +304,8 @@ class Optimizer:
         grad_scale : float
             The gradients are divided by it first.
         skip_nonfinite : bool
-            If any gradient holds an inf or a nan, nothing is changed (but the gradients are zeroed if asked for).
+            If any gradient holds an inf or a nan, or does so after its division by `grad_scale` and clipping by norm,
+            nothing is changed (but the gradients are zeroed if asked for).
         zero_grads : bool
             Sets the gradients to zero in the same sweep.
         decay_scale : float

@@ -68,6 +68,8 @@ def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
             f"{label}: params must be a list or a dict of arrays; got a {kind}, whose columns may be copies "
             "(make arrays of them, update these, and put them back)"
         )
+    if hasattr(params, "__array__") and not hasattr(params, "__dlpack__"):  # a Series, which is no list of arrays
+        raise TypeError(f"{label}: params must be a list or a dict of arrays; got a {type(params).__name__}")
     if isinstance(params, Mapping):
         return [{"params": params}]
     if not isinstance(params, Iterable) or isinstance(params, (str, bytes)):

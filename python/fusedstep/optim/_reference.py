@@ -23,6 +23,35 @@ def power(x: float, t: int) -> float:
     return result
 
 
+def term(weight: Any, x: Array) -> Array:
+    """Return weight * x, a term of a sum; 0 for a weight of 0, even if x is inf or nan."""
+    return np.asarray(weight * (x if weight != 0 else np.zeros_like(x)))
+
+
+def average(ema: Array, x: Array, beta: float) -> Array:
+    """Return beta * ema + (1 - beta) * x, from the number with the larger weight: exact for beta 0 and 1."""
+    c = x.dtype.type
+    if 1.0 - beta >= 0.5:
+        return np.asarray(x + term(c(-beta), x - ema))
+    return np.asarray(ema + term(c(1.0 - beta), x - ema))
+
+
+def square_ema(average: Array, x: Array, beta: float) -> Array:
+    """Return beta * average + (1 - beta) * x^2; x^2 itself may overflow."""
+    c = x.dtype.type
+    return np.asarray(term(c(beta), average) + (c(1.0 - beta) * x) * x)
+
+
+def scaled(g: Array, factor: float) -> Array:
+    """Return g * factor, in double where the factor is no normal number of g's type."""
+    if g.dtype.kind != "f":  # numbers without a range
+        return g * factor
+    kind, size = np.finfo(g.dtype), abs(factor)
+    if size == 0 or float(kind.tiny) <= size <= float(kind.max):
+        return g * g.dtype.type(factor)
+    return (g.astype(np.float64) * factor).astype(g.dtype)
+
+
 def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return what is added inside and outside the root: eps and 0, in the group's order."""
     eps = (c(group["eps"]), c(0))
@@ -53,8 +82,12 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
             lanes = lanes[:width] + lanes[width : 2 * width]
             width //= 2
         total += float(lanes[0])
-    if np.isinf(total) and np.isfinite(values).all():  # squares that overflowed: once more, scaled and one by one
-        return float(np.sqrt(np.add.accumulate((values * 2.0**-600) ** 2)[-1])) * 2.0**600
+    for power, needed in (
+        (2.0**-600, np.isinf(total) and np.isfinite(values).all()),  # squares that overflowed
+        (2.0**600, total < 2.0**-970 and values.any()),  # or lost digits
+    ):
+        if needed:  # once more, scaled and one by one
+            return float(np.sqrt(np.add.accumulate((values * power) ** 2)[-1])) / power
     return float(np.sqrt(total))
 
 
@@ -75,7 +108,7 @@ def step(
     c = p.dtype.type
     weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]
     decay = group["decay"]
-    g = g * c(-factor if group["maximize"] else factor)
+    g = scaled(g, -factor if group["maximize"] else factor)
     if clip_value is not None:
         g = np.where(g < -c(clip_value), -c(clip_value), g)
         g = np.where(g > c(clip_value), c(clip_value), g)
@@ -94,12 +127,6 @@ def step(
         size = np.where(size < 0, c(0), size)
         p = np.where(p < 0, -size, size) / c(divide)
     return p
-
-
-def average(ema: Array, p: Array, decay: float) -> Array:
-    """Return the new Polyak average."""
-    c = p.dtype.type
-    return np.asarray(c(decay) * ema + c(1.0 - decay) * p)
 
 
 def sign(x: Array) -> Array:

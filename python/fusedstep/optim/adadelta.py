@@ -11,6 +11,7 @@ from .._base import checks
 from ._optimizer import Optimizer
 from ._options import Option
 from ._params import Array
+from ._reference import square_ema
 
 
 class Adadelta(Optimizer):
@@ -50,9 +51,9 @@ class Adadelta(Optimizer):
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         """Return the new parameters; see `Optimizer.reference`."""
         c = p.dtype.type
-        rho, rest, eps = c(group["rho"]), c(1.0 - group["rho"]), c(group["eps"])
+        rho, eps = group["rho"], c(group["eps"])
         square_avg, acc_delta = state["square_avg"], state["acc_delta"]
-        square_avg[...] = rho * square_avg + rest * (g * g)
+        square_avg[...] = square_ema(square_avg, g, rho)
         delta = np.sqrt(acc_delta + eps) / np.sqrt(square_avg + eps) * g
-        acc_delta[...] = rho * acc_delta + rest * (delta * delta)
+        acc_delta[...] = square_ema(acc_delta, delta, rho)
         return p - c(lr) * delta

@@ -11,7 +11,7 @@ from .._base import checks
 from ._optimizer import Optimizer
 from ._options import Option, under_a_flag
 from ._params import Array
-from ._reference import eps_inside_outside, power
+from ._reference import average, eps_inside_outside, power, square_ema
 
 
 class Adam(Optimizer):
@@ -85,8 +85,8 @@ class Adam(Optimizer):
         if group["eps_hat"]:
             outside = c(group["eps"] * debias)
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        m[...] = m + c(1.0 - beta1) * (g - m)
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        m[...] = average(m, g, beta1)
+        v[...] = square_ema(v, g, beta2)
         if "max_exp_avg_sq" in state:
             v_max = state["max_exp_avg_sq"]
             v_max[...] = np.where(v_max >= v, v_max, v)

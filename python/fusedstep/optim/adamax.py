@@ -11,7 +11,7 @@ from .._base import checks
 from .._base.arrays import Array
 from ._optimizer import Optimizer
 from ._options import Option
-from ._reference import power
+from ._reference import average, power, term
 
 
 class Adamax(Optimizer):
@@ -56,6 +56,7 @@ class Adamax(Optimizer):
         c = p.dtype.type
         beta1, beta2 = group["betas"]
         m, u = state["exp_avg"], state["exp_inf"]
-        m[...] = m + c(1.0 - beta1) * (g - m)
-        u[...] = np.maximum(c(beta2) * u, np.abs(g) + c(group["eps"]))
+        m[...] = average(m, g, beta1)
+        before, now = term(c(beta2), u), np.abs(g) + c(group["eps"])
+        u[...] = np.where((now > before) | (now != now), now, before)  # nan stays nan
         return p - c(lr / (1.0 - power(beta1, t))) * m / u

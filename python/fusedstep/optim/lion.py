@@ -9,7 +9,7 @@ from .._base import checks
 from ._optimizer import Optimizer
 from ._options import Option
 from ._params import Array
-from ._reference import sign
+from ._reference import sign, term
 
 
 class Lion(Optimizer):
@@ -55,6 +55,6 @@ class Lion(Optimizer):
         c = p.dtype.type
         beta1, beta2 = group["betas"]
         m = state["exp_avg"]
-        direction = sign(c(beta1) * m + c(1.0 - beta1) * g)
-        m[...] = c(beta2) * m + c(1.0 - beta2) * g
+        direction = sign(term(c(beta1), m) + c(1.0 - beta1) * g)
+        m[...] = term(c(beta2), m) + c(1.0 - beta2) * g
         return p - c(lr) * direction

@@ -13,6 +13,7 @@ from .._base.memory import copies_of
 from ._optimizer import Optimizer
 from ._options import Option
 from ._params import Array
+from ._reference import term
 
 
 class NAG(Optimizer):
@@ -83,5 +84,5 @@ class NAG(Optimizer):
         """Return the new parameters; see `Optimizer.reference`."""
         c = p.dtype.type
         buf = state["momentum_buffer"]
-        buf[...] = c(group["momentum"]) * buf + g
+        buf[...] = term(c(group["momentum"]), buf) + g
         return p - c(lr) * buf

@@ -11,7 +11,7 @@ from .._base import checks
 from ._optimizer import Optimizer
 from ._options import Option, under_a_flag
 from ._params import Array
-from ._reference import eps_inside_outside
+from ._reference import average, eps_inside_outside, square_ema, term
 
 
 class RMSprop(Optimizer):
@@ -66,19 +66,18 @@ class RMSprop(Optimizer):
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         """Return the new parameters; see `Optimizer.reference`."""
         c = p.dtype.type
-        alpha, rest = c(group["alpha"]), c(1.0 - group["alpha"])
         inside, outside = eps_inside_outside(c, group)
         square_avg = state["square_avg"]
-        square_avg[...] = alpha * square_avg + rest * (g * g)
+        square_avg[...] = square_ema(square_avg, g, group["alpha"])
         variance = square_avg
         if "grad_avg" in state:
             grad_avg = state["grad_avg"]
-            grad_avg[...] = grad_avg + rest * (g - grad_avg)
-            variance = square_avg - grad_avg * grad_avg
+            grad_avg[...] = average(grad_avg, g, group["alpha"])
+            variance = np.where(square_avg == np.inf, square_avg, square_avg - grad_avg * grad_avg)
             variance = np.where(variance < 0, c(0), variance)
         d = g / (np.sqrt(variance + inside) + outside)
         if "momentum_buffer" in state:
             buf = state["momentum_buffer"]
-            buf[...] = c(group["momentum"]) * buf + d
+            buf[...] = term(c(group["momentum"]), buf) + d
             d = buf
         return p - c(lr) * d

@@ -9,6 +9,7 @@ from .._base import checks
 from ._optimizer import Optimizer
 from ._options import Option
 from ._params import Array
+from ._reference import term
 
 
 class SGD(Optimizer):
@@ -66,6 +67,6 @@ class SGD(Optimizer):
         d = g
         if "momentum_buffer" in state:
             buf = state["momentum_buffer"]
-            buf[...] = mu * buf + gain * g
-            d = g + mu * buf if group["nesterov"] else buf
+            buf[...] = term(mu, buf) + term(gain, g)
+            d = g + term(mu, buf) if group["nesterov"] else buf
         return p - c(lr) * d

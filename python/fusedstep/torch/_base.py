@@ -12,7 +12,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from .. import _core, optim
 from .._base import checks as _checks
 from .._core import StepInfo
-from ._options import require_wide, settings
+from ._options import settings
 from ._state import Binding, Tensor
 from ._widths import CODES
 
@@ -131,9 +131,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
         """Raise unless a step of this class can take a group of the optimizer, which may be one of torch's."""
         group, label = optimizer.param_groups[k], cls.__name__
-        chosen = settings(cls.kernel, group, f"{label}: param_groups[{k}]: ")
-        if any(p.dtype == torch.float64 for p in group["params"]):
-            require_wide(f"{label}: param_groups[{k}]: ", chosen)
+        dtypes = {p.dtype for p in group["params"]}
+        settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
         _core.check_tensors(label, Tensor, [group["params"][i] for i in trained], [names[i] for i in trained])

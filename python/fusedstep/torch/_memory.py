@@ -23,11 +23,25 @@ def served(x: Tensor, *others: Tensor | None) -> bool:
     if watched() or not known(x) or x.is_neg():
         return False
     for t in (x, *others):
-        if t is not None and not (
+        if t is None:
+            continue
+        if not (
             (type(t) is Tensor or type(t) is Parameter) and t.is_cpu and t.dtype is dtype and t.layout is torch.strided
         ):
             return False
+        require_memory(t)
     return True
+
+
+def require_memory(t: Tensor) -> None:
+    """Refuse a tensor whose storage was freed or shrunk: torch itself would read and write beyond it."""
+    last = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True))
+    held = t.untyped_storage().nbytes()
+    if t.numel() and held < (last + 1) * t.element_size():
+        raise ValueError(
+            f"a tensor of the layer must have memory for all of its elements; got {t.dtype} {tuple(t.shape)}, "
+            f"whose storage holds {held} bytes"
+        )
 
 
 def watched() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import optim
+from .._base import checks
 from .._base.rules import RULES
 
 #: What kernels cannot do, by the name of the group's option.
@@ -78,10 +79,17 @@ def require_wide(where: str, chosen: Settings) -> None:
         raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
 
 
-def settings(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> Settings:
-    """Return a group's options for the kernels."""
-    values = values_of(kernel, group, where)
+def settings(
+    kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str, dtypes: Iterable[torch.dtype]
+) -> Settings:
+    """Return the options of a group, whose parameters have these dtypes, for the kernels."""
+    values, dtypes = values_of(kernel, group, where), set(dtypes)
+    if "eps" in values:
+        checks.survives(f"{where}eps", values["eps"], (str(d).removeprefix("torch.") for d in dtypes))
     rule = RULES[kernel.rule]
     common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
     widths = (values[name] or "" for name in ("state_dtype", "rounding"))
-    return Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common, *widths)
+    chosen = Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common, *widths)
+    if torch.float64 in dtypes:
+        require_wide(where, chosen)
+    return chosen

@@ -63,8 +63,11 @@ class Binding:
         self.attach(create=False)
 
     def _settings(self) -> list[Settings]:
-        groups = enumerate(self.sources)
-        return [settings(self.kernel, group, f"{self.label}: param_groups[{k}]: ") for k, group in groups]
+        dtypes: list[set[torch.dtype]] = [set() for _ in self.sources]
+        for m in self.members:
+            dtypes[m.group].add(m.param.dtype)
+        wheres = [f"{self.label}: param_groups[{k}]: " for k in range(len(self.sources))]
+        return [settings(self.kernel, *each) for each in zip(self.sources, wheres, dtypes, strict=True)]
 
     def _set_options(self, groups: list[Settings]) -> None:
         self.groups = groups

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
 from .._base.checks import flag
-from ._memory import Array, array_of, served
+from ._memory import Array, array_of, require_memory, served
 
 
 class _Options(NamedTuple):
@@ -241,6 +241,7 @@ def empty(x: Tensor, strides: tuple[int, ...] | None) -> Tensor:
 
 def array_in_order(t: Tensor, last: bool) -> Array:
     """Return a C-contiguous array of the tensor, with channels last or second: its own memory if it lies so."""
+    require_memory(t)
     return array_of((t.movedim(1, -1) if last else t).contiguous())
 
 

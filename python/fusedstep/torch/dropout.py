@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import _core
 from .._base.random import threshold_and_scale, threshold_of
-from ._memory import flat_array_of, known, served
+from ._memory import flat_array_of, known, require_memory, served
 
 How = tuple[int, int]  # threshold and seed: of 65,536 numbers how many drop an element; the name of the mask
 SEEDS = 2**63 - 1
@@ -88,6 +88,7 @@ def dense_strides(x: Tensor) -> tuple[int, ...]:
 
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
     """Return x with elements dropped, which are counted in the order of memory of a dense tensor of these strides."""
+    require_memory(x)
     dense = x.stride() == strides
     y = x if out is x and dense else torch.empty_strided(x.shape, strides, dtype=x.dtype)
     threshold, seed = how

@@ -1,0 +1,295 @@
+"""Rules, layers and losses against mpmath, over zeros, denormals, the ends of each dtype, inf and nan.
+
+A step may be as far from the exact one as half a unit in the last place per operation allows, and no further: the bound
+comes from the formula (`support.exact`), before anything is compared. `ROWS` has what no such bound can speak of, with
+the reason; docs/numerics.md shows it. Layers and losses have bounds in units in the last place, next to their formulas.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import nn
+from fusedstep._base import checks
+from fusedstep.nn import losses
+from fusedstep.optim import _reference
+from support.bits import Array, every_dtype
+from support.exact import CONTEXT, INF, Exact, Format, Namespace, exact, grid, mpf, option
+from support.oracle import Options, accepted, every_class, variants
+
+# What may differ from the exact result, and why; the key is an event on the way.
+ROWS = {
+    "overflow": "a number on the way is beyond the largest of the dtype: IEEE's inf goes on from there, as in torch",
+    "lost": "a divisor underflows to zero: `eps` is 0, or smaller than the numbers that it is added to",
+    "choice": "two numbers that are compared differ by their rounding errors: a sign, a maximum",
+}
+ENDS: dict[Any, list[Any]] = {
+    checks.fraction: [0.0, 0.5, 0.9999999],
+    checks.open_fraction: [1e-7, 0.5, 0.9999999],
+    checks.up_to_one: [0.0, 1.0],
+    checks.non_negative: [0.0, 1e-8, 1.0, 1e10],
+    checks.positive: [1e-8, 1.0, 1e10],
+    checks.betas: [(0.0, 0.0), (0.0, 0.9999999), (0.5, 0.999), (0.9999999, 0.0), (0.9, 0.999)],
+    checks.rate: [0.0, 1e-3, 1.0, 1e30],
+}
+STAGES: list[tuple[Options, Options]] = [
+    ({}, {}),
+    ({"weight_decay": 0.0}, {"clip_value": 1e30}),
+    ({"weight_decay": 1e-3, "l1": 1e-3, "decay": "l2"}, {}),
+    ({"weight_decay": 1.0, "l1": 0.1, "decay": "decoupled"}, {}),
+    ({"weight_decay": 1e-3, "l1": 1e-3, "decay": "proximal"}, {}),
+]
+
+
+@pytest.fixture
+def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the transcriptions of the rules run on exact numbers."""
+    monkeypatch.setattr(_reference, "np", Namespace())
+    for cls in fs.optim.registry.values():
+        module = sys.modules[cls.reference.__module__]
+        if hasattr(module, "np"):
+            monkeypatch.setattr(module, "np", Namespace())
+
+
+def at_their_ends(cls: Any, rng: np.random.Generator, variant: Options) -> Options:
+    """Return the options of a variant with every other number at one of its ends."""
+    free = {n: c for n, c in cls.checks.items() if c in ENDS and n not in variant and n != "weight_decay"}
+    while True:
+        found = {n: ENDS[c][rng.integers(len(ENDS[c]))] for n, c in free.items()}
+        found = {**found, **variant, "lr": ENDS[checks.rate][rng.integers(len(ENDS[checks.rate]))]}
+        if accepted(cls, found):
+            return found
+
+
+def right(got: Any, want: Exact) -> bool:
+    """Tell whether a result is as near as its roundings allow; beyond the largest number it is inf."""
+    value, given = want.value, mpf(float(got))
+    if CONTEXT.isnan(value) or not CONTEXT.isfinite(value):
+        return bool(np.isnan(got)) if CONTEXT.isnan(value) else bool(given == value)
+    if CONTEXT.isfinite(given):
+        return bool(abs(given - value) <= want.error * (1 + mpf(2) ** -20))
+    return bool(CONTEXT.isinf(given) and (value > 0) == (given > 0) and abs(value) + want.error > Exact.narrow.largest)
+
+
+def compare(
+    cls: Any, options: Options, around: tuple[Options, Options], dtype: Any, seed: int, size: int
+) -> Iterator[Any]:
+    """Take three steps over the grid; yield each result of the third that is not near: its name, events, and both."""
+    rng, values = np.random.default_rng(seed), grid(dtype)
+    p = rng.choice(values, size)
+    opt = cls([p], **{**options, **around[0]})
+    for _ in range(2):
+        opt.step([rng.choice(values[np.abs(values) < 1e5], size)])
+    p[:], g = rng.choice(values, size), rng.choice(values, size)
+    old, before = p.copy(), {name: a.copy() for name, a in opt.state[0].items()}
+    opt.step([g], **around[1])
+    group = {name: option(value) for name, value in opt.groups[0].items() if name != "params"}
+    known = {name: option(value) for name, value in around[1].items()}
+    for i in range(size):
+        Exact.events.clear()
+        state = {name: exact(a[i : i + 1] if a.shape else a) for name, a in before.items()}
+        with np.errstate(all="ignore"):
+            new = _reference.step(
+                cls, exact(old[i : i + 1]), exact(g[i : i + 1]), state, 3, group["lr"], group, **known
+            )
+        for name, got, want in [
+            ("p", p[i], new[0]),
+            *((n, opt.state[0][n][i], state[n][0]) for n in state if before[n].shape),
+        ]:
+            want = want if isinstance(want, Exact) else Exact(float(want))
+            if not right(got, want):
+                yield name, frozenset(Exact.events), float(got), want
+
+
+def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
+    """Hold a rule to its bounds; return how often each row was needed."""
+    Exact.narrow, rows = Format(dtype), Counter[str]()
+    rng = np.random.default_rng(seed)
+    for k in range(sets):
+        variant = (
+            variants(cls)[rng.integers(len(variants(cls)))] if sets < 50 else variants(cls)[k % len(variants(cls))]
+        )
+        options, around = at_their_ends(cls, rng, variant), STAGES[k % len(STAGES)]
+        for name, events, got, want in compare(cls, options, around, dtype, seed + k, size):
+            value = CONTEXT.nstr(want.value, 17), CONTEXT.nstr(want.error, 3)
+            assert events & {"overflow", "lost"} or (events and cls.rule == "lion"), (options, around, name, got, value)
+            rows[", ".join(sorted(events))] += 1
+    return rows
+
+
+@every_dtype
+@every_class
+@pytest.mark.usefixtures("on_exact_numbers")
+def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> None:
+    rows = check_step(cls, dtype, seed=1, sets=5, size=8)
+    assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
+
+
+@every_dtype
+@every_class
+@pytest.mark.nightly
+@pytest.mark.usefixtures("on_exact_numbers")
+def test_steps_are_as_exact_as_their_roundings_allow_in_full(cls: Any, dtype: Any) -> None:
+    print(cls.__name__, dtype, dict(check_step(cls, dtype, seed=2, sets=100, size=60)))
+
+
+@pytest.mark.usefixtures("on_exact_numbers")
+def test_an_error_of_a_hundred_units_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(p: Array, g: Array, state: Any, t: int, lr: Any, group: Any) -> Array:
+        return p - lr * g * (1 + 100 * 2.0**-24)
+
+    monkeypatch.setattr(fs.SGD, "reference", staticmethod(step))
+    with pytest.raises(AssertionError):
+        check_step(fs.SGD, np.dtype(np.float32), seed=1, sets=5, size=20)
+
+
+def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
+    """Tell whether a result is so many units in the last place from the exact one, or of a larger term."""
+    if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
+        return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
+    form = Format(kind)
+    unit = 2 * form.unit * max(abs(want), abs(mpf(size)), form.tiny)
+    if abs(want) + units * unit > form.largest:
+        return not np.isnan(got)
+    return bool(np.isfinite(got) and abs(mpf(float(got)) - want) <= units * unit)
+
+
+def layer(name: str, x: Array) -> tuple[Array, Array]:
+    """Return what an activation makes of x, and its slope."""
+    model = nn.Sequential(getattr(nn, name)(), dtype=x.dtype)
+    y = np.array(model.forward(x.reshape(-1, 1), training=True))[:, 0]
+    return y, np.array(model.backward(np.ones((x.size, 1), x.dtype), need_dx=True))[:, 0]
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + CONTEXT.exp(-x)) if x > -1e6 else mpf(0)
+
+
+# Value and slope, and the bounds of both: the slope is computed from the rounded value, so its unit is that of 1.
+ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "Sigmoid": (sigmoid, lambda x: sigmoid(x) * sigmoid(-x)),
+    "Tanh": (CONTEXT.tanh, lambda x: 1 - CONTEXT.tanh(x) ** 2),
+    "ReLU": (lambda x: x if x > 0 else mpf(0), lambda x: mpf(x > 0)),
+    "HardTanh": (lambda x: max(min(x, mpf(1)), mpf(-1)), lambda x: mpf(abs(x) < 1)),
+}
+UNITS = {"Sigmoid": 4, "Tanh": 4, "ReLU": 0, "HardTanh": 0}
+
+
+def finite(dtype: Any) -> Array:
+    """Return the finite numbers of the grid, and some around which functions saturate."""
+    values = grid(dtype)
+    return np.concatenate(
+        [values[np.isfinite(values)], np.array([-700, -104, -95, -87, -20, -5, 5, 20, 87, 95, 700], dtype)]
+    )
+
+
+@every_dtype
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_exact_up_to_their_units(name: str, dtype: Any) -> None:
+    """A sigmoid below the smallest normal number is only that small: see docs/numerics.md."""
+    x = finite(dtype)
+    got, slopes = layer(name, x)
+    value, slope = ACTIVATIONS[name]
+    for at, y, s in zip(x, got, slopes, strict=True):
+        exact_y, exact_s = value(mpf(float(at))), slope(mpf(float(at)))
+        if name == "Sigmoid" and exact_y < Format(dtype).tiny * 8:
+            assert 0 <= y <= Format(dtype).tiny * 8, at
+        else:
+            assert near(y, exact_y, UNITS[name], kind=dtype), (at, y)
+        assert near(s, exact_s, UNITS[name], size=1, kind=dtype), (at, s)
+
+
+def test_every_activation_and_every_loss_is_here() -> None:
+    assert {cls.__name__ for cls in nn.activations.registry.values()} == set(ACTIVATIONS)
+    assert set(losses.__all__) - {"Loss", "softmax"} == {
+        "BinaryCrossEntropy",
+        "MeanSquaredError",
+        "MulticlassHinge",
+        "SoftmaxNLL",
+    }
+
+
+@every_dtype
+def test_squared_errors_are_exact_up_to_their_units(dtype: Any) -> None:
+    for y, t in itertools.product(finite(dtype), repeat=2):
+        with np.errstate(over="ignore"):
+            value, gradient = losses.MeanSquaredError().value_and_gradient(np.array([[y]]), np.array([[t]]))
+        error = mpf(float(y)) - mpf(float(t))
+        assert near(gradient[0, 0], 2 * error, 2, kind=dtype), (y, t)
+        if abs(error) < CONTEXT.sqrt(Format(dtype).largest) and abs(error) ** 2 > Format(dtype).tiny:
+            assert near(value, error**2, 3, kind=dtype), (y, t)
+
+
+@every_dtype
+def test_binary_cross_entropy_is_exact_up_to_its_units(dtype: Any) -> None:
+    for z, t in itertools.product(finite(dtype), np.array([0.0, 1e-8, 0.3, 1.0], dtype)):
+        value, gradient = losses.BinaryCrossEntropy().value_and_gradient(np.array([[z]]), np.array([[t]]))
+        x, target = mpf(float(z)), mpf(float(t))
+        want = max(x, mpf(0)) - x * target + CONTEXT.log1p(CONTEXT.exp(-abs(x)))
+        assert near(value, want, 4, size=max(x, x * target, mpf(1)), kind=dtype), (z, t)
+        assert near(gradient[0, 0], sigmoid(x) - target, 4, size=1, kind=dtype), (z, t)
+
+
+@every_dtype
+def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
+    """The largest logit is subtracted first: differences beyond the dtype are infinite."""
+    for row in itertools.product(np.array([0.0, -1e-8, 3.0, -87.0, 104.0, 1e30], dtype), repeat=3):
+        z, x = np.array([row]), [mpf(float(v)) for v in row]
+        top = max(x)
+        total = sum(CONTEXT.exp(v - top) for v in x)
+        for label in range(3):
+            value, gradient = losses.SoftmaxNLL().value_and_gradient(z, np.array([label]))
+            assert near(value, CONTEXT.log(total) + top - x[label], 4, size=max(top - x[label], mpf(1)), kind=dtype)
+            hinge, slopes = losses.MulticlassHinge().value_and_gradient(z, np.array([label]))
+            excess = [max(mpf(0), v - x[label] + 1) for k, v in enumerate(x) if k != label]
+            assert near(hinge, sum(excess), 4, size=max(*map(abs, x), mpf(1)), kind=dtype), (row, label)
+            for k in range(3):
+                share = CONTEXT.exp(x[k] - top) / total - (k == label)
+                assert near(gradient[0, k], share, 4, size=1, kind=dtype), (row, label)
+            assert slopes.sum() == 0
+
+
+@every_dtype
+@pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
+@pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
+def test_batch_norm_is_exact_up_to_its_units(size: float, mean: float, dtype: Any) -> None:
+    """Against the largest result; eps is 0. A mean of 1,000 deviations takes the ten bits that it must."""
+    rng = np.random.default_rng(3)
+    if size * mean > 1e39 and dtype == np.float32:
+        size /= 1000
+    x = (size * (mean + rng.standard_normal((64, 2)))).astype(dtype)
+    dy = rng.standard_normal((64, 2)).astype(dtype)
+    y, saved = fs.batch_norm(x, np.ones(2, dtype), np.zeros(2, dtype), eps=0.0)
+    got = fs.batch_norm_backward(dy, saved)
+    for c in range(2):
+        v, d = ([mpf(float(a)) for a in array[:, c]] for array in (x, dy))
+        middle = sum(v) / 64
+        deviation = CONTEXT.sqrt(sum((a - middle) ** 2 for a in v) / 64)
+        normal = [(a - middle) / deviation for a in v]
+        slope, shift = sum(a * b for a, b in zip(d, normal, strict=True)), sum(d)
+        dx = [(a - shift / 64 - b * slope / 64) / deviation for a, b in zip(d, normal, strict=True)]
+        units = 16 * max(1.0, mean)
+        for k in range(64):
+            assert near(y[k, c], normal[k], units, size=4, kind=dtype)
+            assert near(got.dx[k, c], dx[k], units, size=4 / deviation, kind=dtype)
+        assert near(got.dgamma[c], slope, units, size=64, kind=dtype) and near(got.dbeta[c], shift, 16, 64, dtype)
+
+
+@every_dtype
+def test_dropout_divides_exactly(dtype: Any) -> None:
+    x = grid(dtype)
+    for p in (0.1, 0.5, 1 - 2.0**-16):
+        y = fs.dropout(x, p, fs.Key(1, 2))
+        kept = fs.dropout_mask(x.size, p, fs.Key(1, 2)).astype(bool)
+        assert (y[~kept] == 0).all()
+        for at, value in zip(x[kept], y[kept], strict=True):
+            want = mpf(float(at)) / (1 - mpf(round(p * 65536)) / 65536) if np.isfinite(at) else mpf(float(at))
+            assert near(value, want, 2, kind=dtype) or abs(want) == INF, (p, at)

@@ -1,0 +1,231 @@
+"""Numbers at the ends of what a dtype holds, and options at their ends: the right value, written out."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.ops import _batch_norm_reference as norms
+from support.bits import Array, every_dtype, same_bits
+from support.machines import SERIAL, running
+from support.oracle import CLASSES, every_class, snapshot
+from support.refusals import refused
+
+BETAS = {"betas": (0.0, 0.0), "rho": 0.0, "alpha": 0.0}
+WITH_BETAS = [(c, {n: v for n, v in BETAS.items() if n in c.checks}) for c in CLASSES]
+# States that are averages of the gradient, and of its square, by optimizer.
+FIRST, SECOND = {"exp_avg", "grad_avg"}, {"exp_avg_sq", "square_avg"}
+
+
+def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:
+    """Return the parameters, which start from 1, and the states behind equal gradients for all of 17 elements."""
+    p = np.ones(17, dtype)
+    opt = cls([p], **options)
+    for g in grads:
+        opt.step([np.full(17, g, dtype)])
+    return p, dict(opt.state[0])
+
+
+@every_dtype
+@pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
+@pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
+def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: Any, before: float, dtype: Any) -> None:
+    """It was lost behind a spike of 1e4: an average that starts from the old value keeps nothing of 1e-4."""
+    centered = {"centered": True} if "centered" in cls.checks else {}
+    _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
+    g = dtype.type(1e-4)
+    for name, want in [*((n, g) for n in FIRST), *((n, g * g) for n in SECOND)]:
+        if name in state:
+            np.testing.assert_array_equal(state[name], want, err_msg=name)
+    assert (FIRST | SECOND) & set(state)
+
+
+@every_dtype
+@pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
+def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) -> None:
+    """With 0 the average is the parameters, with 1 it stays, whatever they are."""
+    for decay in (0.0, 1.0):
+        for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
+            p = np.full(17, 1e4, dtype)
+            opt = fs.SGD([p], lr=1.0, ema_decay=decay, **proximal)
+            p[:] = last
+            opt.step([np.zeros(17, dtype)])
+            assert opt.ema is not None
+            same_bits(opt.ema[0], p if decay == 0 else np.full(17, 1e4, dtype), (decay, proximal), any_nan=True)
+
+
+@every_dtype
+def test_what_does_not_change_is_its_own_average(dtype: Any) -> None:
+    """0.9999 and 1 - 0.9999 do not add up to 1 in float32: their sum as weights would be off by 1 in 3,000."""
+    p = np.full(17, np.pi, dtype)
+    opt = fs.SGD([p], ema_decay=0.9999)
+    for _ in range(100):
+        opt.step([np.zeros(17, dtype)])
+    assert opt.ema is not None
+    same_bits(opt.ema[0], p)
+
+
+@every_dtype
+@pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
+def test_momentum_without_weight_keeps_nothing_of_what_is_not_finite(
+    momentum: float, dampening: float, dtype: Any
+) -> None:
+    if momentum == 0:
+        momentum = 1e-300  # 0 in float32
+    _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
+    if dampening == 1:
+        np.testing.assert_array_equal(state["momentum_buffer"], 0.25)
+    elif dtype == np.float32:
+        np.testing.assert_array_equal(state["momentum_buffer"], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cls", "largest"), [(fs.Adam, 1e20), (fs.AdamW, 1e20), (fs.RMSprop, 1e20), (fs.Adadelta, 5e19)]
+)
+def test_a_square_that_overflows_is_recovered_from_as_in_torch(cls: Any, largest: float, torch: Any) -> None:
+    """The weighted square is what must fit: 3.4e38, not the square. Elements of |g| > 1.85e19 never moved again."""
+    for machine in SERIAL:
+        with running(machine):
+            p, state = steps(cls, [largest, 1.0, 1.0])
+            assert all(np.isfinite(a).all() for a in state.values()) and (p != 1).all(), machine
+    leaf = torch.ones(17, requires_grad=True)
+    theirs = getattr(torch.optim, cls.__name__)([leaf])
+    for g in (largest, 1.0, 1.0):
+        leaf.grad = torch.full_like(leaf, g)
+        theirs.step()
+    np.testing.assert_allclose(p, leaf.detach().numpy(), rtol=1e-6)
+    for name, array in state.items():
+        np.testing.assert_allclose(array, theirs.state[leaf][name].numpy(), rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("grads", [[1e38], [1e38, 1e38], [3e38, -3e38], [-1e38, 3e38], [1e25, 1.0]])
+def test_centred_rmsprop_whose_squares_overflow_does_not_move(grads: list[float], torch: Any) -> None:
+    for alpha in (0.99, 0.9):
+        p, _ = steps(fs.RMSprop, grads, centered=True, alpha=alpha)
+        np.testing.assert_array_equal(p, np.float32(1))
+        leaf = torch.ones(17, requires_grad=True)
+        theirs = torch.optim.RMSprop([leaf], centered=True, alpha=alpha)
+        for g in grads:
+            leaf.grad = torch.full_like(leaf, g)
+            theirs.step()
+        np.testing.assert_array_equal(p, leaf.detach().numpy())
+
+
+@pytest.mark.parametrize("zero_grads", [False, True])
+@every_class
+def test_an_overflow_that_grad_scale_makes_is_skipped(cls: Any, zero_grads: bool) -> None:
+    p, q = np.ones(17, np.float32), np.ones(3)
+    opt = cls([p, q], ema_decay=0.9)
+    before = snapshot(opt)
+    grads = [np.full(17, 1e30, np.float32), np.ones(3)]
+    info = opt.step(grads, grad_scale=1e-10, skip_nonfinite=True, zero_grads=zero_grads)
+    assert (info.skipped, info.step) == (True, 0) and snapshot(opt) == before
+    assert all((g == 0).all() for g in grads) == zero_grads
+
+
+def test_what_skipping_looks_at_is_what_the_rule_gets() -> None:
+    def step(g: Any, **options: Any) -> tuple[bool, Array]:
+        p = np.zeros_like(g)
+        return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
+
+    assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 holds it
+    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipped, it is small again
+    assert not skipped and p == pytest.approx(-1.0)
+    assert step(np.float32([1e-30, 0.0]), grad_scale=1e-40)[0] is False  # 1 / grad_scale is no float32
+    assert step(np.float32([1.0, 0.0]), grad_scale=1e-40)[0] is True
+    largest = np.finfo(np.float32).max
+    assert step(np.float32([largest]), grad_scale=1.0)[0] is False
+    assert step(np.float32([largest]), grad_scale=0.999)[0] is True
+    assert step(np.full(100, largest / 4), grad_scale=0.5)[0] is False  # the norm alone is beyond float32
+
+
+@pytest.mark.parametrize("sizes", [(100,), (50, 0, 50), (1, 99)])
+@pytest.mark.parametrize("value", [1e-170, 5e-324, 1e-150, 2.0**-485, 0.0])
+def test_a_norm_whose_squares_underflow_is_right(value: float, sizes: tuple[int, ...]) -> None:
+    grads = [np.full(n, value) for n in sizes]
+    for more in ([], [np.zeros(5, np.float32)]):
+        every = [*grads, *more]
+        info = fs.SGD([np.zeros_like(g) for g in every]).step(every, clip_norm=1.0)
+        assert info.grad_norm == pytest.approx(10 * value, rel=1e-15, abs=0)
+    small = fs.SGD([np.zeros(100, np.float32)]).step([np.full(100, 1e-45, np.float32)], clip_norm=1.0)
+    assert small.grad_norm == pytest.approx(10 * float(np.float32(1e-45)))
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
+def test_a_clip_coefficient_below_float32_moves_what_it_should(options: dict[str, Any]) -> None:
+    """1e-10 / 2e38 is 0 in float32."""
+    for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
+        p = np.zeros(4, np.float32)
+        g = np.float32([1e38, -1e38, 1e38, 0])
+        fs.SGD([p], lr=1e10, **around).step([g], clip_norm=1e-10, **options)
+        want = np.array([-1.0, 1.0, -1.0, 0.0]) / np.sqrt(3) * (-1 if "maximize" in around else 1)
+        np.testing.assert_allclose(p, want, rtol=1e-6)
+
+
+@every_class
+def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None:
+    if "eps" not in cls.checks:
+        return
+    name, need = cls.__name__, "eps must be 0 or at least 1.4e-45 for float32 parameters"
+    with refused(ValueError, f"{name}: {need}", "got 1e-50"):
+        cls([np.ones(3, np.float32)], eps=1e-50)
+    with refused(ValueError, f"{name}: groups[1]: {need}", "got 1e-50"):
+        cls([{"params": np.ones(3)}, {"params": np.ones(3, np.float32)}], eps=1e-50)
+    opt = cls([np.ones(3, np.float32)], eps=0.0)
+    with refused(ValueError, need):
+        opt.groups[0]["eps"] = 1e-50
+    assert opt.groups[0]["eps"] == 0.0
+    opt.groups[0]["eps"] = 1e-45
+    cls([np.ones(3)], eps=1e-50)
+    if cls.in_torch:
+        theirs = getattr(fs.torch, name)
+        with refused(ValueError, f"{name}: param_groups[0]: {need}", "got 1e-50"):
+            theirs([torch.ones(3, requires_grad=True)], eps=1e-50)
+        theirs([torch.ones(3, dtype=torch.float64, requires_grad=True)], eps=1e-50)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((9, 5), -1)])
+@pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 0.0])
+def test_variances_of_small_numbers_are_right(shape: Any, axis: int, size: float) -> None:
+    """Squares below 1e-38 lose their digits in float32: without eps, all was nan at 1e-30."""
+    x = (size * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
+    ones, zeros = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)
+    v = norms.channels_first(x, axis)
+    for machine in SERIAL:
+        with running(machine):
+            y, saved = fs.batch_norm(x, ones, zeros, axis=axis, eps=0.0 if size else 1e-5)
+        mean, m2 = norms.moments(v)
+        np.testing.assert_array_equal(saved.mean, mean)
+        np.testing.assert_array_equal(saved.invstd, 1 / np.sqrt(m2 / v.shape[1] + (0.0 if size else 1e-5)))
+        exact = norms.forward(v.astype(float), ones, zeros, v.mean(1, float), v.var(1, float), 0.0 if size else 1e-5)
+        np.testing.assert_allclose(norms.channels_first(y, axis), exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((1030, 5), -1), ((4, 7, 300), 1)])
+@pytest.mark.parametrize("size", [1e20, 1e37])
+def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: int, size: float) -> None:
+    """A sum of products beyond float32 is summed in double."""
+    rng, channels = np.random.default_rng(0), shape[axis]
+    x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    x *= np.float32(size)
+    gamma = rng.uniform(1, 2, channels).astype(np.float32)
+    for relu, residual in itertools.product((False, True), repeat=2):
+        other = rng.standard_normal(shape).astype(np.float32) if residual else None
+        for machine in SERIAL:
+            with running(machine):
+                y, saved = fs.batch_norm(x, gamma, np.zeros_like(gamma), axis=axis, relu=relu, residual=other)
+                grads = fs.batch_norm_backward(dy, saved)
+            v, dz = (norms.channels_first(a, axis) for a in (x, np.where(y <= 0, 0, dy) if relu else dy))
+            exact = norms.backward(
+                v.astype(float), dz.astype(float), gamma.astype(float), saved.mean, saved.invstd**-2.0, 0.0, False
+            )
+            largest = abs(exact[0]).max()
+            assert abs(norms.channels_first(grads.dx, axis) - exact[0]).max() <= 1e-5 * largest, machine
+            for got, want in ((grads.dgamma, exact[1]), (grads.dbeta, exact[2])):
+                np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+            bits = norms.backward_bits(v, dz, gamma.astype(float), saved.mean, saved.invstd, False)
+            same_bits(norms.channels_first(grads.dx, axis), bits[0], machine)

@@ -1,0 +1,86 @@
+"""Messages whose "got" could be taken for what was asked for, or that were about something else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep._base import threads
+from support.interpreters import python
+from support.refusals import refused
+
+
+def freed(torch: Any, *shape: int) -> Any:
+    """Return a tensor whose storage was freed, as sharding does it."""
+    found = torch.ones(shape)
+    found.untyped_storage().resize_(0)
+    return found
+
+
+def test_tensors_without_memory_are_called_so(torch: Any) -> None:
+    p = torch.ones(4, 5, requires_grad=True)
+    opt = fs.torch.Adam([p])
+    p.grad = freed(torch, 4, 5)
+    with refused(
+        ValueError, "Adam.step: grads[0] must be torch.float32 (4, 5); got torch.float32 (4, 5) without memory"
+    ):
+        opt.step()
+    with refused(TypeError, "SGD: params[0] must be a dense tensor in the CPU's memory", "(4, 5) without memory"):
+        fs.torch.SGD([freed(torch, 4, 5).requires_grad_()])
+    with refused(TypeError, "SGD.step: grads[0] must be", "got Tensor without memory"):
+        fs.SGD([np.ones((4, 5), np.float32)]).step([freed(torch, 4, 5)])
+
+
+def test_tensors_of_functorch_are_called_so(torch: Any) -> None:
+    p = torch.ones(4, 5, requires_grad=True)
+    opt = fs.torch.SGD([p])
+
+    def step(x: Any) -> Any:
+        p.grad = x
+        opt.step()
+        return x.sum()
+
+    with refused(ValueError, "SGD.step: grads[0] must be torch.float32 (4, 5); got", "which has no memory of its own"):
+        torch.func.grad(step)(torch.ones(4, 5))
+    with refused(TypeError, "SGD: params[0] must be a dense tensor", "(4, 5), which has no memory of its own"):
+        torch.func.grad(lambda x: fs.torch.SGD([x]))(torch.ones(4, 5))
+
+
+@pytest.mark.parametrize("size", [0, 8, 76])
+def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
+    """Their numbers were read from beyond it."""
+    for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
+        x = torch.ones(4, 5)
+        x.untyped_storage().resize_(size)
+        with refused(ValueError, "must have memory for all of its elements; got torch.float32 (4, 5)", f"{size} bytes"):
+            layer(x)
+        x, dy = torch.ones(4, 5, requires_grad=True), torch.ones(4, 5)
+        y = layer(x * 1)
+        dy.untyped_storage().resize_(size)
+        with refused(ValueError, "must have memory for all of its elements", f"{size} bytes"):
+            y.backward(dy)
+
+
+@pytest.mark.parametrize("wish", ["\u0663", "\uff11", "1_0", "0x2", "2.0", "\u00b2"])
+def test_digits_of_other_scripts_are_no_number_of_threads(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = python("import fusedstep", FUSEDSTEP_NUM_THREADS=wish)
+    assert done.returncode == 1 and f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads.machine_limit() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", wish)
+    assert threads.machine_limit() == min([threads.affinity(), *map(math.ceil, threads.quotas())])
+
+
+def test_columns_of_a_table_are_no_parameters() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0]})
+    with refused(TypeError, "SGD: params must be a list or a dict of arrays; got a DataFrame"):
+        fs.SGD(frame)
+    with refused(TypeError, "SGD: params must be a list or a dict of arrays; got a Series"):
+        fs.SGD(frame["a"])
+    with refused(TypeError, "SGD: params[0] must be a numpy.ndarray", "got DataFrame"):
+        fs.SGD([frame])
