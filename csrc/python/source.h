@@ -29,6 +29,9 @@ class Source {
   /// `collect` has not seen like this, is unusable.
   virtual Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const = 0;
 
+  /// What of an object lies in this process's memory and is stepped: mostly all of it, the object itself.
+  virtual py::object part(py::handle object) { return py::reinterpret_borrow<py::object>(object); }
+
   /// Keeps the memory behind an array of the plan alive, after a check that there is as much as the view claims.
   virtual py::object keep(py::handle object, const View&, const Where&) const {
     return py::reinterpret_borrow<py::object>(object);

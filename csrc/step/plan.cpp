@@ -132,17 +132,23 @@ double Plan::squared_norm(int threads) {
 
 double Plan::norm(int threads) {
   const double norm = std::sqrt(squared_norm(threads));
-  return std::isinf(norm) && finite() ? norm_of_huge() : norm;
+  return std::isinf(norm) && finite() ? std::sqrt(scaled_squares_of_huge()) * 0x1p600 : norm;
+}
+
+Squares Plan::squares(int threads) {
+  const double sum = squared_norm(int(std::clamp<std::int64_t>(useful_threads(), 1, threads)));
+  if (std::isfinite(sum)) return {sum, sum * 0x1p-600 * 0x1p-600, true};
+  return {sum, scaled_squares_of_huge(), finite()};
 }
 
 /// Where squares overflow, as those of float64 do beyond 1e154: a factor of 2^-600 keeps them in range and is exact.
 /// What smaller types hold counts for nothing beside that.
-double Plan::norm_of_huge() const {
+double Plan::scaled_squares_of_huge() const {
   double sum = 0;
   for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
     if (t.gradient_dtype == DType::f64) add_scaled_squares(t, first, n, sum);
   });
-  return std::sqrt(sum) * 0x1p600;
+  return sum;
 }
 
 /// Exact, where a norm that is not finite may only have overflowed.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .dropout import Dropout as Dropout
     from .offload import OffloadedOptimizer as OffloadedOptimizer
     from .optimizers import *  # noqa: F403
+    from .sync_batch_norm import SyncBatchNorm as SyncBatchNorm
 
 # Public name -> module of this folder; a module is imported when one of its names is first used.
 _HOME: dict[str, str] = {
@@ -33,6 +34,7 @@ _HOME: dict[str, str] = {
     "BackwardSteps": "backward",
     "Dropout": "dropout",
     "OffloadedOptimizer": "offload",
+    "SyncBatchNorm": "sync_batch_norm",
     "accelerate": "acceleration",
     "step_in_backward": "backward",
 }

@@ -6,7 +6,7 @@ subclass of torch's: the same arguments, defaults, groups, state and state_dict,
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
 All take, by keyword, what torch lacks: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
-``ema_decay``, ``zero_grads``, ``num_threads``, and as options of a group ``l1`` and ``decay``.
+``ema_decay``, ``zero_grads``, ``num_threads``, ``process_group``, and as options of a group ``l1`` and ``decay``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ zero_grads : bool
     Sets the gradients to zero in the same sweep.
 num_threads : int, optional
     At most this many threads for this optimizer.
+process_group : torch.distributed.ProcessGroup, optional
+    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`: FSDP1, tensors cut by
+    hand. DTensors and ``ZeroRedundancyOptimizer`` say it themselves; under DDP every process has all gradients.
 {extras}
     As in `fusedstep.{name}`; options of a group.
 
@@ -99,7 +102,7 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     known = [p.name for p in arguments]
     extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
     ours = {"clip_norm": None, "clip_value": None, "skip_nonfinite": False, "decay_scale": 1.0, "ema_decay": None}
-    ours |= {"zero_grads": False, "num_threads": None, **dict.fromkeys(extras)}
+    ours |= {"zero_grads": False, "num_threads": None, "process_group": None, **dict.fromkeys(extras)}
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,

@@ -38,6 +38,7 @@ class Adadelta(FusedOptimizer, torch.optim.Adadelta):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
@@ -63,6 +64,7 @@ class Adagrad(FusedOptimizer, torch.optim.Adagrad):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
@@ -91,6 +93,7 @@ class Adam(FusedOptimizer, torch.optim.Adam):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         eps_hat: bool | None = None,
         l1: float | None = None,
@@ -119,6 +122,7 @@ class AdamW(FusedOptimizer, torch.optim.AdamW):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         eps_hat: bool | None = None,
         l1: float | None = None,
@@ -145,6 +149,7 @@ class Adamax(FusedOptimizer, torch.optim.Adamax):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
@@ -165,6 +170,7 @@ class Lion(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
@@ -185,6 +191,7 @@ class NAG(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
@@ -213,6 +220,7 @@ class RMSprop(FusedOptimizer, torch.optim.RMSprop):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
@@ -239,6 +247,7 @@ class SGD(FusedOptimizer, torch.optim.SGD):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
