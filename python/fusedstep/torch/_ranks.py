@@ -153,7 +153,7 @@ class Ranks:
         columns = table[..., 2 + 3 * k : 5 + 3 * k]
         for axis in reversed(range(len(self.groups))):
             if axis not in self.cuts[k]:
-                self._require_copies(columns.movedim(axis, 0)[..., 0])
+                self._require_copies(columns.movedim(axis, 0)[..., :2])
                 columns = columns.select(axis, 0)
         return columns.reshape(-1, 3).tolist()
 
@@ -163,7 +163,7 @@ class Ranks:
         if not bool(((high - low <= _COPIES_MAY_DIFFER * high) | ~high.isfinite()).all()):
             raise ValueError(
                 f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, for their "
-                f"norm counts once; the sums of their squares are {sums.flatten().tolist()}"
+                f"norm counts once; the sums of their squares are {sums[..., 0].flatten().tolist()}"
             )
 
     def _refuse_copies(self, sums: list[float]) -> None:
