@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .batch_norm import BatchNorm1d as BatchNorm1d
     from .batch_norm import BatchNorm2d as BatchNorm2d
     from .batch_norm import BatchNorm3d as BatchNorm3d
+    from .checkpoint import CheckpointWriter as CheckpointWriter
     from .dropout import Dropout as Dropout
     from .offload import OffloadedOptimizer as OffloadedOptimizer
     from .optimizers import *  # noqa: F403
@@ -32,6 +33,7 @@ _HOME: dict[str, str] = {
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
     "Acceleration": "acceleration",
     "BackwardSteps": "backward",
+    "CheckpointWriter": "checkpoint",
     "Dropout": "dropout",
     "OffloadedOptimizer": "offload",
     "SyncBatchNorm": "sync_batch_norm",
