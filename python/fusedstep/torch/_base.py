@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
@@ -241,9 +242,14 @@ class FusedOptimizer(torch.optim.Optimizer):
         raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
 
     def _bound(self) -> Binding:
-        binding = self._binding or Binding(self)  # another thread may forget it at once
+        binding = self._binding or self._bind()  # another thread may forget it at once
         self._binding = binding
         return binding
+
+    def _bind(self) -> Binding:
+        if "LOCAL_WORLD_SIZE" in os.environ:
+            _ranks.warn_of_idle_cores()
+        return Binding(self)
 
     def _require_own(self, method: str) -> None:
         if self._swapped is not None:

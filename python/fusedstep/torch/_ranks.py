@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from .._base.runtime import num_threads
+from .._base.threads import idle_under_torchrun
 
 Tensor = torch.Tensor
 #: Of one class of parameters: the sum of squares, the same scaled by 2^-1200, whether all are finite; see `_core.Plan`.
@@ -204,6 +208,17 @@ def _norm(rows: list[list[float]]) -> float:
     for one, small, is_finite in rows:
         total, scaled, finite = total + one, scaled + small, finite and bool(is_finite)
     return math.sqrt(scaled) * 2.0**600 if math.isinf(total) and finite else math.sqrt(total)
+
+
+_warned = False
+
+
+def warn_of_idle_cores() -> None:
+    """Warn, once in a process, where torchrun's OMP_NUM_THREADS=1 makes steps slow."""
+    global _warned
+    if not _warned and (text := idle_under_torchrun(num_threads())):
+        _warned = True
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def may_be_shared() -> bool:
