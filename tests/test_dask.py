@@ -27,7 +27,7 @@ def test_scores_on_a_cluster_are_those_of_one_process(distributed: Any) -> None:
     from fusedstep.sklearn import MLPClassifier
 
     x, y = load_digits(return_X_y=True)
-    model = MLPClassifier((16,), solver="AdamW", learning_rate_init=0.01, max_iter=8, dropout=0.1, random_state=0)
+    model = MLPClassifier((32,), solver="AdamW", learning_rate_init=0.01, max_iter=8, dropout=0.1, random_state=0)
     alone = cross_val_score(model, x[:600] / 16, y[:600], cv=4)
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
