@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,3 +52,10 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
 def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None:
     with pytest.raises((TypeError, ValueError), match=r"FSDP1|ZeroRedundancyOptimizer"):
         matrix.build(wrapper, rule, matrix.FEATURES[feature])
+
+
+def test_the_table_in_the_docs_is_the_matrix() -> None:
+    path = Path(__file__).parents[1] / "docs" / "make_distributed.py"
+    make = runpy.run_path(str(path))
+    page = make["PAGE"].read_text("utf-8")
+    assert make["written"](page) == page, "run python docs/make_distributed.py"
