@@ -105,7 +105,7 @@ def train(way: str, layers: int, width: int, steps: int) -> dict[str, Any]:
         start = time.perf_counter()
         logits = model(tokens[:, :-1])
         loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))  # waits for the device
