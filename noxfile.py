@@ -91,6 +91,13 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def ranks(session: nox.Session) -> None:
+    """Run NumPy loops over MPI, and estimators on a cluster of dask: nothing may be skipped."""
+    install_package(session, "test", "mpi", "dask")
+    session.run("pytest", "tests/test_mpi.py", "tests/test_dask.py", env={"FUSEDSTEP_REQUIRE_PEERS": "1"})
+
+
+@nox.session
 def integrations(session: nox.Session) -> None:
     """Run in the other tools that the package fits into: nothing may be skipped."""
     install_package(session, "test", "integrations")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from types import ModuleType
@@ -56,6 +57,14 @@ def usual_machine() -> Iterator[None]:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20260727)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worlds() -> Iterator[None]:
+    """End the processes of torch.distributed that tests have started."""
+    yield
+    if "support.worlds" in sys.modules:
+        sys.modules["support.worlds"].end_worlds()
 
 
 @pytest.fixture(scope="session")

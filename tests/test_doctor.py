@@ -25,6 +25,11 @@ ILL: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
     "FUSEDSTEP_NUM_THREADS=1 keeps steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
     "OMP_NUM_THREADS=2,1 keeps steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
+    "torchrun has started 2 processes for 8 CPUs: 4 threads each suit them, and a step has 1": {
+        "environment": {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
+        "threads": 1,
+    },
+    "OMP_NUM_THREADS=1 torchrun --nproc-per-node 16": {"environment": {"LOCAL_WORLD_SIZE": "16"}},
     "The container may use 1.5 CPUs and sees 8: fusedstep keeps to 2": {"quota": 1.5},
     "may run on 2 of 8 CPUs": {"affinity": 2},
     "is v2, but the CPU has v4: unset FUSEDSTEP_ISA": {"isa": "v2"},
@@ -63,6 +68,8 @@ def test_every_rule_has_a_patient() -> None:
     [
         {},
         {"environment": {"OMP_NUM_THREADS": "8", "FUSEDSTEP_NUM_THREADS": "", "GOMP_SPINCOUNT": "1000"}},
+        {"environment": {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "4"}, "threads": 4},
+        {"environment": {"LOCAL_WORLD_SIZE": "1", "OMP_NUM_THREADS": "8"}},
         {"quota": 8.0, "libraries": (OPENBLAS, GOMP), "load": None},
         {"isa": "generic", "isas": ("generic",), "huge_pages": ""},
         {"backend": "openmp", "libraries": (replace(OPENBLAS, threads=None),)},

@@ -71,13 +71,15 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
 }
 
 /// Something that is updated in place.
-Held PyPlan::hold(py::handle object, const Where& where, bool stored) const {
+Held PyPlan::hold(py::handle whole, const Where& where, bool stored) const {
+  py::object object = source_->part(whole);
   View v;
   const bool known = stored ? source_->look_at_stored(object.ptr(), v) : source_->look(object.ptr(), v);
   if (!known || !v.writeable || !is_disjoint(v)) source_->refuse(object, where);
   if (!source_->lends() && !is_dense(v, memory_order(v))) source_->refuse(object, where);
   const Snapshot seen(v);
-  return {py::reinterpret_borrow<py::object>(object), source_->keep(object, seen.view(), where), seen};
+  py::object memory = source_->keep(object, seen.view(), where);
+  return {std::move(object), std::move(memory), seen};
 }
 
 void PyPlan::adopt_parameter(std::size_t k, py::handle object, Tensor& t) {
@@ -319,20 +321,22 @@ void collect_garbage(PyHeapTypeObject* type) {
 }  // namespace
 
 void bind_plan(py::module_& m) {
-  const auto plan = py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.",
-                                       py::custom_type_setup(collect_garbage))
-                        .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("options"))
-                        .def("attach", &PyPlan::attach, py::arg("param"), py::arg("state"), py::arg("steps") = 0)
-                        .def("settle", &PyPlan::settle)
-                        .def("follow_options", &PyPlan::follow_options)
-                        .def("restore", &PyPlan::restore, py::arg("steps"), py::arg("of_tensors"), py::arg("pairs"),
-                             py::arg("groups"), py::arg("updates"))
-                        .def("reserve", &PyPlan::reserve, py::arg("method"), py::arg("holder"))
-                        .def("swap", &PyPlan::swap, py::arg("others"))
-                        .def("release", &PyPlan::release, py::arg("holder"))
-                        .def_property_readonly("reserved_by", &PyPlan::reserved_by)
-                        .def_property_readonly("steps", &PyPlan::steps)
-                        .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
+  const auto plan =
+      py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.",
+                         py::custom_type_setup(collect_garbage))
+          .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("options"))
+          .def("attach", &PyPlan::attach, py::arg("param"), py::arg("state"), py::arg("steps") = 0)
+          .def("settle", &PyPlan::settle)
+          .def("squares", &PyPlan::squares, py::arg("classes"), py::arg("zero_grads"), py::arg("num_threads") = 0)
+          .def("follow_options", &PyPlan::follow_options)
+          .def("restore", &PyPlan::restore, py::arg("steps"), py::arg("of_tensors"), py::arg("pairs"),
+               py::arg("groups"), py::arg("updates"))
+          .def("reserve", &PyPlan::reserve, py::arg("method"), py::arg("holder"))
+          .def("swap", &PyPlan::swap, py::arg("others"))
+          .def("release", &PyPlan::release, py::arg("holder"))
+          .def_property_readonly("reserved_by", &PyPlan::reserved_by)
+          .def_property_readonly("steps", &PyPlan::steps)
+          .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
   bind_info(m);
   bind_step(plan);
   bind_numpy(m);

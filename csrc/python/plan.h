@@ -59,6 +59,14 @@ class PyPlan {
   /// gradient lacks its state.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
 
+  /// Of the gradients of one class of parameters: the sum of their squares, that of (2^-600 x)^2, which overflows for
+  /// none, and whether all are finite.
+  using Squares = std::tuple<double, double, bool>;
+
+  /// Checks all that a step would, and returns what this process knows of a norm that several share, for each class;
+  /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter.
+  std::optional<std::vector<Squares>> squares(const std::vector<std::size_t>& classes, bool zero, int threads);
+
   /// "AdamW.step", for errors.
   const std::string& step_label() const { return step_label_; }
 
@@ -132,6 +140,8 @@ class PyPlan {
   bool parameters_unchanged() const;
   void require_unchanged(const std::string& call, Snapshot::Use use) const;
   void require_free(const std::string& call) const;
+  bool take_inputs(py::handle gradients, py::handle rates, bool zero);
+  void drop_inputs();
   bool take_gradients(bool zero);
   void look_at_gradient(std::size_t k);
   void take_gradient(std::size_t k, const View& view);

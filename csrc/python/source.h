@@ -53,6 +53,8 @@ class Source {
   /// From parameter k on, the first whose gradient is not the same as was seen; their number if all are.
   virtual std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
                                   const std::vector<py::object>& gradients) const = 0;
+  /// What of an object lies in this process's memory and is stepped: mostly all of it, the object itself.
+  virtual py::object part(py::handle object) { return py::reinterpret_borrow<py::object>(object); }
 
   /// Keeps the memory behind an array of the plan alive, after a check that there is as much as the view claims.
   virtual py::object keep(py::handle object, const View&, const Where&) const {

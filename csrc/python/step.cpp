@@ -1,6 +1,7 @@
 // The step, from its arguments to its StepInfo.
 #include "python/step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "machine/parallel.h"
@@ -12,21 +13,33 @@ void PyPlan::require_free(const std::string& call) const {
   if (!reserved_by_.empty()) throw std::runtime_error(call + ": not inside " + reserved_by_ + "()");
 }
 
-std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, StepOptions options, int threads) {
-  const Claim claim(*this, step_label_, "one thread at a time may step an optimizer; another one is doing so");
-  const AtExit end{[this] {
-    for (py::object& g : inputs_.gradients) g = {};
-  }};
+namespace {
+constexpr char one_thread[] = "one thread at a time may step an optimizer; another one is doing so";
+}
+
+/// Fetches and checks what a step is made of. False if the plan is no longer of what the user has. After it no code of
+/// the user runs until the step is done.
+bool PyPlan::take_inputs(py::handle gradients, py::handle rates, bool zero) {
   require_free(step_label_);
   source_->collect(gradients, rates, step_label_, inputs_);
   if (!inputs_.rates.empty() && inputs_.rates.size() != plan_->groups.size())
     throw py::value_error(step_label_ + ": rates must be as many as the groups");
-  options.rates = inputs_.rates.empty() ? nullptr : inputs_.rates.data();
-  // From here on no code of the user runs until the step is done.
-  if (source_->lends() && !(source_->unchanged() && parameters_unchanged())) return {};
+  if (source_->lends() && !(source_->unchanged() && parameters_unchanged())) return false;
   if (!source_->lends()) require_unchanged(step_label_, Snapshot::Use::write);
-  if (!take_gradients(options.zero_gradients)) return {};
+  if (!take_gradients(zero)) return false;
   if (has_scalars_) take_scalars();
+  return true;
+}
+
+void PyPlan::drop_inputs() {
+  for (py::object& g : inputs_.gradients) g = {};
+}
+
+std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, StepOptions options, int threads) {
+  const Claim claim(*this, step_label_, one_thread);
+  const AtExit end{[this] { drop_inputs(); }};
+  if (!take_inputs(gradients, rates, options.zero_gradients)) return {};
+  options.rates = inputs_.rates.empty() ? nullptr : inputs_.rates.data();
   const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
   StepInfo info;
   {
@@ -36,6 +49,25 @@ std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, Ste
   if (has_scalars_ && !info.skipped) write_scalars();
   tell_source(options.zero_gradients);
   return info;
+}
+
+std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(const std::vector<std::size_t>& classes, bool zero,
+                                                            int threads) {
+  const Claim claim(*this, step_label_, one_thread);
+  const AtExit end{[this] { drop_inputs(); }};
+  if (classes.size() != params_.size()) throw py::value_error("Plan: classes must be as many as the parameters");
+  const py::none none;
+  if (!take_inputs(none, none, zero)) return {};
+  const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
+  std::vector<Squares> all(classes.empty() ? 0 : *std::max_element(classes.begin(), classes.end()) + 1);
+  for (std::size_t of = 0; of < all.size(); ++of) {
+    for (std::size_t k = 0; k < classes.size(); ++k)
+      plan_->tensors[k].active = classes[k] == of && !inputs_.gradients[k].is_none();
+    const WithoutGil without_gil;
+    const auto [sum, scaled, finite] = plan_->squares(available);
+    all[of] = {sum, scaled, finite};
+  }
+  return all;
 }
 
 namespace {

@@ -8,6 +8,7 @@
 
 #include "python/dlpack.h"
 #include "python/plan.h"
+#include "python/shards.h"
 #include "python/watched.h"
 
 namespace fusedstep::bind {
@@ -65,8 +66,10 @@ class TorchSource final : public Loops<TorchSource> {
   /// holds the optimizer's attributes, and `members` lists the groups of which the plan is made. `params` bring the
   /// gradients; `idle` are parameters without one, and the source has changed once one has one. It has changed too if a
   /// group has yet other parameters, but for a plan of `some` of them.
-  TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
-              const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle, bool some);
+  /// `shard_type` is DTensor, or None.
+  TorchSource(const std::string& label, const py::object& tensor_type, py::object shard_type,
+              py::object increment_version, const py::dict& owner, const py::list& members, const py::list& params,
+              const py::list& idle, bool some);
 
   bool look(PyObject* object, View& view) const override {
     return look_at_stored(object, view) && is_number(view.dtype);
@@ -90,6 +93,7 @@ class TorchSource final : public Loops<TorchSource> {
       return Look::unusable;
     return seen.matches(view) ? Look::same : Look::other;
   }
+  py::object part(py::handle object) override { return shards_.part(object); }
   py::object keep(py::handle object, const View& view, const Where& where) const override;
   [[noreturn]] void refuse(py::handle object, const Where& where) const override;
   [[noreturn]] void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const override;
@@ -100,7 +104,10 @@ class TorchSource final : public Loops<TorchSource> {
   void rely_on(const py::dict& entry) override { entries_.emplace_back(entry); }
   void settle() override;
   bool follow_options() override;
-  void wrote(const py::list& tensors) const override { increment_version_(tensors); }
+  void wrote(const py::list& tensors) const override {
+    shards_.add_wholes(tensors);
+    increment_version_(tensors);
+  }
   int traverse(visitproc visit, void* arg) const override;
 
  private:
@@ -111,6 +118,7 @@ class TorchSource final : public Loops<TorchSource> {
 
   dlpack::Describe describe_;
   py::object tensor_type_, is_neg_, increment_version_;
+  Shards shards_;
   PyCFunction is_neg_function_ = nullptr;
   py::dict owner_, state_;
   WatchedList groups_;
@@ -138,13 +146,14 @@ T require(const py::object& object, const std::string& what, const char* need) {
 
 constexpr char groups_name[] = "param_groups", state_name[] = "state";
 
-TorchSource::TorchSource(const std::string& label, const py::object& tensor_type, py::object increment_version,
-                         const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle,
-                         bool some)
+TorchSource::TorchSource(const std::string& label, const py::object& tensor_type, py::object shard_type,
+                         py::object increment_version, const py::dict& owner, const py::list& members,
+                         const py::list& params, const py::list& idle, bool some)
     : describe_(dlpack::describe_of(tensor_type)),
       tensor_type_(tensor_type),
       is_neg_(tensor_type.attr("is_neg")),
       increment_version_(std::move(increment_version)),
+      shards_(std::move(shard_type)),
       owner_(owner),
       described_(params.size()),
       storages_(1024) {
@@ -219,11 +228,15 @@ void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, con
 
 void TorchSource::collect(py::handle, py::handle, const std::string& call, Inputs& inputs) {
   static const Attribute grad("grad"), lr("lr");
-  static const std::string lr_text = "lr";
+  static const std::string lr_text = "lr", none;
   inputs.rates.clear();
   for (std::size_t k = 0; k < options_.size(); ++k)
     inputs.rates.push_back(rate_of(options_[k].value(lr.name), {call, "param_groups", std::ptrdiff_t(k), lr_text}));
-  for (std::size_t k = 0; k < params_.size(); ++k) inputs.gradients[k] = grad.of(params_[k]);
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    py::object& gradient = inputs.gradients[k] = grad.of(params_[k]);
+    if (!gradient.is_none())
+      gradient = shards_.part_of_gradient(gradient, params_[k], {call, "grads", std::ptrdiff_t(k), none});
+  }
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
   asked_ = false;
   for (std::size_t k = 0; k < params_.size(); ++k)
@@ -263,8 +276,8 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
 bool TorchSource::unchanged() const {
   static const Attribute groups(groups_name), state(state_name);
   return groups_.is(of_owner(groups.name)) && of_owner(state.name).is(state_) && !orphaned_ && !has_others_ &&
-         !idle_has_gradient_ && groups_.unchanged() && entries_of_state_.unchanged() && all_unchanged(options_) &&
-         all_unchanged(members_) && all_unchanged(entries_);
+         !idle_has_gradient_ && shards_.unchanged() && groups_.unchanged() && entries_of_state_.unchanged() &&
+         all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
 }
 
 /// What was attached may have been taken out of the state meanwhile.
@@ -278,8 +291,8 @@ void TorchSource::settle() {
 
 bool TorchSource::follow_options() {
   static const Attribute params("params"), groups(groups_name), state(state_name);
-  if (!groups_.is(of_owner(groups.name)) || !of_owner(state.name).is(state_) || !groups_.unchanged() ||
-      !entries_of_state_.unchanged() || !all_unchanged(members_) || !all_unchanged(entries_))
+  if (!groups_.is(of_owner(groups.name)) || !of_owner(state.name).is(state_) || !shards_.unchanged() ||
+      !groups_.unchanged() || !entries_of_state_.unchanged() || !all_unchanged(members_) || !all_unchanged(entries_))
     return false;
   for (std::size_t k = 0; k < options_.size(); ++k)
     if (!members_[k].is(options_[k].value(params.name))) return false;
@@ -300,8 +313,8 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
   Py_VISIT(state_.ptr());
   for (const auto* list : {&params_, &idle_})
     for (const py::object& p : *list) Py_VISIT(p.ptr());
-  for (const int stop : {groups_.traverse(visit, arg), entries_of_state_.traverse(visit, arg), all(options_),
-                         all(members_), all(entries_)})
+  for (const int stop : {shards_.traverse(visit, arg), groups_.traverse(visit, arg),
+                         entries_of_state_.traverse(visit, arg), all(options_), all(members_), all(entries_)})
     if (stop) return stop;
   return 0;
 }
@@ -311,19 +324,19 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
 void bind_torch(py::module_& m) {
   m.def(
       "plan_of_tensors",
-      [](std::string label, const std::string& rule, const py::object& tensor_type, py::object increment_version,
-         const py::dict& owner, const py::list& members, const py::list& params, const py::list& idle, bool some,
-         std::vector<std::string> names, const std::vector<int>& group_of, std::optional<double> ema_decay,
-         bool master_weights, std::uint64_t seed, std::vector<std::uint32_t> numbers) {
+      [](std::string label, const std::string& rule, const py::object& tensor_type, py::object shard_type,
+         py::object increment_version, const py::dict& owner, const py::list& members, const py::list& params,
+         const py::list& idle, bool some, std::vector<std::string> names, const std::vector<int>& group_of,
+         std::optional<double> ema_decay, bool master_weights, std::uint64_t seed, std::vector<std::uint32_t> numbers) {
         const std::size_t count = members.size();
-        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(increment_version), owner, members,
-                                                    params, idle, some);
+        auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(shard_type),
+                                                    std::move(increment_version), owner, members, params, idle, some);
         return std::make_unique<PyPlan>(std::move(label), rule, std::move(source), params, std::move(names), group_of,
                                         count, Choices{ema_decay, master_weights, seed, std::move(numbers)});
       },
-      py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("increment_version"), py::arg("owner"),
-      py::arg("members"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"), py::arg("group_of"),
-      py::arg("ema_decay"), py::arg("master_weights") = false, py::arg("seed") = 0,
+      py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("shard_type"), py::arg("increment_version"),
+      py::arg("owner"), py::arg("members"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"),
+      py::arg("group_of"), py::arg("ema_decay"), py::arg("master_weights") = false, py::arg("seed") = 0,
       py::arg("numbers") = std::vector<std::uint32_t>());
   m.def(
       "check_tensors",
@@ -332,7 +345,7 @@ void bind_torch(py::module_& m) {
         const py::list none;
         py::dict owner;
         owner[groups_name] = none, owner[state_name] = py::dict();
-        const TorchSource source(label, tensor_type, py::none(), owner, none, none, none, true);
+        const TorchSource source(label, tensor_type, py::none(), py::none(), owner, none, none, none, true);
         for (std::size_t k = 0; k < params.size(); ++k) {
           const Where where{label, "params", std::ptrdiff_t(k), names.at(k)};
           View v;

@@ -139,16 +139,23 @@ double Plan::squared_norm(int threads) {
 /// of two first. What smaller types hold counts for nothing beside the one, and is zero beside the other.
 double Plan::norm(int threads) {
   const double squares = squared_norm(threads);
-  if (std::isinf(squares) && finite()) return norm_scaled_by(0x1p-600);
-  return squares < 0x1p-970 && has_float64() ? norm_scaled_by(0x1p600) : std::sqrt(squares);
+  if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;
+  if (squares < 0x1p-970 && has_float64()) return std::sqrt(squares_scaled_by(0x1p600)) * 0x1p-600;
+  return std::sqrt(squares);
 }
 
-double Plan::norm_scaled_by(double power) const {
+Squares Plan::squares(int threads) {
+  const double sum = squared_norm(int(std::clamp<std::int64_t>(useful_threads(), 1, threads)));
+  if (std::isfinite(sum)) return {sum, sum * 0x1p-600 * 0x1p-600, true};
+  return {sum, squares_scaled_by(0x1p-600), finite()};
+}
+
+double Plan::squares_scaled_by(double power) const {
   double sum = 0;
   for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
     if (t.gradient_dtype == DType::f64) add_scaled_squares(t, first, n, power, sum);
   });
-  return std::sqrt(sum) / power;
+  return sum;
 }
 
 bool Plan::has_float64() const {

@@ -79,12 +79,21 @@ struct StepInfo {
   bool skipped = false;
 };
 
+/// What one process knows of a norm over the gradients of several.
+struct Squares {
+  double sum, scaled;  // of x^2; of (2^-600 x)^2, which stays in range where squares of float64 do not
+  bool finite;         // all of them are
+};
+
 class Plan {
  public:
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
   /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
   StepInfo step(const StepOptions& options, int threads) noexcept;
+
+  /// Of the gradients that the tensors hold.
+  Squares squares(int threads);
 
   int rule() const { return rule_; }
 
@@ -102,7 +111,7 @@ class Plan {
   double squared_norm(int threads);
   double squared_norm_of(std::int64_t chunk) const;
   double norm(int threads);
-  double norm_scaled_by(double power) const;
+  double squares_scaled_by(double power) const;
   bool has_float64() const;
   bool finite(double factor = 1) const;
   bool overflows(double norm, double factor) const;

@@ -39,6 +39,9 @@ class Plan:
     def attach(self, param: int, state: dict[str, Any] | None, steps: int = 0) -> None: ...
     def settle(self) -> None: ...
     def follow_options(self) -> bool: ...
+    def squares(
+        self, classes: list[int], zero_grads: bool, num_threads: int = 0
+    ) -> list[tuple[float, float, bool]] | None: ...
     def step(
         self,
         grads: Any,
@@ -87,6 +90,7 @@ def plan_of_tensors(
     label: str,
     rule: str,
     tensor_type: Any,
+    shard_type: Any,
     increment_version: Any,
     owner: dict[str, Any],
     members: list[Any],

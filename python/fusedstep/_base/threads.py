@@ -7,13 +7,42 @@ import os
 from collections.abc import Iterator
 
 
+def granted() -> int:
+    """Return the number of CPUs that affinity and cgroup quota, rounded up, leave to this process."""
+    return max(1, min([affinity(), *(math.ceil(q) for q in quotas())]))
+
+
 def machine_limit() -> int:
-    """Return the number of threads that the machine grants: affinity and cgroup quota, rounded up."""
-    limits = [affinity(), *(math.ceil(q) for q in quotas())]
+    """Return the number of threads that the machine grants, and OMP_NUM_THREADS allows."""
+    limits = [granted()]
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isascii() and openmp.isdecimal() and int(openmp) > 0:
         limits.append(int(openmp))
     return max(1, min(limits))
+
+
+def local_ranks() -> int:
+    """Return how many processes torchrun has started on this machine; 1 without it."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(text)) if text.isdecimal() else 1
+
+
+def idle_under_torchrun(threads: int) -> str:
+    """Say how torchrun's OMP_NUM_THREADS=1 is undone where it leaves CPUs idle; empty where it does not.
+
+    Parameters
+    ----------
+    threads : int
+        How many a step has.
+    """
+    ranks = local_ranks()
+    suits = granted() // ranks
+    if ranks < 2 or threads >= suits or os.environ.get("OMP_NUM_THREADS") != str(threads):
+        return ""
+    return (
+        f"torchrun has started {ranks} processes with OMP_NUM_THREADS={threads} each, and {ranks * (suits - threads)} "
+        f"of {granted()} CPUs stay idle; for all of them: OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
+    )
 
 
 def affinity() -> int:

@@ -39,10 +39,27 @@ def _whole(text: str | None) -> int:
     return int(first) if first.isascii() and first.isdecimal() else 0
 
 
+def _ranks(machine: Machine) -> int:
+    """Return how many processes torchrun has started on this machine."""
+    return max(1, _whole(machine.environment.get("LOCAL_WORLD_SIZE")))
+
+
+def torchrun(machine: Machine, figures: Figures) -> str:
+    """Say how many threads suit the processes that share a machine: torchrun gives each one, whatever there is."""
+    ranks = _ranks(machine)
+    suits = max(1, machine.granted // ranks)
+    if ranks < 2 or machine.threads == suits:
+        return ""
+    return (
+        f"torchrun has started {ranks} processes for {machine.granted} CPUs: {suits} threads each suit them, and a "
+        f"step has {machine.threads}. Start them by OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
+    )
+
+
 def _variable(name: str) -> Rule:
     def rule(machine: Machine, figures: Figures) -> str:
         n = _whole(machine.environment.get(name))
-        if not 0 < n < machine.granted:
+        if not 0 < n < machine.granted or _ranks(machine) > 1:
             return ""
         return (
             f"{name}={machine.environment[name]} keeps steps to {n} of {machine.granted} CPUs: unset it, "
@@ -188,6 +205,7 @@ def slow(machine: Machine, figures: Figures) -> str:
 
 RULES: tuple[Rule, ...] = (
     busy,
+    torchrun,
     _variable("FUSEDSTEP_NUM_THREADS"),
     _variable("OMP_NUM_THREADS"),
     quota,

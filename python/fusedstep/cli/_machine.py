@@ -17,7 +17,7 @@ import fusedstep
 from .. import _core
 from .._base import threads as _threads
 
-VARIABLES = ("FUSEDSTEP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_")
+VARIABLES = ("FUSEDSTEP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_", "LOCAL_WORLD_SIZE")
 LIBRARY = re.compile(r"/(?P<name>lib(?P<stem>gomp|iomp5|omp|scipy_openblas|openblas|mkl_rt|blis)[^/]*\.so[^/]*)$")
 OPENMP = ("gomp", "iomp5", "omp")
 

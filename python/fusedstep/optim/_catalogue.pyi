@@ -32,6 +32,10 @@ class Adadelta(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -53,6 +57,10 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -75,6 +83,10 @@ class Adam(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -97,6 +109,10 @@ class AdamW(Adam):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
 
 class Adamax(Optimizer):
@@ -113,6 +129,10 @@ class Adamax(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -131,6 +151,10 @@ class Lion(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -149,6 +173,10 @@ class NAG(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @contextmanager
     def lookahead(self) -> Iterator[None]:
@@ -174,6 +202,10 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -194,6 +226,10 @@ class SGD(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

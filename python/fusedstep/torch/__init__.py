@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from .batch_norm import BatchNorm1d as BatchNorm1d
     from .batch_norm import BatchNorm2d as BatchNorm2d
     from .batch_norm import BatchNorm3d as BatchNorm3d
+    from .checkpoint import CheckpointWriter as CheckpointWriter
     from .dropout import Dropout as Dropout
     from .offload import OffloadedOptimizer as OffloadedOptimizer
     from .optimizers import *  # noqa: F403
+    from .sync_batch_norm import SyncBatchNorm as SyncBatchNorm
 
 # Public name -> module of this folder; a module is imported when one of its names is first used.
 _HOME: dict[str, str] = {
@@ -31,8 +33,10 @@ _HOME: dict[str, str] = {
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),
     "Acceleration": "acceleration",
     "BackwardSteps": "backward",
+    "CheckpointWriter": "checkpoint",
     "Dropout": "dropout",
     "OffloadedOptimizer": "offload",
+    "SyncBatchNorm": "sync_batch_norm",
     "accelerate": "acceleration",
     "step_in_backward": "backward",
 }

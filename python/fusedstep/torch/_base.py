@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
@@ -12,12 +13,14 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from .. import _core, optim
 from .._base import checks as _checks
 from .._core import StepInfo
+from . import _ranks
 from ._options import settings
-from ._state import Binding, Tensor
+from ._state import Binding, Tensor, sharing
 from ._widths import CODES
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 _uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
+T = TypeVar("T")
 _compiling: Callable[[], bool] = torch.compiler.is_dynamo_compiling
 
 
@@ -37,11 +40,13 @@ class FusedOptimizer(torch.optim.Optimizer):
     decay_scale: float = 1.0
     zero_grads: bool = False
     num_threads: int | None = None
+    process_group: Any = None
     _ema_decay: float | None = None
     _master_weights: bool = False
     _seed: int = 0
     _extras: Mapping[str, Any] = {}
 
+    _zero: Any = None  # the ZeroRedundancyOptimizer that this one steps for
     _binding: Binding | None = None
     _plan: _core.Plan | None = None  # of the binding
     _swapped: _core.Plan | None = None  # that has other values in the parameters, inside `averaged` or `lookahead`
@@ -60,6 +65,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         num_threads: int | None = None,
         master_weights: bool = False,
         seed: int = 0,
+        process_group: Any = None,
         **options: Any,
     ) -> None:
         label = f"{type(self).__name__}: "
@@ -72,6 +78,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         self.num_threads = None if num_threads is None else _checks.thread_count(f"{label}num_threads", num_threads)
         self._master_weights = _checks.flag(f"{label}master_weights", master_weights)
         self._seed = _checks.seed(f"{label}seed", seed)
+        self.process_group = process_group
+        self._zero = _ranks.zero_that_makes_this()
         self._extras = {n: v for n in self.extras if (v := options.pop(n, None)) is not None}
         super().__init__(params, *args, **options)
 
@@ -135,7 +143,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
-        _core.check_tensors(label, Tensor, [group["params"][i] for i in trained], [names[i] for i in trained])
+        local = [_ranks.local_of(group["params"][i]) for i in trained]
+        _core.check_tensors(label, Tensor, local, [names[i] for i in trained])
 
     def _forget(self) -> None:
         self._binding = self._plan = None
@@ -205,29 +214,60 @@ class FusedOptimizer(torch.optim.Optimizer):
     def _step_with_care(self, grad_norm: float | None) -> None:
         """Step where something is new, or where a step is more than a call of the kernels."""
         self._require_own("step")
-        if "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0:
-            return
+        found_inf = "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0
         scale = self.__dict__.get("grad_scale")
         scale = 1.0 if scale is None else float(scale)
+        ranks = self._sharing()
+        if ranks is not None and self._needs_ranks(grad_norm):
+            found_inf, norm = ranks.decide(self._squares, found_inf)
+            grad_norm = norm / scale if grad_norm is None else grad_norm
+        if found_inf:
+            return
         clipped = (self.clip_norm, self.clip_value, scale, grad_norm, self.skip_nonfinite)
+        arguments = (self.decay_scale, *clipped, self.zero_grads, self.num_threads)
+        self._info, binding = self._attempt(lambda binding: binding.step(*arguments))
+        if ranks is None:
+            self._plan = binding.plan
+        elif self.zero_grads:
+            _ranks.zero_gradients_of_others(self)
+
+    def _sharing(self) -> _ranks.Ranks | None:
+        """Return the ranks that share the gradients with this one; None if it has all of them."""
+        return sharing(self) if self._binding is None else self._binding.ranks
+
+    def _needs_ranks(self, grad_norm: float | None) -> bool:
+        """Tell whether a step takes decisions that are to be the same on all ranks."""
+        by_norm = grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite)
+        return by_norm or "found_inf" in self.__dict__
+
+    def _squares(self) -> list[_ranks.Squares]:
+        found, _ = self._attempt(lambda binding: binding.squares(self.zero_grads, self.num_threads))
+        return found
+
+    def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:
+        """Do something with the binding, and with a new one where the optimizer is no longer what was bound."""
         for _ in range(2):
             binding = self._bound()
-            self._plan = None  # unless this step succeeds
+            self._plan = None  # unless a step succeeds
             try:
-                info = binding.step(self.decay_scale, *clipped, self.zero_grads, self.num_threads)
+                result = action(binding)
             except BaseException:
                 self._forget()  # the binding may have seen options that it has not taken over
                 raise
-            if info is not None:
-                self._info, self._plan = info, binding.plan
-                return
+            if result is not None:
+                return result, binding
             self._forget()
         raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
 
     def _bound(self) -> Binding:
-        binding = self._binding or Binding(self)  # another thread may forget it at once
+        binding = self._binding or self._bind()  # another thread may forget it at once
         self._binding = binding
         return binding
+
+    def _bind(self) -> Binding:
+        if "LOCAL_WORLD_SIZE" in os.environ:
+            _ranks.warn_of_idle_cores()
+        return Binding(self)
 
     def _require_own(self, method: str) -> None:
         if self._swapped is not None:
@@ -302,7 +342,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         own = ["clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads"]
-        own += ["_master_weights", "_seed", "_extras"]
+        own += ["_master_weights", "_seed", "_extras", "process_group", "_zero"]
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -332,15 +372,20 @@ class FusedOptimizer(torch.optim.Optimizer):
         self._require_own(method)
         binding = self._bound()
         plan, holder = binding.plan, object()
-        copies = [_copy_like(m.param, values[m.param]) if m.param in values else None for m in binding.members]
+        copies = [
+            _ranks.local_of(_copy_like(m.param, values[m.param])) if m.param in values else None
+            for m in binding.members
+        ]
         try:
             plan.reserve(method, holder)
             self._swapped = plan
             plan.swap(copies)
+            _ranks.spread_parameters(self)
             yield
         finally:
             plan.release(holder)
             self._swapped = None
+            _ranks.spread_parameters(self)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from .._base.rules import RULES
 from .._core import StepInfo
 from . import _widths
 from ._options import Settings, settings
+from ._ranks import Ranks, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
 
@@ -45,6 +46,7 @@ class Binding:
             self.label,
             self.kernel.rule,
             Tensor,
+            shard_type(),
             torch.autograd.graph.increment_version,
             opt.__dict__,
             groups,
@@ -58,6 +60,7 @@ class Binding:
             opt.seed,
             numbers,
         )
+        self.ranks = sharing(opt)
         self._set_options(self._settings())
         self.attached: set[int] = set()
         self.attach(create=False)
@@ -113,6 +116,13 @@ class Binding:
         if info is None and self._catch_up():
             info = self.plan.step(None, None, *arguments)
         return info
+
+    def squares(self, zero_grads: bool, num_threads: int | None) -> list[tuple[float, float, bool]] | None:
+        """Check all that a step would, and return this rank's part of the norm; None as `step`."""
+        assert self.ranks is not None
+        arguments = self.ranks.classes_of([m.param for m in self.members]), zero_grads, num_threads or 0
+        found = self.plan.squares(*arguments)
+        return self.plan.squares(*arguments) if found is None and self._catch_up() else found
 
     def _names(self, m: Member) -> list[str]:
         return RULES[self.kernel.rule].state_names(self.groups[m.group].variant)
@@ -174,6 +184,11 @@ def _groups_of(opt: Any) -> list[dict[str, Any]]:
     return groups
 
 
+def sharing(opt: Any) -> Ranks | None:
+    """Return the ranks that share the gradients of an optimizer with this one; None if it has all of them."""
+    return ranks_of(opt, [p for _, p, _ in _unique(_groups_of(opt))]) if may_be_shared() else None
+
+
 def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
     """Yield every parameter once, with its group and its name."""
     seen = set()
@@ -204,8 +219,9 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float) -> Ten
     return value
 
 
-def _has_memory(t: Tensor) -> bool:
+def _has_memory(whole: Tensor) -> bool:
     """Tell whether a tensor's first element lies in memory: torch's own reading of one that does not may crash."""
+    t = local_of(whole)
     if t.layout != torch.strided or t.is_meta:
         return False
     return t.numel() == 0 or t.untyped_storage().nbytes() >= (t.storage_offset() + 1) * t.element_size()
@@ -229,6 +245,9 @@ def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
     if not fits or not _has_memory(value):
         raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_named(value)}")
-    like = torch.empty_like(target, dtype=dtype, device="meta")
-    if value.stride() != like.stride() or value.device != target.device or value.requires_grad:
+    if not placed_alike(value, target):
+        raise ValueError(f"{what} must be placed as its parameter, {placement_of(target)}; got {placement_of(value)}")
+    mine, its = local_of(value), local_of(target)
+    like = torch.empty_like(its, dtype=dtype, device="meta")
+    if mine.stride() != like.stride() or mine.device != its.device or value.requires_grad:
         entry[name] = torch.empty_like(target, dtype=dtype, requires_grad=False).copy_(value.detach())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._base import FusedOptimizer
-from ._state import Tensor
+from ._state import Tensor, sharing
+from ._wrapped import AfterReduction, refuse_wrapped
 
 
 class BackwardSteps:
@@ -14,8 +15,13 @@ class BackwardSteps:
             optimizer.step_one(p)
             p.grad = None
 
+        after = AfterReduction("step_in_backward")
+
+        def completed(p: Tensor) -> None:
+            after.add(p, lambda: step(p))
+
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        self._handles = [p.register_post_accumulate_grad_hook(step) for p in dict.fromkeys(params)]
+        self._handles = [p.register_post_accumulate_grad_hook(completed) for p in dict.fromkeys(params)]
 
     def remove(self) -> None:
         """Leave the gradients to `optimizer.step` again."""
@@ -42,12 +48,18 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     Raises
     ------
     TypeError, ValueError
-        For another optimizer, or one with `clip_norm`.
+        For another optimizer, or one with `clip_norm`. For parameters of FullyShardedDataParallel (FSDP1), the local
+        optimizer of a ZeroRedundancyOptimizer, and `skip_nonfinite` where ranks have parts of the gradients.
 
     Notes
     -----
     Every backward pass is a step: gradients cannot be accumulated over several, nor unscaled by a ``GradScaler`` (whose
     ``step`` then finds no gradient and says so). Hooks of the optimizer's `step` do not run.
+
+    In a process of torch.distributed the steps wait for the end of the backward pass, when
+    DistributedDataParallel has reduced the gradients; a pass under its ``no_sync`` takes no step, and its gradients add
+    up. The model is to be wrapped before the first pass. Sharded parameters (``fully_shard``) step as soon as their
+    gradients are reduced.
 
     Examples
     --------
@@ -66,4 +78,20 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
         )
     if optimizer.clip_norm is not None:
         raise ValueError(f"step_in_backward: optimizer must have no clip_norm; got {optimizer.clip_norm}")
+    _refuse_shared(optimizer)
     return BackwardSteps(optimizer)
+
+
+def _refuse_shared(optimizer: FusedOptimizer) -> None:
+    """Raise where single steps would part the ranks, or leave gradients behind."""
+    if optimizer._zero is not None:
+        raise ValueError(
+            "step_in_backward: optimizer must not be the local one of a ZeroRedundancyOptimizer: this rank would keep "
+            "the gradients that others step, and have none of their steps"
+        )
+    refuse_wrapped("step_in_backward", (p for group in optimizer.param_groups for p in group["params"]))
+    if optimizer.skip_nonfinite and sharing(optimizer) is not None:
+        raise ValueError(
+            "step_in_backward: skip_nonfinite must be False where ranks have parts of the gradients: each would decide "
+            "for itself; got True"
+        )

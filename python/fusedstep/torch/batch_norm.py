@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,9 +34,22 @@ class _Kept(NamedTuple):
     has_residual: bool
 
 
-class _Normalization(_BatchNorm):
-    """What the three classes share; they differ in the number of axes that they accept."""
+class _Unconvertible:
+    """Has no value, as torch's layers have none; stops torch's conversion, which asks for it, from losing a ReLU."""
 
+    def __get__(self, layer: Any, owner: Any) -> Any:
+        if layer is not None and layer.relu and sys._getframe(1).f_code.co_name == "convert_sync_batchnorm":
+            raise TypeError(
+                "torch.nn.SyncBatchNorm.convert_sync_batchnorm: layers must have relu=False, for a ReLU would be lost; "
+                "got relu=True; fusedstep.torch.SyncBatchNorm.convert_sync_batchnorm keeps it"
+            )
+        raise AttributeError("qconfig")
+
+
+class _Normalization(_BatchNorm):
+    """What the classes share; they differ in the number of axes that they accept."""
+
+    qconfig = _Unconvertible()
     relu: bool = False  # of the class too: `accelerate` makes instances out of torch's
 
     def __init__(
@@ -146,8 +160,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     differentiated again (``create_graph=True``) is computed by torch.
 
     Differences from torch's layer: `relu` and the residual; more precise where a mean is large; as always with
-    ``relu=True``, whoever takes the parameters and buffers out of the layer (``SyncBatchNorm.convert_sync_batchnorm``,
-    folding into a convolution) must apply the ReLU himself.
+    ``relu=True``, whoever takes the parameters and buffers out of the layer (folding into a convolution) must apply the
+    ReLU himself; torch's ``SyncBatchNorm.convert_sync_batchnorm`` is refused, that of `SyncBatchNorm` keeps it.
 
     Examples
     --------

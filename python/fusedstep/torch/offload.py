@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ._state import Tensor
+from ._wrapped import AfterReduction, refuse_wrapped
 
 
 class OffloadedOptimizer(torch.optim.Optimizer):
@@ -42,6 +43,11 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     ``model.zero_grad()``, as loops of other libraries call it, finds nothing on the device. Nothing of this has been
     measured on a GPU.
 
+    In a process of torch.distributed the gradients are fetched at the end of the backward pass, when
+    DistributedDataParallel has reduced them; after a pass under its ``no_sync`` they stay on the device and add up
+    there. The model is to be wrapped before the first pass. Sharded by ``fully_shard``, master weights and state are
+    sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
+
     Examples
     --------
     >>> import torch
@@ -58,6 +64,10 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         """Make an instance of `optimizer_class` and of this class."""
         if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, torch.optim.Optimizer)):
             raise TypeError(f"{cls.__name__}: optimizer_class must be a class of optimizers; got {optimizer_class!r}")
+        if hasattr(optimizer_class, "consolidate_state_dict"):
+            raise TypeError(
+                f"{cls.__name__}: optimizer_class must keep all states in this process; got {optimizer_class.__name__}"
+            )
         return object.__new__(type(f"Offloaded{optimizer_class.__name__}", (cls, optimizer_class), {}))
 
     def __init__(
@@ -68,6 +78,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._arriving: dict[Tensor, Tensor] = {}  # master -> its gradient, on its way to the CPU
         self._copies: torch.cuda.Stream | None = None
         self._used = False  # whether a step has taken the gradients that are here
+        self._after = AfterReduction(type(self).__name__)
         super().__init__(model.parameters() if isinstance(model, torch.nn.Module) else model, *args, **options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -81,6 +92,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         for master, known in self._models.items():
             if known is p:
                 return master  # for torch's own check of duplicates
+        refuse_wrapped(type(self).__name__, [p])
         if p.is_cuda and self._copies is None:
             self._copies = torch.cuda.Stream(p.device)
         master = torch.nn.Parameter(self._on_cpu(p).copy_(p.detach()), requires_grad=p.requires_grad)
@@ -90,7 +102,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
             def fetch(_: Tensor) -> None:
                 if (alive := reference()) is not None:
-                    alive._fetch(master)
+                    alive._after.add(p, lambda: alive._fetch(master))
 
             p.register_post_accumulate_grad_hook(fetch)
         return master
@@ -136,6 +148,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        refuse_wrapped(f"{type(self).__name__}.step", self._models.values())  # it may have been wrapped since
         self._wait()
         super().step()
         self._send_back()

@@ -6,7 +6,7 @@ subclass of torch's: the same arguments, defaults, groups, state and state_dict,
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
 All take, by keyword, what torch lacks: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
-``ema_decay``, ``zero_grads``, ``num_threads``, and as options of a group ``l1`` and ``decay``.
+``ema_decay``, ``zero_grads``, ``num_threads``, ``process_group``, and as options of a group ``l1`` and ``decay``.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ master_weights : bool
     True keeps what 16-bit parameters cannot hold of float32 as a state (``"low"`` and ``"low_sum"``, or ``"master"``).
 seed : int
     Of stochastic rounding.
+process_group : torch.distributed.ProcessGroup, optional
+    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`: FSDP1, tensors cut by
+    hand. DTensors and ``ZeroRedundancyOptimizer`` say it themselves; under DDP every process has all gradients.
 {extras}
     As in `fusedstep.{name}`; options of a group.
 
@@ -103,7 +106,8 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     known = [p.name for p in arguments]
     extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
     ours = {"clip_norm": None, "clip_value": None, "skip_nonfinite": False, "decay_scale": 1.0, "ema_decay": None}
-    ours |= {"zero_grads": False, "num_threads": None, "master_weights": False, "seed": 0, **dict.fromkeys(extras)}
+    ours |= {"zero_grads": False, "num_threads": None, "master_weights": False, "seed": 0, "process_group": None}
+    ours |= dict.fromkeys(extras)
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,

@@ -38,8 +38,13 @@ class Adadelta(FusedOptimizer, torch.optim.Adadelta):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Adagrad(FusedOptimizer, torch.optim.Adagrad):
@@ -63,9 +68,14 @@ class Adagrad(FusedOptimizer, torch.optim.Adagrad):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Adam(FusedOptimizer, torch.optim.Adam):
@@ -91,10 +101,15 @@ class Adam(FusedOptimizer, torch.optim.Adam):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         eps_hat: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class AdamW(FusedOptimizer, torch.optim.AdamW):
@@ -119,10 +134,15 @@ class AdamW(FusedOptimizer, torch.optim.AdamW):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         eps_hat: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Adamax(FusedOptimizer, torch.optim.Adamax):
@@ -145,8 +165,13 @@ class Adamax(FusedOptimizer, torch.optim.Adamax):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Lion(FusedOptimizer):
@@ -165,8 +190,13 @@ class Lion(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class NAG(FusedOptimizer):
@@ -185,8 +215,13 @@ class NAG(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
     @contextmanager
     def lookahead(self) -> Iterator[None]: ...
@@ -213,9 +248,14 @@ class RMSprop(FusedOptimizer, torch.optim.RMSprop):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         eps_inside: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class SGD(FusedOptimizer, torch.optim.SGD):
@@ -239,6 +279,11 @@ class SGD(FusedOptimizer, torch.optim.SGD):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...

@@ -1,0 +1,300 @@
+"""Optimizers whose parameters are spread over the processes of torch.distributed: what is where, and what all decide.
+
+A norm that is computed of one process's part looks right and is wrong. Here it is made of the parts of all ranks, and
+so is every decision that follows from it: all ranks step, all skip or all raise.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from .._base.runtime import num_threads
+from .._base.threads import idle_under_torchrun
+
+Tensor = torch.Tensor
+#: Of one class of parameters: the sum of squares, the same scaled by 2^-1200, whether all are finite; see `_core.Plan`.
+Squares = tuple[float, float, bool]
+
+_MESSAGE_BYTES = 512
+#: Sums of squares of what should be copies of one another may differ by rounding, where ranks are different machines.
+_COPIES_MAY_DIFFER = 1e-2
+
+
+def shard_type() -> Any:
+    """Return DTensor if it has been imported; else no tensor can be one, and its import takes a second."""
+    return getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+
+
+def is_shard(t: Any) -> bool:
+    """Tell whether a tensor is a DTensor."""
+    kind = shard_type()
+    return kind is not None and isinstance(t, kind)
+
+
+def local_of(t: Any) -> Any:
+    """Return what of a tensor lies in this process: the local tensor of a DTensor, any other tensor itself."""
+    return t._local_tensor if is_shard(t) else t
+
+
+def placement_of(t: Any) -> str:
+    """Return how errors call the placement of a tensor."""
+    return f"a DTensor of {tuple(t.placements)}" if is_shard(t) else "a tensor that is no DTensor"
+
+
+def placed_alike(a: Any, b: Any) -> bool:
+    """Tell whether two tensors are on the same ranks in the same way."""
+    if not (is_shard(a) and is_shard(b)):
+        return is_shard(a) == is_shard(b)
+    return bool(a.placements == b.placements and a.device_mesh == b.device_mesh)
+
+
+def is_of_fsdp1(p: Tensor) -> bool:
+    """Tell whether FullyShardedDataParallel, the first of torch's, has divided a parameter."""
+    return getattr(p, "_fsdp_flattened", False)
+
+
+def zero_that_makes_this() -> weakref.ref[Any] | None:
+    """Return the ZeroRedundancyOptimizer whose local optimizer is being made, if one is.
+
+    It gives that optimizer some of the parameters and says so to nobody.
+    """
+    if "torch.distributed.optim.zero_redundancy_optimizer" not in sys.modules:
+        return None
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "_init_local_optimizer" and "self" in frame.f_locals:
+            return weakref.ref(frame.f_locals["self"])
+        frame = frame.f_back
+    return None
+
+
+class Ranks:
+    """The ranks among which an optimizer's gradients are divided.
+
+    Parameters
+    ----------
+    label : str
+        The optimizer's name, for errors.
+    groups : sequence of ProcessGroup
+        One for each axis of the grid of ranks: the one over whose ranks that axis runs.
+    cuts : dict of Tensor to tuple of int
+        Of every parameter: the axes along which it is divided. Along the others there are copies.
+    unknown : str
+        Why nobody knows the groups; empty if they are known.
+    by_hand : bool
+        Whether the group is the user's word, which may be wrong.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        groups: Sequence[Any],
+        cuts: dict[Tensor, tuple[int, ...]],
+        unknown: str = "",
+        by_hand: bool = False,
+    ) -> None:
+        self.label, self.groups, self.unknown, self.by_hand = label, groups, unknown, by_hand
+        self.cuts = list(dict.fromkeys(cuts.values()))
+        self._class_of = {p: self.cuts.index(cut) for p, cut in cuts.items()}
+
+    def classes_of(self, params: Iterable[Tensor]) -> list[int]:
+        """Return which of `cuts` each parameter has."""
+        return [self._class_of[p] for p in params]
+
+    def decide(self, squares: Callable[[], list[Squares]], found_inf: bool) -> tuple[bool, float]:
+        """Return whether any rank has found an inf, and the norm over the gradients of all ranks: the same everywhere.
+
+        Parameters
+        ----------
+        squares : callable
+            Checks all that a step would and returns the sums of this rank, one for each of `cuts`; may raise.
+        found_inf : bool
+            Whether this rank has found an inf already.
+
+        Raises
+        ------
+        RuntimeError
+            If `squares` has raised on another rank; and whatever it raises here.
+        """
+        if self.unknown:
+            raise ValueError(f"{self.label}: {self.unknown}")
+        error, sums = None, [(0.0, 0.0, True)] * len(self.cuts)
+        try:
+            found = squares()
+            sums[: len(found)] = found  # the last classes may have no parameter that is trained
+        except BaseException as e:  # Ctrl-C too: the others wait for this rank
+            error = e
+        table = self._gather([error is not None, found_inf, *(x for of_class in sums for x in of_class)])
+        if table[..., 0].any():
+            self._raise_everywhere(error)
+        rows = [row for k in range(len(self.cuts)) for row in self._parts(table, k)]
+        if self.by_hand:
+            self._refuse_copies([row[0] for row in rows])
+        return bool(table[..., 1].any()), _norm(rows)
+
+    def _device(self) -> torch.device:
+        """Return where these groups take tensors: on the CPU, if they can."""
+        kinds = {device.type for group in self.groups for device in group._device_types}
+        return torch.device("cpu" if "cpu" in kinds or not kinds else sorted(kinds)[0])
+
+    def _gather(self, values: Iterable[float]) -> Tensor:
+        """Return the values of all ranks, on the grid of ranks."""
+        table = torch.tensor([float(v) for v in values], dtype=torch.float64, device=self._device())
+        for group in reversed(self.groups):
+            table = gathered(table, group)
+        return table.cpu()
+
+    def _parts(self, table: Tensor, k: int) -> list[list[float]]:
+        """Return the sums of a class of parameters, each part once, in the order of ranks."""
+        columns = table[..., 2 + 3 * k : 5 + 3 * k]
+        for axis in reversed(range(len(self.groups))):
+            if axis not in self.cuts[k]:
+                self._require_copies(columns.movedim(axis, 0)[..., :2])
+                columns = columns.select(axis, 0)
+        return columns.reshape(-1, 3).tolist()
+
+    def _require_copies(self, sums: Tensor) -> None:
+        """Raise, on all ranks, if gradients that are whole on each rank are others on another."""
+        high, low = sums.amax(0), sums.amin(0)
+        if not bool(((high - low <= _COPIES_MAY_DIFFER * high) | ~high.isfinite()).all()):
+            raise ValueError(
+                f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, for their "
+                f"norm counts once; the sums of their squares are {sums[..., 0].flatten().tolist()}"
+            )
+
+    def _refuse_copies(self, sums: list[float]) -> None:
+        """Raise, on all ranks, if two of them have the same gradients: those of a copy would count twice."""
+        brought = [x for x in sums if x > 0 and math.isfinite(x)]
+        if len(set(brought)) < len(brought):
+            raise ValueError(
+                f"{self.label}: process_group must be of processes that have different parts of the gradients; got one "
+                f"where the sums of squares are {sums}: under DistributedDataParallel leave it None, in a grid of "
+                "processes give the group along which parameters are divided, and see grad_norm of step for all else"
+            )
+
+    def _raise_everywhere(self, error: BaseException | None) -> None:
+        """Raise this rank's error, and on the other ranks one that tells of it."""
+        text = "" if error is None else f"rank {dist.get_rank()}: {type(error).__name__}: {error}"
+        raw = text.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0")
+        table = torch.tensor(list(raw), dtype=torch.uint8, device=self._device())
+        for group in reversed(self.groups):
+            table = gathered(table, group)
+        if error is not None:
+            raise error
+        rows = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in table.cpu().reshape(-1, len(raw)).tolist()]
+        raise RuntimeError(
+            f"{self.label}.step: no rank has stepped, for there was an error on {next(filter(None, rows))}"
+        )
+
+
+def gathered(table: Tensor, group: Any) -> Tensor:
+    """Return the tensors of all ranks of a group, stacked in their order."""
+    rows = [torch.empty_like(table) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(rows, table, group=group)
+    return torch.stack(rows)
+
+
+def _norm(rows: list[list[float]]) -> float:
+    """Return the square root of the sums, added in order; where squares have overflowed, of those that could not."""
+    total, scaled, finite = 0.0, 0.0, True
+    for one, small, is_finite in rows:
+        total, scaled, finite = total + one, scaled + small, finite and bool(is_finite)
+    return math.sqrt(scaled) * 2.0**600 if math.isinf(total) and finite else math.sqrt(total)
+
+
+_warned = False
+
+
+def warn_of_idle_cores() -> None:
+    """Warn, once in a process, where torchrun's OMP_NUM_THREADS=1 makes steps slow."""
+    global _warned
+    if not _warned and (text := idle_under_torchrun(num_threads())):
+        _warned = True
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def may_be_shared() -> bool:
+    """Tell whether there is anybody to share with."""
+    return shard_type() is not None or (dist.is_available() and dist.is_initialized())
+
+
+def ranks_of(optimizer: Any, params: Sequence[Tensor]) -> Ranks | None:
+    """Return how parameters of an optimizer are spread over ranks; None if each is whole wherever it is.
+
+    Raises
+    ------
+    ValueError
+        If they are on device meshes that have nothing in common, or `process_group` contradicts them.
+    """
+    label, group = type(optimizer).__name__, optimizer.process_group
+    by_hand = group is not None
+    if any(is_shard(p) for p in params):
+        if group is not None:
+            raise ValueError(f"{label}: process_group must be None, for DTensors know their ranks; got {group!r}")
+        return _ranks_of_meshes(label, params)
+    if group is None and optimizer._zero is not None and (zero := optimizer._zero()) is not None:
+        group = zero.process_group
+    if group is not None:
+        return Ranks(label, (group,), dict.fromkeys(params, (0,)), by_hand=by_hand)
+    if any(is_of_fsdp1(p) for p in params):
+        why = (
+            "clip_norm and skip_nonfinite need process_group, for FullyShardedDataParallel leaves each rank a part of "
+        )
+        return Ranks(label, (), dict.fromkeys(params, ()), f"{why}the gradients; got None")
+    return None
+
+
+def _ranks_of_meshes(label: str, params: Sequence[Any]) -> Ranks:
+    meshes: list[Any] = []
+    for p in params:
+        if is_shard(p) and p.device_mesh not in meshes:
+            meshes.append(p.device_mesh)
+    grid = meshes[0]
+    if len(meshes) > 1:
+        grid = grid._get_root_mesh()
+    axes = [_axes_in(mesh, grid) for mesh in meshes]
+    if None in axes:
+        raise ValueError(f"{label}: all DTensors must be on one device mesh, or on slices of one; got {meshes}")
+    cuts: dict[Tensor, tuple[int, ...]] = {}
+    for p in params:
+        of_mesh = axes[meshes.index(p.device_mesh)] or () if is_shard(p) else ()
+        placements = p.placements if is_shard(p) else ()
+        cuts[p] = tuple(a for a, placed in zip(of_mesh, placements, strict=True) if not placed.is_replicate())
+    return Ranks(label, grid.get_all_groups(), cuts)
+
+
+def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
+    """Return the axes of a grid of ranks of which a mesh is made; None if it is made of others."""
+    if mesh == grid:
+        return tuple(range(grid.ndim))
+    names = grid.mesh_dim_names or ()
+    if mesh._get_root_mesh() != grid or not set(mesh.mesh_dim_names or ("",)) <= set(names):
+        return None
+    return tuple(names.index(name) for name in mesh.mesh_dim_names)
+
+
+def zero_gradients_of_others(optimizer: Any) -> None:
+    """Zero the gradients that other ranks step, under a ZeroRedundancyOptimizer: they have been used too."""
+    zero = None if optimizer._zero is None else optimizer._zero()
+    if zero is None:
+        return
+    own = {p for group in optimizer.param_groups for p in group["params"]}
+    for group in zero.param_groups:
+        for p in group["params"]:
+            if p not in own and p.grad is not None:
+                p.grad.detach().zero_()
+
+
+def spread_parameters(optimizer: Any) -> None:
+    """Give every rank the values that their owners have put into the parameters, under a ZeroRedundancyOptimizer."""
+    zero = None if optimizer._zero is None else optimizer._zero()
+    if zero is not None:
+        zero._sync_params()

@@ -1,0 +1,247 @@
+"""Batch normalisation with the statistics of the batches of all processes, on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .. import _core
+from ._memory import Array, array_of, served
+from ._ranks import gathered
+from .batch_norm import _Normalization, _Options, array_in_order, empty
+
+
+class SyncBatchNorm(_Normalization):
+    r"""Normalise every channel by the mean and variance over the batches of all processes.
+
+    ::
+
+        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
+        running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))
+
+    In training mean and var are those of the N values per channel that all processes have together; in evaluation, and
+    without torch.distributed, this is `BatchNorm1d` for any number of axes.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        As for ``torch.nn.SyncBatchNorm``.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes; by default all.
+    relu : bool
+        Apply a ReLU in the same pass.
+
+    Raises
+    ------
+    TypeError
+        In training, if an input is not float32 or float64 on the CPU, with weights and buffers of its type.
+    ValueError
+        If an input has fewer than two axes, if its channels are not `num_features`, or if all processes together have
+        no more than one value per channel in training.
+
+    Notes
+    -----
+    Every process gathers the count, mean and sum of squared deviations of all, in float64, and merges them in the order
+    of ranks (Chan, Golub and LeVeque, 1979): statistics and running statistics have the same bits everywhere. Batches
+    may differ in size, and be empty on some ranks. As in torch the gradients of weight and bias are those of the own
+    batch, for DistributedDataParallel to reduce. They cannot be differentiated again.
+
+    ``torch.nn.SyncBatchNorm`` refuses the CPU, has no ReLU and no residual, and rounds statistics to the input's type.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fusedstep.torch import BatchNorm1d, SyncBatchNorm
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), BatchNorm1d(8, relu=True))
+    >>> SyncBatchNorm.convert_sync_batchnorm(model)[1]
+    SyncBatchNorm(8, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, relu=True)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+        relu: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias, relu=relu)
+        self.process_group = process_group
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
+        """Replace all batch normalisation in a model, torch's and ours, with its ReLU, parameters, buffers and mode.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            A model, or one layer.
+        process_group : torch.distributed.ProcessGroup, optional
+            The processes; by default all.
+
+        Returns
+        -------
+        torch.nn.Module
+            The model, changed in place, or the layer that takes the layer's place.
+        """
+        made = module
+        if isinstance(module, _BatchNorm):
+            options = module.eps, module.momentum, module.affine, module.track_running_stats, process_group
+            relu = isinstance(module, _Normalization) and module.relu
+            made = cls(module.num_features, *options, device="meta", bias=module.bias is not None, relu=relu)
+            made._parameters, made._buffers = module._parameters.copy(), module._buffers.copy()
+            made.training = module.training
+        for name, child in module.named_children():
+            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return made
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2 or input.shape[1] != self.num_features:
+            need = f"have at least 2 axes, the second of {self.num_features} channels"
+            raise ValueError(f"SyncBatchNorm: input must {need}; got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        self._check_input_dim(input)
+        if not (self.training and dist.is_available() and dist.is_initialized()):
+            return super().forward(input, residual)
+        group = self.process_group or dist.group.WORLD
+        if dist.get_world_size(group) == 1:
+            return super().forward(input, residual)
+        if residual is not None and residual.shape != input.shape:
+            raise ValueError(
+                f"SyncBatchNorm: residual must have the input's shape {tuple(input.shape)}; got {tuple(residual.shape)}"
+            )
+        options = self._options()
+        others = residual, self.weight, self.bias, *options.running[:2]
+        if not served(input, *others):
+            got = f"{input.dtype} on {input.device}"
+            raise TypeError(f"SyncBatchNorm: input must be float32 or float64 on the CPU, as weights are; got {got}")
+        y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
+        torch.autograd.graph.increment_version([t for t in options.running if t is not None])
+        return y
+
+
+class _Statistics(NamedTuple):
+    """Of the `n` values of all ranks, per channel; `center` is the mean in the type of the values."""
+
+    n: int
+    mean: Array
+    var: Array
+    center: Array
+
+    @property
+    def rest(self) -> Array:
+        """What rounding took off the mean."""
+        return self.mean - self.center
+
+
+def _statistics(x: Array, axis: int, group: Any) -> _Statistics:
+    channels = x.shape[axis]
+    own = _core.Moments()
+    if x.size:
+        own.update(x, axis)
+    row = torch.zeros(1 + 2 * channels, dtype=torch.float64)
+    if own.count:
+        row = torch.from_numpy(np.concatenate([[own.count], own.mean, own.m2]))
+    total = _core.Moments()
+    for count, *values in gathered(row, group).tolist():
+        part = _core.Moments.__new__(_core.Moments)
+        part.__setstate__((int(count), values[:channels] if count else [], values[channels:] if count else []))
+        total.merge(part)
+    if total.count < 2:
+        raise ValueError(f"SyncBatchNorm: expected more than 1 value per channel when training; got {total.count}")
+    return _Statistics(total.count, total.mean, total.m2 / total.count, total.mean.astype(x.dtype))
+
+
+def _record(options: _Options, s: _Statistics) -> None:
+    """Let the running statistics take this batch."""
+    mean, var, batches = options.running
+    if mean is None or var is None or batches is None:
+        return
+    momentum = 1 / (int(batches) + 1) if options.momentum is None else options.momentum
+    for running, value in ((array_of(mean), s.mean), (array_of(var), s.var * (s.n / (s.n - 1)))):
+        running[...] = (1 - momentum) * running.astype(np.float64) + momentum * value
+    batches.detach().add_(1)
+
+
+def _per_channel(t: Tensor | None, like: Array, value: float) -> Array:
+    return np.full(like.shape, value, like.dtype) if t is None else array_of(t.contiguous())
+
+
+class _Synchronized(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        options: _Options,
+        group: Any,
+    ) -> Tensor:
+        last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+        strides, axis = (x.stride(), -1) if last else (None, 1)
+        values, y = array_in_order(x, last), empty(x, strides)
+        s = _statistics(values, axis, group)
+        _record(options, s)
+        ctx.save_for_backward(x, weight)
+        ctx.kept = s, strides, group, bias is not None, residual is not None, options.relu
+        if not x.numel():
+            return y
+        gamma = _per_channel(weight, s.center, 1)
+        invstd = 1 / np.sqrt(s.var + options.eps)
+        beta = (_per_channel(bias, s.center, 0) - s.rest * gamma * invstd).astype(values.dtype)
+        more = None if residual is None else array_in_order(residual, last)
+        constants = gamma, beta, s.center, s.var.astype(values.dtype), False, 0.0, options.eps, axis, options.relu
+        _, ctx.saved = _core.batch_norm(values, *constants, more, array_in_order(y, last), None)
+        ctx.saved.release_x()
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        s, strides, group, has_bias, has_residual, relu = ctx.kept
+        last = strides is not None
+        dx = empty(x, strides)
+        opened = empty(x, strides) if has_residual and relu else None  # the gradient behind a ReLU
+        own = np.zeros((2, s.mean.size))
+        if x.numel():
+            out: Any = array_in_order(dx, last)
+            out = out if opened is None else (out, array_in_order(opened, last))
+            values = array_in_order(x, last)
+            grads = _core.batch_norm_backward(array_in_order(dy, last), ctx.saved, out, values)
+            own[:] = grads[2], grads[1] - s.rest * ctx.saved.invstd * grads[2]
+        if ctx.needs_input_grad[0]:
+            total = sum(gathered(torch.from_numpy(own), group).numpy(), np.zeros_like(own))
+            if x.numel():
+                _through_statistics(array_in_order(dx, last), values, weight, s, ctx.saved.invstd, total, last)
+        dbeta, dgamma = (torch.from_numpy(g.astype(s.center.dtype)) for g in own)
+        dresidual = (dy if opened is None else opened) if has_residual else None
+        return dx, None if weight is None else dgamma, dbeta if has_bias else None, dresidual, None, None
+
+
+def _through_statistics(
+    dx: Array, x: Array, weight: Tensor | None, s: _Statistics, invstd: Array, total: Array, last: bool
+) -> None:
+    """Add, in place, what mean and variance pass on: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
+
+    That is a function of x of the form of a batch norm in evaluation, with dx as the residual.
+    """
+    gamma = _per_channel(weight, s.center, 1) * invstd / s.n
+    slope = -gamma * invstd * total[1]
+    offset = -gamma * total[0] - slope * s.rest
+    constants = slope.astype(x.dtype), offset.astype(x.dtype), s.center, np.ones_like(s.center)
+    _core.batch_norm(x, *constants, False, 0.0, 0.0, -1 if last else 1, False, dx, dx, None)

@@ -1,0 +1,91 @@
+"""What ranks do with checkpoints in tests/test_distributed_checkpoints.py; runs in the processes of a `World`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+import fusedstep.torch as ft
+
+from .matrix import RULES, batch, network
+
+OPTIONS: dict[str, Any] = {"clip_norm": 0.5, "ema_decay": 0.9}
+
+
+def sharded(rule: str) -> tuple[Any, Any]:
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    model = fully_shard(network(torch), mesh=mesh)
+    return model, getattr(ft, rule)(model.parameters(), **RULES[rule], **OPTIONS)
+
+
+def train(rank: int, size: int, model: Any, optimizer: Any, first: int, last: int) -> list[float]:
+    """Return the losses of the whole batches, computed by all ranks together."""
+    losses = []
+    for step in range(first, last):
+        x, y = batch(torch, step)
+        loss = ((model(x[rank::size]) - y[rank::size]) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        total = loss.detach().double()
+        dist.all_reduce(total)
+        losses.append(float(total) / size)
+    return losses
+
+
+def save(model: Any, optimizer: Any, folder: str) -> None:
+    of_model, of_optimizer = get_state_dict(model, optimizer)
+    state = {"model": of_model, "optimizer": of_optimizer}
+    dcp.save(state, storage_writer=ft.CheckpointWriter(folder))
+
+
+def load(model: Any, optimizer: Any, folder: str) -> None:
+    of_model, of_optimizer = get_state_dict(model, optimizer)
+    dcp.load({"model": of_model, "optimizer": of_optimizer}, checkpoint_id=folder)
+    set_state_dict(model, optimizer, model_state_dict=of_model, optim_state_dict=of_optimizer)
+
+
+def begin(rank: int, size: int, rule: str, folder: str, steps: int, more: int) -> list[float]:
+    """Train, save, go on; return the losses of all steps."""
+    model, optimizer = sharded(rule)
+    losses = train(rank, size, model, optimizer, 0, steps)
+    save(model, optimizer, folder)
+    return losses + train(rank, size, model, optimizer, steps, steps + more)
+
+
+def go_on(rank: int, size: int, rule: str, source: str, target: str, first: int, steps: int) -> list[float]:
+    """Load what other ranks have saved, train, save."""
+    model, optimizer = sharded(rule)
+    load(model, optimizer, source)
+    losses = train(rank, size, model, optimizer, first, first + steps)
+    save(model, optimizer, target)
+    return losses
+
+
+def save_over_and_die(rank: int, size: int, rule: str, folder: str) -> None:
+    """Save a later state over the same folder; rank 1 is killed when it has written half of its file."""
+    model, optimizer = sharded(rule)
+    train(rank, size, model, optimizer, 0, 2)
+    if rank == 1:
+        _die_in_the_middle_of_writing()
+    save(model, optimizer, folder)
+
+
+def _die_in_the_middle_of_writing() -> None:
+    from torch.distributed.checkpoint import filesystem
+
+    write = filesystem._write_item
+
+    def half(*arguments: Any, **options: Any) -> Any:
+        write(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    filesystem._write_item = half

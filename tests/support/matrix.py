@@ -1,0 +1,172 @@
+"""What works with what under torch.distributed: each cell trains on two ranks and is compared with one process.
+
+The table in docs/distributed.md is made of this file. A new feature is a line of FEATURES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STEPS, POISONED = 5, 2  # steps of a run; the one with an inf, where a feature is about it
+RULES = {"SGD": {"lr": 0.05, "momentum": 0.9}, "AdamW": {"lr": 0.01}, "Lion": {"lr": 0.003}}
+
+
+class Feature(NamedTuple):
+    """A feature: options of the optimizer, and how it is used."""
+
+    options: dict[str, Any]
+    how: str = "step"  # "step", "in backward", "offloaded"
+    poisoned: bool = False
+    averaged: bool = False
+
+
+FEATURES = {
+    "plain": Feature({}),
+    "clip_norm": Feature({"clip_norm": 0.05}),
+    "ema_decay": Feature({"ema_decay": 0.9}, averaged=True),
+    "zero_grads": Feature({"zero_grads": True}),
+    "skip_nonfinite": Feature({"skip_nonfinite": True}, poisoned=True),
+    "step_in_backward": Feature({}, how="in backward"),
+    "OffloadedOptimizer": Feature({}, how="offloaded"),
+}
+WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
+
+_HOOKS = "FSDP1 has reduced no gradient when the hooks of parameters run"
+_LOCAL = "the local optimizer of ZeRO steps some parameters only"
+#: (wrapper, feature) -> why it is refused.
+REFUSED = {
+    ("FSDP1", "step_in_backward"): _HOOKS,
+    ("FSDP1", "OffloadedOptimizer"): _HOOKS,
+    ("ZeRO", "step_in_backward"): _LOCAL,
+    ("ZeRO", "OffloadedOptimizer"): _LOCAL,
+}
+
+
+def network(torch: Any) -> Any:
+    """Return a model with parameters that two ranks cannot share evenly: 5 and 1 rows."""
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(7, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1)
+    return torch.nn.Sequential(*layers)
+
+
+def batch(torch: Any, step: int) -> tuple[Any, Any]:
+    """Return the data of a step, the same in every process."""
+    generator = torch.Generator().manual_seed(100 + step)
+    x = torch.randn(8, 7, generator=generator)
+    return x, (x * x).sum(1, keepdim=True)
+
+
+class Run(NamedTuple):
+    """A model, what steps it, and the optimizer of ours that this is, or has."""
+
+    model: Any
+    optimizer: Any
+    ours: Any
+
+
+def build(wrapper: str, rule: str, feature: Feature) -> Run:
+    """Wrap the model and make its optimizer; without a wrapper ("") as one process does."""
+    import torch
+    import torch.distributed as dist
+
+    import fusedstep.torch as ft
+
+    model = wrap(network(torch), wrapper)
+    kind, options = getattr(ft, rule), {**RULES[rule], **feature.options}
+    if wrapper == "FSDP1" and (feature.options.keys() & {"clip_norm", "skip_nonfinite"}):
+        options["process_group"] = dist.group.WORLD
+    if wrapper == "ZeRO":
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        if feature.how == "offloaded":
+            ft.OffloadedOptimizer(ZeroRedundancyOptimizer, model, kind, **options)
+        optimizer = ZeroRedundancyOptimizer(model.parameters(), kind, **options)
+        ours = optimizer.optim
+    elif feature.how == "offloaded":
+        optimizer = ours = ft.OffloadedOptimizer(kind, model, **options)
+    else:
+        optimizer = ours = kind(model.parameters(), **options)
+    if feature.how == "in backward":
+        ft.step_in_backward(ours)
+    return Run(model, optimizer, ours)
+
+
+def wrap(model: Any, wrapper: str) -> Any:
+    """Wrap a model."""
+    import torch
+
+    if wrapper in ("DDP", "ZeRO"):
+        return torch.nn.parallel.DistributedDataParallel(model)
+    if wrapper == "FSDP1":
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        return FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+    if wrapper == "FSDP2":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        return fully_shard(model, mesh=init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
+    return model
+
+
+def poison(run: Run, rank: int, wrapper: str) -> None:
+    """Put an inf into one gradient: on one rank, if ranks have parts of it."""
+    p = next(p for p in run.model.parameters() if p.grad is not None and p.numel())
+    if rank == 0 or wrapper in ("", "DDP", "ZeRO"):
+        local = getattr(p.grad, "_local_tensor", p.grad)
+        local.detach().flatten()[0] = float("inf")
+
+
+def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
+    """Return all parameters, whole."""
+    if wrapper == "FSDP1":
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        with FullyShardedDataParallel.summon_full_params(model):
+            return [p.detach().clone().numpy() for p in model.parameters()]
+    whole: list[Callable[[], Any]] = [getattr(p, "full_tensor", lambda p=p: p) for p in model.parameters()]
+    return [get().detach().clone().numpy() for get in whole]
+
+
+class Result(NamedTuple):
+    """What a run ends with."""
+
+    losses: list[float]  # of the own part of the batch
+    norms: list[float | None]
+    skipped: list[bool]
+    values: list[np.ndarray[Any, Any]]
+    averages: list[np.ndarray[Any, Any]]
+
+
+def train(rank: int, size: int, wrapper: str, rule: str, name: str) -> Result:
+    """Train a few steps on this rank's part of each batch."""
+    import torch
+
+    feature = FEATURES[name]
+    run = build(wrapper, rule, feature)
+    losses: list[float] = []
+    norms: list[float | None] = []
+    skipped = []
+    for step in range(STEPS):
+        x, y = batch(torch, step)
+        part = slice(rank, None, size) if wrapper else slice(None)
+        loss = ((run.model(x[part]) - y[part]) ** 2).mean()
+        loss.backward()
+        if feature.poisoned and step == POISONED:
+            poison(run, rank, wrapper)
+        run.optimizer.step()
+        losses.append(float(loss.detach()))
+        norms.append(run.ours.grad_norm)
+        skipped.append(run.ours.skipped)
+        if feature.options.get("zero_grads"):
+            assert all(not p.grad.any() for p in run.model.parameters() if p.grad is not None), "gradients are zero"
+        else:
+            run.optimizer.zero_grad()
+    averages = []
+    if feature.averaged:
+        with run.ours.averaged():
+            averages = values_of(run.model, wrapper)
+    return Result(losses, norms, skipped, values_of(run.model, wrapper), averages)

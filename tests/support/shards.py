@@ -1,0 +1,210 @@
+"""What ranks do with sharded parameters in tests/test_distributed_shards.py; runs in the processes of a `World`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+
+import fusedstep.torch as ft
+
+PLACEMENTS = {
+    "cut by rows": [Shard(0)],
+    "cut by columns": [Shard(1)],
+    "copied": [Replicate()],
+}
+SHAPES = {"even": (4, 6), "uneven": (5, 3), "empty on one rank": (1, 4)}
+
+
+def numbers(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def parameter(value: torch.Tensor, mesh: Any, placements: Any) -> torch.nn.Parameter:
+    return torch.nn.Parameter(distribute_tensor(value.clone(), mesh, placements))
+
+
+def bits(t: torch.Tensor) -> bytes:
+    whole = t.full_tensor() if isinstance(t, DTensor) else t
+    return whole.detach().numpy().tobytes()
+
+
+def steps_as_whole(rank: int, size: int, rule: str) -> None:
+    """Compare, bit for bit, the elements and states after steps of shards with those of the whole parameter."""
+    mesh = init_device_mesh("cpu", (size,))
+    for placements in PLACEMENTS.values():
+        for shape in SHAPES.values():
+            whole = torch.nn.Parameter(numbers(shape, 1))
+            shard = parameter(whole.detach(), mesh, placements)
+            ours = getattr(ft, rule)
+            optimizers = ours([whole], lr=0.1, ema_decay=0.9), ours([shard], lr=0.1, ema_decay=0.9)
+            for step in range(3):
+                gradient = numbers(shape, 10 + step)
+                whole.grad, shard.grad = gradient.clone(), distribute_tensor(gradient.clone(), mesh, placements)
+                for optimizer in optimizers:
+                    optimizer.step()
+            assert bits(shard) == bits(whole)
+            states = [optimizer.state[p] for optimizer, p in zip(optimizers, (whole, shard), strict=True)]
+            for name, value in states[0].items():
+                assert bits(states[1][name]) == bits(value), name
+                if name != "step":
+                    assert states[1][name].placements == shard.placements, "a state is placed as its parameter"
+
+
+def states_as_torchs(rank: int, size: int) -> None:
+    """Compare the kinds of the states with those of torch's optimizer."""
+    mesh = init_device_mesh("cpu", (size,))
+    kinds = []
+    for kind in (torch.optim.AdamW, ft.AdamW):
+        p = parameter(numbers((5, 3), 1), mesh, [Shard(0)])
+        p.grad = distribute_tensor(numbers((5, 3), 2), mesh, [Shard(0)])
+        optimizer = kind([p], lr=0.1)
+        optimizer.step()
+        kinds.append({name: (type(v), v.shape, v.dtype) for name, v in optimizer.state[p].items()})
+    assert kinds[0] == kinds[1]
+
+
+def refusals(rank: int, size: int) -> None:
+    mesh = init_device_mesh("cpu", (size,))
+    p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
+    optimizer = ft.AdamW([p], lr=0.1)
+    before = bits(p)
+    whole = parameter(numbers((4, 2), 1), mesh, [Replicate()])
+    part = DTensor.from_local(numbers((4, 2), 3), mesh, [Partial()])
+    whole.grad = part
+    with pytest.raises(ValueError, match=r"grads\[0\] must be a DTensor .*\(Replicate\(\),\); got a partial one"):
+        ft.AdamW([whole], lr=0.1).step()
+    p.grad = distribute_tensor(numbers((4, 2), 3), mesh, [Replicate()])
+    with pytest.raises(ValueError, match=r"grads\[0\] must be a DTensor placed as its parameter, \(Shard\(dim=0\),\)"):
+        optimizer.step()
+    with pytest.raises(ValueError, match="process_group must be None, for DTensors know their ranks"):
+        ft.AdamW([p], lr=0.1, process_group=dist.group.WORLD).step()
+    p.grad = None
+    saved = ft.AdamW([torch.nn.Parameter(numbers((4, 2), 1))], lr=0.1)
+    saved.param_groups[0]["params"][0].grad = numbers((4, 2), 1)
+    saved.step()
+    with pytest.raises(ValueError, match=r"must be placed as its parameter, a DTensor of \(Shard\(dim=0\),\)"):
+        optimizer.load_state_dict(saved.state_dict())
+    assert bits(p) == before
+
+
+def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
+    """Return norms over shards; compare with the unsharded norm, to 1e-14."""
+    mesh = init_device_mesh("cpu", (size,))
+    kind = getattr(torch, dtype)
+    gradients = [numbers(shape, k, kind) * factor for k, shape in enumerate([(257, 31), (1, 5), (4096,), (6, 2)])]
+    cuts: list[list[Any]] = [[Shard(0)], [Shard(0)], [Shard(0)], [Replicate()]]
+    params = []
+    for gradient, placements in zip(gradients, cuts, strict=True):
+        p = parameter(torch.zeros_like(gradient), mesh, placements)
+        p.grad = distribute_tensor(gradient, mesh, placements)
+        params.append(p)
+    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # on every rank, with the same gradient
+    plain.grad = gradients[2][:3].clone()
+    optimizer = ft.SGD([*params, plain], lr=0.1, clip_norm=1.0)
+    optimizer.step()
+    exact = math.hypot(*(x for g in [*gradients, plain.grad] for x in g.flatten().tolist()))  # torch's norm overflows
+    assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14)
+    clipped = math.hypot(
+        *(float(p.detach().full_tensor().double().norm()) for p in params), float(plain.detach().norm())
+    )
+    assert clipped == pytest.approx(0.1, rel=1e-5)
+    plain.grad = plain.grad + factor * rank
+    with pytest.raises(ValueError, match="gradients of parameters that are not sharded must be the same on all ranks"):
+        optimizer.step()
+    return [optimizer.grad_norm]
+
+
+def on_a_grid(rank: int, size: int) -> list[float]:
+    """Norms of parameters on a mesh of two axes, and on slices of it."""
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("copies", "parts"))
+    value = numbers((6, 4), 1)
+    layouts = [
+        (mesh, [Replicate(), Shard(0)]),
+        (mesh, [Shard(0), Shard(1)]),
+        (mesh, [Replicate(), Replicate()]),
+        (mesh["parts"], [Shard(0)]),
+        (mesh["copies"], [Shard(1)]),
+    ]
+    params = []
+    for k, (on, placements) in enumerate(layouts):
+        p = parameter(value, on, placements)
+        p.grad = distribute_tensor(numbers((6, 4), 20 + k), on, placements)
+        params.append(p)
+    optimizer = ft.AdamW(params, lr=0.1, clip_norm=1.0)
+    optimizer.step()
+    exact = math.hypot(*(float(numbers((6, 4), 20 + k).double().norm()) for k in range(len(layouts))))
+    assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14)
+    whole = [torch.nn.Parameter(value.clone()) for _ in layouts]
+    for k, p in enumerate(whole):
+        p.grad = numbers((6, 4), 20 + k)
+    ft.AdamW(whole, lr=0.1, clip_norm=1.0).step()
+    for a, b in zip(params, whole, strict=True):
+        assert np.abs(a.full_tensor().detach().numpy() - b.detach().numpy()).max() < 1e-7
+    return [optimizer.grad_norm]
+
+
+def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
+    """Give one rank something wrong; return what is raised."""
+    mesh = init_device_mesh("cpu", (size,))
+    p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
+    optimizer = ft.AdamW([p], lr=0.1, clip_norm=1.0)
+    p.grad = distribute_tensor(numbers((4, 2), 2), mesh, [Shard(0)])
+    optimizer.step()
+    before, state = bits(p), bits(optimizer.state[p]["exp_avg"])
+    local: Any = p.grad._local_tensor
+    if rank == 1 and how == "gradient":
+        p.grad._local_tensor = local.repeat(2, 1)
+    if rank == 1 and how == "option":
+        optimizer.param_groups[0]["betas"] = (2.0, 0.9)
+    if rank == 1 and how == "state":
+        optimizer.state[p]["exp_avg"] = None
+        optimizer.state[p]["exp_avg_sq"] = torch.zeros(3)
+    if rank == 1 and how == "rate":
+        optimizer.param_groups[0]["lr"] = float("nan")
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+        optimizer.step()
+    assert bits(p) == before
+    if how != "state":
+        assert bits(optimizer.state[p]["exp_avg"]) == state
+    p.grad._local_tensor = local
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def found_inf(rank: int, size: int) -> None:
+    """Let GradScaler's word come on one rank; no rank steps."""
+    mesh = init_device_mesh("cpu", (size,))
+    p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
+    optimizer = ft.AdamW([p], lr=0.1)
+    p.grad = distribute_tensor(numbers((4, 2), 2), mesh, [Shard(0)])
+    before = bits(p)
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(float(rank == 1))
+    optimizer.step()
+    assert bits(p) == before
+    optimizer.found_inf = torch.tensor(0.0)
+    optimizer.step()
+    assert bits(p) != before
+
+
+def groups_by_hand(rank: int, size: int) -> list[float | None]:
+    """Norms of parts that only the user knows of; copies are refused."""
+    p = torch.nn.Parameter(torch.zeros(4))
+    p.grad = numbers((4,), 30 + rank)
+    optimizer = ft.SGD([p], lr=1.0, clip_norm=1e-3, process_group=dist.group.WORLD)
+    optimizer.step()
+    exact = math.hypot(*(float(numbers((4,), 30 + k).double().norm()) for k in range(size)))
+    assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14)
+    p.grad = numbers((4,), 30)
+    before = bits(p)
+    with pytest.raises(ValueError, match="process_group must be of processes that have different parts"):
+        optimizer.step()
+    assert bits(p) == before
+    optimizer.step(grad_norm=5.0)
+    assert bits(p) != before
+    return [optimizer.grad_norm]

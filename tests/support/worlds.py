@@ -1,0 +1,109 @@
+"""Processes of torch.distributed, which run one function after another: the import of torch costs more than a test."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+PATIENCE = 300.0  # seconds for one function; processes may be stopped for a while
+COLLECTIVE = datetime.timedelta(seconds=120)
+
+
+class World:
+    """Processes that run functions, each in its rank of a group with the backend gloo."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        context = multiprocessing.get_context("spawn")
+        handle, store = tempfile.mkstemp()
+        os.close(handle)
+        os.unlink(store)  # torch makes it
+        self._store = store
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for rank in range(size):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, rank, size, store), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Return what the function returns on each rank; its arguments follow the rank and the number of ranks.
+
+        Raises
+        ------
+        AssertionError
+            With all tracebacks, if it raises on any; the world has ended then.
+        """
+        for pipe in self._pipes:
+            pipe.send((function, arguments))
+        answers = []
+        for pipe in self._pipes:
+            try:
+                answers.append(pipe.recv() if pipe.poll(PATIENCE) else (False, "no answer"))
+            except EOFError:
+                answers.append((False, "the process has ended"))
+        wrong = [f"rank {rank}:\n{answer}" for rank, (fine, answer) in enumerate(answers) if not fine]
+        if wrong:
+            self.end()
+            raise AssertionError("\n".join(wrong))
+        return [answer for _, answer in answers]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can run another function."""
+        return all(process.is_alive() for process in self._processes)
+
+    def end(self) -> None:
+        """End the processes."""
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
+            process.kill()
+            process.join()
+            pipe.close()
+        if os.path.exists(self._store):
+            os.unlink(self._store)
+
+
+def _serve(pipe: Connection, rank: int, size: int, store: str) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=COLLECTIVE)
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = True, function(rank, size, *arguments)
+        except BaseException:
+            answer = False, traceback.format_exc()
+        pipe.send(answer)
+
+
+_worlds: dict[int, World] = {}
+
+
+def world_of(size: int) -> World:
+    """Return a world of so many processes, the one that is there or a new one."""
+    if size not in _worlds or not _worlds[size].alive:
+        _worlds[size] = World(size)
+    return _worlds[size]
+
+
+def end_worlds() -> None:
+    """End all processes."""
+    for world in _worlds.values():
+        if world.alive:
+            world.end()
+    _worlds.clear()

@@ -1,0 +1,36 @@
+"""Estimators on a cluster of dask.distributed, by joblib: the scores of one process, bit for bit."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.thread_unsafe, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def distributed() -> Any:
+    if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
+        import distributed
+    else:
+        distributed = pytest.importorskip("distributed")
+    return distributed
+
+
+def test_scores_on_a_cluster_are_those_of_one_process(distributed: Any) -> None:
+    import joblib
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import cross_val_score
+
+    from fusedstep.sklearn import MLPClassifier
+
+    x, y = load_digits(return_X_y=True)
+    model = MLPClassifier((32,), solver="AdamW", learning_rate_init=0.01, max_iter=8, dropout=0.1, random_state=0)
+    alone = cross_val_score(model, x[:600] / 16, y[:600], cv=4)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
+        together = cross_val_score(model, x[:600] / 16, y[:600], cv=4, n_jobs=-1)
+    assert together.tobytes() == alone.tobytes()
+    assert alone.mean() > 0.5

@@ -1,0 +1,61 @@
+"""Two processes of torch.distributed train as one does, or refuse: every wrapper with every feature and rule."""
+
+from __future__ import annotations
+
+import runpy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import matrix
+from support.worlds import world_of
+
+pytestmark = [pytest.mark.usefixtures("torch"), pytest.mark.thread_unsafe]
+
+
+@cache
+def alone(rule: str, feature: str) -> matrix.Result:
+    """Return what one process ends with."""
+    return matrix.train(0, 1, "", rule, feature)
+
+
+def largest_difference(a: list[Any], b: list[Any]) -> float:
+    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("rule", matrix.RULES)
+@pytest.mark.parametrize("feature", matrix.FEATURES)
+@pytest.mark.parametrize("wrapper", matrix.WRAPPERS)
+def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, rule: str) -> None:
+    if (wrapper, feature) in matrix.REFUSED:
+        world_of(2).run(refused, wrapper, rule, feature)
+        return
+    first, second = world_of(2).run(matrix.train, wrapper, rule, feature)
+    one = alone(rule, feature)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.values, second.values, strict=True))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.averages, second.averages, strict=True))
+    assert first.norms == second.norms
+    assert first.skipped == second.skipped == one.skipped
+    assert sum(one.skipped) == matrix.FEATURES[feature].poisoned
+    assert largest_difference(first.values, one.values) < 1e-6
+    if one.averages:
+        assert largest_difference(first.averages, one.averages) < 1e-6
+    losses = [(a + b) / 2 for a, b in zip(first.losses, second.losses, strict=True)]
+    assert losses == pytest.approx(one.losses, rel=1e-6)
+    if matrix.FEATURES[feature].options.get("clip_norm"):
+        assert first.norms == pytest.approx(one.norms, rel=1e-6)
+
+
+def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"FSDP1|ZeroRedundancyOptimizer"):
+        matrix.build(wrapper, rule, matrix.FEATURES[feature])
+
+
+def test_the_table_in_the_docs_is_the_matrix() -> None:
+    path = Path(__file__).parents[1] / "docs" / "make_distributed.py"
+    make = runpy.run_path(str(path))
+    page = make["PAGE"].read_text("utf-8")
+    assert make["written"](page) == page, "run python docs/make_distributed.py"

@@ -1,0 +1,42 @@
+"""Checkpoints of sharded parameters: saved by some ranks, gone on with by others, and whole after a death."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from support.worlds import world_of
+
+pytestmark = pytest.mark.thread_unsafe
+FIRST, MORE = 3, 3  # steps of each run
+
+
+@pytest.fixture(scope="module")
+def ranks(torch: ModuleType) -> Any:
+    from support import checkpoints_of_ranks
+
+    return checkpoints_of_ranks
+
+
+@pytest.mark.parametrize("rule", ["AdamW"])
+def test_a_run_goes_on_with_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
+    folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four")]
+    unbroken = world_of(2).run(ranks.begin, rule, folders[0], FIRST, 2 * MORE)[0][FIRST:]
+    one = world_of(1).run(ranks.go_on, rule, folders[0], folders[1], FIRST, MORE)[0]
+    four = world_of(4).run(ranks.go_on, rule, folders[1], folders[2], FIRST + MORE, MORE)[0]
+    assert [*one, *four] == pytest.approx(unbroken, rel=1e-6)
+
+
+def test_a_rank_killed_during_a_save_leaves_the_older_checkpoint(ranks: Any, tmp_path: Path) -> None:
+    folder = str(tmp_path / "saved")
+    unbroken = world_of(2).run(ranks.begin, "Lion", folder, FIRST, MORE)[0][FIRST:]
+    with pytest.raises(AssertionError, match="rank 1:\nthe process has ended"):
+        world_of(2).run(ranks.save_over_and_die, "Lion", folder)
+    broken_off = len(list(Path(folder).glob("*.distcp")))
+    assert broken_off > 2
+    losses = world_of(1).run(ranks.go_on, "Lion", folder, folder, FIRST, MORE)[0]
+    assert losses == pytest.approx(unbroken, rel=1e-6)
+    assert len(list(Path(folder).glob("*.distcp"))) == 1

@@ -1,0 +1,47 @@
+"""The examples of docs/distributed.md under torchrun: the losses of one process, and equal parameters on all ranks."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.usefixtures("torch"), pytest.mark.thread_unsafe]
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+SECONDS = 300
+
+
+def run(folder: Path, *arguments: str) -> tuple[str, list[float]]:
+    """Return what an example prints, and its losses."""
+    path = folder / "losses"
+    environment = {**os.environ, "LOSSES": str(path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [float(line) for line in path.read_text(encoding="utf-8").split()]
+
+
+@cache
+def losses_of_one_process(folder: Path) -> list[float]:
+    return run(folder, str(EXAMPLES / "ddp.py"))[1]
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero"])
+def test_two_ranks_have_the_losses_of_one_process_and_equal_parameters(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text, losses = run(tmp_path, *TORCHRUN, str(EXAMPLES / f"{name}.py"))
+    parameters = re.findall(r"^rank (\d) of 2: .*parameters ([0-9a-f]{8})$", text, re.MULTILINE)
+    assert sorted(rank for rank, _ in parameters) == ["0", "1"]
+    assert parameters[0][1] == parameters[1][1]
+    alone = losses_of_one_process(tmp_path_factory.getbasetemp())
+    assert len(losses) == 100
+    assert losses == pytest.approx(alone, rel=1e-5)
+    assert losses[-1] < 0.7 * losses[0]

@@ -1,0 +1,59 @@
+"""Parameters that are DTensors, and what their ranks decide together."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from support.worlds import world_of
+
+pytestmark = pytest.mark.thread_unsafe
+
+
+@pytest.fixture(scope="module")
+def shards(torch: ModuleType) -> Any:
+    from support import shards
+
+    return shards
+
+
+@pytest.mark.parametrize("rule", ["SGD", "AdamW", "Lion"])
+def test_shards_step_as_the_whole_parameter_bit_for_bit(shards: Any, rule: str) -> None:
+    world_of(2).run(shards.steps_as_whole, rule)
+
+
+def test_states_are_dtensors_as_those_of_torch(shards: Any) -> None:
+    world_of(2).run(shards.states_as_torchs)
+
+
+def test_step_refuses_partial_gradients_and_other_placements_by_name(shards: Any) -> None:
+    world_of(2).run(shards.refusals)
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1.0), ("float64", 1.0), ("float64", 1e200)])
+def test_norms_of_shards_are_the_unsharded_norm_with_equal_bits(shards: Any, dtype: str, factor: float) -> None:
+    first, second = world_of(2).run(shards.norms, dtype, factor)
+    assert first == second
+
+
+def test_norms_on_a_mesh_of_two_axes_count_each_part_once(shards: Any) -> None:
+    found = world_of(4).run(shards.on_a_grid)
+    assert all(norm == found[0] for norm in found)
+
+
+@pytest.mark.parametrize("how", ["gradient", "option", "state", "rate"])
+def test_an_error_on_one_rank_is_raised_on_all_and_nothing_is_written(shards: Any, how: str) -> None:
+    first, second = world_of(2).run(shards.one_rank_is_wrong, how)
+    assert first.startswith("RuntimeError: AdamW.step: no rank has stepped, for there was an error on rank 1: ")
+    assert second in first
+
+
+def test_an_inf_that_the_scaler_found_on_one_rank_skips_all(shards: Any) -> None:
+    world_of(2).run(shards.found_inf)
+
+
+def test_process_group_adds_up_parts_and_refuses_copies(shards: Any) -> None:
+    first, second = world_of(2).run(shards.groups_by_hand)
+    assert first == second

@@ -1,0 +1,51 @@
+"""The recipe for NumPy loops over MPI: bits on all ranks, losses of one process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "mpi.py"
+
+
+@pytest.fixture(scope="module")
+def mpi() -> dict[str, str]:
+    """Return where the MPI of the package index is: its programs, and its libraries."""
+    try:
+        metadata.version("mpi4py")
+        files = metadata.files("mpich") or []
+    except metadata.PackageNotFoundError:
+        if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
+            raise
+        pytest.skip("needs mpi4py and mpich")
+    program = next(Path(str(f.locate())) for f in files if f.name == "mpiexec").resolve()
+    return {"mpiexec": str(program), "libraries": str(program.parents[1] / "lib")}
+
+
+def run(mpi: dict[str, str], ranks: int) -> dict[str, list[tuple[str, ...]]]:
+    """Return what each rank prints of each way: first loss, last loss, sum over the bits of the parameters."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": mpi["libraries"], "OMP_NUM_THREADS": "1"}
+    command = [mpi["mpiexec"], "-n", str(ranks), sys.executable, str(EXAMPLE)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    line = r"^rank \d of \d: (\w+): loss (\S+), in the end (\S+); parameters (\w+)$"
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for way, *rest in re.findall(line, done.stdout, re.MULTILINE):
+        found.setdefault(way, []).append(tuple(rest))
+    return found
+
+
+def test_ranks_have_equal_bits_and_the_losses_of_one_process(mpi: dict[str, str]) -> None:
+    one, two = run(mpi, 1), run(mpi, 2)
+    assert one.keys() == two.keys() == {"data_parallel", "by_slices"}
+    for way in one:
+        assert len(two[way]) == 2
+        assert two[way][0] == two[way][1]
+        assert two[way][0][:2] == one[way][0][:2]
+    assert two["data_parallel"] == two["by_slices"]

@@ -1,0 +1,52 @@
+"""SyncBatchNorm on two ranks against one big batch."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from support.worlds import world_of
+
+pytestmark = pytest.mark.thread_unsafe
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "relu, cumulative average": {"relu": True, "momentum": None},
+    "without weights": {"affine": False, "relu": True},
+}
+
+
+@pytest.fixture(scope="module")
+def ranks(torch: ModuleType) -> Any:
+    from support import sync_batches
+
+    return sync_batches
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(("shape", "first"), [("rows", 6), ("rows", 0), ("images", 7), ("signals", 5), ("images", 12)])
+def test_batches_of_two_ranks_are_normalised_as_one(
+    ranks: Any, shape: str, first: int, options: str, with_residual: bool, dtype: str
+) -> None:
+    running = world_of(2).run(ranks.as_one_batch, shape, first, dtype, OPTIONS[options], with_residual)
+    assert running[0] == running[1]
+
+
+def test_conversion_keeps_relu_parameters_and_mode_and_torchs_is_refused(ranks: Any) -> None:
+    world_of(2).run(ranks.conversions)
+
+
+def test_inputs_that_do_not_fit_are_refused(ranks: Any) -> None:
+    world_of(2).run(ranks.refusals)
+
+
+def test_without_ranks_it_is_batch_norm(torch: ModuleType) -> None:
+    import fusedstep.torch as ft
+
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    one, two = ft.BatchNorm1d(4, relu=True), ft.SyncBatchNorm(4, relu=True)
+    assert torch.equal(one(x), two(x))
+    assert torch.equal(one.running_var, two.running_var)

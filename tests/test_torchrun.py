@@ -1,0 +1,56 @@
+"""What torchrun does to threads, and what is said of it."""
+
+from __future__ import annotations
+
+import warnings
+from types import ModuleType
+
+import pytest
+
+import fusedstep as fs
+from fusedstep._base import threads
+
+pytestmark = pytest.mark.thread_unsafe
+
+
+@pytest.fixture
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(threads, "affinity", lambda: 8)
+    monkeypatch.setattr(threads, "quotas", lambda: iter(()))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return monkeypatch
+
+
+def test_idle_cpus_are_named_with_the_line_that_cures_them(eight_cpus: pytest.MonkeyPatch) -> None:
+    said = threads.idle_under_torchrun(1)
+    assert said == (
+        "torchrun has started 2 processes with OMP_NUM_THREADS=1 each, and 6 of 8 CPUs stay idle; for all of them: "
+        "OMP_NUM_THREADS=4 torchrun --nproc-per-node 2 ..."
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"LOCAL_WORLD_SIZE": "1"}, {"LOCAL_WORLD_SIZE": "8"}, {"OMP_NUM_THREADS": "4"}, {"LOCAL_WORLD_SIZE": ""}],
+)
+def test_nothing_is_said_where_no_cpu_is_idle(eight_cpus: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
+    for name, value in changes.items():
+        eight_cpus.setenv(name, value)
+    assert threads.idle_under_torchrun(1) == ""
+
+
+def test_the_first_step_warns_once(torch: ModuleType, eight_cpus: pytest.MonkeyPatch) -> None:
+    from fusedstep.torch import SGD, _ranks
+
+    eight_cpus.setattr(_ranks, "_warned", False)
+    fs.set_num_threads(1)
+    w = torch.nn.Parameter(torch.ones(3))
+    w.grad = torch.ones(3)
+    optimizers = SGD([w], lr=0.1), SGD([w], lr=0.1)
+    with pytest.warns(RuntimeWarning, match="OMP_NUM_THREADS=4 torchrun --nproc-per-node 2"):
+        optimizers[0].step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for optimizer in optimizers:
+            optimizer.step()
