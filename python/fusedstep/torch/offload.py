@@ -1,4 +1,4 @@
-"""An optimizer on the CPU for a model that is elsewhere."""
+"""An optimizer on the CPU for a model that may be elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
+from .._base import formats
+from . import _widths
+from ._base import FusedOptimizer
+from ._ranks import is_shard
 from ._state import Tensor
 from ._wrapped import AfterReduction, refuse_wrapped
 
@@ -15,20 +20,26 @@ from ._wrapped import AfterReduction, refuse_wrapped
 class OffloadedOptimizer(torch.optim.Optimizer):
     r"""Keep the optimizer in the CPU's memory: master weights and state there, the model on its device.
 
-    During the backward pass each gradient goes to the CPU as soon as it is complete (through pinned memory, on a stream
-    of its own, while the pass goes on) and is freed on the device. The step runs on the CPU, and the new parameters
-    go back while the device may go on to whatever does not need them.
+    What is stepped is a parameter's *host*. A parameter in the CPU's memory is its own host: its gradient is read and
+    the parameter is written where they lie, in one sweep. The host of any other parameter is a copy in pinned memory.
+    Each of its gradients goes to the CPU as soon as the backward pass has completed it, on a stream of its own while
+    the pass goes on, and is freed on the device. The new parameters go back while the device may go on to whatever does
+    not need them.
+
+    With an optimizer of this package, 16-bit hosts keep their dtype and have the missing bits of float32 as a state
+    (``master_weights=True``): the steps are those of float32. With one of torch's, the hosts are copies of
+    `master_dtype`. No step allocates memory, but for the first.
 
     Parameters
     ----------
     optimizer_class : type
-        What steps the master weights, such as `fusedstep.torch.AdamW`. The result is an instance of it.
+        What steps the hosts, such as `fusedstep.torch.AdamW`. The result is an instance of it.
     model : torch.nn.Module, or parameters or groups as optimizers take them
         Its parameters may be on any device, also on the CPU, and of any floating dtype.
     *args, **options
         Of `optimizer_class`.
     master_dtype : torch.dtype
-        Of the master weights and the state.
+        In what steps are computed.
 
     Raises
     ------
@@ -37,16 +48,17 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     Notes
     -----
-    ``param_groups`` hold the master weights. `state_dict` has, besides what that of `optimizer_class` has, the master
-    weights of parameters of another dtype (``state[k]["master"]``), which hold bits that the model does not. Gradients
-    of several backward passes add up, on the CPU, until a step has used them: the next pass then begins anew, for a
-    ``model.zero_grad()``, as loops of other libraries call it, finds nothing on the device. Nothing of this has been
-    measured on a GPU.
+    ``param_groups`` hold the hosts. One backward pass is read as it came; from the second on, the gradients of 16-bit
+    parameters are added in float32. A step uses the gradients up: the next pass begins anew, for a
+    ``model.zero_grad()``, as loops of other libraries call it, finds nothing on the device. In the CPU's memory a
+    gradient stays in ``p.grad`` until the step, so that ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)``
+    clips it. On a device it does not, and that function would clip nothing: use ``clip_norm=``. Nothing of this has
+    been measured on a GPU.
 
     In a process of torch.distributed the gradients are fetched at the end of the backward pass, when
     DistributedDataParallel has reduced them; after a pass under its ``no_sync`` they stay on the device and add up
-    there. The model is to be wrapped before the first pass. Sharded by ``fully_shard``, master weights and state are
-    sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
+    there, in their own dtype. The model is to be wrapped before the first pass. Sharded by ``fully_shard``, master
+    weights and state are sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
 
     Examples
     --------
@@ -56,8 +68,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     >>> optimizer = OffloadedOptimizer(AdamW, model, lr=0.01)
     >>> model(torch.ones(3, dtype=torch.bfloat16)).backward()
     >>> optimizer.step()
-    >>> optimizer.param_groups[0]["params"][0].dtype
-    torch.float32
+    >>> sorted(optimizer.state[model.weight])
+    ['exp_avg', 'exp_avg_sq', 'low', 'low_sum', 'step']
     """
 
     def __new__(cls, optimizer_class: Any = None, *args: Any, **options: Any) -> OffloadedOptimizer:
@@ -74,85 +86,133 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self, optimizer_class: Any, model: Any, *args: Any, master_dtype: torch.dtype = torch.float32, **options: Any
     ) -> None:
         self._master_dtype = master_dtype
-        self._models: dict[Tensor, Tensor] = {}  # master -> the model's parameter
-        self._arriving: dict[Tensor, Tensor] = {}  # master -> its gradient, on its way to the CPU
+        self._is_ours = issubclass(optimizer_class, FusedOptimizer)
+        self._models: dict[Tensor, Tensor] = {}  # host -> the model's parameter
+        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # of a host's gradients, made when first needed
+        self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, on its way from the device
         self._copies: torch.cuda.Stream | None = None
-        self._used = False  # whether a step has taken the gradients that are here
+        self._used = False  # whether a step has taken the gradients that have arrived
         self._after = AfterReduction(type(self).__name__)
+        if self._is_ours and master_dtype == torch.float32:
+            options.setdefault("master_weights", True)
         super().__init__(model.parameters() if isinstance(model, torch.nn.Module) else model, *args, **options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of the model's parameters."""
         given = param_group["params"]
         members = [given] if isinstance(given, Tensor) else list(given)
-        masters = [(m[0], self._master(m[1])) if isinstance(m, tuple) else self._master(m) for m in members]
-        super().add_param_group({**param_group, "params": masters})
+        hosts = [(m[0], self._host(m[1])) if isinstance(m, tuple) else self._host(m) for m in members]
+        super().add_param_group({**param_group, "params": hosts})
 
-    def _master(self, p: Tensor) -> Tensor:
-        for master, known in self._models.items():
+    def _host(self, p: Tensor) -> Tensor:
+        for host, known in self._models.items():
             if known is p:
-                return master  # for torch's own check of duplicates
+                return host  # for torch's own check of duplicates
         refuse_wrapped(type(self).__name__, [p])
-        if p.is_cuda and self._copies is None:
-            self._copies = torch.cuda.Stream(p.device)
-        master = torch.nn.Parameter(self._on_cpu(p).copy_(p.detach()), requires_grad=p.requires_grad)
-        self._models[master] = p
+        keeps_bits = self._is_ours and p.dtype in _widths.HALVES and self._master_dtype == torch.float32
+        dtype = p.dtype if keeps_bits else self._master_dtype
+        if p.device.type == "cpu" and p.dtype == dtype:
+            host = p
+        else:
+            host = torch.nn.Parameter(_on_cpu(p, dtype).copy_(p.detach()), requires_grad=p.requires_grad)
+        self._models[host] = p
         if p.requires_grad:
-            reference = weakref.ref(self)  # a model outlives its optimizers
+            self._watch(host, p)
+        return host
 
-            def fetch(_: Tensor) -> None:
-                if (alive := reference()) is not None:
-                    alive._after.add(p, lambda: alive._fetch(master))
+    def _watch(self, host: Tensor, p: Tensor) -> None:
+        reference = weakref.ref(self)  # a model outlives its optimizers
 
+        def widen(_: Tensor) -> None:
+            if (alive := reference()) is not None:
+                alive._widen(p)
+
+        def fetch(_: Tensor) -> None:
+            if (alive := reference()) is not None:
+                alive._after.add(p, lambda: alive._fetch(host))
+
+        if p.device.type != "cpu":
+            self._copies = self._copies or (torch.cuda.Stream(p.device) if p.is_cuda else None)
             p.register_post_accumulate_grad_hook(fetch)
-        return master
+        elif p.dtype in _widths.HALVES and not is_shard(p):
+            p.register_hook(widen)
 
-    def _on_cpu(self, p: Tensor) -> Tensor:
-        return torch.empty_like(p, dtype=self._master_dtype, device="cpu", pin_memory=p.is_cuda, requires_grad=False)
+    def _buffer(self, host: Tensor, dtype: torch.dtype) -> Tensor:
+        key = (host, dtype)
+        if key not in self._buffers:
+            self._buffers[key] = _on_cpu(self._models[host], dtype)
+        return self._buffers[key]
 
-    def _fetch(self, master: Tensor) -> None:
-        """Send a gradient on its way to the CPU, and free it."""
+    @torch.no_grad()
+    def _widen(self, p: Tensor) -> None:
+        """Before a second gradient is added to one of 16 bits in the CPU's memory: let the sum be float32."""
+        if p.grad is None or p.grad.dtype == torch.float32:
+            return
+        if not (dist.is_available() and dist.is_initialized()):
+            wide = self._buffer(p, torch.float32).copy_(p.grad)
+            p.grad = None
+            p.grad_dtype = torch.float32
+            p.grad = wide
+
+    @torch.no_grad()
+    def _fetch(self, host: Tensor) -> None:
+        """Send a gradient on its way to the CPU, and free it on the device."""
         if self._used:
             self._forget_gradients()
-        p = self._models[master]
+        p = self._models[host]
         grad, p.grad = p.grad, None
         assert grad is not None  # its hook has just run
-        if master in self._arriving:  # of an earlier backward pass
+        if host in self._arriving:  # of an earlier backward pass
             self._wait()
-            assert master.grad is not None
-            master.grad += grad.detach().to(master.grad)
+            first, wide = self._arriving[host], torch.promote_types(grad.dtype, torch.float32)
+            total = first if first.dtype == wide else self._buffer(host, wide).copy_(first)
+            self._arriving[host] = total.add_(grad.detach().to(total))
             return
         if self._copies is not None:
             self._copies.wait_stream(torch.cuda.current_stream(p.device))
             grad.record_stream(self._copies)
-        with torch.cuda.stream(self._copies), torch.no_grad():
-            self._arriving[master] = self._on_cpu(p).copy_(grad, non_blocking=True)
+        with torch.cuda.stream(self._copies):
+            self._arriving[host] = self._buffer(host, grad.dtype).copy_(grad, non_blocking=True)
 
     def _wait(self) -> None:
         if self._copies is not None:
             self._copies.synchronize()
-        for master, grad in self._arriving.items():
-            master.grad = grad
+
+    @torch.no_grad()
+    def _give_gradients(self) -> None:
+        """Let every host have its gradient, in a dtype that its optimizer reads."""
+        self._wait()
+        for host, p in self._models.items():
+            grad = p.grad if p.device.type == "cpu" else self._arriving.get(host)
+            if host is p or grad is None:
+                continue
+            dtype = grad.dtype if self._is_ours and host.dtype != torch.float64 else host.dtype
+            if grad.dtype != dtype:
+                grad = self._buffer(host, dtype).copy_(grad)
+            host.grad_dtype = dtype
+            host.grad = grad.detach()
 
     @torch.no_grad()
     def _send_back(self) -> None:
         with torch.cuda.stream(self._copies):
-            for master in self._arriving:
-                self._models[master].copy_(master, non_blocking=True)
+            for host, p in self._models.items():
+                if host is not p and host.grad is not None:
+                    p.copy_(host, non_blocking=True)
         if self._copies is not None:
             torch.cuda.current_stream(self._copies.device).wait_stream(self._copies)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the master weights with the gradients that have come, and the model with them."""
+        """Update the hosts with the gradients that have come, and the model with them."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         refuse_wrapped(f"{type(self).__name__}.step", self._models.values())  # it may have been wrapped since
-        self._wait()
+        self._give_gradients()
         super().step()
         self._send_back()
         self._used = True
+        self._drop_gradients()
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # the step inside runs the hooks
@@ -160,27 +220,33 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, on the CPU and on the device."""
         self._forget_gradients()
+        self._drop_gradients()
+
+    def _drop_gradients(self) -> None:
         for p in self._models.values():
             p.grad = None
+            if (p, torch.float32) in self._buffers:  # the next pass is read as it comes
+                p.grad_dtype = p.dtype
 
     def _forget_gradients(self) -> None:
         self._wait()
         self._arriving.clear()
         self._used = False
-        for master in self._models:
-            master.grad = None
+        for host, p in self._models.items():
+            if host is not p:
+                host.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `optimizer_class` does, and the master weights that hold more bits than the model."""
+        """Return what `optimizer_class` does, and the hosts that hold more bits than the model."""
         saved = super().state_dict()
-        masters = [p for group in self.param_groups for p in group["params"]]
-        for k, master in enumerate(masters):
-            if master.dtype != self._models[master].dtype:
-                saved["state"][k] = {**saved["state"].get(k, {}), "master": master.detach().clone()}
+        hosts = [p for group in self.param_groups for p in group["params"]]
+        for k, host in enumerate(hosts):
+            if host.dtype != self._models[host].dtype:
+                saved["state"][k] = {**saved["state"].get(k, {}), "master": host.detach().clone()}
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` or `optimizer_class` has saved; master weights that are not in it are the model's.
+        """Load what `state_dict` or `optimizer_class` has saved; hosts that are not in it have the model's values.
 
         Raises
         ------
@@ -188,18 +254,51 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             If a master weight has not the shape of its parameter, and as `optimizer_class`; nothing is changed then.
         """
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
+        hosts = [p for group in self.param_groups for p in group["params"]]
         entries = {k: dict(entry) for k, entry in state_dict["state"].items()}
-        kept = {k: entry.pop("master") for k, entry in entries.items() if "master" in entry}
-        masters = [p for group in self.param_groups for p in group["params"]]
-        for k, master in zip(saved, masters, strict=False):  # other lengths are refused below
-            if k in kept and kept[k].shape != master.shape:
-                need, got = tuple(master.shape), tuple(kept[k].shape)
+        masters: dict[Tensor, Tensor] = {}
+        for k, host in zip(saved, hosts, strict=False):  # other lengths are refused below
+            master = entries.get(k, {}).get("master")
+            if master is not None and master.shape != host.shape:
+                need, got = tuple(host.shape), tuple(master.shape)
                 raise ValueError(f"{type(self).__name__}.load_state_dict: master of {k} must be {need}; got {got}")
+            if master is not None and not (self._is_ours and host.dtype == torch.float16):
+                masters[host] = entries[k].pop("master")
+        for k, host in zip(saved, hosts, strict=False):
+            if host in masters and host.dtype == torch.bfloat16:  # saved before low bits were
+                entries[k] |= _low_bits(masters[host])
         super().load_state_dict({**state_dict, "state": {k: entry for k, entry in entries.items() if entry}})
-        with torch.no_grad():
-            for k, master in zip(saved, masters, strict=True):
-                master.copy_(kept.get(k, self._models[master]))
+        self._take_masters(masters)
+
+    @torch.no_grad()
+    def _take_masters(self, masters: dict[Tensor, Tensor]) -> None:
+        for host, p in self._models.items():
+            master = masters.get(host)
+            if host.dtype == torch.bfloat16 and master is not None:
+                host.copy_(_rounded(master))
+            elif host is not p or master is not None:
+                host.copy_(p if master is None else master)
+            if host is not p and host.dtype == p.dtype:
+                p.copy_(host)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse: a copy would not be the optimizer of the model."""
         raise TypeError("OffloadedOptimizer: cannot be copied or pickled without its model; use state_dict")
+
+
+def _on_cpu(p: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(p, dtype=dtype, device="cpu", pin_memory=p.is_cuda, requires_grad=False)
+
+
+def _rounded(master: Tensor) -> Tensor:
+    """Return float32 numbers as bfloat16, rounded as parameters that keep low bits are: ties away from zero."""
+    bits = master.detach().to("cpu", torch.float32).contiguous().view(torch.int32)
+    return ((bits + 0x8000) >> 16).to(torch.int16).view(torch.bfloat16)
+
+
+def _low_bits(master: Tensor) -> dict[str, Tensor]:
+    """Return what beside `_rounded` makes up float32 numbers."""
+    wide = master.detach().to("cpu", torch.float32).contiguous()
+    low = wide.view(torch.int32).to(torch.int16)
+    flat = _rounded(wide).reshape(-1).view(torch.int16).numpy()
+    return {"low": low, "low_sum": torch.from_numpy(formats.low_sums(flat))}
