@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from functools import cache
 from pathlib import Path
@@ -47,6 +48,15 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
     assert losses == pytest.approx(one.losses, rel=1e-6)
     if matrix.FEATURES[feature].options.get("clip_norm"):
         assert first.norms == pytest.approx(one.norms, rel=1e-6)
+
+
+@pytest.mark.parametrize("rule", matrix.RULES)
+@pytest.mark.parametrize("wrapper", ["FSDP1", "FSDP2", "ZeRO"])
+def test_a_bad_gradient_on_one_rank_is_an_error_on_all(wrapper: str, rule: str) -> None:
+    first, second = world_of(2).run(matrix.fail_together, wrapper, rule)
+    assert re.search(r"step: grads\[\d\] must be", second)
+    assert second in first
+    assert "no rank has stepped, for there was an error on rank 1" in first
 
 
 def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None:

@@ -160,7 +160,7 @@ def test_fused_and_foreach_are_accepted_and_kept(name: str, torch: Any) -> None:
 
 
 @pytest.mark.thread_unsafe
-@pytest.mark.parametrize("module", ["optimizers", "backward", "offload"])
+@pytest.mark.parametrize("module", ["optimizers", "backward", "checkpoint", "offload"])
 def test_examples(module: str, torch: Any) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.torch.{module}"), optionflags=doctest.ELLIPSIS)
     assert result.attempted and not result.failed

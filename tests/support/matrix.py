@@ -120,6 +120,35 @@ def poison(run: Run, rank: int, wrapper: str) -> None:
         local.detach().flatten()[0] = float("inf")
 
 
+def spoil(run: Run) -> None:
+    """Make a gradient one that no step takes: sparse, or of another shape than its parameter."""
+    p = next(p for group in run.ours.param_groups for p in group["params"] if p.grad is not None and p.numel())
+    local = getattr(p.grad, "_local_tensor", None)
+    if local is None:
+        p.grad = p.grad.to_sparse()
+    else:
+        p.grad._local_tensor = local.flatten()[:1]
+
+
+def fail_together(rank: int, size: int, wrapper: str, rule: str) -> str:
+    """Spoil a gradient of the last rank; return what is raised here, where nothing is written."""
+    run = build(wrapper, rule, FEATURES["clip_norm"])
+    import torch
+
+    x, y = batch(torch, 0)
+    ((run.model(x[rank::size]) - y[rank::size]) ** 2).mean().backward()
+    if rank == size - 1:
+        spoil(run)
+    before = [getattr(p, "_local_tensor", p).detach().clone() for p in run.model.parameters()]
+    try:
+        run.optimizer.step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        after = [getattr(p, "_local_tensor", p) for p in run.model.parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        return str(error)
+    return ""
+
+
 def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
     """Return all parameters, whole."""
     if wrapper == "FSDP1":

@@ -102,7 +102,7 @@ class Ranks:
         by_hand: bool = False,
     ) -> None:
         self.label, self.groups, self.unknown, self.by_hand = label, groups, unknown, by_hand
-        self.cuts = list(dict.fromkeys(cuts.values()))
+        self.cuts = list(dict.fromkeys(cuts.values())) or [(0,)]  # ZeRO may leave a rank no parameter
         self._class_of = {p: self.cuts.index(cut) for p, cut in cuts.items()}
 
     def classes_of(self, params: Iterable[Tensor]) -> list[int]:

@@ -31,8 +31,9 @@ class CheckpointWriter(FileSystemWriter):
 
     Examples
     --------
-    >>> import tempfile, torch, torch.distributed.checkpoint as dcp
+    >>> import tempfile, torch, torch.distributed.checkpoint as dcp, warnings
     >>> from fusedstep.torch import CheckpointWriter
+    >>> warnings.simplefilter("ignore")  # torch says that there is one process only
     >>> path = tempfile.mkdtemp()
     >>> for step in range(2):
     ...     _ = dcp.save({"w": torch.full((2,), float(step))}, storage_writer=CheckpointWriter(path), no_dist=True)

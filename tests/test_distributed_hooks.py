@@ -1,0 +1,51 @@
+"""Hooks of gradients in wrapped models: after the reduction, or refused."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from support.worlds import world_of
+
+pytestmark = pytest.mark.thread_unsafe
+KINDS = ["step_in_backward", "OffloadedOptimizer"]
+ORDERS = ["wrapper first", "optimizer first", "from the inner module", "gradients in buckets"]
+
+
+@pytest.fixture(scope="module")
+def ranks(torch: ModuleType) -> Any:
+    from support import hooks_of_ranks
+
+    return hooks_of_ranks
+
+
+@pytest.mark.parametrize("how", ORDERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_used_after_ddp_has_reduced_them(ranks: Any, kind: str, how: str) -> None:
+    first, second = world_of(2).run(ranks.trained_after_the_reduction, kind, how)
+    assert first == second
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
+    first, second = world_of(2).run(ranks.adds_up_under_no_sync, kind)
+    assert first == second
+
+
+def test_a_pass_after_one_that_was_broken_off_steps_all_parameters(ranks: Any) -> None:
+    world_of(2).run(ranks.a_pass_that_is_broken_off)
+
+
+def test_fsdp1_is_refused_by_name_where_hooks_or_a_norm_would_be_wrong(ranks: Any) -> None:
+    world_of(2).run(ranks.refused_under_fsdp1)
+
+
+def test_steps_that_would_part_the_ranks_are_refused(ranks: Any) -> None:
+    world_of(2).run(ranks.refused_where_steps_would_part)
+
+
+def test_a_rank_without_parameters_takes_part_in_the_norm(ranks: Any) -> None:
+    first, second = world_of(2).run(ranks.zero_with_fewer_parameters_than_ranks)
+    assert first == second
