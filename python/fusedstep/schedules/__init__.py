@@ -3,6 +3,8 @@
 Each factory checks its arguments and returns a small frozen object that can be called with the step,
 printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other function of the step will do.
 
+::
+
     constant          eta(t) = lr
     step              eta(t) = lr * gamma ** floor((t - 1) / step_size)
     exponential       eta(t) = lr * gamma ** (t - 1)

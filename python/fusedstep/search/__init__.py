@@ -1,5 +1,7 @@
 """Searching hyperparameters with Optuna: two samplers that it lacks, and a look at the borders.
 
+::
+
     CoordinateDescentSampler     one parameter at a time, from the best point so far
     MultiResolutionGridSampler   a coarse grid, then finer ones about the best point
     border_report                warns where the best value lies on the edge of its range
