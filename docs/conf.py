@@ -18,8 +18,9 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/*.py"]
+exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
 default_role = "py:obj"  # `name` in a docstring becomes a link where the name has a page
 myst_enable_extensions = ["colon_fence"]
@@ -68,6 +69,18 @@ def repeated_by_module() -> dict[str, dict[str, str]]:
 
 
 autosummary_context = {"repeated": repeated_by_module()}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"/\d\d_",
+    "ignore_pattern": r"shared\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "reset_modules": ("matplotlib",),
+    "remove_config_comments": True,
+    "show_signature": False,
+    "min_reported_time": 5,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "fusedstep"

@@ -1,25 +1,25 @@
-"""What the scripts share: real data, a small network, a training loop, and one look for all pictures."""
+"""What the pages share: data, a small network, a training loop, means with their intervals, and one look."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
+from scipy.stats import t as student
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from fusedstep import nn
 from sklearn import datasets
 
+threadpool_limits(1)  # the products of matrices are so small that a second thread costs more than it gains
+SEEDS = range(5)
 # Okabe and Ito's colours without the yellow: colour-blind readers can tell them apart, also on white.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 STYLE = {
@@ -48,9 +48,9 @@ class Data(NamedTuple):
 
 
 def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.float32) -> Data:
-    """Split one of scikit-learn's bundled sets: so many rows (by default two thirds) to learn from, the rest to test.
+    """Split one of scikit-learn's data sets: `rows` rows (by default two thirds) to learn from, the rest to test on.
 
-    Pixels of "digits" are scaled to [0, 1]; other features, and the target of "diabetes", are standardised.
+    Pixels of "digits" are scaled to [0, 1]. Other features, and the target of "diabetes", are standardised.
     """
     x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     classes = None if name == "diabetes" else y
@@ -69,7 +69,7 @@ def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.flo
 
 
 def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
-    """Give this share of the digits labels that are drawn at random."""
+    """Replace the labels of this share of the digits by labels drawn at random."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
 
@@ -101,7 +101,7 @@ def training(
 ) -> Iterator[float]:
     """Train; after every epoch, yield the mean loss of its batches.
 
-    `change` may alter the rows of a batch; `around` makes the context in which its gradient is computed.
+    `change` may alter the rows of a batch. `around` makes the context in which its gradient is computed.
     """
     rng, trainer = np.random.default_rng(seed), nn.Trainer(model, loss or nn.SoftmaxNLL(), opt, around=around)
     batches = nn.Batches(x, y, size=batch, merge_single=True)
@@ -115,6 +115,53 @@ def accuracy(model: nn.Sequential, x: Array, y: Array) -> float:
     return float(np.mean(model.predict(x).argmax(axis=1) == y))
 
 
+class Interval(NamedTuple):
+    """A mean over runs, and half the width of its 95% interval."""
+
+    mean: Any
+    half: Any
+
+    @property
+    def low(self) -> Any:
+        """The lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> Any:
+        """The upper end."""
+        return self.mean + self.half
+
+    def __format__(self, form: str) -> str:
+        return f"{self.mean:{form}} ± {self.half:{form.removeprefix('+')}}"
+
+
+def interval(runs: Any) -> Interval:
+    """Return the mean over the first axis with its 95% interval, by Student's t."""
+    runs = np.asarray(runs, np.float64)
+    n = len(runs)
+    return Interval(runs.mean(axis=0), student.ppf(0.975, n - 1) * runs.std(axis=0, ddof=1) / np.sqrt(n))
+
+
+def subplots(columns: int = 1, rows: int = 1, size: tuple[float, float] | None = None) -> Any:
+    """Return the axes of a new figure in the gallery's style."""
+    plt.rcParams.update(STYLE)
+    _, axes = plt.subplots(rows, columns, figsize=size or ((6.4, 4.0) if columns * rows == 1 else (8.0, 3.8)))
+    return axes
+
+
+def band(axes: Any, x: Any, runs: Any, label: str | None = None, **style: Any) -> None:
+    """Draw the mean of the runs as a line, and its 95% interval as a band."""
+    found = interval(runs)
+    (line,) = axes.plot(x, found.mean, label=label, **style)
+    axes.fill_between(x, found.low, found.high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def bars(axes: Any, x: Any, runs: Any, label: str | None = None, **style: Any) -> None:
+    """Draw the mean of the runs as points, and its 95% interval as error bars."""
+    found = interval(runs)
+    axes.errorbar(x, found.mean, found.half, label=label, **{"fmt": "o", "capsize": 3, "markersize": 4} | style)
+
+
 def mosaic(images: Array, columns: int) -> Array:
     """Put small images (n, height, width) side by side into one, with white lines between them."""
     n, height, width = images.shape
@@ -124,20 +171,10 @@ def mosaic(images: Array, columns: int) -> Array:
     )
 
 
-@contextmanager
-def picture(name: str, columns: int = 1, rows: int = 1, size: tuple[float, float] | None = None) -> Iterator[Any]:
-    """Give the axes to draw on; at the end write NAME.png into the current directory."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(dpi=100, figsize=size or ((6.4, 4.0) if columns * rows == 1 else (8.0, 3.6)))
-        FigureCanvasAgg(figure)  # no window, no global backend
-        yield figure.subplots(rows, columns)
-        for axes in figure.axes:
-            axes.grid(visible=not axes.images)
-            if axes.images:
-                axes.spines[:].set_visible(False)
-                axes.tick_params(length=0)
-            if axes.get_xlabel() == "epoch":
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.canvas.draw()
-        colors = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
-        colors.quantize(128).save(f"{name}.png", optimize=True)  # a third of the bytes
+def show(axes: Any, image: Array, **labels: Any) -> None:
+    """Draw a grey image without grid and frame."""
+    axes.imshow(image, cmap="gray")
+    axes.set(**labels)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
