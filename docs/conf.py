@@ -22,6 +22,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
+highlight_language = "text"  # formulas; code says that it is Python
 default_role = "py:obj"  # `name` in a docstring becomes a link where the name has a page
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

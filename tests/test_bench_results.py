@@ -1,4 +1,4 @@
-"""What becomes of figures: files, comparisons, README's table, instruction counts, and a run's pace."""
+"""Results of the benchmark: files, comparisons, tables, instruction counts, and the time that a run takes."""
 
 from __future__ import annotations
 
@@ -152,13 +152,16 @@ def test_readme_and_page_are_what_the_kept_results_give() -> None:
 
 
 def test_nothing_that_is_lost_is_hidden() -> None:
-    assert publish.slower(list(records.records(document()))) == [
-        "In none of 1 comparisons is a peer faster beyond the 95% interval."
+    assert publish.verdict(list(records.records(document()))) == [
+        "In 1 comparisons with other libraries, fusedstep is faster in 1 and the other library in 0; "
+        "in 0 the interval contains 1."
     ]
-    lost = "\n".join(publish.slower(list(records.records(document(torch=0.9)))))
-    assert "in 1 of 1 comparisons" in lost
+    (even,) = publish.verdict(list(records.records(document(torch=1.01))))
+    assert "in 0 and the other library in 0; in 1 the interval contains 1." in even
+    lost = "\n".join(publish.verdict(list(records.records(document(torch=0.9)))))
+    assert "faster in 0 and the other library in 1" in lost
     assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] of our time; both are at the speed of the yardstick" in lost
-    assert publish.UNKNOWN in "\n".join(publish.slower(list(records.records(document(ours=1.5, torch=0.9)))))
+    assert publish.UNKNOWN in "\n".join(publish.verdict(list(records.records(document(ours=1.5, torch=0.9)))))
 
 
 def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,20 +174,29 @@ def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert command.main(["report", *files(tmp_path, document())]) == 0
     text = (tmp_path / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 | 2.00 ms (2.00 x) | - | - | - |" in text
-    assert "| numba | not installed: numba |" in (tmp_path / "PAGE").read_text()
+    assert "fusedstep is faster in 1" in text and "| float32 | fusedstep | torch / fusedstep |" in text
+    page = (tmp_path / "PAGE").read_text()
+    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] | - | - | - |" in page
+    assert "**In short:** torch takes 2.00 times as long as fusedstep (median of 1; 2.00 to 2.00)." in page
+    assert "| numba | not installed: numba |" in page
     assert (tmp_path / "results" / "kept.json").exists()
 
 
-def test_a_ratio_in_readme_is_that_of_the_times_beside_it() -> None:
+def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
-    rows = [publish.readme_row(label, own) for label, own in publish.readme_lines(lines)]
+    rows = [publish.table_row(label, own) for label, own in publish.lines_of_rows(lines)]
     assert [(row[0], row[1], row[3]) for row in rows if row] == [
-        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 ms (5.00 x)"),
-        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "6.30 ms (0.70 x)"),
+        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 [4.90, 5.10]"),
+        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "0.70 [0.69, 0.71]"),
     ]
+
+
+def test_readme_has_five_rows_and_each_is_a_row_of_the_page() -> None:
+    kept = list(records.records(records.read(records.KEPT)))
+    assert len(publish.SHORT) == 5
+    assert set(publish.SHORT) <= {label for label, _ in publish.lines_of_rows(kept)}
 
 
 def test_training_in_torch_has_its_table() -> None:

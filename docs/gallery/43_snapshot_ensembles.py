@@ -45,7 +45,8 @@ left.set(xlabel="epoch", ylabel="training loss", yscale="log", title="One run: 8
 for axes, (name, found) in zip(panels, runs.items(), strict=True):
     bars(axes, np.arange(1, CYCLES + 1), [alone for alone, *_ in found], "snapshot j alone")
     band(axes, np.arange(1, CYCLES + 1), [first for _, first, _ in found], "first j together", color="C1")
-    axes.set(xlabel="j", ylabel="share of right answers, test rows", title=name)
+    axes.set(xlabel="j", title=name)
+panels[0].set(ylabel="share of right answers, test rows")
 _ = panels[0].legend()
 
 # %%
