@@ -116,8 +116,9 @@ def page_block(document: Mapping[str, Any]) -> str:
     rows = [row for label, lines in lines_of_rows(everything) if (row := table_row(label, lines))]
     header = ("float32", "fusedstep", "yardstick", *(f"{label} / fusedstep" for label, _ in COLUMNS))
     text = (
-        "The yardstick is how many times as long fusedstep takes as a kernel that reads and writes the same arrays and "
-        "does one addition each (Adam), a copy of as many bytes (layers), or the same formulas in plain NumPy (training)."
+        "The yardstick is how many times as long fusedstep takes as a kernel that reads and writes the same arrays "
+        "and does one addition each (Adam), a copy of as many bytes (layers), or the same formulas in plain NumPy "
+        "(training)."
     )
     return "\n".join([where(document), "", text, "", *table(header, rows), "", *verdict(everything)])
 

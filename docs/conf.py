@@ -94,6 +94,6 @@ html_theme_options = {
     "header_links_before_dropdown": 7,
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"start": [], "changelog": []}
+html_sidebars = {page: [] for page in ("start", "guide", "benchmarks", "numerics", "reliability", "changelog")}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
