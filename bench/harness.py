@@ -33,7 +33,7 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sampling:
     """How long to measure: rounds until the budget is spent, within bounds."""
 
     budget_s: float = 4.0
@@ -103,7 +103,7 @@ def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
 
 
 def measure(
-    runners: Mapping[str, Runner], plan: Plan, seed: int = 0, before: Callable[[str], None] = lambda name: None
+    runners: Mapping[str, Runner], plan: Sampling, seed: int = 0, before: Callable[[str], None] = lambda name: None
 ) -> dict[str, Timing]:
     """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
 

@@ -52,14 +52,14 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text("utf-8"))
-        if is_whole(document):
+        if is_complete(document):
             return dict(document)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     raise ValueError(f"{path} must be the results of `python -m bench`; it holds something else")
 
 
-def is_whole(document: Mapping[str, Any]) -> bool:
+def is_complete(document: Mapping[str, Any]) -> bool:
     """Tell whether a document has all that is read of one; some that have not make this raise."""
     found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
     ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)

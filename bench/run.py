@@ -19,7 +19,7 @@ from fusedstep import _core
 
 from . import report
 from .common import Unmatched, available_memory, missing, select
-from .harness import Plan
+from .harness import Sampling
 from .suites import Setting, Suite
 
 QUICK_S = 0.25  # budget of one case
@@ -35,7 +35,7 @@ class Pace:
         self.end, self.left = time.perf_counter() + 60 * minutes, cases
         self.spent, self.began = [0.0], 0.0  # beyond the budget: building, checking, at least so many rounds
 
-    def begin(self, plan: Plan) -> Plan | None:
+    def begin(self, plan: Sampling) -> Sampling | None:
         """Return the next case's plan, None when time is up."""
         self.began = time.perf_counter()
         if self.began >= self.end:
@@ -178,10 +178,10 @@ def of_one_suite(case: Any) -> bool:
     return is_model or case.name.endswith((" 256-256", " float32"))
 
 
-def plan_of(suite: Suite, quick: bool) -> Plan:
+def plan_of(suite: Suite, quick: bool) -> Sampling:
     if quick:
-        return Plan(QUICK_S, min_rounds=5)
-    return Plan(suite.budget_s, min_rounds=7, short_s=suite.short_s)
+        return Sampling(QUICK_S, min_rounds=5)
+    return Sampling(suite.budget_s, min_rounds=7, short_s=suite.short_s)
 
 
 def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

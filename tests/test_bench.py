@@ -22,7 +22,7 @@ from bench.optim import report as optim_report
 import fusedstep as fs
 
 TINY = cases.Case("tiny", "Adam", ((7, 5), (3,)), {"lr": 1e-3})
-PLAN = harness.Plan(budget_s=0.02, min_rounds=5, max_rounds=9, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.02, min_rounds=5, max_rounds=9, settle_s=0.0)
 HERE = (
     peers.Peer(peers.OURS, peers.Ours),
     peers.Peer(peers.ROOFLINE, peers.Roofline),

@@ -25,7 +25,7 @@ from bench.layers.runner import Job, Runner
 
 import fusedstep as fs
 
-PLAN = harness.Plan(budget_s=0.01, min_rounds=3, max_rounds=5, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.01, min_rounds=3, max_rounds=5, settle_s=0.0)
 NUMPY = tuple(peer for peer in peers.PEERS if peer.name == "numpy")
 DROPOUT = Case("tiny", "dropout", (4099,))
 BN = Case("tiny", "bn", (6, 3, 5, 7))

@@ -233,7 +233,7 @@ def test_without_valgrind_the_count_says_so(
 def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("bench.run.time.perf_counter", lambda: now[0])
-    pace, plan = run.Pace(minutes=1, cases=4), harness.Plan(budget_s=10.0)
+    pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
     budgets = []
     for seconds in (20.0, 30.0, 15.0):
         chosen = pace.begin(plan)
@@ -253,9 +253,9 @@ def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -
         clock[0] += 1.0
 
     runner: Callable[..., Any] = SimpleNamespace(step=step, refill=None)  # type: ignore[assignment]
-    timings = harness.measure({"a": runner}, harness.Plan(min_rounds=50, settle_s=0.0, limit_s=3.0))
+    timings = harness.measure({"a": runner}, harness.Sampling(min_rounds=50, settle_s=0.0, limit_s=3.0))
     assert len(timings["a"].samples) in (harness.LEAST_ROUNDS, harness.LEAST_ROUNDS + 1)
-    assert harness.measure({"a": runner}, harness.Plan(min_rounds=50, settle_s=0.0, limit_s=2.9)) == {}
+    assert harness.measure({"a": runner}, harness.Sampling(min_rounds=50, settle_s=0.0, limit_s=2.9)) == {}
 
 
 def test_what_matters_comes_first() -> None:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not in
 from bench import common, harness
 from bench.torch import cases, peers, report, suite
 
-PLAN = harness.Plan(budget_s=0.02, min_rounds=3, max_rounds=3, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.02, min_rounds=3, max_rounds=3, settle_s=0.0)
 CASES = {case.name: case for case in cases.CASES}
 
 

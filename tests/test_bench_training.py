@@ -17,7 +17,7 @@ from bench.training import cases, data, peers, reference, report, suite
 from fusedstep import _core
 from support.slopes import assert_same_gradient, differences
 
-PLAN = harness.Plan(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
 TINY = cases.Case("tiny", (8,), batch=16, batches=5)
 HERE = tuple(peer for peer in peers.PEERS if peer.name in (peers.OURS, peers.YARDSTICK))
 

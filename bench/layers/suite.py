@@ -13,7 +13,7 @@ import numpy as np
 import fusedstep as fs
 
 from ..common import why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from .cases import ALONE, COPY, Case
 from .peers import PEERS, Peer, line_up
 from .reference import Oracle
@@ -75,7 +75,9 @@ class CaseResult:
         }
 
 
-def run_case(case: Case, plan: Plan, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS) -> CaseResult:
+def run_case(
+    case: Case, plan: Sampling, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS
+) -> CaseResult:
     """One interleaved run of everybody on one case; the first level is set again at the end."""
     job = Job(case, threads)
     result = CaseResult(case, levels, [])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common import why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from . import reference
 from .cases import Case, bytes_per_element
 from .peers import AT, OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Roofline, line_up
@@ -85,7 +85,7 @@ class Room:
         return True
 
 
-def run_case(case: Case, plan: Plan, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
+def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
     """One interleaved run of all peers on one case."""
     job = Job(case, threads)
     result = CaseResult(case, bytes_per_element(job.states, case.full), [])

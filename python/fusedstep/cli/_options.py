@@ -44,7 +44,7 @@ def number(low: float = 0.0, high: float = math.inf, *, open_low: bool = False) 
     return convert
 
 
-def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+def integer(low: int, high: int | None = None) -> Callable[[str], int]:
     """Make a converter for an integer in [low, high]."""
     need = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
 
@@ -82,7 +82,7 @@ def listed(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 def hidden(text: str) -> list[int]:
     """Convert the sizes of the hidden layers: ``64,64``, or ``none``."""
-    return [] if text.lower() == "none" else listed(whole(1, 65536))(text)
+    return [] if text.lower() == "none" else listed(integer(1, 65536))(text)
 
 
 def keyword(text: str) -> tuple[str, Any]:
@@ -103,7 +103,7 @@ NAMES = tuple(optim.registry)
 BATCH_NORM = "normalise every hidden layer over the batch; a last batch of one row joins the one before"
 
 QUIET: Row = ("--quiet", bool, False, "", "print nothing but mistakes")
-MASKS = whole(2, 10**9)
+MASKS = integer(2, 10**9)
 
 DATA: list[Row] = [
     ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a table ({', '.join(SUFFIXES)}), or .npz"),
@@ -112,7 +112,7 @@ DATA: list[Row] = [
     ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns whose values are names, though they may be numbers"),
     ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; other cells in them are missing"),
     ("--task", one_of(TASKS), "auto", "TASK", "classification, regression, auto: text and few integers are classes"),
-    ("--split-seed", whole(0), 0, "N", "seed of the cut into training, validation and test rows"),
+    ("--split-seed", integer(0), 0, "N", "seed of the cut into training, validation and test rows"),
 ]
 NETWORK: list[Row] = [
     ("--hidden", hidden, [64, 64], "N,N", "sizes of the hidden layers, or none"),
@@ -124,15 +124,15 @@ NETWORK: list[Row] = [
 TRAINING: list[Row] = [
     ("--lr", number(open_low=True), None, "X", "learning rate (depends on the optimizer)"),
     ("--schedule", one_of(schedules.NAMES), "cosine", "NAME", ", ".join(schedules.NAMES)),
-    ("--warmup", whole(0), 0, "STEPS", "steps of linear warm-up first"),
-    ("--batch-size", whole(1), 32, "N", "rows per step"),
+    ("--warmup", integer(0), 0, "STEPS", "steps of linear warm-up first"),
+    ("--batch-size", integer(1), 32, "N", "rows per step"),
     ("--weight-decay", number(), None, "X", "decay of the weights, not the biases (depends on the optimizer)"),
     ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "l2, decoupled or proximal"),
     ("--l1", number(), 0.0, "X", "L1 penalty on the weights, not the biases"),
     ("--clip-norm", number(open_low=True), None, "X", "clip the norm of all gradients together"),
     ("--ema", number(0, 1), None, "D", "evaluate and save the average of the weights with this decay"),
-    ("--seed", whole(0), 0, "N", "seed of the initial weights and the batches"),
-    ("--threads", whole(1, 65536), None, "N", "most threads of the optimizer"),
+    ("--seed", integer(0), 0, "N", "seed of the initial weights and the batches"),
+    ("--threads", integer(1, 65536), None, "N", "most threads of the optimizer"),
     ("--class-weight", one_of(("none", "balanced")), "none", "WEIGHT", "none, or balanced: rare classes count more"),
     ("--out", str, "fusedstep-out", "DIR", "where the results go; files of another run there are moved to run-1, ..."),
     QUIET,
@@ -140,13 +140,13 @@ TRAINING: list[Row] = [
 DOCTOR: list[Row] = [
     ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
     ("--import", listed(str), [], "NAME,NAME", "packages to import first, so that their libraries are looked at too"),
-    ("--threads", whole(1), None, "N", "most threads of a step"),
+    ("--threads", integer(1), None, "N", "most threads of a step"),
 ]
 
 
 PREDICT: list[Row] = [
     ("--mc-samples", MASKS, None, "K", "predict under K dropout masks, with an uncertainty per row"),
-    ("--seed", whole(0), 0, "N", "seed of the masks"),
+    ("--seed", integer(0), 0, "N", "seed of the masks"),
     ("--out", str, None, "FILE", "where the predictions go (NAME-predictions.csv)"),
     QUIET,
 ]
@@ -160,8 +160,8 @@ def lengths(epochs: int, patience: int) -> list[Row]:
     """Make the options of how long to train, whose defaults differ between the commands."""
     stop = "stop after N epochs without a better validation loss, 0: never"
     return [
-        ("--epochs", whole(1), epochs, "N", "passes over the training rows"),
-        ("--patience", whole(0), patience, "N", stop),
+        ("--epochs", integer(1), epochs, "N", "passes over the training rows"),
+        ("--patience", integer(0), patience, "N", stop),
     ]
 
 
@@ -173,7 +173,7 @@ def build_parser() -> Parser:
     _add_train(commands.add_parser("train", help="train a multi-layer perceptron and save it"))
     compare = commands.add_parser("compare", help="train every optimizer on the same network")
     optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
-    seeds: Row = ("--seeds", whole(1, 1000), 1, "N", "train each with N seeds from --seed on; rank by the mean")
+    seeds: Row = ("--seeds", integer(1, 1000), 1, "N", "train each with N seeds from --seed on; rank by the mean")
     _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
     predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
     _add_model(predict, "a table with the columns that the model was trained on")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._base.arrays import Array, describe, is_plain
+from .._base.arrays import Array, describe, is_base_ndarray
 from .._base.checks import check_width, non_negative, whole
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Philox
@@ -142,7 +142,7 @@ def pretrain(
     >>> [layer.weight.shape for layer in best.layers], bool(best.error < x.var()), best.error < second.error
     ([(8, 4), (4, 2)], True, True)
     """
-    if not is_plain(x) or x.dtype.char not in "fd" or x.ndim != 2 or not x.size:
+    if not is_base_ndarray(x) or x.dtype.char not in "fd" or x.ndim != 2 or not x.size:
         raise ValueError(f"pretrain: x must be float32 or float64 of shape (n, width); got {describe(x)}")
     tried, keep = [_candidate({**settings, **own}) for own in candidates], check_width("pretrain", "keep", keep)
     if not tried:

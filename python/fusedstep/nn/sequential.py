@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._base.arrays import Array, Shape, assign, describe, float_dtype, is_plain
+from .._base.arrays import Array, Shape, assign, describe, float_dtype, is_base_ndarray
 from .._base.checks import whole
 from .._base.memory import aligned_zeros, carve
 from ..ops.moments import Moments, dropout_moments
@@ -137,7 +137,7 @@ class Sequential:
         ValueError
             If x has another dtype or shape.
         """
-        if not is_plain(x) or x.dtype != self.dtype or not self._fits(x):
+        if not is_base_ndarray(x) or x.dtype != self.dtype or not self._fits(x):
             raise ValueError(f"Sequential.forward: x must be {self.dtype} of shape {self._need()}; got {describe(x)}")
         self._output = None  # there is none to go back from until the last layer has returned
         for forward in self._passes:
@@ -176,7 +176,7 @@ class Sequential:
         output = self._output
         if output is None:
             raise RuntimeError("Sequential.backward: needs a forward pass of the same batch before it")
-        if not is_plain(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
+        if not is_base_ndarray(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
             raise ValueError(
                 f"Sequential.backward: dy must be {self.dtype} of shape {output.shape}; got {describe(dy)}"
             )
@@ -288,7 +288,7 @@ class Sequential:
             )
         for name, array in own.items():
             given = state[name]
-            if not is_plain(given) or (given.dtype, given.shape) != (array.dtype, array.shape):
+            if not is_base_ndarray(given) or (given.dtype, given.shape) != (array.dtype, array.shape):
                 raise ValueError(
                     f'Sequential.load_state_dict: state["{name}"] must be {array.dtype} of shape '
                     f"{array.shape}; got {describe(given)}"

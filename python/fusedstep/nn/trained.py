@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._base.arrays import Array, describe, is_plain
+from .._base.arrays import Array, describe, is_base_ndarray
 from .._base.checks import non_negative, number, positive
 from ..ops.philox import Key
 from ._described import described
@@ -201,7 +201,7 @@ def check_parts(trained: TrainedModel) -> None:
     model, task, classes = trained.model, trained.task, trained.classes
     for name in ("input_mean", "input_scale"):
         array = getattr(trained, name)
-        if not is_plain(array) or array.shape != (model.in_features,) or array.dtype.kind not in "iuf":
+        if not is_base_ndarray(array) or array.shape != (model.in_features,) or array.dtype.kind not in "iuf":
             raise ValueError(
                 f"TrainedModel: {name} must be numbers of shape ({model.in_features},); got {describe(array)}"
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ._check import as_float, real, step_number, whole
+from ._check import as_float, integer, real, step_number
 
 
 def _cosine(lr: float, min_lr: float, fraction: float) -> float:
@@ -31,7 +31,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         _check_floor("cosine", self.lr, self.min_lr)
-        whole("cosine", "total_steps", self.total_steps)
+        integer("cosine", "total_steps", self.total_steps)
 
     def __call__(self, t: int) -> float:
         done = min(step_number(t) - 1, self.total_steps)
@@ -57,8 +57,8 @@ class CosineRestarts:
 
     def __post_init__(self) -> None:
         _check_floor("cosine_restarts", self.lr, self.min_lr)
-        whole("cosine_restarts", "cycle_steps", self.cycle_steps)
-        whole("cosine_restarts", "multiplier", self.multiplier)
+        integer("cosine_restarts", "cycle_steps", self.cycle_steps)
+        integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
         """Find the cycle that step t lies in, in exact integer arithmetic."""
@@ -90,7 +90,7 @@ class Warmup:
     def __post_init__(self) -> None:
         if not callable(self.schedule):
             raise TypeError(f"warmup: schedule must be a function of the step; got {self.schedule!r}")
-        whole("warmup", "steps", self.steps, least=0)
+        integer("warmup", "steps", self.steps, least=0)
 
     def __call__(self, t: int) -> float:
         n = step_number(t)

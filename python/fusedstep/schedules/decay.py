@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ._check import as_float, positive, real, step_number, whole
+from ._check import as_float, integer, positive, real, step_number
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Step:
 
     def __post_init__(self) -> None:
         real("step", "lr", self.lr)
-        whole("step", "step_size", self.step_size)
+        integer("step", "step_size", self.step_size)
         positive("step", "gamma", self.gamma, high=1.0)
 
     def __call__(self, t: int) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from .._base.checks import observed
-from ._check import positive, real, step_number, whole
+from ._check import integer, positive, real, step_number
 
 
 class ReduceOnPlateau:
@@ -64,11 +64,11 @@ class ReduceOnPlateau:
         name = "ReduceOnPlateau"
         real(name, "lr", lr)
         positive(name, "factor", factor, high=1.0)
-        whole(name, "patience", patience, least=0)
+        integer(name, "patience", patience, least=0)
         if mode not in ("min", "max"):
             raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
         real(name, "threshold", threshold)
-        whole(name, "cooldown", cooldown, least=0)
+        integer(name, "cooldown", cooldown, least=0)
         real(name, "min_lr", min_lr)
         if min_lr > lr:
             raise ValueError(f"{name}: min_lr must be at most lr ({lr!r}); got {min_lr!r}")
@@ -126,8 +126,8 @@ class ReduceOnPlateau:
             raise ValueError(f"{name}: state must have the keys lr, best, bad, cooling; got {sorted(state)}")
         lr, best, bad, cooling = state["lr"], state["best"], state["bad"], state["cooling"]
         real(name, 'state["lr"]', lr)
-        whole(name, 'state["bad"]', bad, least=0)
-        whole(name, 'state["cooling"]', cooling, least=0)
+        integer(name, 'state["bad"]', bad, least=0)
+        integer(name, 'state["cooling"]', cooling, least=0)
         if not isinstance(best, (int, float)) or math.isnan(best):
             raise ValueError(f'{name}: state["best"] must be a number; got {best!r}')
         self.lr, self.best, self._bad, self._cooling = float(lr), float(best), int(bad), int(cooling)

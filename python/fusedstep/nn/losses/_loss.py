@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from ..._base.arrays import Array, describe, is_plain
+from ..._base.arrays import Array, describe, is_base_ndarray
 from ..._base.memory import Buffers
 
 
@@ -72,7 +72,7 @@ class Loss:
         ValueError
             If the outputs are not such a matrix, or targets or weights do not fit them.
         """
-        if not is_plain(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
+        if not is_base_ndarray(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
             raise ValueError(
                 f"{type(self).__name__}: outputs must be float32 or float64 of shape (n, k) with n, k >= 1; "
                 f"got {describe(outputs)}"
