@@ -37,7 +37,9 @@ every_shape = pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
 
 @every_dtype
 @every_shape
-def test_bits(rng: np.random.Generator, shape: Any, axis: int, dtype: Any) -> None:
+def test_batch_norm_has_the_bits_of_its_transcription(
+    rng: np.random.Generator, shape: Any, axis: int, dtype: Any
+) -> None:
     """The transcription's bits, at misaligned places, nothing written beside."""
     case = Case(rng, shape, axis, dtype)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
@@ -119,7 +121,9 @@ def test_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None
 
 @pytest.mark.parametrize(("training", "relu", "residual"), VARIANTS)
 @pytest.mark.parametrize(("shape", "axis"), [((4, 3, 5), 1), ((2, 3, 2, 4), -1), ((6, 3), 1)], ids=str)
-def test_gradients(rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int) -> None:
+def test_batch_norm_gradients_agree_with_central_differences(
+    rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int
+) -> None:
     """Central differences in float64."""
     case = Case(rng, shape, axis, np.float64, training, relu, residual)
 
@@ -203,7 +207,7 @@ def test_against_the_formula(rng: np.random.Generator) -> None:
     ],
 )
 @pytest.mark.parametrize("axis", [1, -1])
-def test_nothing_cancels(
+def test_statistics_keep_their_digits_at_large_means(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
     """Large means, also with one value of another size at the start of the channel: right up to the mean's own ulp."""
@@ -221,7 +225,7 @@ def test_nothing_cancels(
         close(reference.channels_first(y, axis), want.astype(np.float64), tolerance, outlier)
 
 
-def test_not_finite() -> None:
+def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
     """A channel with inf or nan is nan, as in torch; the others are not touched by it; large values do not overflow."""
     x = np.random.default_rng(1).normal(size=(40, 5, 30)).astype(np.float32)
     x[3, 1, 4], x[3, 2, 4] = np.inf, np.nan

@@ -73,7 +73,7 @@ def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_x_that_is_no_longer_what_it_was() -> None:
+def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
     """A gradient of another shape would be read and written beyond the arrays."""
 
     def reshaped(x: Array) -> None:

@@ -164,14 +164,14 @@ def test_the_full_step_is_checked_and_timed() -> None:
     assert [line.seconds is not None and line.seconds > 0 for line in lines] == [True] * 3
 
 
-def test_who_is_absent_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_library_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(TINY, ABSENT)
     optim_report.print_case(result)
     assert result.lines[-1].status == "not installed: a_package_that_nobody_has"
     assert "not installed" in capsys.readouterr().out
 
 
-def test_who_does_not_know_the_rule_is_listed() -> None:
+def test_library_without_the_rule_is_listed() -> None:
     def unknown(job: peers.Job) -> peers.NumPyRunner:
         raise common.Unavailable("no such rule")
 
@@ -179,7 +179,7 @@ def test_who_does_not_know_the_rule_is_listed() -> None:
     assert result.lines[-1].status == "not available: no such rule"
 
 
-def test_who_breaks_is_listed_and_the_others_are_timed() -> None:
+def test_library_that_raises_is_listed_and_the_others_are_timed() -> None:
     def broken(job: peers.Job) -> peers.NumPyRunner:
         raise OSError("no compiler\nand more")
 
@@ -188,7 +188,7 @@ def test_who_breaks_is_listed_and_the_others_are_timed() -> None:
     assert result.lines[0].seconds is not None
 
 
-def test_who_does_not_fit_in_memory_is_listed() -> None:
+def test_library_that_does_not_fit_in_memory_is_listed() -> None:
     case = cases.Case("tiny", "SGD", ((1000,),), {"lr": 1e-3})
     result = run(case, peers.Peer("greedy", peers.NumPy, temporaries=100), memory=4.0 * 1000 * 20)
     assert result.lines[-1].status.startswith("left out")
@@ -206,7 +206,7 @@ def test_a_wrong_implementation_is_not_timed() -> None:
     assert line.seconds is None
 
 
-def test_an_implementation_that_stops_moving_is_found_out() -> None:
+def test_benchmark_detects_an_implementation_that_stops_changing_its_parameters() -> None:
     class Lazy(peers.NumPy):
         def run(self, *rest: Any) -> None:
             if self.t < len(reference.GRADIENT_SCALES):
@@ -217,7 +217,7 @@ def test_an_implementation_that_stops_moving_is_found_out() -> None:
     assert line.seconds is None
 
 
-def test_verdict() -> None:
+def test_verdict_compares_the_interval_with_the_target() -> None:
     ours = suite.Line(peers.OURS, seconds=5e-6, ratio=(1.0, 1.0, 1.0))
     roofline = suite.Line(peers.ROOFLINE, seconds=4.5e-6, ratio=(0.9, 0.8, 1.0))
     foreach = suite.Line("torch foreach", seconds=9e-5, ratio=(18.0, 17.0, 19.0))

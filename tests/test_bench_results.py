@@ -57,7 +57,9 @@ def test_reduced_results_are_small_and_say_the_same() -> None:
     ("new", "status", "text"),
     [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
 )
-def test_compare(new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_reports_only_changes_beyond_the_intervals(
+    new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command.main(["compare", *files(tmp_path, document(), document(new))]) == status
     assert text in capsys.readouterr().out
 
@@ -151,7 +153,7 @@ def test_readme_and_page_are_what_the_kept_results_give() -> None:
         assert (publish.PICTURES / f"{name}.png").stat().st_size < 150_000
 
 
-def test_nothing_that_is_lost_is_hidden() -> None:
+def test_every_lost_comparison_is_listed() -> None:
     assert publish.verdict(list(records.records(document()))) == [
         "In 1 comparisons with other libraries, fusedstep is faster in 1 and the other library in 0; "
         "in 0 the interval contains 1."
@@ -258,12 +260,12 @@ def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -
     assert harness.measure({"a": runner}, harness.Sampling(min_rounds=50, settle_s=0.0, limit_s=2.9)) == {}
 
 
-def test_what_matters_comes_first() -> None:
+def test_cases_of_the_quick_run_come_first() -> None:
     made = [SimpleNamespace(name=name, quick=name == "adam/250k") for name in ("adam/gpt2", "adam/250k")]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2"]
 
 
-def test_a_run_of_all_suites_leaves_what_ten_minutes_do_not_hold() -> None:
+def test_run_of_all_suites_leaves_out_cases_beyond_ten_minutes() -> None:
     left = ["sgd/gpt2", "lion/resnet18", "accuracy/digits 256-256", "fit/64-64 float32"]
     taken = ["adam/gpt2", "full/gpt2", "lion/10M", "digits/256-256", "fit/256-256", "accuracy/digits"]
     assert [name for name in left + taken if run.of_one_suite(SimpleNamespace(name=name))] == left

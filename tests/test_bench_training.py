@@ -65,7 +65,7 @@ class Wrong(peers.NumPy):
         self.x = self.x * np.float32(0.7)
 
 
-def test_who_is_wrong_idle_or_absent_is_listed() -> None:
+def test_library_that_is_wrong_idle_or_missing_is_listed() -> None:
     wrong, idle, absent = lines(
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]

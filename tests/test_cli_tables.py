@@ -174,7 +174,7 @@ def test_classes_that_the_model_does_not_know(out: Out, capsys: pytest.CaptureFi
     assert "the target must be of no, paused, yes; got 'never'" in capsys.readouterr().err
 
 
-def test_what_a_run_leaves(out: Out) -> None:
+def test_run_writes_all_its_files(out: Out) -> None:
     frame = customers()
     frame.to_csv("t.csv", index=False)
     words = ["train", "--data", "t.csv", "--target", "left", "--epochs", "4", "--hidden", "8"]

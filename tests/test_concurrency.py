@@ -179,7 +179,7 @@ def test_inside_a_data_loader(torch: ModuleType) -> None:
         assert rows.tobytes() == b"".join(Dropped()[k].tobytes() for k in range(8))
 
 
-def test_beside_torchs_threads(torch: ModuleType) -> None:
+def test_steps_are_right_while_torch_threads_run(torch: ModuleType) -> None:
     want, product = trained(5), torch.ones(600, 600)
     stop = threading.Event()
 

@@ -27,7 +27,7 @@ MODULES = sorted(
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("name", ["fusedstep", *MODULES])
-def test_examples(name: str) -> None:
+def test_docstring_examples_run(name: str) -> None:
     with np.printoptions():
         result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
@@ -63,7 +63,7 @@ def _public() -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "value"), list(_public()), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_a_user_calls_is_described(name: str, value: Any) -> None:
+def test_every_public_callable_has_parameters_raises_and_example(name: str, value: Any) -> None:
     text = inspect.getdoc(value) or ""
     assert value.__doc__ and ">>> " in text, name
     taken = inspect.signature(value).parameters

@@ -79,7 +79,7 @@ def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
 
 
-def test_predicting() -> None:
+def test_prediction_keeps_the_input_or_scales_it_in_vanilla_mode() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
     same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
@@ -173,7 +173,7 @@ FEATURES = [
 
 @every_dtype
 @pytest.mark.parametrize(("shape", "mask"), FEATURES)
-def test_features(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
+def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
     x = values(int(np.prod(shape)), dtype).reshape(shape)
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)

@@ -259,7 +259,7 @@ for make in makes.values():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_what_does_not_fit_into_memory_is_not_half_made() -> None:
+def test_constructor_without_memory_leaves_nothing_half_made() -> None:
     """An array takes 38 MiB; the states of Adam and its averages are three."""
     done = python(LIMITED_CONSTRUCTION)
     assert done.returncode == 0, done.stderr + done.stdout

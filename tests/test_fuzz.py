@@ -48,7 +48,7 @@ def test_mutations(name: str) -> None:
         fuzz.check(name, data)
 
 
-def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def test_checks_detect_planted_faults(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     def big(path: Path) -> None:
         np.ones(10**7)
 

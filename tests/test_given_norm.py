@@ -106,7 +106,7 @@ def test_a_bad_norm_skips_where_it_is_asked_for(norm: float, steps: Any) -> None
     assert not one.step(numbers(1), grad_norm=3.0)[1] and not equal(one.values(), numbers(0))
 
 
-def test_with_a_good_norm_no_gradient_is_looked_at(steps: Any) -> None:
+def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
     """It decides alone."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
@@ -128,7 +128,7 @@ def test_a_bad_norm_clips_as_in_torch(norm: float, steps: Any) -> None:
 
 
 @pytest.mark.parametrize("norm", [-1.0, -math.inf, "3", [1.0], "nan"])
-def test_what_is_no_norm_is_refused(norm: Any, steps: Any) -> None:
+def test_step_refuses_a_grad_norm_that_is_not_a_norm(norm: Any, steps: Any) -> None:
     one = steps()
     with pytest.raises((ValueError, TypeError), match=r"SGD\.step: grad_norm must be"):
         one.step(numbers(1), grad_norm=norm, clip_norm=2.0)

@@ -86,7 +86,7 @@ def test_some_coordinates_can_be_checked_alone() -> None:
 # landscapes
 
 
-def test_a_direction_has_the_filters_lengths_and_is_the_keys() -> None:
+def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() -> None:
     model, x, labels = network(np.float64, nn.BatchNorm())
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     own, parts = f.split(f.theta), f.split(inspect.random_direction(f, KEY))

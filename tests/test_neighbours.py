@@ -90,7 +90,7 @@ def test_the_estimators_change_nothing() -> None:
         ("random numbers", "np.random.rand()"),
     ],
 )
-def test_what_is_changed_is_seen(name: str, fault: str) -> None:
+def test_snapshot_detects_each_planted_change(name: str, fault: str) -> None:
     code = f"from support.surroundings import *; before = snapshot(); {fault}; compare(before, 'a fault')"
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert "a fault changed {" in done.stderr and f"'{name}': (" in done.stderr

@@ -111,7 +111,7 @@ def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> N
 
 @every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_spoils_its_own_row_only(dtype: Any, bad: float) -> None:
+def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad: float) -> None:
     z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
     z[1, 35] = bad
     losses, gradient = np.empty(3, dtype), np.empty((3, 40), dtype)
@@ -153,13 +153,13 @@ read_only.flags.writeable = False
         (lambda: _core.softmax_loss(x, np.zeros(3, np.int32), np.ones(3), y), "incompatible function arguments"),
     ],
 )
-def test_refusals(call: Callable[[], object], message: str) -> None:
+def test_kernels_refuse_wrong_arguments_before_writing(call: Callable[[], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
     assert (x == 1).all() and (y == 1).all()
 
 
-def test_nothing_is_a_case_too() -> None:
+def test_relu_accepts_empty_arrays_and_scalars() -> None:
     for shape in ((0, 4), (4, 0), (0,)):
         empty = np.empty(shape)
         _core.relu(empty, None, empty)
@@ -170,7 +170,7 @@ def test_nothing_is_a_case_too() -> None:
 
 
 @every_dtype
-def test_a_bias_is_added_once_whoever_adds_it(dtype: Any) -> None:
+def test_bias_is_added_exactly_once(dtype: Any) -> None:
     """By the Linear itself, or in the ReLU's pass: the same bits, forward and backward."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)

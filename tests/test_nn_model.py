@@ -245,7 +245,7 @@ class Unfinished(nn.Layer):
         self.features = features
 
 
-def test_an_unfinished_layer_says_what_it_lacks() -> None:
+def test_layer_without_forward_or_backward_names_the_missing_method() -> None:
     model = nn.Sequential(Unfinished(2))
     with pytest.raises(NotImplementedError, match=r"Unfinished must define forward\(self, x, training\)"):
         model.predict(np.ones((3, 2)))

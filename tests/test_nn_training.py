@@ -71,7 +71,7 @@ def test_only_the_ratios_of_weights_count(dtype: Any, unit: float, rng: np.rando
 
 
 @pytest.mark.parametrize("weights", [np.ones(4), np.array([1, 1, -1, 1, 1.0]), np.zeros(5), np.full(5, np.nan)])
-def test_weights_that_mean_nothing_are_refused(weights: Any) -> None:
+def test_row_weights_that_are_negative_or_all_zero_are_refused(weights: Any) -> None:
     with pytest.raises(ValueError, match="MeanSquaredError: weights must be"):
         nn.MeanSquaredError()(np.ones((5, 1)), np.ones(5), weights)
 
@@ -135,7 +135,7 @@ def test_an_epoch_ends_where_stop_says() -> None:
     assert trainer.steps == 2 and len(seen) == 2
 
 
-def test_what_is_around_holds_for_the_gradient_and_not_for_the_step() -> None:
+def test_context_around_holds_for_the_gradient_but_not_for_the_step() -> None:
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
         trainer.model.arena += 1
@@ -157,7 +157,7 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
 
 
 @pytest.mark.parametrize("loss", [nn.SoftmaxNLL, "nll"])
-def test_what_is_no_loss_is_refused(loss: Any) -> None:
+def test_trainer_refuses_an_object_that_is_not_a_loss(loss: Any) -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(TypeError, match=r"Trainer: loss must be a Loss, such as nn.SoftmaxNLL\(\); got .*(NLL|nll)"):
         nn.Trainer(model, loss, fs.SGD(model.params))

@@ -108,7 +108,7 @@ def test_folded_keys_are_distinct() -> None:
         (lambda: fs.Philox(7).load_state_dict({"seed": 1, "stream": -1}), ValueError, "stream must be at least 0"),
     ],
 )
-def test_refusals(make: Any, error: type[Exception], words: str) -> None:
+def test_keys_and_streams_refuse_wrong_arguments(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error) as caught:
         make()
     assert words in str(caught.value)
@@ -138,7 +138,7 @@ def kept_probability(p: float) -> float:
 
 @pytest.mark.parametrize("p", [1 / 65536, 0.001, 0.1, 0.25, 0.5, 0.9])
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_frequencies(key: fs.Key, p: float) -> None:
+def test_kept_share_of_a_mask_is_the_probability(key: fs.Key, p: float) -> None:
     kept, q = fs.dropout_mask(N, p, key), kept_probability(p)
     assert abs(z_of(kept, q)) < BOUND
     for position in range(8):  # in the block
@@ -163,7 +163,7 @@ def test_pairs_at_every_distance(key: fs.Key) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_runs(key: fs.Key) -> None:
+def test_runs_of_equal_bits_have_the_expected_lengths(key: fs.Key) -> None:
     kept = fs.dropout_mask(N, 0.5, key)
     changes = np.flatnonzero(kept[1:] != kept[:-1])
     lengths = np.diff(changes)

@@ -81,7 +81,7 @@ ACTS: dict[str, Callable[[World], object]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
-def test_gradients_that_act_when_they_are_asked(name: str) -> None:
+def test_step_survives_gradients_whose_properties_run_code(name: str) -> None:
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 

@@ -113,7 +113,7 @@ def test_strides_that_blas_takes(dtype: Any) -> None:
 
 
 @every_dtype
-def test_what_is_numpys(dtype: Any) -> None:
+def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any) -> None:
     """Nothing is written then; and who asks for the product gets it all the same."""
     a, b = matrices(6, 8, 10, dtype)
     misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
@@ -340,7 +340,7 @@ def test_threads_share_products_as_on_a_cpu_with_avx_512(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 
 
-def test_without_openblas_the_core_multiplies_nothing() -> None:
+def test_core_declines_products_without_openblas() -> None:
     subprocess.run([sys.executable, "-c", MULTIPLY, "none"], check=True)
 
 

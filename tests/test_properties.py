@@ -158,7 +158,7 @@ SWITCHES = [(cls, options) for cls in CLASSES for options in variants(cls)]
 
 
 @holds
-def test_steps(data: Any) -> None:
+def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     count = draw(st.integers(1, 3))
@@ -198,7 +198,7 @@ def test_steps(data: Any) -> None:
 
 
 @holds
-def test_dropout_and_noise(data: Any) -> None:
+def test_any_dropout_and_noise_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     x = draw(arrays(arena, draw(shapes(most=4097)), dtype, dense=draw(st.booleans())))
@@ -282,7 +282,7 @@ class Normalisation:
 
 
 @holds
-def test_batch_norm(data: Any) -> None:
+def test_any_batch_norm_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype, size=1 << 15)
     call, saved = Normalisation(draw, arena, dtype), []
@@ -298,7 +298,7 @@ def test_batch_norm(data: Any) -> None:
 
 
 @holds
-def test_statistics(data: Any) -> None:
+def test_any_batch_statistics_have_the_transcriptions_bits_or_are_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     shape = draw(shapes(most=4097, least_axes=2))

@@ -43,7 +43,7 @@ class Arena:
         return self.tensor.as_strided(shape, strides, at)
 
 
-def test_steps(torch: ModuleType) -> None:
+def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls.in_torch]
     if not classes:
@@ -84,7 +84,7 @@ def test_steps(torch: ModuleType) -> None:
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_dropout(torch: ModuleType) -> None:
+def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
         pytest.skip("no layers there yet")

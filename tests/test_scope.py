@@ -46,6 +46,6 @@ def test_names_exist_and_files_show_them(row: make_scope.Row) -> None:
         ("fs.SGD(", ValueError, "a name must be like"),
     ],
 )
-def test_a_name_that_is_not_there_is_found_out(name: str, error: type[Exception], message: str) -> None:
+def test_missing_name_is_detected(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make_scope.resolve(name)

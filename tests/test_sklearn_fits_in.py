@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_whole_steps() -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
-def test_examples(name: str) -> None:
+def test_docstring_examples_run(name: str) -> None:
     estimator = getattr(fusedstep.sklearn, name)
     test = doctest.DocTestFinder().find(estimator, name, module=False)
     assert [example for found in test for example in found.examples]

@@ -74,7 +74,7 @@ def test_the_norm_is_that_of_the_gradients_themselves(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_scale_that_is_none_is_refused(scale: float, torch: Any) -> None:
+def test_grad_scale_that_is_not_finite_and_positive_is_refused(scale: float, torch: Any) -> None:
     p = torch.ones(3, requires_grad=True)
     p.grad = torch.ones(3)
     opt = ours("SGD")([p], lr=1.0)

@@ -67,7 +67,7 @@ def test_tied_weights_step_once_their_gradient_is_complete(torch: Any) -> None:
     assert (w == 1 - 0.5 * 3).all()
 
 
-def test_what_steps_in_the_backward_pass_is_refused(torch: Any) -> None:
+def test_step_in_backward_refuses_optimizers_that_it_cannot_serve(torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)

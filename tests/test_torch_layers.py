@@ -223,6 +223,6 @@ def test_accelerate_leaves_what_we_do_not_serve(torch: Any, ft: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["dropout", "batch_norm", "acceleration"])
-def test_examples(ft: Any, module: str) -> None:
+def test_docstring_examples_run(ft: Any, module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.torch.{module}"), optionflags=doctest.ELLIPSIS)
     assert result.attempted and not result.failed

@@ -112,7 +112,7 @@ def test_torchs_fused_kernels_are_right_where_all_lies_alike(layout: str, torch:
 
 
 @every_optimizer
-def test_a_gradient_of_one_number_for_many(name: str, torch: Any) -> None:
+def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> None:
     """What `torch.autograd.grad` returns for a sum is expanded."""
     w = numbers(0).requires_grad_()
     (w.grad,) = torch.autograd.grad(w.sum(), w)
@@ -265,7 +265,7 @@ def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
 
 
 @every_shared_optimizer
-def test_what_is_no_dense_floating_tensor_of_the_cpu_is_refused(name: str, torch: Any) -> None:
+def test_step_refuses_tensors_that_are_not_dense_floating_cpu_tensors(name: str, torch: Any) -> None:
     refused = {
         r"a dense tensor in the CPU's memory; got torch.float32 \(3,\) on meta": torch.ones(3, device="meta"),
         r"float32, float64, bfloat16 or float16; got torch.complex64 \(3,\)": torch.ones(3, dtype=torch.complex64),

@@ -344,7 +344,7 @@ def test_zero_grad(to_none: bool, torch: Any) -> None:
     assert w.grad is None if to_none else not w.grad.any()
 
 
-def test_closures(torch: Any) -> None:
+def test_step_calls_a_closure_with_gradients_enabled(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     batch = batches(1)[0]
@@ -439,7 +439,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
     torch.testing.assert_close(before - model[1].weight, torch.full((2, 2), 0.5))
 
 
-def test_autograd_hears_of_the_step(torch: Any) -> None:
+def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
     """A graph that saved the old values must not be used after them: its gradients would be silently wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
@@ -459,7 +459,7 @@ def test_a_parameter_without_gradient_keeps_its_version(torch: Any) -> None:
     assert (a._version, b._version) == (versions[0] + 1, versions[1])
 
 
-def test_what_the_user_does_to_the_state_counts(torch: Any) -> None:
+def test_changes_of_the_state_by_the_user_take_effect(torch: Any) -> None:
     mine, opt, other, reference = pair("Adam", {"lr": 0.01})
     data = batches(12)
     meddling: list[Any] = [
@@ -482,7 +482,7 @@ def test_what_the_user_does_to_the_state_counts(torch: Any) -> None:
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5, msg=f"after change {k}")
 
 
-def test_what_is_dropped_is_freed(torch: Any) -> None:
+def test_deleted_model_and_optimizer_are_freed(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))
