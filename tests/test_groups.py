@@ -253,7 +253,7 @@ def test_an_optimizer_is_not_copied(cls: Any) -> None:
 @pytest.mark.parametrize(("cls", "name"), [(c, name) for c in CLASSES for name in c.only_at_first])
 def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name: str) -> None:
     opt = cls([np.ones(3)])
-    with pytest.raises(ValueError, match=f"{name} says how the state begins"):
+    with pytest.raises(ValueError, match=f"{name} must be given when the optimizer is made"):
         opt.groups[0][name] = opt.groups[0][name]
     opt.load_state_dict(opt.state_dict())
 

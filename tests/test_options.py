@@ -68,7 +68,7 @@ def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
     assert list(shown.values()) == [0.125, 0.75, True, 1.0, 0.0, "l2"]
     with refused(ValueError, "Halved: momentum must be at least 0 and below 1; got 1.5"):
         Halved([w], momentum=1.5)
-    with refused(ValueError, "groups[0]: start says how the state begins"):
+    with refused(ValueError, "groups[0]: start must be given when the optimizer is made"):
         opt.groups[0]["start"] = 2.0
     with refused(TypeError, "Halved: takes at most params and lr, momentum, weight_decay by position; got 4 more"):
         Halved([w], 0.1, 0.2, 0.3, 0.4)

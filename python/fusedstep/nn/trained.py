@@ -1,4 +1,4 @@
-"""A network with the meaning of its inputs and outputs."""
+"""A network with the names and scaling of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class TrainedModel:
         return ((rows - self.input_mean) / self.input_scale).astype(self.model.dtype)
 
     def _by_name(self, X: Any) -> Any:
-        """Return the inputs of a table in their order; what is no table as it is."""
+        """Return the columns of a table in the order of the inputs; return anything else unchanged."""
         if not hasattr(X, "columns") or not self.feature_names:
             return X
         frame = X.to_pandas() if hasattr(X, "to_pandas") else X
@@ -146,7 +146,7 @@ class TrainedModel:
         k : int
             Number of masks, >= 1.
         key : Key or int
-            Names the masks: the same key, the same answer.
+            The same key gives the same masks.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class TrainedModel:
         return predict_samples(self, X, k, key)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the arrays, fit for JSON."""
+        """All attributes except the arrays, fit for JSON."""
         known = {
             "format": FORMATS[0] if self.columns is None else FORMATS[1],
             "task": self.task,
@@ -178,7 +178,7 @@ class TrainedModel:
 
     @classmethod
     def of(cls, model: Sequential, about: Mapping[str, Any], input_mean: Array, input_scale: Array) -> TrainedModel:
-        """Put a model together with its description.
+        """Make a trained model from a network and a description.
 
         Raises
         ------
