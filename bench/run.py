@@ -1,4 +1,4 @@
-"""A run of suites: announced, paced, printed, and written to a file after every case."""
+"""A run of suites within a time limit, printed and written to a file after every case."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OVERRUN = 4.0  # times its budget may a case take for as many rounds as are want
 
 
 class Pace:
-    """Shares what is left of the time among the cases that are left."""
+    """Divides the remaining time among the remaining cases."""
 
     def __init__(self, minutes: float, cases: int) -> None:
         self.end, self.left = time.perf_counter() + 60 * minutes, cases
@@ -97,7 +97,7 @@ def chosen(suites: Sequence[Suite], setting: Setting, only: str | None, quick: b
 
 
 class Run:
-    """All that is known so far."""
+    """A run and its results so far."""
 
     def __init__(self, args: argparse.Namespace, suites: Sequence[Suite]) -> None:
         """Choose the cases; ValueError: none, or a wrong option."""
@@ -170,7 +170,7 @@ def importance(case: Any) -> int:
 
 
 def of_one_suite(case: Any) -> bool:
-    """Tell what only the suite's own run takes, for ten minutes do not hold it all.
+    """Tell which cases run only if their suite is chosen alone, because ten minutes are too short for all.
 
     These are models for rules other than Adam, and the larger networks' accuracies and float32 fits of scikit-learn's.
     """
@@ -192,7 +192,7 @@ def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, 
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file whole: a run that is cut short leaves what it knew."""
+    """Replace the file atomically, so that an interrupted run leaves its results so far."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(document, indent=1) + "\n")
     part.replace(path)

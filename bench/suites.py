@@ -1,4 +1,4 @@
-"""The suites: each a table of cases, how one is run and shown, and what was promised."""
+"""The suites: each has a table of cases, functions that run and print a case, and targets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAYERS_SHORT_S = 0.1  # layers are held to a few percent of a copy: a pool that 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all cases of a run."""
+    """The settings of a run, the same for all cases."""
 
     threads: int
     levels: Sequence[str]  # instruction sets of our layers

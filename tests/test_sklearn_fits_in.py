@@ -131,7 +131,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},
-        "solver_params must not have weight_decay: it is a parameter of its own",
+        "solver_params must not have weight_decay, which is a parameter of the estimator",
     ),
     ({"solver_params": {"betas": (2, 3)}}, r"Adam: groups\[0\]: betas\[0\] must be at least 0"),
     ({"dropout": 1.0}, r"The 'dropout' parameter of MLPClassifier must be a float in the range \[0.0, 1.0\). Got 1.0"),
@@ -188,7 +188,10 @@ def test_mistakes_of_calls() -> None:
         small(solver="lbfgs").fit(X, y, X_val=X, y_val=y)
     with pytest.raises(ValueError, match="return_std needs mc_samples"):
         model.predict_proba(X, return_std=True)
-    with pytest.raises(ValueError, match="class_weight='balanced' cannot be known from a part of the rows"):
+    with pytest.raises(
+        ValueError,
+        match="class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'",
+    ):
         small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match=r"class_weight must be above 0 for a class of these rows; got \{1: 0\}"):
         small(class_weight={1: 0}).fit(X, y, sample_weight=y)

@@ -24,7 +24,7 @@ Ratio = tuple[float, float, float]  # with its 95% interval
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed" or why there is no time."""
 
     name: str
     out: bool  # writes into memory allocated beforehand
@@ -78,7 +78,7 @@ class CaseResult:
 def run_case(
     case: Case, plan: Sampling, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS
 ) -> CaseResult:
-    """One interleaved run of everybody on one case; the first level is set again at the end."""
+    """Run all implementations of one case, interleaved; restore the first instruction set at the end."""
     job = Job(case, threads)
     result = CaseResult(case, levels, [])
     oracle = Oracle(job)

@@ -20,7 +20,7 @@ ROUNDING = {OURS: 1e-6, OURS_FLOAT32: 1e-2}  # how far weights may be from their
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is nothing."""
+    """The results of one implementation in one case. `status` is "timed" or why there is nothing."""
 
     name: str
     status: str = "timed"
@@ -93,7 +93,7 @@ def time_fits(result: CaseResult, plan: Sampling) -> None:
 
 
 def check(line: Line, fits: Mapping[str, Fit]) -> None:
-    """Fit once, and hold the weights against theirs: what is timed is the same training."""
+    """Fit once, and compare the weights with scikit-learn's, so that the same training is timed."""
     try:
         fits[line.name].step()
     except Exception as problem:

@@ -1,4 +1,4 @@
-"""Checks that these functions share."""
+"""Checks of arguments."""
 
 from __future__ import annotations
 

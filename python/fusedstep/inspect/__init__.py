@@ -1,7 +1,7 @@
-"""Looking at a loss as a function of the weights: gradients, curvature, landscapes, bias and variance.
+"""A loss as a function of the weights: gradients, curvature, landscapes, bias and variance.
 
 Most functions take ``f``, a function of one flat vector that returns the value and the gradient (scipy's ``jac=True``),
-and ``theta``, where to look. `objective` makes both from a network, a loss and data.
+and ``theta``, the point to look at. `objective` makes both from a network, a loss and data.
 
 - `check_gradient`: central differences against the analytic gradient, per parameter.
 - `hessian_vector_product`, `hessian`, `extreme_eigenvalues`: curvature, by differences of gradients; Lanczos by scipy.

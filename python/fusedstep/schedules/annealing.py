@@ -39,7 +39,7 @@ class Cosine:
 
 
 class Cycle(NamedTuple):
-    """Where a step lies: cycle ``number`` from 0, ``position`` in it from 1 to ``length``."""
+    """The place of a step: cycle ``number`` from 0, ``position`` in it from 1 to ``length``."""
 
     number: int
     position: int
@@ -71,7 +71,7 @@ class CosineRestarts:
         return Cycle(number, position + 1, length)
 
     def ends_cycle(self, t: int) -> bool:
-        """Whether step t is the last of its cycle: after it a snapshot ensemble keeps the weights."""
+        """Tell whether step t is the last of its cycle, after which a snapshot ensemble keeps the weights."""
         _, position, length = self.cycle(t)
         return position == length
 
@@ -164,7 +164,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
 
 
 def warmup(schedule: Callable[[int], float], steps: int) -> Warmup:
-    """Climb in a straight line to the first rate of ``schedule``, then follow it from its step 1.
+    """Raise the rate linearly to the first rate of ``schedule``, then follow the schedule from its step 1.
 
     ``eta(t) = schedule(1) * t / (steps + 1)`` for t <= steps and ``schedule(t - steps)`` afterwards, so that
     no step has the rate 0 and step ``steps + 1`` is the first at full rate (Goyal et al. 2017).
