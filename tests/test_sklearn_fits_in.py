@@ -141,7 +141,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"hidden_layer_sizes": (8, 2.5)}, r"hidden_layer_sizes must be integers > 0, got \(8, 2.5\)"),
     ({"hidden_layer_sizes": (), "batch_norm": True}, "batch_norm needs hidden layers"),
     ({"batch_norm": True, "batch_size": 1}, "batch_norm needs batch_size >= 2; got 1"),
-    ({"batch_norm": True, "pretraining": {}}, "pretraining is of layers without batch_norm"),
+    ({"batch_norm": True, "pretraining": {}}, "pretraining needs batch_norm=False"),
     ({"pretraining": {"epoch": 3}}, "pretrain: settings are epochs, .*; got 'epoch'"),
     ({"sparsity": 0.1, "sparsity_penalty": "kl"}, "needs activations from 0 to 1, activation='logistic'; got 'relu'"),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
