@@ -1,4 +1,4 @@
-"""Augmentation: exact results where there are any, and that a key and a row's number decide everything."""
+"""Augmentation: exact results where they are known, and results that depend only on the key and the row's number."""
 
 from __future__ import annotations
 

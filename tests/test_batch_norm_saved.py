@@ -1,4 +1,4 @@
-"""What lies between forward and backward: memory given by the caller, numbers kept, batches counted."""
+"""The state between forward and backward: memory of the caller, saved numbers, counted batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.norms import Case
 
 
 def test_in_place(rng: np.random.Generator) -> None:
-    """Forward into x or the residual, backward into dy: the same bits; no gradient where x is gone."""
+    """Forward into x or the residual, and backward into dy, give the same bits; without x there is no gradient."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
         y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)
@@ -74,7 +74,7 @@ def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
-    """A gradient of another shape would be read and written beyond the arrays."""
+    """With a gradient of another shape, memory beyond the arrays would be read and written."""
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)

@@ -1,4 +1,4 @@
-"""Statistics that grow by arrays."""
+"""Batch statistics that are updated array by array."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_batch_statistics_have_the_bits_of_their_transcription(
 
 
 def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generator) -> None:
-    """Up to rounding; bit for bit where parts are whole blocks of 1,024 values."""
+    """Equal up to rounding; bit for bit if the parts are multiples of 1,024 values."""
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
     for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):

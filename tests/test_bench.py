@@ -1,4 +1,4 @@
-"""The benchmark's own logic: intervals, byte counts, the check before timing, and that nobody is dropped."""
+"""The logic of the benchmark: intervals, byte counts, the check before timing, and a line for every implementation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ABSENT = peers.Peer("absent", peers.NumPy, needs=("a_package_that_nobody_has",))
 
 
 class Counting:
-    """A runner that counts what is done to it, on a clock of its own."""
+    """A runner that counts its calls, with its own clock."""
 
     def __init__(self, seconds: float = 1e-6, refilled: bool = False) -> None:
         self.clock, self.seconds, self.steps = 0.0, seconds, 0

@@ -1,4 +1,4 @@
-"""The layers' benchmark: the check before timing, the ratios, the verdict, and that nobody is dropped."""
+"""The layers' benchmark: the check before timing, the ratios, the verdict, and a line for every implementation."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def test_every_target_has_a_case() -> None:
 
 
 class Scaled(NumPy):
-    """Wrong by a little everywhere."""
+    """An implementation with a small error in every element."""
 
     def outputs(self) -> Any:
         return {name: np.float32(1.001) * a for name, a in super().outputs().items()}
 
 
 class Lazy(Ours):
-    """Leaves its output as it was, after the first step."""
+    """An implementation that writes its output in the first step only."""
 
     def bn(self) -> Callable[[], object]:
         call, steps = super().bn(), []
@@ -115,7 +115,7 @@ class Lazy(Ours):
 
 
 class Biased(NumPy):
-    """Drops a tenth where a half was asked for."""
+    """An implementation that drops a tenth instead of a half."""
 
     def dropout(self) -> Callable[[], object]:
         kept = np.random.default_rng(1).random(self.job.x.shape) >= 0.1

@@ -1,4 +1,4 @@
-"""The estimators' benchmark: what is timed is the same training, and the verdict is that of the figures."""
+"""The estimators' benchmark: both timed trainings are the same, and the verdict follows the figures."""
 
 from __future__ import annotations
 

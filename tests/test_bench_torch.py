@@ -1,4 +1,4 @@
-"""The training loops in torch: everybody learns the same, or is not timed."""
+"""The training loops in torch: an implementation that does not learn the same is not timed."""
 
 from __future__ import annotations
 

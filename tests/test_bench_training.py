@@ -1,4 +1,4 @@
-"""Whole training steps: everybody learns the same, or is not timed."""
+"""Training steps: an implementation that does not learn the same is not timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BLAS keeps to one thread during a whole fit or command of small products, and gets its threads back."""
+"""BLAS is limited to one thread during a fit or command with small products, and the limit is removed afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def blas_threads() -> int:
 
 @pytest.fixture(autouse=True)
 def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin with two threads, on a machine whose products are BLAS's own."""
+    """Begin with two BLAS threads, on a machine whose products BLAS computes."""
     monkeypatch.setattr(threads, "_shares_products", lambda: False)
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
     limiter = libraries.limit(limits=2)

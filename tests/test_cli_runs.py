@@ -1,4 +1,4 @@
-"""Runs on the command line: their folder, going on with them, weights of classes, comparisons, masks."""
+"""Runs on the command line: folder, resuming, class weights, comparisons, masks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of the time."""
+    """Leave out the slow parts."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) ->
 
 @pytest.mark.usefixtures("no_picture")
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the middle of an epoch, and with a state that was written on the way."""
+    """Also if interrupted within an epoch, and with a state that was saved during the run."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there

@@ -46,7 +46,7 @@ BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # to be written on by 
 
 
 def _public() -> Iterator[tuple[str, Any]]:
-    """Yield the functions and classes that a user calls: no records of results, no warnings, no bases."""
+    """Yield the functions and classes that a user calls: not result records, warnings or base classes."""
     for tool in TOOLS:
         module = importlib.import_module(f"fusedstep.{tool}")
         for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:

@@ -1,4 +1,4 @@
-"""Dropout: bit for bit the reference, whatever runs it, wherever it lies and begins."""
+"""Dropout: the bits of the reference on every machine, for every layout and offset."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_bits_of_every_alignment(dtype: Any) -> None:
 
 @every_dtype
 def test_past_the_cache_and_in_place(dtype: Any) -> None:
-    """Large enough for stores past the cache, which in place must not be."""
+    """Arrays large enough for stores that bypass the cache, which must not be used in place."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)
     x[...] = np.random.default_rng(1).random(x.size, dtype)

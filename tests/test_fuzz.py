@@ -1,4 +1,4 @@
-"""The corpus of the fuzzer, and mutations of it: every file is read or refused, and does nothing else."""
+"""The corpus of the fuzzer, and mutations of it: every file is read or refused, without other effects."""
 
 from __future__ import annotations
 

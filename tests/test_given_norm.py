@@ -1,4 +1,4 @@
-"""A norm that the caller gives, and what `fusedstep.torch` has of the options of a step of arrays: the same bits."""
+"""A gradient norm that the caller gives, and the step options of `fusedstep.torch`: the same bits as on arrays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arrays:
 
 
 class Tensors:
-    """Steps of tensors: what is an option of a step there is one of the optimizer here."""
+    """Steps on tensors, where the options of a step are options of the optimizer."""
 
     def __init__(self, name: str = "SGD", **options: Any) -> None:
         import torch
@@ -107,7 +107,7 @@ def test_a_bad_norm_skips_where_it_is_asked_for(norm: float, steps: Any) -> None
 
 
 def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
-    """It decides alone."""
+    """The given norm alone decides."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]

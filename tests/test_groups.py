@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead: what changes between steps, and what cannot."""
+"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps or not."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ OTHERS = [np.float32, np.float16, bfloat16]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gradients_of_every_dtype_for_parameters_of_every_dtype(layout: str) -> None:
-    """The step is that of the gradient in the computation's float32."""
+    """The step equals the step with the gradient in float32."""
     for mine in OTHERS:
         for other in OTHERS:
             p = draw(40 * 20, 0, mine).reshape(40, 20)

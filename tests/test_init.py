@@ -1,4 +1,4 @@
-"""Initial weights: their variance, their range, and that they follow the generator alone."""
+"""Initial weights: variance, range, and dependence on the generator only."""
 
 from __future__ import annotations
 

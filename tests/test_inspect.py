@@ -1,4 +1,4 @@
-"""Looking inside: gradient checks, landscapes, bias and variance, pictures, mistakes."""
+"""`fusedstep.inspect`: gradient checks, landscapes, bias and variance, pictures, wrong arguments."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_squared_loss_is_bias_plus_variance_exactly() -> None:
 
 
 def test_the_variance_of_a_mean_is_the_closed_form() -> None:
-    """A bootstrap mean varies by the sample's variance over n."""
+    """The variance of a bootstrap mean is the sample's variance over n."""
     y = np.random.default_rng(1).standard_normal(50)
     parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)

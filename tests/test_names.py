@@ -1,4 +1,4 @@
-"""What modules show, load when it is first used, and say of a name that is none."""
+"""Modules: public names, loading at first use, and the error for an unknown name."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_layers_of_one_model_are_sampled_independently() -> None:
 
 
 def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
-    """More rows than one pass takes: the mask is that of the whole."""
+    """More rows than one pass takes: the mask is that of all rows."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
     assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))

@@ -39,7 +39,7 @@ def exponential(x: Array) -> Array:
 
 
 def total(p: Array) -> Array:
-    """Return the sum of each row: sixteen lanes where there are two of each or more, then what is left, in order."""
+    """Return the sum of each row: in sixteen lanes if there are at least 32 elements, then the rest, in order."""
     n = p.shape[1]
     whole = n // 16 * 16 if n >= 32 else 0
     lanes, total = np.zeros((len(p), 16)), np.zeros(len(p))
@@ -101,7 +101,7 @@ def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, 
 
 @every_dtype
 def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """Against the digits of a longer type; the kernel has the transcription's bits."""
+    """Compare the transcription, whose bits the kernel has, with a type of more digits."""
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))
@@ -171,7 +171,7 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 
 @every_dtype
 def test_bias_is_added_exactly_once(dtype: Any) -> None:
-    """By the Linear itself, or in the ReLU's pass: the same bits, forward and backward."""
+    """The bias added by the Linear or in the ReLU's pass gives the same bits, forward and backward."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():

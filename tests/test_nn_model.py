@@ -1,4 +1,4 @@
-"""Sequential: its memory, what it refuses, copies and states, and room for layers that keep more than parameters."""
+"""Sequential: memory, refusals, copies, states, and layers with buffers."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_a_state_may_be_the_models_own_arrays_exchanged() -> None:
 
 
 class Scale(nn.Layer):
-    """A layer of the kind still to come: a trained vector, a kept one, and training that differs."""
+    """A layer with a trained vector, a saved vector and a different pass in training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ def test_layers_with_state_that_is_not_trained_fit_in() -> None:
 
 
 class Unfinished(nn.Layer):
-    """Does not say what it is made of, nor what it does."""
+    """A layer without config and forward."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Layers of the user's own between ours: nothing of theirs is skipped, and nothing that was lent is written over."""
+"""A user's layers between the package's: none of their methods is skipped, and none of their arrays is overwritten."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Doubled(nn.Linear):
 
 
 class Identity(nn.Layer):
-    """The plainest layer: it hands on what it was given."""
+    """The simplest layer: it returns its input."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return x
@@ -107,7 +107,7 @@ def test_a_linear_takes_every_type_that_fits_into_the_models() -> None:
 
 
 def test_a_model_goes_on_from_what_it_returned() -> None:
-    """Also where it is one layer, whose output lies where its input does."""
+    """Also for a single layer whose output is its input."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

@@ -1,4 +1,4 @@
-"""Saved models: the same predictions, the same bytes, and files that are none."""
+"""Saved models: the same predictions, the same bytes, and refusal of other files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_files_are_the_same_bytes_and_replaced_whole(tmp_path: Path) -> None:
 
 
 class Tanh(nn.Tanh):
-    """A layer that a file cannot tell from ours."""
+    """A layer with the name of one of the package's layers."""
 
     def _apply(self, x: np.ndarray, y: np.ndarray) -> None:
         np.multiply(2, np.tanh(x), out=y)

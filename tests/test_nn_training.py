@@ -164,7 +164,7 @@ def test_trainer_refuses_an_object_that_is_not_a_loss(loss: Any) -> None:
 
 
 def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batches]:
-    """Return what learns y = 3 x, and its rows."""
+    """Return a trainer that learns y = 3 x, and its batches."""
     x = np.linspace(-1, 1, 20)[:, None]
     model = nn.Sequential(nn.Linear(1, 1), dtype=np.float64, rng=0)
     trainer = nn.Trainer(model, nn.MeanSquaredError(), optimizer(model.params, **options))

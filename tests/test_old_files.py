@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version."""
+"""Files of version 0.1.0 (see tests/data/write.py) load, and later steps have the bits of that version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyperparameters are declared once: what becomes of a declaration, and that what is generated is up to date."""
+"""Hyperparameters are declared once: signature, check, docstring, and generated files that are up to date."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_every_hyperparameter_of_a_kernel_comes_from_an_option(cls: Any) -> None
 
 @every_class
 def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
-    """Its docstrings and its reference are not counted."""
+    """Docstrings and the reference are not counted."""
     source = Path(inspect.getfile(cls)).read_text("utf-8")
     uncounted: set[int] = set()
     for node in ast.walk(ast.parse(source)):
@@ -134,7 +134,7 @@ def test_generated_files_are_up_to_date() -> None:
 
 @pytest.mark.parametrize("command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]])
 def test_type_checkers_see_what_a_user_may_write_and_refuse_mistakes(command: list[str]) -> None:
-    """In CI the session "types" does the same, wherever they are not installed beside the tests."""
+    """The nox session "types" runs the same check, if the type checkers are not installed here."""
     if importlib.util.find_spec(command[-1]) is None:
         pytest.skip(f"{command[-1]} is not installed")
     environment = os.environ | {"MYPYPATH": "python"}

@@ -1,4 +1,4 @@
-"""The pages of the documentation: every block of Python runs and prints what stands below it."""
+"""The pages of the documentation: every block of Python runs and prints the text below it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stream: known answers, keys, and statistics that a bad generator would fail."""
+"""The random stream: known answers, keys, and statistical tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever tensors are given, wherever they lie: the bits of the step on arrays, or an error that changed no byte."""
+"""For any tensors at any addresses: the bits of the step on arrays, or an error without any change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Arena:
         self.tensor = torch.from_numpy(self.memory)
 
     def cut(self, draw: Any, shape: tuple[int, ...], dense: bool) -> Any:
-        """Draw a tensor: strides of any dense order, or with gaps and repetitions; now and then over another one."""
+        """Draw a tensor with any dense order, or with gaps and repetitions; sometimes overlapping another one."""
         flaw = draw(st.sampled_from(FLAWS))
         strides = draw(layouts(shape, 1, dense and flaw not in ("repeated", "gaps")))
         strides = tuple(abs(s) for s in strides)

@@ -1,4 +1,4 @@
-"""Every rule has the bits of its NumPy transcription: with all options, lengths, starts, on every machine."""
+"""Every rule has the bits of its NumPy transcription, for all options, lengths and offsets, on every machine."""
 
 from __future__ import annotations
 

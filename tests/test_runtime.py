@@ -1,4 +1,4 @@
-"""A good neighbour: instruction sets, threads, forks, imports, and what the process has set stays set."""
+"""The runtime: instruction sets, threads, forks, imports, and unchanged settings of the process."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -
 
 
 class Meanwhile:
-    """A gradient that does something when a step asks for its memory."""
+    """A gradient that runs code when a step fetches its memory."""
 
     def __init__(self, gradient: Any, act: Callable[[], Any]) -> None:
         self.gradient, self.act = gradient, act

@@ -1,4 +1,4 @@
-"""docs/scope.md: every name in it exists, every file in it is there and shows what it says."""
+"""docs/scope.md: every name and every file in it exists, and the files use the names."""
 
 from __future__ import annotations
 

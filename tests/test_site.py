@@ -1,4 +1,4 @@
-"""The documentation site and the files that describe the project: complete, and no link that leads nowhere."""
+"""The documentation site and the files that describe the project: complete, without dead links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimators inside what scikit-learn builds of estimators; and the mistakes that one makes."""
+"""The estimators in scikit-learn's pipelines, searches and ensembles; and wrong arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the estimators do that scikit-learn's own do not."""
+"""Options of the estimators that scikit-learn's do not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With scikit-learn's parameters alone ours are its networks: the same weights from the same seed, up to rounding."""
+"""With scikit-learn's parameters alone, the same seed gives scikit-learn's weights, up to rounding."""
 
 from __future__ import annotations
 

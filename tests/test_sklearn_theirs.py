@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its networks, the installed ones, run against ours."""
+"""The installed scikit-learn's tests of its networks, run with fusedstep's estimators."""
 
 from __future__ import annotations
 

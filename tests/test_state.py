@@ -1,4 +1,4 @@
-"""State that is saved and loaded: a resumed run has the same bits, and what does not fit changes nothing."""
+"""Saved and loaded state: a resumed run has the same bits, and a state that does not fit changes nothing."""
 
 from __future__ import annotations
 

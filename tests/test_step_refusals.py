@@ -1,4 +1,4 @@
-"""A step that is refused has changed no byte of parameters, gradients, states and averages."""
+"""A refused step changes no byte of parameters, gradients, states and averages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as people have them: reading, what each column is, and the numbers that are made of it."""
+"""Realistic tables: reading, kinds of columns, and the inputs made from them."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_descriptions_that_lie_are_refused(lie: Any) -> None:
 
 
 def test_forty_thousand_columns(tmp_path: Path) -> None:
-    """Whoever makes something quadratic in the columns waits for this test."""
+    """With a cost quadratic in the columns this test would take very long."""
     width = 40_000
     rng = np.random.default_rng(0)
     frame = pandas.DataFrame(rng.integers(0, 1000, (30, width)) / 8, columns=[f"c{i}" for i in range(width)])

@@ -1,4 +1,4 @@
-"""`accelerate` with an optimizer and a loss: ours where they do the same in less time, torch's where they do not."""
+"""`accelerate` replaces classes that give the same result in less time, and keeps torch's otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ft(torch: Any) -> Any:
 
 @pytest.fixture
 def clock(torch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the tests say how long things take: ours, torch's."""
+    """Replace the measured times by given ones: fusedstep's, torch's."""
     from fusedstep.torch import _trial
 
     times = {"say": [1e-6, 2e-6]}
@@ -46,7 +46,7 @@ def loss_of(batch: Any) -> Any:
 
 @every_shared_optimizer
 def test_an_optimizer_in_mid_training(name: str, torch: Any, ft: Any, clock: Any) -> None:
-    """With its state, its schedule and its hooks; nothing but the class has changed."""
+    """State, schedule and hooks stay; only the class changes."""
     model = network()
     opt = theirs(name)(model.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)

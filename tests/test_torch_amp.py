@@ -1,4 +1,4 @@
-"""GradScaler: gradients come scaled, the step divides, and a step on inf or nan touches nothing."""
+"""GradScaler: the step divides scaled gradients, and a step on inf or nan changes nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_skipped_step_touches_nothing(name: str, torch: Any) -> None:
 
 
 def test_the_norm_is_that_of_the_gradients_themselves(torch: Any) -> None:
-    """`clip_norm` acts on what the scale has been taken out of."""
+    """`clip_norm` acts on the unscaled gradients."""
     params = [torch.ones(300, requires_grad=True) for _ in range(2)]
     for p, scale in zip(params, (1.0, 4096.0), strict=True):
         opt = ours("SGD")([p], lr=1.0, clip_norm=1.0)

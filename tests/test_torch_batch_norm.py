@@ -1,4 +1,4 @@
-"""torch's batch normalisation on our kernel: the same results, buffers, modes and errors."""
+"""torch's batch normalisation on fusedstep's kernel: the same results, buffers, modes and errors."""
 
 from __future__ import annotations
 

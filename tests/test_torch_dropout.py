@@ -1,4 +1,4 @@
-"""torch's dropout layer on our kernel: torch's manners, our masks."""
+"""torch's dropout layer on fusedstep's kernel: torch's behaviour, other masks."""
 
 from __future__ import annotations
 

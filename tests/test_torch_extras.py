@@ -1,4 +1,4 @@
-"""What our optimizers take and torch's do not; and what torch's take and ours must refuse."""
+"""Options that torch's optimizers do not have, and torch's options that must be refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_clipping_is_torchs(name: str, torch: Any) -> None:
 
 @every_optimizer
 def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -> None:
-    """Of the parameters after each step; from the parameters at the first."""
+    """The average is of the parameters after each step, and starts from those before the first."""
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]

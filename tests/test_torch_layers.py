@@ -82,7 +82,7 @@ def test_a_recomputed_pass_draws_the_same_mask(torch: Any, ft: Any, reentrant: b
 
 
 def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
-    """Return a module with the model's parameters and another way forward."""
+    """Return a module with the model's parameters and another forward pass."""
 
     class Wrapped(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

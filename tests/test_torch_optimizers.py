@@ -124,7 +124,7 @@ def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> No
 
 @every_optimizer
 def test_the_same_bits_as_on_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
-    """The rules that torch lacks have this one oracle, which is tested against NumPy bit for bit."""
+    """Rules that torch does not have are compared with steps on arrays, which are tested bit for bit."""
     for options in ({}, {"l1": 0.01, "weight_decay": 0.1}, {"decay": "proximal", "l1": 0.1, "ema_decay": 0.9}):
         arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,), (41, 5))]
         tensors = [torch.tensor(a).requires_grad_() for a in arrays]
@@ -233,7 +233,7 @@ def test_momentum_that_cycles_is_followed_without_a_new_plan(torch: Any, monkeyp
 
 
 def test_options_that_change_with_other_things(torch: Any) -> None:
-    """Another kernel, another list of parameters: more than numbers has changed."""
+    """Options that need another kernel or another list of parameters."""
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
     opt = ours("Adam")([a], lr=0.1)
@@ -511,7 +511,7 @@ def test_lookahead(torch: Any, rng: np.random.Generator) -> None:
 
 
 def test_inside_torch_compile(torch: Any) -> None:
-    """The step is a break of the graph: it is run, not traced."""
+    """The step breaks the graph: it runs and is not traced."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.25)
     w.grad = torch.ones(3)

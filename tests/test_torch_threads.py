@@ -1,4 +1,4 @@
-"""One process, one pool: torch's OpenMP is ours as well, in whatever order the two are imported."""
+"""torch and fusedstep share one OpenMP pool, in every order of imports."""
 
 from __future__ import annotations
 
