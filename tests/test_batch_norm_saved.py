@@ -44,7 +44,7 @@ def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
         fs.batch_norm_backward(case.dy, saved, out=case.dy)
 
 
-def test_saved_keeps_its_numbers(rng: np.random.Generator) -> None:
+def test_gradient_uses_the_numbers_of_its_forward_pass(rng: np.random.Generator) -> None:
     """Parameters and running statistics may change between forward and backward."""
     for training in (True, False):
         case = Case(rng, (20, 3, 4), 1, np.float64, training, relu=True)

@@ -51,7 +51,7 @@ def test_small_products_stay_on_one_thread_and_large_ones_do_not() -> None:
         assert blas_threads() == 2
 
 
-def test_products_that_our_threads_share_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blas_is_not_limited_if_fusedsteps_threads_share_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_shares_products", lambda: True)
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 2

@@ -56,7 +56,7 @@ def test_bits_of_every_alignment(dtype: Any) -> None:
 
 
 @every_dtype
-def test_past_the_cache_and_in_place(dtype: Any) -> None:
+def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> None:
     """Arrays large enough for stores that bypass the cache, which must not be used in place."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)

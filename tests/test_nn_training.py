@@ -199,7 +199,7 @@ def test_a_fit_validates_each_epoch_with_the_averages_and_tells_the_schedule() -
 
 
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_a_fit_ends_where_a_loss_is_not_finite_or_it_is_told_to(epochs: int) -> None:
+def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_says_so(epochs: int) -> None:
     def validate(loss: float) -> float:
         validated.append(loss)
         return loss

@@ -75,7 +75,7 @@ def test_threads_get_distinct_keys() -> None:
     assert sorted(key.stream for key in keys) == list(range(4000))
 
 
-def test_streams_end() -> None:
+def test_last_stream_is_followed_by_an_overflow_error() -> None:
     rng = fs.Philox(1)
     rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
     assert rng.key().stream == 2**64 - 1
@@ -146,7 +146,7 @@ def test_kept_share_of_a_mask_is_the_probability(key: fs.Key, p: float) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_bits_and_bytes_of_the_words(key: fs.Key) -> None:
+def test_words_have_uniform_bits_and_bytes(key: fs.Key) -> None:
     words = reference.words(key.seed, key.stream, 0, N // 4)
     for bit in range(32):
         assert abs(z_of(words >> np.uint32(bit) & np.uint32(1), 0.5)) < BOUND
@@ -156,7 +156,7 @@ def test_bits_and_bytes_of_the_words(key: fs.Key) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_pairs_at_every_distance(key: fs.Key) -> None:
+def test_kept_elements_at_any_distance_are_uncorrelated(key: fs.Key) -> None:
     kept = fs.dropout_mask(N, 0.5, key)
     for distance in [*range(1, 33), 64, 128, 512, 4096, 65536]:
         assert abs(z_of(kept[distance:] == kept[:-distance], 0.5)) < BOUND

@@ -121,7 +121,7 @@ def test_plateau_cuts_after_patience_and_rests_for_the_cooldown() -> None:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("level", [5.0, -5.0, 0.0, math.nan])
-def test_a_flat_metric_is_a_plateau_whatever_its_sign(mode: str, level: float) -> None:
+def test_flat_metric_of_any_sign_is_a_plateau(mode: str, level: float) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=3, mode=mode)
     for _ in range(5):
         eta.observe(level)

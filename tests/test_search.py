@@ -73,7 +73,7 @@ def test_failures_and_pruned_trials_are_not_gone_to_and_not_retried() -> None:
     assert study.best_params in ({"x": 2, "y": 2}, {"x": 4, "y": 0})
 
 
-def test_all_kinds_of_values() -> None:
+def test_coordinate_descent_takes_all_kinds_of_values() -> None:
     grid = {"kind": ["adam", "sgd", None], "flag": [True, False], "lr": [1e-3, 1e-2, 0.1]}
     study = optuna.create_study(sampler=CoordinateDescentSampler(grid))
 

@@ -311,7 +311,7 @@ def test_callback_may_return_a_numpy_bool() -> None:
     assert fitted(callbacks=[lambda model, epoch: np.float64(epoch.loss) > 0]).n_iter_ == 1
 
 
-def test_a_callback_ends_the_training_with_true_alone() -> None:
+def test_only_a_callback_that_returns_true_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
 
 

@@ -141,7 +141,7 @@ def test_a_missing_number_is_the_median_and_marked() -> None:
     assert names == ["c"] and found.tolist() == [[5], [2]], "missing for the first time: the median, no mark"
 
 
-def test_odd_cells_among_numbers_are_missing_and_told() -> None:
+def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
     assert kind_of(cells) == ("number", "1 cell that is no number ('oops') taken for missing")

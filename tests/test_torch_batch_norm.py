@@ -191,7 +191,7 @@ def test_tracking_switched_off_later(torch: Any, ft: Any) -> None:
         assert_same_training(torch, theirs, ours, x)
 
 
-def test_without_grad(torch: Any, ft: Any) -> None:
+def test_layer_works_without_gradients_and_in_inference_mode(torch: Any, ft: Any) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d")
     x = data(torch, "BatchNorm2d")
     with torch.no_grad():

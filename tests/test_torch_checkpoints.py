@@ -77,7 +77,9 @@ def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
 
 @every_shared_optimizer
 @pytest.mark.parametrize("sides", [(theirs, ours), (ours, theirs)], ids=["from torch", "to torch"])
-def test_resumed_by_the_other(name: str, sides: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path) -> None:
+def test_run_that_torch_or_fusedstep_began_is_resumed_by_the_other(
+    name: str, sides: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path
+) -> None:
     first, second = (side(name) for side in sides)
     for options in shared_options(name):
         there_and_back(name, first, second, {"weight_decay": 0.03, **options}, tmp_path)

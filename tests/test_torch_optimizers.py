@@ -395,7 +395,7 @@ def test_hooks_around_state_dicts(torch: Any) -> None:
 
 
 @every_optimizer
-def test_copies_and_pickles_go_on_alone(name: str, torch: Any) -> None:
+def test_copies_and_pickles_continue_independently(name: str, torch: Any) -> None:
     model = network()
     options = {"clip_norm": 0.5, "ema_decay": 0.9, "l1": 1e-4}
     opt = ours(name)(model.parameters(), **options)
