@@ -102,7 +102,7 @@ def docs(session: nox.Session) -> None:
     for folder in ("_build", "api/generated", "auto_gallery"):
         shutil.rmtree(Path("docs", folder), ignore_errors=True)
     options = ("-b", "html", "--fail-on-warning", "--keep-going", *session.posargs)
-    session.run("sphinx-build", *options, "docs", "docs/_build/html")
+    session.run("python", "-m", "sphinx", *options, "docs", "docs/_build/html")
     session.run("python", "docs/check_site.py", "docs/_build/html")
 
 
