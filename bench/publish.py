@@ -173,7 +173,7 @@ def fastest(lines: Iterable[Record]) -> Record | None:
 def cell(record: Record | None) -> str:
     if record is None or record.seconds is None or record.over_ours is None:
         return "-"
-    return f"{report.duration(record.seconds)} ({report.significant(record.over_ours[0])} x)"
+    return f"{report.duration(record.seconds)} ({report.interval(record.over_ours)})"
 
 
 def where(document: Mapping[str, Any]) -> str:

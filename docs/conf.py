@@ -6,6 +6,7 @@ import importlib
 import re
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 project = "fusedstep"
 copyright = "the fusedstep maintainers"
@@ -97,3 +98,13 @@ html_theme_options = {
 html_sidebars = {page: [] for page in ("start", "guide", "benchmarks", "numerics", "reliability", "changelog")}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def skip_field_aliases(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of named tuples: the class's docstring describes them."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app: Any) -> None:
+    """Connect the handlers."""
+    app.connect("autodoc-skip-member", skip_field_aliases)

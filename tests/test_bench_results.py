@@ -205,7 +205,7 @@ def test_training_in_torch_has_its_table() -> None:
     assert "no training in PyTorch" in publish.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
     text = publish.torch_block(lines)
-    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 x)" in text and text.count("mlp/step") == 1
+    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 [1.96, 2.04])" in text and text.count("mlp/step") == 1
 
 
 def test_instructions_above_their_ceiling_fail() -> None:

@@ -1,4 +1,4 @@
-"""Arrays: what counts as one, how an error describes it, and many written at once."""
+"""Arrays: checks, descriptions for errors, and writing of several at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_base_ndarray(x: object) -> bool:
 
 
 def describe(x: object) -> str:
-    """Say what was given, in the words of an error message: dtype and shape, or the type."""
+    """Describe an argument for an error message: dtype and shape, or the type."""
     if not isinstance(x, np.ndarray):
         return type(x).__name__
     kind = "" if is_base_ndarray(x) else f"{type(x).__name__} of "

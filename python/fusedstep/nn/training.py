@@ -22,7 +22,16 @@ from .sequential import Sequential
 
 
 class Batch(NamedTuple):
-    """Inputs (n, width), targets and weights (None: all equal) of some rows; valid until the next batch is made."""
+    """Some rows of the data; valid until the next batch is made.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n, width)
+        Inputs.
+    targets : ndarray, shape (n, ...)
+    weights : ndarray, shape (n,), or None
+        None: all rows weigh the same.
+    """
 
     x: Array
     targets: Array

@@ -39,7 +39,17 @@ class Cosine:
 
 
 class Cycle(NamedTuple):
-    """The place of a step: cycle ``number`` from 0, ``position`` in it from 1 to ``length``."""
+    """The place of a step in a schedule with cycles.
+
+    Attributes
+    ----------
+    number : int
+        The number of the cycle, from 0.
+    position : int
+        The number of the step in its cycle, from 1.
+    length : int
+        The length of the cycle in steps.
+    """
 
     number: int
     position: int
