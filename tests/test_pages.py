@@ -16,20 +16,20 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
 PAGES = {
     "start.md": (3, ()),
     "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
-    "torch.md": (5, ("torch",)),
     "tables.md": (1, ("sklearn", "pandas", "safetensors", "matplotlib", "rich")),
     "api/index.md": (1, ()),
     "howto/sklearn.md": (3, ("sklearn",)),
     "howto/save.md": (2, ("safetensors",)),
     "howto/narrow.md": (1, ("ml_dtypes",)),
 }
+TORCH_PAGES = {"torch.md": 5}
 ELSEWHERE = {"integrations.md"}  # test_integrations_docs.py
 
 
 def test_every_page_with_code_is_run() -> None:
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "_build" not in path.parts}
     with_code = {page for page in pages if "```python" in (DOCS / page).read_text("utf-8")}
-    assert with_code == PAGES.keys() | ELSEWHERE
+    assert with_code == PAGES.keys() | TORCH_PAGES.keys() | ELSEWHERE
 
 
 @pytest.fixture
@@ -41,17 +41,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield
 
 
-@pytest.mark.filterwarnings("ignore:Maximum iterations")  # fits that end at max_iter, as the pages say
-@pytest.mark.parametrize("page", PAGES)
-def test_page_runs_and_prints_what_it_shows(
-    page: str, alone: None, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> None:
-    at_least, needs = PAGES[page]
-    for name in needs:
-        if name == "torch":
-            request.getfixturevalue("torch")
-        else:
-            pytest.importorskip(name)
+def run_blocks(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run the blocks of a page in order; compare what they print with the text below them, numbers up to 30%."""
     text = (DOCS / page).read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) == text.count("```python") >= at_least
@@ -64,3 +55,19 @@ def test_page_runs_and_prints_what_it_shows(
         assert NUMBER.sub("#", printed) == NUMBER.sub("#", promised), code
         for found, said in zip(NUMBER.findall(printed), NUMBER.findall(promised), strict=True):
             np.testing.assert_allclose(float(found), float(said), rtol=0.3, atol=0.03, err_msg=code)
+
+
+@pytest.mark.filterwarnings("ignore:Maximum iterations")  # fits that end at max_iter, as the pages say
+@pytest.mark.parametrize("page", PAGES)
+def test_page_runs_and_prints_what_it_shows(page: str, alone: None, capsys: pytest.CaptureFixture[str]) -> None:
+    at_least, needs = PAGES[page]
+    for name in needs:
+        pytest.importorskip(name)
+    run_blocks(page, at_least, capsys)
+
+
+@pytest.mark.parametrize("page", TORCH_PAGES)
+def test_page_on_torch_runs_and_prints_what_it_shows(
+    page: str, torch: Any, alone: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_blocks(page, TORCH_PAGES[page], capsys)
