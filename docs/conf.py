@@ -23,11 +23,11 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
+suppress_warnings = ["misc.highlighting_failure"]  # mermaid, which the repository's host draws
 highlight_language = "text"  # formulas; code says that it is Python
 default_role = "py:obj"  # `name` in a docstring becomes a link where the name has a page
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure"]
 
 # One page for each name in a module's __all__; a new public name needs no line here.
 autosummary_generate = True
