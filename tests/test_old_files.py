@@ -1,4 +1,4 @@
-"""Files of version 0.1.0 (see tests/data/write.py) load, and later steps have the bits of that version."""
+"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 @pytest.mark.parametrize("case", ARRAY_CASES)
-def test_states_of_array_optimizers_of_0_1_0_load(case: str) -> None:
+def test_states_of_arrays(case: str) -> None:
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
     opt.load(FOLDER / f"{case}.safetensors")
@@ -45,14 +45,14 @@ def tensors(torch: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", TENSOR_CASES)
-def test_states_of_tensor_optimizers_of_0_1_0_load(case: str, tensors: Any) -> None:
+def test_states_of_tensors(case: str, tensors: Any) -> None:
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)
     assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
-def test_models_of_0_1_0_load() -> None:
+def test_models() -> None:
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

@@ -1,4 +1,4 @@
-"""Every rule has the bits of its NumPy transcription, for all options, lengths and offsets, on every machine."""
+"""Every rule has the bits of its NumPy transcription: with all options, lengths, starts, on every machine."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Ge
 
 
 @every_class
-def test_learning_rate_of_zero_changes_no_parameter(cls: Any, rng: np.random.Generator) -> None:
+def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
         check_bits(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
         options = {**STAGES[stages][0], "lr": 0.0}
