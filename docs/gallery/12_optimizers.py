@@ -11,9 +11,9 @@ Every update rule on one model
               theta -= eta m' / (sqrt(v') + eps)
     AdamW     theta *= 1 - eta lambda, then Adam's step        Lion: theta -= eta sign(b1 m + (1 - b1) g)
 
-Is Adam the best choice all round? Each rule gets the same budget: thirteen learning rates from 1e-4 to 100, of
-which the one with the lowest validation loss (mean of three seeds) is taken. With that rate it is trained again,
-with other seeds and on other splits.
+The formulas of the classical rules; the API reference has those of all. Is Adam the best choice all round? Each
+rule gets the same budget: thirteen learning rates from 1e-4 to 100, of which the one with the lowest validation
+loss (mean of three seeds) is taken. With that rate it is trained again, with other seeds and on other splits.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ with np.errstate(all="ignore"):
 # The picture shows the loss that was reached in 20 epochs, and the accuracy on the test rows.
 
 names = sorted(found, key=lambda name: -found[name][:, 2].mean())
-left, right = subplots(2, size=(8.0, 4.2))
+left, right = subplots(2, size=(8.0, 1.2 + 0.33 * len(names)))
 for axes, column, label in ((left, 0, "training loss, last epoch"), (right, 2, "right on the test rows")):
     for place, name in enumerate(names):
         value = interval(found[name][:, column])
@@ -68,13 +68,12 @@ for name in names:
     print(f"{name:9} right {right:.1%}, against Adam {gains[name]:+.1%}; log of the loss {slower[name]:+.2f}")
 
 # %%
-# No tuned rule is more accurate than Adam beyond the interval, but several cannot be told from it, and NAG and
-# Adadelta reach a lower training loss. "Adam is the best all round" does not hold here: it is one of several good
-# choices. Plain SGD, without momentum, is slower and less accurate. AdamW's loss stays higher because its decay keeps
-# the weights small.
+# "Adam is the best all round" does not hold here. Of the classical rules several cannot be told from Adam in
+# accuracy, and NAG and Adadelta reach a lower training loss. An interval above 0 in the table marks a rule that is
+# more accurate than Adam. Plain SGD, without momentum, is slower and less accurate. AdamW's loss stays higher because
+# its decay keeps the weights small.
 
 assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())
-assert all(gain.low <= 0 for gain in gains.values())
 assert sum(gain.high >= 0 for name, gain in gains.items() if name != "Adam") >= 3
 assert slower["SGD"].low > 0 and gains["SGD"].high < 0
 assert slower["NAG"].high < 0 and slower["Adadelta"].high < 0
