@@ -1,4 +1,4 @@
-"""What the benchmarks share: numbers, the choice of cases, and why somebody has no figure."""
+"""What the benchmarks share: numbers, the choice of cases, and the reasons why a library has no figure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BLOCK = (1 << 20) + 7  # large arrays repeat a block of random numbers: cheap to
 
 
 class Unavailable(Exception):
-    """Why an implementation has no figure in a case."""
+    """The reason why an implementation has no figure in a case."""
 
 
 class Unmatched(ValueError):
-    """No case has the name that was asked for."""
+    """No case matches the requested name."""
 
 
 class AnyCase(Protocol):
@@ -63,7 +63,7 @@ def missing(modules: Iterable[str]) -> list[str]:
 
 
 def why(problem: Exception) -> str:
-    """One line: a reason that was given, or what broke."""
+    """Return the given reason, or the exception, in one line."""
     if isinstance(problem, Unavailable):
         return f"not available: {problem}"
     return f"failed: {type(problem).__name__}: {next(iter(str(problem).strip().splitlines()), '')}"

@@ -1,7 +1,7 @@
 """What got slower or faster between two runs on one machine.
 
-Ours is compared by its ratio to the yardstick of the same run (a kernel with the same traffic, a copy, plain NumPy):
-the machine's mood is in both and cancels.
+fusedstep is compared by its ratio to the yardstick of the same run (a kernel with the same traffic, a copy, plain
+NumPy). If the machine is slower during a run, both are slower, and the ratio stays.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def ours(document: Mapping[str, Any]) -> dict[Key, records.Record]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> list[tuple[Key, str, str, str]]:
-    """Return (what, old ratio, new ratio, verdict) for everything of ours that is in both."""
+    """Return (what, old ratio, new ratio, verdict) for every line of fusedstep that is in both."""
     before, after, rows = ours(old), ours(new), []
     for key, was in before.items():
         now = after.get(key)

@@ -15,9 +15,9 @@ import numpy as np
 SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
 SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
 TOO_SLOW = "left out: too slow for the time that was left"
-LEAST_ROUNDS = 3  # where a busy machine makes every round long
+LEAST_ROUNDS = 3  # if a busy machine makes every round long
 SETTLE_S = 5e-3  # idle workers spin, OpenMP's for some ms, OpenBLAS's for 100, on a core that the next one needs
-SETTLE_LIMIT_S = 0.25  # some spin for ever
+SETTLE_LIMIT_S = 0.25  # some never stop spinning
 WARM_S = 3e-3  # after that idleness a core takes a while to come to its speed, and caches to hold what a loop reuses
 
 
@@ -29,11 +29,11 @@ class Runner(Protocol):
 
     @property
     def refill(self) -> Callable[[], None] | None:
-        """What to do untimed before each step, for steps that consume their gradients."""
+        """Return a function to call untimed before each step, for steps that change their gradients."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sampling:
     """How long to measure: rounds until the budget is spent, within bounds."""
 
     budget_s: float = 4.0
@@ -42,7 +42,9 @@ class Plan:
     settle_s: float = SETTLE_S
     short_s: float = SHORT_S  # steps below this run untimed before each sample
     warm_s: float = WARM_S  # so long, and once at least
-    limit_s: float = math.inf  # of all rounds: past it, LEAST_ROUNDS will do; whoever would take it alone is left out
+    limit_s: float = (
+        math.inf
+    )  # of all rounds: after it, LEAST_ROUNDS are enough; an implementation that needs it alone is left out
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
 
 
 def settle(seconds: float) -> None:
-    """Wait until the threads of whoever ran before are asleep: until the process uses no CPU time while it waits."""
+    """Wait until the threads of the library that ran before sleep: until the process uses no CPU time."""
     end = time.perf_counter() + SETTLE_LIMIT_S
     while seconds > 0 and time.perf_counter() < end:
         used = time.process_time()
@@ -103,11 +105,11 @@ def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
 
 
 def measure(
-    runners: Mapping[str, Runner], plan: Plan, seed: int = 0, before: Callable[[str], None] = lambda name: None
+    runners: Mapping[str, Runner], plan: Sampling, seed: int = 0, before: Callable[[str], None] = lambda name: None
 ) -> dict[str, Timing]:
     """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
 
-    `before` is called, untimed, with the name of whoever comes next. Who is too slow for the plan has no timing.
+    `before` is called, untimed, with the name of the next implementation. One that is too slow has no timing.
     """
     with no_garbage_collection():
         repeats, is_short, cost = {}, {}, 0.0
@@ -147,7 +149,7 @@ def ratio_interval(
 ) -> tuple[float, float, float]:
     """Ratio of medians with its bootstrap interval: (ratio, low, high).
 
-    A round's samples are drawn together: a slow moment of the machine, which hits both, cancels.
+    A round's samples are drawn together, so that a slow moment of the machine, which affects both, cancels.
     """
     rounds = len(numerator)
     if len(denominator) != rounds:
@@ -161,7 +163,7 @@ def ratio_interval(
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Keep collections out of the samples: they would be charged to whoever is running."""
+    """Disable garbage collection during the samples."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -12,7 +12,7 @@ from .records import Record
 
 TITLES = {
     "bandwidth": "Bandwidth of an Adam step against its size",
-    "speedup": "Time of each peer over ours",
+    "speedup": "Time of other libraries over the time of fusedstep, with 95% intervals",
     "threads": "Speed against the number of threads",
 }
 COLOURS = {
@@ -67,13 +67,13 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
 
 
 def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """One row per case of README, one point with its interval per peer."""
-    from .publish import COLUMNS, fastest, readme_lines
+    """Draw one row per case of the table, and one point with its interval per peer."""
+    from .publish import COLUMNS, fastest, lines_of_rows
 
     axes = figure.subplots()
     labels: list[str] = []
     seen: set[str] = set()
-    for label, lines in readme_lines(everything):
+    for label, lines in lines_of_rows(everything):
         for column, start in COLUMNS:
             r = fastest(x for x in lines if x.name.startswith(start))
             if r is None or r.over_ours is None:
@@ -91,7 +91,7 @@ def speedup(figure: Any, everything: Sequence[Record], document: Mapping[str, An
             )
         labels.append(label)
     axes.axvline(1, color=COLOURS["fusedstep"], linewidth=2)
-    axes.set(xscale="log", xlabel="times ours (right of the line: slower than ours)")
+    axes.set(xscale="log", xlabel="times as long as fusedstep (right of the line: fusedstep is faster)")
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)

@@ -1,22 +1,24 @@
-"""README's table, docs/benchmarks.md and its pictures, from the results of a run."""
+"""Write README's table, docs/benchmarks.md and its pictures from the results of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from . import records, report
 from .common import missing
 from .records import Record
+from .suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE, PICTURES = ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
 TORCH_PAGE = ROOT / "docs" / "torch.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench: end -->"
 
-# README's rows: what to call them, and their cases.
+# Rows of the table of docs/benchmarks.md and of the picture: what to call them, and their cases.
 ROWS = (
     ("Adam, one tensor of 50M", "adam/50M"),
     ("Adam, one tensor of 250,000", "adam/250k"),
@@ -35,7 +37,15 @@ ROWS = (
 )
 # Kinds of output, by the end of a line's name; a case that has them has a row for each.
 KINDS = {", out": "into given memory", ", new": "into new memory"}
-# README's columns: what to call them, and how the names of their lines begin; of several, the fastest counts.
+# README's rows: one for each kind of work, where other libraries are near and where they are not.
+SHORT = (
+    "Adam, GPT-2 (124M)",
+    "Adam, 300 tensors of 1,000",
+    "clip + AdamW + average + zero, ResNet-18",
+    "batch norm forward, 64x64x56x56, into new memory",
+    "training step, 256-256 network, 32 rows of digits",
+)
+# Columns: what to call them, and how the names of their lines begin; of several, the fastest counts.
 COLUMNS = (("torch", "torch"), ("JAX", "jax"), ("numba", "numba"), ("scikit-learn", "scikit-learn"))
 
 # Why a peer is faster, and what would cure it: case, peer, reason. The first that matches.
@@ -89,11 +99,28 @@ def with_block(text: str, block: str) -> str:
 
 
 def readme_block(document: Mapping[str, Any]) -> str:
-    """Write the table and what is slower than a peer."""
+    """Write the short table, and how all comparisons came out."""
     everything = list(records.records(document))
-    rows = [row for label, lines in readme_lines(everything) if (row := readme_row(label, lines))]
-    header = ("float32", "fusedstep", "time / yardstick", *(label for label, _ in COLUMNS))
-    return "\n".join([where(document), "", *table(header, rows), "", *slower(everything)])
+    rows = [
+        row[:2] + row[3:]
+        for label, lines in lines_of_rows(everything)
+        if label in SHORT and (row := table_row(label, lines))
+    ]
+    header = ("float32", "fusedstep", *(f"{label} / fusedstep" for label, _ in COLUMNS))
+    return "\n".join([where(document), "", *table(header, rows), "", *verdict(everything)])
+
+
+def page_block(document: Mapping[str, Any]) -> str:
+    """Write the long table, and how all comparisons came out."""
+    everything = list(records.records(document))
+    rows = [row for label, lines in lines_of_rows(everything) if (row := table_row(label, lines))]
+    header = ("float32", "fusedstep", "yardstick", *(f"{label} / fusedstep" for label, _ in COLUMNS))
+    text = (
+        "The yardstick is how many times as long fusedstep takes as a kernel that reads and writes the same arrays "
+        "and does one addition each (Adam), a copy of as many bytes (layers), or the same formulas in plain NumPy "
+        "(training)."
+    )
+    return "\n".join([where(document), "", text, "", *table(header, rows), "", *verdict(everything)])
 
 
 def torch_block(document: Mapping[str, Any]) -> str:
@@ -114,17 +141,19 @@ def torch_block(document: Mapping[str, Any]) -> str:
     return "\n".join([*([busy, ""] if busy else []), *table(("float32", "fusedstep", *names), rows)])
 
 
-def readme_row(label: str, lines: Sequence[Record]) -> tuple[str, ...] | None:
+def table_row(label: str, lines: Sequence[Record]) -> tuple[str, ...] | None:
+    """Return a row: what it is, our time, our time over the yardstick, and the time of each peer over ours."""
     mine = [r for r in lines if r.mine and r.seconds is not None]
     if not mine:
         return None
     ours = mine[0]
-    cells = [cell(fastest(r for r in lines if r.name.startswith(start))) for _, start in COLUMNS]
-    yardstick = report.significant(ours.over_yardstick[0]) if ours.over_yardstick else "-"
+    peers = [fastest(r for r in lines if r.name.startswith(start)) for _, start in COLUMNS]
+    cells = [report.interval(r.over_ours) if r and r.over_ours else "-" for r in peers]
+    yardstick = report.interval(ours.over_yardstick) if ours.over_yardstick else "-"
     return (label, f"**{report.duration(ours.seconds or 0.0)}**", yardstick, *cells)
 
 
-def readme_lines(everything: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+def lines_of_rows(everything: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
     """Yield what each row is called and its lines, which make outputs of one kind: their ratios are of those times."""
     for label, case in ROWS:
         lines = [r for r in everything if r.case == case]
@@ -144,7 +173,7 @@ def fastest(lines: Iterable[Record]) -> Record | None:
 def cell(record: Record | None) -> str:
     if record is None or record.seconds is None or record.over_ours is None:
         return "-"
-    return f"{report.duration(record.seconds)} ({report.significant(record.over_ours[0])} x)"
+    return f"{report.duration(record.seconds)} ({report.interval(record.over_ours)})"
 
 
 def where(document: Mapping[str, Any]) -> str:
@@ -152,22 +181,37 @@ def where(document: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v and k not in ("jaxlib", "fusedstep"))
     busy = report.warning(machine)
     return (
-        f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for everybody, "
+        f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for every library, "
         f"instruction set {machine['isa'][0]}; {versions}. "
-        "Medians of interleaved rounds; in brackets the time over ours. The yardstick is a kernel that reads and "
-        "writes the same arrays and does one addition each (Adam), a copy of as many bytes (layers), or the same "
-        "formulas in plain NumPy (training)."
+        "Each ratio is the time of the other library over the time of fusedstep, with its 95% interval: above 1 "
+        "fusedstep is faster, and an interval that contains 1 shows no difference."
     )
 
 
-def slower(everything: Sequence[Record]) -> list[str]:
-    """List every comparison that we lose, with the reason."""
-    timed = sum(r.is_peer and r.over_ours is not None for r in everything)
+def verdict(everything: Sequence[Record]) -> list[str]:
+    """Count how all comparisons came out, and list every one that we lose, with the reason."""
+    timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
-    if not lost:
-        return [f"In none of {timed} comparisons is a peer faster beyond the 95% interval."]
-    head = f"A peer is faster, beyond the 95% interval, in {len(lost)} of {timed} comparisons:"
-    return [head, "", *(f"- {r.case}: {r.name} takes {ratio(r)} of our time; {reason(r, everything)}." for r in lost)]
+    won = sum(low > 1 for _, low, _ in timed)
+    head = (
+        f"In {len(timed)} comparisons with other libraries, fusedstep is faster in {won} and the other library in "
+        f"{len(lost)}; in {len(timed) - won - len(lost)} the interval contains 1."
+    )
+    listed = [f"- {r.case}: {r.name} takes {ratio(r)} of our time; {reason(r, everything)}." for r in lost]
+    return [head, *([""] if lost else []), *listed]
+
+
+def takeaway(lines: Sequence[Record]) -> str:
+    """Say what a suite shows of each peer: how many comparisons, and the median and the range of their ratios."""
+    parts = []
+    for label, start in COLUMNS:
+        ratios = [r.over_ours[0] for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours]
+        if ratios:
+            middle, low, high = (report.significant(x) for x in (median(ratios), min(ratios), max(ratios)))
+            parts.append(
+                f"{label} takes {middle} times as long as fusedstep (median of {len(ratios)}; {low} to {high})"
+            )
+    return f"**In short:** {'; '.join(parts)}." if parts else ""
 
 
 def ratio(r: Record) -> str:
@@ -197,7 +241,7 @@ def page(document: Mapping[str, Any]) -> str:
         "# Benchmarks",
         "Written by `python -m bench report` from [the results of one run](../bench/results/reference.json) of "
         "`python -m bench`; how it measures and why is [a decision](adr/0015-measuring.md).",
-        readme_block(document),
+        page_block(document),
         "## Pictures",
         *pictures(document),
         *suites(document, everything),
@@ -218,7 +262,10 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
     header = ("implementation", "time", "GB/s", "time / yardstick", "time / ours")
     parts = []
     for suite in dict.fromkeys(r.suite for r in everything):
-        parts.append(f"## {suite}")
+        about = next((s.about for s in SUITES if s.name == suite), "")
+        parts.append(f"## {suite}: {about}" if about else f"## {suite}")
+        if text := takeaway([r for r in everything if r.suite == suite]):
+            parts.append(text)
         for case in (case for case in document["cases"] if case["suite"] == suite):
             lines = [r for r in everything if (r.suite, r.case) == (suite, case["name"])]
             rows = [page_row(r) for r in lines]

@@ -1,4 +1,4 @@
-"""Results as files: read, reduced to what is worth keeping, looked at line by line."""
+"""Files of results: reading, reducing and iterating over the lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ratio = tuple[float, float, float]  # with its 95% interval
 FIELDS = ("name", "mine", "status", "seconds", "gb_s", "over_yardstick", "over_ours")
 CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick")
 MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
-YARDSTICKS = ("roofline", "copy: ")  # what no user would call; not peers
+YARDSTICKS = ("roofline", "copy: ")  # not libraries that a user would call
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text("utf-8"))
-        if is_whole(document):
+        if is_complete(document):
             return dict(document)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     raise ValueError(f"{path} must be the results of `python -m bench`; it holds something else")
 
 
-def is_whole(document: Mapping[str, Any]) -> bool:
-    """Tell whether a document has all that is read of one; some that have not make this raise."""
+def is_complete(document: Mapping[str, Any]) -> bool:
+    """Tell whether a document has all required fields; some incomplete ones raise instead."""
     found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
     ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)
     return ratios_are and "targets" in document and all(name in document["machine"] for name in MACHINE_FIELDS)
@@ -75,7 +75,7 @@ def records(document: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the samples and the digits that mean nothing."""
+    """Leave out the samples, and round to four digits."""
     cases = [
         {k: case.get(k) for k in CASE_FIELDS}
         | {"lines": [{k: short(line[k]) for k in FIELDS if line.get(k) is not None} for line in case["lines"]]}

@@ -1,4 +1,4 @@
-"""What was measured, for people (tables, the verdict) and for programs (JSON)."""
+"""Results for people (tables, the verdict) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def print_verdict(verdict: Sequence[Mapping[str, Any]], heading: str = "Targets"
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """Where the figures come from: without this they mean nothing."""
+    """Return the facts about the machine that the figures depend on."""
     return {
         "platform": platform.platform(),
         "cpu": cpu_model(),
@@ -98,7 +98,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def cpus_busy(seconds: float = 0.3) -> float | None:
-    """Return how many CPUs others keep busy, while this process sleeps; None where the system does not tell."""
+    """Return how many CPUs other processes use while this one sleeps; None if the system does not report it."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -139,7 +139,7 @@ def print_machine(facts: Mapping[str, Any]) -> None:
 
 
 def warning(facts: Mapping[str, Any]) -> str:
-    """Say when the figures cannot be trusted: a thread that waits for a lost core waits for milliseconds."""
+    """Return a warning if other processes keep CPUs busy: then a thread may wait milliseconds for a core."""
     busy = facts.get("cpus_busy") or 0.0
     if busy > 0.25:
         return f"Other processes kept {busy:.1f} CPUs busy: the figures mean little."

@@ -1,4 +1,4 @@
-"""A run of suites: announced, paced, printed, and written to a file after every case."""
+"""A run of suites within a time limit, printed and written to a file after every case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusedstep import _core
 
 from . import report
 from .common import Unmatched, available_memory, missing, select
-from .harness import Plan
+from .harness import Sampling
 from .suites import Setting, Suite
 
 QUICK_S = 0.25  # budget of one case
@@ -29,13 +29,13 @@ OVERRUN = 4.0  # times its budget may a case take for as many rounds as are want
 
 
 class Pace:
-    """Shares what is left of the time among the cases that are left."""
+    """Divides the remaining time among the remaining cases."""
 
     def __init__(self, minutes: float, cases: int) -> None:
         self.end, self.left = time.perf_counter() + 60 * minutes, cases
         self.spent, self.began = [0.0], 0.0  # beyond the budget: building, checking, at least so many rounds
 
-    def begin(self, plan: Plan) -> Plan | None:
+    def begin(self, plan: Sampling) -> Sampling | None:
         """Return the next case's plan, None when time is up."""
         self.began = time.perf_counter()
         if self.began >= self.end:
@@ -97,7 +97,7 @@ def chosen(suites: Sequence[Suite], setting: Setting, only: str | None, quick: b
 
 
 class Run:
-    """All that is known so far."""
+    """A run and its results so far."""
 
     def __init__(self, args: argparse.Namespace, suites: Sequence[Suite]) -> None:
         """Choose the cases; ValueError: none, or a wrong option."""
@@ -170,7 +170,7 @@ def importance(case: Any) -> int:
 
 
 def of_one_suite(case: Any) -> bool:
-    """Tell what only the suite's own run takes, for ten minutes do not hold it all.
+    """Tell which cases run only if their suite is chosen alone, because ten minutes are too short for all.
 
     These are models for rules other than Adam, and the larger networks' accuracies and float32 fits of scikit-learn's.
     """
@@ -178,10 +178,10 @@ def of_one_suite(case: Any) -> bool:
     return is_model or case.name.endswith((" 256-256", " float32"))
 
 
-def plan_of(suite: Suite, quick: bool) -> Plan:
+def plan_of(suite: Suite, quick: bool) -> Sampling:
     if quick:
-        return Plan(QUICK_S, min_rounds=5)
-    return Plan(suite.budget_s, min_rounds=7, short_s=suite.short_s)
+        return Sampling(QUICK_S, min_rounds=5)
+    return Sampling(suite.budget_s, min_rounds=7, short_s=suite.short_s)
 
 
 def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -192,7 +192,7 @@ def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, 
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file whole: a run that is cut short leaves what it knew."""
+    """Replace the file atomically, so that an interrupted run leaves its results so far."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(document, indent=1) + "\n")
     part.replace(path)

@@ -1,4 +1,4 @@
-"""The suites: each a table of cases, how one is run and shown, and what was promised."""
+"""The suites: each has a table of cases, functions that run and print a case, and targets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import fusedstep as fs
 
-from .harness import SHORT_S, Plan
+from .harness import SHORT_S, Sampling
 from .layers import cases as layer_cases
 from .layers import report as layer_report
 from .layers import suite as layer_suite
@@ -30,7 +30,7 @@ LAYERS_SHORT_S = 0.1  # layers are held to a few percent of a copy: a pool that 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all cases of a run."""
+    """The settings of a run, the same for all cases."""
 
     threads: int
     levels: Sequence[str]  # instruction sets of our layers
@@ -44,7 +44,7 @@ class Suite:
     name: str
     about: str
     cases: Callable[[Setting], Sequence[Any]]
-    run: Callable[[Any, Plan, Setting], Any]
+    run: Callable[[Any, Sampling, Setting], Any]
     show: Callable[[Any], None]
     notes: Callable[[], None]
     judge: Callable[[Mapping[str, Any], Setting], list[dict[str, Any]]]
@@ -52,7 +52,7 @@ class Suite:
     short_s: float = SHORT_S
 
 
-def run_optim(case: Any, plan: Plan, setting: Setting) -> Any:
+def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
     return optim_suite.run_case(case, plan, setting.threads, setting.memory)
 
 

@@ -1,4 +1,4 @@
-"""Every test starts from, and leaves, the process-wide choices as they are after the import."""
+"""Fixtures for all tests. Each test starts with, and leaves, the process-wide settings as they are after the import."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
-    """Say what is left out."""
+    """List the test files that are left out."""
     return [f"left out without {package}: {', '.join(files)}" for package, files in MISSING.items()]
 
 
 @pytest.fixture(autouse=True)
 def usual_machine() -> Iterator[None]:
-    """Undo whatever a test did to the instruction set, the backend and the threads."""
+    """Restore the instruction set, the backend and the number of threads after each test."""
     isa, backend = _core.isa(), _core.backend()
     yield
     _core.set_isa(isa)
@@ -69,7 +69,7 @@ def worlds() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    """PyTorch; a test without it is skipped, or fails where FUSEDSTEP_REQUIRE_PEERS is set."""
+    """Return PyTorch. Without it a test is skipped, or fails if FUSEDSTEP_REQUIRE_PEERS is set."""
     if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         import torch
     else:
@@ -78,7 +78,7 @@ def torch() -> ModuleType:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a peer by the fixture that brings it; leave what takes long to the night."""
+    """Mark tests by the fixture of the library that they need; skip the ones marked nightly by day."""
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")

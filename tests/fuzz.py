@@ -49,7 +49,7 @@ def model() -> nn.TrainedModel:
 
 
 def read_optimizer(path: Path) -> None:
-    """Load; if that fails, everything must be as it was, and if not, saving gives a file that loads."""
+    """Load a file. After an error nothing may have changed; otherwise, saving must give a file that loads."""
     opt = optimizer()
     opt.step([np.ones(5, np.float32), None])
     before = everything(opt)
@@ -91,7 +91,7 @@ READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] =
 
 
 def check(name: str, data: bytes) -> bool:
-    """Tell whether the file could be read; raise if reading it did what it must not."""
+    """Tell whether the file could be read; raise if reading it had a forbidden effect."""
     reader, errors = READERS[name]
     path = folder() / name
     path.write_bytes(data)
@@ -115,7 +115,7 @@ def check(name: str, data: bytes) -> bool:
 
 @functools.cache
 def folder() -> Path:
-    """Return a folder of a folder, in memory if there is such a place, for this process."""
+    """Return an empty folder for this process, in memory if possible."""
     outer = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     atexit.register(shutil.rmtree, outer)
     inner = Path(outer, "inner")
@@ -194,7 +194,7 @@ def lying_headers(file: bytes) -> Iterator[bytes]:
 
 
 def lying_metadata(text: str) -> Iterator[str]:
-    """Yield other values, one at a time, everywhere in the description; and texts that are none."""
+    """Yield descriptions with one value replaced, for every place, and texts that are not descriptions."""
     yield from ("", "null", "[]", "3", "{}", "NaN", "[" * 100_000, '{"format":' + "9" * 5000 + "}", text[:-1], text * 2)
     described = json.loads(text)
     for value in (None, True, -1, 0, 2**63, 1e308, float("nan"), "x", [], {}, [[]], {"x": 1}):
@@ -214,7 +214,7 @@ def with_one_replaced(old: Any, new: Any) -> Iterator[Any]:
 
 
 def lying_archives() -> Iterator[bytes]:
-    """Yield archives whose members claim other shapes, or are no arrays."""
+    """Yield archives whose members claim other shapes, or are not arrays."""
     for shape in ((10**12, 10**3), (2**62, 2**62), (-3, 2), (40, 10**6), (), (0,)):
         member = io.BytesIO()
         np.lib.format.write_array_header_2_0(member, {"descr": "<f8", "fortran_order": False, "shape": shape})
@@ -238,7 +238,7 @@ def archive(member: bytes) -> bytes:
 
 
 def corpus() -> dict[str, list[bytes]]:
-    """Return, by the name of the file, what is well (first) and what lies."""
+    """Return valid files (first) and invalid ones, by name."""
     good = good_files()
     found = {name: [data, b"", *(data[: len(data) * k // 16] for k in range(16))] for name, data in good.items()}
     for name in ("state.safetensors", "model.safetensors"):
@@ -265,7 +265,7 @@ def corpus() -> dict[str, list[bytes]]:
 
 
 def main() -> None:
-    """Fuzz: the first byte says which reader gets the rest."""
+    """Fuzz: the first byte chooses the reader of the rest."""
     import atheris
 
     atheris.instrument_all()

@@ -22,7 +22,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)  # of a step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:
-    """Return a step of an optimizer of arrays, and what is done to it meanwhile."""
+    """Return the step of an optimizer on arrays, and the function that changes its arrays meanwhile."""
     params = [np.ones(n, np.float32) for n in (7, 300, 40_000)]
     grads: list[Any] = [np.full_like(p, 1e-3) for p in params]
     opt = fs.Adam(params, lr=1e-3, ema_decay=0.9)
@@ -68,7 +68,7 @@ def assigned() -> tuple[Callable[[], object], list[Act]]:
 
 
 def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
-    """Return a step of an optimizer of tensors, and what is done to it meanwhile."""
+    """Return the step of an optimizer on tensors, and the function that changes its tensors meanwhile."""
     import copy
 
     import torch
@@ -132,7 +132,7 @@ def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
 def stress(
     make: Callable[[], tuple[Callable[[], object], list[Act]]], seconds: float, seed: int = 0
 ) -> tuple[int, int]:
-    """Step and change for a while; return the number of steps that were taken and of those that were refused."""
+    """Step and change for some time; return the numbers of steps taken and refused."""
     step, acts = make()
     end = threading.Event()
     unexpected: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""Tables as people have them, and reading what a command has written."""
+"""Realistic tables, and readers of the files that a command writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rows_of(path: str | Path) -> list[dict[str, str]]:
 
 
 def customers(n: int = 240) -> Any:
-    """Make a table with all that real ones have; customers leave if they are young and call often."""
+    """Make a realistic table of customers, who leave if they are young and call often."""
     rng = np.random.default_rng(0)
     age, calls = rng.integers(18, 80, n).astype(float), rng.integers(0, 10, n)
     leaves = calls * 5 - age + rng.normal(0, 3, n) > -20
@@ -40,7 +40,7 @@ def customers(n: int = 240) -> Any:
 
 
 def flats(n: int = 160) -> str:
-    """Make flats in a German spreadsheet: latin-1, semicolons, decimal commas, missing years."""
+    """Make a table of flats as a German spreadsheet saves it: latin-1, semicolons, decimal commas, missing years."""
     rng = np.random.default_rng(1)
     size = rng.uniform(30, 140, n).round(1)
     price = (1500 * size + 5000 * rng.normal(size=n)).round(2)

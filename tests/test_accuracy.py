@@ -1,4 +1,4 @@
-"""The rules are right: against float64, against torch, and on a problem whose answer is known."""
+"""Accuracy of the rules: against float64, against torch, and on a problem with a known solution."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_defaults_are_those_of_torch(cls: Any, torch: Any) -> None:
 def test_float32_is_as_near_to_float64_as_its_roundings_allow(
     cls: Any, options: Options, rng: np.random.Generator
 ) -> None:
-    """Ten roundings of half an ulp of the longest step, half an ulp of the sum, and half of the decayed parameter."""
+    """The bound: ten roundings of the longest step, one of the sum, one of the decayed parameter, half an ulp each."""
     p = rng.uniform(-1, 1, 2000).astype(np.float32)
     single, double = (cls([p.astype(t)], lr=1.0, **options) for t in (np.float32, np.float64))
     for _ in range(4):
@@ -84,7 +84,7 @@ def test_float32_is_as_near_to_float64_as_its_roundings_allow(
 
 @every_variant
 def test_every_rule_finds_the_minimum_of_a_quadratic(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """Of three learning rates at least one must bring the loss down a thousandfold within 1,000 steps."""
+    """At least one of three learning rates must reduce the loss by a factor of 1,000 within 1,000 steps."""
     assert min(quadratic(cls, options, lr, rng) for lr in (0.01, 0.1, 10.0)) < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Augmentation: exact results where there are any, and that a key and a row's number decide everything."""
+"""Augmentation: exact results where they are known, and results that depend only on the key and the row's number."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_an_image_moves_the_same_in_any_slice(act: Any) -> None:
 # noise on the weights
 
 
-def test_weight_noise_is_the_keys_and_leaves_no_trace() -> None:
+def test_weight_noise_depends_on_the_key_and_is_removed_afterwards() -> None:
     model = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 3), rng=0)
     before = model.arena.copy()
     with pytest.raises(ZeroDivisionError), augment.weight_noise(model.params, 0.1, KEY):

@@ -37,8 +37,10 @@ every_shape = pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
 
 @every_dtype
 @every_shape
-def test_bits(rng: np.random.Generator, shape: Any, axis: int, dtype: Any) -> None:
-    """The transcription's bits, at misaligned places, nothing written beside."""
+def test_batch_norm_has_the_bits_of_its_transcription(
+    rng: np.random.Generator, shape: Any, axis: int, dtype: Any
+) -> None:
+    """At misaligned addresses, the bits of the transcription; nothing is written outside."""
     case = Case(rng, shape, axis, dtype)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -50,7 +52,7 @@ def test_bits(rng: np.random.Generator, shape: Any, axis: int, dtype: Any) -> No
 
 @every_dtype
 def test_signs_of_zeros(rng: np.random.Generator, dtype: Any) -> None:
-    """A gamma of -0 gives the same signs wherever the channels lie, and so do sums so small that slopes vanish."""
+    """A gamma of -0 gives the same signs for every layout, and so do sums so small that slopes become 0."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
         for training, relu in itertools.product((True, False), repeat=2):
@@ -80,7 +82,7 @@ def test_bits_of_variants_on_machines(
 
 @every_machine
 def test_streamed_bits(rng: np.random.Generator, machine: Any) -> None:
-    """Arrays so large that results go past the caches, in every phase to a line of memory."""
+    """Arrays so large that stores bypass the caches, at every offset within a cache line."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
         ((101, 11_003, 3), 1, 2),
@@ -119,7 +121,9 @@ def test_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None
 
 @pytest.mark.parametrize(("training", "relu", "residual"), VARIANTS)
 @pytest.mark.parametrize(("shape", "axis"), [((4, 3, 5), 1), ((2, 3, 2, 4), -1), ((6, 3), 1)], ids=str)
-def test_gradients(rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int) -> None:
+def test_batch_norm_gradients_agree_with_central_differences(
+    rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int
+) -> None:
     """Central differences in float64."""
     case = Case(rng, shape, axis, np.float64, training, relu, residual)
 
@@ -203,10 +207,10 @@ def test_against_the_formula(rng: np.random.Generator) -> None:
     ],
 )
 @pytest.mark.parametrize("axis", [1, -1])
-def test_nothing_cancels(
+def test_statistics_keep_their_digits_at_large_means(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
-    """Large means, also with one value of another size at the start of the channel: right up to the mean's own ulp."""
+    """Large means, also with an outlier at the start of the channel: correct to an ulp of the mean."""
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):
         x = rng.normal(mean, std, shape).astype(dtype)
@@ -221,8 +225,8 @@ def test_nothing_cancels(
         close(reference.channels_first(y, axis), want.astype(np.float64), tolerance, outlier)
 
 
-def test_not_finite() -> None:
-    """A channel with inf or nan is nan, as in torch; the others are not touched by it; large values do not overflow."""
+def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
+    """A channel with inf or nan is nan, as in torch. Other channels do not change; large values do not overflow."""
     x = np.random.default_rng(1).normal(size=(40, 5, 30)).astype(np.float32)
     x[3, 1, 4], x[3, 2, 4] = np.inf, np.nan
     x[:, 3] *= np.float32(1e30)

@@ -1,4 +1,4 @@
-"""What batch normalisation refuses, it refuses before it has written a byte."""
+"""Batch normalisation refuses wrong arguments before it writes a byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.bits import Array
 
 
 def x32(*shape: int) -> Array:
-    """Return an array that is like no other argument's default."""
+    """Return an array that differs from the defaults of the other arguments."""
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % 17
 
 

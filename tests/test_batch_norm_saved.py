@@ -1,4 +1,4 @@
-"""What lies between forward and backward: memory given by the caller, numbers kept, batches counted."""
+"""The state between forward and backward: memory of the caller, saved numbers, counted batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.norms import Case
 
 
 def test_in_place(rng: np.random.Generator) -> None:
-    """Forward into x or the residual, backward into dy: the same bits; no gradient where x is gone."""
+    """Forward into x or the residual, and backward into dy, give the same bits; without x there is no gradient."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
         y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)
@@ -44,7 +44,7 @@ def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
         fs.batch_norm_backward(case.dy, saved, out=case.dy)
 
 
-def test_saved_keeps_its_numbers(rng: np.random.Generator) -> None:
+def test_gradient_uses_the_numbers_of_its_forward_pass(rng: np.random.Generator) -> None:
     """Parameters and running statistics may change between forward and backward."""
     for training in (True, False):
         case = Case(rng, (20, 3, 4), 1, np.float64, training, relu=True)
@@ -73,8 +73,8 @@ def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_x_that_is_no_longer_what_it_was() -> None:
-    """A gradient of another shape would be read and written beyond the arrays."""
+def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
+    """With a gradient of another shape, memory beyond the arrays would be read and written."""
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)

@@ -1,4 +1,4 @@
-"""Statistics that grow by arrays."""
+"""Batch statistics that are updated array by array."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def of(*arrays: Any, axis: int = 1) -> fs.BatchStats:
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @every_dtype
-def test_bits(rng: np.random.Generator, machine: Any, dtype: Any) -> None:
+def test_batch_statistics_have_the_bits_of_their_transcription(
+    rng: np.random.Generator, machine: Any, dtype: Any
+) -> None:
     for shape, axis in (((9, 5, 37, 11), 1), ((9, 37, 11, 5), -1), ((3000, 70), 1), ((1, 2, 33_333), 1)):
         x = rng.normal(100, 1, shape).astype(dtype)
         with running(machine):
@@ -37,8 +39,8 @@ def test_bits(rng: np.random.Generator, machine: Any, dtype: Any) -> None:
         assert stats.count == x.size // shape[axis]
 
 
-def test_parts_are_the_whole(rng: np.random.Generator) -> None:
-    """Up to rounding; bit for bit where parts are whole blocks of 1,024 values."""
+def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generator) -> None:
+    """Equal up to rounding; bit for bit if the parts are multiples of 1,024 values."""
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
     for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):
@@ -86,7 +88,7 @@ def test_merging_nothing(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(some.mean, mean, rtol=1e-15)
 
 
-def test_refusals() -> None:
+def test_batch_statistics_refuse_wrong_arguments() -> None:
     stats = of(np.ones((4, 3)))
     for call, error, message in (
         (lambda: stats.update(np.ones((4, 2))), ValueError, "update: x must be of 3 channels; got 2"),

@@ -1,4 +1,4 @@
-"""The benchmark's own logic: intervals, byte counts, the check before timing, and that nobody is dropped."""
+"""The logic of the benchmark: intervals, byte counts, the check before timing, and a line for every implementation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.optim import report as optim_report
 import fusedstep as fs
 
 TINY = cases.Case("tiny", "Adam", ((7, 5), (3,)), {"lr": 1e-3})
-PLAN = harness.Plan(budget_s=0.02, min_rounds=5, max_rounds=9, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.02, min_rounds=5, max_rounds=9, settle_s=0.0)
 HERE = (
     peers.Peer(peers.OURS, peers.Ours),
     peers.Peer(peers.ROOFLINE, peers.Roofline),
@@ -32,7 +32,7 @@ ABSENT = peers.Peer("absent", peers.NumPy, needs=("a_package_that_nobody_has",))
 
 
 class Counting:
-    """A runner that counts what is done to it, on a clock of its own."""
+    """A runner that counts its calls, with its own clock."""
 
     def __init__(self, seconds: float = 1e-6, refilled: bool = False) -> None:
         self.clock, self.seconds, self.steps = 0.0, seconds, 0
@@ -164,14 +164,14 @@ def test_the_full_step_is_checked_and_timed() -> None:
     assert [line.seconds is not None and line.seconds > 0 for line in lines] == [True] * 3
 
 
-def test_who_is_absent_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_library_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(TINY, ABSENT)
     optim_report.print_case(result)
     assert result.lines[-1].status == "not installed: a_package_that_nobody_has"
     assert "not installed" in capsys.readouterr().out
 
 
-def test_who_does_not_know_the_rule_is_listed() -> None:
+def test_library_without_the_rule_is_listed() -> None:
     def unknown(job: peers.Job) -> peers.NumPyRunner:
         raise common.Unavailable("no such rule")
 
@@ -179,7 +179,7 @@ def test_who_does_not_know_the_rule_is_listed() -> None:
     assert result.lines[-1].status == "not available: no such rule"
 
 
-def test_who_breaks_is_listed_and_the_others_are_timed() -> None:
+def test_library_that_raises_is_listed_and_the_others_are_timed() -> None:
     def broken(job: peers.Job) -> peers.NumPyRunner:
         raise OSError("no compiler\nand more")
 
@@ -188,7 +188,7 @@ def test_who_breaks_is_listed_and_the_others_are_timed() -> None:
     assert result.lines[0].seconds is not None
 
 
-def test_who_does_not_fit_in_memory_is_listed() -> None:
+def test_library_that_does_not_fit_in_memory_is_listed() -> None:
     case = cases.Case("tiny", "SGD", ((1000,),), {"lr": 1e-3})
     result = run(case, peers.Peer("greedy", peers.NumPy, temporaries=100), memory=4.0 * 1000 * 20)
     assert result.lines[-1].status.startswith("left out")
@@ -206,7 +206,7 @@ def test_a_wrong_implementation_is_not_timed() -> None:
     assert line.seconds is None
 
 
-def test_an_implementation_that_stops_moving_is_found_out() -> None:
+def test_benchmark_detects_an_implementation_that_stops_changing_its_parameters() -> None:
     class Lazy(peers.NumPy):
         def run(self, *rest: Any) -> None:
             if self.t < len(reference.GRADIENT_SCALES):
@@ -217,7 +217,7 @@ def test_an_implementation_that_stops_moving_is_found_out() -> None:
     assert line.seconds is None
 
 
-def test_verdict() -> None:
+def test_verdict_compares_the_interval_with_the_target() -> None:
     ours = suite.Line(peers.OURS, seconds=5e-6, ratio=(1.0, 1.0, 1.0))
     roofline = suite.Line(peers.ROOFLINE, seconds=4.5e-6, ratio=(0.9, 0.8, 1.0))
     foreach = suite.Line("torch foreach", seconds=9e-5, ratio=(18.0, 17.0, 19.0))

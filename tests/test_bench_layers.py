@@ -1,4 +1,4 @@
-"""The layers' benchmark: the check before timing, the ratios, the verdict, and that nobody is dropped."""
+"""The layers' benchmark: the check before timing, the ratios, the verdict, and a line for every implementation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.layers.runner import Job, Runner
 
 import fusedstep as fs
 
-PLAN = harness.Plan(budget_s=0.01, min_rounds=3, max_rounds=5, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.01, min_rounds=3, max_rounds=5, settle_s=0.0)
 NUMPY = tuple(peer for peer in peers.PEERS if peer.name == "numpy")
 DROPOUT = Case("tiny", "dropout", (4099,))
 BN = Case("tiny", "bn", (6, 3, 5, 7))
@@ -95,14 +95,14 @@ def test_every_target_has_a_case() -> None:
 
 
 class Scaled(NumPy):
-    """Wrong by a little everywhere."""
+    """An implementation with a small error in every element."""
 
     def outputs(self) -> Any:
         return {name: np.float32(1.001) * a for name, a in super().outputs().items()}
 
 
 class Lazy(Ours):
-    """Leaves its output as it was, after the first step."""
+    """An implementation that writes its output in the first step only."""
 
     def bn(self) -> Callable[[], object]:
         call, steps = super().bn(), []
@@ -115,7 +115,7 @@ class Lazy(Ours):
 
 
 class Biased(NumPy):
-    """Drops a tenth where a half was asked for."""
+    """An implementation that drops a tenth instead of a half."""
 
     def dropout(self) -> Callable[[], object]:
         kept = np.random.default_rng(1).random(self.job.x.shape) >= 0.1
@@ -127,12 +127,12 @@ def test_a_wrong_implementation_is_not_timed() -> None:
     assert line.status.startswith("WRONG") and line.seconds is None
 
 
-def test_a_wrong_probability_is_found_out() -> None:
+def test_statistical_test_detects_a_wrong_probability() -> None:
     line = run(DROPOUT, peers.Peer("biased", Biased, False)).lines[-1]
     assert line.status.startswith("WRONG") and line.seconds is None
 
 
-def test_an_implementation_that_stops_writing_is_found_out() -> None:
+def test_benchmark_detects_an_implementation_that_stops_writing() -> None:
     line = run(BN, peers.Peer("lazy", partial(Lazy, out=True))).lines[-1]
     assert line.status == "WRONG after timing" and line.seconds is None
 
@@ -145,7 +145,7 @@ def test_a_gradient_of_another_mask_is_wrong() -> None:
     assert oracle.error({"dx": dropped, "forward": fs.dropout(job.x, cases.P, fs.Key(2))}) == np.inf
 
 
-def test_who_is_absent_or_broken_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_library_that_is_missing_or_raises_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     def broken(job: Job) -> Runner:
         raise OSError("no memory\nand more")
 
@@ -158,7 +158,7 @@ def test_who_is_absent_or_broken_is_listed(capsys: pytest.CaptureFixture[str]) -
     assert "OSError" in capsys.readouterr().out
 
 
-def test_verdict() -> None:
+def test_verdict_compares_the_interval_with_the_target() -> None:
     def line(name: str, out: bool, ratio: float, level: str = "", copy: float = 1.0) -> suite.Line:
         of_ours = {"v4": (ratio, ratio, ratio), "v3": (ratio / 2, ratio / 2, ratio / 2)}
         return suite.Line(name, out, level, seconds=1.0, of_ours=of_ours, of_copy=(copy, copy, copy))
@@ -181,7 +181,7 @@ def test_verdict() -> None:
     assert verdict(Target("other", COPY, 1)) == (None, None)
 
 
-def test_a_target_says_what_it_is() -> None:
+def test_target_is_written_as_a_sentence() -> None:
     assert Target("c", COPY, 1.3, 1.5).text("v3") == "at most 1.5 x copy"
     assert Target("c", TORCH, 1).text("v4") == "faster than torch"
     assert Target("c", TORCH, 40).text("v4") == "at least 40 x as fast as torch"

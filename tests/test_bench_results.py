@@ -1,4 +1,4 @@
-"""What becomes of figures: files, comparisons, README's table, instruction counts, and a run's pace."""
+"""Results of the benchmark: files, comparisons, tables, instruction counts, and the time that a run takes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_reduced_results_are_small_and_say_the_same() -> None:
     ("new", "status", "text"),
     [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
 )
-def test_compare(new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_reports_only_changes_beyond_the_intervals(
+    new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command.main(["compare", *files(tmp_path, document(), document(new))]) == status
     assert text in capsys.readouterr().out
 
@@ -151,14 +153,17 @@ def test_readme_and_page_are_what_the_kept_results_give() -> None:
         assert (publish.PICTURES / f"{name}.png").stat().st_size < 150_000
 
 
-def test_nothing_that_is_lost_is_hidden() -> None:
-    assert publish.slower(list(records.records(document()))) == [
-        "In none of 1 comparisons is a peer faster beyond the 95% interval."
+def test_every_lost_comparison_is_listed() -> None:
+    assert publish.verdict(list(records.records(document()))) == [
+        "In 1 comparisons with other libraries, fusedstep is faster in 1 and the other library in 0; "
+        "in 0 the interval contains 1."
     ]
-    lost = "\n".join(publish.slower(list(records.records(document(torch=0.9)))))
-    assert "in 1 of 1 comparisons" in lost
+    (even,) = publish.verdict(list(records.records(document(torch=1.01))))
+    assert "in 0 and the other library in 0; in 1 the interval contains 1." in even
+    lost = "\n".join(publish.verdict(list(records.records(document(torch=0.9)))))
+    assert "faster in 0 and the other library in 1" in lost
     assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] of our time; both are at the speed of the yardstick" in lost
-    assert publish.UNKNOWN in "\n".join(publish.slower(list(records.records(document(ours=1.5, torch=0.9)))))
+    assert publish.UNKNOWN in "\n".join(publish.verdict(list(records.records(document(ours=1.5, torch=0.9)))))
 
 
 def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,27 +176,36 @@ def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert command.main(["report", *files(tmp_path, document())]) == 0
     text = (tmp_path / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 | 2.00 ms (2.00 x) | - | - | - |" in text
-    assert "| numba | not installed: numba |" in (tmp_path / "PAGE").read_text()
+    assert "fusedstep is faster in 1" in text and "| float32 | fusedstep | torch / fusedstep |" in text
+    page = (tmp_path / "PAGE").read_text()
+    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] | - | - | - |" in page
+    assert "**In short:** torch takes 2.00 times as long as fusedstep (median of 1; 2.00 to 2.00)." in page
+    assert "| numba | not installed: numba |" in page
     assert (tmp_path / "results" / "kept.json").exists()
 
 
-def test_a_ratio_in_readme_is_that_of_the_times_beside_it() -> None:
+def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
-    rows = [publish.readme_row(label, own) for label, own in publish.readme_lines(lines)]
+    rows = [publish.table_row(label, own) for label, own in publish.lines_of_rows(lines)]
     assert [(row[0], row[1], row[3]) for row in rows if row] == [
-        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 ms (5.00 x)"),
-        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "6.30 ms (0.70 x)"),
+        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 [4.90, 5.10]"),
+        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "0.70 [0.69, 0.71]"),
     ]
+
+
+def test_readme_has_five_rows_and_each_is_a_row_of_the_page() -> None:
+    kept = list(records.records(records.read(records.KEPT)))
+    assert len(publish.SHORT) == 5
+    assert set(publish.SHORT) <= {label for label, _ in publish.lines_of_rows(kept)}
 
 
 def test_training_in_torch_has_its_table() -> None:
     assert "no training in PyTorch" in publish.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
     text = publish.torch_block(lines)
-    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 x)" in text and text.count("mlp/step") == 1
+    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 [1.96, 2.04])" in text and text.count("mlp/step") == 1
 
 
 def test_instructions_above_their_ceiling_fail() -> None:
@@ -221,7 +235,7 @@ def test_without_valgrind_the_count_says_so(
 def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("bench.run.time.perf_counter", lambda: now[0])
-    pace, plan = run.Pace(minutes=1, cases=4), harness.Plan(budget_s=10.0)
+    pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
     budgets = []
     for seconds in (20.0, 30.0, 15.0):
         chosen = pace.begin(plan)
@@ -241,17 +255,17 @@ def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -
         clock[0] += 1.0
 
     runner: Callable[..., Any] = SimpleNamespace(step=step, refill=None)  # type: ignore[assignment]
-    timings = harness.measure({"a": runner}, harness.Plan(min_rounds=50, settle_s=0.0, limit_s=3.0))
+    timings = harness.measure({"a": runner}, harness.Sampling(min_rounds=50, settle_s=0.0, limit_s=3.0))
     assert len(timings["a"].samples) in (harness.LEAST_ROUNDS, harness.LEAST_ROUNDS + 1)
-    assert harness.measure({"a": runner}, harness.Plan(min_rounds=50, settle_s=0.0, limit_s=2.9)) == {}
+    assert harness.measure({"a": runner}, harness.Sampling(min_rounds=50, settle_s=0.0, limit_s=2.9)) == {}
 
 
-def test_what_matters_comes_first() -> None:
+def test_cases_of_the_quick_run_come_first() -> None:
     made = [SimpleNamespace(name=name, quick=name == "adam/250k") for name in ("adam/gpt2", "adam/250k")]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2"]
 
 
-def test_a_run_of_all_suites_leaves_what_ten_minutes_do_not_hold() -> None:
+def test_run_of_all_suites_leaves_out_cases_beyond_ten_minutes() -> None:
     left = ["sgd/gpt2", "lion/resnet18", "accuracy/digits 256-256", "fit/64-64 float32"]
     taken = ["adam/gpt2", "full/gpt2", "lion/10M", "digits/256-256", "fit/256-256", "accuracy/digits"]
     assert [name for name in left + taken if run.of_one_suite(SimpleNamespace(name=name))] == left

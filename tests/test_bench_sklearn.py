@@ -1,4 +1,4 @@
-"""The estimators' benchmark: what is timed is the same training, and the verdict is that of the figures."""
+"""The estimators' benchmark: both timed trainings are the same, and the verdict follows the figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench import harness
 from bench.sklearn import report, suite
 from bench.sklearn.cases import CASES, OURS, OURS_FLOAT32, TARGETS, THEIRS, Case, Target
 
-PLAN = harness.Plan(budget_s=0.01, min_rounds=3, max_rounds=3, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.01, min_rounds=3, max_rounds=3, settle_s=0.0)
 FIT = Case("fit/tiny", "wine", (4,), 64)
 ACCURACY = Case("accuracy/tiny", "wine", (4,), 64, accuracy=True)
 

@@ -1,4 +1,4 @@
-"""The training loops in torch: everybody learns the same, or is not timed."""
+"""The training loops in torch: an implementation that does not learn the same is not timed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not in
 from bench import common, harness
 from bench.torch import cases, peers, report, suite
 
-PLAN = harness.Plan(budget_s=0.02, min_rounds=3, max_rounds=3, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.02, min_rounds=3, max_rounds=3, settle_s=0.0)
 CASES = {case.name: case for case in cases.CASES}
 
 
 @pytest.mark.parametrize("name", ["mlp/step", "ppo/optimizer", "cnn/step", "transformer/step"])
-def test_everybody_is_checked_and_timed(torch: Any, name: str) -> None:
+def test_every_library_is_checked_and_timed(torch: Any, name: str) -> None:
     lines = suite.run_case(CASES[name], PLAN, 1).lines
     assert {line.status for line in lines} == {"timed"}, [line.status for line in lines]
     assert [line.name for line in lines] == [p.name for p in peers.PEERS if p.suits(CASES[name].network)]
@@ -47,7 +47,7 @@ def test_ours_uses_our_layers(torch: Any) -> None:
         assert {m for layer in modules if (m := type(layer).__module__).startswith("fusedstep")} == expected
 
 
-def test_who_is_wrong_absent_or_broken_is_listed(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_that_is_wrong_missing_or_raises_is_listed(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def status(peer: peers.Peer) -> str:
         (line,) = suite.run_case(CASES["mlp/step"], PLAN, 1, (peer,)).lines
         assert line.seconds is None
@@ -59,7 +59,7 @@ def test_who_is_wrong_absent_or_broken_is_listed(torch: Any, monkeypatch: pytest
     assert status(peers.DEFAULT) == "not installed: torch"
 
 
-def test_verdict() -> None:
+def test_verdict_compares_the_interval_with_the_target() -> None:
     lines = [
         suite.Line(f"torch {form}", seconds=1.0, over_ours=(x, x, x)) for form, x in (("fused", 1.4), ("default", 2.0))
     ]

@@ -1,4 +1,4 @@
-"""Whole training steps: everybody learns the same, or is not timed."""
+"""Training steps: an implementation that does not learn the same is not timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.training import cases, data, peers, reference, report, suite
 from fusedstep import _core
 from support.slopes import assert_same_gradient, differences
 
-PLAN = harness.Plan(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
+PLAN = harness.Sampling(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
 TINY = cases.Case("tiny", (8,), batch=16, batches=5)
 HERE = tuple(peer for peer in peers.PEERS if peer.name in (peers.OURS, peers.YARDSTICK))
 
@@ -65,7 +65,7 @@ class Wrong(peers.NumPy):
         self.x = self.x * np.float32(0.7)
 
 
-def test_who_is_wrong_idle_or_absent_is_listed() -> None:
+def test_library_that_is_wrong_idle_or_missing_is_listed() -> None:
     wrong, idle, absent = lines(
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]

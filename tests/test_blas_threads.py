@@ -1,4 +1,4 @@
-"""BLAS keeps to one thread during a whole fit or command of small products, and gets its threads back."""
+"""BLAS is limited to one thread during a fit or command with small products, and the limit is removed afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def blas_threads() -> int:
 
 @pytest.fixture(autouse=True)
 def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin with two threads, on a machine whose products are BLAS's own."""
+    """Begin with two BLAS threads, on a machine whose products BLAS computes."""
     monkeypatch.setattr(threads, "_shares_products", lambda: False)
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
     limiter = libraries.limit(limits=2)
@@ -51,7 +51,7 @@ def test_small_products_stay_on_one_thread_and_large_ones_do_not() -> None:
         assert blas_threads() == 2
 
 
-def test_products_that_our_threads_share_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blas_is_not_limited_if_fusedsteps_threads_share_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_shares_products", lambda: True)
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 2
@@ -59,7 +59,7 @@ def test_products_that_our_threads_share_are_left_alone(monkeypatch: pytest.Monk
         assert blas_threads() == 1
 
 
-def test_the_last_to_leave_puts_back_also_after_an_error() -> None:
+def test_blas_limit_is_restored_after_an_error() -> None:
     with pytest.raises(KeyError), one_blas_thread(8, 8):
         with one_blas_thread(8, 8):
             assert blas_threads() == 1
@@ -91,7 +91,7 @@ def test_many_threads_may_enter_and_leave_at_once() -> None:
     assert seen == [1] * 4 and threads._limit._count == 0
 
 
-def test_the_last_to_leave_may_be_another_thread_than_the_first_to_enter() -> None:
+def test_blas_limit_may_end_in_another_thread_than_it_began_in() -> None:
     first, second = one_blas_thread(8, 8), one_blas_thread(8, 8)
     first.__enter__()
     entered, leave = threading.Event(), threading.Event()
@@ -125,7 +125,7 @@ def test_a_limit_of_the_user_in_another_thread_holds() -> None:
     assert seen in ([2], [1])  # as the version of threadpoolctl has it
 
 
-def test_nothing_is_set_inside_a_networks_own_calls() -> None:
+def test_calls_of_a_network_do_not_limit_blas() -> None:
     seen = []
 
     class Look(nn.Layer):

@@ -1,4 +1,4 @@
-"""Borders of a search: what lies on the edge, of ranges and of grids."""
+"""Best values on the border of a range or a grid."""
 
 from __future__ import annotations
 

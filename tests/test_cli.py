@@ -1,4 +1,4 @@
-"""The command line: what a user types, sees and gets, and every mistake in one line."""
+"""The command line: commands, output, files, and errors in one line."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of the time."""
+    """Leave out the slow parts."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Rows of two numbers and the side of a line that they lie on."""
+    """Return rows of two numbers and the side of a line on which the point lies."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
@@ -65,7 +65,7 @@ def test_the_saved_model_predicts_from_raw_features() -> None:
 
 
 class Silent:
-    """Watch nothing."""
+    """A watcher that ignores everything."""
 
     def step(self, done: int, loss: float) -> None:
         pass
@@ -176,7 +176,7 @@ def test_an_npz_file_of_images_with_text_classes() -> None:
 
 
 def test_only_training_rows_are_measured() -> None:
-    """An outlier held out for the test must not leave a trace in the scaling."""
+    """An outlier in the test rows must not influence the scaling."""
     from fusedstep.cli._data import load_table, prepare
 
     def problem(value: float, row: int) -> Any:

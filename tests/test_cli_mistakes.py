@@ -34,7 +34,7 @@ def points(n: int = 60) -> list[list[Any]]:
 
 
 def with_target(target: Any) -> list[list[Any]]:
-    """Return the points with another target, a function of the row's number and its first cell."""
+    """Return the points with a target that is a function of the row's number and its first cell."""
     return [[*row[:2], target(i, row[0])] for i, row in enumerate(points())]
 
 
@@ -48,7 +48,7 @@ CSV = ["--data", "t.csv", "--target", "side"]
 
 
 def broken(line: int, column: int, value: Any) -> list[list[Any]]:
-    """Return the points with one cell replaced; lines count from 1, which is the header."""
+    """Return the points with one cell replaced; line 1 is the header."""
     rows = points()
     rows[line - 2][column] = value
     return rows

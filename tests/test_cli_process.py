@@ -1,4 +1,4 @@
-"""The command as a process: what a shell, a terminal, a pipe and Ctrl-C see."""
+"""The command as a process: shell, terminal, pipe and Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs on the command line: their folder, going on with them, weights of classes, comparisons, masks."""
+"""Runs on the command line: folder, resuming, class weights, comparisons, masks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of the time."""
+    """Leave out the slow parts."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
@@ -56,7 +56,7 @@ def test_files_of_two_runs_are_never_mixed(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_a_run_that_leaves_nothing_moves_nothing() -> None:
+def test_run_that_writes_nothing_moves_no_old_files() -> None:
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     before = Path(MODEL).read_bytes()
     diverging = ["--optimizer", "SGD", "--lr", "1e30", "--schedule", "constant"]
@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) ->
 
 @pytest.mark.usefixtures("no_picture")
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the middle of an epoch, and with a state that was written on the way."""
+    """Also if interrupted within an epoch, and with a state that was saved during the run."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there
@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_a_run_that_is_killed_leaves_no_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_run_leaves_files_of_one_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_leaves_no_mixture(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_what_cannot_be_resumed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     def complaint(*words: str) -> str:
         assert main(["train", "--resume", *words]) == 2
         return capsys.readouterr().err
@@ -166,7 +166,7 @@ def test_quiet_prints_nothing(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_the_rate_and_the_decay_are_told(out: Out) -> None:
+def test_output_names_rate_and_decay(out: Out) -> None:
     assert main(["train", "--data", "iris", "--epochs", "1", "--lr", "0.02", "--weight-decay", "0.1"]) == 0
     assert "AdamW, learning rate 0.02 (cosine schedule), weight decay 0.1 (decoupled)" in out()
 

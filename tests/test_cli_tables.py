@@ -1,4 +1,4 @@
-"""Tables as people have them on the command line: trained, evaluated and predicted with one command each."""
+"""Realistic tables on the command line: train, evaluate and predict."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of the time."""
+    """Leave out the slow parts."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
@@ -174,7 +174,7 @@ def test_classes_that_the_model_does_not_know(out: Out, capsys: pytest.CaptureFi
     assert "the target must be of no, paused, yes; got 'never'" in capsys.readouterr().err
 
 
-def test_what_a_run_leaves(out: Out) -> None:
+def test_run_writes_all_its_files(out: Out) -> None:
     frame = customers()
     frame.to_csv("t.csv", index=False)
     words = ["train", "--data", "t.csv", "--target", "left", "--epochs", "4", "--hidden", "8"]
@@ -205,7 +205,7 @@ def test_what_a_run_leaves(out: Out) -> None:
 
 
 class Reader(HTMLParser):
-    """Collect what a page refers to, and check that tags are closed."""
+    """Collect the links of a page, and check that its tags are closed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Threads, forks, pools of processes and other libraries' parallel regions: the bits of a lonely run, or an error."""
+"""Threads, forks, process pools and other libraries' parallel regions: the bits of a run alone, or an error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def trained(seed: int) -> bytes:
 
 @every_backend
 def test_threads_on_one_optimizer(backend: str) -> None:
-    """Steps that run at the same time are refused; those that run add up; a state is that of one step."""
+    """Simultaneous steps are refused, the others add up, and a state belongs to one step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []
@@ -81,7 +81,7 @@ def test_threads_on_one_optimizer(backend: str) -> None:
 @forks
 @every_backend
 def test_a_fork_before_and_during_steps(backend: str) -> None:
-    """A child steps optimizers of its own; one that was in the midst of a step is half-done there, and refused."""
+    """A child can step its own optimizers; one that was within a step at the fork is refused there."""
     _core.set_backend(backend)
     _core.force_threads(2)
     assert in_child(lambda: trained(1) == trained(1) != b"")
@@ -116,7 +116,7 @@ def test_a_fork_before_and_during_steps(backend: str) -> None:
 
 @every_backend
 def test_the_process_ends_during_a_step(backend: str) -> None:
-    """As with any daemon thread; Python before 3.14 unwinds one that comes out of the step by force."""
+    """As with any daemon thread. Python before 3.14 ends a thread that returns from the step."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
         "p, g, started = np.zeros(2_000_000), np.ones(2_000_000), threading.Event()\n"
@@ -131,7 +131,7 @@ def test_the_process_ends_during_a_step(backend: str) -> None:
 
 
 def in_shared_memory(name: str, at: int) -> bytes:
-    """Train the numbers behind a name, where they lie."""
+    """Train an array in shared memory, in place."""
     memory = shared_memory.SharedMemory(name)
     try:
         return train(np.ndarray(SIZE, np.float64, memory.buf, 8 * SIZE * at)).tobytes()
@@ -179,7 +179,7 @@ def test_inside_a_data_loader(torch: ModuleType) -> None:
         assert rows.tobytes() == b"".join(Dropped()[k].tobytes() for k in range(8))
 
 
-def test_beside_torchs_threads(torch: ModuleType) -> None:
+def test_steps_are_right_while_torch_threads_run(torch: ModuleType) -> None:
     want, product = trained(5), torch.ones(600, 600)
     stop = threading.Event()
 
@@ -254,7 +254,7 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """By name, before NumPy is asked; the main interpreter may import and step before and after."""
+    """By a clear error, before NumPy is imported; the main interpreter may import and step before and after."""
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

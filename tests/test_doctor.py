@@ -46,13 +46,13 @@ ILL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("text", ILL)
-def test_what_is_wrong_with_the_machine_is_said_once(text: str) -> None:
+def test_each_machine_problem_gives_one_advice(text: str) -> None:
     (said,) = advise(replace(HEALTHY, **ILL[text]), FIGURES)
     assert text in said
 
 
 @pytest.mark.parametrize("text", FIGURES_OF)
-def test_what_is_wrong_with_the_figures_is_said_once(text: str) -> None:
+def test_each_slow_figure_gives_one_advice(text: str) -> None:
     (said,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
     assert text in said
 
@@ -75,7 +75,7 @@ def test_every_rule_has_a_patient() -> None:
         {"backend": "openmp", "libraries": (replace(OPENBLAS, threads=None),)},
     ],
 )
-def test_a_healthy_machine_is_left_alone(changes: dict[str, Any]) -> None:
+def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 

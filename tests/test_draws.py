@@ -74,6 +74,6 @@ def test_beta_follows_scipys_distribution() -> None:
         (lambda: fs.ops.beta(3, 1.0, float("nan"), KEY), ValueError, r"beta: b must be finite; got nan"),
     ],
 )
-def test_refusals(call, error, message) -> None:  # type: ignore[no-untyped-def]
+def test_draws_refuse_wrong_arguments(call, error, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=message):
         call()

@@ -1,4 +1,4 @@
-"""Dropout: bit for bit the reference, whatever runs it, wherever it lies and begins."""
+"""Dropout: the bits of the reference on every machine, for every layout and offset."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_bits_of_every_alignment(dtype: Any) -> None:
 
 
 @every_dtype
-def test_past_the_cache_and_in_place(dtype: Any) -> None:
-    """Large enough for stores past the cache, which in place must not be."""
+def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> None:
+    """Arrays large enough for stores that bypass the cache, which must not be used in place."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)
     x[...] = np.random.default_rng(1).random(x.size, dtype)
@@ -79,7 +79,7 @@ def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
 
 
-def test_predicting() -> None:
+def test_prediction_keeps_the_input_or_scales_it_in_vanilla_mode() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
     same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
@@ -173,7 +173,7 @@ FEATURES = [
 
 @every_dtype
 @pytest.mark.parametrize(("shape", "mask"), FEATURES)
-def test_features(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
+def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
     x = values(int(np.prod(shape)), dtype).reshape(shape)
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)

@@ -1,4 +1,4 @@
-"""What cannot be right is refused, in words that help, before a byte is written."""
+"""Wrong arguments are refused with a helpful message, before a byte is written."""
 
 from __future__ import annotations
 

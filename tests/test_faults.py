@@ -1,4 +1,4 @@
-"""Ctrl-C, full disks, folders and memory that are not to be had, memory that goes away: what is there stays whole."""
+"""Ctrl-C, full disks, missing folders, missing memory, freed memory: existing data stay intact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"
 
 @contextmanager
 def interrupting(seconds: float) -> Iterator[None]:
-    """Press Ctrl-C after so many seconds, wherever the program is then."""
+    """Send Ctrl-C after so many seconds, at any point of the program."""
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -141,7 +141,7 @@ for name, save in saves.items():
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """A file may grow to 50,000 bytes, as if the disk were full then."""
+    """Limit files to 50,000 bytes, as if the disk were full."""
     done = python(LIMITED_FILES, tmp_path)
     assert done.stdout.split() == ["state", "OSError", "True", "model", "OSError", "True"], done.stderr
     assert sorted(os.listdir(tmp_path)) == ["model", "state"]
@@ -259,8 +259,8 @@ for make in makes.values():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_what_does_not_fit_into_memory_is_not_half_made() -> None:
-    """An array takes 38 MiB; the states of Adam and its averages are three."""
+def test_constructor_without_memory_leaves_nothing_half_made() -> None:
+    """An array takes 38 MiB; Adam's states and averages take three times that."""
     done = python(LIMITED_CONSTRUCTION)
     assert done.returncode == 0, done.stderr + done.stdout
     made = [line.split() for line in done.stdout.splitlines()]
@@ -268,7 +268,7 @@ def test_what_does_not_fit_into_memory_is_not_half_made() -> None:
 
 
 def test_memory_in_use_is_not_given_back(tmp_path: Path) -> None:
-    """What NumPy and Python can refuse, they do, for the optimizer holds the arrays."""
+    """NumPy and Python refuse to free the memory, because the optimizer holds the arrays."""
     own = np.ones(100)
     mapped = np.memmap(tmp_path / "file", np.float64, "w+", shape=100)
     memory = shared_memory.SharedMemory(create=True, size=800)

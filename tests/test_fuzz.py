@@ -1,4 +1,4 @@
-"""The corpus of the fuzzer, and mutations of it: every file is read or refused, and does nothing else."""
+"""The corpus of the fuzzer, and mutations of it: every file is read or refused, without other effects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_mutations(name: str) -> None:
         fuzz.check(name, data)
 
 
-def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def test_checks_detect_planted_faults(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     def big(path: Path) -> None:
         np.ones(10**7)
 

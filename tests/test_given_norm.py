@@ -1,4 +1,4 @@
-"""A norm that the caller gives, and what `fusedstep.torch` has of the options of a step of arrays: the same bits."""
+"""A gradient norm that the caller gives, and the step options of `fusedstep.torch`: the same bits as on arrays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arrays:
 
 
 class Tensors:
-    """Steps of tensors: what is an option of a step there is one of the optimizer here."""
+    """Steps on tensors, where the options of a step are options of the optimizer."""
 
     def __init__(self, name: str = "SGD", **options: Any) -> None:
         import torch
@@ -106,8 +106,8 @@ def test_a_bad_norm_skips_where_it_is_asked_for(norm: float, steps: Any) -> None
     assert not one.step(numbers(1), grad_norm=3.0)[1] and not equal(one.values(), numbers(0))
 
 
-def test_with_a_good_norm_no_gradient_is_looked_at(steps: Any) -> None:
-    """It decides alone."""
+def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
+    """The given norm alone decides."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]
@@ -128,7 +128,7 @@ def test_a_bad_norm_clips_as_in_torch(norm: float, steps: Any) -> None:
 
 
 @pytest.mark.parametrize("norm", [-1.0, -math.inf, "3", [1.0], "nan"])
-def test_what_is_no_norm_is_refused(norm: Any, steps: Any) -> None:
+def test_step_refuses_a_grad_norm_that_is_not_a_norm(norm: Any, steps: Any) -> None:
     one = steps()
     with pytest.raises((ValueError, TypeError), match=r"SGD\.step: grad_norm must be"):
         one.step(numbers(1), grad_norm=norm, clip_norm=2.0)

@@ -68,7 +68,7 @@ def test_every_layer_that_can_be_saved_is_checked() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("make", MADE)
 def test_layers(make: Callable[[], nn.Layer], training: bool) -> None:
-    """Between other layers, so that the gradients of its parameters and of its input are both needed."""
+    """The layer is between others, so that the gradients of its parameters and of its input are both needed."""
     layers = [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), make(), nn.Tanh(), nn.Linear(WIDTH, OUT)]
     model = nn.Sequential(*layers, dtype=np.float64, rng=3)
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_losses_of_the_estimators(kind: type[nn.Loss], columns: int) -> None:
 
 @pytest.mark.parametrize("penalty", [{"weight_decay": 0.3}, {"l1": 0.2}, {"weight_decay": 0.3, "l1": 0.2}], ids=str)
 def test_penalties_on_weights(penalty: dict[str, float]) -> None:
-    """What a step adds to a gradient of zero is the slope of ``scale (lambda / 2 |theta|^2 + l1 |theta|_1)``."""
+    """With a gradient of zero, a step follows the slope of ``scale (lambda / 2 |theta|^2 + l1 |theta|_1)``."""
     l2, l1, scale = penalty.get("weight_decay", 0.0), penalty.get("l1", 0.0), 0.25
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:

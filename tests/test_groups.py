@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead: what changes between steps, and what cannot."""
+"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps or not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_assigning_to_a_group_holds_from_the_next_step(cls: Any, rng: np.random.
 
 
 @every_class
-def test_groups_refuse_what_they_are_not(cls: Any) -> None:
+def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
     opt = cls([np.ones(3)], lr=0.1)
     group, before = opt.groups[0], dict(opt.groups[0])
     with pytest.raises(ValueError, match=f"{cls.__name__}: learning_rate is not an option; the options are lr, "):
@@ -144,7 +144,7 @@ def make(cls: Any) -> tuple[Any, list[Array]]:
 
 
 @every_class
-def test_averaged_lends_the_averages(cls: Any) -> None:
+def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
     opt, grads = make(cls)
     before, averages = snapshot(opt), [a.copy() for a in opt.ema]
     for error in (None, ZeroDivisionError):
@@ -179,7 +179,7 @@ def test_averages_are_shown_wherever_they_lie(cls: Any) -> None:
 
 
 @every_context
-def test_what_was_made_read_only_in_a_context_comes_back(cls: Any, context: str) -> None:
+def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: str) -> None:
     opt, grads = make(cls)
     before = snapshot(opt)
     with getattr(opt, context)():
@@ -190,7 +190,7 @@ def test_what_was_made_read_only_in_a_context_comes_back(cls: Any, context: str)
 
 
 @every_context
-def test_what_was_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
+def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
     opt, grads = make(cls)
     words = rf"{context}: params\[1\] must be what the optimizer was made with"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
@@ -213,7 +213,7 @@ def test_a_schedule_that_fails_lets_no_lookahead_begin() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
-def test_what_is_shown_cannot_be_taken_for_what_is_used(cls: Any) -> None:
+def test_shown_collections_are_read_only_and_their_views_do_not_matter(cls: Any) -> None:
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -251,9 +251,9 @@ def test_an_optimizer_is_not_copied(cls: Any) -> None:
 
 
 @pytest.mark.parametrize(("cls", "name"), [(c, name) for c in CLASSES for name in c.only_at_first])
-def test_what_only_begins_the_state_is_not_assigned(cls: Any, name: str) -> None:
+def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name: str) -> None:
     opt = cls([np.ones(3)])
-    with pytest.raises(ValueError, match=f"{name} says how the state begins"):
+    with pytest.raises(ValueError, match=f"{name} must be given when the optimizer is made"):
         opt.groups[0][name] = opt.groups[0][name]
     opt.load_state_dict(opt.state_dict())
 
@@ -265,7 +265,7 @@ def test_averaged_needs_averages(cls: Any) -> None:
 
 
 @every_context
-def test_a_context_that_cannot_begin_changes_nothing(cls: Any, context: str) -> None:
+def test_context_that_fails_to_begin_changes_nothing(cls: Any, context: str) -> None:
     opt, grads = make(cls)
     opt.params[1].flags.writeable = False
     before = snapshot(opt)
@@ -298,7 +298,7 @@ def test_lookahead_leads_by_the_momentum_and_comes_back(cls: Any, options: dict[
 
 
 @every_class
-def test_shown_in_a_line(cls: Any) -> None:
+def test_repr_is_one_line(cls: Any) -> None:
     opt = cls({"w": np.ones((100, 20)), "b": np.ones(3)})
     assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=") and "\n" not in repr(opt)
     assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None

@@ -68,7 +68,7 @@ OTHERS = [np.float32, np.float16, bfloat16]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gradients_of_every_dtype_for_parameters_of_every_dtype(layout: str) -> None:
-    """The step is that of the gradient in the computation's float32."""
+    """The step equals the step with the gradient in float32."""
     for mine in OTHERS:
         for other in OTHERS:
             p = draw(40 * 20, 0, mine).reshape(40, 20)
@@ -91,7 +91,7 @@ def test_averages_of_halves_stay_where_they_are() -> None:
     assert (p == 0).all()
 
 
-def test_states_of_halves_are_saved_and_loaded() -> None:
+def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
     p, q = draw(9, 0, bfloat16), draw(9, 0, bfloat16)
     first, second = fs.Adam([p], ema_decay=0.9), fs.Adam([q], ema_decay=0.9)
     first.step([draw(9, 1, np.float32)])

@@ -1,4 +1,4 @@
-"""Initial weights: their variance, their range, and that they follow the generator alone."""
+"""Initial weights: variance, range, and dependence on the generator only."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_refusals_name_argument_need_and_value(make: Any, message: str) -> None:
         make()
 
 
-def test_they_are_values() -> None:
+def test_initializers_are_comparable_and_picklable() -> None:
     for make in (init.he("normal", 0.5), init.zeros(), init.constant(-1.0)):
         assert pickle.loads(pickle.dumps(make)) == make
         assert eval(repr(make), vars(init)) == make
 
 
 @pytest.mark.thread_unsafe
-def test_examples() -> None:
+def test_docstring_examples_run() -> None:
     result = doctest.testmod(init)
     assert result.attempted > 0 and result.failed == 0
 

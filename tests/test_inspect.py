@@ -1,4 +1,4 @@
-"""Looking inside: gradient checks, landscapes, bias and variance, pictures, mistakes."""
+"""`fusedstep.inspect`: gradient checks, landscapes, bias and variance, pictures, wrong arguments."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_some_coordinates_can_be_checked_alone() -> None:
 # landscapes
 
 
-def test_a_direction_has_the_filters_lengths_and_is_the_keys() -> None:
+def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() -> None:
     model, x, labels = network(np.float64, nn.BatchNorm())
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     own, parts = f.split(f.theta), f.split(inspect.random_direction(f, KEY))
@@ -143,7 +143,7 @@ def test_squared_loss_is_bias_plus_variance_exactly() -> None:
 
 
 def test_the_variance_of_a_mean_is_the_closed_form() -> None:
-    """A bootstrap mean varies by the sample's variance over n."""
+    """The variance of a bootstrap mean is the sample's variance over n."""
     y = np.random.default_rng(1).standard_normal(50)
     parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)

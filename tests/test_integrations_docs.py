@@ -1,4 +1,4 @@
-"""Every block of docs/integrations.md runs as it stands, and prints what it says that it prints."""
+"""Every block of docs/integrations.md runs unchanged and prints the text below it."""
 
 from __future__ import annotations
 

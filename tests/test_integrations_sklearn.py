@@ -204,7 +204,7 @@ def test_mistakes_about_weight_decay(options: dict[str, Any], message: str) -> N
         MLPClassifier(**{**SMALL, **options}).fit(X, LABELS)
 
 
-def test_a_rare_class_is_named_by_the_users_label() -> None:
+def test_error_names_a_rare_class_by_its_label() -> None:
     labels = np.array(["often"] * 89 + ["once"])
     with pytest.raises(ValueError, match=r"The least populated classes.*In y, that is 'once'\."):
         MLPClassifier(early_stopping=True).fit(X, labels)

@@ -1,4 +1,4 @@
-"""Optimizers of ours in Lightning, Hugging Face's tools, Stable-Baselines3, skorch and torch.compile."""
+"""fusedstep's optimizers in Lightning, Hugging Face's tools, Stable-Baselines3, skorch and torch.compile."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
 
 
 def test_an_offloaded_step_uses_gradients_up(torch: Any, ft: Any) -> None:
-    """Loops that call the model's `zero_grad` reach what is on the device, where no gradient is left."""
+    """Loops that call the model's `zero_grad` act on the device, where no gradients are left."""
     results = []
     for offloaded in (True, False):
         torch.manual_seed(0)

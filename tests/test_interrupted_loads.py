@@ -1,4 +1,4 @@
-"""Ctrl-C at every line, and at random moments, of `load_state_dict`: the state is wholly the old or the new one."""
+"""Ctrl-C at every line, and at random moments, of `load_state_dict`: the state is entirely the old or the new one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Tensors:
 
 
 def interrupted_at(line: int, act: Callable[[], None]) -> bool:
-    """Act, with Ctrl-C at a line of the package, counted from 0; tell whether it came to that."""
+    """Act, with Ctrl-C at the given line of the package, counted from 0; tell whether that line was reached."""
     left = line
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -115,7 +115,7 @@ def interrupted_at(line: int, act: Callable[[], None]) -> bool:
 
 
 def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
-    """Load one state onto the other; interrupted or not, the state is one of both."""
+    """Load one state over the other; interrupted or not, the result is one of the two."""
     world.load(0)
     old = world.look()
     world.load(1)

@@ -1,4 +1,4 @@
-"""Wherever arrays lie and however they are strided, a step gives the values of contiguous ones, bit for bit."""
+"""For any address and strides, a step gives the values of contiguous arrays, bit for bit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def f_order(x: Array) -> Array:
 
 
 def axes(order: tuple[int, ...]) -> Layout:
-    """Lie in memory with the axes in the given order."""
+    """Return an array with its axes in the given order in memory."""
 
     def lay(x: Array) -> Array:
         if x.ndim != len(order):
@@ -40,7 +40,7 @@ def axes(order: tuple[int, ...]) -> Layout:
 
 
 def every_other(x: Array) -> Array:
-    """Lie with gaps in the last axis and before every row."""
+    """Return an array with gaps in the last axis and before every row."""
     wide = np.full([2 * n + 1 for n in x.shape], np.nan, x.dtype)
     view = wide[(..., *(slice(1, None, 2) for _ in x.shape))]
     view[...] = x
@@ -57,7 +57,7 @@ def first_backwards(x: Array) -> Array:
 
 
 def in_a_record(x: Array) -> Array:
-    """Lie in a field of records of 12 or 24 bytes: a stride that is no power of two."""
+    """Return an array in a field of records of 12 or 24 bytes, a stride that is not a power of two."""
     records = np.zeros(x.shape, [("before", x.dtype), ("value", x.dtype), ("after", x.dtype)])
     records["value"] = x
     return records["value"]

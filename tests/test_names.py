@@ -1,4 +1,4 @@
-"""What modules show, load when it is first used, and say of a name that is none."""
+"""Modules: public names, loading at first use, and the error for an unknown name."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ def test_a_wrong_name_gets_the_nearest_one(module: str, name: str, hint: str) ->
 
 
 @pytest.mark.parametrize("module", ["fusedstep", "fusedstep.cli"])
-def test_the_command_tells_its_version(module: str) -> None:
+def test_version_option_prints_the_version(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"fusedstep {fs.__version__}\n"

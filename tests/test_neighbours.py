@@ -1,4 +1,4 @@
-"""A good neighbour: importing and stepping leave everything in the process that is not ours as it was."""
+"""Importing and stepping do not change any setting of the process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_importing_and_stepping_change_nothing() -> None:
 
 
 def test_the_drop_in_for_torch_changes_nothing_but_what_torch_does(torch: object) -> None:
-    """What torch sets when it is first used is torch's."""
+    """Settings that torch makes when it is first used do not count."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
     run(
         "from support.surroundings import *\n"
@@ -90,7 +90,7 @@ def test_the_estimators_change_nothing() -> None:
         ("random numbers", "np.random.rand()"),
     ],
 )
-def test_what_is_changed_is_seen(name: str, fault: str) -> None:
+def test_snapshot_detects_each_planted_change(name: str, fault: str) -> None:
     code = f"from support.surroundings import *; before = snapshot(); {fault}; compare(before, 'a fault')"
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert "a fault changed {" in done.stderr and f"'{name}': (" in done.stderr

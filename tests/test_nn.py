@@ -115,7 +115,7 @@ def test_a_model_equals_torchs(kind: type[nn.Layer], torch: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", [linear, sequential])
-def test_examples(module: Any) -> None:
+def test_docstring_examples_run(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0
 

@@ -207,6 +207,6 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         ),
     ],
 )
-def test_refusals(call: Any, error: type[Exception], message: str) -> None:
+def test_batch_norm_layer_refuses_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -121,7 +121,7 @@ def test_vanilla_dropout_scales_in_prediction() -> None:
     assert set(model.forward(x, training=True).ravel().tolist()) == {0.0, 1.0}
 
 
-def test_samples_are_the_moments_over_masks() -> None:
+def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
     """One linear layer behind the masks: mean and variance are known."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
     x = np.random.default_rng(0).standard_normal((10, WIDTH))
@@ -160,7 +160,7 @@ def test_layers_of_one_model_are_sampled_independently() -> None:
 
 
 def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
-    """More rows than one pass takes: the mask is that of the whole."""
+    """More rows than one pass takes: the mask is that of all rows."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
     assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))
@@ -191,13 +191,13 @@ def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
         ),
     ],
 )
-def test_refusals(call: Any, error: type[Exception], message: str) -> None:
+def test_dropout_layer_refuses_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call(small_model("first"))
 
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["dropout", "batch_norm", "residual"])
-def test_examples(module: str) -> None:
+def test_docstring_examples_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.nn.{module}"))
     assert result.attempted > 0 and result.failed == 0

@@ -39,7 +39,7 @@ def exponential(x: Array) -> Array:
 
 
 def total(p: Array) -> Array:
-    """Return the sum of each row: sixteen lanes where there are two of each or more, then what is left, in order."""
+    """Return the sum of each row: in sixteen lanes if there are at least 32 elements, then the rest, in order."""
     n = p.shape[1]
     whole = n // 16 * 16 if n >= 32 else 0
     lanes, total = np.zeros((len(p), 16)), np.zeros(len(p))
@@ -101,7 +101,7 @@ def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, 
 
 @every_dtype
 def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """Against the digits of a longer type; the kernel has the transcription's bits."""
+    """Compare the transcription, whose bits the kernel has, with a type of more digits."""
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))
@@ -111,7 +111,7 @@ def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> N
 
 @every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_spoils_its_own_row_only(dtype: Any, bad: float) -> None:
+def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad: float) -> None:
     z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
     z[1, 35] = bad
     losses, gradient = np.empty(3, dtype), np.empty((3, 40), dtype)
@@ -153,13 +153,13 @@ read_only.flags.writeable = False
         (lambda: _core.softmax_loss(x, np.zeros(3, np.int32), np.ones(3), y), "incompatible function arguments"),
     ],
 )
-def test_refusals(call: Callable[[], object], message: str) -> None:
+def test_kernels_refuse_wrong_arguments_before_writing(call: Callable[[], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
     assert (x == 1).all() and (y == 1).all()
 
 
-def test_nothing_is_a_case_too() -> None:
+def test_relu_accepts_empty_arrays_and_scalars() -> None:
     for shape in ((0, 4), (4, 0), (0,)):
         empty = np.empty(shape)
         _core.relu(empty, None, empty)
@@ -170,8 +170,8 @@ def test_nothing_is_a_case_too() -> None:
 
 
 @every_dtype
-def test_a_bias_is_added_once_whoever_adds_it(dtype: Any) -> None:
-    """By the Linear itself, or in the ReLU's pass: the same bits, forward and backward."""
+def test_bias_is_added_exactly_once(dtype: Any) -> None:
+    """The bias added by the Linear or in the ReLU's pass gives the same bits, forward and backward."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():

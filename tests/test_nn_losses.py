@@ -101,6 +101,6 @@ def test_one_column_takes_a_vector_of_targets() -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", [classes, elementwise])
-def test_examples(module: Any) -> None:
+def test_docstring_examples_run(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0

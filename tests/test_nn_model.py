@@ -1,4 +1,4 @@
-"""Sequential: its memory, what it refuses, copies and states, and room for layers that keep more than parameters."""
+"""Sequential: memory, refusals, copies, states, and layers with buffers."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_a_state_may_be_the_models_own_arrays_exchanged() -> None:
 
 
 class Scale(nn.Layer):
-    """A layer of the kind still to come: a trained vector, a kept one, and training that differs."""
+    """A layer with a trained vector, a saved vector and a different pass in training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -238,14 +238,14 @@ def test_layers_with_state_that_is_not_trained_fit_in() -> None:
 
 
 class Unfinished(nn.Layer):
-    """Does not say what it is made of, nor what it does."""
+    """A layer without config and forward."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
         self.features = features
 
 
-def test_an_unfinished_layer_says_what_it_lacks() -> None:
+def test_layer_without_forward_or_backward_names_the_missing_method() -> None:
     model = nn.Sequential(Unfinished(2))
     with pytest.raises(NotImplementedError, match=r"Unfinished must define forward\(self, x, training\)"):
         model.predict(np.ones((3, 2)))

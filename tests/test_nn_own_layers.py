@@ -1,4 +1,4 @@
-"""Layers of the user's own between ours: nothing of theirs is skipped, and nothing that was lent is written over."""
+"""A user's layers between the package's: none of their methods is skipped, and none of their arrays is overwritten."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Doubled(nn.Linear):
 
 
 class Identity(nn.Layer):
-    """The plainest layer: it hands on what it was given."""
+    """The simplest layer: it returns its input."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return x
@@ -44,7 +44,7 @@ def test_a_linear_with_a_forward_of_its_own_keeps_it_in_front_of_a_relu() -> Non
 
 
 @pytest.mark.parametrize("behind", IN_PLACE)
-def test_a_layer_that_hands_on_its_input_lends_nobody_the_callers(behind: type[nn.Layer]) -> None:
+def test_layer_that_returns_its_input_does_not_let_others_write_over_the_callers_array(behind: type[nn.Layer]) -> None:
     x = batch()
     model = nn.Sequential(Identity(), behind(), dtype=np.float64, rng=0)
     model.forward(x, training=True)
@@ -53,7 +53,7 @@ def test_a_layer_that_hands_on_its_input_lends_nobody_the_callers(behind: type[n
 
 
 @pytest.mark.parametrize("behind", IN_PLACE)
-def test_a_layer_that_hands_on_its_input_lends_nobody_a_kept_output(behind: type[nn.Layer]) -> None:
+def test_layer_that_returns_its_input_does_not_let_others_write_over_a_kept_output(behind: type[nn.Layer]) -> None:
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
@@ -65,7 +65,9 @@ def test_a_layer_that_hands_on_its_input_lends_nobody_a_kept_output(behind: type
 
 @pytest.mark.parametrize("last", [Identity(), nn.L1Activity(0.0), nn.KLActivity(0.1)])
 @pytest.mark.parametrize("before", [*IN_PLACE, nn.BatchNorm])
-def test_a_layer_that_hands_on_dy_lends_nobody_the_callers(before: type[nn.Layer], last: nn.Layer) -> None:
+def test_layer_that_returns_dy_does_not_let_others_write_over_the_callers_array(
+    before: type[nn.Layer], last: nn.Layer
+) -> None:
     last = type(last)(**last.config())
     model = nn.Sequential(nn.Linear(4, 3), before(), last, dtype=np.float64, rng=0)
     dy = batch((6, 3))
@@ -105,7 +107,7 @@ def test_a_linear_takes_every_type_that_fits_into_the_models() -> None:
 
 
 def test_a_model_goes_on_from_what_it_returned() -> None:
-    """Also where it is one layer, whose output lies where its input does."""
+    """Also for a single layer whose output is its input."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

@@ -1,4 +1,4 @@
-"""Saved models: the same predictions, the same bytes, and files that are none."""
+"""Saved models: the same predictions, the same bytes, and refusal of other files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_files_are_the_same_bytes_and_replaced_whole(tmp_path: Path) -> None:
 
 
 class Tanh(nn.Tanh):
-    """A layer that a file cannot tell from ours."""
+    """A layer with the name of one of the package's layers."""
 
     def _apply(self, x: np.ndarray, y: np.ndarray) -> None:
         np.multiply(2, np.tanh(x), out=y)
@@ -166,7 +166,7 @@ def test_a_description_of_more_than_the_file_holds_takes_no_memory(tmp_path: Pat
         tracemalloc.stop()
 
 
-def test_states_that_are_none_change_nothing() -> None:
+def test_states_that_are_not_arrays_are_refused_and_change_nothing() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
     before, good = model.arena.copy(), model.state_dict()
     for bad, error, words in (
@@ -190,7 +190,7 @@ def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "m").is_symlink() and nn.load(tmp_path / "m").task == "classification"
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     optimizer = fs.SGD([np.ones(3)])
     for path in (tmp_path / "pipe", Path("/dev/zero")):
@@ -211,7 +211,7 @@ def test_a_network_alone_comes_back_as_one(tmp_path: Path) -> None:
     assert np.array_equal(again.predict(x), model.predict(x))
 
 
-def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:
+def test_save_refuses_an_object_that_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"nn.save: trained must be a TrainedModel or a Sequential; got Linear"):
         nn.save(tmp_path / "model", nn.Linear(2, 1))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,7 @@ def test_only_the_ratios_of_weights_count(dtype: Any, unit: float, rng: np.rando
 
 
 @pytest.mark.parametrize("weights", [np.ones(4), np.array([1, 1, -1, 1, 1.0]), np.zeros(5), np.full(5, np.nan)])
-def test_weights_that_mean_nothing_are_refused(weights: Any) -> None:
+def test_row_weights_that_are_negative_or_all_zero_are_refused(weights: Any) -> None:
     with pytest.raises(ValueError, match="MeanSquaredError: weights must be"):
         nn.MeanSquaredError()(np.ones((5, 1)), np.ones(5), weights)
 
@@ -135,7 +135,7 @@ def test_an_epoch_ends_where_stop_says() -> None:
     assert trainer.steps == 2 and len(seen) == 2
 
 
-def test_what_is_around_holds_for_the_gradient_and_not_for_the_step() -> None:
+def test_context_around_holds_for_the_gradient_but_not_for_the_step() -> None:
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
         trainer.model.arena += 1
@@ -157,14 +157,14 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
 
 
 @pytest.mark.parametrize("loss", [nn.SoftmaxNLL, "nll"])
-def test_what_is_no_loss_is_refused(loss: Any) -> None:
+def test_trainer_refuses_an_object_that_is_not_a_loss(loss: Any) -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(TypeError, match=r"Trainer: loss must be a Loss, such as nn.SoftmaxNLL\(\); got .*(NLL|nll)"):
         nn.Trainer(model, loss, fs.SGD(model.params))
 
 
 def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batches]:
-    """Return what learns y = 3 x, and its rows."""
+    """Return a trainer that learns y = 3 x, and its batches."""
     x = np.linspace(-1, 1, 20)[:, None]
     model = nn.Sequential(nn.Linear(1, 1), dtype=np.float64, rng=0)
     trainer = nn.Trainer(model, nn.MeanSquaredError(), optimizer(model.params, **options))
@@ -199,7 +199,7 @@ def test_a_fit_validates_each_epoch_with_the_averages_and_tells_the_schedule() -
 
 
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_a_fit_ends_where_a_loss_is_not_finite_or_it_is_told_to(epochs: int) -> None:
+def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_says_so(epochs: int) -> None:
     def validate(loss: float) -> float:
         validated.append(loss)
         return loss

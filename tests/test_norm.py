@@ -1,4 +1,4 @@
-"""The global norm, clipping and skipping: the same bits for every split, exact about what is not finite."""
+"""The global norm, clipping and skipping: the same bits for every split, and exact for nan and inf."""
 
 from __future__ import annotations
 

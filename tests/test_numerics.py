@@ -1,4 +1,4 @@
-"""docs/numerics.md: what it says was measured, and holds for other numbers too."""
+"""docs/numerics.md: its figures were measured, and its bounds hold for other numbers too."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:
-    """Round float64 to a float of so many binary digits, ties to even; what is too large is infinite."""
+    """Round float64 to so many binary digits, ties to even; too large values become infinite."""
     exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1] - 1, smallest_exponent)
     unit = np.ldexp(1.0, exponent - digits + 1)
     rounded = np.rint(x / unit) * unit
@@ -119,6 +119,6 @@ def test_16_bits_are_rounded_to_nearest_even(
 @every_dtype
 @pytest.mark.parametrize("ratio", make_numerics.RATIOS)
 def test_batch_statistics_do_not_cancel(dtype: Any, ratio: float) -> None:
-    """Four roundings in the data's type, and four ulps of the mean in float64."""
+    """The bound: four roundings in the data's type, and four ulps of the mean in float64."""
     allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
     assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

@@ -1,4 +1,4 @@
-"""Hyperparameters are declared once: what becomes of a declaration, and that what is generated is up to date."""
+"""Hyperparameters are declared once: signature, check, docstring, and generated files that are up to date."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Quartered(Halved):
 COMMON = "l1=0.0, decay='l2', maximize=False, ema_decay=None, num_threads=None"
 
 
-def test_a_declaration_is_the_signature() -> None:
+def test_declared_options_make_the_signature() -> None:
     def plain(cls: Any) -> str:
         parameters = inspect.signature(cls).parameters.values()
         return str(inspect.Signature([p.replace(annotation=p.empty) for p in parameters]))
@@ -61,14 +61,14 @@ def test_a_declaration_is_the_signature() -> None:
     assert plain(fs.optim.Optimizer) == f"(params, *, {COMMON})"
 
 
-def test_a_declaration_is_a_check_and_an_option_of_groups() -> None:
+def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
     w = np.ones(3)
     opt = Halved([{"params": [w], "momentum": 0.75}], 0.125, slow=True)
     shown = {name: opt.groups[0][name] for name in ("lr", "momentum", "slow", "start", "weight_decay", "decay")}
     assert list(shown.values()) == [0.125, 0.75, True, 1.0, 0.0, "l2"]
     with refused(ValueError, "Halved: momentum must be at least 0 and below 1; got 1.5"):
         Halved([w], momentum=1.5)
-    with refused(ValueError, "groups[0]: start says how the state begins"):
+    with refused(ValueError, "groups[0]: start must be given when the optimizer is made"):
         opt.groups[0]["start"] = 2.0
     with refused(TypeError, "Halved: takes at most params and lr, momentum, weight_decay by position; got 4 more"):
         Halved([w], 0.1, 0.2, 0.3, 0.4)
@@ -78,7 +78,7 @@ def test_a_declaration_is_a_check_and_an_option_of_groups() -> None:
         Halved([w], fast=True)
 
 
-def test_a_declaration_is_a_line_of_the_docstring() -> None:
+def test_declared_option_has_a_line_in_the_docstring() -> None:
     for text in ("momentum : float\n    At least 0 and below 1.\n", "slow : bool\n    Whether it waits.\n"):
         assert text in (Halved.__doc__ or "")
     assert (Halved.__doc__ or "").index("Raises\n------") < (Halved.__doc__ or "").index("Notes\n-----")
@@ -86,7 +86,7 @@ def test_a_declaration_is_a_line_of_the_docstring() -> None:
     assert 'decay : {"l2", "decoupled", "proximal"}\n    How it decays.\n' in (Quartered.__doc__ or "")
 
 
-def test_a_declaration_says_what_the_kernel_is_given() -> None:
+def test_declaration_decides_which_values_the_kernel_gets() -> None:
     options = {
         "betas": Option((0.5, 0.75), checks.betas, ""),
         "eps": Option(0.25, checks.positive, "", in_kernel=under_a_flag("inside", "hat", otherwise="outside")),
@@ -109,7 +109,7 @@ def test_every_hyperparameter_of_a_kernel_comes_from_an_option(cls: Any) -> None
 
 @every_class
 def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
-    """Its docstrings and its reference are not counted."""
+    """Docstrings and the reference are not counted."""
     source = Path(inspect.getfile(cls)).read_text("utf-8")
     uncounted: set[int] = set()
     for node in ast.walk(ast.parse(source)):
@@ -122,7 +122,7 @@ def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
     assert len(lines) <= 50, len(lines)
 
 
-def test_what_is_generated_is_up_to_date() -> None:
+def test_generated_files_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("catalogue", ROOT / "python" / "make_catalogue.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -134,7 +134,7 @@ def test_what_is_generated_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]])
 def test_type_checkers_see_what_a_user_may_write_and_refuse_mistakes(command: list[str]) -> None:
-    """In CI the session "types" does the same, wherever they are not installed beside the tests."""
+    """The nox session "types" runs the same check, if the type checkers are not installed here."""
     if importlib.util.find_spec(command[-1]) is None:
         pytest.skip(f"{command[-1]} is not installed")
     environment = os.environ | {"MYPYPATH": "python"}
@@ -143,14 +143,14 @@ def test_type_checkers_see_what_a_user_may_write_and_refuse_mistakes(command: li
     assert done.returncode == 0, done.stdout
 
 
-def test_what_is_declared_does_not_stay_on_the_class() -> None:
+def test_declared_option_is_not_an_attribute_of_the_class() -> None:
     opt: Any = Halved([np.ones(3)])
     with pytest.raises(AttributeError, match=r'momentum is an option of a group: groups\[0\]\["momentum"\]'):
         _ = opt.momentum
     assert not hasattr(Halved, "momentum") and isinstance(Halved.options["momentum"], Option)
 
 
-def test_what_an_optimizer_is_shows_rates_decays_and_groups() -> None:
+def test_repr_of_an_optimizer_shows_rates_decays_and_groups() -> None:
     w: list[Array] = [np.ones(3), np.ones(4)]
     assert repr(fs.AdamW(w[:1], 0.1)) == (
         "AdamW(1 arrays, 3 elements, step 0, lr=0.1, weight_decay=0.01, decay='decoupled')"

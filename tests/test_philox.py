@@ -1,4 +1,4 @@
-"""The stream: known answers, keys, and statistics that a bad generator would fail."""
+"""The random stream: known answers, keys, and statistical tests."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_threads_get_distinct_keys() -> None:
     assert sorted(key.stream for key in keys) == list(range(4000))
 
 
-def test_streams_end() -> None:
+def test_last_stream_is_followed_by_an_overflow_error() -> None:
     rng = fs.Philox(1)
     rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
     assert rng.key().stream == 2**64 - 1
@@ -108,7 +108,7 @@ def test_folded_keys_are_distinct() -> None:
         (lambda: fs.Philox(7).load_state_dict({"seed": 1, "stream": -1}), ValueError, "stream must be at least 0"),
     ],
 )
-def test_refusals(make: Any, error: type[Exception], words: str) -> None:
+def test_keys_and_streams_refuse_wrong_arguments(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error) as caught:
         make()
     assert words in str(caught.value)
@@ -138,7 +138,7 @@ def kept_probability(p: float) -> float:
 
 @pytest.mark.parametrize("p", [1 / 65536, 0.001, 0.1, 0.25, 0.5, 0.9])
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_frequencies(key: fs.Key, p: float) -> None:
+def test_kept_share_of_a_mask_is_the_probability(key: fs.Key, p: float) -> None:
     kept, q = fs.dropout_mask(N, p, key), kept_probability(p)
     assert abs(z_of(kept, q)) < BOUND
     for position in range(8):  # in the block
@@ -146,7 +146,7 @@ def test_frequencies(key: fs.Key, p: float) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_bits_and_bytes_of_the_words(key: fs.Key) -> None:
+def test_words_have_uniform_bits_and_bytes(key: fs.Key) -> None:
     words = reference.words(key.seed, key.stream, 0, N // 4)
     for bit in range(32):
         assert abs(z_of(words >> np.uint32(bit) & np.uint32(1), 0.5)) < BOUND
@@ -156,14 +156,14 @@ def test_bits_and_bytes_of_the_words(key: fs.Key) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_pairs_at_every_distance(key: fs.Key) -> None:
+def test_kept_elements_at_any_distance_are_uncorrelated(key: fs.Key) -> None:
     kept = fs.dropout_mask(N, 0.5, key)
     for distance in [*range(1, 33), 64, 128, 512, 4096, 65536]:
         assert abs(z_of(kept[distance:] == kept[:-distance], 0.5)) < BOUND
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_runs(key: fs.Key) -> None:
+def test_runs_of_equal_bits_have_the_expected_lengths(key: fs.Key) -> None:
     kept = fs.dropout_mask(N, 0.5, key)
     changes = np.flatnonzero(kept[1:] != kept[:-1])
     lengths = np.diff(changes)

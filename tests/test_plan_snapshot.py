@@ -1,4 +1,4 @@
-"""What a step of arrays relies on changes while it asks for gradients: each case is right or refused, in a process."""
+"""Arrays and groups that change while a step fetches gradients: each case is right or refused, in its own process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class World:
 
 
 class Offer:
-    """What offers its memory, and acts when it is asked."""
+    """An object that exports its memory, and runs code when it does."""
 
     def __init__(self, array: Any, act: Callable[[], object] = lambda: None) -> None:
         self.array, self.act = array, act
@@ -81,7 +81,7 @@ ACTS: dict[str, Callable[[World], object]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
-def test_gradients_that_act_when_they_are_asked(name: str) -> None:
+def test_step_survives_gradients_whose_properties_run_code(name: str) -> None:
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 
@@ -109,7 +109,7 @@ def test_gradients_that_act_when_they_are_asked(name: str) -> None:
 
 
 class Bad(Offer):
-    """Gives what is no right capsule."""
+    """An object that returns a wrong capsule."""
 
     def __init__(self, capsule: Callable[[], Any], device: Any = (1, 0)) -> None:
         self.capsule, self.device = capsule, device
@@ -222,7 +222,7 @@ def test_wrong_devices(device: Any) -> None:
 
 
 class Growing(dict[str, Any]):
-    """A dict that changes when it is asked."""
+    """A dict that changes when it is read."""
 
     def __getitem__(self, key: str) -> Any:
         self.clear()
@@ -234,7 +234,7 @@ class Growing(dict[str, Any]):
 
 
 class Key(str):
-    """A name that acts when it is compared."""
+    """A name that runs code when it is compared."""
 
     table: dict[Any, Any] = {}
 

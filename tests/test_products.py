@@ -1,4 +1,4 @@
-"""Products of small matrices on our own threads: exact, the same bits for any threads, nothing written beside them."""
+"""Products of small matrices on fusedstep's threads: exact, the same bits for any threads, no writes outside."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
 
 
 def exact(out: Array, a: Array, b: Array) -> bool:
-    """Hold each sum against float64's (longdouble's), by the bound of a sum of k rounded products in any order."""
+    """Compare each sum with float64 (longdouble), within the bound of k rounded products in any order."""
     wide: Any = np.longdouble if out.dtype == np.float64 else np.float64
     sizes = np.abs(a).astype(wide) @ np.abs(b).astype(wide)
     error = np.abs(out - a.astype(wide) @ b.astype(wide))
@@ -113,8 +113,8 @@ def test_strides_that_blas_takes(dtype: Any) -> None:
 
 
 @every_dtype
-def test_what_is_numpys(dtype: Any) -> None:
-    """Nothing is written then; and who asks for the product gets it all the same."""
+def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any) -> None:
+    """Nothing is written then, and `matmul` still returns the product."""
     a, b = matrices(6, 8, 10, dtype)
     misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
     misaligned[...] = a
@@ -203,7 +203,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_only_where_small_matrices_are_not_copied_first_do_threads_share_one(core: str) -> None:
-    """Elsewhere a tile costs up to four times what it does as a part of the whole."""
+    """On other CPUs a tile takes up to four times its share of the whole product."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -310,7 +310,7 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
 def test_each_thread_has_rows_or_columns_of_its_own(tmp_path: Path) -> None:
-    """And a limit of ours holds for products, whatever OpenBLAS allows."""
+    """The limit of fusedstep also holds for products."""
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
@@ -340,7 +340,7 @@ def test_threads_share_products_as_on_a_cpu_with_avx_512(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 
 
-def test_without_openblas_the_core_multiplies_nothing() -> None:
+def test_core_declines_products_without_openblas() -> None:
     subprocess.run([sys.executable, "-c", MULTIPLY, "none"], check=True)
 
 
@@ -358,7 +358,7 @@ def test_networks_where_numpys_library_is_not_found(file: str | None) -> None:
 
 @where_shared
 def test_openblas_own_limit_is_obeyed() -> None:
-    """Who limits NumPy's threads limits those that take its place."""
+    """A limit of NumPy's threads also limits the threads that replace them."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"
         "_core.force_threads(4)\n"

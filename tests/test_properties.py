@@ -1,4 +1,4 @@
-"""Whatever arrays are given, wherever they lie: the oracle's bits, or an error that left every byte as it was."""
+"""For any arrays at any addresses: the bits of the transcription, or an error without any change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Subclass(np.ndarray[Any, Any]):
 
 
 class Arena:
-    """The memory of a call: arrays are cut out of it, side by side or one over the other."""
+    """The memory of a call, from which arrays are taken, side by side or overlapping."""
 
     def __init__(self, seed: int, dtype: Any, size: int = 1 << 14) -> None:
         self.memory = numbers(np.random.default_rng(seed), size, dtype)
@@ -39,7 +39,7 @@ class Arena:
         self.free = 0  # what lies before is taken
 
     def cut(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, start: int | None = None) -> Array:
-        """Return an array, in free memory or, with its first byte at `start`, wherever it fits."""
+        """Return an array in free memory, or with its first byte at `start`."""
         reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)] if math.prod(shape) else []
         low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + np.dtype(dtype).itemsize
         if self.free + high - low > self.place.nbytes - 64:
@@ -55,7 +55,7 @@ class Arena:
 
 @st.composite
 def arrays(draw: Any, arena: Arena, shape: tuple[int, ...], dtype: Any, dense: bool, odd: bool = True) -> Array:
-    """Draw an array, now and then with something that may be wrong with it."""
+    """Draw an array, sometimes with a possible fault."""
     flaw = draw(st.sampled_from([None] * 9 + FLAWS)) if odd else None
     if flaw == "dtype":
         dtype = draw(st.sampled_from([*DTYPES, np.dtype("f2"), np.dtype("i4"), np.dtype(">f4")]))
@@ -125,7 +125,7 @@ def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], A
 
 
 def stepped(opt: Any, grads: list[Any], options: dict[str, Any], clip_norm: float | None) -> list[tuple[Array, Array]]:
-    """Return what a first step must make of parameters, states and averages, and of gradients that are zeroed."""
+    """Return the expected parameters, states, averages and zeroed gradients after a first step."""
     group, found, factor = opt.groups[0], [], 1.0
     if clip_norm is not None:
         flat = [None if g is None else in_memory_order(g, p) for g, p in zip(grads, opt.params, strict=True)]
@@ -158,7 +158,7 @@ SWITCHES = [(cls, options) for cls in CLASSES for options in variants(cls)]
 
 
 @holds
-def test_steps(data: Any) -> None:
+def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     count = draw(st.integers(1, 3))
@@ -198,7 +198,7 @@ def test_steps(data: Any) -> None:
 
 
 @holds
-def test_dropout_and_noise(data: Any) -> None:
+def test_any_dropout_and_noise_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     x = draw(arrays(arena, draw(shapes(most=4097)), dtype, dense=draw(st.booleans())))
@@ -243,7 +243,7 @@ class Normalisation:
 
     @staticmethod
     def in_c_order(a: Array, draw: Any, arena: Arena) -> Array:
-        """Return it as it is now and then, else its memory in C order, which is all that is accepted."""
+        """Return the array unchanged in some cases, otherwise in C order, which is the only accepted one."""
         strides = dense_strides(a.shape, tuple(range(a.ndim)), a.itemsize)
         if draw(st.integers(0, 9)) == 0 or not a.flags.forc or type(a) is not np.ndarray:
             return a
@@ -282,7 +282,7 @@ class Normalisation:
 
 
 @holds
-def test_batch_norm(data: Any) -> None:
+def test_any_batch_norm_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype, size=1 << 15)
     call, saved = Normalisation(draw, arena, dtype), []
@@ -298,7 +298,7 @@ def test_batch_norm(data: Any) -> None:
 
 
 @holds
-def test_statistics(data: Any) -> None:
+def test_any_batch_statistics_have_the_transcriptions_bits_or_are_refused(data: Any) -> None:
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     shape = draw(shapes(most=4097, least_axes=2))

@@ -1,4 +1,4 @@
-"""Whatever tensors are given, wherever they lie: the bits of the step on arrays, or an error that changed no byte."""
+"""For any tensors at any addresses: the bits of the step on arrays, or an error without any change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Arena:
         self.tensor = torch.from_numpy(self.memory)
 
     def cut(self, draw: Any, shape: tuple[int, ...], dense: bool) -> Any:
-        """Draw a tensor: strides of any dense order, or with gaps and repetitions; now and then over another one."""
+        """Draw a tensor with any dense order, or with gaps and repetitions; sometimes overlapping another one."""
         flaw = draw(st.sampled_from(FLAWS))
         strides = draw(layouts(shape, 1, dense and flaw not in ("repeated", "gaps")))
         strides = tuple(abs(s) for s in strides)
@@ -43,7 +43,7 @@ class Arena:
         return self.tensor.as_strided(shape, strides, at)
 
 
-def test_steps(torch: ModuleType) -> None:
+def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls.in_torch]
     if not classes:
@@ -84,7 +84,7 @@ def test_steps(torch: ModuleType) -> None:
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_dropout(torch: ModuleType) -> None:
+def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
         pytest.skip("no layers there yet")

@@ -1,4 +1,4 @@
-"""Whatever cannot be right is refused, in words that help, before a byte is written."""
+"""Wrong arguments are refused with a helpful message, before a byte is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.refusals import HUGE, NO_PARAMETERS, ones, refused
 
 
 @pytest.mark.parametrize("name", NO_PARAMETERS)
-def test_what_is_no_parameter(name: str) -> None:
+def test_optimizer_refuses_an_array_that_cannot_be_a_parameter(name: str) -> None:
     make, error, need, got = NO_PARAMETERS[name]
     good, bad = ones(2), make()
     with refused(error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got):
@@ -49,13 +49,15 @@ def test_what_is_no_parameter(name: str) -> None:
         ([{"params": ones(3), "lr": -1}], ValueError, ["groups[0]: lr must be at least 0", "-1"]),
     ],
 )
-def test_what_is_no_collection_of_parameters(params: Any, error: type[Exception], words: list[str]) -> None:
+def test_optimizer_refuses_an_object_that_is_not_a_collection_of_parameters(
+    params: Any, error: type[Exception], words: list[str]
+) -> None:
     with refused(error, "SGD: ", *words):
         fs.SGD(params)
 
 
 @every_class
-def test_what_is_no_option(cls: Any) -> None:
+def test_optimizer_refuses_an_unknown_option(cls: Any) -> None:
     with refused(TypeError, f"{cls.__name__}: learning_rate is not an option; the options are lr", "num_threads"):
         cls([ones(3)], learning_rate=0.1)
 

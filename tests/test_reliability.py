@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md names tests that exist."""
+"""docs/reliability.md: every test that it names exists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_every_row_names_its_proof() -> None:
 
 
 def test_every_script_that_is_a_proof_is_run() -> None:
-    """Where there is a .ci: the source distribution has none."""
+    """Only where .ci exists: the source distribution does not contain it."""
     scripts = set(re.findall(r"`(\.ci/\w+\.sh)`", TABLE))
     sessions = HERE.parent / "noxfile.py"
     assert scripts

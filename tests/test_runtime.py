@@ -1,4 +1,4 @@
-"""A good neighbour: instruction sets, threads, forks, imports, and what the process has set stays set."""
+"""The runtime: instruction sets, threads, forks, imports, and unchanged settings of the process."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_without_libgomp_there_are_threads_all_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="needs libgomp.so.1")
-def test_openmp_is_shared_with_whoever_has_loaded_it() -> None:
+def test_openmp_library_is_shared_with_the_package_that_loaded_it() -> None:
     again = "; import ctypes; ctypes.CDLL('libgomp.so.1'); fs.num_threads(); print(_core.backend())"
     assert python(PROBE + again).stdout.split()[1::2] == ["threads", "openmp"]
     done = python(PROBE + again, FUSEDSTEP_BACKEND="threads")
@@ -149,7 +149,7 @@ def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -
 
 
 class Meanwhile:
-    """A gradient that does something when a step asks for its memory."""
+    """A gradient that runs code when a step fetches its memory."""
 
     def __init__(self, gradient: Any, act: Callable[[], Any]) -> None:
         self.gradient, self.act = gradient, act
@@ -222,7 +222,7 @@ def test_an_error_while_a_gradient_gives_its_memory_names_the_gradient() -> None
 
 @pytest.mark.thread_unsafe
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no GIL here")
-def test_a_step_lets_go_of_the_gil() -> None:
+def test_step_releases_the_gil() -> None:
     p, g = np.zeros(1_000_000), np.ones(1_000_000)
     opt, gate, ran = fs.Adam([p]), threading.Lock(), []
     gate.acquire()

@@ -58,7 +58,7 @@ def test_steps_below_one_and_fractions_are_refused(schedule: Any, formula: Any) 
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:8], ids=IDS[:8])
-def test_they_are_frozen_comparable_picklable_and_print_as_they_are_made(schedule: Any, formula: Any) -> None:
+def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(schedule: Any, formula: Any) -> None:
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert eval(repr(schedule), vars(s)) == schedule
     with pytest.raises(AttributeError):
@@ -121,7 +121,7 @@ def test_plateau_cuts_after_patience_and_rests_for_the_cooldown() -> None:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("level", [5.0, -5.0, 0.0, math.nan])
-def test_a_flat_metric_is_a_plateau_whatever_its_sign(mode: str, level: float) -> None:
+def test_flat_metric_of_any_sign_is_a_plateau(mode: str, level: float) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=3, mode=mode)
     for _ in range(5):
         eta.observe(level)
@@ -129,7 +129,7 @@ def test_a_flat_metric_is_a_plateau_whatever_its_sign(mode: str, level: float) -
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_better_metric_is_no_plateau_whatever_its_sign(mode: str) -> None:
+def test_improving_metric_of_any_sign_is_not_a_plateau(mode: str) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=0, mode=mode)
     for metric in np.linspace(3, -3, 40) * (1 if mode == "min" else -1):
         assert eta.observe(float(metric)) == 1.0
@@ -206,6 +206,6 @@ def test_plateau_agrees_with_torch_on_positive_metrics(torch: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", [annealing, decay, plateau])
-def test_examples(module: Any) -> None:
+def test_docstring_examples_run(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0

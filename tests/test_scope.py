@@ -1,4 +1,4 @@
-"""docs/scope.md: every name in it exists, every file in it is there and shows what it says."""
+"""docs/scope.md: every name and every file in it exists, and the files use the names."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def test_names_exist_and_files_show_them(row: make_scope.Row) -> None:
         ("fs.SGD(", ValueError, "a name must be like"),
     ],
 )
-def test_a_name_that_is_not_there_is_found_out(name: str, error: type[Exception], message: str) -> None:
+def test_missing_name_is_detected(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make_scope.resolve(name)

@@ -1,4 +1,4 @@
-"""Searching: the path of coordinate descent, the grids of the finer resolutions, storages and workers."""
+"""Samplers: the path of coordinate descent, finer grids, storages and workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRID = {"x": [0, 1, 2, 3, 4], "y": [0, 1, 2, 3]}
 
 
 def bowl(trial: Any) -> float:
-    """Interacting parameters, least at (3, 1)."""
+    """Evaluate a problem of interacting parameters with its minimum at (3, 1)."""
     x, y = trial.suggest_int("x", 0, 4), trial.suggest_int("y", 0, 3)
     return float((x - 3) ** 2 + (y - 1) ** 2 + 0.5 * (x - 3) * (y - 1))
 
@@ -73,7 +73,7 @@ def test_failures_and_pruned_trials_are_not_gone_to_and_not_retried() -> None:
     assert study.best_params in ({"x": 2, "y": 2}, {"x": 4, "y": 0})
 
 
-def test_all_kinds_of_values() -> None:
+def test_coordinate_descent_takes_all_kinds_of_values() -> None:
     grid = {"kind": ["adam", "sgd", None], "flag": [True, False], "lr": [1e-3, 1e-2, 0.1]}
     study = optuna.create_study(sampler=CoordinateDescentSampler(grid))
 
@@ -162,7 +162,7 @@ def test_a_database_keeps_points_exactly() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_trials_that_are_running_are_not_tried_by_others(name: str) -> None:
-    """As of several workers: asked for at the same time, told in another order."""
+    """As with several workers: trials are asked for together and told in another order."""
     make, f, _ = SAMPLERS[name]
     study, other = (optuna.create_study(sampler=make()) for _ in range(2))
     for _ in range(4):

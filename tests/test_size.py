@@ -18,7 +18,7 @@ GIB = 1 << 30
 
 
 def needs(gib: float) -> None:
-    """Skip where so much memory is not free."""
+    """Skip the test if there is too little free memory."""
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def test_a_tensor_of_more_than_2_to_the_31(values: Array) -> None:
 
 @pytest.mark.nightly
 def test_tensors_of_more_than_2_to_the_31_together(values: Array) -> None:
-    """Gradients are one row seen from afar, the norm is that of all of them."""
+    """The gradients are one broadcast row; the norm is that of all elements."""
     needs(8)
     rows = SIZE // BLOCK // 3
     params = [np.zeros((rows, BLOCK), np.float32) for _ in range(3)]

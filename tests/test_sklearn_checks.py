@@ -1,4 +1,4 @@
-"""What scikit-learn asks of every estimator."""
+"""scikit-learn's checks of estimators."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
 
 @pytest.mark.filterwarnings("default")
 @parametrize_with_checks(ESTIMATORS)
-def test_checks(estimator: Any, check: Any) -> None:
+def test_estimator_passes_scikit_learns_check(estimator: Any, check: Any) -> None:
     check(estimator)

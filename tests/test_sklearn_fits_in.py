@@ -1,4 +1,4 @@
-"""The estimators inside what scikit-learn builds of estimators; and the mistakes that one makes."""
+"""The estimators in scikit-learn's pipelines, searches and ensembles; and wrong arguments."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},
-        "solver_params must not have weight_decay: it is a parameter of its own",
+        "solver_params must not have weight_decay, which is a parameter of the estimator",
     ),
     ({"solver_params": {"betas": (2, 3)}}, r"Adam: groups\[0\]: betas\[0\] must be at least 0"),
     ({"dropout": 1.0}, r"The 'dropout' parameter of MLPClassifier must be a float in the range \[0.0, 1.0\). Got 1.0"),
@@ -141,7 +141,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"hidden_layer_sizes": (8, 2.5)}, r"hidden_layer_sizes must be integers > 0, got \(8, 2.5\)"),
     ({"hidden_layer_sizes": (), "batch_norm": True}, "batch_norm needs hidden layers"),
     ({"batch_norm": True, "batch_size": 1}, "batch_norm needs batch_size >= 2; got 1"),
-    ({"batch_norm": True, "pretraining": {}}, "pretraining is of layers without batch_norm"),
+    ({"batch_norm": True, "pretraining": {}}, "pretraining needs batch_norm=False"),
     ({"pretraining": {"epoch": 3}}, "pretrain: settings are epochs, .*; got 'epoch'"),
     ({"sparsity": 0.1, "sparsity_penalty": "kl"}, "needs activations from 0 to 1, activation='logistic'; got 'relu'"),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
@@ -188,7 +188,10 @@ def test_mistakes_of_calls() -> None:
         small(solver="lbfgs").fit(X, y, X_val=X, y_val=y)
     with pytest.raises(ValueError, match="return_std needs mc_samples"):
         model.predict_proba(X, return_std=True)
-    with pytest.raises(ValueError, match="class_weight='balanced' cannot be known from a part of the rows"):
+    with pytest.raises(
+        ValueError,
+        match="class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'",
+    ):
         small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match=r"class_weight must be above 0 for a class of these rows; got \{1: 0\}"):
         small(class_weight={1: 0}).fit(X, y, sample_weight=y)
@@ -218,7 +221,7 @@ def test_ctrl_c_keeps_whole_steps() -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
-def test_examples(name: str) -> None:
+def test_docstring_examples_run(name: str) -> None:
     estimator = getattr(fusedstep.sklearn, name)
     test = doctest.DocTestFinder().find(estimator, name, module=False)
     assert [example for found in test for example in found.examples]

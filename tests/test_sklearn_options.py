@@ -1,4 +1,4 @@
-"""What the estimators do that scikit-learn's own do not."""
+"""Options of the estimators that scikit-learn's do not have."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_partial_fit_stops_early_and_says_so() -> None:
     assert same(model, before)
 
 
-def test_callbacks_hear_of_every_epoch_and_may_end_the_training() -> None:
+def test_callbacks_run_after_every_epoch_and_may_end_the_training() -> None:
     heard: list[Any] = []
 
     def callback(model: Any, epoch: Any) -> bool:
@@ -230,7 +230,7 @@ def test_verbose_draws_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert "3/3" in out and "Iteration" not in out
 
 
-def test_rows_that_weigh_nothing_are_as_if_absent() -> None:
+def test_rows_of_weight_zero_change_nothing() -> None:
     weights = (np.arange(300) % 3 > 0).astype(float)
     kept = weights > 0
     assert same(MLPClassifier(**BASE).fit(X, y, weights), MLPClassifier(**BASE).fit(X[kept], y[kept], weights[kept]))
@@ -307,11 +307,11 @@ def test_early_stopping_may_be_turned_on_and_off_between_calls(early: bool) -> N
     assert (model.best_validation_score_ is None) == early and (model.best_loss_ is None) == (not early)
 
 
-def test_a_callback_may_say_so_in_numpys_words() -> None:
+def test_callback_may_return_a_numpy_bool() -> None:
     assert fitted(callbacks=[lambda model, epoch: np.float64(epoch.loss) > 0]).n_iter_ == 1
 
 
-def test_a_callback_ends_the_training_with_true_alone() -> None:
+def test_only_a_callback_that_returns_true_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
 
 

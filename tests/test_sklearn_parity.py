@@ -1,4 +1,4 @@
-"""With scikit-learn's parameters alone ours are its networks: the same weights from the same seed, up to rounding."""
+"""With scikit-learn's parameters alone, the same seed gives scikit-learn's weights, up to rounding."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_names_and_defaults_are_theirs(pair: Any) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_training_that_has_not_ended_is_told_of() -> None:
+def test_training_that_has_not_converged_warns() -> None:
     X, y = digits(100)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
         MLPClassifier(**BASE).fit(X, y)
@@ -162,7 +162,7 @@ def test_a_training_that_has_not_ended_is_told_of() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_batch_larger_than_the_rows_is_told_of() -> None:
+def test_batch_larger_than_the_rows_warns() -> None:
     X, y = digits(50)
     with pytest.warns(UserWarning, match="batch_size 64 is larger than the 50 rows") as caught:
         MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its networks, the installed ones, run against ours."""
+"""The installed scikit-learn's tests of its networks, run with fusedstep's estimators."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def global_random_seed() -> int:
     return 42
 
 
-def test_what_is_left_out_uses_private_attributes() -> None:
+def test_tests_that_are_left_out_use_private_attributes() -> None:
     assert len(TESTS) > 40
     for name, attribute in PRIVATE.items():
         assert f".{attribute}" in inspect.getsource(TESTS[name]), name

@@ -1,4 +1,4 @@
-"""State that is saved and loaded: a resumed run has the same bits, and what does not fit changes nothing."""
+"""Saved and loaded state: a resumed run has the same bits, and a state that does not fit changes nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def over_file(old: World, new: World, folder: Path) -> None:
 
 @pytest.mark.parametrize("transfer", [over_dict, pytest.param(over_file, marks=needs_safetensors)])
 @every_variant
-def test_resuming_is_not_stopping(
+def test_resumed_optimizer_equals_one_that_did_not_stop(
     cls: Any, options: dict[str, Any], transfer: Callable[[World, World, Path], None], tmp_path: Path
 ) -> None:
     whole, old, new = (World(cls, **options) for _ in range(3))
@@ -176,7 +176,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_does_not_fit_changes_nothing(name: str) -> None:
+def test_state_that_does_not_fit_is_refused_and_changes_nothing(name: str) -> None:
     path, to, words = MISFITS[name]
     old, new = World(fs.Adam), World(fs.Adam)
     old.run(0, 3)
@@ -189,7 +189,7 @@ def test_what_does_not_fit_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("state", [None, 3, [], "state"])
-def test_what_is_no_state(state: Any) -> None:
+def test_load_state_dict_refuses_an_object_that_is_not_a_dict(state: Any) -> None:
     with pytest.raises(TypeError, match=r"^SGD.load_state_dict: state must be a dict; got \w+$"):
         fs.SGD([np.ones(3)]).load_state_dict(state)
 

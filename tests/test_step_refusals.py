@@ -1,4 +1,4 @@
-"""A step that is refused has changed no byte of parameters, gradients, states and averages."""
+"""A refused step changes no byte of parameters, gradients, states and averages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NO_GRADIENTS = {**NO_PARAMETERS, "scalar": (lambda: np.float32(1), ValueError, "
 
 
 @pytest.mark.parametrize("name", sorted(NO_GRADIENTS.keys() - GOOD_GRADIENTS - {"none"}))
-def test_what_is_no_gradient(name: str) -> None:
+def test_step_refuses_an_array_that_cannot_be_a_gradient(name: str) -> None:
     make, error, need, got = NO_GRADIENTS[name]
     world = World()
     world.refuses(error, world.label, 'grads[1] ("b") must be', need, got, grads=[ones(4, 3), make()])
@@ -81,7 +81,9 @@ def test_gradients_of_another_shape_or_dtype(cls: Any) -> None:
         ("ab", TypeError, ["grads must be a list, a tuple or a dict", "str"]),
     ],
 )
-def test_what_is_no_collection_of_gradients(grads: Any, error: type[Exception], words: list[str]) -> None:
+def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
+    grads: Any, error: type[Exception], words: list[str]
+) -> None:
     World().refuses(error, "AdamW.step: ", *words, grads=grads)
 
 
@@ -104,7 +106,7 @@ def test_gradients_that_share_memory_with_what_is_written(cls: Any) -> None:
             world.refuses(ValueError, f"grads[{k}]", "must be memory of its own", f"shared with {what}", grads=grads)
 
 
-def test_gradients_between_the_rows_of_others_are_well() -> None:
+def test_gradients_interleaved_with_other_arrays_are_accepted() -> None:
     whole = np.zeros((6, 8), np.float32)
     p = ones(3, 4)
     fs.SGD([p, whole[:3].reshape(-1)]).step([whole[3:, ::2], np.broadcast_to(np.float32(0), (24,))])
@@ -196,7 +198,7 @@ def test_parameters_changed_behind_the_optimizers_back(cls: Any, change: str) ->
     assert (first.tobytes(), second.tobytes()) == before and opt.steps == 1
 
 
-def test_a_dtype_that_takes_the_place_of_another() -> None:
+def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])

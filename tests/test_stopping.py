@@ -1,4 +1,4 @@
-"""Early stopping: when it stops, and what it puts back."""
+"""Early stopping: the epoch of the stop, and the restored weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed says what it needs and contains, and that is true."""
+"""Metadata of the installed package: requirements, licence and bill of materials are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as people have them: reading, what each column is, and the numbers that are made of it."""
+"""Realistic tables: reading, kinds of columns, and the inputs made from them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
         ("none", [np.nan] * ROWS, "empty"),
     ],
 )
-def test_what_is_of_no_use_is_left_out(name: str, cells: Any, note: str) -> None:
+def test_useless_columns_are_left_out(name: str, cells: Any, note: str) -> None:
     assert kind_of(cells, name) == ("left out", note)
 
 
@@ -114,7 +114,7 @@ def test_what_is_of_no_use_is_left_out(name: str, cells: Any, note: str) -> None
         ("n", [(-1) ** i for i in range(ROWS)]),
     ],
 )
-def test_numbers_are_not_taken_for_identifiers(name: str, cells: Any) -> None:
+def test_numeric_columns_are_not_identifiers(name: str, cells: Any) -> None:
     assert kind_of(cells, name) == ("number", "")
 
 
@@ -141,7 +141,7 @@ def test_a_missing_number_is_the_median_and_marked() -> None:
     assert names == ["c"] and found.tolist() == [[5], [2]], "missing for the first time: the median, no mark"
 
 
-def test_odd_cells_among_numbers_are_missing_and_told() -> None:
+def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
     assert kind_of(cells) == ("number", "1 cell that is no number ('oops') taken for missing")
@@ -149,7 +149,7 @@ def test_odd_cells_among_numbers_are_missing_and_told() -> None:
     assert kind_of(many)[0] != "number"
 
 
-def test_only_the_given_rows_are_learnt_from() -> None:
+def test_fit_uses_only_the_given_rows() -> None:
     frame = pandas.DataFrame({"a": [1.0, None, 3.0, 500.0], "b": list("xxyz")})
     columns = Columns.fit(frame, np.array([0, 1, 2]))
     assert columns.columns[0].fill == 2.0 and "z" not in columns.columns[1].values
@@ -226,7 +226,7 @@ def test_descriptions_that_lie_are_refused(lie: Any) -> None:
 
 
 def test_forty_thousand_columns(tmp_path: Path) -> None:
-    """Whoever makes something quadratic in the columns waits for this test."""
+    """With a cost quadratic in the columns this test would take very long."""
     width = 40_000
     rng = np.random.default_rng(0)
     frame = pandas.DataFrame(rng.integers(0, 1000, (30, width)) / 8, columns=[f"c{i}" for i in range(width)])

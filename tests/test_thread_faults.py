@@ -1,4 +1,4 @@
-"""Threads that cannot be had."""
+"""Steps when the system does not grant threads."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ assert p.min() == p.max() == -2 and threads() == before + 3
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and counts as Linux does")
 def test_a_step_for_which_the_system_has_no_threads_is_taken_by_one() -> None:
-    """Instead of ending the process; the next step asks again."""
+    """The process does not end, and the next step tries again."""
     done = python(NO_MORE_THREADS)
     assert done.returncode == 0, done.stderr + done.stdout

@@ -1,4 +1,4 @@
-"""`accelerate` with an optimizer and a loss: ours where they do the same in less time, torch's where they do not."""
+"""`accelerate` replaces classes that give the same result in less time, and keeps torch's otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ft(torch: Any) -> Any:
 
 @pytest.fixture
 def clock(torch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the tests say how long things take: ours, torch's."""
+    """Replace the measured times by given ones: fusedstep's, torch's."""
     from fusedstep.torch import _trial
 
     times = {"say": [1e-6, 2e-6]}
@@ -46,7 +46,7 @@ def loss_of(batch: Any) -> Any:
 
 @every_shared_optimizer
 def test_an_optimizer_in_mid_training(name: str, torch: Any, ft: Any, clock: Any) -> None:
-    """With its state, its schedule and its hooks; nothing but the class has changed."""
+    """State, schedule and hooks stay; only the class changes."""
     model = network()
     opt = theirs(name)(model.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -74,7 +74,7 @@ def test_an_optimizer_in_mid_training(name: str, torch: Any, ft: Any, clock: Any
     assert str(ft.accelerate(model, opt)) == "optimizer: left as it was, it is ours"
 
 
-def test_a_schedule_is_still_told_of_steps(torch: Any, ft: Any, clock: Any) -> None:
+def test_schedule_still_observes_the_steps(torch: Any, ft: Any, clock: Any) -> None:
     model = network()
     opt = theirs("SGD")(model.parameters())
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -98,7 +98,7 @@ def test_layers_are_tried_with_a_loss(torch: Any, ft: Any, clock: Any) -> None:
     assert all(p.grad is None for p in model.parameters()) and model[3].p == 0.2
 
 
-def test_what_is_not_faster_stays(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_keeps_what_would_not_be_faster(torch: Any, ft: Any, clock: Any) -> None:
     clock["say"] = [2e-6, 2e-6]
     model = model_with_layers(torch)
     opt = torch.optim.SGD(model.parameters())
@@ -111,7 +111,9 @@ def test_what_is_not_faster_stays(torch: Any, ft: Any, clock: Any) -> None:
     assert type(model[1]) is torch.nn.BatchNorm1d and type(opt) is torch.optim.SGD
 
 
-def test_what_is_not_the_same_stays(torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accelerate_keeps_what_would_give_other_results(
+    torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fusedstep.torch import batch_norm
 
     gradients = batch_norm.gradients
@@ -126,7 +128,7 @@ def test_what_is_not_the_same_stays(torch: Any, ft: Any, clock: Any, monkeypatch
     assert report.left["optimizer"].startswith("steps differ by ") and type(wrong) is torch.optim.Adam
 
 
-def test_what_cannot_be_ours_is_left(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_leaves_what_it_cannot_replace(torch: Any, ft: Any, clock: Any) -> None:
     class Mine(torch.optim.SGD):  # type: ignore[misc, name-defined]
         pass
 

@@ -1,4 +1,4 @@
-"""GradScaler: gradients come scaled, the step divides, and a step on inf or nan touches nothing."""
+"""GradScaler: the step divides scaled gradients, and a step on inf or nan changes nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def scaled_run(
 
 @pytest.mark.parametrize("unscale", [False, True], ids=["scaled", "unscaled and clipped"])
 @every_shared_optimizer
-def test_as_with_torchs_optimizer(name: str, unscale: bool, torch: Any) -> None:
+def test_grad_scaler_run_equals_torchs(name: str, unscale: bool, torch: Any) -> None:
     got, want = (scaled_run(side(name), (0, 3, 4), unscale) for side in (ours, theirs))
     np.testing.assert_allclose(got[0], want[0], rtol=0, atol=1e-5)
     assert got[2] == want[2], "the scale must go up and down as with torch's"
@@ -62,7 +62,7 @@ def test_a_skipped_step_touches_nothing(name: str, torch: Any) -> None:
 
 
 def test_the_norm_is_that_of_the_gradients_themselves(torch: Any) -> None:
-    """`clip_norm` acts on what the scale has been taken out of."""
+    """`clip_norm` acts on the unscaled gradients."""
     params = [torch.ones(300, requires_grad=True) for _ in range(2)]
     for p, scale in zip(params, (1.0, 4096.0), strict=True):
         opt = ours("SGD")([p], lr=1.0, clip_norm=1.0)
@@ -74,7 +74,7 @@ def test_the_norm_is_that_of_the_gradients_themselves(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_scale_that_is_none_is_refused(scale: float, torch: Any) -> None:
+def test_grad_scale_that_is_not_finite_and_positive_is_refused(scale: float, torch: Any) -> None:
     p = torch.ones(3, requires_grad=True)
     p.grad = torch.ones(3)
     opt = ours("SGD")([p], lr=1.0)

@@ -1,4 +1,4 @@
-"""Steps during the backward pass, and optimizers whose weights are elsewhere."""
+"""Steps during the backward pass, and offloaded optimizers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_steps_in_the_backward_pass_are_the_steps_after_it(name: str, torch: Any
 
 
 def test_no_gradient_outlives_its_step(torch: Any) -> None:
-    """Of eight layers there are at most two gradients at a time."""
+    """At most two of eight layers have gradients at the same time."""
     from fusedstep.torch import step_in_backward
 
     def most(in_backward: bool) -> int:
@@ -67,7 +67,7 @@ def test_tied_weights_step_once_their_gradient_is_complete(torch: Any) -> None:
     assert (w == 1 - 0.5 * 3).all()
 
 
-def test_what_steps_in_the_backward_pass_is_refused(torch: Any) -> None:
+def test_step_in_backward_refuses_optimizers_that_it_cannot_serve(torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)
@@ -99,7 +99,7 @@ def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: 
 
 
 def test_master_weights_hold_what_bfloat16_does_not(torch: Any) -> None:
-    """Steps of a hundredth of the last place add up."""
+    """Updates of a hundredth of the last place add up."""
     from fusedstep.torch import OffloadedOptimizer
 
     models = [torch.nn.Linear(50, 1, bias=False, dtype=torch.bfloat16) for _ in range(2)]

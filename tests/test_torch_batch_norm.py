@@ -1,4 +1,4 @@
-"""torch's batch normalisation on our kernel: the same results, buffers, modes and errors."""
+"""torch's batch normalisation on fusedstep's kernel: the same results, buffers, modes and errors."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_tracking_switched_off_later(torch: Any, ft: Any) -> None:
         assert_same_training(torch, theirs, ours, x)
 
 
-def test_without_grad(torch: Any, ft: Any) -> None:
+def test_layer_works_without_gradients_and_in_inference_mode(torch: Any, ft: Any) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d")
     x = data(torch, "BatchNorm2d")
     with torch.no_grad():

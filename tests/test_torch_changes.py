@@ -1,4 +1,4 @@
-"""Tensors, groups and states that the user changes between steps: right or refused, each in a process of its own."""
+"""Tensors, groups and states that the user changes between steps: right or refused, each in its own process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Change = Callable[[World], object]
 
 
 def held(w: World, what: str) -> Any:
-    """Return the tensor of that name: the first parameter, its gradient, or a state of its."""
+    """Return the tensor of that name: the first parameter, its gradient, or one of its states."""
     p = w.params[0]
     return {"parameter": p, "gradient": p.grad}[what] if what in ("parameter", "gradient") else w.state[what]
 
@@ -48,7 +48,7 @@ def test_storages_that_are_shrunk(what: str, left: int, torch: Any) -> None:
 @pytest.mark.parametrize("size", [1, 2, 12, 1000])
 @every_held
 def test_negative_views(what: str, size: int, torch: Any) -> None:
-    """The sign is turned. Where address and strides stay, that goes unseen after the first step."""
+    """The negative bit changes. If address and strides stay, that is not detected after the first step."""
 
     def case(before: bool, assign: bool) -> None:
         w = World(sizes=((size,), (5,)), ema_decay=0.9)
@@ -195,7 +195,7 @@ def test_parameters_whose_elements_overlap(torch: Any) -> None:
 
 
 def test_interleaved_columns(torch: Any) -> None:
-    """Parameters and gradients lie between each other's columns, and share nothing."""
+    """Columns of parameters and gradients alternate in memory, without overlap."""
 
     def case(zero: bool) -> None:
         both, slopes = torch.randn(6, 8), torch.randn(6, 8)
@@ -253,7 +253,7 @@ def test_groups_and_states_of_other_types(change: str, torch: Any) -> None:
 
 
 def test_memory_replaced_inside_averaged(torch: Any) -> None:
-    """What lies elsewhere cannot be put back: steps stay refused."""
+    """A parameter that has moved cannot be restored: steps stay refused."""
 
     def case(change: Change) -> None:
         w = World(ema_decay=0.9)

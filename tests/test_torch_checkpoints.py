@@ -1,4 +1,4 @@
-"""Checkpoints go both ways between torch's optimizers and ours, through files, with every bit of the state."""
+"""Checkpoints load in both directions between torch's optimizers and fusedstep's, with every bit of the state."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
 
 @every_shared_optimizer
 @pytest.mark.parametrize("sides", [(theirs, ours), (ours, theirs)], ids=["from torch", "to torch"])
-def test_resumed_by_the_other(name: str, sides: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path) -> None:
+def test_run_that_torch_or_fusedstep_began_is_resumed_by_the_other(
+    name: str, sides: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path
+) -> None:
     first, second = (side(name) for side in sides)
     for options in shared_options(name):
         there_and_back(name, first, second, {"weight_decay": 0.03, **options}, tmp_path)
@@ -143,7 +145,7 @@ def test_old_checkpoints(name: str, torch: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [{"fused": True}, {"foreach": True}, {"fused": False, "foreach": False}], ids=str)
 def test_checkpoints_of_every_implementation(form: Options, torch: Any, tmp_path: Path) -> None:
-    """The form in which torch ran is kept for torch; it says nothing to us."""
+    """`foreach` and `fused` are kept for torch and have no effect here."""
     model = network()
     opt = theirs("AdamW")(model.parameters(), lr=0.02, **form)
     train(model, opt, batches(6))
@@ -156,7 +158,7 @@ def test_checkpoints_of_every_implementation(form: Options, torch: Any, tmp_path
 
 @every_optimizer
 def test_with_all_that_torch_lacks(name: str, torch: Any, tmp_path: Path) -> None:
-    """Averages and the options of ours are in our checkpoints, and come back."""
+    """Averages and additional options are saved in checkpoints and loaded."""
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9, **extra)
@@ -181,7 +183,7 @@ def test_averages_of_half_precision_keep_their_precision(torch: Any, tmp_path: P
 
 
 def test_schedulers_resume_too(torch: Any, tmp_path: Path) -> None:
-    """A run that was stopped and resumed, optimizer by optimizer and schedule by schedule, is the run itself."""
+    """A resumed run equals an uninterrupted one, for every optimizer and schedule."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
         model = network()
@@ -202,7 +204,7 @@ def test_schedulers_resume_too(torch: Any, tmp_path: Path) -> None:
 
 
 def test_layouts_come_back(torch: Any, tmp_path: Path) -> None:
-    """States lie as their parameters do: in a file, and where a checkpoint's lie in another way."""
+    """States get the strides of their parameters, also if the checkpoint has others."""
     for first, second in ((theirs, ours), (ours, theirs)):
         params = [torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.ones(7, 5).t()]
         opt = first("Adam")([p.requires_grad_() for p in params])
@@ -260,7 +262,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) ->
 
 
 def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
-    """It has no value for some of the options, and its rates mean something else."""
+    """Such a checkpoint lacks some options, and its rates have another meaning."""
     model = network()
     adam = theirs("Adam")(model.parameters())
     train(model, adam, batches(2))

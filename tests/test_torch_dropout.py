@@ -1,4 +1,4 @@
-"""torch's dropout layer on our kernel: torch's manners, our masks."""
+"""torch's dropout layer on fusedstep's kernel: torch's behaviour, other masks."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_it_is_torchs_layer(torch: Any, ft: Any) -> None:
         ft.Dropout(1.5)
 
 
-def test_p_may_change(torch: Any, ft: Any) -> None:
+def test_dropout_probability_may_change(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(0.5), torch.ones(4000)
     layer.p = 0.1
     assert (layer(x) == 0).double().mean() < 0.15

@@ -1,4 +1,4 @@
-"""What our optimizers take and torch's do not; and what torch's take and ours must refuse."""
+"""Options that torch's optimizers do not have, and torch's options that must be refused."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_clipping_is_torchs(name: str, torch: Any) -> None:
 
 
 @every_optimizer
-def test_averages(name: str, torch: Any) -> None:
-    """Of the parameters after each step; from the parameters at the first."""
+def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -> None:
+    """The average is of the parameters after each step, and starts from those before the first."""
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]
@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 @every_shared_optimizer
-def test_what_cannot_be_honoured_is_refused(name: str, case: str, torch: Any) -> None:
+def test_option_that_cannot_be_honoured_is_refused(name: str, case: str, torch: Any) -> None:
     options, message = REFUSED[case]
     if options.keys() <= inspect.signature(ours(name)).parameters.keys():
         with pytest.raises((TypeError, ValueError), match=f"{name}: .*{message}"):
@@ -107,7 +107,7 @@ def test_what_cannot_be_honoured_is_refused(name: str, case: str, torch: Any) ->
 
 
 @every_shared_optimizer
-def test_what_a_group_is_told_later_is_refused_at_the_step(name: str, torch: Any) -> None:
+def test_wrong_value_in_a_group_is_refused_at_the_step(name: str, torch: Any) -> None:
     w = torch.ones(3, requires_grad=True)
     w.grad = torch.ones(3)
     opt = ours(name)([w], lr=0.1)
@@ -123,7 +123,7 @@ def test_what_a_group_is_told_later_is_refused_at_the_step(name: str, torch: Any
 
 
 @pytest.mark.parametrize("lr", ["0.1", None, [0.1, 0.2]], ids=str)
-def test_a_rate_that_is_no_number_is_refused_by_name(lr: Any, torch: Any) -> None:
+def test_learning_rate_that_is_not_a_number_is_refused_by_name(lr: Any, torch: Any) -> None:
     w = torch.ones(3, requires_grad=True)
     w.grad = torch.ones(3)
     opt = ours("Adam")([w], lr=0.0)
@@ -161,7 +161,7 @@ def test_fused_and_foreach_are_accepted_and_kept(name: str, torch: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["optimizers", "backward", "checkpoint", "offload"])
-def test_examples(module: str, torch: Any) -> None:
+def test_docstring_examples_run(module: str, torch: Any) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.torch.{module}"), optionflags=doctest.ELLIPSIS)
     assert result.attempted and not result.failed
 

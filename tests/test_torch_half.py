@@ -108,7 +108,7 @@ def test_every_number_and_every_tie(half: str, torch: Any) -> None:
 @every_half
 @every_shared_optimizer
 def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
-    """Within rounding: as near to torch's curve, and to the one of float32, as rounding keeps torch's to float32's."""
+    """The curve is as near to torch's and to float32's as torch's is to float32's."""
     dtype = getattr(torch, half)
     unit = torch.finfo(dtype).eps / 2  # of the last place of a loss from 0.5 to 1
     data = batches(200, dtype)
@@ -133,7 +133,7 @@ def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
 
 @every_half
 def test_torchs_fused_adam_has_our_curve(half: str, torch: Any) -> None:
-    """It computes in float32 as well, so the losses are equal to the last bit of the 16."""
+    """Torch computes in float32 too, so the losses have equal 16 bits."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):
         curves = []

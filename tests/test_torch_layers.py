@@ -82,7 +82,7 @@ def test_a_recomputed_pass_draws_the_same_mask(torch: Any, ft: Any, reentrant: b
 
 
 def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
-    """Return a module with the model's parameters and another way forward."""
+    """Return a module with the model's parameters and another forward pass."""
 
     class Wrapped(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -223,6 +223,6 @@ def test_accelerate_leaves_what_we_do_not_serve(torch: Any, ft: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("module", ["dropout", "batch_norm", "acceleration", "sync_batch_norm"])
-def test_examples(ft: Any, module: str) -> None:
+def test_docstring_examples_run(ft: Any, module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fusedstep.torch.{module}"), optionflags=doctest.ELLIPSIS)
     assert result.attempted and not result.failed

@@ -84,7 +84,7 @@ def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **
 @pytest.mark.parametrize("layout", [*LAYOUTS, *ALIKE])
 @every_optimizer
 def test_ours_is_right(name: str, layout: str, torch: Any) -> None:
-    """The bits of the step on contiguous tensors, in every dtype; and torch's results, where it does not fuse."""
+    """The bits of the step on contiguous tensors, in every dtype; and the results of torch's unfused step."""
     layouts = {**LAYOUTS, **ALIKE}[layout]
     for dtype in (getattr(torch, d) for d in DTYPES):
         got = after_steps(ours(name), layouts, dtype)
@@ -96,7 +96,7 @@ def test_ours_is_right(name: str, layout: str, torch: Any) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
-    """Every second sign is wrong: the numbers are taken in the order of memory, whatever they stand for."""
+    """Every second sign is wrong: torch combines elements by their order in memory, not by their index."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)
@@ -112,8 +112,8 @@ def test_torchs_fused_kernels_are_right_where_all_lies_alike(layout: str, torch:
 
 
 @every_optimizer
-def test_a_gradient_of_one_number_for_many(name: str, torch: Any) -> None:
-    """What `torch.autograd.grad` returns for a sum is expanded."""
+def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> None:
+    """`torch.autograd.grad` of a sum returns an expanded gradient."""
     w = numbers(0).requires_grad_()
     (w.grad,) = torch.autograd.grad(w.sum(), w)
     assert w.grad.stride() == (0, 0, 0, 0)
@@ -265,7 +265,7 @@ def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
 
 
 @every_shared_optimizer
-def test_what_is_no_dense_floating_tensor_of_the_cpu_is_refused(name: str, torch: Any) -> None:
+def test_step_refuses_tensors_that_are_not_dense_floating_cpu_tensors(name: str, torch: Any) -> None:
     refused = {
         r"a dense tensor in the CPU's memory; got torch.float32 \(3,\) on meta": torch.ones(3, device="meta"),
         r"float32, float64, bfloat16 or float16; got torch.complex64 \(3,\)": torch.ones(3, dtype=torch.complex64),

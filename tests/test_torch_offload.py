@@ -97,7 +97,9 @@ def test_clipping_the_model_clips_the_step(side: Any) -> None:
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
     assert norm > 1
     optimizer.step()
-    moved = sum(float((p.detach().float() - b.float()).square().sum()) for p, b in zip(model.parameters(), before, strict=True))
+    moved = sum(
+        float((p.detach().float() - b.float()).square().sum()) for p, b in zip(model.parameters(), before, strict=True)
+    )
     assert moved < (2e-3) ** 2
 
 

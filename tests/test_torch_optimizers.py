@@ -124,7 +124,7 @@ def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> No
 
 @every_optimizer
 def test_the_same_bits_as_on_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
-    """The rules that torch lacks have this one oracle, which is tested against NumPy bit for bit."""
+    """Rules that torch does not have are compared with steps on arrays, which are tested bit for bit."""
     for options in ({}, {"l1": 0.01, "weight_decay": 0.1}, {"decay": "proximal", "l1": 0.1, "ema_decay": 0.9}):
         arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,), (41, 5))]
         tensors = [torch.tensor(a).requires_grad_() for a in arrays]
@@ -233,7 +233,7 @@ def test_momentum_that_cycles_is_followed_without_a_new_plan(torch: Any, monkeyp
 
 
 def test_options_that_change_with_other_things(torch: Any) -> None:
-    """Another kernel, another list of parameters: more than numbers has changed."""
+    """Options that need another kernel or another list of parameters."""
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
     opt = ours("Adam")([a], lr=0.1)
@@ -344,7 +344,7 @@ def test_zero_grad(to_none: bool, torch: Any) -> None:
     assert w.grad is None if to_none else not w.grad.any()
 
 
-def test_closures(torch: Any) -> None:
+def test_step_calls_a_closure_with_gradients_enabled(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     batch = batches(1)[0]
@@ -395,7 +395,7 @@ def test_hooks_around_state_dicts(torch: Any) -> None:
 
 
 @every_optimizer
-def test_copies_and_pickles_go_on_alone(name: str, torch: Any) -> None:
+def test_copies_and_pickles_continue_independently(name: str, torch: Any) -> None:
     model = network()
     options = {"clip_norm": 0.5, "ema_decay": 0.9, "l1": 1e-4}
     opt = ours(name)(model.parameters(), **options)
@@ -439,7 +439,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
     torch.testing.assert_close(before - model[1].weight, torch.full((2, 2), 0.5))
 
 
-def test_autograd_hears_of_the_step(torch: Any) -> None:
+def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
     """A graph that saved the old values must not be used after them: its gradients would be silently wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
@@ -459,7 +459,7 @@ def test_a_parameter_without_gradient_keeps_its_version(torch: Any) -> None:
     assert (a._version, b._version) == (versions[0] + 1, versions[1])
 
 
-def test_what_the_user_does_to_the_state_counts(torch: Any) -> None:
+def test_changes_of_the_state_by_the_user_take_effect(torch: Any) -> None:
     mine, opt, other, reference = pair("Adam", {"lr": 0.01})
     data = batches(12)
     meddling: list[Any] = [
@@ -482,7 +482,7 @@ def test_what_the_user_does_to_the_state_counts(torch: Any) -> None:
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5, msg=f"after change {k}")
 
 
-def test_what_is_dropped_is_freed(torch: Any) -> None:
+def test_deleted_model_and_optimizer_are_freed(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))
@@ -511,7 +511,7 @@ def test_lookahead(torch: Any, rng: np.random.Generator) -> None:
 
 
 def test_inside_torch_compile(torch: Any) -> None:
-    """The step is a break of the graph: it is run, not traced."""
+    """The step breaks the graph: it runs and is not traced."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.25)
     w.grad = torch.ones(3)

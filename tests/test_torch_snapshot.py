@@ -1,4 +1,4 @@
-"""What a step relies on changes while it runs: each case, in a process of its own, is right or refused."""
+"""Tensors, groups and states that change during a step: each case, in its own process, is right or refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class World:
         return right_or_refused(self.opt.step, *words)
 
     def expected(self) -> list[Any]:
-        """Return what torch's optimizer makes of parameters, gradients and states as they are now."""
+        """Return the result of torch's optimizer for the present parameters, gradients and states."""
         groups = []
         twins: dict[Any, Any] = {}
         for group in self.opt.param_groups:
@@ -83,7 +83,7 @@ def warm(torch: Any) -> None:
 
 
 class Rate:
-    """A learning rate that acts when it is asked for its value, once."""
+    """A learning rate that runs code when it is first read."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act: Callable[[], object] | None = act
@@ -96,7 +96,7 @@ class Rate:
 
 
 def acting_gradient(w: World, act: Callable[[], object]) -> None:
-    """Let the last parameter's `grad` act when it is asked for, once."""
+    """Make the last parameter's `grad` run code when it is first read."""
     torch = w.torch
     todo = [act]
 
@@ -276,7 +276,7 @@ def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) 
 
 @pytest.mark.parametrize("place", ["lr", "grad"])
 @pytest.mark.parametrize("act", DURING, ids=name_of)
-def test_what_runs_during_a_step_changes_what_is_stepped(act: Act, place: str, torch: Any) -> None:
+def test_step_survives_code_that_changes_its_tensors(act: Act, place: str, torch: Any) -> None:
     for taken in (0, 1, 2):
         assert survives(lambda t=taken: acts_during_a_step(act, place, t, (4, 3)))  # type: ignore[misc]
     if act in (sets_shorter_data, shrinks_gradient, shrinks_parameter, shrinks_state):
@@ -284,7 +284,7 @@ def test_what_runs_during_a_step_changes_what_is_stepped(act: Act, place: str, t
 
 
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
-def test_what_runs_while_states_are_made(act: Act, torch: Any) -> None:
+def test_step_survives_code_that_runs_while_states_are_made(act: Act, torch: Any) -> None:
     """A patched `torch.full_like` stands for another thread."""
 
     def case() -> None:

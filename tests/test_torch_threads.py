@@ -1,4 +1,4 @@
-"""One process, one pool: torch's OpenMP is ours as well, in whatever order the two are imported."""
+"""torch and fusedstep share one OpenMP pool, in every order of imports."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_pools(order: str, torch: Any) -> None:
+def test_torch_and_fusedstep_share_one_pool_in_every_import_order(order: str, torch: Any) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FUSEDSTEP_")}
     command = [sys.executable, "-c", PROBE.format(imports=ORDERS[order])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

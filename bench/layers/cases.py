@@ -1,4 +1,4 @@
-"""The table of cases: which layer, on which shape, how many bytes must move; and what was promised."""
+"""The table of cases: layer, shape, bytes that must move, and targets."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ COPY, TORCH, ALONE = "copy", "torch", "bn alone"
 
 @dataclass(frozen=True)
 class Target:
-    """A promise about one case.
+    """A target of one case.
 
     Against a copy or batch norm alone: at most `bound` times its time per byte. Against torch: at least `bound` times
     as fast, or just faster where `bound` is 1.

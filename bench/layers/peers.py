@@ -1,4 +1,4 @@
-"""Who is timed: a line per implementation and kind of output."""
+"""The implementations that are timed: a line for each and each kind of output."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def ours(level: str, case: Case) -> list[Peer]:
 
 
 def line_up(case: Case, levels: Sequence[str], others: Sequence[Peer] = PEERS) -> list[Peer]:
-    """Everybody, in the order of the table; the generator of random numbers matters to dropout forward alone."""
+    """Return all implementations in the order of the table; only dropout forward uses the random generator."""
     mine = [peer for level in levels for peer in ours(level, case)]
     return [*COPIES, *mine, *(p for p in others if case.op == "dropout" or not p.name.startswith("jax rbg"))]

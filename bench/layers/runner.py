@@ -1,4 +1,4 @@
-"""A case with its numbers, and what every implementation of it has in common."""
+"""A case with its numbers, and the base class of its implementations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Call = Callable[[], object]
 
 @dataclass
 class Job:
-    """A case with its numbers: made once, read by all, written by nobody."""
+    """A case with its numbers: made once, read by all, never written."""
 
     case: Case
     threads: int

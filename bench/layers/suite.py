@@ -13,7 +13,7 @@ import numpy as np
 import fusedstep as fs
 
 from ..common import why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from .cases import ALONE, COPY, Case
 from .peers import PEERS, Peer, line_up
 from .reference import Oracle
@@ -24,7 +24,7 @@ Ratio = tuple[float, float, float]  # with its 95% interval
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed" or why there is no time."""
 
     name: str
     out: bool  # writes into memory allocated beforehand
@@ -75,8 +75,10 @@ class CaseResult:
         }
 
 
-def run_case(case: Case, plan: Plan, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS) -> CaseResult:
-    """One interleaved run of everybody on one case; the first level is set again at the end."""
+def run_case(
+    case: Case, plan: Sampling, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS
+) -> CaseResult:
+    """Run all implementations of one case, interleaved; restore the first instruction set at the end."""
     job = Job(case, threads)
     result = CaseResult(case, levels, [])
     oracle = Oracle(job)

@@ -1,4 +1,4 @@
-"""The tables of cases: what is timed, on which shapes, and how many bytes per element must move."""
+"""The tables of cases: rule, shapes and bytes per element."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)  # what differs from the rule's defaults
     full: bool = False  # clip by the global norm + step + EMA + zero the gradients
     quick: bool = False  # part of --quick
-    peers: tuple[str, ...] = ()  # names of who takes part; empty: everybody
+    peers: tuple[str, ...] = ()  # names of the implementations; empty: all
     threads: tuple[int, ...] = ()  # a line for each of these numbers of threads; empty: one, with what all may use
 
     @property
@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A promise about one case: `bound` times as fast as the fastest `peer`; without a peer, seconds."""
+    """A target of one case: `bound` times as fast as the fastest `peer`; without a peer, seconds."""
 
     case: str
     bound: float
@@ -134,7 +134,7 @@ def default_of(cls: type, argument: str, otherwise: Any) -> Any:
 
 
 def count_state(cls: Any, options: Mapping[str, Any]) -> int:
-    """How many arrays of the parameter's size the rule keeps: seen on a small optimizer, not written down."""
+    """Count the state arrays of the rule, on a small optimizer."""
     param = np.ones(5, np.float32)
     optimizer = cls([param], **options)
     optimizer.step([np.ones(5, np.float32)])

@@ -33,7 +33,7 @@ class Job:
     seed: int = 0
 
     def with_threads(self, threads: int | None) -> Job:
-        """Return the same numbers, for an implementation that may use so many threads."""
+        """Return the same job with another number of threads."""
         job = copy(self)
         job.threads = self.threads if threads is None else threads
         return job
@@ -77,7 +77,7 @@ class NumPyRunner:
         raise NotImplementedError
 
     def enter(self) -> None:
-        """Hear, untimed, that the next sample is of this runner."""
+        """Prepare, untimed, for a sample of this runner."""
 
     def load(self, scale: float = 1.0) -> None:
         """Gradients afresh, times `scale`."""
@@ -299,7 +299,7 @@ PEERS = (  # ordered by interest: where memory is short, the last are left out
 
 
 def line_up(case: Case, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    """Who takes part in a case, once for each number of threads where it varies that."""
+    """Return the implementations of a case, once for each number of threads if it varies."""
     chosen = tuple(peer for peer in peers if not case.peers or peer.name in case.peers)
     if not case.threads:
         return chosen

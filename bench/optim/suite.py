@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common import why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from . import reference
 from .cases import Case, bytes_per_element
 from .peers import AT, OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Roofline, line_up
@@ -21,7 +21,7 @@ Ratio = tuple[float, float, float]
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed" or why there is no time."""
 
     name: str
     status: str = "timed"
@@ -67,7 +67,7 @@ class CaseResult:
 
 @dataclass
 class Room:
-    """Memory for the arrays of one case: whoever does not fit beside the others is left out, and listed."""
+    """Memory for the arrays of one case: an implementation that does not fit is left out, and listed."""
 
     job: Job
     limit: float
@@ -85,7 +85,7 @@ class Room:
         return True
 
 
-def run_case(case: Case, plan: Plan, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
+def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
     """One interleaved run of all peers on one case."""
     job = Job(case, threads)
     result = CaseResult(case, bytes_per_element(job.states, case.full), [])
@@ -146,7 +146,7 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
 def exact_step(job: Job) -> reference.MakeStep:
     """Return the maker of the rule's step in float64.
 
-    Where there is no transcription it is our own in double precision: nobody's float32 may differ.
+    Without a transcription it is fusedstep's step in float64, from which no float32 step may differ.
     """
     options = job.options
     rule = reference.rule_of(job.case.rule, job.cls, options)

@@ -1,4 +1,4 @@
-"""The table of cases: fits to be timed, and data whose 5-fold accuracy is compared; and what was promised."""
+"""The table of cases: fits to be timed, and data whose 5-fold accuracy is compared; and targets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: a fit at least `bound` times as fast, or an accuracy at least theirs (`bound` 0)."""
+    """A target: a fit at least `bound` times as fast, or an accuracy at least theirs (`bound` 0)."""
 
     case: str
     bound: float = 0.0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common import missing, why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from .cases import ACCURACY_EPOCHS, EPOCHS, FOLDS, OURS, OURS_FLOAT32, THEIRS, Case
 
 Ratio = tuple[float, float, float]  # with its 95% interval
@@ -20,7 +20,7 @@ ROUNDING = {OURS: 1e-6, OURS_FLOAT32: 1e-2}  # how far weights may be from their
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is nothing."""
+    """The results of one implementation in one case. `status` is "timed" or why there is nothing."""
 
     name: str
     status: str = "timed"
@@ -63,7 +63,7 @@ class Fit:
             self.model.fit(self.x, self.y)
 
 
-def run_case(case: Case, plan: Plan) -> CaseResult:
+def run_case(case: Case, plan: Sampling) -> CaseResult:
     names = [THEIRS, OURS, *([OURS_FLOAT32] if case.dtype == "float64" else [])]
     result = CaseResult(case, [Line(name) for name in names])
     if absent := missing(["sklearn"]):
@@ -74,7 +74,7 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
     return result
 
 
-def time_fits(result: CaseResult, plan: Plan) -> None:
+def time_fits(result: CaseResult, plan: Sampling) -> None:
     case = result.case
     x, y = load(case)
     fits = {line.name: Fit(make(line.name, case, EPOCHS), x, y) for line in result.lines}
@@ -93,7 +93,7 @@ def time_fits(result: CaseResult, plan: Plan) -> None:
 
 
 def check(line: Line, fits: Mapping[str, Fit]) -> None:
-    """Fit once, and hold the weights against theirs: what is timed is the same training."""
+    """Fit once, and compare the weights with scikit-learn's, so that the same training is timed."""
     try:
         fits[line.name].step()
     except Exception as problem:
@@ -114,7 +114,7 @@ def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
             line.over_ours = ratio_interval(timings[line.name].samples, timings[OURS].samples)
 
 
-def cross_validate(result: CaseResult, plan: Plan) -> None:
+def cross_validate(result: CaseResult, plan: Sampling) -> None:
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

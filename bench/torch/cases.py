@@ -1,4 +1,4 @@
-"""The table of cases: which network, which part of its training step; and what was promised."""
+"""The table of cases: which network, which part of its training step; and targets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: at least `bound` times as fast as the fastest peer whose name begins so."""
+    """A target: at least `bound` times as fast as the fastest peer whose name begins so."""
 
     case: str
     peer: str

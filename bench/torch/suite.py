@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from ..common import why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 
@@ -54,7 +54,7 @@ class CaseResult:
         }
 
 
-def run_case(case: Case, plan: Plan, threads: int, peers: tuple[Peer, ...] = PEERS) -> CaseResult:
+def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = PEERS) -> CaseResult:
     """One interleaved run of all peers on one case."""
     result = CaseResult(case, [])
     trainers = build(case, threads, peers, result.lines)

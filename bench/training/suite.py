@@ -11,7 +11,7 @@ from typing import Any
 from fusedstep import _core
 
 from ..common import why
-from ..harness import TOO_SLOW, Plan, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
 from .cases import Case
 from .data import Job
 from .peers import OURS, PEERS, YARDSTICK, Peer, Trainer
@@ -57,7 +57,7 @@ class CaseResult:
         }
 
 
-def run_case(case: Case, plan: Plan, threads: int, peers: tuple[Peer, ...] = ()) -> CaseResult:
+def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = ()) -> CaseResult:
     """One interleaved run of all peers on one case.
 
     Ours runs on its own threads, as in a process that has not loaded torch's OpenMP.
@@ -70,7 +70,7 @@ def run_case(case: Case, plan: Plan, threads: int, peers: tuple[Peer, ...] = ())
         _core.set_backend(usual)
 
 
-def _run_case(job: Job, plan: Plan, peers: tuple[Peer, ...]) -> CaseResult:
+def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
     result, oracle = CaseResult(job.case, []), Oracle(job)
     trainers = build(job, peers, oracle, result.lines)
     timings = measure(trainers, plan, before=lambda name: trainers[name].enter())

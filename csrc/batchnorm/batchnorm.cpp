@@ -8,8 +8,8 @@ namespace fusedstep {
 namespace {
 
 constexpr std::ptrdiff_t channel_bytes = 512 << 10;  // of a slice of channels that stays in a second-level cache
-constexpr std::ptrdiff_t streaming_bytes = 12
-                                           << 20;  // of an output; from here streaming wins, its reader's time included
+constexpr std::ptrdiff_t streaming_bytes =
+    12 << 20;  // of an output from which on streaming is faster, including the next reader's time
 
 /// Channels per unit of work, so that what the sums read is still in the cache when it is read again; 0 where the
 /// channels cannot be shared out evenly, and where they lie side by side (slices of rows whose length is a power of two
@@ -38,7 +38,7 @@ bool BatchNormPass::worth_streaming() const {
   return shape_.outer * shape_.inner * shape_.channels * std::ptrdiff_t(item_size(dtype_)) >= streaming_bytes;
 }
 
-/// Copies the channels' values as often as rows of them are walked.
+/// Repeats the channels' values for each row that is walked.
 void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
   if (shape_.inner > 1) return;
   const std::size_t once = std::size_t(shape_.channels) * item_size(dtype_);

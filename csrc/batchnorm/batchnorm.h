@@ -1,11 +1,11 @@
-// Batch normalisation over threads and caches: what is computed in which order, never how.
+// Batch normalisation over threads and caches: the order of the work, without the arithmetic.
 #pragma once
 
 #include "batchnorm/statistics.h"
 
 namespace fusedstep {
 
-/// Allocates when built; after that it cannot fail.
+/// The constructor allocates all memory; the methods cannot fail.
 class BatchNormPass {
  public:
   BatchNormPass(const BatchNormShape& shape, DType dtype, int threads);

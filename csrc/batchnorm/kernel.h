@@ -1,4 +1,4 @@
-// Batch normalisation at the border between the code compiled once and the code compiled per instruction set.
+// The interface between the code compiled once and the code compiled per instruction set.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
 };
 
-// Internal, for both sides of the border compile them.
+// In an anonymous namespace, because several objects compile them.
 namespace {
 
 /// Coefficients are arrays over channels of the data's type. Where channels lie side by side, they are repeated with
@@ -53,8 +53,8 @@ struct BatchNormForward {
   const void *x, *residual;  // residual or null
   void* y;
   const void *center, *scale, *offset;
-  std::uint32_t* open;  // where the ReLU passes its argument, behind a residual only; see mask_bit
-  bool relu, stream;    // stream: y goes past the caches
+  std::uint32_t* open;  // bits: where the ReLU passes its argument; only with a residual; see mask_bit
+  bool relu, stream;    // stream: stores of y bypass the caches
 };
 
 /// Where the gradient passes a ReLU.

@@ -1,4 +1,4 @@
-// One bit per element: where a ReLU let its argument pass.
+// One bit per element: whether a ReLU passed its argument.
 #pragma once
 
 #include "machine/vectors.simd.h"

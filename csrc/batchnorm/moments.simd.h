@@ -1,6 +1,6 @@
 // Mean and sum of squared deviations of a block of values per channel. Values are shifted by the mean of the
 // block's first batch_lanes values before they are squared: however large the mean, the sum of squares is at most
-// 33 times what is wanted, so that nothing cancels.
+// 33 times the sum of squared deviations, so that nearly no digits cancel.
 #pragma once
 
 #include <limits>

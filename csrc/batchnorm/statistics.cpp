@@ -31,7 +31,7 @@ void update_running(const BatchNormParameters& p, double momentum, double mean, 
   set_item<T>(p.running_var, c, (1 - momentum) * item<T>(p.running_var, c, 0) + momentum * unbiased);
 }
 
-/// y = (x - center) scale + offset, where the center is the rounded mean: what rounding took off goes to the offset.
+/// y = (x - center) scale + offset, where the center is the rounded mean; its rounding error is added to the offset.
 template <class T>
 void set_coefficients(const BatchNormParameters& p, BatchNormCoefficients& out, std::ptrdiff_t c) {
   const auto k = std::size_t(c);

@@ -16,7 +16,7 @@ struct BatchMoments {
   std::vector<double> mean, m2;
 };
 
-/// Adds the values behind `other` to those behind `into`.
+/// Merges the moments `other` into `into`.
 void merge(BatchMoments& into, const BatchMoments& other) noexcept;
 
 /// Two numbers per block of values and channel. They are added up in the order of blocks, into block 0's place.
@@ -36,7 +36,7 @@ struct BatchBlocks {
   std::vector<double> numbers_;
 };
 
-/// What the forward pass leaves for the backward pass. Coefficients hold items of the data's type.
+/// The values that the forward pass saves for the backward pass. Coefficients hold items of the data's type.
 struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
   BatchNormCoefficients(const BatchNormShape& shape, DType dtype);

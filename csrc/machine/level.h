@@ -17,8 +17,8 @@ std::vector<std::string> available_isas();
 /// The name of the level in use.
 const char* isa();
 
-/// Chooses a level by name; false, and nothing, unless this CPU has it. The change holds at once: tables are looked up
-/// at each use.
+/// Chooses a level by name; returns false and changes nothing if this CPU does not have it. The change takes effect at
+/// once, because tables are looked up at each use.
 bool set_isa(const std::string& name);
 
 /// FUSEDSTEP_TABLES(Type, name) declares a feature's tables, one per level, and name(), which returns that of the level

@@ -1,4 +1,4 @@
-// OpenMP through libgomp's own entry points, found at run time: no link-time need of libgomp, and where another
+// OpenMP through libgomp's functions, looked up at run time: nothing is linked, and where another
 // library of the process (torch, say) has loaded one under the same soname, both share one pool of threads.
 #include "machine/parallel.h"
 #include "machine/system.h"
@@ -36,7 +36,7 @@ struct Region {
   void* context;
 };
 
-// OpenMP may give fewer threads than were asked for: the ranges follow the team that there is.
+// OpenMP may start fewer threads than requested: the ranges follow the actual number.
 void member(void* data) {
   const auto& r = *static_cast<Region*>(data);
   const int threads = gomp().num_threads(), k = gomp().thread_num();

@@ -32,10 +32,10 @@ const Backend& backend() {
 
 using Clock = Stalls::Clock;
 
-/// A region of OpenMP's that nobody insisted on, watched by the thread that called it.
-class Watched {
+/// A parallel region of OpenMP that measures how long its caller waits. Used where OpenMP is the default, not a choice.
+class OpenMPRegion {
  public:
-  Watched(RangeFn fn, void* context) : fn_(fn), context_(context) {}
+  OpenMPRegion(RangeFn fn, void* context) : fn_(fn), context_(context) {}
 
   void run(std::int64_t n, int threads) {
     found.load()->run(n, threads, member, this);
@@ -45,7 +45,7 @@ class Watched {
 
  private:
   static void member(void* self, std::int64_t begin, std::int64_t end) {
-    auto& region = *static_cast<Watched*>(self);
+    auto& region = *static_cast<OpenMPRegion*>(self);
     region.fn_(region.context_, begin, end);
     if (pthread_equal(pthread_self(), region.caller_)) region.done_ = Clock::now();
   }
@@ -97,7 +97,7 @@ void parallel_ranges(std::int64_t n, int threads, RangeFn fn, void* context) {
   const Backend& b = backend();
   if (chosen || &b == &thread_pool_backend()) return b.run(n, useful, fn, context);
   if (stalls.go_on(Clock::now())) return thread_pool_backend().run(n, useful, fn, context);
-  Watched(fn, context).run(n, useful);
+  OpenMPRegion(fn, context).run(n, useful);
 }
 
 }  // namespace fusedstep

@@ -1,4 +1,4 @@
-// The one place that knows threads.
+// All code that starts threads is behind this interface.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ struct Backend {
 };
 
 const Backend* openmp_backend();  // null where no libgomp.so.1 can be had
-bool openmp_is_loaded();          // by somebody, already
+bool openmp_is_loaded();          // in this process, by any library
 const Backend& thread_pool_backend();
 
 /// "openmp" or "threads"; false where that backend cannot be had. Without a choice it is OpenMP in a process that uses
@@ -33,18 +33,18 @@ const char* backend_name();
 void set_thread_limit(int threads);
 void set_machine_limit(int threads);
 
-/// Exactly this many threads whatever the limits, for tests with more threads than cores; 0 ends it.
+/// Uses exactly this many threads and ignores the limits, for tests with more threads than cores; 0 ends it.
 void force_threads(int threads);
 
-/// How many threads a region may have now: the least of all limits and `wanted` (0: no wish); 1 in a forked
-/// child (whose copy of a thread pool has no threads) and inside somebody's parallel region.
+/// How many threads a region may use now: the least of all limits and `wanted` (0: no limit); 1 in a forked
+/// child (whose copy of a thread pool has no threads) and inside a parallel region.
 int available_threads(int wanted = 0);
 
 /// A second thread gains little below this many elements for each: waking it takes as long as it saves, and in a loop
 /// around the work the arrays travel between the cores' caches.
 constexpr std::int64_t elements_per_thread = 32768;
 
-/// How many threads, of so many, pay for their start on n elements.
+/// How many of the available threads are worth starting for n elements.
 inline int useful_threads(std::int64_t n, int threads) {
   return int(std::clamp<std::int64_t>(n / elements_per_thread, 1, threads));
 }

@@ -1,4 +1,4 @@
-// When to leave a library's threads alone.
+// When to stop using OpenMP's threads for a while.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,7 @@ namespace fusedstep {
 
 /// An OpenMP region ends when its last thread does. One that must wait for a core, because a worker of another library
 /// (OpenBLAS's, say) spins there, costs a time slice of the system, hundreds of times a small step. After such a wait
-/// OpenMP is left alone for a hundred times as long: waiting costs a hundredth of the time at most.
+/// OpenMP is not used for a hundred times as long, so that waiting costs a hundredth of the time at most.
 class Stalls {
  public:
   using Clock = std::chrono::steady_clock;

@@ -5,7 +5,8 @@
 namespace fusedstep {
 namespace {
 
-// Not sysconf(_SC_LEVEL3_CACHE_SIZE), which on processors made of several dies adds up caches that no core sees whole.
+// Not sysconf(_SC_LEVEL3_CACHE_SIZE), which on processors of several dies returns the sum of caches that no single core
+// can use.
 std::int64_t read_size() {
   std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "32768K"
   std::int64_t size = 0;

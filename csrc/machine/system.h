@@ -1,4 +1,4 @@
-// What the operating system is asked for: sizes of caches, and the entry points of libraries that are loaded.
+// Information from the operating system: sizes of caches, and functions of loaded libraries.
 #pragma once
 
 #include <dlfcn.h>
@@ -8,7 +8,7 @@
 
 namespace fusedstep {
 
-/// Bytes of the last-level cache that one core sees; 32 MiB where the system does not say.
+/// Bytes of the last-level cache that one core can use; 32 MiB where the system does not say.
 std::int64_t last_level_cache();
 
 /// An entry point of a library, found at run time: no link-time need of it. False, and null, where it has none.

@@ -1,8 +1,8 @@
-// A pool of plain threads that is a good neighbour to other pools (BLAS, torch) on the same cores.
+// A pool of plain threads that works well beside other pools (BLAS, torch) on the same cores.
 //
-// Every thread has a share of the range, cut into pieces, and takes others' pieces when its own are done: nobody
-// waits for a thread that has not begun, because another library's worker holds its core. Whoever has nothing to do
-// polls for some microseconds, offering its core to others at every turn, and then sleeps.
+// Each thread has a share of the range, cut into pieces, and takes pieces of others when its own are done. So no thread
+// waits for one that has not begun because another library's worker occupies its core. An idle thread
+// polls for some microseconds, yielding its core in every iteration, and then sleeps.
 #include <sched.h>
 
 #include <algorithm>
@@ -20,7 +20,7 @@ namespace {
 
 constexpr int max_threads = 1024;
 constexpr int pieces = 4;                                 // of a share
-constexpr int polls = 16;                                 // between two offers of the core
+constexpr int polls = 16;                                 // between two yields of the core
 constexpr auto patience = std::chrono::microseconds(50);  // of an idle worker, before it sleeps
 
 thread_local bool inside = false;
@@ -55,7 +55,7 @@ class Pool {
  public:
   void run(std::int64_t n, int threads, RangeFn fn, void* context) {
     const std::unique_lock busy(one_region_, std::try_to_lock);
-    if (!busy) return fn(context, 0, n);  // another Python thread has the workers
+    if (!busy) return fn(context, 0, n);  // another Python thread is using the workers
     threads = std::min(threads, max_threads);
     grow(threads - 1);
     n_ = n, fn_ = fn, context_ = context;
@@ -70,7 +70,7 @@ class Pool {
   }
 
  private:
-  /// To as many as the system grants: the shares of those that are missing are taken by those that are there.
+  /// Starts as many threads as the system allows; they take the shares of the missing ones.
   void grow(int workers) noexcept {
     try {
       for (; workers_ < workers; ++workers_)
@@ -124,8 +124,8 @@ class Pool {
   int workers_ = 0;
 };
 
-// Never made, so that it cannot fail, and never destroyed: at exit the process ends with its workers asleep, which no
-// order of destructors can upset.
+// Constant-initialised, so that it cannot fail, and never destroyed: the process exits while the workers sleep, and the
+// order of destructors does not matter.
 union Forever {
   constexpr Forever() : pool() {}
   ~Forever() {}

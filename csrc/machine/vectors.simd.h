@@ -35,7 +35,7 @@ using Vector = typename VectorOf<T, N>::type;
 template <class T>
 constexpr int width = vector_bytes / int(sizeof(T));
 
-/// As many as the machine takes at a time.
+/// A vector of the machine's full width.
 template <class T>
 using Whole = Vector<T, width<T>>;
 
@@ -51,7 +51,7 @@ FUSEDSTEP_INLINE void store(T* p, V v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-/// Past the caches, for a full vector at an aligned address.
+/// Stores a full vector at an aligned address and bypasses the caches.
 template <class V, class T>
 FUSEDSTEP_INLINE void stream_store(T* p, V v) {
 #if defined(__AVX512F__)
@@ -73,7 +73,7 @@ FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
   if (step >= line || i % line < step) __builtin_prefetch(p + i, 0, 2);
 }
 
-/// What was streamed is visible to whoever synchronises with this thread next.
+/// Makes streamed stores visible to the thread that synchronises with this one next.
 FUSEDSTEP_INLINE void end_streaming() {
 #if defined(__x86_64__)
   _mm_sfence();

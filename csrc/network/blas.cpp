@@ -1,4 +1,4 @@
-// OpenBLAS through the entry points that NumPy has loaded, found at run time as libgomp is: no link-time need of it.
+// OpenBLAS's functions in the library that NumPy has loaded, looked up at run time as libgomp's are. Nothing is linked.
 #include "network/blas.h"
 
 #include <algorithm>
@@ -37,7 +37,7 @@ struct Blas {
   Gemms<std::int64_t> wide;
   Gemms<int> narrow;
   int (*threads)() = nullptr;
-  bool multiplies_in_place = false;  // small matrices, without copying them first: then tiles cost nothing
+  bool multiplies_in_place = false;  // small matrices are not copied first, so that tiles cost nothing extra
 };
 
 template <class Int>
@@ -46,7 +46,7 @@ bool find_gemms(void* library, const std::string& prefix, const std::string& suf
          find(library, prefix + "cblas_dgemm" + suffix, gemms.f64);
 }
 
-/// The prefix and suffix are a builder's choice; how wide integers are, only OpenBLAS itself says.
+/// Prefix and suffix depend on the build. The width of integers is asked of OpenBLAS itself.
 bool find_all(void* library, const std::string& prefix, const std::string& suffix, Blas& blas) {
   char* (*core)() = nullptr, *(*config)() = nullptr;
   if (!find(library, prefix + "openblas_get_num_threads" + suffix, blas.threads) ||

@@ -27,7 +27,7 @@ void relu_backward(const void* upstream, const void* output, void* downstream, s
   const T *const dy = static_cast<const T*>(upstream), *const y = static_cast<const T*>(output);
   T* const dx = static_cast<T*>(downstream);
   for_vectors<T>(n, [=]<class V>(std::ptrdiff_t i) {
-    store(dx + i, load<V>(y + i) <= V{} ? V{} : load<V>(dy + i));  // where y is nan, as in torch, dy goes on
+    store(dx + i, load<V>(y + i) <= V{} ? V{} : load<V>(dy + i));  // as in torch, dy passes where y is nan
   });
 }
 

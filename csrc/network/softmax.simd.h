@@ -8,7 +8,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t softmax_tile = 1024;  // elements that are looked at three times in the first-level cache
+constexpr std::ptrdiff_t softmax_tile = 1024;  // elements that are read three times from the first-level cache
 
 constexpr int softmax_lanes = 16;  // side by side in a long row, on every machine
 
@@ -66,7 +66,7 @@ void softmax_loss(const void* logits, const std::int64_t* labels, void* each, vo
     for (std::ptrdiff_t j = first * width; j < end * width; ++j) p[j] = exponential(p[j]);
     for (std::ptrdiff_t i = first; i < end; ++i) {
       const double sum = total(p + i * width, width);
-      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // only nan is not
+      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // false for nan only
       losses[i] = T(log - double(losses[i]));
       const T factor = T(1 / (sum * double(rows)));
       for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] *= factor;

@@ -13,17 +13,17 @@ struct RandomStream {
   std::uint64_t seed, stream;
 };
 
-/// Element i of a dropout owns the 16-bit half i mod 8 of block i / 8. It is dropped, to +0, if that half is below
+/// Element i of a dropout uses the 16-bit half i mod 8 of block i / 8. It is dropped, to +0, if that half is below
 /// `threshold` (0: none, 65536: all), else multiplied by `scale`.
 struct Drop {
   RandomStream random;
   std::uint64_t first;  // the index of the pointers' first run
-  std::ptrdiff_t run;   // so many neighbours share the fate of one index
+  std::ptrdiff_t run;   // so many neighbours share one index, and are kept or dropped together
   std::int32_t threshold;
   double scale;
 };
 
-/// Element i of a Gaussian field owns word i mod 4 of block i / 4.
+/// Element i of a Gaussian field uses word i mod 4 of block i / 4.
 struct Noise {
   RandomStream random;
   std::uint64_t first;

@@ -46,8 +46,8 @@ void drop(const void* x, void* y, DType dtype, const Broadcast& broadcast, const
           std::int64_t cache) {
   const DropFn fn = random_kernels().drop[int(dtype)];
   const std::int64_t n = broadcast.rows * broadcast.row, item = std::int64_t(item_size(dtype));
-  const bool one_fate = d.threshold == 0 || d.threshold == 65536;  // nothing is drawn
-  const Broadcast b = one_fate ? Broadcast{1, n, n, {}} : broadcast;
+  const bool all_alike = d.threshold == 0 || d.threshold == 65536;  // no random numbers are needed
+  const Broadcast b = all_alike ? Broadcast{1, n, n, {}} : broadcast;
   const bool past_cache = x != y && b.rows == 1 && b.run == 1 && 2 * n * item > cache;
   in_chunks(n, threads, [&](std::int64_t begin, std::int64_t end) {
     Drop of_row = d;

@@ -31,7 +31,7 @@ struct Broadcast {
 Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& mask);
 
 /// All elements of y from those of x, which is y or does not overlap it. The broadcast says `d.run`. What is
-/// larger than `cache` bytes, read and written, goes past the caches.
+/// larger than `cache` bytes, read and written, bypasses the caches.
 void drop(const void* x, void* y, DType dtype, const Broadcast& b, const Drop& d, int threads,
           std::int64_t cache = last_level_cache());
 

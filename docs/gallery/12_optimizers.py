@@ -1,4 +1,8 @@
-"""Every update rule on one model.
+"""
+Every update rule on one model
+==============================
+
+::
 
     SGD       theta -= eta g          NAG: a = beta a + g, g taken at theta - eta beta a;  theta -= eta a
     Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)      RMSprop: G = alpha G + (1 - alpha) g^2, then the same
@@ -7,39 +11,69 @@
               theta -= eta m' / (sqrt(v') + eps)
     AdamW     theta *= 1 - eta lambda, then Adam's step        Lion: theta -= eta sign(b1 m + (1 - b1) g)
 
-The same 64-32-10 network and the same batches of the digits, for every optimizer of the package at its rate for small
-networks. After {epochs} epochs the lowest training loss is {lowest:.2f} and the highest {highest:.2f}; on the test
-rows they are right in {worst:.1%} to {best:.1%} of all cases, so here the choice matters for the speed and little for
-the result.
-
-Checked: `highest < 0.5 and highest > 3 * lowest and worst > 0.88 and best > 0.96`
+The formulas of the classical rules; the API reference has those of all. Is Adam the best choice all round? Each
+rule gets the same budget: thirteen learning rates from 1e-4 to 100, of which the one with the lowest validation
+loss (mean of three seeds) is taken. With that rate it is trained again, with other seeds and on other splits.
 """
 
-from gallery import accuracy, load, mlp, picture, training
+import numpy as np
+from shared import accuracy, interval, load, mlp, subplots, training
 
 import fusedstep as fs
-from fusedstep import inspect
+from fusedstep import nn
 
-EPOCHS = 20
+EPOCHS, RATES, TUNING, TESTING = 20, np.geomspace(1e-4, 100, 13), (100, 101, 102), range(12)
 
 
-def main() -> dict[str, float]:
-    """Draw the training loss of every optimizer in the registry."""
-    data = load("digits")
-    losses, right = {}, {}
+def learn(optimizer, rate, seed):
+    """Return the training loss of the last epoch, the validation loss and the accuracy on the test rows."""
+    data, model = load("digits", 900, seed), mlp(64, 32, 10, rng=seed)
+    opt = optimizer(model.params, **{**optimizer.for_small_networks, "lr": rate})
+    *_, loss = training(model, opt, data.x, data.y, epochs=EPOCHS, seed=seed)
+    held, test = slice(0, 300), slice(300, None)
+    with np.errstate(all="ignore"):
+        validation = nn.SoftmaxNLL()(model.predict(data.x_test[held]), data.y_test[held])
+    return loss, validation, accuracy(model, data.x_test[test], data.y_test[test])
+
+
+rates, found = {}, {}
+with np.errstate(all="ignore"):
     for name, optimizer in fs.optim.registry.items():
-        model = mlp(64, 32, 10, rng=0)
-        opt = optimizer(model.params, **optimizer.for_small_networks)
-        losses[name] = list(training(model, opt, data.x, data.y, epochs=EPOCHS))
-        right[name] = accuracy(model, data.x_test, data.y_test)
-    with picture("12_optimizers", size=(8.0, 3.8)) as ax:
-        curves = {f"{name} ({right[name]:.1%})": curve for name, curve in losses.items()}
-        inspect.plot_curves(curves, ax, ylabel="training loss (mean over the epoch)", log=True)
-        ax.legend(title="right on the test rows", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    last = [curve[-1] for curve in losses.values()]
-    best, worst = max(right.values()), min(right.values())
-    return {"epochs": EPOCHS, "lowest": min(last), "highest": max(last), "best": best, "worst": worst}
+        validation = [np.mean([learn(optimizer, rate, seed)[1] for seed in TUNING]) for rate in RATES]
+        rates[name] = RATES[np.nanargmin(validation)]
+        found[name] = np.array([learn(optimizer, rates[name], seed) for seed in TESTING])
 
+# %%
+# The picture shows the loss that was reached in 20 epochs, and the accuracy on the test rows.
 
-if __name__ == "__main__":
-    print(main())
+names = sorted(found, key=lambda name: -found[name][:, 2].mean())
+left, right = subplots(2, size=(8.0, 1.2 + 0.33 * len(names)))
+for axes, column, label in ((left, 0, "training loss, last epoch"), (right, 2, "right on the test rows")):
+    for place, name in enumerate(names):
+        value = interval(found[name][:, column])
+        axes.errorbar(value.mean, place, xerr=value.half, fmt="o", capsize=3, color="C0")
+    axes.set(xlabel=label)
+left.set_yticks(range(len(names)), [f"{name}, lr {rates[name]:.0e}" for name in names])
+right.set_yticks(range(len(names)), [])
+left.set(xscale="log", title="How fast: the loss after 20 epochs")
+_ = right.set(title="How good: the accuracy")
+
+# %%
+# The difference of each rule to Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss:
+
+gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in names}
+slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
+for name in names:
+    right = interval(found[name][:, 2])
+    print(f"{name:9} right {right:.1%}, against Adam {gains[name]:+.1%}; log of the loss {slower[name]:+.2f}")
+
+# %%
+# "Adam is the best all round" does not hold here. Of the classical rules several cannot be told from Adam in
+# accuracy, and NAG and Adadelta reach a lower training loss. An interval above 0 in the table marks a rule that is
+# more accurate than Adam. Plain SGD, without momentum, is slower and less accurate. AdamW's loss stays higher because
+# its decay keeps the weights small.
+
+assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())
+assert sum(gain.high >= 0 for name, gain in gains.items() if name != "Adam") >= 3
+assert slower["SGD"].low > 0 and gains["SGD"].high < 0
+assert slower["NAG"].high < 0 and slower["Adadelta"].high < 0

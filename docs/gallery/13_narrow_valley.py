@@ -1,28 +1,31 @@
-"""A narrow valley.
+"""
+A narrow valley
+===============
+
+::
 
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
     momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g taken at theta - eta beta a
 
-Telling tumours apart by their radius and area, which nearly say the same, is a valley with kappa = {kappa:.0f}. At
-the same rate gradient descent needs {sgd} steps to come within 0.01 of the minimum and stay there, momentum
-{momentum} and Nesterov's look-ahead, which swings less, {nag}; Adam needs {adam}.
-
-Checked: `kappa > 100 and sgd > 5 * momentum and momentum >= nag and sgd > adam`
+Tumours are told apart by their radius and their area, which say nearly the same. The loss is a narrow valley: along
+one direction it is more than a hundred times as steep as along the other.
 """
 
 from contextlib import nullcontext
 
 import numpy as np
-from gallery import load, picture
+from shared import band, interval, load, subplots
 
 import fusedstep as fs
 
+STEPS = 1200
+
 
 def path(optimizer, x, y, **options):
-    """Return the points that an optimizer goes through in 1000 steps."""
+    """Return the points that an optimizer goes through."""
     w = np.array([0.2, -0.6])
     opt, points = optimizer([w], **options), [w.copy()]
-    for _ in range(1000):
+    for _ in range(STEPS):
         with opt.lookahead() if optimizer is fs.NAG else nullcontext():
             gradient = x.T @ (x @ w - y) / len(x)
         opt.step([gradient])
@@ -30,30 +33,54 @@ def path(optimizer, x, y, **options):
     return np.array(points)
 
 
-def main():
-    """Draw the paths on the contours of the loss, and how far they still have to go."""
-    data = load("breast_cancer", dtype=np.float64)
+def run(seed):
+    """Return kappa, the data, the minimum, and the path of each optimizer on one split."""
+    data = load("breast_cancer", seed=seed, dtype=np.float64)
     x, y = data.x[:, [0, 3]], 2.0 * data.y - 1
-    (low, high), best = np.linalg.eigvalsh(x.T @ x / len(x)), np.linalg.lstsq(x, y)[0]
+    low, high = np.linalg.eigvalsh(x.T @ x / len(x))
     paths = {
         "gradient descent": path(fs.SGD, x, y, lr=1 / high),
         "momentum 0.9": path(fs.SGD, x, y, lr=1 / high, momentum=0.9),
         "Nesterov 0.9": path(fs.NAG, x, y, lr=1 / high, momentum=0.9),
         "Adam, lr 0.1": path(fs.Adam, x, y, lr=0.1),
     }
-    with picture("13_narrow_valley", 2) as (left, right):
-        u, v = np.meshgrid(np.linspace(-1.8, 0.4, 80), np.linspace(-0.9, 1.2, 80))
-        loss = np.mean((u[..., None] * x[:, 0] + v[..., None] * x[:, 1] - y) ** 2, axis=-1) / 2
-        left.contour(u, v, loss, levels=loss.min() + np.geomspace(0.003, 4, 12), colors="0.8", linewidths=0.8)
-        for label, points in paths.items():
-            left.plot(*points.T, marker=".", markersize=3, linewidth=1)
-            right.plot(np.linalg.norm(points - best, axis=1), label=label)
-        left.set(xlabel="weight of the radius", ylabel="weight of the area")
-        right.set(xlabel="step", ylabel="distance to the minimum", yscale="log", ylim=(1e-6, 10))
-        right.legend()
-    steps = [1 + np.flatnonzero(np.linalg.norm(p - best, axis=1) > 0.01)[-1] for p in paths.values()]
-    return dict(zip(("sgd", "momentum", "nag", "adam"), steps, strict=True), kappa=high / low)
+    return high / low, (x, y), np.linalg.lstsq(x, y)[0], paths
 
 
-if __name__ == "__main__":
-    print(main())
+runs = [run(seed) for seed in range(12)]
+
+# %%
+# On the left the paths on one split; on the right the distance to the minimum, over twelve splits.
+
+left, right = subplots(2)
+_, (x, y), _, paths = runs[0]
+u, v = np.meshgrid(np.linspace(-1.8, 0.4, 80), np.linspace(-0.9, 1.2, 80))
+loss = np.mean((u[..., None] * x[:, 0] + v[..., None] * x[:, 1] - y) ** 2, axis=-1) / 2
+left.contour(u, v, loss, levels=loss.min() + np.geomspace(0.003, 4, 12), colors="0.8", linewidths=0.8)
+distances = {}
+for label, points in paths.items():
+    left.plot(*points.T, marker=".", markersize=3, linewidth=1)
+    distances[label] = np.array([np.linalg.norm(paths[label] - best, axis=1) for _, _, best, paths in runs])
+    band(right, range(STEPS + 1), np.log10(np.maximum(distances[label], 1e-12)), label)
+left.set(xlabel="weight of the radius", ylabel="weight of the area", title="Paths on one split")
+right.set(xlabel="step", ylabel="log10 of the distance to the minimum", ylim=(-6, 1), title="Momentum is faster")
+_ = right.legend()
+
+# %%
+# How many steps each needs until it stays within 0.01 of the minimum:
+
+steps = {label: 1 + np.array([np.flatnonzero(d > 0.01)[-1] for d in found]) for label, found in distances.items()}
+kappa = interval([kappa for kappa, *_ in runs])
+print(f"kappa {kappa:.0f}")
+for label, needed in steps.items():
+    print(f"{label}: {interval(needed):.0f} steps")
+print(
+    f"momentum needs {interval(steps['momentum 0.9'] - steps['Nesterov 0.9']):.0f} steps more "
+    "than Nesterov's look-ahead"
+)
+
+plain, momentum, nesterov, adam = steps.values()
+assert kappa.low > 100
+assert interval(plain - 5 * momentum).low > 0
+assert interval(momentum - nesterov).low > 0
+assert interval(plain - adam).low > 0

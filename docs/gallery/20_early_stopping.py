@@ -1,44 +1,52 @@
-"""Early stopping.
+"""
+Early stopping
+==============
+
+::
 
     stop after `patience` epochs in which the error on validation rows has not fallen; take the weights of its minimum
 
-A 10-64-64-1 network on the diabetes set: after epoch {best_at} the error on the rows set aside does not fall for
-{patience} epochs, and the training stops. On the test rows the weights of that epoch have a mean squared error of
-{stopped:.2f}; training on for all {epochs} epochs leads to {full:.2f}.
-
-Checked: `stopped < full - 0.05 and best_at < 30`
+A 10-64-64-1 network learns the diabetes data. Sixty rows are held out for validation. The training stops after ten
+epochs without a lower error on them; for the picture it then runs on to epoch 100.
 """
 
-from gallery import load, mlp, picture, training
+import numpy as np
+from shared import band, interval, load, mlp, subplots, training
 
 import fusedstep as fs
-from fusedstep import inspect, nn
+from fusedstep import nn
 from fusedstep.stopping import EarlyStopping
 
-EPOCHS, PATIENCE = 100, 10
+EPOCHS, PATIENCE, RUNS = 100, 10, range(10)
 
 
-def main():
-    """Draw the errors, and where the training would have stopped."""
-    data, model, loss = load("diabetes"), mlp(10, 64, 64, 1, rng=0), nn.MeanSquaredError()
-    (x, y), (x_val, y_val) = (data.x[60:], data.y[60:]), (data.x[:60], data.y[:60])
-    stopping, stopped_at = EarlyStopping(model, PATIENCE), 0
-    train, validation, test = [], [], []
-    for epoch, _ in enumerate(training(model, fs.Adam(model.params), x, y, epochs=EPOCHS, loss=loss), 1):
-        train.append(loss(model.predict(x), y))
-        validation.append(loss(model.predict(x_val), y_val))
-        test.append(loss(model.predict(data.x_test), data.y_test))
-        if stopping.observe(validation[-1]) and not stopped_at:
-            stopped_at, best_at = epoch, stopping.best_at  # one would break here; this goes on for the picture
-    with picture("20_early_stopping") as ax:
-        inspect.plot_curves({"training": train, "validation": validation, "test": test}, ax)
-        ax.axvline(best_at, color="0.4", linestyle=":", label=f"best until the stop: {best_at}")
-        ax.axvline(stopped_at, color="0.4", label=f"stop: {stopped_at}")
-        ax.set(ylabel="mean squared error", ylim=(0, 1.2))
-        ax.legend()
-    numbers = {"best_at": best_at, "patience": PATIENCE, "epochs": EPOCHS}
-    return numbers | {"stopped": test[best_at - 1], "full": test[-1]}
+def run(seed):
+    """Return the errors on the three sets after every epoch, and the epoch whose weights are taken."""
+    data, model, loss = load("diabetes", seed=seed), mlp(10, 64, 64, 1, rng=seed), nn.MeanSquaredError()
+    (x, y), validation = (data.x[60:], data.y[60:]), (data.x[:60], data.y[:60])
+    stopping, errors, best_at = EarlyStopping(model, PATIENCE), [], 0
+    for _ in training(model, fs.Adam(model.params), x, y, epochs=EPOCHS, loss=loss, seed=seed):
+        errors.append([loss(model.predict(rows), target) for rows, target in ((x, y), validation, data[2:])])
+        if stopping.observe(errors[-1][1]) and not best_at:
+            best_at = stopping.best_at  # a training would end here
+    return np.transpose(errors), best_at
 
 
-if __name__ == "__main__":
-    print(main())
+runs = [run(seed) for seed in RUNS]
+axes = subplots()
+for i, name in enumerate(("training", "validation", "test")):
+    band(axes, range(1, EPOCHS + 1), [errors[i] for errors, _ in runs], name)
+best = interval([best_at for _, best_at in runs])
+axes.axvspan(best.low, best.high, color="0.8", label=f"epoch whose weights are taken: {best:.1f}")
+axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Ten splits")
+_ = axes.legend()
+
+# %%
+# The error on the test rows with the weights that were taken, and with those of epoch 100:
+
+stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
+full = np.array([errors[2, -1] for errors, _ in runs])
+print(f"stopped: {interval(stopped):.2f}, after all epochs: {interval(full):.2f}, gain {interval(full - stopped):.2f}")
+
+assert all(0 < best_at < 60 for _, best_at in runs)
+assert interval(full - stopped).low > 0.05

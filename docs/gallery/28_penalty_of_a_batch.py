@@ -1,27 +1,32 @@
-"""The penalty of a mini-batch.
+"""
+The penalty of a mini-batch
+===========================
+
+::
 
     batch of B of T rows:  g = sum of their gradients + B/T lambda theta        the last batch: B'/T of its B' rows
     online, t rows so far: g = sum of their gradients + B/t lambda theta
 
-Ridge regression on the diabetes set, in batches of {batch} of {rows} rows and a last one of {last}: with the penalty
-scaled by B/T the weights come within {scaled:.1%} of the ridge solution, with all of it in every batch they stay
-{full:.0%} away. Online, where every row counts as new and the penalty ever less, they grow from {first:.2f} to
-{online:.2f}, towards those without a penalty (ridge: {ridge:.2f}).
-
-Checked: `scaled < 0.05 and full > 0.2 and first < ridge < online`
+Ridge regression on the diabetes data, in batches of 32 of 294 rows and a last one of 6. ``step(decay_scale=...)``
+scales the penalty.
 """
 
 import numpy as np
-from gallery import load, picture
+from shared import SEEDS, band, interval, load, subplots
 
 import fusedstep as fs
 
 BATCH, EPOCHS, PENALTY = 32, 60, 40.0
+SHARES = {
+    "B/T": lambda rows, seen, total: rows / total,
+    "all in every batch": lambda rows, seen, total: 1.0,
+    "online, B/t": lambda rows, seen, total: rows / seen,
+}
 
 
-def path(x, y, share):
-    """Return the weights after every epoch; share(rows, rows seen so far) scales the penalty."""
-    rng, theta, points, seen = np.random.default_rng(0), np.zeros(x.shape[1]), [], 0
+def path(x, y, share, seed):
+    """Return the weights after every epoch; share(rows, rows seen so far, rows in all) scales the penalty."""
+    rng, theta, points, seen = np.random.default_rng(seed), np.zeros(x.shape[1]), [], 0
     eta = fs.schedules.cosine(3e-3, EPOCHS * -(-len(x) // BATCH))
     opt = fs.SGD([theta], lr=eta, weight_decay=PENALTY)
     for _ in range(EPOCHS):
@@ -29,31 +34,40 @@ def path(x, y, share):
         for rows in np.split(order, range(BATCH, len(x), BATCH)):
             seen += len(rows)
             gradient = x[rows].T @ (x[rows] @ theta - y[rows])
-            opt.step([gradient], decay_scale=share(len(rows), seen))
+            opt.step([gradient], decay_scale=share(len(rows), seen, len(x)))
         points.append(theta.copy())
     return np.array(points)
 
 
-def main():
-    """Draw how long the weights are."""
-    data = load("diabetes", dtype=np.float64)
-    x, y, n = data.x, data.y[:, 0], len(data.x)
+def run(seed):
+    """Return the solutions with and without the penalty, and the path of each scaling, on one split."""
+    data = load("diabetes", seed=seed, dtype=np.float64)
+    x, y = data.x, data.y[:, 0]
     ridge, free = (np.linalg.solve(x.T @ x + penalty * np.eye(10), x.T @ y) for penalty in (PENALTY, 0.0))
-    shares = {"B/T": lambda b, t: b / n, "all in every batch": lambda b, t: 1.0, "online, B/t": lambda b, t: b / t}
-    paths = {label: path(x, y, share) for label, share in shares.items()}
-    with picture("28_penalty_of_a_batch") as ax:
-        for label, points in paths.items():
-            ax.plot(range(1, EPOCHS + 1), np.linalg.norm(points, axis=1), label=label)
-        for label, solution, style in (("ridge solution", ridge, ":"), ("without a penalty", free, "--")):
-            ax.axhline(np.linalg.norm(solution), color="0.4", linestyle=style, label=label)
-        ax.set(xlabel="epoch", ylabel="length of the weights", ylim=(0, None))
-        ax.legend(loc="lower right")
-    length = np.linalg.norm(ridge)
-    scaled, full = (np.linalg.norm(paths[name][-1] - ridge) / length for name in list(shares)[:2])
-    first, *_, online = np.linalg.norm(paths["online, B/t"], axis=1)
-    counts = {"batch": BATCH, "rows": n, "last": n % BATCH}
-    return counts | {"scaled": scaled, "full": full, "first": first, "online": online, "ridge": length}
+    return ridge, free, {label: path(x, y, share, seed) for label, share in SHARES.items()}
 
 
-if __name__ == "__main__":
-    print(main())
+runs = [run(seed) for seed in SEEDS]
+lengths = {label: np.array([np.linalg.norm(paths[label], axis=1) for *_, paths in runs]) for label in SHARES}
+ridge, free = (np.array([np.linalg.norm(found[i]) for found in runs]) for i in (0, 1))
+axes = subplots()
+for label, values in lengths.items():
+    band(axes, range(1, EPOCHS + 1), values, label)
+for label, values, style in (("ridge solution", ridge, ":"), ("without a penalty", free, "-.")):
+    axes.axhline(values.mean(), color="0.4", linestyle=style, label=label)
+axes.set(xlabel="epoch", ylabel="length of the weights", ylim=(0, None), title="Five splits")
+_ = axes.legend(loc="lower right")
+
+# %%
+# With the penalty scaled by B/T the weights reach the ridge solution. With the whole penalty in every batch they stay
+# far from it. Online, each row counts as new and the penalty as ever less, so the weights grow beyond the ridge
+# solution towards those without a penalty.
+
+away = {k: [np.linalg.norm(paths[k][-1] - ridge) / np.linalg.norm(ridge) for ridge, _, paths in runs] for k in SHARES}
+for label, values in away.items():
+    print(f"{label}: {interval(values):.1%} away from the ridge solution, length {interval(lengths[label][:, -1]):.2f}")
+
+assert interval(away["B/T"]).high < 0.05
+assert interval(away["all in every batch"]).low > 0.2
+assert interval(lengths["online, B/t"][:, -1] - ridge).low > 0
+assert interval(free - lengths["online, B/t"][:, -1]).low > 0

@@ -1,17 +1,17 @@
-"""Loss landscapes.
+"""
+Loss landscapes
+===============
+
+::
 
     plane: f(theta + a d1 + b d2), d random, each filter as long as the weights' own
     line:  f(theta + a (theta' - theta))
 
-Around a trained network the loss climbs on all sides; on the way from its first weights it falls without a bump.
-Between two solutions, from two seeds, lies a ridge {ridge:.2f} high, where the loss at both ends is {solution:.3f}:
-the loss is not convex, as it is for a network without a hidden layer.
-
-Checked: `ridge > 10 * solution and convex and not network_convex`
+The loss around trained networks on 300 digits, and on the straight line between the solutions of two seeds.
 """
 
 import numpy as np
-from gallery import load, mlp, picture, training
+from shared import SEEDS, band, interval, load, mlp, subplots, training
 
 import fusedstep as fs
 from fusedstep import inspect, nn
@@ -22,33 +22,50 @@ def learn(data, *widths, seed):
     model = mlp(*widths, rng=seed)
     first = model.arena.astype(np.float64)
     opt = fs.SGD(model.params, lr=0.1, momentum=0.9, weight_decay=1e-3)
-    list(training(model, opt, data.x, data.y, epochs=60))
+    list(training(model, opt, data.x, data.y, epochs=60, seed=seed))
     f = inspect.objective(model, nn.SoftmaxNLL(), data.x, data.y)
     return f, first, f.theta
 
 
-def main():
-    """Draw a plane and three lines."""
-    data = load("digits", 300)
-    f, first, theta = learn(data, 64, 32, 10, seed=0)
-    _, _, other = learn(data, 64, 32, 10, seed=1)
-    g, linear_first, linear = learn(data, 64, 10, seed=0)
-    lines = {
-        "first weights (-1) to trained ones (0)": inspect.line(f, theta - first, span=(-1, 0)),
-        "on to another seed's (1)": inspect.line(f, other - theta, span=(0, 1)),
-        "without a hidden layer": inspect.line(g, linear - linear_first, span=(-1, 1)),
-    }
-    with picture("52_loss_landscape", 2) as (left, right):
-        directions = (inspect.random_direction(f, fs.Key(seed)) for seed in (1, 2))
-        inspect.plane(f, *directions).plot(left, log=True)
-        for label, found in lines.items():
-            found.plot(right, label=label)
-        right.set(yscale="log", ylim=(0.01, 100), xlabel="step along the line")
-        right.legend(loc="upper right")
-    between, straight = list(lines.values())[1:]
-    numbers = {"ridge": between.values.max(), "solution": max(between.values[0], between.values[-1])}
-    return numbers | {"convex": straight.is_convex(), "network_convex": between.is_convex()}
+def lines(seed):
+    """Return the line from the first weights, that to another seed's weights, and that without a hidden layer."""
+    data = load("digits", 300, seed)
+    f, first, theta = learn(data, 64, 32, 10, seed=seed)
+    _, _, other = learn(data, 64, 32, 10, seed=seed + 100)
+    g, linear_first, linear = learn(data, 64, 10, seed=seed)
+    return (
+        inspect.line(f, theta - first, span=(-1, 0)),
+        inspect.line(f, other - theta, span=(0, 1)),
+        inspect.line(g, linear - linear_first, span=(-1, 1)),
+    )
 
 
-if __name__ == "__main__":
-    print(main())
+runs = [lines(seed) for seed in SEEDS]
+left, middle, right = subplots(3, size=(10.0, 3.6))
+f, _, theta = learn(load("digits", 300, 0), 64, 32, 10, seed=0)
+inspect.plane(f, *(inspect.random_direction(f, fs.Key(seed)) for seed in (1, 2))).plot(left, log=True)
+left.set(title="Around one solution")
+for i, label in enumerate(("from the first weights (-1)", "on to another seed's (1)")):
+    band(middle, runs[0][i].at, [found[i].values for found in runs], label)
+middle.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="With a hidden layer: a ridge")
+middle.legend(loc="upper right")
+band(right, runs[0][2].at, [found[2].values for found in runs])
+right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Without one: convex")
+
+# %%
+# The loss falls from the first weights to the trained ones. Between two solutions lies a ridge, so the loss of a
+# network with a hidden layer is not convex. Without a hidden layer it is convex along the line. The axes are linear:
+# on a logarithmic axis, convexity cannot be seen.
+
+ridge = np.array([between.values.max() for _, between, _ in runs])
+ends = np.array([max(between.values[0], between.values[-1]) for _, between, _ in runs])
+print(f"height of the ridge {interval(ridge):.2f}, loss at its ends {interval(ends):.3f}")
+print(
+    "convex:",
+    [bool(straight.is_convex()) for *_, straight in runs],
+    [bool(between.is_convex()) for _, between, _ in runs],
+)
+
+assert interval(ridge - 10 * ends).low > 0
+assert all(straight.is_convex() for *_, straight in runs)
+assert not any(between.is_convex() for _, between, _ in runs)

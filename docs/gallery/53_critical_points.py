@@ -1,54 +1,67 @@
-"""Critical points.
+"""
+Critical points
+===============
+
+::
 
     |g| = 0 and the eigenvalues of H: all > 0 minimum, all < 0 maximum, of both signs saddle, all nearly 0 plateau
 
-A network of tanh layers on the digits that starts with tiny weights starts at a {kind}: the gradient is only
-{gradient:.3f} long, and the smallest eigenvalue of the Hessian is {start:.2f}. For some epochs nothing seems to
-happen; then the training has found the way down, and at its end the smallest eigenvalue is {end:.3f} and the largest
-{top:.1f}.
-
-Checked: `kind == 'saddle' and start < -0.001 and end > 10 * start`
+A network of tanh units learns 300 digits from tiny first weights: loss, gradient and the ends of the spectrum along
+the training, five seeds.
 """
 
 import numpy as np
-from gallery import load, picture, training
+from shared import SEEDS, band, interval, load, subplots, training
 
 import fusedstep as fs
 from fusedstep import init, inspect, nn
 
+EPOCHS, EVERY = 100, 10
 
-def main():
-    """Draw loss, gradient and the ends of the spectrum along the training."""
-    data, loss = load("digits", 300), nn.SoftmaxNLL()
-    small = init.glorot(scale=0.02)
-    model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=0)
+
+def run(seed):
+    """Return the kind of the first point; and loss, gradient, largest and smallest eigenvalue along the training."""
+    data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
+    model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
     model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))
-    points, losses = [], []
+    kinds, values = [], []
 
     def look():
         f = inspect.objective(model, loss, data.x, data.y)
-        points.append(inspect.critical_point(f, gradient_tol=0.02))
-        losses.append(f.value(f.theta))
+        point = inspect.critical_point(f, gradient_tol=0.02)
+        kinds.append(point.kind)
+        values.append((f.value(f.theta), point.gradient_norm, point.largest, point.smallest))
 
     look()
-    for epoch, _ in enumerate(training(model, fs.SGD(model.params, lr=0.1), data.x, data.y, epochs=100), 1):
-        if epoch % 4 == 0:
+    opt = fs.SGD(model.params, lr=0.1)
+    for epoch, _ in enumerate(training(model, opt, data.x, data.y, epochs=EPOCHS, seed=seed), 1):
+        if epoch % EVERY == 0:
             look()
-    with picture("53_critical_points", 2) as (left, right):
-        epochs = range(0, 101, 4)
-        left.plot(epochs, losses, label="loss")
-        left.plot(epochs, [p.gradient_norm for p in points], label="length of the gradient")
-        left.set(xlabel="epoch", yscale="log", ylabel="loss, length of the gradient")
-        left.legend()
-        right.plot(epochs, [p.largest for p in points], label="largest eigenvalue")
-        right.plot(epochs, [p.smallest for p in points], label="smallest eigenvalue")
-        right.set(xlabel="epoch", ylabel="eigenvalue of the Hessian")
-        right.set_yscale("symlog", linthresh=0.01)
-        right.legend()
-    first, last = points[0], points[-1]
-    numbers = {"kind": first.kind, "gradient": first.gradient_norm, "start": first.smallest}
-    return numbers | {"end": last.smallest, "top": last.largest}
+    return kinds[0], np.transpose(values)
 
 
-if __name__ == "__main__":
-    print(main())
+runs = [run(seed) for seed in SEEDS]
+found = np.array([values for _, values in runs])  # (seed, quantity, time)
+epochs = range(0, EPOCHS + 1, EVERY)
+left, right = subplots(2)
+band(left, epochs, found[:, 0], "loss")
+band(left, epochs, found[:, 1], "length of the gradient")
+left.set(xlabel="epoch", title="Slow at first, then down")
+left.legend()
+band(right, epochs, found[:, 2], "largest eigenvalue")
+band(right, epochs, found[:, 3], "smallest eigenvalue")
+right.set(xlabel="epoch", ylabel="eigenvalue of the Hessian", title="Ends of the spectrum")
+right.set_yscale("symlog", linthresh=0.01)
+_ = right.legend(loc="center right")
+
+# %%
+# All runs start at a saddle: the gradient is nearly zero, and the smallest eigenvalue of the Hessian is negative. At
+# the end little of the negative curvature is left.
+
+start, end = found[:, :, 0], found[:, :, -1]
+print(f"start: {', '.join(kind for kind, _ in runs)}; gradient {interval(start[:, 1]):.3f}")
+print(f"smallest eigenvalue {interval(start[:, 3]):.2f} at the start, {interval(end[:, 3]):.3f} at the end")
+
+assert all(kind == "saddle" for kind, _ in runs)
+assert interval(start[:, 3]).high < -0.1
+assert interval(end[:, 3] - 0.2 * start[:, 3]).low > 0

@@ -1,18 +1,18 @@
-"""First weights and biases.
+"""
+First weights and biases
+========================
+
+::
 
     Var(w): fan-in scale^2 / fan_in      Glorot 2 scale^2 / (fan_in + fan_out)      He 2 scale^2 / fan_in
-    output weights 0: every class begins with the same probability      bias < 0: most hidden units begin at rest
+    output weights 0: every class begins with the same probability      bias < 0: most hidden units begin inactive
 
-{depth} layers of ReLU, 256 and 64 wide in turn, on the digits: with He's weights the last activations spread {he:.2f}
-times as much as the first, with Glorot's {glorot:.2f}, with fan-in {fan_in:.2f} times. With output weights of 0 a
-network begins at a loss of {zero:.3f} = log 10, with He's at {random:.3f}; with biases of -1 {rest:.0%} of the hidden
-units are active at first and {rest_end:.0%} after {epochs} epochs, with biases of 0 {active:.0%} and {active_end:.0%}.
-
-Checked: `he > 3 * glorot and he > 3 * fan_in and abs(zero - 2.3026) < 1e-3 < random - zero and rest < 0.5 * active`
+Ten layers of ReLU, 256 and 64 wide in turn, on the digits; and one hidden layer with output weights of 0 and biases
+from 0 to -1.
 """
 
 import numpy as np
-from gallery import load, picture, training
+from shared import SEEDS, band, interval, load, subplots, training
 
 import fusedstep as fs
 from fusedstep import init, nn
@@ -20,40 +20,51 @@ from fusedstep import init, nn
 DEPTH, EPOCHS, BIASES = 10, 15, (0.0, -0.25, -0.5, -0.75, -1.0)
 
 
-def spread(x, weights):
+def spread(rule, seed):
     """Return the standard deviation of the activations of every layer."""
-    found, rng = [], np.random.default_rng(0)
+    x, found, rng = load("digits", seed=seed).x, [], np.random.default_rng(seed)
     for shape in [(64, 256), (256, 64)] * (DEPTH // 2):
-        x = np.maximum(x @ weights(shape, rng), 0)
+        x = np.maximum(x @ rule(scale=1.0)(shape, rng), 0)
         found.append(x.std())
     return found
 
 
-def learn(data, bias, output):
-    """Return the first loss, and how many hidden units are active before and after training."""
-    hidden = nn.Linear(64, 64, weight_init=init.he(), bias_init=init.constant(bias))
-    model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(64, 10, weight_init=output), rng=0)
+def learn(bias, output, seed):
+    """Return the first loss, and the share of hidden units that are active before and after training."""
+    data, hidden = load("digits", seed=seed), nn.Linear(64, 64, weight_init=init.he(), bias_init=init.constant(bias))
+    model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(64, 10, weight_init=output), rng=seed)
     loss, active = nn.SoftmaxNLL()(model.predict(data.x), data.y), np.mean(hidden.forward(data.x_test, False) > 0)
-    list(training(model, fs.Adam(model.params, lr=3e-3), data.x, data.y, epochs=EPOCHS))
+    list(training(model, fs.Adam(model.params, lr=3e-3), data.x, data.y, epochs=EPOCHS, seed=seed))
     return loss, active, np.mean(hidden.forward(data.x_test, False) > 0)
 
 
-def main():
-    """Draw the spread of the activations, and how many units are active."""
-    data, numbers = load("digits"), {"depth": DEPTH, "epochs": EPOCHS}
-    found = np.array([learn(data, bias, init.zeros()) for bias in BIASES])
-    with picture("60_first_weights", 2) as (left, right):
-        for rule in (init.fan_in, init.glorot, init.he):
-            curve = spread(data.x, rule(scale=1.0))
-            left.plot(range(1, DEPTH + 1), curve, marker="o", markersize=3, label=rule.__name__)
-            numbers[rule.__name__] = curve[-1] / curve[0]
-        right.plot(BIASES, found[:, 1:], marker="o", markersize=4, label=["at the start", f"after {EPOCHS} epochs"])
-        left.set(xlabel="layer", ylabel="standard deviation of the activations", yscale="log")
-        right.set(xlabel="first bias", ylabel="share of active hidden units, test rows", ylim=(0, 1))
-        left.legend(), right.legend()
-    numbers |= dict(zip(("zero", "active", "active_end"), found[0], strict=True))
-    return numbers | {"random": learn(data, 0.0, init.he())[0], "rest": found[-1, 1], "rest_end": found[-1, 2]}
+spreads = {rule.__name__: np.array([spread(rule, s) for s in SEEDS]) for rule in (init.fan_in, init.glorot, init.he)}
+zero = np.array([[learn(bias, init.zeros(), seed) for bias in BIASES] for seed in SEEDS])
+random = np.array([learn(0.0, init.he(), seed)[0] for seed in SEEDS])
+left, right = subplots(2)
+for name, found in spreads.items():
+    band(left, range(1, DEPTH + 1), np.log10(found), name, marker="o", markersize=3)
+for i, label in ((1, "at the start"), (2, f"after {EPOCHS} epochs")):
+    band(right, BIASES, zero[:, :, i], label, marker="o", markersize=4)
+left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="He's weights keep the spread")
+right.set(xlabel="first bias", ylabel="share of active hidden units, test rows", ylim=(0, 1), title="Negative biases")
+left.legend()
+_ = right.legend()
 
+# %%
+# In networks of ReLU only He's weights keep the spread of the activations. With output weights of 0 the loss begins
+# at log 10, with random ones above it. Negative biases make most hidden units inactive at first.
 
-if __name__ == "__main__":
-    print(main())
+ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
+for name, values in ratio.items():
+    print(f"{name}: the last layer's spread is {interval(values):.3f} of the first's")
+print(f"first loss: output weights 0 {interval(zero[:, 0, 0]):.3f}, He's {interval(random):.3f}")
+for i, bias in ((0, 0), (4, -1)):
+    print(
+        f"bias {bias}: active {interval(zero[:, i, 1]):.0%} at first, "
+        f"{interval(zero[:, i, 2]):.0%} after {EPOCHS} epochs"
+    )
+
+assert interval(ratio["he"] - 3 * ratio["glorot"]).low > 0 and interval(ratio["he"] - 3 * ratio["fan_in"]).low > 0
+assert np.abs(zero[:, :, 0] - np.log(10)).max() < 1e-3 and interval(random - np.log(10)).low > 0
+assert interval(0.5 * zero[:, 0, 1] - zero[:, 4, 1]).low > 0

@@ -1,51 +1,66 @@
-"""The scale of the first weights.
+"""
+The scale of the first weights
+==============================
+
+::
 
     Var(w) = scale^2 * 1/fan_in, 2/(fan_in + fan_out) (Glorot) or 2/fan_in (He)
 
-Ten layers of ReLU on the digits: with He's weights the activations of the last layer spread about as much as the
-first's (ratio {he_ratio:.2f}), with half of them they fade to {small_ratio:.0e} of the first's, with twice they grow
-{large_ratio:.0f} times. After {epochs} epochs the training loss is {he:.2f} with He's, {small:.2f} with half (nothing
-has been learnt) and {large:.2f} with twice (nan: the first steps overflow).
-
-Checked: `he < 0.5 and small > 2 and not large < 2 and small_ratio < 0.01 and large_ratio > 100`
+Ten layers of ReLU on the digits, with He's weights, half of them and twice them.
 """
 
 import numpy as np
-from gallery import load, picture, training
+from shared import SEEDS, band, interval, load, subplots, training
 
 import fusedstep as fs
 from fusedstep import init, nn
 
 EPOCHS, DEPTH = 10, 10
-SCALES = {"small": 0.5, "he": 1.0, "large": 2.0}
+SCALES = (0.5, 1.0, 2.0)
 
 
-def network(scale):
-    """Return ten layers of ReLU whose weights are He's times the scale."""
-    weights = init.he(scale=scale)
+def run(scale, seed):
+    """Return the spread of the activations of every layer at the start, and the loss of every epoch."""
+    data, weights, spread = load("digits", seed=seed), init.he(scale=scale), []
     hidden = [layer for _ in range(DEPTH) for layer in (nn.Linear(64, 64, weight_init=weights), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(64, 10), rng=0)
+    model = nn.Sequential(*hidden, nn.Linear(64, 10), rng=seed)
+    x = data.x
+    for layer in model.layers[:-1]:
+        x = layer.forward(x, False)
+        if isinstance(layer, nn.ReLU):
+            spread.append(x.std())
+    return spread, list(training(model, fs.SGD(model.params, lr=0.02), data.x, data.y, epochs=EPOCHS, seed=seed))
 
 
-def main():
-    """Draw the spread of the activations at the start, and the loss."""
-    data, numbers = load("digits"), {"epochs": EPOCHS}
-    with picture("61_initialisation", 2) as (left, right), np.errstate(all="ignore"):
-        for name, scale in SCALES.items():
-            model, x, spread = network(scale), data.x, []
-            for layer in model.layers[:-1]:
-                x = layer.forward(x, False)
-                if isinstance(layer, nn.ReLU):
-                    spread.append(x.std())
-            losses = list(training(model, fs.SGD(model.params, lr=0.02), data.x, data.y, epochs=EPOCHS))
-            left.plot(range(1, DEPTH + 1), spread, marker="o", markersize=3, label=f"He x {scale:g}")
-            right.plot(range(1, EPOCHS + 1), losses, label=f"He x {scale:g}")
-            numbers |= {name: losses[-1], f"{name}_ratio": spread[-1] / spread[0]}
-        left.set(xlabel="layer", ylabel="standard deviation of the activations", yscale="log", title="at the start")
-        right.set(xlabel="epoch", ylabel="training loss", yscale="log")
-        right.legend()
-    return numbers
+with np.errstate(all="ignore"):
+    runs = {scale: np.array([run(scale, seed) for seed in SEEDS]) for scale in SCALES}
+spreads = {scale: found[:, 0] for scale, found in runs.items()}
+losses = {scale: found[:, 1] for scale, found in runs.items()}
+left, right = subplots(2)
+for i, scale in enumerate(SCALES):
+    band(
+        left, range(1, DEPTH + 1), np.log10(spreads[scale]), f"He x {scale:g}", color=f"C{i}", marker="o", markersize=3
+    )
+    if np.isfinite(losses[scale]).all():
+        band(right, range(1, EPOCHS + 1), losses[scale], f"He x {scale:g}", color=f"C{i}")
+left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="At the start")
+right.set(xlabel="epoch", ylabel="training loss", title="He x 2 is not drawn: its loss overflows")
+left.legend()
+_ = right.legend(loc="center right")
 
+# %%
+# With He's weights the spread stays, and the network learns. With half of them the activations fade and nothing is
+# learnt. With twice them they grow, and in every run the loss overflows.
 
-if __name__ == "__main__":
-    print(main())
+for scale in SCALES:
+    ratio, overflowed = spreads[scale][:, -1] / spreads[scale][:, 0], (~np.isfinite(losses[scale])).any(axis=1).sum()
+    last = (
+        f"loss {interval(losses[scale][:, -1]):.2f}"
+        if not overflowed
+        else f"{overflowed} of {len(SEEDS)} runs overflow"
+    )
+    print(f"He x {scale:g}: the last layer's spread is {interval(ratio):.3f} of the first's; {last}")
+
+assert interval(losses[1.0][:, -1]).high < 0.5
+assert interval(losses[0.5][:, -1]).low > 2
+assert not np.isfinite(losses[2.0]).all(axis=1).any()

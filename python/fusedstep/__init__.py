@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .ops import dropout_moments as dropout_moments
     from .ops import gaussian_noise as gaussian_noise
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _configure()
 

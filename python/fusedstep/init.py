@@ -4,6 +4,8 @@ A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`. Each rule
 sigma of the weights, with a scaling coefficient ``scale``; "normal" draws from N(0, sigma^2) and "uniform"
 from U(-sqrt(3) sigma, sqrt(3) sigma), which has the same variance.
 
+::
+
     fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): keeps variances forward
     glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): forward and backward
     he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves them

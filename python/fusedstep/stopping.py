@@ -1,4 +1,4 @@
-"""When to stop training, and with which weights."""
+"""Early stopping with the best weights."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from support.checkpoints import (
 
 
 def write_arrays(folder: Path) -> None:
-    """Write the states of optimizers of arrays."""
+    """Write the states of optimizers on arrays."""
     found, params = {}, {}
     for case in ARRAY_CASES:
         opt = array_optimizer(case)
@@ -50,7 +50,7 @@ def write_arrays(folder: Path) -> None:
 
 
 def write_tensors(folder: Path) -> None:
-    """Write the states of optimizers of torch's tensors."""
+    """Write the states of optimizers on torch's tensors."""
     import torch
 
     found: dict[str, Any] = {}
@@ -83,7 +83,7 @@ def write_continued(folder: Path) -> None:
 
 
 def write_models(folder: Path) -> None:
-    """Write a model of every kind of layer, and one of the command's."""
+    """Write a model with every kind of layer, and a model of the command line."""
     X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
     layers = [nn.Linear(5, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 4), nn.HardTanh()]
     model = nn.Sequential(*layers, nn.Linear(4, 3), rng=3)

@@ -1,1 +1,1 @@
-"""What several tests share. No test imports another one."""
+"""Code that several tests share. No test imports another test."""

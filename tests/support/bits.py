@@ -18,7 +18,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 def same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool = False) -> None:
-    """Assert equal shapes, dtypes and bits; with `any_nan`, one nan is as good as another."""
+    """Assert equal shapes, dtypes and bits; with `any_nan`, all nans count as equal."""
     assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     unsigned = np.dtype(f"u{got.dtype.itemsize}")
     differ = np.ascontiguousarray(got).view(unsigned) != np.ascontiguousarray(want).view(unsigned)

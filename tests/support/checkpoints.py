@@ -1,4 +1,4 @@
-"""Small optimizers that were saved by an earlier version: how they are made, stepped, and compared bit for bit."""
+"""Small optimizers that an earlier version saved: making, stepping and comparing them bit for bit."""
 
 from __future__ import annotations
 

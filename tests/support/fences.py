@@ -1,4 +1,4 @@
-"""Arrays with a fence around them: what is written beside them is seen."""
+"""Arrays surrounded by sentinels, which detect writes outside the arrays."""
 
 from __future__ import annotations
 

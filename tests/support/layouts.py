@@ -1,4 +1,4 @@
-"""Shapes and layouts to draw from."""
+"""Strategies for shapes and layouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machines that this one can be: every instruction set, back end and number of threads."""
+"""All combinations of instruction set, back end and number of threads of this machine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def running(machine: Machine) -> Iterator[None]:
 
 
 def machines(threads: tuple[int, ...] = (1, 2, 4)) -> Iterator[Machine]:
-    """Be every machine in turn; what was before comes back after the test."""
+    """Switch to every combination in turn; restore the settings afterwards."""
     for isa in _core.available_isas():
         for backend in BACKENDS:
             for n in threads:

@@ -1,4 +1,4 @@
-"""Cases of batch normalisation, with what its transcription makes of them."""
+"""Cases of batch normalisation, with the results of the transcription."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parameters(rng: np.random.Generator, channels: int, dtype: Any) -> list[Arra
 
 
 class Case:
-    """Arguments of a call, and what the reference makes of them."""
+    """The arguments of a call, and the results of the reference."""
 
     def __init__(
         self, rng: np.random.Generator, shape: Any, axis: int, dtype: Any, training: bool = True, relu: bool = False,

@@ -1,4 +1,4 @@
-"""What steps must do: cases drawn from the registry, and the oracle's side of a step."""
+"""Cases of steps, drawn from the registry, and their expected results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason=
 
 
 def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
-    """Tell whether the options go together."""
+    """Tell whether the options may be combined."""
     try:
         cls([np.zeros(1)], **options)
     except ValueError:
@@ -58,7 +58,7 @@ def switches(cls: type[fs.optim.Optimizer]) -> list[str]:
 
 
 def variants(cls: type[fs.optim.Optimizer]) -> list[Options]:
-    """Return every set of switches that go together, alone and with all other hyperparameters off their defaults."""
+    """Return every valid set of switches, with the other hyperparameters at and away from their defaults."""
     names = switches(cls)
     found = []
     for on in chain.from_iterable(combinations(names, n) for n in range(len(names) + 1)):
@@ -83,7 +83,7 @@ every_variant = pytest.mark.parametrize(
 
 
 def _stages() -> dict[str, tuple[Options, Options]]:
-    """Return what surrounds a rule: options of the optimizer and of its step, one by one and all together."""
+    """Return options of the optimizer and of its step, one by one and all together."""
     stages: dict[str, tuple[Options, Options]] = {
         "plain": ({}, {}),
         "maximize": ({"maximize": True}, {}),
@@ -113,7 +113,7 @@ STAGES = _stages()
 
 @dataclass
 class Outcome:
-    """All that steps have left behind, each as one flat array."""
+    """The results of steps, each as one flat array."""
 
     params: Array
     state: dict[str, Array]
@@ -139,7 +139,7 @@ def outcome(opt: fs.optim.Optimizer) -> Outcome:
 
 
 def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
-    """Return what steps with flat gradients must leave behind, by the NumPy reference; `opt` is not changed."""
+    """Return the expected results of steps with flat gradients, by the NumPy reference; `opt` is not changed."""
     now, group = outcome(opt), opt.groups[0]
     known = {k: v for k, v in step_options.items() if k in ("clip_value", "decay_scale")}
     known["factor"] = 1.0 / step_options.get("grad_scale", 1.0)
@@ -153,7 +153,7 @@ def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Opti
 
 
 def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
-    """Return what steps with the same flat gradients do leave behind, and look after the gradients."""
+    """Return the actual results of steps with the same flat gradients, and check the gradients afterwards."""
     sizes = [a.size for a in opt.params]
     for g in grads:
         fenced = Fenced(split(g, sizes))

@@ -1,4 +1,4 @@
-"""What must be refused, and the form of a refusal."""
+"""Arguments that must be refused, and the check of an error message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_only() -> Array:
 
 
 def misaligned() -> Array:
-    """Return an array that lies at no multiple of its item."""
+    """Return an array at a misaligned address."""
     return np.zeros(13, np.uint8)[1:].view(np.float32)
 
 

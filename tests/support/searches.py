@@ -1,4 +1,4 @@
-"""What the tests of the searches share: a smooth problem, and silence."""
+"""A smooth problem for the tests of searches, without Optuna's messages."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def quiet() -> Iterator[None]:
 
 
 def valley(trial: Any) -> float:
-    """Least at x = 0.3, lr = 0.03."""
+    """Evaluate a problem with its minimum at x = 0.3, lr = 0.03."""
     x, lr = trial.suggest_float("x", 0.0, 1.0), trial.suggest_float("lr", 1e-4, 1.0, log=True)
     return float((x - 0.3) ** 2 + (math.log10(lr / 0.03)) ** 2)

@@ -1,4 +1,4 @@
-"""Central differences: what an analytic gradient is held against."""
+"""Central differences, to compare with analytic gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers whose arrays, groups or states change at a bad moment: each case in a process of its own."""
+"""Optimizers whose arrays, groups or states change during a step. Each case runs in a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)
 
 
 def survives(case: Callable[[], object]) -> bool:
-    """Tell whether a case ends without an exception in a process of its own; a signal is no such end."""
+    """Tell whether a case ends in a separate process without an exception or a signal."""
 
     def act() -> bool:
         try:

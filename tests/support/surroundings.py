@@ -1,4 +1,4 @@
-"""What a process has set that a library has no business to change; imported by fresh interpreters."""
+"""Settings of a process that a library must not change; imported by fresh interpreters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ C = ctypes.CDLL(None)
 
 
 def denormals() -> tuple[bool, float, float]:
-    """Tell what becomes of them in Python and in NumPy."""
+    """Return how Python and NumPy react to them."""
     return sys.float_info.min / 2 != 0, float(np.float32(1e-38) / np.float32(8)), float(np.float32(1e-45))
 
 
@@ -70,7 +70,7 @@ LOOKS: dict[str, Callable[[], Any]] = {
 
 
 def snapshot() -> dict[str, str]:
-    """Look at everything."""
+    """Return all settings."""
     return {name: repr(look()) for name, look in LOOKS.items()}
 
 

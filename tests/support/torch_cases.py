@@ -1,4 +1,4 @@
-"""What the tests of fusedstep.torch share: torch's optimizers and ours, on the same small networks."""
+"""Helpers for the tests of fusedstep.torch: torch's optimizers and ours, on the same small networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ every_shared_optimizer = pytest.mark.parametrize("name", SHARED)
 
 
 def ours(name: str) -> Any:
-    """Return our class."""
+    """Return fusedstep's class."""
     import fusedstep.torch
 
     return getattr(fusedstep.torch, name)
@@ -41,7 +41,7 @@ def shared_options(name: str) -> list[Options]:
 
 
 def torch_options(name: str) -> list[Options]:
-    """Return sets of options that have among them every option that changes what torch computes."""
+    """Return sets of options that together contain every option that changes torch's result."""
     import torch
 
     known = inspect.signature(theirs(name)).parameters
@@ -80,7 +80,7 @@ def backward(model: Any, batch: tuple[Any, Any], sign: float = 1.0) -> Any:
 
 
 def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[], None] | None = None) -> list[float]:
-    """Train and return the losses; where the optimizer climbs, it climbs their negative."""
+    """Train and return the losses; with `maximize`, the negative losses are maximised."""
     losses = []
     sign = -1.0 if opt.param_groups[0].get("maximize") else 1.0
     for batch in data:

@@ -1,1 +1,1 @@
-"""What every part of the package may use: checks, arrays, memory, files, threads, optional packages."""
+"""Shared by all parts of the package: checks, arrays, memory, files, threads, optional packages."""

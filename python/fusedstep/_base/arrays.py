@@ -1,4 +1,4 @@
-"""Arrays: what counts as one, how an error describes it, and many written at once."""
+"""Arrays: checks, descriptions for errors, and writing of several at once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
-def is_plain(x: object) -> bool:
-    """Whether x is an array that means what its bytes say: no masked array, no matrix."""
+def is_base_ndarray(x: object) -> bool:
+    """Tell whether x is a NumPy array or memory map itself, not a subclass such as a masked array or a matrix."""
     return type(x) is np.ndarray or isinstance(x, np.memmap)
 
 
 def describe(x: object) -> str:
-    """Say what was given, in the words of an error message: dtype and shape, or the type."""
+    """Describe an argument for an error message: dtype and shape, or the type."""
     if not isinstance(x, np.ndarray):
         return type(x).__name__
-    kind = "" if is_plain(x) else f"{type(x).__name__} of "
+    kind = "" if is_base_ndarray(x) else f"{type(x).__name__} of "
     return f"{kind}{x.dtype} {x.shape}"
 
 

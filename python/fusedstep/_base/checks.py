@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value in its plain form or says what it must be."""
+"""Checks of arguments: each returns the value as a plain type or raises an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def number(what: str, value: Any) -> float:
 
 
 def observed(what: str, value: Any) -> float:
-    """Return what was measured, nan and infinities too; arrays and tensors of one element are numbers."""
+    """Return a metric as a float, also nan and inf; arrays and tensors of one element are numbers."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -147,7 +147,7 @@ def thread_count(what: str, value: Any) -> int:
 
 
 def index(what: str, value: Any) -> int:
-    """Return any whole number; True is none."""
+    """Return any integer; True is not one."""
     if isinstance(value, bool):
         raise TypeError(f"{what} must be a whole number; got {value!r}")
     try:
@@ -167,7 +167,7 @@ def whole(what: str, value: Any, below: int) -> int:
 
 
 def axis_of(call: str, axis: Any) -> int:
-    """Return the number of an axis, perhaps of none: what fits no array need not fit a C integer."""
+    """Return the number of an axis, clipped to the range of a C integer."""
     return max(-(2**31), min(index(f"{call}: axis", axis), 2**31))
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def existing(call: str, path: str | os.PathLike[str]) -> str:
     OSError
         The usual ones of what is missing, may not be read or is a folder.
     ValueError
-        If it is no regular file: a pipe or a terminal would be waited for.
+        If it is not a regular file: reading a pipe or a terminal would wait.
     """
     name = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(name).st_mode) and not os.path.isdir(name):
@@ -38,7 +38,7 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
     Raises
     ------
     OSError, ValueError
-        If it is no such file.
+        If it is not such a file.
     MemoryError
         If there is no room for its tensors.
     """
@@ -60,7 +60,7 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the path of a new, empty file; at the end it becomes `path`, or vanishes if an error was raised.
+    """Yield the path of a new, empty file; at the end it replaces `path`; after an error it is deleted.
 
     It gets the permissions of the file that it replaces, else those that the umask gives a new one. A symbolic link at
     `path` is replaced, not followed.

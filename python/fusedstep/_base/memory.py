@@ -1,4 +1,4 @@
-"""Memory at multiples of 64 bytes: arenas for what is trained and its state, reused buffers for what flows through."""
+"""Memory at multiples of 64 bytes: arenas for parameters and states, reused buffers for activations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = 
 
 
 def averages_of(arrays: Sequence[Array]) -> list[Array]:
-    """Return copies in which an average can be kept: in 16 bits it would stand still."""
+    """Return copies for averages, in float32 for 16-bit arrays, in which small changes would be lost."""
     return copies_of(arrays, [np.dtype(np.float32) if a.itemsize == 2 else a.dtype for a in arrays])
 
 

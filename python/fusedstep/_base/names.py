@@ -1,4 +1,4 @@
-"""What a module shows: its public names, those that load when they are first used, and the nearest to a wrong one."""
+"""Public names of a module, names that load when they are first used, and suggestions for wrong ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shown(
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Ask whether the nearest known name was meant; say nothing where none is near."""
+    """Return a suggestion of the nearest known name, or an empty text."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1)

@@ -11,7 +11,7 @@ class MissingPackage(ImportError):
 
 
 def need(module: str, package: str, extra: str = "train") -> Any:
-    """Import a module, or say how to get it.
+    """Import a module, or raise an error that says how to install it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Keys to streams of random numbers, and the checks of what is drawn with them."""
+"""Keys of streams of random numbers, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import _core
 from .checks import up_to_one, whole
 
 LIMIT = 2**64
-#: Elements own blocks below 2**63; blocks from there on make new keys.
+#: Elements use blocks below 2**63; the other blocks make derived keys.
 _FOLDS = 2**63
 #: Random halves have 16 bits: probabilities are multiples of 1 / STEPS.
 STEPS = 65536
@@ -46,7 +46,7 @@ class Key:
         object.__setattr__(self, "stream", whole("Key: stream", self.stream, LIMIT))
 
     def fold(self, index: int) -> Key:
-        """Return the index-th of this key's own keys, whose numbers have nothing to do with its own.
+        """Return the index-th key derived from this one; its numbers are independent of this key's.
 
         ::
 
@@ -85,7 +85,7 @@ class Key:
 
 
 def key_of(call: str, key: Any) -> Key:
-    """Return the key, or say how to get one."""
+    """Return the key, or raise an error that says how to get one."""
     if not isinstance(key, Key):
         raise TypeError(f"{call}: key must be a Key (from Philox(seed).key()); got {type(key).__name__}")
     return key
@@ -112,7 +112,7 @@ def threshold_of(call: str, p: Any) -> int:
 
 
 def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
-    """Return below which half an element is dropped, and by what the others are multiplied."""
+    """Return the threshold below which an element is dropped, and the factor of the others."""
     kept = STEPS - threshold
     if training:
         return threshold, STEPS / kept if mode == "inverted" and kept else 1.0

@@ -1,4 +1,4 @@
-"""A compiled rule as Python sees it: which options it has as variants, hyperparameters and states."""
+"""A compiled rule: its variants, hyperparameters and states."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import _core
 
 
 class Rule(NamedTuple):
-    """What csrc/rules/NAME.h says of itself."""
+    """The names that csrc/rules/NAME.h declares."""
 
     variants: tuple[str, ...]
     hyper: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Instruction set and threads: the process-wide choices, and the environment variables that make them at import."""
+"""Instruction set and threads: process-wide settings, and the environment variables that set them at import."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _whole_number(text: str) -> int:
 
 
 def configure() -> None:
-    """Take the machine's limits and the environment's wishes. Called once, at import."""
+    """Read the machine's limits and the environment variables. Called once, at import."""
     _core.set_machine_limit(machine_limit())
     name = "FUSEDSTEP_ISA"
     try:

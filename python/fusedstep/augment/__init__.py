@@ -1,13 +1,15 @@
-"""Regularising the data: softer labels, mixed examples, noise, and images that are shifted, flipped or turned.
+"""Regularisation of the data: smoothed labels, mixed examples, noise, and images that are shifted, flipped or turned.
 
 Arrays in, new arrays out; the first axis counts the examples. Every random choice is a function of a `fusedstep.Key`
 (and, in those that act on each image by itself, of the image's number), so the same key gives the same result.
+
+::
 
     label_smoothing   t' = (1 - eps) t + eps / k
     mixup             x' = lam x + (1 - lam) x[partner],  t' likewise,  lam ~ Beta(alpha, alpha)
     cutmix            a rectangle of x comes from x[partner]; t' mixed by its area
     gaussian_noise    x' = x + std z                       (`fusedstep.gaussian_noise`)
-    weight_noise      the same on the weights, taken back afterwards
+    weight_noise      the same on the weights, removed afterwards
     shift, flip, rotate   small images, by chance
 """
 

@@ -1,4 +1,4 @@
-"""Small images moved by chance, each by itself: what leaves is cut off, what enters has the value ``fill``."""
+"""Random moves of small images, each separately. Pixels that leave are cut off; those that enter are ``fill``."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
 
 
 def _source(step: Array, length: int) -> tuple[Array, Array]:
-    """Where each pixel of an axis comes from, and whether that lies in the image."""
+    """Return the source of each pixel of an axis, and whether it lies in the image."""
     at = np.arange(length) - step[:, None]
     return np.clip(at, 0, length - 1), (at >= 0) & (at < length)
 
@@ -172,6 +172,6 @@ def _planes(x: Array) -> Array:
 
 
 def _start(call: str, images: object, key: Key, first_row: int, per_image: int) -> tuple[Array, Array]:
-    """Check what all share; return the images and so many uniform numbers for each."""
+    """Check the common arguments; return the images and so many uniform numbers for each."""
     x, first = examples(call, "images", images, axes=3), offset_of(call, first_row)
     return x, uniform((len(x), per_image), key_of(call, key), first * per_image)

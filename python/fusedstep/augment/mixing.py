@@ -1,4 +1,4 @@
-"""Two examples in one: mixup and CutMix."""
+"""Mixed examples: mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Mixed(NamedTuple):
     x, targets : ndarray
         Of the shapes and dtypes that were given.
     weight : ndarray, shape (n,)
-        The part of each example's target that is its own; the rest is its partner's.
+        The weight of each example's own target; the rest is the weight of its partner's.
     partner : ndarray of intp, shape (n,)
         Which example each was mixed with.
     """

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 @contextmanager
 def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key: Key) -> Iterator[None]:
-    r"""Add noise to the parameters, in place, and put the parameters back at the end, bit for bit.
+    r"""Add noise to the parameters, in place, and restore the parameters at the end, bit for bit.
 
     ::
 

@@ -1,4 +1,4 @@
-"""What to change, in plain words: one rule per mistake or misfortune."""
+"""Advice on what to change: one rule per problem."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rule = Callable[[Machine, Figures], str]  # empty: nothing to say
 
 
 def advise(machine: Machine, figures: Figures) -> list[str]:
-    """Return what to change, the most important first."""
+    """Return all advice, the most important first."""
     return [text for rule in RULES if (text := rule(machine, figures))]
 
 
@@ -102,14 +102,14 @@ def affinity(machine: Machine, figures: Figures) -> str:
 
 
 def forced_isa(machine: Machine, figures: Figures) -> str:
-    """Point out that a better instruction set is there."""
+    """Point out that the CPU has a better instruction set."""
     if not machine.isas or machine.isa == machine.isas[0]:
         return ""
     return f"The instruction set is {machine.isa}, but the CPU has {machine.isas[0]}: unset FUSEDSTEP_ISA."
 
 
 def low_isa(machine: Machine, figures: Figures) -> str:
-    """Explain what a CPU without AVX2 costs."""
+    """Explain how much slower a CPU without AVX2 is."""
     if not machine.isas or machine.isas[0] != "v2":
         return ""
     return (
@@ -119,7 +119,7 @@ def low_isa(machine: Machine, figures: Figures) -> str:
 
 
 def two_openmps(machine: Machine, figures: Figures) -> str:
-    """Warn of pools that fight over the cores."""
+    """Warn of thread pools that compete for the cores."""
     names = sorted({lib.name for lib in machine.libraries if lib.is_openmp})
     if len(names) < 2:
         return ""

@@ -19,11 +19,11 @@ Array = npt.NDArray[Any]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "iris")
 FEWEST_ROWS = 20
-MOST_INTEGER_CLASSES = 20  # more distinct integers than this are taken for quantities, not for names
+MOST_INTEGER_CLASSES = 20  # more distinct integers than this are quantities, not classes
 FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # rows; share of the rows that belong to classes with fewer
 OVERRIDES = ("drop", "categorical", "numeric")
 MOST_NOTES = 20
-TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is held out; an eighth of the rest chooses the epoch
+TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is for testing; an eighth of the rest is for validation
 
 
 @dataclass
@@ -132,7 +132,7 @@ def _bundled(name: str) -> Table:
 
 
 def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list[str]]) -> Table:
-    """Take the target out of a frame of columns; rows without one are left out.
+    """Separate the target from a frame of columns; leave out rows without a target.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
 
 
 def _decide(table: Table, task: str) -> str:
-    """Text, or few distinct integers, are classes; other numbers are values."""
+    """Decide the task: texts and few distinct integers are classes, other numbers are values."""
     task = table.task if task == "auto" else task
     if task != "auto":
         return task
@@ -241,7 +241,7 @@ def _classes(table: Table) -> tuple[list[Any], Array]:
 
 
 def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Cut the rows into training, validation and test; rows of a class that is too rare are all learnt from."""
+    """Cut the rows into training, validation and test; all rows of a very rare class are training rows."""
     rows, strata = np.arange(len(y)), y if classes else np.zeros(len(y), np.intp)
     counts = np.bincount(y, minlength=len(classes)) if classes else np.array([len(y)])
     rare = (counts < FEWEST_OF_A_CLASS)[strata]
@@ -254,7 +254,7 @@ def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator)
 
 
 def _fit_columns(table: Table, train: Array) -> Columns | None:
-    """Turn the columns of a frame into inputs; only the training rows are learnt from."""
+    """Turn the columns of a frame into inputs, fitted on the training rows only."""
     if table.frame is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the user did wrong, in one line."""
+"""Errors of the user, shown as one line."""
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what shells report for a program that SIGINT or SIGPIPE ended
 

@@ -27,7 +27,7 @@ Facts = list[tuple[str, str]]
 
 
 class Finish:
-    """Write the files of a run into a folder and tell about them.
+    """Write the files of a run into a folder, and print what they are.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Finish:
             Path(temporary).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     def _facts(self, scores: Scores) -> Facts:
-        """Say how good the model is, and how it came about."""
+        """Return scores and settings, as names and values."""
         result, last = self._result, len(self._result.history)
         rows = [
             (f"test {name}" if i == 0 else name, value.replace(" rows", " rows held out") if i == 0 else value)
@@ -158,7 +158,7 @@ class Finish:
 
 
 def trained(problem: Problem, result: Result) -> nn.TrainedModel:
-    """Put the network together with what its inputs and outputs mean."""
+    """Return the network with the names and scaling of its inputs and outputs."""
     model = nn.TrainedModel(
         result.model,
         problem.task,
@@ -178,12 +178,12 @@ def trained(problem: Problem, result: Result) -> nn.TrainedModel:
 
 
 def true_values(problem: Problem, rows: Any) -> Any:
-    """Return the target of some rows as it was found."""
+    """Return the target of some rows as it is in the data."""
     y = problem.y[rows]
     return np.asarray(problem.classes)[y] if problem.task == "classification" else y
 
 
 def row_names(problem: Problem, rows: Any) -> tuple[list[Any], str]:
-    """Return what rows are called in the data, and what these names are."""
+    """Return the names of rows in the data, and the kind of these names."""
     frame = problem.table.frame
     return (rows.tolist(), "row") if frame is None else (frame.index[rows].tolist(), str(frame.index.name))

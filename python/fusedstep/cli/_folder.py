@@ -1,4 +1,4 @@
-"""The folder of a run's files: there before any work, and never of two runs at once."""
+"""The folder of a run's files. It is made before the training, and never holds files of two runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = (
 
 
 def open_folder(name: str) -> Path:
-    """Make the folder of the results, before any work is done for it.
+    """Make the folder of the results, before the training begins.
 
     Raises
     ------

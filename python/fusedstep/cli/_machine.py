@@ -1,4 +1,4 @@
-"""What can be known of the machine and of this process's libraries."""
+"""Facts about the machine and the libraries of this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where steps run, and what limits them."""
+    """The machine: CPU, threads, instruction sets and libraries."""
 
     cpu: str
     cpus: int
@@ -52,7 +52,7 @@ class Machine:
 
     @property
     def granted(self) -> int:
-        """CPUs that affinity and quota leave."""
+        """Number of CPUs that affinity and quota allow."""
         return max(1, self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota)))
 
 

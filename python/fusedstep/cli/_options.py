@@ -44,7 +44,7 @@ def number(low: float = 0.0, high: float = math.inf, *, open_low: bool = False) 
     return convert
 
 
-def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+def integer(low: int, high: int | None = None) -> Callable[[str], int]:
     """Make a converter for an integer in [low, high]."""
     need = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
 
@@ -82,7 +82,7 @@ def listed(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 def hidden(text: str) -> list[int]:
     """Convert the sizes of the hidden layers: ``64,64``, or ``none``."""
-    return [] if text.lower() == "none" else listed(whole(1, 65536))(text)
+    return [] if text.lower() == "none" else listed(integer(1, 65536))(text)
 
 
 def keyword(text: str) -> tuple[str, Any]:
@@ -100,19 +100,25 @@ def keyword(text: str) -> tuple[str, Any]:
 Row = tuple[str, Callable[[str], Any], Any, str, str]
 NAMES = tuple(optim.registry)
 
-BATCH_NORM = "normalise every hidden layer over the batch; a last batch of one row joins the one before"
+BATCH_NORM = "batch normalisation in every hidden layer; a last batch of one row is merged with the one before"
 
-QUIET: Row = ("--quiet", bool, False, "", "print nothing but mistakes")
-MASKS = whole(2, 10**9)
+QUIET: Row = ("--quiet", bool, False, "", "print errors only")
+MASKS = integer(2, 10**9)
 
 DATA: list[Row] = [
     ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a table ({', '.join(SUFFIXES)}), or .npz"),
     ("--target", str, None, "COLUMN", "the column to predict"),
     ("--drop", listed(str), [], "COLUMN,COLUMN", "columns to leave out"),
-    ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns whose values are names, though they may be numbers"),
-    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; other cells in them are missing"),
-    ("--task", one_of(TASKS), "auto", "TASK", "classification, regression, auto: text and few integers are classes"),
-    ("--split-seed", whole(0), 0, "N", "seed of the cut into training, validation and test rows"),
+    ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns of categories, although their values may be numbers"),
+    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; cells that are not numbers are missing"),
+    (
+        "--task",
+        one_of(TASKS),
+        "auto",
+        "TASK",
+        "classification, regression, or auto: texts and few distinct integers are classes",
+    ),
+    ("--split-seed", integer(0), 0, "N", "seed of the split into training, validation and test rows"),
 ]
 NETWORK: list[Row] = [
     ("--hidden", hidden, [64, 64], "N,N", "sizes of the hidden layers, or none"),
@@ -124,30 +130,42 @@ NETWORK: list[Row] = [
 TRAINING: list[Row] = [
     ("--lr", number(open_low=True), None, "X", "learning rate (depends on the optimizer)"),
     ("--schedule", one_of(schedules.NAMES), "cosine", "NAME", ", ".join(schedules.NAMES)),
-    ("--warmup", whole(0), 0, "STEPS", "steps of linear warm-up first"),
-    ("--batch-size", whole(1), 32, "N", "rows per step"),
+    ("--warmup", integer(0), 0, "STEPS", "steps of linear warm-up first"),
+    ("--batch-size", integer(1), 32, "N", "rows per step"),
     ("--weight-decay", number(), None, "X", "decay of the weights, not the biases (depends on the optimizer)"),
     ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "l2, decoupled or proximal"),
     ("--l1", number(), 0.0, "X", "L1 penalty on the weights, not the biases"),
     ("--clip-norm", number(open_low=True), None, "X", "clip the norm of all gradients together"),
-    ("--ema", number(0, 1), None, "D", "evaluate and save the average of the weights with this decay"),
-    ("--seed", whole(0), 0, "N", "seed of the initial weights and the batches"),
-    ("--threads", whole(1, 65536), None, "N", "most threads of the optimizer"),
-    ("--class-weight", one_of(("none", "balanced")), "none", "WEIGHT", "none, or balanced: rare classes count more"),
-    ("--out", str, "fusedstep-out", "DIR", "where the results go; files of another run there are moved to run-1, ..."),
+    ("--ema", number(0, 1), None, "D", "evaluate and save a running average of the weights with this decay"),
+    ("--seed", integer(0), 0, "N", "seed of the initial weights and the batches"),
+    ("--threads", integer(1, 65536), None, "N", "maximal number of threads of the optimizer"),
+    (
+        "--class-weight",
+        one_of(("none", "balanced")),
+        "none",
+        "WEIGHT",
+        "none, or balanced: rows of rare classes weigh more",
+    ),
+    (
+        "--out",
+        str,
+        "fusedstep-out",
+        "DIR",
+        "folder of the results; files of another run in it are moved to run-1, run-2, ...",
+    ),
     QUIET,
 ]
 DOCTOR: list[Row] = [
     ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
-    ("--import", listed(str), [], "NAME,NAME", "packages to import first, so that their libraries are looked at too"),
-    ("--threads", whole(1), None, "N", "most threads of a step"),
+    ("--import", listed(str), [], "NAME,NAME", "packages to import first, to include their libraries"),
+    ("--threads", integer(1), None, "N", "maximal number of threads of a step"),
 ]
 
 
 PREDICT: list[Row] = [
     ("--mc-samples", MASKS, None, "K", "predict under K dropout masks, with an uncertainty per row"),
-    ("--seed", whole(0), 0, "N", "seed of the masks"),
-    ("--out", str, None, "FILE", "where the predictions go (NAME-predictions.csv)"),
+    ("--seed", integer(0), 0, "N", "seed of the masks"),
+    ("--out", str, None, "FILE", "file of the predictions (NAME-predictions.csv)"),
     QUIET,
 ]
 EVALUATE: list[Row] = [
@@ -160,8 +178,8 @@ def lengths(epochs: int, patience: int) -> list[Row]:
     """Make the options of how long to train, whose defaults differ between the commands."""
     stop = "stop after N epochs without a better validation loss, 0: never"
     return [
-        ("--epochs", whole(1), epochs, "N", "passes over the training rows"),
-        ("--patience", whole(0), patience, "N", stop),
+        ("--epochs", integer(1), epochs, "N", "passes over the training rows"),
+        ("--patience", integer(0), patience, "N", stop),
     ]
 
 
@@ -173,15 +191,21 @@ def build_parser() -> Parser:
     _add_train(commands.add_parser("train", help="train a multi-layer perceptron and save it"))
     compare = commands.add_parser("compare", help="train every optimizer on the same network")
     optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
-    seeds: Row = ("--seeds", whole(1, 1000), 1, "N", "train each with N seeds from --seed on; rank by the mean")
+    seeds: Row = (
+        "--seeds",
+        integer(1, 1000),
+        1,
+        "N",
+        "train each optimizer with N seeds, beginning with --seed; rank by the mean",
+    )
     _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
     predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
     _add_model(predict, "a table with the columns that the model was trained on")
     _add_rows(predict, PREDICT)
-    evaluate = commands.add_parser("evaluate", help="measure a saved model on rows whose target is known")
+    evaluate = commands.add_parser("evaluate", help="score a saved model on rows whose target is known")
     _add_model(evaluate, "a table with the columns that the model was trained on, and the target")
     _add_rows(evaluate, EVALUATE)
-    doctor = commands.add_parser("doctor", help="say what this machine grants a step, and what to change")
+    doctor = commands.add_parser("doctor", help="report what limits a step on this machine, and what to change")
     _add_rows(doctor, DOCTOR)
     return parser
 
@@ -194,7 +218,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     again: Row = (
         "--resume", bool, False, "",
-        "go on with the run in --out, with its options but for those given now: more --epochs, say",
+        "continue the run in --out with its options, except those given now, for example more --epochs",
     )  # fmt: skip
     group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples, again])
     more = "any other argument of the optimizer, such as momentum=0.9; may be repeated"

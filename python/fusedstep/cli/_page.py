@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs no network and no other file."""
+"""The report of a run: one HTML page without links to other files or to the internet."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Page:
         self._parts.append(f"<p>{html.escape(text)}</p>")
 
     def code(self, text: str) -> None:
-        """Add what can be typed."""
+        """Add a command."""
         self._parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def facts(self, rows: list[tuple[str, str]]) -> None:

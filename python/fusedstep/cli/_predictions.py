@@ -1,4 +1,4 @@
-"""Predictions of rows as a file, and what they are compared with."""
+"""Predictions of rows: computed, scored and written to a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNCERTAINTY = {
 
 @dataclass
 class Predictions:
-    """What a model says about rows: probabilities or values, and an uncertainty where there are masks."""
+    """Predictions of a model: probabilities or values, and an uncertainty if dropout masks were drawn."""
 
     found: Array  # classes, or values in the units of the target
     p: Array | None  # (n, classes)
@@ -66,10 +66,10 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
     model : nn.TrainedModel
     said : Predictions
     names : sequence
-        What each row is called in the data, and `where` what these are: "line" or "row".
+        The name of each row in the data, and in `where` the kind of these names: "line" or "row".
     where : str
     target : ndarray, optional
-        What is true.
+        The true values.
     """
     header: list[Any] = [where]
     columns: list[Any] = [list(names)]
@@ -92,7 +92,7 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
 
 
 def _cells(values: Array) -> list[Any]:
-    """Six digits are what a network lets one know, at most."""
+    """Format with six digits: a network's output is not more exact."""
     return [f"{value:.6g}" for value in values] if values.dtype.kind == "f" else values.tolist()
 
 

@@ -1,4 +1,4 @@
-"""What is printed: a live bar and tables on a terminal, a few plain lines elsewhere."""
+"""Output on the screen: a live bar and tables on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REDRAW_SECONDS = 0.1
 
 
 def printable(text: str) -> str:
-    """Return a text of a table without what would move the cursor."""
+    """Return a text without characters that control the terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -46,14 +46,14 @@ class Bar:
         self._bar.stop()
 
     def step(self, done: int, loss: float) -> None:
-        """Redraw now and then."""
+        """Redraw at most a few times per second."""
         now = time.perf_counter()
         if now - self._shown > REDRAW_SECONDS:
             self._shown = now
             self._draw(done, loss)
 
     def epoch(self, result: Result) -> None:
-        """Take note of the validation metric."""
+        """Show the validation metric."""
         self._scores = f"val {self._metric} {result.history[-1].metric:.4f}"
         self._draw(result.steps, result.history[-1].train_loss)
 
@@ -82,7 +82,7 @@ class Lines:
         """Keep silent."""
 
     def epoch(self, result: Result) -> None:
-        """Print now and then."""
+        """Print some of the epochs."""
         last = result.history[-1]
         if last.number % self._every == 0 or last.number == self._epochs:
             print(

@@ -1,4 +1,4 @@
-"""What an interrupted run needs to go on: kept in memory after every epoch, in the run's folder at its end."""
+"""The state of a run that can be resumed: kept in memory after every epoch, and written into the run's folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Snapshot:
 
 
 def take(trainer: Any) -> Snapshot:
-    """Copy what the run is made of."""
+    """Copy the state of the run."""
     result, plateau = trainer.result, trainer.plateau
     facts = {
         "history": [asdict(epoch) for epoch in result.history],
@@ -66,7 +66,7 @@ def write(folder: Path, trainer: Any, words: list[str]) -> None:
 
 
 def read_words(folder: Path) -> list[str]:
-    """Return the words of the command whose run is to go on.
+    """Return the words of the command of the run that is resumed.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def restore(folder: Path, trainer: Any) -> None:
-    """Put a trainer where the run in a folder was.
+    """Load the state of the run in a folder into a trainer.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def restore(folder: Path, trainer: Any) -> None:
 
 
 def fingerprint(problem: Problem) -> str:
-    """Return a hash of all that is learnt from."""
+    """Return a hash of the training data."""
     found = hashlib.sha256()
     for array in (problem.table.X, problem.y, problem.train, problem.validation):
         found.update(np.ascontiguousarray(array).tobytes())

@@ -49,7 +49,7 @@ def load_model(path: str) -> nn.TrainedModel:
 
 
 def load_rows(model: nn.TrainedModel, source: str, with_target: bool) -> Rows:
-    """Read the rows of a table for a model; columns that it does not know are left out.
+    """Read the rows of a table for a model; unknown columns are ignored.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
 
 
 def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
-    """Return the rows with labels as target: places among the model's classes; rows of others are left out."""
+    """Return the rows with labels as target: places among the model's classes; rows of other classes are left out."""
     assert rows.target is not None
     places = {_plain(name): i for i, name in enumerate(model.classes)}
     labels = np.array([places.get(_plain(y), -1) for y in rows.target.tolist()])
@@ -115,7 +115,7 @@ def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
 
 
 def _plain(name: Any) -> Any:
-    """Return a class so that 1, 1.0 and "1" are the same."""
+    """Return a class in a form in which 1, 1.0 and "1" are equal."""
     try:
         return float(name)
     except (TypeError, ValueError):

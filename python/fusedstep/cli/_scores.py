@@ -1,4 +1,4 @@
-"""How good predictions are: all that is known of them as plain data, and in lines to print."""
+"""Scores of predictions, as plain data and as lines to print."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _of_probabilities(labels: Array, p: Array) -> Scores:
 
 
 def _calibration(labels: Array, p: Array) -> Scores:
-    """Compare how sure the predictions are with how often they are right, in bins of equal width."""
+    """Compare the mean probability with the share of right predictions, in bins of equal width."""
     sure, right = p.max(axis=1), p.argmax(axis=1) == labels
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
     curve = [
@@ -109,7 +109,7 @@ def _of_values(target: Array, found: Array) -> Scores:
 
 
 def interval_error(target: Array, found: Array) -> float:
-    """Return what `COVERED` of the absolute errors stay within: half the width of an interval for a new row.
+    """Return the bound of a share `COVERED` of the absolute errors: half the width of the interval for a new row.
 
     The quantile is that of split conformal prediction; with too few rows for it, the largest error.
     """

@@ -1,4 +1,4 @@
-"""From settings to a network, its loss, an optimizer and a schedule."""
+"""Make a network, its loss, an optimizer and a schedule from the settings."""
 
 from __future__ import annotations
 
@@ -119,7 +119,10 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
     _check_extra(settings)
     options: dict[str, Any] = {"lr": lr, "l1": settings.l1, "ema_decay": settings.ema}
     weight_decay = settings.weight_decay
-    if weight_decay is None and settings.decay in (None, "decoupled"):  # as L2 or proximal they would be far too strong
+    if weight_decay is None and settings.decay in (
+        None,
+        "decoupled",
+    ):  # as L2 or proximal decay this value would be far too strong
         weight_decay = optim.registry[settings.optimizer].for_small_networks.get("weight_decay")
     given = {"weight_decay": weight_decay, "decay": settings.decay}
     options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)
@@ -133,7 +136,7 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
 
 
 def describe_optimizer(opt: optim.Optimizer, settings: Settings) -> str:
-    """Say how the weights are changed: the rule, its rate and what pulls them to zero."""
+    """Describe the optimizer: the rule, its learning rate and its penalties."""
     group = opt.groups[0]
     parts = [settings.optimizer, f"learning rate {learning_rate(settings):g} ({settings.schedule} schedule)"]
     parts += [f"{settings.warmup} steps of warm-up"] * bool(settings.warmup)

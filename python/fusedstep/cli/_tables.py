@@ -1,4 +1,4 @@
-"""What there is to learn from, and reading it from an .npz file; every fault is told with its place."""
+"""The data to learn from, and the reader of .npz files. Errors name the row and the column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_CLASSES = 20  # different values of a target that is numbers for the most p
 
 @dataclass
 class Table:
-    """What to learn from, as numbers X or as a frame of columns, and a target as it was found: numbers, or texts."""
+    """Data to learn from: numbers X or a frame of columns, and a target as it was read, numbers or texts."""
 
     name: str
     X: Array  # of a frame: nothing until its columns are fitted
@@ -38,7 +38,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def where(self, row: int) -> str:
-        """Name the row as the user can find it."""
+        """Return the name of a row by which the user can find it."""
         return f"row {row}" if self.frame is None else f"{self.frame.index.name} {self.frame.index[row]}"
 
 
@@ -71,7 +71,7 @@ def read_npz(path: Path) -> Table:
 
 
 def _members(path: Path) -> tuple[Array, Array]:
-    """Read X and y; a file that is none, or lies about its arrays, raises one of many errors."""
+    """Read X and y. A file of another kind, or with false headers, raises one of many errors."""
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             missing = [key for key in ("X", "y") if f"{key}.npy" not in archive.namelist()]
@@ -97,7 +97,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
 
 
 def _refuse_bomb(path: Path, key: str, about: zipfile.ZipInfo) -> None:
-    """Refuse what says of itself that it unpacks to very much, before it is unpacked."""
+    """Refuse an archive that declares a very large unpacked size, before unpacking it."""
     if about.file_size > max(BIG, RATIO * about.compress_size):
         raise UsageError(
             f"{path}: {key} would unpack from {about.compress_size / 1e6:.3g} MB to {about.file_size / 1e9:.3g} GB; "
@@ -106,7 +106,7 @@ def _refuse_bomb(path: Path, key: str, about: zipfile.ZipInfo) -> None:
 
 
 def _check_header(member: IO[bytes], size: int) -> None:
-    """Refuse an array that claims more than is there, before memory is taken for it."""
+    """Refuse an array whose header claims more data than the file has, before allocating memory."""
     version = np.lib.format.read_magic(member)
     if version not in ((1, 0), (2, 0)):
         raise ValueError("a version for tables of named columns")
@@ -142,6 +142,6 @@ def read_target(file: str, column: Any) -> Array:
 
 
 def listed(names: list[str], most: int = 12) -> str:
-    """Return names in a row, the first of many."""
+    """Return names separated by commas; of many, only the first."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

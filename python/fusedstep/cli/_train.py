@@ -19,7 +19,7 @@ from ._report import Bar, Lines, Screen, Silence
 from ._setup import Settings, describe_optimizer
 from ._training import Result, Trainer, interruptible
 
-SAVE_SECONDS = 30.0  # between two states on disk, should the process be killed
+SAVE_SECONDS = 30.0  # between two saved states
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resumed(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the options of the run that is to go on, with those changed that are given anew."""
+    """Return the options of the resumed run, with those replaced that are given now."""
     from ._options import build_parser
 
     new = [word for word in args.words[2:] if word != "--resume"]
@@ -64,7 +64,7 @@ def resumed(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def quiet_blas(trainer: Trainer) -> contextlib.AbstractContextManager[None]:
-    """Keep NumPy's products to one thread while such a network is trained, if they are small."""
+    """Limit NumPy's products to one thread while the network is trained, if they are small."""
     return one_blas_thread(trainer.settings.batch_size, largest_weight(trainer.model.layers))
 
 
@@ -106,7 +106,7 @@ class Saving:
             self.aside, self._is_clear = set_aside(self._folder), True
 
     def epoch(self, result: Result) -> None:
-        """Hear of an epoch; save now and then."""
+        """Receive an epoch; save if enough time has passed."""
         self._watch.epoch(result)
         now = time.monotonic()
         if now - self._saved > SAVE_SECONDS:
@@ -118,7 +118,7 @@ class Saving:
 
 
 def show(screen: Screen, problem: Problem, headline: list[str]) -> None:
-    """Say what is going to be trained, and what is done to each column."""
+    """Print the settings of the run, and the treatment of each column."""
     screen.line(headline[0])
     if problem.columns is not None:
         screen.table("Columns", ["column", "kind", "treatment"], problem.columns.table(), texts=3)
@@ -139,7 +139,7 @@ def open_problem(args: argparse.Namespace) -> Problem:
 
 
 def describe(problem: Problem) -> str:
-    """Say in one line what the data is."""
+    """Return a description of the data in one line."""
     n, width = problem.table.X.shape
     if problem.columns is not None:
         width = len(problem.columns.used)
@@ -149,7 +149,7 @@ def describe(problem: Problem) -> str:
 
 
 def network(problem: Problem, settings: Settings) -> str:
-    """Say in a few words what the network is."""
+    """Return a short description of the network."""
     widths = [len(problem.input_mean), *settings.hidden, problem.outputs]
     extras = ", batch norm" * settings.batch_norm + f", dropout {settings.dropout:g}" * bool(settings.dropout)
     return f"{'-'.join(map(str, widths))} {settings.activation} network ({settings.dtype}{extras})"

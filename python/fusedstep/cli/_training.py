@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Epoch:
-    """What is known after an epoch; losses in the units of the loss, the metric is accuracy or R^2."""
+    """The figures of an epoch: losses, and the metric (accuracy or R^2)."""
 
     number: int
     train_loss: float
@@ -57,23 +57,23 @@ class Result:
 
 
 class Watcher(Protocol):
-    """Who is told about the progress."""
+    """An object that receives the progress of a run."""
 
     def step(self, done: int, loss: float) -> None:
-        """Hear of a step; called after every one."""
+        """Receive a step; called after every one."""
 
     def epoch(self, result: Result) -> None:
-        """Hear of an epoch; the last of the history."""
+        """Receive an epoch, the last of the history."""
 
 
 def never() -> bool:
-    """Be asked whether to stop."""
+    """Return False: do not stop."""
     return False
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a question (has it been pressed?), so that steps and files are whole; a second one raises."""
+    """Turn Ctrl-C into a flag that is read between steps, so that steps and files are complete; a second one raises."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -113,7 +113,7 @@ class Trainer:
         self._result = Result(self._model, settings, self._schedule(settings.warmup + 1))
 
     def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
-        """Train until epochs, patience or finite numbers end, or it is told to stop; then restore the best weights."""
+        """Train until epochs or patience end, a loss is not finite or `stop` is True; then restore the best weights."""
         result, started = self._result, time.perf_counter() - self._result.seconds
 
         def after_step(value: float) -> bool:
@@ -146,10 +146,10 @@ class Trainer:
             result.test_loss, result.test_metric = self._evaluate(*test)
         return result
 
-    # What a run that is to go on is made of
+    # The state of a run that can be resumed
     @property
     def plateau(self) -> schedules.ReduceOnPlateau | None:
-        """The schedule, if it is one with a memory."""
+        """The schedule, if it has a state."""
         plateau = getattr(self._schedule, "schedule", self._schedule)
         return plateau if isinstance(plateau, schedules.ReduceOnPlateau) else None
 
@@ -163,7 +163,7 @@ class Trainer:
     total_epochs = property(lambda self: self._settings.epochs)
 
     def put(self, facts: Mapping[str, Any], weights: Mapping[str, Array], best_weights: Mapping[str, Array]) -> None:
-        """Go on after the epochs of another run, but for the optimizer's state."""
+        """Continue after the epochs of another run; the optimizer's state is loaded separately."""
         history = [Epoch(**epoch) for epoch in facts["history"]]
         self._model.load_state_dict(best_weights)  # refuses what does not fit
         self._model.load_state_dict(weights)

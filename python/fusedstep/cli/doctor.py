@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: what this machine grants a step, what a step takes, and what to change."""
+"""``fusedstep doctor``: what this machine allows, how long a step takes, and what to change."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def measure_products() -> tuple[float, float]:
 
 
 def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
-    """Name what steps run on, and why."""
+    """Return the facts about threads, instruction set and libraries, with their reasons."""
     rows = [
         ("CPU", machine.cpu),
         ("instruction set", f"{machine.isa}, of {', '.join(machine.isas)}"),
@@ -116,7 +116,7 @@ def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
 
 
 def why(machine: Machine, wish: int | None) -> str:
-    """Say where the number of threads comes from."""
+    """Explain the number of threads."""
     limits = [f"{machine.cpus} CPUs", f"affinity {machine.affinity}"]
     limits.append("no quota" if machine.quota is None else f"quota {machine.quota:g}")
     names = ("FUSEDSTEP_NUM_THREADS", "OMP_NUM_THREADS")
@@ -126,7 +126,7 @@ def why(machine: Machine, wish: int | None) -> str:
 
 
 def figure_rows(machine: Machine, figures: Figures) -> Rows:
-    """Name what was measured."""
+    """Return the measured figures."""
     millions = f"{figures.parameters / 1e6:g} million parameters"
     return [
         ("copy", f"{figures.copy:.1f} GB/s (NumPy's, one thread)"),

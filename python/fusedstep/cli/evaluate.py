@@ -1,4 +1,4 @@
-"""``fusedstep evaluate``: how good a saved model is on rows whose target is known."""
+"""``fusedstep evaluate``: the scores of a saved model on rows whose target is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fusedstep predict``: the rows of a table, as a saved model sees them."""
+"""``fusedstep predict``: predictions of a saved model for the rows of a table."""
 
 from __future__ import annotations
 

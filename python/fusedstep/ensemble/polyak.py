@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class Polyak:
-    r"""Follow parameters with their average.
+    r"""Keep a running average of parameters.
 
     ::
 
@@ -72,7 +72,7 @@ class Polyak:
         self.updates = 0
 
     def update(self) -> None:
-        """Take the parameters as they are into the average."""
+        """Add the present parameters to the average."""
         self.updates += 1
         rate = 1.0 / self.updates if self.decay is None else 1.0 - self.decay
         for average, array in zip(self.values, self._arrays, strict=True):
@@ -80,7 +80,7 @@ class Polyak:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages into the parameters, in place, and the parameters back at the end."""
+        """Put the averages into the parameters, in place, and restore the parameters at the end."""
         kept = [array.copy(order="K") for array in self._arrays]
         try:
             for array, average in zip(self._arrays, self.values, strict=True):

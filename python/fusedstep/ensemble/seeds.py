@@ -1,4 +1,4 @@
-"""How much of a score is luck."""
+"""How much a score varies between seeds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SeedScores(NamedTuple):
 
 
 def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScores:
-    """Score a training once per seed; return the mean, and how far luck carries.
+    """Score a training once per seed; return the mean and its standard error.
 
     Parameters
     ----------

@@ -14,11 +14,11 @@ class Cyclic(Protocol):
     """A schedule with cycles, such as `fusedstep.schedules.cosine_restarts`."""
 
     def ends_cycle(self, t: int) -> bool:
-        """Whether step t is the last of its cycle."""
+        """Tell whether step t is the last of its cycle."""
 
 
 class Snapshots(Ensemble):
-    """Copies of a model at the end of each cycle of its learning rate: an ensemble for the price of one run.
+    """Copies of a model at the end of each cycle of its learning rate: an ensemble in the time of one run.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ class Snapshots(Ensemble):
         self._members = []
 
     def put(self, models: Sequence[Any]) -> None:
-        """Hold these models instead, as they are: those of a run that goes on."""
+        """Replace the models, without copying: those of a resumed run."""
         self._members[:] = models
 
     def observe(self, t: int) -> bool:
-        """Hear that step t has been taken; copy the model if that was the last of its cycle, and say so."""
+        """Observe step t; if it was the last of its cycle, copy the model and return True."""
         ends = bool(self._schedule.ends_cycle(t))
         if ends:
             self._members.append(copy.deepcopy(self._model))

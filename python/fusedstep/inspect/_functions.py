@@ -1,4 +1,4 @@
-"""What is looked at: a function of one flat vector of weights."""
+"""Checks of a function of one flat vector, and of the point to look at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Function = Callable[[Vector], tuple[float, npt.NDArray[Any]]]
 
 
 def scipy(module: str) -> Any:
-    """Import a module of scipy, or say how to get it."""
+    """Import a module of scipy, or raise an error that says how to install it."""
     return need(f"scipy.{module}", "scipy", extra="inspect")
 
 
@@ -28,7 +28,7 @@ def new_axes(ax: Any) -> Any:
 
 
 def place(call: str, f: Any, theta: npt.ArrayLike | None) -> Vector:
-    """Return where to look as a new vector: theta, or that of an `Objective`."""
+    """Return the point to look at as a new vector: theta, or that of an `Objective`."""
     if not callable(f):
         raise TypeError(f"{call}: f must be a function of a vector; got {type(f).__name__}")
     if theta is None and not hasattr(f, "theta"):
@@ -47,7 +47,7 @@ def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) 
 
 
 def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
-    """Return value and gradient, after a look at their form."""
+    """Return value and gradient, after checking their shapes."""
     result = f(theta)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{call}: f must return (value, gradient); got {type(result).__name__}")

@@ -1,4 +1,4 @@
-"""What kind of place this is, and how sharp."""
+"""The kind of a critical point, and its sharpness."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .hessian import extreme_eigenvalues
 
 
 class CriticalPoint(NamedTuple):
-    """What `critical_point` found.
+    """The result of `critical_point`.
 
     Attributes
     ----------

@@ -22,14 +22,14 @@ SMALLEST = 1e-3  # of the largest gradient and of the value: a gradient below is
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `check_gradient` found; true if every error is below the tolerance.
+    """The result of `check_gradient`; true if every error is below the tolerance.
 
     Attributes
     ----------
     errors : dict of str to float
         Relative error of every parameter.
     tol : float
-        What they are held against.
+        The tolerance of the errors.
     worst : str
         The parameter with the largest error, its place and both slopes there, in words.
     """
@@ -61,7 +61,7 @@ def check_gradient(
     coordinates: int | None = None,
     key: Key | None = None,
 ) -> GradientCheck:
-    r"""Hold the gradient of f against central differences of its value.
+    r"""Compare the gradient of f with central differences of its value.
 
     ::
 

@@ -36,7 +36,7 @@ class Line(NamedTuple):
         return np.diff(self.values, 2) / h**2
 
     def is_convex(self, tol: float = 1e-9) -> bool:
-        """Whether no second difference of the values is below ``-tol * max |f|``: no sign against convexity."""
+        """Tell whether all second differences of the values are at least ``-tol * max |f|``."""
         least = -non_negative("Line.is_convex: tol", tol) * float(np.abs(self.values).max())
         return bool((np.diff(self.values, 2) >= least).all())
 

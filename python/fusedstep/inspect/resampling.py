@@ -25,8 +25,8 @@ class BiasVariance(NamedTuple):
     loss : float
         Mean loss over the test rows and the training sets.
     bias : float
-        Loss of the main prediction: the mean of all predictions of a row (squared), the most frequent (zero_one). The
-        noise of the test targets is in it.
+        Loss of the main prediction: the mean of all predictions of a row (squared), the most frequent (zero_one). It
+        contains the noise of the test targets.
     variance : float
         Mean loss of the predictions against the main one.
     net_variance : float

@@ -16,23 +16,23 @@ FOUND = bool(_numpys_own and _core.find_blas(os.fsencode(_numpys_own)))  # OpenB
 # A second core saves some microseconds of a small network's products, and costs as much at the optimizer's step, which
 # finds half of the gradient in the other core's cache.
 MOST_ROWS = 64  # of a batch, and
-LARGEST_WEIGHT = 32768  # elements: beyond one of the two, other cores are worth their price
+LARGEST_WEIGHT = 32768  # elements: beyond one of the two limits, more cores are used
 
 
 def stays_on_one_core(rows: int, largest: int) -> bool:
-    """Whether a network with a weight of so many elements, and none larger, is worth no other core."""
+    """Tell whether a network whose largest weight has so many elements should use one core only."""
     return rows <= MOST_ROWS and largest <= LARGEST_WEIGHT
 
 
 def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
-    """``out = a b`` for a batch ``a`` of rows; a thread has columns of its own."""
+    """Compute ``out = a b`` for a batch ``a`` of rows; each thread computes some of the columns."""
     if not _core.product(a, b, out, False, int(stays_on_one_core(len(a), largest))):
         np.dot(a, b, out)
     return out
 
 
 def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
-    """``out = a b`` for a batch ``b`` of rows; a thread has rows of the result of its own."""
+    """Compute ``out = a b`` for a batch ``b`` of rows; each thread computes some rows of the result."""
     if not _core.product(a, b, out, True, int(stays_on_one_core(len(b), largest))):
         np.dot(a, b, out)
     return out

@@ -1,4 +1,4 @@
-"""Layers as plain data, and again as layers."""
+"""Turn layers into plain data, and plain data into layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def described(layer: Layer) -> dict[str, Any]:
 
 
 def layer(description: dict[str, Any]) -> Layer:
-    """Make a layer of its description."""
+    """Make a layer from its description."""
     config = dict(description)
     kind, inner = LAYERS[config.pop("type")], config.pop("layers", [])
     return kind(*map(layer, inner), **config)

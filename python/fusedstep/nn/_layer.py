@@ -1,4 +1,4 @@
-"""What a layer is."""
+"""The base class of layers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
-    largest_weight: int = 0  # elements, in the whole network: whether its products are worth other cores
+    largest_weight: int = (
+        0  # elements, of the largest weight of the network: decides whether its products use more cores
+    )
     penalty: float = 0.0
 
     def __init__(self) -> None:
@@ -108,10 +110,10 @@ class Layer:
         return {}
 
     def fit_width(self, width: int | None) -> None:
-        """Hear the width of the input (None: not known), before anybody asks for shapes and widths."""
+        """Receive the width of the input (None: not known). Called before shapes and widths are read."""
 
     def widths(self) -> tuple[int | None, int | None]:
-        """Width of the input and of the output; None: takes any, and returns what it took."""
+        """Return the widths of input and output; None means any width, and the output as wide as the input."""
         return None, None
 
     def attach(
@@ -121,7 +123,7 @@ class Layer:
         buffers: Mapping[str, Array],
         dtype: np.dtype[Any],
     ) -> None:
-        """Take the views of the model's memory; called once, by `Sequential`."""
+        """Receive the views of the model's memory. `Sequential` calls it once."""
         self.params, self.grads, self.buffers = dict(params), dict(grads), dict(buffers)
         self.attached = True
 
@@ -130,7 +132,7 @@ class Layer:
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Give parameters and buffers their first values."""
+        """Set the first values of parameters and buffers."""
 
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Draw from this key in the next passes, in prediction too; None: draw as usual, in training only.

@@ -1,4 +1,4 @@
-"""What a stack of layers needs, whether it is a whole network or a block of one."""
+"""Functions for a stack of layers: a network, or a block of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Recipe = tuple[type[Layer], dict[str, Any], "list[Recipe]"]
 
 
 def check_layers(owner: str, layers: Sequence[object]) -> None:
-    """Refuse what is no layer, comes twice or belongs to another model."""
+    """Refuse objects that are not layers, occur twice or belong to another model."""
     if not layers:
         raise ValueError(f"{owner}: layers must hold at least one layer; got none")
     seen: dict[int, int] = {}
@@ -27,7 +27,7 @@ def check_layers(owner: str, layers: Sequence[object]) -> None:
 
 
 def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tuple[Width, Width]:
-    """Tell every layer the width of its input; the widths of the stack's input and output (None: whatever comes)."""
+    """Set the width of each layer's input; return the widths of the stack's input and output (None: any)."""
     first = width
     for i, layer in enumerate(layers):
         layer.fit_width(width)
@@ -40,7 +40,7 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Let layers write over what nobody needs: never the stack's x or dy, nor what a neighbour keeps."""
+    """Allow layers to overwrite arrays that are not read later: never the stack's x or dy, nor a neighbour's."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output
@@ -78,12 +78,12 @@ def numbered(shapes: Sequence[dict[str, Shape]]) -> dict[str, Shape]:
 
 
 def recipe(layer: Layer) -> Recipe:
-    """Say how to make another layer like this one: its type, its arguments and the layers in it."""
+    """Return what is needed to make an equal layer: its type, its arguments and the layers in it."""
     return type(layer), layer.config(), [recipe(inner) for inner in layer.sublayers]
 
 
 def make(how: Recipe) -> Layer:
-    """Make the layer of a recipe."""
+    """Make a layer from a recipe."""
     kind, config, inner = how
     layers = [make(each) for each in inner]
     try:

@@ -1,4 +1,4 @@
-"""The layers that usually go together."""
+"""The layers of a hidden block."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def hidden_block(
     dropout : float
         Probability; without a layer for 0.
     penalty : Layer, optional
-        What judges the activations.
+        A penalty on the activations.
     weight_init, bias_init : callable, optional
         See `Linear`.
 

@@ -1,4 +1,4 @@
-"""Dropout in a network: masks that are numbered, not stored."""
+"""Dropout in a network. A mask is computed from a key and is not stored."""
 
 from __future__ import annotations
 

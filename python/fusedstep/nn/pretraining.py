@@ -1,4 +1,4 @@
-"""Layer-wise pre-training: each hidden layer first learns to describe what the one below it says."""
+"""Layer-wise pre-training: each hidden layer first learns to encode the outputs of the layer below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._base.arrays import Array, describe, is_plain
+from .._base.arrays import Array, describe, is_base_ndarray
 from .._base.checks import check_width, non_negative, whole
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Philox
@@ -33,7 +33,7 @@ class PretrainedLayer(NamedTuple):
     Attributes
     ----------
     weight, bias : ndarray, shapes (in, out) and (out,)
-        For a `Linear` of the network to come.
+        For a `Linear` of the network that is trained afterwards.
     candidate : int
         Number of the candidate that it was trained as.
     autoencoder : Sequential
@@ -54,7 +54,7 @@ class PretrainedStack(NamedTuple):
     layers : tuple of PretrainedLayer
         From the input upwards.
     error : float
-        Mean squared error of the input that comes back from the top through all decoders.
+        Mean squared error of the input reconstructed from the top layer through all decoders.
     """
 
     layers: tuple[PretrainedLayer, ...]
@@ -96,9 +96,9 @@ def pretrain(
 
         h_0 = x,    h_l = act(h_{l-1} W_l + b_l),    r_l = h_l V_l + c_l
         layer l minimises  mean((h_{l-1} - r_l)^2) + penalty(h_l)    with h_{l-1} + noise at the input
-        error of a stack   mean((x - r)^2),  r = x that came back from h_l through all decoders
+        error of a stack   mean((x - r)^2),  r = x reconstructed from h_l through all decoders
 
-    Every candidate is tried on each of the ``keep`` best stacks below, and the ``keep`` best of those go on.
+    Every candidate is tried on each of the ``keep`` best stacks so far, and the ``keep`` best results are kept.
 
     Parameters
     ----------
@@ -109,11 +109,11 @@ def pretrain(
     activation : type of Layer, optional
         None: the identity.
     candidates : sequence of mappings
-        What to try at each layer: settings that differ from ``settings``. Equal ones differ by their seed.
+        Settings to try at each layer, which replace those of ``settings``. Equal candidates differ by their seed.
     keep : int
-        How many stacks go on from each layer, >= 1.
+        How many stacks are kept after each layer, >= 1.
     seed : int
-        The same seed, the same bits.
+        The same seed gives the same bits.
     **settings
         ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3), ``optimizer`` (`fusedstep.Adam`), ``noise`` (standard
         deviation at the input, 0: a denoising auto-encoder) and ``penalty`` (an `ActivityPenalty`: a sparse one).
@@ -142,7 +142,7 @@ def pretrain(
     >>> [layer.weight.shape for layer in best.layers], bool(best.error < x.var()), best.error < second.error
     ([(8, 4), (4, 2)], True, True)
     """
-    if not is_plain(x) or x.dtype.char not in "fd" or x.ndim != 2 or not x.size:
+    if not is_base_ndarray(x) or x.dtype.char not in "fd" or x.ndim != 2 or not x.size:
         raise ValueError(f"pretrain: x must be float32 or float64 of shape (n, width); got {describe(x)}")
     tried, keep = [_candidate({**settings, **own}) for own in candidates], check_width("pretrain", "keep", keep)
     if not tried:
@@ -181,7 +181,7 @@ def _train(
     def noisy(batch: Batch) -> Batch:
         return batch._replace(x=gaussian_noise(batch.x, how.noise, draws.key())) if how.noise else batch
 
-    # where a loss is not finite it ends: its error is not either, and it will not be kept while there is another
+    # a training whose loss is not finite ends; its error is then infinite, and it is kept only if there is no other
     deque(trainer.fit(batches, how.epochs, order=lambda: rng.permutation(len(h)), change=partial(map, noisy)), maxlen=0)
     first = model.layers[0].params
     return PretrainedLayer(first["weight"].copy(), first["bias"].copy(), number, model)
@@ -197,7 +197,7 @@ def _encode(layers: Sequence[PretrainedLayer], x: Array) -> Array:
 
 
 def _error(layers: Sequence[PretrainedLayer], x: Array) -> float:
-    """Return how far x is from what comes back; infinity where that is not finite."""
+    """Return the mean squared error of the reconstructed x; infinity if it is not finite."""
     r = _encode(layers, x)
     for layer in reversed(layers):
         r = layer.autoencoder.layers[-1].forward(r, False).copy()

@@ -1,4 +1,4 @@
-"""What a trained model is sure of: predictions under many dropout masks."""
+"""The uncertainty of a trained model: predictions under many dropout masks."""
 
 from __future__ import annotations
 

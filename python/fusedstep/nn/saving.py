@@ -28,19 +28,19 @@ STATISTICS = ("input.mean", "input.scale")
 
 
 def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> None:
-    """Write a trained model, or a network alone; a failure leaves the file that was there.
+    """Write a trained model, or a network alone. If it fails, an existing file stays as it was.
 
     Parameters
     ----------
     path : path
         Usually ending in ``.safetensors``.
     trained : TrainedModel or Sequential
-        The same model gives the same bytes. A `Sequential` is saved without a meaning of its inputs and outputs.
+        The same model gives the same bytes. A `Sequential` has no names and scaling of inputs and outputs.
 
     Raises
     ------
     TypeError, ValueError
-        If `trained` is something else, has a layer that `load` would not know, or was given parts that do not fit.
+        If `trained` is something else, has a layer that `load` does not know, or has parts that do not fit together.
     OSError
         If the file cannot be written.
     ImportError
@@ -48,7 +48,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
 
     Notes
     -----
-    The file holds arrays and plain text: nothing in it is executed when it is read, unlike a pickle.
+    The file holds arrays and plain text: reading it executes nothing, unlike a pickle.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         If there is no such file, or it cannot be read.
     ValueError
-        If it is not such a file, or its parts do not fit together.
+        If it is not a file that `save` wrote, or its parts do not fit together.
     ImportError
         If safetensors is not installed.
 
@@ -136,7 +136,7 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel |
 
 
 def described_network(model: Sequential) -> dict[str, Any]:
-    """Return the layers and the dtype of a network, fit for JSON; with its ``state_dict`` all that it is.
+    """Return the layers and the dtype of a network, fit for JSON. Together with ``state_dict`` they define the network.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def described_network(model: Sequential) -> dict[str, Any]:
 
 
 def network_of(description: Mapping[str, Any], weights: Mapping[str, Array]) -> Sequential:
-    """Make a network of its description and its ``state_dict``.
+    """Make a network from its description and its ``state_dict``.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._base.arrays import Array, Shape, assign, describe, float_dtype, is_plain
+from .._base.arrays import Array, Shape, assign, describe, float_dtype, is_base_ndarray
 from .._base.checks import whole
 from .._base.memory import aligned_zeros, carve
 from ..ops.moments import Moments, dropout_moments
@@ -49,7 +49,7 @@ class Sequential:
     params, grads : dict of str to ndarray
         Views of the arenas under names such as "0.weight", in the same order: what an optimizer takes.
     buffers : dict of str to ndarray
-        What layers keep besides (running statistics, counters of random numbers): saved, not optimised.
+        Other arrays of the layers (running statistics, counters of random numbers): saved, not optimised.
     arena, grad_arena : ndarray
         All parameters, all gradients, flat.
 
@@ -114,7 +114,7 @@ class Sequential:
 
     @property
     def penalty(self) -> float:
-        """What the layers of `nn.penalties` add to the loss in the last pass; `backward` adds its gradient."""
+        """The sum that the penalties on activations add to the loss in the last pass; `backward` adds its gradient."""
         return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -137,9 +137,9 @@ class Sequential:
         ValueError
             If x has another dtype or shape.
         """
-        if not is_plain(x) or x.dtype != self.dtype or not self._fits(x):
+        if not is_base_ndarray(x) or x.dtype != self.dtype or not self._fits(x):
             raise ValueError(f"Sequential.forward: x must be {self.dtype} of shape {self._need()}; got {describe(x)}")
-        self._output = None  # there is none to go back from until the last layer has returned
+        self._output = None  # `backward` is possible only after the last layer has returned
         for forward in self._passes:
             x = forward(x, training)
         self._output = x
@@ -176,7 +176,7 @@ class Sequential:
         output = self._output
         if output is None:
             raise RuntimeError("Sequential.backward: needs a forward pass of the same batch before it")
-        if not is_plain(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
+        if not is_base_ndarray(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
             raise ValueError(
                 f"Sequential.backward: dy must be {self.dtype} of shape {output.shape}; got {describe(dy)}"
             )
@@ -211,18 +211,18 @@ class Sequential:
         Parameters
         ----------
         x : array_like, shape (n, in_features)
-            Any number of rows. A row's masks depend on its number, not on how many rows there are.
+            Any number of rows. The masks of a row depend on its number, not on the number of rows.
         k : int
             Number of masks, >= 1.
         key : Key or int
-            Names the masks: the same key, the same bits. An int is the seed of a key.
+            The same key gives the same masks. An int is the seed of a key.
         transform : function, optional
             Of the outputs (n, out_features), such as `softmax`.
 
         Returns
         -------
         Moments
-            (mean, variance, draws), float64; two arrays are held, whatever k.
+            (mean, variance, draws), float64. Memory for two arrays is needed, for any k.
 
         Raises
         ------
@@ -262,7 +262,7 @@ class Sequential:
             for layer, key in zip(self.layers, keys, strict=False):
                 layer.sample(key, start)
             parts.append(self.forward(rows[start : start + PREDICT_ROWS]).copy())
-        self._output = None  # what backward would need has been overwritten
+        self._output = None  # the arrays that `backward` needs were overwritten
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def state_dict(self) -> dict[str, Array]:
@@ -288,7 +288,7 @@ class Sequential:
             )
         for name, array in own.items():
             given = state[name]
-            if not is_plain(given) or (given.dtype, given.shape) != (array.dtype, array.shape):
+            if not is_base_ndarray(given) or (given.dtype, given.shape) != (array.dtype, array.shape):
                 raise ValueError(
                     f'Sequential.load_state_dict: state["{name}"] must be {array.dtype} of shape '
                     f"{array.shape}; got {describe(given)}"

@@ -1,6 +1,6 @@
-"""NumPy's BLAS on one thread during a whole training, where its products are small.
+"""Limit NumPy's BLAS to one thread during a training with small products.
 
-OpenBLAS's threads wait for one another at the end of every product. Where other processes keep cores busy, each product
+OpenBLAS's threads wait for each other at the end of every product. If other processes keep cores busy, each product
 then takes tens of milliseconds, whatever its size.
 """
 
@@ -31,8 +31,8 @@ SMALL = 1 << 26  # multiplications of a product: 3 ms on one thread of a machine
 def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     """Keep BLAS to one thread for as long as the block runs, if products are small; large ones use all threads.
 
-    A setting of the whole process: for a whole fit or command only, never for a single call. The last block to end
-    puts back what was set before the first began.
+    This is a setting of the process. Use it around a fit or a command, never around a single call. The last block
+    to end restores the setting that was there before the first began.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
 
     Notes
     -----
-    Needs threadpoolctl, which scikit-learn brings; without it nothing is done. Nothing is done either where this
-    package's own threads share the products, which wait for nobody.
+    Needs threadpoolctl, which scikit-learn brings; without it nothing is done. Nothing is done either if this
+    package's own threads share the products, because they do not wait for each other.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A network with the meaning of its inputs and outputs."""
+"""A network with the names and scaling of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._base.arrays import Array, describe, is_plain
+from .._base.arrays import Array, describe, is_base_ndarray
 from .._base.checks import non_negative, number, positive
 from ..ops.philox import Key
 from ._described import described
@@ -102,7 +102,7 @@ class TrainedModel:
         return ((rows - self.input_mean) / self.input_scale).astype(self.model.dtype)
 
     def _by_name(self, X: Any) -> Any:
-        """Return the inputs of a table in their order; what is no table as it is."""
+        """Return the columns of a table in the order of the inputs; return anything else unchanged."""
         if not hasattr(X, "columns") or not self.feature_names:
             return X
         frame = X.to_pandas() if hasattr(X, "to_pandas") else X
@@ -146,7 +146,7 @@ class TrainedModel:
         k : int
             Number of masks, >= 1.
         key : Key or int
-            Names the masks: the same key, the same answer.
+            The same key gives the same masks.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class TrainedModel:
         return predict_samples(self, X, k, key)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the arrays, fit for JSON."""
+        """All attributes except the arrays, fit for JSON."""
         known = {
             "format": FORMATS[0] if self.columns is None else FORMATS[1],
             "task": self.task,
@@ -178,7 +178,7 @@ class TrainedModel:
 
     @classmethod
     def of(cls, model: Sequential, about: Mapping[str, Any], input_mean: Array, input_scale: Array) -> TrainedModel:
-        """Put a model together with its description.
+        """Make a trained model from a network and a description.
 
         Raises
         ------
@@ -201,7 +201,7 @@ def check_parts(trained: TrainedModel) -> None:
     model, task, classes = trained.model, trained.task, trained.classes
     for name in ("input_mean", "input_scale"):
         array = getattr(trained, name)
-        if not is_plain(array) or array.shape != (model.in_features,) or array.dtype.kind not in "iuf":
+        if not is_base_ndarray(array) or array.shape != (model.in_features,) or array.dtype.kind not in "iuf":
             raise ValueError(
                 f"TrainedModel: {name} must be numbers of shape ({model.in_features},); got {describe(array)}"
             )

@@ -22,7 +22,16 @@ from .sequential import Sequential
 
 
 class Batch(NamedTuple):
-    """Rows of inputs (n, width), their targets, and how much each counts (None: all alike); valid until the next."""
+    """Some rows of the data; valid until the next batch is made.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n, width)
+        Inputs.
+    targets : ndarray, shape (n, ...)
+    weights : ndarray, shape (n,), or None
+        None: all rows weigh the same.
+    """
 
     x: Array
     targets: Array
@@ -87,7 +96,7 @@ class Batches:
                 yield Batch(x[part], targets[part], None if weights is None else weights[part])
                 continue
             rows = order[part]
-            # mode: with "raise" NumPy would gather into memory of its own first
+            # mode="clip": with "raise" NumPy would copy into a temporary array first
             gathered = x.take(rows, axis=0, out=self._memory[(len(rows), *x.shape[1:])], mode="clip")
             yield Batch(gathered, targets.take(rows, axis=0), None if weights is None else weights.take(rows))
 
@@ -106,7 +115,7 @@ class Trainer:
     decay_by_rows : bool
         Divide weight decay and L1 by the size of the batch, as if the loss were a sum over the rows.
     penalty : function, optional
-        Returns what weight decay and L1 stand for: added to the losses that are returned, divided as they are.
+        Returns the penalty of weight decay and L1. It is added to the returned losses, divided as the decay is.
     around : function returning a context manager, optional
         Entered around every forward and backward pass, such as one that adds noise to the weights.
 
@@ -158,7 +167,7 @@ class Trainer:
         self.steps = 0
 
     def step(self, batch: Batch) -> float:
-        """Take a step and return the loss before it; if that is not finite, no step is taken."""
+        """Take a step and return the loss before it. If the loss is not finite, no step is taken."""
         model = self.model
         with self._lookahead(), self._around():
             outputs = model.forward(batch.x, training=True)
@@ -181,12 +190,12 @@ class Trainer:
         ----------
         batches : iterable of Batch
         stop : function of the loss
-            Called after every step; what it returns says whether to end here.
+            Called after every step; the epoch ends if it returns True.
 
         Returns
         -------
         float
-            The mean loss of the rows; or the first that is not finite, where it ended.
+            The mean loss of the rows, or the first loss that is not finite; the epoch ends there.
         """
         total, rows = 0.0, 0
         for batch in batches:
@@ -215,21 +224,21 @@ class Trainer:
         ----------
         batches : Batches
         epochs : int
-            Most epochs. The training ends before where a loss is not finite, or `stop` says so.
+            Most epochs. The training ends earlier if a loss is not finite or `stop` returns True.
         order : function, optional
             Returns the order of an epoch's rows, or None.
         change : function of the batches, optional
-            Returns those to train on, such as noisy ones.
+            Returns the batches to train on, for example noisy ones.
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every whole epoch, with the averages in the place of the parameters where the optimizer has
-            some. What it returns decides about a learning rate that follows the progress: small is good.
+            Called after every complete epoch. If the optimizer keeps averages, they are in the parameters then.
+            A learning rate that reacts to progress observes the returned value: smaller is better.
 
         Yields
         ------
         float
-            The mean loss of each epoch, the last one perhaps in part; or one that is not finite.
+            The mean loss of each epoch (the last one may be incomplete), or the first loss that is not finite.
         """
         ended: object = False
 

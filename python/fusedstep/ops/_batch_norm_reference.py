@@ -1,4 +1,4 @@
-"""Batch normalisation in NumPy: what it computes (float64), and how, in the data's type, bit for bit."""
+"""Batch normalisation in NumPy: the formulas in float64, and the kernel's order of operations, bit for bit."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ class BatchStats:
         self._moments.update(x, axis_of("BatchStats.update", axis))
 
     def merge(self, other: BatchStats) -> None:
-        """Add the values behind other statistics, which stay as they are.
+        """Add the values of other statistics, which do not change.
 
         Raises
         ------
         TypeError, ValueError
-            If `other` is no BatchStats, or has another number of channels.
+            If `other` is not a BatchStats, or has another number of channels.
         """
         if not isinstance(other, BatchStats):
             raise TypeError(f"BatchStats.merge: other must be a BatchStats; got {type(other).__name__}")

@@ -1,4 +1,4 @@
-"""Dropout without a stored mask: the fate of element i is a function of (seed, stream, i) alone."""
+"""Dropout without a stored mask: whether element i is dropped depends on (seed, stream, i) only."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def dropout_backward(
     training: bool = True,
     shape: tuple[int, ...] | None = None,
 ) -> Array:
-    r"""Return the gradient by dropout's input; the mask is drawn again, not stored.
+    r"""Return the gradient by dropout's input; the mask is computed again, not stored.
 
     ::
 

@@ -1,4 +1,4 @@
-"""What the kernels draw, bit for bit, as a short NumPy program. The tests' oracle."""
+"""The kernels' random numbers, bit for bit, as a short NumPy program for the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uniform numbers, orders and mixing weights from the same streams, each a function of the key and the index."""
+"""Uniform numbers, permutations and beta variates from the streams, each a function of the key and the index."""
 
 from __future__ import annotations
 

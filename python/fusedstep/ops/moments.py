@@ -15,7 +15,15 @@ from .philox import Key
 
 
 class Moments(NamedTuple):
-    """Mean and variance of each element, float64, over so many draws."""
+    """Mean and variance over random draws.
+
+    Attributes
+    ----------
+    mean, variance : ndarray of float64
+        Of each element.
+    draws : int
+        Number of draws.
+    """
 
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]

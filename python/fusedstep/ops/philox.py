@@ -1,4 +1,4 @@
-"""Keys to streams of random numbers that can be read from any position."""
+"""Keys of streams of random numbers. A stream can be read from any position."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._base.random import Key as Key
 
 
 class Philox:
-    """A source of fresh keys: a seed and a counter of streams. It can be used from several threads.
+    """A source of new keys: a seed and a counter of streams. It can be used from several threads.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Philox:
         return self._seed
 
     def key(self) -> Key:
-        """Return a key that this source has not given before.
+        """Return a new key.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Philox:
             return {"seed": self._seed, "stream": self._next}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where the source of that state was.
+        """Continue from a `state_dict`.
 
         Parameters
         ----------

@@ -49,7 +49,7 @@ class Group(MutableMapping[str, Any]):
             raise ValueError(f"{self._where}params cannot be changed; make a new optimizer")
         self._require_known(name)
         if name in self._only_at_first:
-            raise ValueError(f"{self._where}{name} says how the state begins, and it has begun; make a new optimizer")
+            raise ValueError(f"{self._where}{name} must be given when the optimizer is made; got {value!r} later")
         self.assign({name: value})
 
     def assign(self, values: dict[str, Any]) -> None:

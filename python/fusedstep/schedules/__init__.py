@@ -3,15 +3,17 @@
 Each factory checks its arguments and returns a small frozen object that can be called with the step,
 printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other function of the step will do.
 
+::
+
     constant          eta(t) = lr
     step              eta(t) = lr * gamma ** floor((t - 1) / step_size)
     exponential       eta(t) = lr * gamma ** (t - 1)
     inverse_time      eta(t) = lr / (1 + decay * (t - 1))
     bengio            eta(t) = lr * tau / max(t, tau)
     cosine            eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))
-    cosine_restarts   the same over cycles of growing length, with ``ends_cycle(t)`` for snapshots
+    cosine_restarts   the same over cycles of growing length, with ends_cycle(t) for snapshots
     warmup            a straight climb in front of any of them
-    ReduceOnPlateau   lowers the rate when ``observe(metric)`` stops improving
+    ReduceOnPlateau   lowers the rate when observe(metric) stops improving
     named             any of them by its name, fitted to the length of a run
 """
 

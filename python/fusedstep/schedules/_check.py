@@ -24,9 +24,9 @@ def as_float(n: int) -> float:
     return float(min(n, _LARGEST_EXACT))
 
 
-def whole(schedule: str, name: str, value: object, least: int = 1) -> None:
+def integer(schedule: str, name: str, value: object, least: int = 1) -> None:
     """Require an integer of at least ``least`` (a bool is not one)."""
-    if not _is_whole(value, least):
+    if not _is_integer(value, least):
         raise ValueError(f"{schedule}: {name} must be an integer >= {least}; got {value!r}")
 
 
@@ -44,7 +44,7 @@ def positive(schedule: str, name: str, value: float, *, high: float = math.inf) 
         raise ValueError(f"{schedule}: {name} must be {need}; got {value!r}")
 
 
-def _is_whole(value: object, least: int) -> bool:
+def _is_integer(value: object, least: int) -> bool:
     if isinstance(value, bool):
         return False
     try:

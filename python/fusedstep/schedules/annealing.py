@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ._check import as_float, real, step_number, whole
+from ._check import as_float, integer, real, step_number
 
 
 def _cosine(lr: float, min_lr: float, fraction: float) -> float:
@@ -31,7 +31,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         _check_floor("cosine", self.lr, self.min_lr)
-        whole("cosine", "total_steps", self.total_steps)
+        integer("cosine", "total_steps", self.total_steps)
 
     def __call__(self, t: int) -> float:
         done = min(step_number(t) - 1, self.total_steps)
@@ -39,7 +39,17 @@ class Cosine:
 
 
 class Cycle(NamedTuple):
-    """Where a step lies: cycle ``number`` from 0, ``position`` in it from 1 to ``length``."""
+    """The place of a step in a schedule with cycles.
+
+    Attributes
+    ----------
+    number : int
+        The number of the cycle, from 0.
+    position : int
+        The number of the step in its cycle, from 1.
+    length : int
+        The length of the cycle in steps.
+    """
 
     number: int
     position: int
@@ -57,8 +67,8 @@ class CosineRestarts:
 
     def __post_init__(self) -> None:
         _check_floor("cosine_restarts", self.lr, self.min_lr)
-        whole("cosine_restarts", "cycle_steps", self.cycle_steps)
-        whole("cosine_restarts", "multiplier", self.multiplier)
+        integer("cosine_restarts", "cycle_steps", self.cycle_steps)
+        integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
         """Find the cycle that step t lies in, in exact integer arithmetic."""
@@ -71,7 +81,7 @@ class CosineRestarts:
         return Cycle(number, position + 1, length)
 
     def ends_cycle(self, t: int) -> bool:
-        """Whether step t is the last of its cycle: after it a snapshot ensemble keeps the weights."""
+        """Tell whether step t is the last of its cycle, after which a snapshot ensemble keeps the weights."""
         _, position, length = self.cycle(t)
         return position == length
 
@@ -90,7 +100,7 @@ class Warmup:
     def __post_init__(self) -> None:
         if not callable(self.schedule):
             raise TypeError(f"warmup: schedule must be a function of the step; got {self.schedule!r}")
-        whole("warmup", "steps", self.steps, least=0)
+        integer("warmup", "steps", self.steps, least=0)
 
     def __call__(self, t: int) -> float:
         n = step_number(t)
@@ -164,7 +174,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
 
 
 def warmup(schedule: Callable[[int], float], steps: int) -> Warmup:
-    """Climb in a straight line to the first rate of ``schedule``, then follow it from its step 1.
+    """Raise the rate linearly to the first rate of ``schedule``, then follow the schedule from its step 1.
 
     ``eta(t) = schedule(1) * t / (steps + 1)`` for t <= steps and ``schedule(t - steps)`` afterwards, so that
     no step has the rate 0 and step ``steps + 1`` is the first at full rate (Goyal et al. 2017).

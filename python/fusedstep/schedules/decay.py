@@ -1,11 +1,11 @@
-"""Schedules that only ever hold or lower the rate: constant, step, exponential, inverse time, Bengio's."""
+"""Schedules that keep or lower the rate: constant, step, exponential, inverse time, Bengio's."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from ._check import as_float, positive, real, step_number, whole
+from ._check import as_float, integer, positive, real, step_number
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Step:
 
     def __post_init__(self) -> None:
         real("step", "lr", self.lr)
-        whole("step", "step_size", self.step_size)
+        integer("step", "step_size", self.step_size)
         positive("step", "gamma", self.gamma, high=1.0)
 
     def __call__(self, t: int) -> float:
@@ -85,7 +85,7 @@ class Bengio:
 
 
 def constant(lr: float) -> Constant:
-    """One rate for ever: ``eta(t) = lr``.
+    """Keep the rate: ``eta(t) = lr``.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def exponential(lr: float, gamma: float) -> Exponential:
 
 
 def inverse_time(lr: float, decay: float) -> InverseTime:
-    """Fall as one over the step: ``eta(t) = lr / (1 + decay * (t - 1))``.
+    """Lower the rate as one over the step: ``eta(t) = lr / (1 + decay * (t - 1))``.
 
     The form of Robbins and Monro (1951): the rates sum to infinity and their squares do not, so
     stochastic gradient descent converges.
@@ -181,7 +181,7 @@ def inverse_time(lr: float, decay: float) -> InverseTime:
 
 
 def bengio(lr: float, tau: float) -> Bengio:
-    """Hold for ``tau`` steps, then fall as one over the step: ``eta(t) = lr * tau / max(t, tau)``.
+    """Keep the rate for ``tau`` steps, then lower it as one over the step: ``eta(t) = lr * tau / max(t, tau)``.
 
     Bengio (2012), "Practical recommendations for gradient-based training of deep architectures", eq. 10.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ._check import whole
+from ._check import integer
 from .annealing import cosine, cosine_restarts
 from .decay import bengio, constant, exponential, inverse_time, step
 from .plateau import ReduceOnPlateau
@@ -59,5 +59,5 @@ def named(name: str, lr: float, steps: int) -> Schedule:
     """
     if name not in _MADE:
         raise ValueError(f"named: name must be one of {', '.join(NAMES)}; got {name!r}")
-    whole("named", "steps", steps)
+    integer("named", "steps", steps)
     return _MADE[name](lr, steps)

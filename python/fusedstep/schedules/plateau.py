@@ -1,4 +1,4 @@
-"""Lower the rate when a watched metric has stopped getting better."""
+"""Lower the rate when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from collections.abc import Mapping
 
 from .._base.checks import observed
-from ._check import positive, real, step_number, whole
+from ._check import integer, positive, real, step_number
 
 
 class ReduceOnPlateau:
     """Multiply the rate by ``factor`` after ``patience`` observations in a row without improvement.
 
-    A schedule with a memory: the optimizer calls it with the step and gets the present rate; the training
-    loop tells it the validation metric with `observe`, usually once per epoch. An observation improves on the
+    This schedule has a state. The optimizer calls it with the step and gets the present rate. The training
+    loop passes it the validation metric with `observe`, usually once per epoch. An observation improves on the
     best one if it is below ``best - threshold * |best|`` (mode "min") or above ``best + threshold * |best|``
     (mode "max"); nan never does. As torch's ``ReduceLROnPlateau``, whose relative threshold it shares for
-    positive metrics; for negative ones (a log-likelihood, a poor R^2) torch takes a slightly worse value for
-    an improvement and never cuts, this class does not.
+    positive metrics; for negative ones (a log-likelihood, a poor R^2) torch counts a slightly worse value
+    as an improvement and never lowers the rate; this class does not.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ class ReduceOnPlateau:
         name = "ReduceOnPlateau"
         real(name, "lr", lr)
         positive(name, "factor", factor, high=1.0)
-        whole(name, "patience", patience, least=0)
+        integer(name, "patience", patience, least=0)
         if mode not in ("min", "max"):
             raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
         real(name, "threshold", threshold)
-        whole(name, "cooldown", cooldown, least=0)
+        integer(name, "cooldown", cooldown, least=0)
         real(name, "min_lr", min_lr)
         if min_lr > lr:
             raise ValueError(f"{name}: min_lr must be at most lr ({lr!r}); got {min_lr!r}")
@@ -92,7 +92,7 @@ class ReduceOnPlateau:
         return self.lr
 
     def observe(self, metric: float) -> float:
-        """Take note of a metric; cut the rate if its time has come. Returns the rate from now on."""
+        """Observe a metric; lower the rate after `patience` observations without improvement; return it."""
         metric = observed("ReduceOnPlateau.observe: metric", metric)
         if self._improves(metric):
             self.best, self._bad = metric, 0
@@ -110,11 +110,11 @@ class ReduceOnPlateau:
         return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
 
     def state_dict(self) -> dict[str, float]:
-        """Return what has been learnt so far: the rate, the best metric and the two counters."""
+        """Return the state: the rate, the best metric and the two counters."""
         return {"lr": self.lr, "best": self.best, "bad": self._bad, "cooling": self._cooling}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from a `state_dict`; the options (factor, patience, ...) stay those of this object.
+        """Load a `state_dict`; the options (factor, patience, ...) stay those of this object.
 
         Raises
         ------
@@ -126,8 +126,8 @@ class ReduceOnPlateau:
             raise ValueError(f"{name}: state must have the keys lr, best, bad, cooling; got {sorted(state)}")
         lr, best, bad, cooling = state["lr"], state["best"], state["bad"], state["cooling"]
         real(name, 'state["lr"]', lr)
-        whole(name, 'state["bad"]', bad, least=0)
-        whole(name, 'state["cooling"]', cooling, least=0)
+        integer(name, 'state["bad"]', bad, least=0)
+        integer(name, 'state["cooling"]', cooling, least=0)
         if not isinstance(best, (int, float)) or math.isnan(best):
             raise ValueError(f'{name}: state["best"] must be a number; got {best!r}')
         self.lr, self.best, self._bad, self._cooling = float(lr), float(best), int(bad), int(cooling)

@@ -1,8 +1,10 @@
-"""Searching hyperparameters with Optuna: two samplers that it lacks, and a look at the borders.
+"""Search of hyperparameters with Optuna: two samplers, and a check of the borders of the ranges.
+
+::
 
     CoordinateDescentSampler     one parameter at a time, from the best point so far
     MultiResolutionGridSampler   a coarse grid, then finer ones about the best point
-    border_report                warns where the best value lies on the edge of its range
+    border_report                warns if the best value lies on the border of its range
 
 Grid and random search are Optuna's own: ``optuna.samplers.GridSampler``, and ``RandomSampler`` with
 ``trial.suggest_float(name, low, high, log=True)`` for log-uniform numbers. Needs ``pip install 'fusedstep[search]'``.

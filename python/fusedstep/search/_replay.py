@@ -1,4 +1,4 @@
-"""Samplers that hold no state: every trial is a function of the study's trials so far.
+"""Samplers without a state: each trial is a function of the study's earlier trials.
 
 That is what makes them work with any storage, with several workers and with a study that is resumed: the search is
 replayed from the recorded results up to the first point that is missing.
@@ -27,7 +27,7 @@ WORST = math.inf
 
 
 class ReplaySampler(BaseSampler):
-    """Base of both: a subclass says which point comes next, given all results (less is better) and what is running."""
+    """Base of both samplers: a subclass returns the next point, given all results and the running trials."""
 
     attribute: ClassVar[str] = "fusedstep:point"  # of a trial: the values that it was given
 
@@ -88,7 +88,7 @@ class ReplaySampler(BaseSampler):
         return value
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Stop the study where nothing is left to try."""
+        """Stop the study if no point is left."""
         results, running = self._collect(study)
         point = self._point(trial)
         if point is not None:
@@ -114,7 +114,7 @@ class ReplaySampler(BaseSampler):
         return results, running - results.keys()
 
     def _point(self, trial: FrozenTrial) -> Point | None:
-        """Return where a trial is, also if another sampler or the user chose it."""
+        """Return the point of a trial, also if another sampler or the user chose it."""
         if self.attribute in trial.system_attrs:
             values = tuple(trial.system_attrs[self.attribute])
             return values if len(values) == len(self._names) else None
@@ -124,14 +124,14 @@ class ReplaySampler(BaseSampler):
 
 
 def _result(study: Study, state: TrialState, values: Sequence[float] | None) -> float:
-    """Return a value of which less is better; what failed or was pruned is worst."""
+    """Return a value of which less is better; failed and pruned trials get the worst."""
     if state != TrialState.COMPLETE or not values or math.isnan(values[0]):
         return WORST
     return -values[0] if study.directions[0] == StudyDirection.MAXIMIZE else values[0]
 
 
 def plain(call: str, name: str, value: Any) -> Any:
-    """Return a value that every storage keeps as it is."""
+    """Return a value that every storage keeps unchanged."""
     value = value.item() if hasattr(value, "item") else value
     if value is not None and not isinstance(value, (bool, int, float, str)):
         raise TypeError(f"{call}: values of {name!r} must be numbers, strings, bools or None; got {value!r}")

@@ -1,4 +1,4 @@
-"""A look at the edges of what was searched."""
+"""A check whether the best values lie on the border of the searched range."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .._base.checks import fraction
 
 
 class BorderWarning(UserWarning):
-    """The best value of a search lies on the edge of its range."""
+    """The best value of a search lies on the border of its range."""
 
 
 class Border(NamedTuple):
-    """A parameter whose best value lies on the edge of what was searched.
+    """A parameter whose best value lies on the border of the searched range.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Border(NamedTuple):
 
 
 def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[str] = ()) -> list[Border]:
-    """Warn of every parameter whose best value lies on the edge of its range: the optimum may be outside.
+    """Warn of every parameter whose best value lies on the border of its range: the optimum may be outside.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _border(name: str, best: FrozenTrial, finished: Sequence[FrozenTrial], edge:
 
 
 def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
-    """Return the ends of a range that has an inside."""
+    """Return the ends of a range, if it has inner values."""
     if isinstance(distribution, CategoricalDistribution):
         choices = [choice for choice in distribution.choices if isinstance(choice, (int, float)) and _is_number(choice)]
         return _ends(choices) if len(choices) == len(distribution.choices) else None

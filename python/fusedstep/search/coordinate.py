@@ -19,8 +19,8 @@ class CoordinateDescentSampler(ReplaySampler):
     """Change one hyperparameter at a time, always from the best point so far.
 
     From the start, all values of the first parameter are tried with the others held, and the best is kept; then those
-    of the second, and so on, round after round, until a round moves nothing. Then the search begins anew at a random
-    point of the grid, so that any number of trials is of use; it stops when the whole grid has been tried.
+    of the second, and so on, round after round, until a round changes nothing. Then the search begins again at a random
+    point of the grid, so that more trials can still improve the result. It stops when the whole grid has been tried.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class CoordinateDescentSampler(ReplaySampler):
         return tuple(plain(call, name, start[name]) for name in self._names)
 
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return the first point on the way that has not been tried."""
+        """Return the first point of the descent that has not been tried."""
         tried = sum(self._on_grid(point) for point in {*results, *running})
         if tried >= self._size:
             return None

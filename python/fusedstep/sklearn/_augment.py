@@ -1,4 +1,4 @@
-"""What is done to batches and weights before each gradient, and to labels before all of them."""
+"""Augmentation of batches and noise on weights before each gradient; smoothing of labels before the training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._parameters import Parameters
 
 
 def augmented(batches: Iterator[nn.Batch], given: Parameters, draws: Philox | None) -> Iterator[nn.Batch]:
-    """Mix the rows of each batch and add noise to them, as far as that is asked for."""
+    """Mix the rows of each batch and add noise to them, if the parameters ask for it."""
     if draws is None or not (given.mixup or given.input_noise):
         return batches
     return (_changed(batch, given, draws) for batch in batches)
@@ -35,7 +35,7 @@ def _changed(batch: nn.Batch, given: Parameters, draws: Philox) -> nn.Batch:
 def around(
     given: Parameters, model: nn.Sequential, draws: Philox | None
 ) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Return what adds noise to the weights for a gradient, if that is asked for."""
+    """Return a context that adds noise to the weights for a gradient, if the parameters ask for it."""
     if draws is None or not given.weight_noise:
         return contextlib.nullcontext
     return lambda: augment.weight_noise(model.params, given.weight_noise, draws.key())

@@ -1,4 +1,4 @@
-"""What classifier and regressor share: fitting, resuming, prediction, the fitted attributes."""
+"""The base of classifier and regressor: fitting, resuming, prediction, the fitted attributes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")
 
 @contextmanager
 def as_before_if_refused(estimator: Any) -> Iterator[None]:
-    """Take back the attributes that an error cuts short: an old network must not answer with new classes."""
+    """Restore the attributes after an error, so that an old network never predicts with new classes."""
     before = dict(vars(estimator))
     try:
         yield
@@ -45,18 +45,18 @@ def as_before_if_refused(estimator: Any) -> Iterator[None]:
 
 
 def can_go_on(estimator: Any) -> bool:
-    """Whether there is a `partial_fit`: all solvers but "lbfgs" take steps."""
+    """Tell whether `partial_fit` exists: for all solvers but "lbfgs"."""
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for solvers that take steps; got solver='lbfgs'")
     return True
 
 
 class BaseMLP(Fitted):
-    """A network with scikit-learn's manners. A subclass knows targets, loss and predictions."""
+    """A network with scikit-learn's interface. A subclass defines targets, loss and predictions."""
 
     # What a subclass writes
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
-        """Return the targets as the network takes them; with `first`, learn what there is to know of them."""
+        """Return the targets in the network's form; with `first`, set the attributes that depend on them."""
         raise NotImplementedError
 
     def _softened(self, targets: Array, dtype: Any) -> Array:
@@ -68,7 +68,7 @@ class BaseMLP(Fitted):
         raise NotImplementedError
 
     def _class_weights(self, y: Array, incremental: bool) -> Array | None:
-        """Return what each row counts for its class."""
+        """Return the class weight of each row."""
         return None
 
     # Fitting
@@ -146,11 +146,11 @@ class BaseMLP(Fitted):
         self._built_with = {name: copy.copy(getattr(self, name)) for name in NETWORK}
 
     def _new_source(self) -> Philox:
-        """Return a source of random numbers for all that scikit-learn's network does not do."""
+        """Return a source of random numbers for the options that scikit-learn's network does not have."""
         return Philox(int(self._random_state.randint(2**31)))
 
     def _check_same_network(self) -> None:
-        """Refuse to go on with a network that the parameters no longer describe."""
+        """Refuse to continue if the parameters no longer describe the network."""
         for name, before in self._built_with.items():
             if not np.array_equal(getattr(self, name), before):
                 raise ValueError(
@@ -175,7 +175,7 @@ class BaseMLP(Fitted):
             raise ValueError(f"X_val, y_val: {problem}") from problem
 
     def _split(self, data: Data) -> tuple[Data, Data]:
-        """Hold rows out as scikit-learn's own would: the same ones."""
+        """Hold out the same rows as scikit-learn's estimator."""
         if not self.validation_fraction:
             raise ValueError("validation_fraction must be above 0 where no X_val is given; got 0")
         options = {"random_state": self._random_state, "test_size": self.validation_fraction}
@@ -190,11 +190,11 @@ class BaseMLP(Fitted):
         return data.rows(parts[0]), data.rows(parts[1])
 
     def _strata(self, data: Data) -> Any:
-        """Return what held-out rows keep the proportions of, if anything."""
+        """Return the labels by which held-out rows are stratified, if any."""
         return None
 
     def _rare(self, data: Data) -> str:
-        """Say of which classes there is one row only, in the user's labels."""
+        """Return a text that names the classes with a single row, by the user's labels."""
         return ""
 
     def _run_epochs(self, data: Data, validation: Data | None, incremental: bool) -> None:

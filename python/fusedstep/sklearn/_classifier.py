@@ -19,11 +19,11 @@ from ._labels import Labels
 
 @dataclass(eq=False, repr=False)
 class MLPClassifier(ClassifierMixin, Labels):
-    r"""A multi-layer perceptron that classifies: scikit-learn's, faster, and with what its users have asked for.
+    r"""A multi-layer perceptron for classification: scikit-learn's, faster, and with more options.
 
-    Every parameter, method and attribute of ``sklearn.neural_network.MLPClassifier`` is here under its name and means
-    the same: with these parameters alone, the same seed gives the same weights up to rounding. What comes on top is
-    off unless asked for.
+    Every parameter, method and attribute of ``sklearn.neural_network.MLPClassifier`` exists here with the same meaning.
+    With these parameters alone, the same seed gives the same weights up to rounding. Additional options are off by
+    default.
 
     ::
 
@@ -188,7 +188,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPClassifier:
-        """Train for one epoch more on these rows; the first call needs all `classes`. See `fit`."""
+        """Train for one more epoch on these rows; the first call needs all `classes`. See `fit`."""
         if _check_partial_fit_first_call(self, classes):
             self._learn_classes(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
@@ -209,7 +209,7 @@ class MLPClassifier(ClassifierMixin, Labels):
             Return (probabilities, their standard deviation over the masks).
         """
         if return_std and mc_samples is None:
-            raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
+            raise ValueError("return_std needs mc_samples: without dropout masks there is only one prediction")
         x = self._checked(X)
         p, std = (self._predicted(x), None) if mc_samples is None else self._sampled(x, mc_samples)
         if self.n_outputs_ == 1:

@@ -1,4 +1,4 @@
-"""What is trained on, what is validated on, and batches of either."""
+"""The rows to train and to validate on, and batches of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..nn.sequential import PREDICT_ROWS
 
 @dataclass
 class Data:
-    """Rows with their targets as the network takes them, as the user gave them, and their weights."""
+    """Rows with their targets, in the network's form and as the user gave them, and their weights."""
 
     x: Any
     targets: Array
@@ -32,7 +32,7 @@ class Data:
         return Data(self.x[rows], self.targets[rows], self.y[rows], weights)
 
     def without_weightless(self) -> Data:
-        """Leave out the rows that weigh nothing: a fit must be the same as without them."""
+        """Leave out the rows of weight zero: the fit must be the same as without them."""
         if self.weights is None or self.weights.all():
             return self
         return self.rows(np.flatnonzero(self.weights))

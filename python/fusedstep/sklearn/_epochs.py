@@ -39,7 +39,7 @@ class Epochs:
         self._order = np.arange(self._count)
 
     def run(self, epochs: int) -> None:
-        """Train for so many epochs, or until stopping is due.
+        """Train for this many epochs, or until early stopping ends the training.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Epochs:
             estimator._snapshots.observe(step)
 
     def _validate(self, loss: float) -> float:
-        """Tell the curves and the early stopping of an epoch."""
+        """Add an epoch to the curves and to the early stopping."""
         estimator, rate = self._estimator, present_rate(self._optimizer)
         estimator.n_iter_ += 1
         estimator.t_ += self._count
@@ -122,7 +122,7 @@ class Epochs:
         return score
 
     def _set_rate(self, rate: float) -> None:
-        """Change the rate; what the momentum does next stays the same, as in scikit-learn, where it holds the rate."""
+        """Change the rate and rescale the momentum, because scikit-learn's momentum contains the rate."""
         before = present_rate(self._optimizer)
         for arrays in self._optimizer.state.values():
             for momentum in arrays.values():

@@ -1,4 +1,4 @@
-"""What an estimator is after a fit: its attributes, its predictions, its pickle."""
+"""A fitted estimator: its attributes, predictions and pickle."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ class Fitted(Parameters, BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=self._model.dtype, order="C", reset=False)
 
     def _predicted(self, x: Any) -> Array:
-        """Return the network's answer for checked rows: probabilities or values, a column each."""
+        """Return the network's predictions for checked rows: probabilities or values, a column each."""
         activate = OUTPUTS[self.out_activation_]
         answers = [np.asarray(activate(outputs(model, x))) for model in self._models]
         return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
 
     def _sampled(self, x: Any, k: int) -> tuple[Array, Array]:
-        """Return mean and standard deviation of the network's answer over k dropout masks."""
+        """Return mean and standard deviation of the predictions over k dropout masks."""
         if not self.dropout:
             raise ValueError(
                 f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
@@ -113,7 +113,7 @@ class Fitted(Parameters, BaseEstimator):
         return mean, np.sqrt(variance)
 
     def _validation_score(self, data: Data) -> float:
-        """Score the present network on validation rows, with the scorer of the user's choice."""
+        """Score the present network on validation rows, with the user's scorer."""
         if self.scoring is None:
             return self._plain_score(data)
         stand_in = object.__new__(
@@ -140,7 +140,7 @@ class Fitted(Parameters, BaseEstimator):
 
     @property
     def intercepts_(self) -> Views:
-        """What each layer adds: views of the network that predicts. With batch norm, its beta."""
+        """The biases of each layer: views of the network that predicts. With batch norm, its beta."""
         return intercepts(self._fitted("intercepts_"))
 
     @intercepts_.setter
@@ -153,7 +153,7 @@ class Fitted(Parameters, BaseEstimator):
         return self._models[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return plain data: arrays, numbers and texts, which skops takes too."""
+        """Return plain data (arrays, numbers and texts), which skops accepts too."""
         return packed(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Classes: from labels to targets and back, their weights and their loss."""
+"""Classes: labels, targets, weights and loss."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Labels(BaseMLP, OfClasses):
         if self.class_weight is None:
             return None
         if incremental and self.class_weight == "balanced":
-            raise ValueError("class_weight='balanced' cannot be known from a part of the rows: give partial_fit a dict")
+            raise ValueError(
+                "class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'"
+            )
         if isinstance(self.class_weight, dict):
             for label, weight in self.class_weight.items():
                 non_negative(f"class_weight[{label!r}]", weight)

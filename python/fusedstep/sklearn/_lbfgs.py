@@ -1,4 +1,4 @@
-"""The one solver that is not ours: scipy's L-BFGS-B on the whole gradient, over the network's arena."""
+"""The solver "lbfgs": scipy's L-BFGS-B on the gradient over all rows."""
 
 from __future__ import annotations
 

@@ -44,5 +44,5 @@ class HalfPoisson(nn.Loss):
         return losses, np.multiply(mean, 1.0 / len(outputs), out=mean)
 
 
-#: What predictions are made of the network's outputs.
+#: How predictions are made from the network's outputs.
 OUTPUTS = {"identity": lambda outputs: outputs, "exp": np.exp, "logistic": expit, "softmax": nn.softmax}

@@ -1,4 +1,4 @@
-"""From an estimator's parameters to a network, with scikit-learn's first weights."""
+"""Make a network from an estimator's parameters, with scikit-learn's first weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._parameters import ACTIVATIONS, Parameters
 
 
 def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.random.RandomState) -> nn.Sequential:
-    """Build the network; without options of ours it draws the numbers that scikit-learn's would.
+    """Build the network; without additional options it draws the same random numbers as scikit-learn's.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Which parameters do not go together."""
+"""Parameters that exclude each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # of those that are no
 
 
 def check_options(given: Parameters) -> None:
-    """Refuse what would not be done.
+    """Refuse parameters that would have no effect.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def check_options(given: Parameters) -> None:
     if given.batch_norm and given.batch_size == 1:
         raise ValueError("batch_norm needs batch_size >= 2; got 1")
     if given.pretraining is not None and given.batch_norm:
-        raise ValueError("pretraining is of layers without batch_norm; got batch_norm=True")
+        raise ValueError("pretraining needs batch_norm=False; got batch_norm=True")
     if given.sparsity and given.sparsity_penalty == "kl" and given.activation != "logistic":
         raise ValueError(
             f"sparsity_penalty='kl' needs activations from 0 to 1, activation='logistic'; got {given.activation!r}"

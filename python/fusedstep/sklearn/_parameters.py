@@ -1,4 +1,4 @@
-"""The parameters of both estimators: their types, what they may be, and what does not go together."""
+"""The parameters of both estimators: their types and allowed values."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a parameter with what scikit-learn is to check of it; one of scikit-learn's own has its checks there."""
+    """Return a parameter with its constraints for scikit-learn's checks; scikit-learn's own have theirs."""
     return field(default=default, metadata={"constraints": list(constraints)})
 
 
 class _Constraints:
-    """What scikit-learn checks, by the name of the parameter."""
+    """The constraints that scikit-learn checks, by the name of the parameter."""
 
     def __get__(self, instance: object, cls: Any) -> dict[str, Any]:
         ours = {each.name: each.metadata["constraints"] for each in fields(cls) if "constraints" in each.metadata}
@@ -42,7 +42,7 @@ class _Constraints:
 
 @dataclass(eq=False, repr=False)
 class Parameters:
-    """What an estimator is made with; see `MLPClassifier`."""
+    """The parameters of an estimator; see `MLPClassifier`."""
 
     hidden_layer_sizes: Any = (100,)
     activation: str = parameter("relu", StrOptions(set(ACTIVATIONS)))
@@ -119,18 +119,18 @@ class Parameters:
 
     @property
     def _draws(self) -> bool:
-        """Whether training needs random numbers besides the first weights, the split and the order of the rows."""
+        """Tell whether training needs random numbers besides those of first weights, split and row order."""
         return any(getattr(self, name) not in (None, 0) for name in DRAWING)
 
     @property
     def _runs_to_the_end(self) -> bool:
-        """Whether a schedule plans the whole training, so that a loss that stands still must not end it."""
+        """Tell whether a schedule covers the whole training, so that a loss without improvement must not end it."""
         return not (isinstance(self.learning_rate, str) and self.learning_rate in SKLEARN_RATES)
 
 
 @dataclass(eq=False, repr=False)
 class OfClasses:
-    """What a classifier is made with besides."""
+    """The additional parameters of a classifier."""
 
     _: KW_ONLY
     class_weight: Any = parameter(None, StrOptions({"balanced"}), dict, None)
@@ -139,6 +139,6 @@ class OfClasses:
 
 @dataclass(eq=False, repr=False)
 class OfNumbers:
-    """What a regressor is made with besides; the first of its parameters."""
+    """The additional parameters of a regressor; they come first."""
 
     loss: str = parameter("squared_error", StrOptions({"squared_error", "poisson"}))

@@ -1,4 +1,4 @@
-"""What `verbose` shows: a progress bar in a terminal or notebook that has rich, a line per epoch elsewhere."""
+"""The output of `verbose`: a progress bar in a terminal or notebook with rich, a line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._parameters import Parameters
 
 
 class Epoch(NamedTuple):
-    """What a callback is told.
+    """The argument of a callback.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
 
 
 class Progress:
-    """Tells of the epochs of one fit, if the estimator is verbose."""
+    """Shows the epochs of one fit, if the estimator is verbose."""
 
     def __init__(self, estimator: Parameters, epochs: int) -> None:
         self._verbose, self._epochs = bool(estimator.verbose), epochs
@@ -58,7 +58,7 @@ class Progress:
             print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}{score}")
 
     def say(self, text: str) -> None:
-        """Say why the training ends, or what changes."""
+        """Print why the training ends, or what changes."""
         if self._bar is not None:
             self._bar.console.print(text)
         elif self._verbose:

@@ -20,7 +20,7 @@ from ._parameters import OfNumbers
 
 @dataclass(eq=False, repr=False)
 class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
-    r"""A multi-layer perceptron that predicts numbers: scikit-learn's, faster, and with what its users have asked for.
+    r"""A multi-layer perceptron for regression: scikit-learn's, faster, and with more options.
 
     Every parameter, method and attribute of ``sklearn.neural_network.MLPRegressor`` is here under its name and means
     the same; see `MLPClassifier` for them all, and for what comes on top.
@@ -81,7 +81,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPRegressor:
-        """Train for one epoch more on these rows; see `fit`."""
+        """Train for one more epoch on these rows; see `fit`."""
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
@@ -96,7 +96,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
             Return (numbers, their standard deviation over the masks).
         """
         if return_std and mc_samples is None:
-            raise ValueError("return_std needs mc_samples: without dropout masks there is one answer")
+            raise ValueError("return_std needs mc_samples: without dropout masks there is only one prediction")
         x = self._checked(X)
         if mc_samples is None:
             return self._values(self._predicted(x))

@@ -1,4 +1,4 @@
-"""From an estimator's parameters to an optimizer of ours with its learning rate."""
+"""Make an optimizer and its learning rate from an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # have parameters of t
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Make the optimizer of a model for a run of so many steps; biases and the like are not decayed.
+    """Make the optimizer of a model for a run of so many steps; only weights decay, not biases, gamma and beta.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Opti
 
 
 def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
-    """Return what scikit-learn's names mean for this optimizer: those of Adam and of SGD."""
+    """Return scikit-learn's parameters of Adam or SGD under this optimizer's names."""
     adam = optim.registry["Adam"]
     if issubclass(cls, adam):
         inside = (given.solver_params or {}).get("eps_inside", False)
@@ -71,8 +71,8 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
     for name in given.solver_params or {}:
         if name == "weight_decay":
             raise ValueError(
-                "solver_params must not have weight_decay: it is a parameter of its own, weight_decay, in place of "
-                "alpha, which is divided by the rows of the batch and so is practically no decay beside the gradient; "
+                "solver_params must not have weight_decay, which is a parameter of the estimator (alpha is divided by "
+                "the rows of a batch, and so would hardly decay the weights); "
                 f"got {given.solver_params['weight_decay']!r}"  # type: ignore[index]
             )
         if name not in names:
@@ -88,7 +88,7 @@ def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], floa
     first, rate = first_rate(given), given.learning_rate
     after = max(1, steps - given.warmup)
     if callable(rate):
-        schedule = copy.deepcopy(rate)  # one with a memory must not learn from other fits
+        schedule = copy.deepcopy(rate)  # a schedule with a state must not be shared between fits
     elif rate in SKLEARN_RATES:
         if not given.warmup:
             return first
@@ -116,7 +116,7 @@ def present_rate(optimizer: optim.Optimizer) -> float:
 
 
 def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Optimizer) -> Snapshots | None:
-    """Return what keeps the networks at the ends of the rate's cycles, if that is asked for."""
+    """Return the object that keeps the networks at the ends of the rate's cycles, if the parameters ask for it."""
     if not given.snapshots:
         return None
     rate: Any = optimizer.groups[0]["lr"]
@@ -124,7 +124,7 @@ def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Opt
 
 
 def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Return what another process needs to go on with an optimizer and a copy of its network."""
+    """Return the data from which another process can continue with an optimizer and a copy of its network."""
     names = [[k for k, g in zip(optimizer._keys, optimizer._group_of, strict=True) if g == i] for i in (0, 1)]
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.groups]
     ema_decay = optimizer._ema_decay
@@ -133,7 +133,7 @@ def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
 
 
 def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
-    """Make an optimizer of a network that goes on where another stopped; see `frozen`."""
+    """Make an optimizer of a network from the data of `frozen`."""
     pairs = zip(known["names"], known["options"], strict=True)
     groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
     optimizer: optim.Optimizer = known["class"](groups, ema_decay=known["ema_decay"])
@@ -142,7 +142,7 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
 
 
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
-    """Return what computes the penalty on the weights, to be divided by the batch's size; None if there is none."""
+    """Return the function that computes the undivided penalty on the weights; None without penalty."""
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None
     weights, l1 = list(optimizer.groups[0]["params"]), given.l1_ratio

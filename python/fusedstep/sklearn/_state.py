@@ -1,4 +1,4 @@
-"""A fitted estimator as plain data, for pickle, copies and skops, and again as an estimator."""
+"""Turn a fitted estimator into plain data, for pickle, copies and skops, and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMADE = ("_model", "_models", "_optimizer", "_loss", "_philox", "_stopping", "_
 
 
 def packed(state: State) -> State:
-    """Return the attributes of an estimator, if it is fitted with plain data in place of objects of ours."""
+    """Return the attributes of an estimator; after a fit, with plain data in place of this package's objects."""
     if "_model" not in state:
         return state
     model, optimizer, philox = state["_model"], state["_optimizer"], state["_philox"]
@@ -40,7 +40,7 @@ def packed(state: State) -> State:
 
 
 def unpack(estimator: Any) -> None:
-    """Make the objects of an estimator from its plain data."""
+    """Restore the objects of an estimator from plain data."""
     plain = estimator.__dict__.pop("_plain", None)
     if plain is None:
         return
@@ -71,7 +71,7 @@ def _model(plain: State) -> nn.Sequential:
 
 
 def _named(known: State) -> State:
-    """Name what is of this package: the class of an optimizer, and its schedule, which its groups share."""
+    """Return names for this package's objects: the class of an optimizer, and the schedule that its groups share."""
     cls: Any = known["class"]
     first, *others = known["options"]
     shared = [{k: v for k, v in other.items() if k != "lr" or v is not first["lr"]} for other in others]

@@ -34,7 +34,7 @@ IDENTITIES = (nn.Dropout, nn.ActivityPenalty)  # at prediction
 def register() -> None:
     """Tell skl2onnx how `MLPClassifier` and `MLPRegressor` of this package are converted.
 
-    Batch norm predicts with its running statistics; snapshots and averages of weights are what they are in `predict`.
+    Batch norm predicts with its running statistics; snapshots and averages of weights are used as in `predict`.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def register() -> None:
 
 
 class Graph:
-    """Adds the nodes of a network to what skl2onnx is building."""
+    """Adds the nodes of a network to skl2onnx's graph."""
 
     def __init__(self, scope: Any, container: Any, dtype: Any) -> None:
         self._scope, self._container, self.dtype = scope, container, np.dtype(dtype)
@@ -113,7 +113,7 @@ class Graph:
 
 
 def _outputs(scope: Any, operator: Any, container: Any) -> tuple[Graph, str]:
-    """Add all networks of an estimator with their last activation; return the name of the mean of their answers."""
+    """Add all networks of an estimator with their last activation; return the name of the mean of their outputs."""
     estimator = operator.raw_operator
     double = type(operator.inputs[0].type).__name__ == "DoubleTensorType"
     graph, x = Graph(scope, container, np.float64 if double else np.float32), operator.inputs[0].full_name

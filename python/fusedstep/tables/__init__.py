@@ -1,7 +1,7 @@
-"""Tables as people have them: read with pandas, and turned into numbers for a network, column by column.
+"""Tables: read with pandas, and turned into numbers for a network, column by column.
 
-`read` opens a file, `Columns.fit` decides what each column is, `Columns.transform` makes the numbers. What was fitted
-is plain data that is saved with the model.
+`read` opens a file, `Columns.fit` decides the kind of each column, `Columns.transform` makes the numbers. The fitted
+values are plain data and are saved with the model.
 """
 
 from typing import TYPE_CHECKING

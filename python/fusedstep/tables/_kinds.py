@@ -1,4 +1,4 @@
-"""What each column of a table is: numbers, categories, dates, or of no use."""
+"""The kind of each column of a table: number, category, date, or left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Frame = Any  # a pandas.DataFrame
 Series = Any
 
 MOSTLY = 0.9  # a share of cells that decides what a column is
-FEW = 20  # so many different values are no identifier and no free text
+FEW = 20  # a column with at most so many different values is neither identifier nor free text
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
 CAMEL = re.compile(r"[a-z]I[dD]$")
@@ -25,14 +25,14 @@ CAMEL = re.compile(r"[a-z]I[dD]$")
 
 @dataclass(frozen=True)
 class Column:
-    """What one column is, and what was learnt of it.
+    """The kind of a column, and the values fitted to it.
 
     Attributes
     ----------
     name : str
     kind : {"number", "category", "date", "left out"}
     note : str
-        What is unusual about it, in words.
+        A remark, if it is unusual.
     decimal : str
         The decimal sign where numbers come as texts.
     format : str
@@ -65,7 +65,7 @@ class Column:
 
     @classmethod
     def of(cls, described: Any) -> Column:
-        """Make a column of its description.
+        """Make a column from its description.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Column:
 def decide(
     frame: Frame, drop: Collection[str] = (), categorical: Collection[str] = (), numeric: Collection[str] = ()
 ) -> list[Column]:
-    """Return what each column is.
+    """Return the kind of each column.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _may_be_named_so(name: str) -> bool:
 
 
 def _named_as_identifier(name: str, column: Series) -> bool:
-    """Whether the name says so, and the values, which are whole numbers or texts, do not speak against it."""
+    """Tell whether the column has the name of an identifier, and values (whole numbers or texts) that can be one."""
     if not _may_be_named_so(name):
         return False
     often = OFTEN_REPEATED.search(name) or CAMEL.search(name)
@@ -218,7 +218,7 @@ def _number(column: Series, decimal: str, values: Series) -> Column:
 
 
 def _odd(odd: Series) -> str:
-    """Say which cells are taken for missing."""
+    """Return a remark about the cells that count as missing."""
     if not len(odd):
         return ""
     examples = ", ".join(repr(str(text)) for text in list(dict.fromkeys(odd))[:3])

@@ -1,4 +1,4 @@
-"""What cells mean: numbers as people write them, dates, texts."""
+"""Parsing of cells: numbers in common notations, dates, texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_number_type(column: Series) -> bool:
 
 
 def as_numbers(column: Series, decimal: str = ".") -> Any:
-    """Return float64 numbers with nan for what is none, such as 12, 1,234.5, 12 %, 3 € (or 1.234,5 with a comma)."""
+    """Return cells such as 12, 1,234.5, 12 % or 3 € (1.234,5 with a comma) as float64; others are nan."""
     pandas = need("pandas", "pandas")
     if is_number_type(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -46,7 +46,7 @@ def as_numbers(column: Series, decimal: str = ".") -> Any:
 
 
 def decimal_of(column: Series, usual: str = ".") -> str:
-    """Return the decimal sign with which more cells are numbers; the usual one if that is no matter."""
+    """Return the decimal sign with which more cells are numbers; the point if there is no difference."""
     other = "," if usual == "." else "."
     counts = {sign: int(np.isfinite(as_numbers(column, sign)).sum()) for sign in (usual, other)}
     return other if counts[other] > counts[usual] else usual
@@ -81,7 +81,7 @@ def date_format(column: Series) -> str | None:
 
 
 def as_dates(column: Series, form: str) -> Series:
-    """Return times of no zone, NaT for what is none."""
+    """Return times without zone, NaT for cells that are not dates."""
     pandas = need("pandas", "pandas")
     if date_format_is_needed(column):
         column = pandas.to_datetime(column.astype(object), format=form or "ISO8601", errors="coerce", utc=True)

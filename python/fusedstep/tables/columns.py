@@ -1,4 +1,4 @@
-"""From the columns of a table to the inputs of a network."""
+"""Turn the columns of a table into the inputs of a network."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Columns:
         categorical: Collection[str] = (),
         numeric: Collection[str] = (),
     ) -> Columns:
-        """Decide what the columns are, and learn medians and categories.
+        """Decide the kinds of the columns, and compute medians and categories.
 
         Parameters
         ----------
@@ -129,12 +129,12 @@ class Columns:
             )
 
     def description(self) -> list[dict[str, Any]]:
-        """Return all that was learnt, fit for JSON."""
+        """Return all fitted values, fit for JSON."""
         return [column.description() for column in self.columns]
 
     @classmethod
     def of(cls, description: Any) -> Columns:
-        """Make it again of its description.
+        """Make it again from its description.
 
         Raises
         ------

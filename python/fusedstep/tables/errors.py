@@ -1,4 +1,4 @@
-"""What is wrong with a table, in one line."""
+"""Errors in a table, shown as one line."""
 
 
 class TableError(ValueError):

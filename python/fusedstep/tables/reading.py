@@ -106,7 +106,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """Decode by the mark at the beginning, as UTF-8, or as what Windows in the west writes."""
+    """Decode by the byte order mark, as UTF-8, or as Windows-1252."""
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     for encoding in ["utf-16"] if marked else ["utf-8-sig", "cp1252", "latin-1"]:
         try:

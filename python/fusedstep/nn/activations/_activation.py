@@ -1,4 +1,4 @@
-"""What the non-linearities share: they are elementwise, and in place where the neighbours allow it.
+"""The base class of non-linearities: elementwise, and in place if the neighbours allow it.
 
 The slopes are written in terms of the output y and as whole-array arithmetic in one dtype: NumPy vectorises
 that, while masks (bool times float, ``where=``) go through a slow path.
@@ -25,7 +25,7 @@ class Activation(Layer):
     Attributes
     ----------
     name : str
-        Class trait: what the command line and the estimators call it.
+        Class attribute: its name on the command line and in the estimators.
     """
 
     name: ClassVar[str]
@@ -36,7 +36,7 @@ class Activation(Layer):
 
     @staticmethod
     def weight_init() -> init.Initializer:
-        """Return what draws first weights that suit this activation."""
+        """Return an initialiser of first weights that suits this activation."""
         return init.glorot()
 
     def attach(

@@ -28,7 +28,7 @@ class ReLU(Activation):
 
     @staticmethod
     def weight_init() -> init.Initializer:
-        """Return what draws first weights that suit this activation."""
+        """Return an initialiser of first weights that suits this activation."""
         return init.he()
 
     def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:

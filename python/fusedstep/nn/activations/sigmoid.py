@@ -29,7 +29,7 @@ class Sigmoid(Activation):
 
     @staticmethod
     def weight_init() -> init.Initializer:
-        """Return what draws first weights that suit this activation."""
+        """Return an initialiser of first weights that suits this activation."""
         return init.glorot(scale=4.0)
 
     def attach(

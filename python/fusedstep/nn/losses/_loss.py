@@ -1,4 +1,4 @@
-"""What a loss is."""
+"""The base class of losses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from ..._base.arrays import Array, describe, is_plain
+from ..._base.arrays import Array, describe, is_base_ndarray
 from ..._base.memory import Buffers
 
 
@@ -18,7 +18,7 @@ class Loss:
         value = sum_i w_i l_i / sum_i w_i,    w_i = 1 without weights
 
     ``loss(outputs, targets)`` is the value, ``loss.gradient(outputs, targets)`` the gradient with respect to
-    the outputs, and `value_and_gradient` both for little more than the price of one. The gradient lies in
+    the outputs, and `value_and_gradient` both, in little more time than one. The gradient lies in
     memory that is reused for every batch of the same size: it is valid until the next call.
 
     A subclass writes `_evaluate`.
@@ -26,7 +26,7 @@ class Loss:
     Attributes
     ----------
     takes : tuple of str
-        Class trait, the forms of the targets: "numbers", "unit" (numbers from 0 to 1), each of the outputs' shape;
+        Class attribute: the forms of the targets: "numbers", "unit" (numbers from 0 to 1), each of the outputs' shape;
         "labels", integers of shape (n,); "distributions" over the classes, of the outputs' shape.
     """
 
@@ -72,7 +72,7 @@ class Loss:
         ValueError
             If the outputs are not such a matrix, or targets or weights do not fit them.
         """
-        if not is_plain(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
+        if not is_base_ndarray(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
             raise ValueError(
                 f"{type(self).__name__}: outputs must be float32 or float64 of shape (n, k) with n, k >= 1; "
                 f"got {describe(outputs)}"
@@ -110,7 +110,7 @@ class Loss:
             return self._memory[name, dtype][shape]
 
     def _like(self, outputs: Array, targets: Array) -> Array:
-        """Give the targets the shape and dtype of the outputs; a vector will do for one column."""
+        """Convert the targets to the shape and dtype of the outputs; a vector is accepted for one column."""
         found = _unmasked(targets)
         if found.ndim == 1 and outputs.shape[1] == 1:
             found = found.reshape(-1, 1)
@@ -122,7 +122,7 @@ class Loss:
         return found.astype(outputs.dtype, copy=False)
 
     def _labels(self, outputs: Array, targets: Array) -> Array:
-        """Return the labels as int64, in one piece; whether they are classes is not looked at."""
+        """Return the labels as contiguous int64, without checking that they are classes."""
         n = len(outputs)
         labels = _unmasked(targets)
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
@@ -140,10 +140,10 @@ class Loss:
         return np.arange(0, n * k, k) + labels
 
     def _refuse_label(self, outputs: Array, targets: Array, at: int) -> NoReturn:
-        label = np.asarray(targets)[at]  # as it was given: int64 wraps what is beyond it
+        label = np.asarray(targets)[at]  # the given label: its int64 may have wrapped around
         raise ValueError(f"{type(self).__name__}: targets must be labels from 0 to {outputs.shape[1] - 1}; got {label}")
 
 
 def _unmasked(targets: Any) -> Array:
-    """Return an array; what a mask hides stays an object that the checks refuse, for NumPy would show it."""
+    """Return an array, except for masked arrays, which the checks then refuse: NumPy would show hidden elements."""
     return np.asarray(targets, object) if isinstance(targets, np.ma.MaskedArray) else np.asarray(targets)

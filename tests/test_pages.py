@@ -1,0 +1,73 @@
+"""The pages of the documentation: every block of Python runs and prints the text below it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
+# Page: how many blocks it has at least, and the packages that it needs.
+PAGES = {
+    "start.md": (3, ()),
+    "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
+    "tables.md": (1, ("sklearn", "pandas", "safetensors", "matplotlib", "rich")),
+    "api/index.md": (1, ()),
+    "howto/sklearn.md": (3, ("sklearn",)),
+    "howto/save.md": (2, ("safetensors",)),
+    "howto/narrow.md": (1, ("ml_dtypes",)),
+}
+TORCH_PAGES = {"torch.md": 5}
+ELSEWHERE = {"integrations.md"}  # test_integrations_docs.py
+
+
+def test_every_page_with_code_is_run() -> None:
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "_build" not in path.parts}
+    with_code = {page for page in pages if "```python" in (DOCS / page).read_text("utf-8")}
+    assert with_code == PAGES.keys() | TORCH_PAGES.keys() | ELSEWHERE
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run in an empty folder, on one thread."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    monkeypatch.chdir(tmp_path)
+    with threadpoolctl.threadpool_limits(1):
+        yield
+
+
+def run_blocks(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run the blocks of a page in order; compare what they print with the text below them, numbers up to 30%."""
+    text = (DOCS / page).read_text("utf-8")
+    blocks = BLOCK.findall(text)
+    assert len(blocks) == text.count("```python") >= at_least
+    names: dict[str, object] = {"__name__": "page"}
+    for code, promised in blocks:
+        exec(code, names)
+        printed = capsys.readouterr().out
+        if not promised:
+            continue
+        assert NUMBER.sub("#", printed) == NUMBER.sub("#", promised), code
+        for found, said in zip(NUMBER.findall(printed), NUMBER.findall(promised), strict=True):
+            np.testing.assert_allclose(float(found), float(said), rtol=0.3, atol=0.03, err_msg=code)
+
+
+@pytest.mark.filterwarnings("ignore:Maximum iterations")  # fits that end at max_iter, as the pages say
+@pytest.mark.parametrize("page", PAGES)
+def test_page_runs_and_prints_what_it_shows(page: str, alone: None, capsys: pytest.CaptureFixture[str]) -> None:
+    at_least, needs = PAGES[page]
+    for name in needs:
+        pytest.importorskip(name)
+    run_blocks(page, at_least, capsys)
+
+
+@pytest.mark.parametrize("page", TORCH_PAGES)
+def test_page_on_torch_runs_and_prints_what_it_shows(
+    page: str, torch: Any, alone: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_blocks(page, TORCH_PAGES[page], capsys)

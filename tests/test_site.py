@@ -1,0 +1,84 @@
+"""The documentation site and the files that describe the project: complete, without dead links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import fusedstep as fs
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [path for path in DOCS.rglob("*.md") if not {"_build", "generated", "auto_gallery"} & {*path.parts}]
+PAGES += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+VERSION = re.compile(r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?")
+KINDS = {f"### {kind}" for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")}
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+# Their names are public in their package, or, of the command line and ONNX, described on pages of their own.
+NOT_LISTED = {
+    "fusedstep",
+    "fusedstep.cli",
+    "fusedstep.nn.activations.catalogue",
+    "fusedstep.nn.losses",
+    "fusedstep.nn.threads",
+    "fusedstep.sklearn.onnx",
+    "fusedstep.torch.optimizers",
+}
+
+
+def public_modules() -> set[str]:
+    """Return the packages and files without an underscore that list what is public."""
+    source = ROOT / "python"
+    listing = [path for path in source.joinpath("fusedstep").rglob("*.py") if "__all__" in path.read_text("utf-8")]
+    names = [".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__") for path in listing]
+    return {name for name in names if not any(part.startswith("_") for part in name.split("."))}
+
+
+def test_api_reference_lists_every_public_module() -> None:
+    listed = set(re.findall(r"^   (fusedstep\.[\w.]+)$", (DOCS / "api" / "index.md").read_text("utf-8"), re.MULTILINE))
+    assert listed == public_modules() - NOT_LISTED
+
+
+def test_api_reference_lists_every_function_of_the_root() -> None:
+    """Classes and functions of the root that no listed module has need a line of their own."""
+    text = (DOCS / "api" / "index.md").read_text("utf-8")
+    modules = [getattr(fs, name) for name in fs.__all__ if type(getattr(fs, name)).__name__ == "module"]
+    owned = {name for module in modules for name in module.__all__} | {
+        module.__name__.split(".")[1] for module in modules
+    }
+    missing = [name for name in set(fs.__all__) - owned if f"\n   {name}\n" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text("utf-8")):
+        path = link.partition("#")[0]
+        generated = path.startswith("api/generated/") or "auto_gallery/" in path
+        if path and "://" not in path and not generated:
+            assert (page.parent / path).exists(), link
+
+
+def test_version_is_the_same_everywhere() -> None:
+    assert f"\nversion: {fs.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f'\nversion = "{fs.__version__}"\n' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert f"\n## {fs.__version__} - " in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_changelog_keeps_its_form() -> None:
+    headings = re.findall(r"^(##+ .*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == "## Unreleased"
+    for heading in headings[1:]:
+        assert re.fullmatch(
+            r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?|### (Added|Changed|Deprecated|Removed|Fixed|Security)", heading
+        )
+
+
+def test_decisions_are_numbered_without_gaps_and_have_a_status() -> None:
+    files = sorted((DOCS / "adr").glob("0*.md"))
+    assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
+    for file in files:
+        text = file.read_text("utf-8")
+        assert text.startswith(f"# {int(file.name[:4])}. ") and "\n**Status.** " in text, file.name
