@@ -67,6 +67,7 @@ std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(const std::vector<st
     const auto [sum, scaled, finite] = plan_->squares(available);
     all[of] = {sum, scaled, finite};
   }
+  for (std::size_t k = 0; k < classes.size(); ++k) plan_->tensors[k].active = !inputs_.gradients[k].is_none();
   return all;
 }
 
