@@ -20,6 +20,7 @@ from support.oracle import (
     Options,
     actual,
     every_class,
+    every_class_of_this_rate,
     every_variant,
     expected,
     switches,
@@ -83,7 +84,7 @@ def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Ge
     actual(cls([start], lr=0.01, **options), grads, {}).same_bits(want, "200 steps")
 
 
-@every_class
+@every_class_of_this_rate
 def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
         check_bits(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)

@@ -94,12 +94,14 @@ def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
     if name in RULES:
         return RULES[name]
     probe = cls([np.ones(1)], **options)
-    group, names = probe.groups[0], list(next(iter(probe.state.values())))
+    group, first = probe.groups[0], next(iter(probe.state.values()))
     if group["weight_decay"] or group["l1"]:
         return None
 
     def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
-        p[...] = cls.reference(p, g, {n: _zeros(state, n, p) for n in names}, t, h["lr"], group)
+        for name, array in first.items():  # arrays like the parameter, and numbers of it
+            state.setdefault(name, np.full_like(p, array.flat[0]) if array.ndim else array.copy())
+        p[...] = cls.reference(p, g, dict(state), t, h["lr"], group)
 
     return rule
 

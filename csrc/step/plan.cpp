@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "machine/parallel.h"
 #include "step/blocks.h"
@@ -38,6 +39,13 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
+/// Which hyperparameter of a rule is the decay, if the rule decays by itself; -1 if the stages do.
+int own_decay(const RuleInfo& info) {
+  const char* const* const end = info.hyper + info.hyper_count;
+  const auto* const found = std::find(info.hyper, end, std::string_view("weight_decay"));
+  return found == end ? -1 : int(found - info.hyper);
+}
+
 /// True if t, whose step has been counted, has the coefficients of `last` unless its scalars differ.
 bool shares_coefficients(const Tensor& last, const Tensor& t) {
   return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
@@ -62,6 +70,8 @@ Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_d
     first_tensor_.push_back(std::int32_t(k));
   }
   partial_.resize(first_tensor_.size());
+  own_decay_ = own_decay(step_kernels().infos[rule_]);
+  hyper_.resize(groups.size());
   stages_.resize(groups.size());
   coefficients_.resize(tensors.size());
 }
@@ -154,11 +164,21 @@ bool Plan::finite() const {
   return finite;
 }
 
+/// Computes everything that is constant over a group.
+void Plan::prepare_group(std::size_t k, double rate, const StepOptions& options, double factor) {
+  const Group& g = groups[k];
+  stages_[k] = stages(g, rate, options, factor, ema_decay_);
+  std::copy(g.hyper, g.hyper + max_hyper, hyper_[k].begin());
+  if (own_decay_ < 0) return;
+  stages_[k].shrink = 1.0;
+  hyper_[k][std::size_t(own_decay_)] = g.decay == Decay::decoupled ? options.decay_scale * g.weight_decay : 0.0;
+}
+
 /// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken
 /// equally many steps share their coefficients.
 void Plan::prepare(const StepOptions& options, double factor) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
-  for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
+  for (std::size_t k = 0; k < groups.size(); ++k) prepare_group(k, rate(k), options, factor);
   const RuleKernels& rule = step_kernels().rules[rule_];
   const bool has_scalars = step_kernels().infos[rule_].scalar_count > 0;
   const Tensor* last = nullptr;
@@ -172,7 +192,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
     } else {
       const auto g = std::size_t(t.group);
       std::copy(t.scalars, t.scalars + max_scalars, before);
-      rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, t.scalars,
+      rule.prepare[int(computed_in(t.dtype))](hyper_[g].data(), rate(g), t.steps, t.scalars,
                                               coefficients_[std::size_t(used++)]);
     }
     t.coefficients = used - 1;

@@ -2,6 +2,7 @@
 // Knows no Python; whoever fills it in vouches for the memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -86,16 +87,19 @@ class Plan {
   double norm_of_huge() const;
   bool finite() const;
   void clip(const StepOptions& options, int threads, StepInfo& info);
+  void prepare_group(std::size_t k, double rate, const StepOptions& options, double factor);
   void prepare(const StepOptions& options, double factor);
   void sweep(int threads);
   void zero_gradients();
 
   int rule_;
   double ema_decay_;
+  int own_decay_ = -1;                      // the hyperparameter that a rule decays by itself with; -1: stages do
   std::int64_t total_ = 0;                  // elements
   std::vector<std::int32_t> first_tensor_;  // of each chunk
   std::vector<double> partial_;             // of each chunk: its sum of squares
   std::vector<Stages> stages_;              // of each group
+  std::vector<std::array<double, max_hyper>> hyper_;  // of each group, for this step
   std::vector<Coefficients> coefficients_;
 };
 

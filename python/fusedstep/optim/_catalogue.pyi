@@ -5,18 +5,68 @@ from contextlib import contextmanager
 from typing import Any, Literal
 from ._optimizer import Optimizer, Rate
 from ._params import Array
+from ._schedule_free import ScheduleFree
 
 __all__ = [
+    "ASGD",
+    "AdEMAMix",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdamWScheduleFree",
     "Adamax",
     "Lion",
     "NAG",
+    "NAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
     "SGD",
+    "SGDScheduleFree",
 ]
+
+class ASGD(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.01,
+        lambd: float = 0.0001,
+        alpha: float = 0.75,
+        t0: float = 1000000.0,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class AdEMAMix(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+        alpha: float = 2.0,
+        beta3_warmup: float = 0.0,
+        alpha_warmup: float = 0.0,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
 
 class Adadelta(Optimizer):
     def __init__(
@@ -99,6 +149,28 @@ class AdamW(Adam):
         num_threads: int | None = None,
     ) -> None: ...
 
+class AdamWScheduleFree(ScheduleFree):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.0025,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        warmup_steps: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
 class Adamax(Optimizer):
     def __init__(
         self,
@@ -157,6 +229,45 @@ class NAG(Optimizer):
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         ...
 
+class NAdam(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 0.004,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class RAdam(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
 class RMSprop(Optimizer):
     def __init__(
         self,
@@ -179,6 +290,25 @@ class RMSprop(Optimizer):
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         ...
 
+class Rprop(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.01,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-06, 50.0),
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
 class SGD(Optimizer):
     def __init__(
         self,
@@ -188,6 +318,27 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class SGDScheduleFree(ScheduleFree):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        warmup_steps: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
         *,
         l1: float = 0.0,
         decay: Literal["l2", "decoupled", "proximal"] = 'l2',

@@ -335,18 +335,30 @@ class Optimizer:
     def averaged(self) -> Iterator[None]:
         """Put the averages into the parameters, in place, and the parameters back at the end.
 
+        They are those of `ema_decay`, or without it the rule's own where it is evaluated at an average.
+
         Raises
         ------
         RuntimeError
-            Without `ema_decay`; for a step inside.
+            Without averages; for a step inside.
         ValueError
             If a parameter is read-only or was resized. A resize inside keeps all of them from being put back.
         """
-        if self._ema is None:
+        averages = self._averages()
+        if averages is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
-        averages = self._ema
-        with self._reserved("averaged", lambda: in_dtypes_of(self._arrays, averages)):
+        with self._reserved("averaged", averages):
             yield
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether `averaged` has something to put into the parameters."""
+        return self._averages() is not None
+
+    def _averages(self) -> Callable[[], list[Array]] | None:
+        """Return what computes the averages, in the parameters' dtypes; None without any."""
+        ema = self._ema
+        return None if ema is None else lambda: in_dtypes_of(self._arrays, ema)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of all that a resumed run needs besides the parameters.

@@ -18,7 +18,11 @@ Group = Mapping[str, Any]
 KINDS: dict[Check, tuple[str, str]] = {
     checks.rate: ("float or function of the step", "Rate"),
     checks.flag: ("bool", "bool"),
-    checks.betas: ("(float, float)", "tuple[float, float]"),
+    **dict.fromkeys(
+        (checks.betas, checks.betas_of_interpolation, checks.factors_around_one, checks.bounds),
+        ("(float, float)", "tuple[float, float]"),
+    ),
+    checks.three_betas: ("(float, float, float)", "tuple[float, float, float]"),
     checks.decay_form: ('{"l2", "decoupled", "proximal"}', 'Literal["l2", "decoupled", "proximal"]'),
     checks.thread_count: ("int", "int"),
 }

@@ -11,6 +11,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from .. import _core, optim
 from .._base import checks as _checks
+from .._base.rules import RULES
 from .._core import StepInfo
 from ._options import settings
 from ._state import Binding, Tensor
@@ -248,7 +249,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         try:
             super().load_state_dict(state_dict)
             self._check_options()
-            self._restore_averages(state_dict)
+            self._restore_wide(state_dict)
             self._forget()
             Binding(self)
         except BaseException as error:  # Ctrl-C too
@@ -267,14 +268,16 @@ class FusedOptimizer(torch.optim.Optimizer):
                 if name not in group and name not in self.extras:
                     raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
 
-    def _restore_averages(self, state_dict: dict[str, Any]) -> None:
-        """Averages of 16-bit parameters are float32: undo torch's cast to the parameter's dtype."""
+    def _restore_wide(self, state_dict: dict[str, Any]) -> None:
+        """Undo torch's cast to 16-bit parameters' dtype: averages are float32, scalars at least that."""
+        wide = ["ema", *(name for name, _ in RULES[self.kernel.rule].scalars)]
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for k, p in zip(saved, params, strict=True):
-            average = state_dict["state"].get(k, {}).get("ema")
-            if average is not None:
-                self.state[p]["ema"] = average.detach().clone()
+            entry = state_dict["state"].get(k, {})
+            for name in wide:
+                if isinstance(entry.get(name), Tensor):
+                    self.state[p][name] = entry[name].detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
         own = ["clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads"]
@@ -292,15 +295,25 @@ class FusedOptimizer(torch.optim.Optimizer):
     def averaged(self) -> Iterator[None]:
         """Put the averages into the parameters, in place, and the parameters back at the end, bit for bit.
 
+        They are those of `ema_decay`, or without it the rule's own where it is evaluated at an average.
+
         Raises
         ------
         RuntimeError
-            Without `ema_decay`; for a step inside.
+            Without averages; for a step inside.
         """
+        with self._put("averaged", self._averages()):
+            yield
+
+    #: Returns the averages that the rule is to be evaluated at, if it is.
+    _own_averages: Callable[[], dict[Tensor, Tensor]] | None = None
+
+    def _averages(self) -> dict[Tensor, Tensor]:
+        if self.ema_decay is None and self._own_averages is not None:
+            return self._own_averages()
         if self.ema_decay is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
-        with self._put("averaged", {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}):
-            yield
+        return {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:

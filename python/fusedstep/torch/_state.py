@@ -115,14 +115,16 @@ class Binding:
         """Make what a parameter's state lacks, and return how many steps it has seen, as far as it tells."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
-        steps = _scalar(where, entry, "step", 0.0) if self.opt.counts_steps else None
+        steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if self.opt.counts_steps else None
         if steps is not None:
             _check_count(where, steps)
         taken = 1 if all(entry.get(name) is not None for name in names) else 0
         if steps is not None and steps.item() == 0:
             taken = 0
+        dtype = _scalar_dtype() if self.kernel.in_torch else torch.float64
         for name, initial in rule.scalars:
-            _scalar(where, entry, name, initial)
+            if _scalar(where, entry, name, initial, dtype).dtype != dtype:
+                entry[name] = entry[name].to(dtype)
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
@@ -166,9 +168,12 @@ def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
                 yield k, p, name
 
 
-def _scalar(where: str, entry: dict[str, Any], name: str, initial: float) -> Tensor:
+def _scalar_dtype() -> torch.dtype:
+    return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+
+
+def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
     """Return a scalar state in the form that torch 2.13 has and older checkpoints may lack."""
-    dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):

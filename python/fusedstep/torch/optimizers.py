@@ -18,7 +18,7 @@ import torch
 
 from .. import optim
 from ._base import FusedOptimizer
-from .lookahead import lookahead
+from .lookahead import lookahead, own_averages
 
 _DOC = """{name} on parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
 
@@ -119,6 +119,8 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     }
     if hasattr(kernel, "lookahead"):
         members["lookahead"] = lookahead
+    if hasattr(kernel, "share_of_average"):
+        members["_own_averages"] = own_averages
     return type(name, (FusedOptimizer, theirs or _NotInTorch), members)
 
 

@@ -1,0 +1,72 @@
+"""torch's own inputs for its optimizers: every set of options gives its results, every mistake its error."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.torch_cases import backward, batches, every_shared_optimizer, network, ours, theirs
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread(torch: Any) -> Iterator[None]:
+    """Small networks, on a machine that may be busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def database() -> dict[str, Any]:
+    """Return what torch tests its own optimizers with, by the name of the optimizer."""
+    if not os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
+        pytest.importorskip("expecttest", reason="torch.testing's internals need it")
+    from torch.testing._internal.common_optimizers import optim_db
+
+    return {info.name: info for info in optim_db}
+
+
+@every_shared_optimizer
+def test_every_set_of_options(name: str, torch: Any, database: dict[str, Any]) -> None:
+    inputs = database[name].optim_inputs_func(device="cpu")
+    assert inputs
+    for case in inputs:
+        models = [network(torch.float64)]
+        models.append(copy.deepcopy(models[0]))
+        optimizers = [
+            cls(m.parameters(), **case.kwargs) for cls, m in zip((ours(name), theirs(name)), models, strict=True)
+        ]
+        for batch in batches(10, torch.float64):
+            for model, optimizer in zip(models, optimizers, strict=True):
+                optimizer.zero_grad()
+                backward(model, batch)
+                optimizer.step()
+        for mine, want in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            torch.testing.assert_close(mine, want, rtol=1e-10, atol=1e-12, msg=case.desc)
+
+
+@every_shared_optimizer
+def test_every_mistake(name: str, torch: Any, database: dict[str, Any]) -> None:
+    from torch.testing._internal.common_optimizers import OptimizerErrorEnum
+
+    cases = database[name].optim_error_inputs_func(device="cpu", dtype=torch.float32)
+    assert cases
+    for case in cases:
+        given = case.optimizer_error_input
+        params = [torch.nn.Parameter(torch.randn(2, 3))] if given.params is None else given.params
+        if case.error_type is UserWarning:
+            with pytest.warns(UserWarning, match=case.error_regex):
+                ours(name)(params, **given.kwargs)
+        elif case.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR:
+            with pytest.raises(case.error_type, match=case.error_regex):
+                ours(name)(params, **given.kwargs)
+        else:
+            with pytest.raises(case.error_type, match=case.error_regex):
+                ours(name)(params, **given.kwargs).step()
