@@ -139,6 +139,17 @@ class Oracle:
         return max(error, error_of(picked(averages), self.averages, self.start)) if averages else error
 
 
+class WholeOracle(Oracle):
+    """The same for a rule that is more than element-wise: our own in double precision, on all of the arrays."""
+
+    def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
+        self.start, wide = picked(params), [p.astype(np.float64) for p in params]
+        optimizer = make(wide)
+        for scale in GRADIENT_SCALES:
+            optimizer.step([g.astype(np.float64) * scale for g in gradients])
+        self.params = self.averages = picked(wide)
+
+
 def error_of(got: Array, want: Array, start: Array) -> float:
     if not np.isfinite(got).all():
         return math.inf

@@ -22,7 +22,7 @@ from .fences import Fenced
 Options = dict[str, Any]
 
 RULES = _core.rules()
-CLASSES = list(fs.optim.registry.values())
+CLASSES = [cls for cls in fs.optim.registry.values() if cls.element_wise]
 # Lengths around every vector and a block (128), a few blocks, and more than a chunk (4,096) for each of four threads.
 SHORT = [*range(71), 127, 128, 129, 1000, 1025]
 LENGTHS = [*SHORT, 100_003]

@@ -106,6 +106,24 @@ def three_betas(what: str, value: Any) -> tuple[float, float, float]:
     return first, second, third
 
 
+def three_numbers(what: str, value: Any) -> tuple[float, float, float]:
+    """Return three finite numbers."""
+    first, second, third = (number(f"{what}[{k}]", part) for k, part in enumerate(_tuple(what, value, 3)))
+    return first, second, third
+
+
+def iterations(what: str, value: Any) -> int:
+    """Return a number of iterations, below 100."""
+    return whole(what, value, below=100)
+
+
+def rate_adjustment(what: str, value: Any) -> str | None:
+    """Return how a rate follows the shape of its matrix, or None."""
+    if value is not None and (not isinstance(value, str) or value not in ("original", "match_rms_adamw")):
+        raise ValueError(f'{what} must be "original", "match_rms_adamw" or None; got {_show(value)}')
+    return value
+
+
 def factors_around_one(what: str, value: Any) -> tuple[float, float]:
     """Return a factor above 0 and below 1, and one above 1."""
     low, high = _tuple(what, value, 2)

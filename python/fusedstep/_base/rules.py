@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -33,3 +34,8 @@ class Rule(NamedTuple):
 
 
 RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().items()}
+
+
+def adjustment(name: str | None, rows: int, columns: int) -> float:
+    """Return what the learning rate of a matrix is multiplied by; see `fusedstep.Muon`."""
+    return 0.2 * math.sqrt(max(rows, columns)) if name == "match_rms_adamw" else math.sqrt(max(1.0, rows / columns))

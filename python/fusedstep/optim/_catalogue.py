@@ -9,6 +9,7 @@ from .adamw_schedule_free import AdamWScheduleFree
 from .ademamix import AdEMAMix
 from .asgd import ASGD
 from .lion import Lion
+from .muon import Muon
 from .nadam import NAdam
 from .nag import NAG
 from .radam import RAdam
@@ -27,6 +28,7 @@ __all__ = [
     "AdamWScheduleFree",
     "Adamax",
     "Lion",
+    "Muon",
     "NAG",
     "NAdam",
     "RAdam",

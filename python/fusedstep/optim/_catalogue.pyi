@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
-from ._optimizer import Optimizer, Rate
+from ._optimizer import Gradients, Optimizer, Rate, StepInfo
 from ._params import Array
 from ._schedule_free import ScheduleFree
 
@@ -17,6 +17,7 @@ __all__ = [
     "AdamWScheduleFree",
     "Adamax",
     "Lion",
+    "Muon",
     "NAG",
     "NAdam",
     "RAdam",
@@ -204,6 +205,34 @@ class Lion(Optimizer):
         ema_decay: float | None = None,
         num_threads: int | None = None,
     ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class Muon(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-07,
+        ns_steps: int = 5,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+        *,
+        adamw: bool = False,
+        betas: tuple[float, float] = (0.9, 0.999),
+        adamw_eps: float = 1e-08,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    def step(self, grads: Gradients, **options: Any) -> StepInfo:
+        ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         ...

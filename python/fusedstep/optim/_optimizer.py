@@ -78,6 +78,8 @@ class Optimizer:
     only_at_first: ClassVar[frozenset[str]]
     #: Whether torch.optim has an optimizer of this name that does the same.
     in_torch: ClassVar[bool] = True
+    #: Whether the update of an element depends on that element alone. If not, `reference` is only the part that does.
+    element_wise: ClassVar[bool] = True
     #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
@@ -103,6 +105,7 @@ class Optimizer:
         label = type(self).__name__
         values = taken(type(self), arguments, named)
         entries, group_options = _params.parse(label, params)
+        entries = self._regrouped(entries, group_options, values)
         arrays = [e.array for e in entries]
         names = [e.key if isinstance(e.key, str) else "" for e in entries]
         _core.check_parameters(label, arrays, names)
@@ -130,6 +133,13 @@ class Optimizer:
             average = {} if self._ema is None else {"ema": self._ema[k]}
             self._plan.attach(k, {**self._state[key], **average})
         self._plan.settle()
+
+    @classmethod
+    def _regrouped(
+        cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
+    ) -> list[_params.Entry]:
+        """Return the parameters with their groups, to which a rule that treats them by their shape may add some."""
+        return entries
 
     @classmethod
     def _all_checks(cls) -> dict[str, Check]:

@@ -22,7 +22,11 @@ KINDS: dict[Check, tuple[str, str]] = {
         (checks.betas, checks.betas_of_interpolation, checks.factors_around_one, checks.bounds),
         ("(float, float)", "tuple[float, float]"),
     ),
-    checks.three_betas: ("(float, float, float)", "tuple[float, float, float]"),
+    **dict.fromkeys(
+        (checks.three_betas, checks.three_numbers), ("(float, float, float)", "tuple[float, float, float]")
+    ),
+    checks.iterations: ("int", "int"),
+    checks.rate_adjustment: ('{"original", "match_rms_adamw"}', 'Literal["original", "match_rms_adamw"]'),
     checks.decay_form: ('{"l2", "decoupled", "proximal"}', 'Literal["l2", "decoupled", "proximal"]'),
     checks.thread_count: ("int", "int"),
 }

@@ -33,7 +33,7 @@ class Settings(NamedTuple):
 @cache
 def defaults_of(kernel: Any) -> dict[str, Any]:
     """Return the options of a group that names none."""
-    group = kernel([np.zeros(1)]).groups[0]
+    group = kernel([np.zeros((1, 1))]).groups[0]
     return {name: value for name, value in group.items() if name != "params"}
 
 

@@ -115,7 +115,8 @@ class Binding:
         """Make what a parameter's state lacks, and return how many steps it has seen, as far as it tells."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
-        steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if self.opt.counts_steps else None
+        counts = self.opt.counts_steps or self.sources[m.group].get("adamw")
+        steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if counts else None
         if steps is not None:
             _check_count(where, steps)
         taken = 1 if all(entry.get(name) is not None for name in names) else 0

@@ -16,6 +16,7 @@ __all__ = [
     "AdamWScheduleFree",
     "Adamax",
     "Lion",
+    "Muon",
     "NAG",
     "NAdam",
     "RAdam",
@@ -247,6 +248,36 @@ class Lion(FusedOptimizer):
         num_threads: int | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
+class Muon(FusedOptimizer, torch.optim.Muon):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-07,
+        ns_steps: int = 5,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+        *,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        adamw: bool | None = None,
+        betas: tuple[float, float] | None = None,
+        adamw_eps: float | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        maximize: bool | None = None,
+        flatten: Any = None,
+        ns_dtype: Any = None,
     ) -> None: ...
 
 class NAG(FusedOptimizer):
