@@ -12,7 +12,6 @@ from support.bits import every_dtype, numbers, split
 from support.fences import Fenced
 from support.machines import MACHINES, SERIAL, Machine, running
 from support.oracle import (
-    CLASSES,
     LENGTHS,
     RULES,
     SHORT,
@@ -108,7 +107,7 @@ def test_float32_and_float64_parameters_in_one_optimizer(cls: Any, rng: np.rando
 
 def test_every_switch_and_every_kernel_is_covered() -> None:
     compiled = dict.fromkeys(RULES, 0)
-    for cls in CLASSES:
+    for cls in fs.optim.registry.values():
         assert {name for options in variants(cls) for name in options} >= set(switches(cls))
         defaults = cls([np.zeros(1)]).groups[0]
         for options in variants(cls):

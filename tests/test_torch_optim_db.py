@@ -12,7 +12,7 @@ import pytest
 from support.torch_cases import SHARED, backward, batches, network, ours, theirs
 
 pytestmark = pytest.mark.torch
-every_optimizer_of_torch = pytest.mark.parametrize("name", [*SHARED, "Muon"])
+every_optimizer_of_torch = pytest.mark.parametrize("name", [*SHARED, "Muon", "SparseAdam"])
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +48,13 @@ def test_every_set_of_options(name: str, torch: Any, database: dict[str, Any]) -
             for model, optimizer in zip(models, optimizers, strict=True):
                 optimizer.zero_grad()
                 backward(model, batch)
+                if name == "SparseAdam":
+                    for p in model.parameters():
+                        p.grad = p.grad.to_sparse(1)
                 optimizer.step()
         for p, want in zip(mine, reference, strict=True):
-            # torch's Muon computes with a rate that is a tensor in the tensor's type.
-            rtol = 1e-5 if name == "Muon" and isinstance(case.kwargs.get("lr"), torch.Tensor) else 1e-10
+            # torch's Muon and SparseAdam compute with a rate that is a tensor in the tensor's type.
+            rtol = 1e-5 if name in ("Muon", "SparseAdam") and isinstance(case.kwargs.get("lr"), torch.Tensor) else 1e-10
             torch.testing.assert_close(p, want, rtol=rtol, atol=rtol / 100, msg=case.desc)
 
 

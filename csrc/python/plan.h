@@ -11,6 +11,10 @@
 #include "python/source.h"
 #include "step/plan.h"
 
+namespace fusedstep {
+class RowGradient;
+}
+
 namespace fusedstep::bind {
 
 /// Of a group: variant, hyperparameters, lr (unless a step has its own), weight_decay, l1, decay, maximize.
@@ -47,6 +51,10 @@ class PyPlan {
   /// One step; nothing, and nothing happens, if the user has changed what the plan was made from, or a parameter with a
   /// gradient lacks its state.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
+
+  /// A step of some rows of parameter k, whose gradients are multiplied by `factor`; false as `step` has nothing.
+  bool step_rows(std::size_t k, const RowGradient& rows, const View& values, const std::vector<double>& rates,
+                 StepOptions options, double factor, int threads);
 
   /// "AdamW.step", for errors.
   const std::string& step_label() const { return step_label_; }

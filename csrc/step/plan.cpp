@@ -6,6 +6,7 @@
 
 #include "machine/parallel.h"
 #include "step/blocks.h"
+#include "step/rows.h"
 
 namespace fusedstep {
 namespace {
@@ -210,6 +211,15 @@ void Plan::sweep(int threads) {
       sweep_elements(kernel, t, first, n, stages_[g], coefficients);
     });
   });
+}
+
+void Plan::step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
+                     int threads) noexcept {
+  prepare(options, factor);
+  const Tensor& t = tensors[k];
+  const auto g = std::size_t(t.group);
+  rows.sweep(step_kernels().rules[rule_].sweep[int(t.dtype)][groups[g].variant], t, stages_[g],
+             coefficients_[std::size_t(t.coefficients)], threads);
 }
 
 void Plan::zero_gradients() {

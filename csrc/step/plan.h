@@ -62,12 +62,19 @@ struct StepInfo {
   bool skipped = false;
 };
 
+class RowGradient;
+
 class Plan {
  public:
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
   /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
   StepInfo step(const StepOptions& options, int threads) noexcept;
+
+  /// Steps those rows of tensor k, the only active one, that have a gradient, after its multiplication by `factor`.
+  /// Counts the step of the tensor alone.
+  void step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
+                 int threads) noexcept;
 
   int rule() const { return rule_; }
 

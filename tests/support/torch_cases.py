@@ -11,10 +11,10 @@ import pytest
 
 import fusedstep as fs
 
-from .oracle import CLASSES, Options, variants
+from .oracle import CLASSES, TORCHS, Options, variants
 
 NAMES = [c.__name__ for c in CLASSES]
-SHARED = [c.__name__ for c in CLASSES if c.in_torch]
+SHARED = [c.__name__ for c in CLASSES if c in TORCHS]
 
 every_optimizer = pytest.mark.parametrize("name", NAMES)
 every_shared_optimizer = pytest.mark.parametrize("name", SHARED)

@@ -39,3 +39,13 @@ RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().
 def adjustment(name: str | None, rows: int, columns: int) -> float:
     """Return what the learning rate of a matrix is multiplied by; see `fusedstep.Muon`."""
     return 0.2 * math.sqrt(max(rows, columns)) if name == "match_rms_adamw" else math.sqrt(max(1.0, rows / columns))
+
+
+def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
+    """Refuse rows where a step would have to change all the others too."""
+    wanted = {name: group[name] for name in ("weight_decay", "l1", "momentum") if group.get(name)}
+    if has_averages:
+        wanted["ema_decay"] = "given"
+    if not takes or wanted:
+        need = "no optimizer but SGD, Adagrad and SparseAdam" if not takes else f"no {', '.join(wanted)}"
+        raise ValueError(f"{label}: rows and sparse gradients go with {need}; got {wanted or 'one'}")

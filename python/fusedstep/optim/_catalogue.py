@@ -17,6 +17,7 @@ from .rmsprop import RMSprop
 from .rprop import Rprop
 from .sgd import SGD
 from .sgd_schedule_free import SGDScheduleFree
+from .sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD",
@@ -36,4 +37,5 @@ __all__ = [
     "Rprop",
     "SGD",
     "SGDScheduleFree",
+    "SparseAdam",
 ]

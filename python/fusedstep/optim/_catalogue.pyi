@@ -25,6 +25,7 @@ __all__ = [
     "Rprop",
     "SGD",
     "SGDScheduleFree",
+    "SparseAdam",
 ]
 
 class ASGD(Optimizer):
@@ -368,6 +369,25 @@ class SGDScheduleFree(ScheduleFree):
         warmup_steps: float = 0.0,
         r: float = 0.0,
         weight_lr_power: float = 2.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class SparseAdam(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
         *,
         l1: float = 0.0,
         decay: Literal["l2", "decoupled", "proximal"] = 'l2',

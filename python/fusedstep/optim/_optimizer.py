@@ -17,7 +17,7 @@ from .._base.memory import averages_of, in_dtypes_of
 from .._base.memory import zeros_like as allocate_like
 from .._base.rules import RULES
 from .._core import StepInfo as StepInfo
-from . import _checkpoint, _params
+from . import _checkpoint, _params, _rows
 from ._group import Group
 from ._options import Option, declare, taken
 from ._params import Array, Key
@@ -78,6 +78,8 @@ class Optimizer:
     only_at_first: ClassVar[frozenset[str]]
     #: Whether torch.optim has an optimizer of this name that does the same.
     in_torch: ClassVar[bool] = True
+    #: Whether gradients may be `Rows`.
+    takes_rows: ClassVar[bool] = False
     #: Whether the update of an element depends on that element alone. If not, `reference` is only the part that does.
     element_wise: ClassVar[bool] = True
     #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
@@ -257,7 +259,7 @@ class Optimizer:
             Each of its parameter's shape, with any strides; of float32, float16 or bfloat16 for a parameter of these,
             float64 for float64. Whatever offers ``__dlpack__`` in the CPU's memory (tensors of torch, arrays of JAX) is
             read where it lies. None leaves its parameter, state and average alone. For a parameter without axes a NumPy
-            scalar will do.
+            scalar will do. Some optimizers take `Rows` too.
         lr : float, optional
             For this step, instead of every group's.
         clip_norm : float, optional
@@ -284,18 +286,26 @@ class Optimizer:
         """
         if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
-        info = self._plan.step(
-            grads,
-            self._rates(lr) if lr is not None or self._scheduled else None,
-            _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
-            None if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
-            None if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
-            _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
-            None if grad_norm is None else self._option(_checks.norm, "grad_norm", grad_norm),
-            skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
-            zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
-            self._num_threads,
-        )
+        try:
+            info = self._plan.step(
+                grads,
+                self._rates(lr) if lr is not None or self._scheduled else None,
+                _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
+                None if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
+                None if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
+                _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
+                None if grad_norm is None else self._option(_checks.norm, "grad_norm", grad_norm),
+                skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
+                zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
+                self._num_threads,
+            )
+        except TypeError:  # for the plan, rows are no gradient
+            options = {"clip_norm": clip_norm, "clip_value": clip_value, "grad_scale": grad_scale}
+            options |= {"skip_nonfinite": skip_nonfinite, "zero_grads": zero_grads, "decay_scale": decay_scale}
+            with_rows = _rows.step(self, grads, lr, {**options, "grad_norm": grad_norm})
+            if with_rows is None:
+                raise
+            return with_rows
         assert info is not None  # nobody but the optimizer has its states
         return info
 

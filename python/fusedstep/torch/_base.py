@@ -13,6 +13,7 @@ from .. import _core, optim
 from .._base import checks as _checks
 from .._base.rules import RULES
 from .._core import StepInfo
+from . import rows
 from ._options import settings
 from ._state import Binding, Tensor
 
@@ -44,6 +45,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     _plan: _core.Plan | None = None  # of the binding
     _swapped: _core.Plan | None = None  # that has other values in the parameters, inside `averaged` or `lookahead`
     _info: StepInfo | None = None  # of the last step
+    _steps_rows: bool = False  # whether there have been sparse gradients
 
     def __init__(
         self,
@@ -163,25 +165,31 @@ class FusedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._steps_rows and rows.step(self, grad_norm):
+            return loss
         plan = self._plan
         info = None
-        if plan is not None and "found_inf" not in self.__dict__:
-            info = plan.step(
-                None,
-                None,
-                self.decay_scale,
-                self.clip_norm,
-                self.clip_value,
-                1.0,
-                grad_norm,
-                self.skip_nonfinite,
-                self.zero_grads,
-                self.num_threads,
-            )
-        if info is None:
-            self._step_with_care(grad_norm)
-        else:
-            self._info = info
+        try:
+            if plan is not None and "found_inf" not in self.__dict__:
+                info = plan.step(
+                    None,
+                    None,
+                    self.decay_scale,
+                    self.clip_norm,
+                    self.clip_value,
+                    1.0,
+                    grad_norm,
+                    self.skip_nonfinite,
+                    self.zero_grads,
+                    self.num_threads,
+                )
+            if info is None:
+                self._step_with_care(grad_norm)
+            else:
+                self._info = info
+        except RuntimeError:  # sparse gradients, for one
+            if not rows.step(self, grad_norm):
+                raise
         return loss
 
     @_uncompiled
@@ -349,7 +357,13 @@ def _zero_outside_of_graphs(optimizer: FusedOptimizer, set_to_none: bool) -> Non
     optimizer.zero_grad(set_to_none)
 
 
-_step_with_hooks = torch.optim.Optimizer.profile_hook_step(FusedOptimizer._step)
+def _any_step(
+    optimizer: FusedOptimizer, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None
+) -> Any:
+    return optimizer._step(closure, grad_norm=grad_norm)
+
+
+_step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:

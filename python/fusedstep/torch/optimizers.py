@@ -20,6 +20,7 @@ from .. import optim
 from ._base import FusedOptimizer
 from .lookahead import lookahead, own_averages
 from .muon import CheckedOptions, OrthogonalSteps
+from .rows import RowSteps
 
 _DOC = """{name} on parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
 
@@ -88,12 +89,17 @@ def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
     p = torch.zeros(1, 1, requires_grad=True)
     p.grad = torch.zeros(1, 1)
     optimizer = theirs([p])  # type: ignore[call-arg]
+    if theirs is torch.optim.SparseAdam:
+        p.grad = p.grad.to_sparse()
     optimizer.step()
     return "step" in optimizer.state[p]
 
 
 #: Of the optimizers that are more than a kernel.
-_BASES: dict[str, tuple[type, ...]] = {"Muon": (OrthogonalSteps, CheckedOptions)}
+_BASES: dict[str, tuple[type, ...]] = {
+    "Muon": (OrthogonalSteps, CheckedOptions),
+    "SparseAdam": (type("_RowSteps", (RowSteps, FusedOptimizer), {}), torch.optim.SparseAdam),
+}
 
 
 def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:

@@ -24,6 +24,7 @@ __all__ = [
     "Rprop",
     "SGD",
     "SGDScheduleFree",
+    "SparseAdam",
 ]
 
 class ASGD(FusedOptimizer, torch.optim.ASGD):
@@ -448,6 +449,27 @@ class SGDScheduleFree(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
+class SparseAdam(FusedOptimizer, torch.optim.SparseAdam):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        maximize: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        weight_decay: float | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
