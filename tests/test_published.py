@@ -64,6 +64,35 @@ def schedule_free(
     return step
 
 
+def lamb(betas: tuple[float, float], lr: float, weight_decay: float) -> Step:
+    """You et al. 2020, algorithm 2."""
+    b1, b2 = betas
+    m, v = 0.0, 0.0
+
+    def step(p: Array, g: Array, t: int) -> Array:
+        nonlocal m, v
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        r = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-6) + weight_decay * p
+        length = np.linalg.norm(p)
+        return p - lr * (length / np.linalg.norm(r) if length > 0 else 1.0) * r
+
+    return step
+
+
+def lars(lr: float, momentum: float, weight_decay: float, trust: float) -> Step:
+    """You et al. 2017, algorithm 1."""
+    v = 0.0
+
+    def step(p: Array, g: Array, t: int) -> Array:
+        nonlocal v
+        length = np.linalg.norm(p)
+        local = trust * length / (np.linalg.norm(g) + weight_decay * length) if length > 0 else 1.0
+        v = momentum * v + lr * local * (g + weight_decay * p)
+        return np.asarray(p - v)
+
+    return step
+
+
 CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
     "AdEMAMix": (
         fs.AdEMAMix,
@@ -84,6 +113,16 @@ CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
         fs.SGDScheduleFree,
         {"lr": 0.05, "warmup_steps": 20, "r": 0.5, "weight_lr_power": 1.5},
         lambda: schedule_free(0.05, 0.9, 0.0, 20, 0.5, None, 1.5),
+    ),
+    "LAMB": (
+        fs.LAMB,
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        lambda: lamb((0.8, 0.95), 0.01, 0.1),
+    ),
+    "LARS": (
+        fs.LARS,
+        {"lr": 0.2, "momentum": 0.8, "weight_decay": 0.1, "trust_coefficient": 0.05},
+        lambda: lars(0.2, 0.8, 0.1, 0.05),
     ),
     "AdamWScheduleFree": (
         fs.AdamWScheduleFree,

@@ -73,6 +73,10 @@ Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_d
   partial_.resize(first_tensor_.size());
   own_decay_ = own_decay(step_kernels().infos[rule_]);
   hyper_.resize(groups.size());
+  if (step_kernels().rules[rule_].trust[0])
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      for (std::int64_t first = 0; first < tensors[i].size; first += chunk_size)
+        pieces_.push_back({std::int32_t(i), first, 0, 0});
   stages_.resize(groups.size());
   coefficients_.resize(tensors.size());
 }
@@ -99,6 +103,7 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
     if (options.zero_gradients) zero_gradients();
   } else {
     prepare(options, info.clip_coef / options.grad_scale);
+    if (!pieces_.empty()) measure(threads);
     sweep(threads);
     ++steps;
   }
@@ -188,7 +193,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
   for (Tensor& t : tensors) {
     if (!t.active) continue;
     ++t.steps;
-    if (last && shares_coefficients(*last, t) && (!has_scalars || shares_scalars(before, t))) {
+    if (last && pieces_.empty() && shares_coefficients(*last, t) && (!has_scalars || shares_scalars(before, t))) {
       std::copy(last->scalars, last->scalars + max_scalars, t.scalars);
     } else {
       const auto g = std::size_t(t.group);
@@ -199,6 +204,40 @@ void Plan::prepare(const StepOptions& options, double factor) {
     t.coefficients = used - 1;
     last = &t;
   }
+}
+
+/// The first pass of a rule with norms. A tensor's norms have the same bits wherever it lies among the others and for
+/// any number of threads. What changes the parameters before the rule is done here, and not in the second pass.
+void Plan::measure(int threads) {
+  const RuleKernels& rule = step_kernels().rules[rule_];
+  parallel_for(std::int64_t(pieces_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t k = begin; k < end; ++k) {
+      Piece& piece = pieces_[std::size_t(k)];
+      const Tensor& t = tensors[std::size_t(piece.tensor)];
+      if (!t.active) continue;
+      const auto g = std::size_t(t.group);
+      double lanes[2][norm_lanes] = {};
+      Stages first = stages_[g];
+      first.zero_gradient = false, first.sums = lanes[0];
+      Tensor alone = t;
+      alone.ema = nullptr;
+      sweep_elements(rule.measure[int(computed_in(t.dtype))][groups[g].variant], alone, piece.first,
+                     std::min<std::int64_t>(chunk_size, t.size - piece.first), first,
+                     coefficients_[std::size_t(t.coefficients)]);
+      piece.squares = sum_of_lanes(lanes[0]), piece.measured = sum_of_lanes(lanes[1]);
+    }
+  });
+  for (std::size_t k = 0; k < pieces_.size();) {
+    const std::int32_t i = pieces_[k].tensor;
+    double squares = 0, measured = 0;
+    for (; k < pieces_.size() && pieces_[k].tensor == i; ++k)
+      squares += pieces_[k].squares, measured += pieces_[k].measured;
+    const Tensor& t = tensors[std::size_t(i)];
+    if (t.active)
+      rule.trust[int(computed_in(t.dtype))](std::sqrt(squares), std::sqrt(measured),
+                                            coefficients_[std::size_t(t.coefficients)]);
+  }
+  for (Stages& s : stages_) s.subtract = 0.0;
 }
 
 void Plan::sweep(int threads) {

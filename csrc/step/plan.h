@@ -96,6 +96,7 @@ class Plan {
   void clip(const StepOptions& options, int threads, StepInfo& info);
   void prepare_group(std::size_t k, double rate, const StepOptions& options, double factor);
   void prepare(const StepOptions& options, double factor);
+  void measure(int threads);
   void sweep(int threads);
   void zero_gradients();
 
@@ -108,6 +109,13 @@ class Plan {
   std::vector<Stages> stages_;              // of each group
   std::vector<std::array<double, max_hyper>> hyper_;  // of each group, for this step
   std::vector<Coefficients> coefficients_;
+  // Of rules with norms: chunks that begin anew with each tensor, and their sums of squares.
+  struct Piece {
+    std::int32_t tensor;
+    std::int64_t first;
+    double squares, measured;
+  };
+  std::vector<Piece> pieces_;
 };
 
 }  // namespace fusedstep

@@ -8,6 +8,8 @@ from .adamw import AdamW
 from .adamw_schedule_free import AdamWScheduleFree
 from .ademamix import AdEMAMix
 from .asgd import ASGD
+from .lamb import LAMB
+from .lars import LARS
 from .lion import Lion
 from .muon import Muon
 from .nadam import NAdam
@@ -28,6 +30,8 @@ __all__ = [
     "AdamW",
     "AdamWScheduleFree",
     "Adamax",
+    "LAMB",
+    "LARS",
     "Lion",
     "Muon",
     "NAG",

@@ -16,6 +16,8 @@ __all__ = [
     "AdamW",
     "AdamWScheduleFree",
     "Adamax",
+    "LAMB",
+    "LARS",
     "Lion",
     "Muon",
     "NAG",
@@ -184,6 +186,46 @@ class Adamax(Optimizer):
         *,
         l1: float = 0.0,
         decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class LAMB(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-06,
+        weight_decay: float = 0.01,
+        *,
+        adapt: bool = True,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class LARS(Optimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+        *,
+        adapt: bool = True,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,

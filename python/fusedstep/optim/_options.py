@@ -47,6 +47,11 @@ def under_its_name(name: str, group: Group) -> dict[str, Any]:
     return {name: value}
 
 
+def as_number(name: str, group: Group) -> dict[str, Any]:
+    """Return a flag that the kernel has as a number: 1 or 0."""
+    return {name: float(group[name])}
+
+
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
     """Return what hands a hyperparameter to the kernel under the first of these flags that is on."""
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
