@@ -30,6 +30,7 @@ struct Stages {
   double divide = 1.0;       // p /= divide after the rule: proximal decay
   double ema_decay = 1.0;    // avg = d avg + (1 - d) p, where there is an average
   bool zero_gradient = false;
+  double* sums = nullptr;  // two times the lanes, of the first pass of a rule that has two
 };
 
 // Internal, for both sides of the border compile them.
@@ -88,9 +89,15 @@ struct RuleInfo {
   int scalar_count;
 };
 
+/// Gives the second pass the norms of a tensor's parameters and of what the first pass has measured.
+using TrustFn = void (*)(double norm, double measured, Coefficients& out);
+
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
+  // Of rules with norms; else null.
+  SweepFn measure[dtype_count][1 << max_variants];
+  TrustFn trust[dtype_count];
 };
 
 /// The step's kernels of one instruction set; rules[i] belongs to infos[i].

@@ -7,16 +7,76 @@ import torch
 from ._base import FusedOptimizer
 
 __all__ = [
+    "ASGD",
+    "AdEMAMix",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdamWScheduleFree",
     "Adamax",
+    "LAMB",
+    "LARS",
     "Lion",
+    "Muon",
     "NAG",
+    "NAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
     "SGD",
+    "SGDScheduleFree",
+    "SparseAdam",
 ]
+
+class ASGD(FusedOptimizer, torch.optim.ASGD):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.01,
+        lambd: float = 0.0001,
+        alpha: float = 0.75,
+        t0: float = 1000000.0,
+        weight_decay: float = 0,
+        foreach: Any = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
+class AdEMAMix(FusedOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+        alpha: float = 2.0,
+        beta3_warmup: float = 0.0,
+        alpha_warmup: float = 0.0,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
 
 class Adadelta(FusedOptimizer, torch.optim.Adadelta):
     def __init__(
@@ -145,6 +205,30 @@ class AdamW(FusedOptimizer, torch.optim.AdamW):
         rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
+class AdamWScheduleFree(FusedOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.0025,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        warmup_steps: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        *,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
 class Adamax(FusedOptimizer, torch.optim.Adamax):
     def __init__(
         self,
@@ -174,6 +258,50 @@ class Adamax(FusedOptimizer, torch.optim.Adamax):
         rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
+class LAMB(FusedOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-06,
+        weight_decay: float = 0.01,
+        *,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        adapt: bool | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
+class LARS(FusedOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+        *,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        adapt: bool | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
 class Lion(FusedOptimizer):
     def __init__(
         self,
@@ -197,6 +325,36 @@ class Lion(FusedOptimizer):
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
         state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
         rounding: Literal["nearest", "stochastic"] | None = None,
+    ) -> None: ...
+
+class Muon(FusedOptimizer, torch.optim.Muon):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-07,
+        ns_steps: int = 5,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None,
+        *,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        adamw: bool | None = None,
+        betas: tuple[float, float] | None = None,
+        adamw_eps: float | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        maximize: bool | None = None,
+        flatten: Any = None,
+        ns_dtype: Any = None,
     ) -> None: ...
 
 class NAG(FusedOptimizer):
@@ -225,6 +383,57 @@ class NAG(FusedOptimizer):
     ) -> None: ...
     @contextmanager
     def lookahead(self) -> Iterator[None]: ...
+
+class NAdam(FusedOptimizer, torch.optim.NAdam):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: Any = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
+class RAdam(FusedOptimizer, torch.optim.RAdam):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: Any = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
 
 class RMSprop(FusedOptimizer, torch.optim.RMSprop):
     def __init__(
@@ -258,6 +467,30 @@ class RMSprop(FusedOptimizer, torch.optim.RMSprop):
         rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
+class Rprop(FusedOptimizer, torch.optim.Rprop):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.01,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-06, 50),
+        *,
+        capturable: bool = False,
+        foreach: Any = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        weight_decay: float | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
 class SGD(FusedOptimizer, torch.optim.SGD):
     def __init__(
         self,
@@ -286,4 +519,48 @@ class SGD(FusedOptimizer, torch.optim.SGD):
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
         state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
         rounding: Literal["nearest", "stochastic"] | None = None,
+    ) -> None: ...
+
+class SGDScheduleFree(FusedOptimizer):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        warmup_steps: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        *,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
+    ) -> None: ...
+
+class SparseAdam(FusedOptimizer, torch.optim.SparseAdam):
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        maximize: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: Any = None,
+        skip_nonfinite: bool = False,
+        decay_scale: float = 1.0,
+        ema_decay: float | None = None,
+        zero_grads: bool = False,
+        num_threads: int | None = None,
+        weight_decay: float | None = None,
+        l1: float | None = None,
+        decay: Literal["l2", "decoupled", "proximal"] | None = None,
     ) -> None: ...
