@@ -31,6 +31,14 @@ struct Stages {
   bool zero_gradient = false;
 };
 
+namespace {
+
+inline bool before_rule(const Stages& st) { return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0; }
+
+inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
+
+}  // namespace
+
 /// A run of elements of one tensor, all of its streams contiguous and in the computing type.
 struct Run {
   void* p;
@@ -69,9 +77,31 @@ struct RuleInfo {
   int scalar_count;
 };
 
+/// The streams of a tensor, all of them without gaps, and how those that are written are rounded: p, then the states.
+struct FusedStreams {
+  Stream p, g, states[max_states];
+  Rounding rounding[1 + max_states];
+};
+/// Whole blocks of 256 elements from `first` on, with a factor of the gradient and of the parameter as their only
+/// stages.
+using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
+                         const Coefficients&);
+
+/// A sweep for streams of these formats; u8 stands for both of 8 bits.
+struct FusedKernel {
+  Format p, g, states;
+  bool stochastic;  // how states are rounded, unless they are float32
+  FusedFn run;
+};
+struct FusedList {
+  const FusedKernel* kernels = nullptr;
+  int count = 0;
+};
+
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
+  FusedList fused[1 << max_variants];
 };
 
 /// The step's kernels of one instruction set; rules[i] belongs to infos[i].

@@ -7,6 +7,8 @@
 
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
 
+#include "step/fused.simd.h"
+
 namespace fusedstep {
 namespace {
 
@@ -42,12 +44,13 @@ template <class Rule, unsigned V = 0>
 constexpr void fill(RuleKernels& k) {
   k.sweep[int(DType::f32)][V] = sweep<Rule, V, float>;
   k.sweep[int(DType::f64)][V] = sweep<Rule, V, double>;
+  k.fused[V] = fused_list<Rule, V>();
   if constexpr (V + 1 < (1u << variant_bits<Rule>)) fill<Rule, V + 1>(k);
 }
 
 template <class Rule>
 constexpr RuleKernels kernels_of() {
-  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}};
+  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}, {}};
   fill<Rule>(k);
   return k;
 }

@@ -197,7 +197,7 @@ void Plan::sweep(int threads) {
       if (t.has_blocks()) first = next_block(first, t.size), stop = next_block(stop, t.size);
       if (first == stop) return;
       const Randomness random{seed, groups[g].stochastic_parameters, groups[g].stochastic_states};
-      sweep_blocks(kernel, t, first, stop - first, stages_[g], coefficients, random);
+      sweep_blocks(rule, groups[g].variant, t, first, stop - first, stages_[g], coefficients, random);
     });
   });
 }
