@@ -49,6 +49,14 @@ inline T scaled(T g, double factor) {
   return keeps_digits<T>(factor) ? g * T(factor) : T(double(g) * factor);
 }
 
+/// True if there are stages before the rule that take a loop of their own.
+template <class T>
+inline bool before_rule(const Stages& st) {
+  return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0 || !keeps_digits<T>(st.scale);
+}
+
+inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
+
 }  // namespace
 
 /// A run of elements of one tensor, all of its streams contiguous and in the computing type.
@@ -89,12 +97,34 @@ struct RuleInfo {
   int scalar_count;
 };
 
+/// The streams of a tensor, all of them without gaps, and how those that are written are rounded: p, then the states.
+struct FusedStreams {
+  Stream p, g, states[max_states];
+  Rounding rounding[1 + max_states];
+};
+/// Whole blocks of 256 elements from `first` on, with a factor of the gradient and of the parameter as their only
+/// stages.
+using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
+                         const Coefficients&);
+
+/// A sweep for streams of these formats; u8 stands for both of 8 bits.
+struct FusedKernel {
+  Format p, g, states;
+  bool stochastic;  // how states are rounded, unless they are float32
+  FusedFn run;
+};
+struct FusedList {
+  const FusedKernel* kernels = nullptr;
+  int count = 0;
+};
+
 /// Gives the second pass the norms of a tensor's parameters and of what the first pass has measured.
 using TrustFn = void (*)(double norm, double measured, Coefficients& out);
 
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
+  FusedList fused[1 << max_variants];
   // Of rules with norms; else null.
   SweepFn measure[dtype_count][1 << max_variants];
   TrustFn trust[dtype_count];

@@ -8,6 +8,8 @@
 
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
 
+#include "step/fused.simd.h"
+
 namespace fusedstep {
 namespace {
 
@@ -47,12 +49,13 @@ constexpr void fill(RuleKernels& k) {
     k.measure[int(DType::f32)][V] = measure<Rule, V, float>;
     k.measure[int(DType::f64)][V] = measure<Rule, V, double>;
   }
+  k.fused[V] = fused_list<Rule, V>();
   if constexpr (V + 1 < (1u << variant_bits<Rule>)) fill<Rule, V + 1>(k);
 }
 
 template <class Rule>
 constexpr RuleKernels kernels_of() {
-  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}, {}, {}};
+  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}, {}, {}, {}};
   if constexpr (has_norms<Rule>) k.trust[0] = trust<Rule, float>, k.trust[1] = trust<Rule, double>;
   fill<Rule>(k);
   return k;

@@ -246,7 +246,7 @@ void Plan::measure(int threads) {
       first.zero_gradient = false, first.sums = lanes[0];
       Tensor alone = t;
       alone.ema = nullptr;
-      run(rule.measure[int(computed_in(t.dtype))][groups[g].variant], alone, piece.first,
+      run(rule.measure[int(computed_in(t.dtype))][groups[g].variant], {}, alone, piece.first,
           std::min<std::int64_t>(chunk_size, t.size - piece.first), first);
       piece.squares = sum_of_lanes(lanes[0]), piece.measured = sum_of_lanes(lanes[1]);
     }
@@ -265,7 +265,8 @@ void Plan::measure(int threads) {
 }
 
 /// Takes elements [first, first + n) of a tensor through a kernel; where formats have blocks, those that begin there.
-void Plan::run(SweepFn kernel, const Tensor& t, std::int64_t first, std::int64_t n, const Stages& stages) {
+void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+               const Stages& stages) {
   const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
   if (t.in_place) return sweep_in_place(kernel, t, first, n, stages, coefficients);
   std::int64_t stop = first + n;
@@ -273,7 +274,7 @@ void Plan::run(SweepFn kernel, const Tensor& t, std::int64_t first, std::int64_t
   if (first == stop) return;
   const Group& g = groups[std::size_t(t.group)];
   const Randomness random{seed, g.stochastic_parameters, g.stochastic_states};
-  sweep_blocks(kernel, t, first, stop - first, stages, coefficients, random);
+  sweep_blocks(kernel, fused, t, first, stop - first, stages, coefficients, random);
 }
 
 void Plan::sweep(int threads) {
@@ -281,7 +282,8 @@ void Plan::sweep(int threads) {
   parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
       const auto g = std::size_t(t.group);
-      run(rule.sweep[int(computed_in(t.dtype))][groups[g].variant], t, first, n, stages_[g]);
+      run(rule.sweep[int(computed_in(t.dtype))][groups[g].variant], rule.fused[groups[g].variant], t, first, n,
+          stages_[g]);
     });
   });
 }

@@ -126,7 +126,8 @@ class Plan {
   void prepare(const StepOptions& options, double factor);
   void measure(int threads);
   void sweep(int threads);
-  void run(SweepFn kernel, const Tensor& t, std::int64_t first, std::int64_t n, const Stages& stages);
+  void run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+           const Stages& stages);
   void zero_gradients();
 
   int rule_;
