@@ -62,6 +62,18 @@ bool shares_scalars(const double* before, const Tensor& t) {
   return std::equal(before, before + max_scalars, t.scalars);
 }
 
+/// give(tensor, norm, measured) for the tensors that the pieces make up, which lie in order.
+template <class Pieces, class Give>
+void for_norms(const Pieces& pieces, Give&& give) {
+  for (std::size_t k = 0; k < pieces.size();) {
+    const std::int32_t tensor = pieces[k].tensor;
+    double squares = 0, measured = 0;
+    for (; k < pieces.size() && pieces[k].tensor == tensor; ++k)
+      squares += pieces[k].squares, measured += pieces[k].measured;
+    give(std::size_t(tensor), std::sqrt(squares), std::sqrt(measured));
+  }
+}
+
 }  // namespace
 
 Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_decay)
@@ -251,16 +263,10 @@ void Plan::measure(int threads) {
       piece.squares = sum_of_lanes(lanes[0]), piece.measured = sum_of_lanes(lanes[1]);
     }
   });
-  for (std::size_t k = 0; k < pieces_.size();) {
-    const std::int32_t i = pieces_[k].tensor;
-    double squares = 0, measured = 0;
-    for (; k < pieces_.size() && pieces_[k].tensor == i; ++k)
-      squares += pieces_[k].squares, measured += pieces_[k].measured;
-    const Tensor& t = tensors[std::size_t(i)];
-    if (t.active)
-      rule.trust[int(computed_in(t.dtype))](std::sqrt(squares), std::sqrt(measured),
-                                            coefficients_[std::size_t(t.coefficients)]);
-  }
+  for_norms(pieces_, [&](std::size_t i, double norm, double measured) {
+    const Tensor& t = tensors[i];
+    if (t.active) rule.trust[int(computed_in(t.dtype))](norm, measured, coefficients_[std::size_t(t.coefficients)]);
+  });
   for (Stages& s : stages_) s.subtract = 0.0;
 }
 

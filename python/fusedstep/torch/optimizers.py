@@ -64,7 +64,7 @@ Examples
 >>> import torch
 >>> from fusedstep.torch import {name}
 >>> model = torch.nn.Linear(3, 1)
->>> optimizer = {name}(model.parameters(), lr=0.01)
+>>> optimizer = {name}([model.weight], lr=0.01)
 >>> model(torch.ones(3)).backward()
 >>> optimizer.step()
 """
