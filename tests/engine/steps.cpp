@@ -170,7 +170,10 @@ void add_widths(Cases& cases) {
       for (const Width& w : widths)
         for (const Setting& s : settings())
           for (const bool parallel : {false, true}) {
-            if ((parallel && s.name != std::string("decoupled")) || (w.keeps_bits && dtype == DType::f32)) continue;
+            const std::string around = s.name;
+            const bool is_adam = table.infos[rule].name == std::string("adam");  // it has sweeps of its own
+            if (!is_adam && around != "l2" && around != "not-finite") continue;
+            if ((parallel && around != "decoupled") || (w.keeps_bits && dtype == DType::f32)) continue;
             const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
             const std::string name = std::string(table.infos[rule].name) + "/" + name_of(dtype) + "/" + w.name + "/" +
                                      s.name + (parallel ? "/large" : "");
