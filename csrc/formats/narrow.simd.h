@@ -1,4 +1,4 @@
-// Vectors of 32 bits from and to items of 16 and 8 bits, in the order of memory.
+// Vectors of 32 bits from and to items of 16 and 8 bits, in the order of memory; with AVX2 or AVX-512.
 #pragma once
 
 #include "formats/bits.h"
@@ -35,24 +35,13 @@ FUSEDSTEP_INLINE bool any_nan(const Floats (&x)[4]) {
 #if defined(__AVX512F__)
   return (_mm512_cmp_ps_mask(__m512(x[0]), __m512(x[1]), _CMP_UNORD_Q) |
           _mm512_cmp_ps_mask(__m512(x[2]), __m512(x[3]), _CMP_UNORD_Q)) != 0;
-#elif defined(__AVX__)
+#else
   return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(__m256(x[0]), __m256(x[1]), _CMP_UNORD_Q),
                                          _mm256_cmp_ps(__m256(x[2]), __m256(x[3]), _CMP_UNORD_Q))) != 0;
-#elif defined(__SSE2__)
-  return _mm_movemask_ps(
-             _mm_or_ps(_mm_cmpunord_ps(__m128(x[0]), __m128(x[1])), _mm_cmpunord_ps(__m128(x[2]), __m128(x[3])))) != 0;
-#else
-  const auto nans = (x[0] != x[0]) | (x[1] != x[1]) | (x[2] != x[2]) | (x[3] != x[3]);
-  return total(Words(nans) & 1) != 0;
 #endif
 }
 
-/// As many items as a vector has words.
-template <class Item>
-FUSEDSTEP_INLINE Words widen(const Item* from) {
-  return __builtin_convertvector(load<Vector<Item, words>>(from), Words);
-}
-
+/// `widen` takes as many items as a vector has words.
 #if defined(__AVX512BW__)
 FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) {
   return Words(_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
@@ -82,7 +71,7 @@ FUSEDSTEP_INLINE Bytes bytes(const Words (&x)[4]) {
   const __m512i b = _mm512_packus_epi32(__m512i(x[2]), __m512i(x[3]));
   return Bytes(_mm512_maskz_permutexvar_epi32(0xffff, order, _mm512_packus_epi16(a, b)));
 }
-#elif defined(__AVX2__)
+#else
 FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) {
   return Words(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
@@ -104,32 +93,6 @@ FUSEDSTEP_INLINE Bytes bytes(const Words (&x)[4]) {
   const __m256i a = _mm256_packus_epi32(__m256i(x[0]), __m256i(x[1]));
   const __m256i b = _mm256_packus_epi32(__m256i(x[2]), __m256i(x[3]));
   return Bytes(_mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-}
-#else
-FUSEDSTEP_INLINE Words products(Halves a, Halves b) {
-#if defined(__SSE2__)
-  return Words(_mm_madd_epi16(__m128i(a), __m128i(b)));
-#else
-  Words sum{};
-  for (int k = 0; k < 2 * words; ++k)
-    sum[k / 2] += std::uint32_t(std::int32_t(std::int16_t(a[k])) * std::int32_t(std::int16_t(b[k])));
-  return sum;
-#endif
-}
-FUSEDSTEP_INLINE Halves halves(Words a, Words b) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  return __builtin_shufflevector(Halves(a), Halves(b), 0, 2, 4, 6, 8, 10, 12, 14);
-#else
-  return __builtin_shufflevector(Halves(a), Halves(b), 1, 3, 5, 7, 9, 11, 13, 15);
-#endif
-}
-FUSEDSTEP_INLINE Bytes bytes(const Words (&x)[4]) {
-  const auto a = Bytes(halves(x[0], x[1])), b = Bytes(halves(x[2], x[3]));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-#else
-  return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-#endif
 }
 #endif
 

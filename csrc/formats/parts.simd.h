@@ -87,7 +87,6 @@ struct Bf16Part {
   BlockKey block{};
 };
 
-#if defined(__F16C__)
 struct F16Part {
   F16Part(const Stream& s, const Rounding&) : all(reinterpret_cast<std::uint16_t*>(s.at.data)) {}
   void begin(std::ptrdiff_t first) { at = all + first; }
@@ -103,7 +102,6 @@ struct F16Part {
 
   std::uint16_t *all, *at = nullptr;
 };
-#endif
 
 /// Low bits that do not hold, because others have written the parameter, are 0 from the beginning of a block on.
 struct LowPart {

@@ -43,7 +43,7 @@ struct u8_codes {
     const U above = bits_of(float_of(u) * per_scale + 1.0f) - one;
     const U code = stochastic ? (above + (noise << (mantissa - 16))) >> mantissa : round_off(above, mantissa);
     if constexpr (positive) {
-      const U least = u < 1 ? u : u - u + 1;
+      const U least = (u + 0x7fffffff) >> 31;  // 1 unless u is 0
       return code > least ? code : least;
     } else {
       return code | (bits_of(x) >> 24 & 0x80);

@@ -2,12 +2,15 @@
 // matter most. Everything else goes through the block functions of each format, with the same bits.
 #pragma once
 
-#include "formats/parts.simd.h"
 #include "step/sweep.simd.h"
+#if defined(__AVX2__)
+#include "formats/parts.simd.h"
+#endif
 
 namespace fusedstep {
 namespace {
 
+#if defined(__AVX2__)
 /// Of a state that a variant does not have.
 struct NoPart {
   NoPart(const Stream&, const Rounding&) {}
@@ -88,10 +91,8 @@ template <bool>
 using NearestState = Bf16Part<false>;
 template <bool>
 using StochasticState = Bf16Part<true>;
-#if defined(__F16C__)
 template <bool>
 using F16State = F16Part;
-#endif
 
 template <class Rule, unsigned V>
 constexpr FusedKernel fused_kernels[] = {
@@ -100,24 +101,23 @@ constexpr FusedKernel fused_kernels[] = {
     {Format::bf16_low, Format::bf16, Format::f32, false, fused<Rule, V, LowPart, Bf16Part<false>, NativeState>},
     {Format::bf16_low, Format::bf16, Format::bf16, true, fused<Rule, V, LowPart, Bf16Part<false>, StochasticState>},
     {Format::bf16_low, Format::bf16, Format::u8, true, fused<Rule, V, LowPart, Bf16Part<false>, U8Part>},
-#if defined(__F16C__)
     {Format::f16, Format::f16, Format::f16, false, fused<Rule, V, F16Part, F16Part, F16State>},
-#endif
     {Format::bf16, Format::bf16, Format::bf16, false, fused<Rule, V, Bf16Part<false>, Bf16Part<false>, NearestState>}};
 
-/// The rules that have them.
-template <class Rule>
-constexpr bool is_fused = false;
-template <>
-constexpr bool is_fused<adam> = true;
-
+/// Of the rules that have them. Vectors of 16 bytes gain nothing over the block functions.
 template <class Rule, unsigned V>
 constexpr FusedList fused_list() {
-  if constexpr (is_fused<Rule>)
+  if constexpr (std::is_same_v<Rule, adam>)
     return {fused_kernels<Rule, V>, int(sizeof fused_kernels<Rule, V> / sizeof(FusedKernel))};
   else
     return {};
 }
+#else
+template <class, unsigned>
+constexpr FusedList fused_list() {
+  return {};
+}
+#endif
 
 }  // namespace
 }  // namespace fusedstep
