@@ -98,10 +98,10 @@ void encode(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptr
 }
 
 /// The sum of a block, of elements as they lie in the parameter.
-inline std::int32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
-  std::int32_t sum = 0;
+inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
+  std::uint32_t sum = 0;
   for_each_item<const std::int16_t>(s.at, first, n,
-                                    [&](std::int16_t x, std::ptrdiff_t i) { sum += x * weights.of[i]; });
+                                    [&](std::int16_t x, std::ptrdiff_t i) { sum += std::uint32_t(x * weights.of[i]); });
   return sum;
 }
 
@@ -117,7 +117,7 @@ void decode_low(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* n
   auto* const out = static_cast<float*>(numbers);
   const auto* const low = static_cast<const std::int16_t*>(s.beside) + first;
   for_scaled(first, n, [&](std::ptrdiff_t block, std::ptrdiff_t done, std::ptrdiff_t count) {
-    const bool known = static_cast<const std::int32_t*>(s.sums)[block] == sum_of(s, first + done, count);
+    const bool known = static_cast<const std::uint32_t*>(s.sums)[block] == sum_of(s, first + done, count);
     const std::int16_t mask = known ? -1 : 0;
     for_each_item<const std::uint16_t>(s.at, first + done, count, [&](std::uint16_t x, std::ptrdiff_t i) {
       out[done + i] = float_of(bf16_low::join(x, low[done + i] & mask));
@@ -133,7 +133,7 @@ void encode_low(const void* numbers, const Stream& s, std::ptrdiff_t first, std:
       const std::uint32_t u = bf16::with_one_nan(in[done + i]);
       x = std::uint16_t(bf16_low::high(u)), low[done + i] = bf16_low::low(u);
     });
-    static_cast<std::int32_t*>(s.sums)[block] = sum_of(s, first + done, count);
+    static_cast<std::uint32_t*>(s.sums)[block] = sum_of(s, first + done, count);
   });
 }
 

@@ -11,12 +11,13 @@ struct adamw_schedule_free {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2",          "eps", "weight_decay", "warmup_steps",
                                           "r",     "weight_lr_power"};
-  static constexpr StateName states[] = {{"z", 0}, {"exp_avg_sq", 0}};
+  static constexpr StateName states[] = {{"z", 0}, {"exp_avg_sq", 0, true}};
   static constexpr ScalarName scalars[] = {{"weight_sum", 0.0}, {"lr_max", 0.0}};
 
   template <class T>
   struct coefficients {
-    T lr, share, rest, beta2, one_minus_beta2, debias, eps, weight_decay;
+    SquareEma<T> second;
+    T lr, share, rest, debias, eps, weight_decay;
     bool first;
   };
 
@@ -27,14 +28,14 @@ struct adamw_schedule_free {
     const double share = next_share(lr, t, r, h[6], scalars);
     const double rest = lr * (1.0 - beta1 * (1.0 - share));
     const double debias = 1.0 / root(1.0 - power(DoublePair{beta2, beta2}, t)[0]);
-    return {T(lr), T(share), T(rest), T(beta2), T(1.0 - beta2), T(debias), T(eps), T(weight_decay), t == 1};
+    return {SquareEma<T>(beta2), T(lr), T(share), T(rest), T(debias), T(eps), T(weight_decay), t == 1};
   }
 
   template <unsigned V, class T>
   static T update(T y, T g, T* state, const coefficients<T>& c) {
     const T z = c.first ? y : state[0];
     T& v = state[1];
-    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+    v = c.second(v, g);
     const T d = g / (root(v) * c.debias + c.eps) + c.weight_decay * y;
     state[0] = z - c.lr * d;
     return y - c.share * (y - z) - c.rest * d;

@@ -10,11 +10,13 @@ namespace {
 struct ademamix {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "beta3", "eps", "alpha", "alpha_warmup", "beta3_warmup"};
-  static constexpr StateName states[] = {{"exp_avg_fast", 0}, {"exp_avg_slow", 0}, {"exp_avg_sq", 0}};
+  static constexpr StateName states[] = {{"exp_avg_fast", 0}, {"exp_avg_slow", 0}, {"exp_avg_sq", 0, true}};
 
   template <class T>
   struct coefficients {
-    T lr, one_minus_beta1, one_minus_beta3, beta2, one_minus_beta2, unbias, alpha, debias, eps;
+    Ema<T> fast, slow;
+    SquareEma<T> second;
+    T lr, unbias, alpha, debias, eps;
   };
 
   template <class T>
@@ -25,17 +27,16 @@ struct ademamix {
     if (const double part = double(t) / beta3_warmup; part < 1.0 && beta3 > 0.0)  // a beta1 of 0 has no half-life
       beta3 = exp(1.0 / ((beta1 > 0.0 ? (1.0 - part) / log(beta1) : 0.0) + part / log(beta3)));
     const DoublePair unbiased = 1.0 - power(DoublePair{beta1, beta2}, t);
-    return {T(lr),          T(1.0 - beta1),       T(1.0 - beta3), T(beta2),
-            T(1.0 - beta2), T(1.0 / unbiased[0]), T(alpha),       T(1.0 / root(unbiased[1])),
-            T(eps)};
+    return {Ema<T>(beta1),        Ema<T>(beta3), SquareEma<T>(beta2),        T(lr),
+            T(1.0 / unbiased[0]), T(alpha),      T(1.0 / root(unbiased[1])), T(eps)};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &fast = state[0], &slow = state[1], &v = state[2];
-    fast = fast + c.one_minus_beta1 * (g - fast);
-    slow = slow + c.one_minus_beta3 * (g - slow);
-    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+    fast = c.fast(fast, g);
+    slow = c.slow(slow, g);
+    v = c.second(v, g);
     return p - c.lr * (fast * c.unbias + c.alpha * slow) / (root(v) * c.debias + c.eps);
   }
 };

@@ -9,19 +9,21 @@ namespace {
 struct lamb {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps", "weight_decay", "adapt"};
-  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0}};
+  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0, true}};
 
   template <class T>
   struct coefficients {
     double lr, adapt;
-    T rate, one_minus_beta1, beta2, one_minus_beta2, unbias, eps, weight_decay, debias;
+    Ema<T> first;
+    SquareEma<T> second;
+    T rate, unbias, eps, weight_decay, debias;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
-    const DoublePair betas = {h[0], h[1]}, unbiased = 1.0 - power(betas, t), rest = 1.0 - betas;
+    const DoublePair unbiased = 1.0 - power(DoublePair{h[0], h[1]}, t);
     const double unbias = 1.0 / unbiased[0], debias = 1.0 / root(unbiased[1]);
-    return {lr, h[4], T(lr), T(rest[0]), T(h[1]), T(rest[1]), T(unbias), T(h[2]), T(h[3]), T(debias)};
+    return {lr, h[4], Ema<T>(h[0]), SquareEma<T>(h[1]), T(lr), T(unbias), T(h[2]), T(h[3]), T(debias)};
   }
 
   template <class T>
@@ -31,8 +33,8 @@ struct lamb {
 
   template <unsigned V, class T>
   static T measure(T p, T g, T* state, const coefficients<T>& c) {
-    state[0] = state[0] + c.one_minus_beta1 * (g - state[0]);
-    state[1] = c.beta2 * state[1] + c.one_minus_beta2 * (g * g);
+    state[0] = c.first(state[0], g);
+    state[1] = c.second(state[1], g);
     return direction(p, state, c);
   }
 

@@ -11,11 +11,13 @@ struct muon {
   enum : unsigned { adamw = 1 };
   static constexpr const char* variants[] = {"adamw"};
   static constexpr const char* hyper[] = {"beta1", "beta2", "adamw_eps"};
-  static constexpr StateName states[] = {{"momentum_buffer", 0}, {"exp_avg_sq", adamw}};
+  static constexpr StateName states[] = {{"momentum_buffer", 0}, {"exp_avg_sq", adamw, true}};
 
   template <class T>
   struct coefficients {
-    T lr, step_size, one_minus_beta1, beta2, one_minus_beta2, debias, eps;
+    Ema<T> first;
+    SquareEma<T> second;
+    T lr, step_size, debias, eps;
   };
 
   template <class T>
@@ -23,15 +25,15 @@ struct muon {
     const double beta1 = h[0], beta2 = h[1], eps = h[2];
     const DoublePair unbiased = 1.0 - power(DoublePair{beta1, beta2}, t);
     const double step_size = lr / unbiased[0], debias = 1.0 / root(unbiased[1]);
-    return {T(lr), T(step_size), T(1.0 - beta1), T(beta2), T(1.0 - beta2), T(debias), T(eps)};
+    return {Ema<T>(beta1), SquareEma<T>(beta2), T(lr), T(step_size), T(debias), T(eps)};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     if constexpr (!(V & adamw)) return p - c.lr * g;
     T &m = state[0], &v = state[1];
-    m = m + c.one_minus_beta1 * (g - m);
-    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+    m = c.first(m, g);
+    v = c.second(v, g);
     return p - c.step_size * m / (root(v) * c.debias + c.eps);
   }
 };

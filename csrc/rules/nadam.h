@@ -10,12 +10,14 @@ namespace {
 struct nadam {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps", "momentum_decay"};
-  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0}};
+  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0, true}};
   static constexpr ScalarName scalars[] = {{"mu_product", 1.0}};
 
   template <class T>
   struct coefficients {
-    T gradient_size, momentum_size, one_minus_beta1, beta2, one_minus_beta2, debias, eps;
+    Ema<T> first;
+    SquareEma<T> second;
+    T gradient_size, momentum_size, debias, eps;
   };
 
   template <class T>
@@ -26,11 +28,10 @@ struct nadam {
     };
     const double mu = mu_at(t), next = mu_at(t + 1);
     const double product = scalars[0] = float(scalars[0]) * float(mu);
-    return {T(lr * (1.0 - mu) / (1.0 - product)),
+    return {Ema<T>(beta1),
+            SquareEma<T>(beta2),
+            T(lr * (1.0 - mu) / (1.0 - product)),
             T(lr * next / (1.0 - product * next)),
-            T(1.0 - beta1),
-            T(beta2),
-            T(1.0 - beta2),
             T(1.0 / root(1.0 - power(DoublePair{beta2, beta2}, t)[0])),
             T(eps)};
   }
@@ -38,8 +39,8 @@ struct nadam {
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &m = state[0], &v = state[1];
-    m = m + c.one_minus_beta1 * (g - m);
-    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+    m = c.first(m, g);
+    v = c.second(v, g);
     const T size = root(v) * c.debias + c.eps;
     return p - c.gradient_size * g / size - c.momentum_size * m / size;  // rounded twice, as torch does
   }

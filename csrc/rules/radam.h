@@ -10,11 +10,13 @@ namespace {
 struct radam {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps"};
-  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0}};
+  static constexpr StateName states[] = {{"exp_avg", 0}, {"exp_avg_sq", 0, true}};
 
   template <class T>
   struct coefficients {
-    T step_size, one_minus_beta1, beta2, one_minus_beta2, eps;
+    Ema<T> first;
+    SquareEma<T> second;
+    T step_size, eps;
     bool adaptive;
   };
 
@@ -28,14 +30,14 @@ struct radam {
     if (adaptive)
       size *=
           root(unbiased * ((length - 4.0) * (length - 2.0) * longest) / ((longest - 4.0) * (longest - 2.0) * length));
-    return {T(size), T(1.0 - beta1), T(beta2), T(1.0 - beta2), T(eps), adaptive};
+    return {Ema<T>(beta1), SquareEma<T>(beta2), T(size), T(eps), adaptive};
   }
 
   template <unsigned V, class T>
   static T update(T p, T g, T* state, const coefficients<T>& c) {
     T &m = state[0], &v = state[1];
-    m = m + c.one_minus_beta1 * (g - m);
-    v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+    m = c.first(m, g);
+    v = c.second(v, g);
     return p - c.step_size * m / (c.adaptive ? root(v) + c.eps : T(1));
   }
 };

@@ -10,7 +10,7 @@ import numpy as np
 from .._base import checks
 from .._base.arrays import Array
 from ._options import Option
-from ._reference import next_share, power
+from ._reference import next_share, power, square_ema
 from ._schedule_free import ScheduleFree
 
 
@@ -74,7 +74,7 @@ class AdamWScheduleFree(ScheduleFree):
             lr *= t / group["warmup_steps"]
         share = next_share(lr, t, group, state)
         z, v = p.copy() if t == 1 else state["z"], state["exp_avg_sq"]
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        v[...] = square_ema(v, g, beta2)
         d = g / (np.sqrt(v) * c(1.0 / np.sqrt(1.0 - power(beta2, t))) + c(group["eps"]))
         d = d + c(group["weight_decay"]) * p
         y = p - c(share) * (p - z) - c(lr * (1.0 - beta1 * (1.0 - share))) * d

@@ -11,7 +11,7 @@ from .._base import checks
 from .._base.arrays import Array
 from ._optimizer import Optimizer
 from ._options import Option
-from ._reference import exp, log, power
+from ._reference import average, exp, log, power, square_ema
 
 
 class AdEMAMix(Optimizer):
@@ -72,8 +72,8 @@ class AdEMAMix(Optimizer):
             s = t / group["beta3_warmup"]
             beta3 = exp(1.0 / (((1.0 - s) / log(beta1) if beta1 > 0 else 0.0) + s / log(beta3)))
         fast, slow, v = state["exp_avg_fast"], state["exp_avg_slow"], state["exp_avg_sq"]
-        fast[...] = fast + c(1.0 - beta1) * (g - fast)
-        slow[...] = slow + c(1.0 - beta3) * (g - slow)
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        fast[...] = average(fast, g, beta1)
+        slow[...] = average(slow, g, beta3)
+        v[...] = square_ema(v, g, beta2)
         both = fast * c(1.0 / (1.0 - power(beta1, t))) + c(alpha) * slow
         return p - c(lr) * both / (np.sqrt(v) * c(1.0 / np.sqrt(1.0 - power(beta2, t))) + c(group["eps"]))

@@ -11,7 +11,7 @@ from .._base import checks
 from .._base.arrays import Array
 from ._optimizer import Optimizer
 from ._options import Option, as_number
-from ._reference import norm, power
+from ._reference import average, norm, power, square_ema
 
 
 class LAMB(Optimizer):
@@ -63,8 +63,8 @@ class LAMB(Optimizer):
         c = p.dtype.type
         beta1, beta2 = group["betas"]
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        m[...] = m + c(1.0 - beta1) * (g - m)
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        m[...] = average(m, g, beta1)
+        v[...] = square_ema(v, g, beta2)
         debias = c(1.0 / np.sqrt(1.0 - power(beta2, t)))
         u = m * c(1.0 / (1.0 - power(beta1, t))) / (np.sqrt(v) * debias + c(group["eps"]))
         u = u + c(group["weight_decay"]) * p

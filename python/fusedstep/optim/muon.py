@@ -14,7 +14,7 @@ from . import _orthogonal
 from ._optimizer import Gradients, Optimizer
 from ._options import Option
 from ._params import Entry
-from ._reference import power
+from ._reference import average, power, square_ema
 
 
 class Muon(Optimizer):
@@ -86,7 +86,7 @@ class Muon(Optimizer):
             return p - c(lr) * g
         beta1, beta2 = group["betas"]
         m, v = state["momentum_buffer"], state["exp_avg_sq"]
-        m[...] = m + c(1.0 - beta1) * (g - m)
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        m[...] = average(m, g, beta1)
+        v[...] = square_ema(v, g, beta2)
         debias = c(1.0 / np.sqrt(1.0 - power(beta2, t)))
         return p - c(lr / (1.0 - power(beta1, t))) * m / (np.sqrt(v) * debias + c(group["adamw_eps"]))

@@ -11,7 +11,7 @@ from .._base import checks
 from .._base.arrays import Array
 from ._optimizer import Optimizer
 from ._options import Option
-from ._reference import power, real_power, scalar
+from ._reference import average, power, real_power, scalar, square_ema
 
 
 class NAdam(Optimizer):
@@ -61,8 +61,8 @@ class NAdam(Optimizer):
         state["mu_product"][...] = np.float32(scalar(state, "mu_product")) * np.float32(mu)
         product = scalar(state, "mu_product")
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        m[...] = m + c(1.0 - beta1) * (g - m)
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        m[...] = average(m, g, beta1)
+        v[...] = square_ema(v, g, beta2)
         size = np.sqrt(v) * c(1.0 / np.sqrt(1.0 - power(beta2, t))) + c(group["eps"])
         p = p - c(lr * (1.0 - mu) / (1.0 - product)) * g / size
         return p - c(lr * following / (1.0 - product * following)) * m / size

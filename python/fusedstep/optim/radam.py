@@ -11,7 +11,7 @@ from .._base import checks
 from .._base.arrays import Array
 from ._optimizer import Optimizer
 from ._options import Option
-from ._reference import power, real_power
+from ._reference import average, power, real_power, square_ema
 
 
 class RAdam(Optimizer):
@@ -62,8 +62,8 @@ class RAdam(Optimizer):
         longest = 2.0 / (1.0 - beta2) - 1.0
         length = longest - 2.0 * t * real_power(beta2, t) / second
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        m[...] = m + c(1.0 - beta1) * (g - m)
-        v[...] = c(beta2) * v + c(1.0 - beta2) * (g * g)
+        m[...] = average(m, g, beta1)
+        v[...] = square_ema(v, g, beta2)
         if length <= 5.0:
             return p - c(lr / first) * m
         shorter = second * ((length - 4.0) * (length - 2.0) * longest)
