@@ -14,7 +14,7 @@ namespace fusedstep {
 
 /// A rule's coefficients<T>; only the rule knows what is inside.
 struct Coefficients {
-  alignas(8) unsigned char bytes[96];
+  alignas(8) unsigned char bytes[112];
 };
 
 /// What surrounds the rule, as scalars of one parameter group at one step. The neutral values leave every
