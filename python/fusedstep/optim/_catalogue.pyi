@@ -45,6 +45,10 @@ class ASGD(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -67,6 +71,10 @@ class AdEMAMix(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -186,6 +194,10 @@ class AdamWScheduleFree(ScheduleFree):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -229,6 +241,10 @@ class LAMB(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -249,6 +265,10 @@ class LARS(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -297,6 +317,10 @@ class Muon(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     def step(self, grads: Gradients, **options: Any) -> StepInfo:
         ...
@@ -344,6 +368,10 @@ class NAdam(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -363,6 +391,10 @@ class RAdam(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -408,6 +440,10 @@ class Rprop(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -453,6 +489,10 @@ class SGDScheduleFree(ScheduleFree):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
@@ -472,6 +512,10 @@ class SparseAdam(Optimizer):
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
     ) -> None: ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

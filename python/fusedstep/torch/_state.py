@@ -12,7 +12,7 @@ from .._base.rules import RULES
 from .._core import StepInfo
 from . import _widths
 from ._options import Settings, settings
-from ._ranks import Ranks, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
+from ._ranks import Ranks, is_shard, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
 
@@ -134,6 +134,21 @@ class Binding:
         counts = self.opt.counts_steps or self.sources[m.group].get("adamw")
         return bool(counts or self.groups[m.group].is_random)
 
+    def _require_no_blocks(self, m: Member) -> None:
+        """Raise if a format with blocks of 256 elements is asked for the shards of a DTensor, which would cut them."""
+        if not is_shard(m.param):
+            return
+        if self.groups[m.group].state_dtype == "uint8":
+            raise ValueError(
+                f'{self.label}: state_dtype must not be "uint8" for DTensors, whose shards would cut blocks of 256 '
+                'elements ("bfloat16" works)'
+            )
+        if self._keeps_bits(m):
+            raise ValueError(
+                f"{self.label}: master_weights must be False for DTensors of 16 bits; keep float32 parameters, and let "
+                "the model compute in 16 bits (MixedPrecisionPolicy)"
+            )
+
     def _keeps_bits(self, m: Member) -> bool:
         return self.opt.master_weights and m.param.dtype in _widths.HALVES
 
@@ -142,6 +157,7 @@ class Binding:
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if self._counts_steps(m) else None
+        self._require_no_blocks(m)
         width = _widths.dtype_of_states(m.param, self.groups[m.group].state_dtype, self.opt.master_weights)
         if steps is not None:
             _check_count(where, steps)

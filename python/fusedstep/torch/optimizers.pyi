@@ -50,8 +50,13 @@ class ASGD(FusedOptimizer, torch.optim.ASGD):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class AdEMAMix(FusedOptimizer):
@@ -74,8 +79,13 @@ class AdEMAMix(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Adadelta(FusedOptimizer, torch.optim.Adadelta):
@@ -225,8 +235,13 @@ class AdamWScheduleFree(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Adamax(FusedOptimizer, torch.optim.Adamax):
@@ -275,9 +290,14 @@ class LAMB(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         adapt: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class LARS(FusedOptimizer):
@@ -297,9 +317,14 @@ class LARS(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         adapt: bool | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class Lion(FusedOptimizer):
@@ -347,12 +372,17 @@ class Muon(FusedOptimizer, torch.optim.Muon):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         adamw: bool | None = None,
         betas: tuple[float, float] | None = None,
         adamw_eps: float | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
         maximize: bool | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
         flatten: Any = None,
         ns_dtype: Any = None,
     ) -> None: ...
@@ -406,8 +436,13 @@ class NAdam(FusedOptimizer, torch.optim.NAdam):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class RAdam(FusedOptimizer, torch.optim.RAdam):
@@ -431,8 +466,13 @@ class RAdam(FusedOptimizer, torch.optim.RAdam):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class RMSprop(FusedOptimizer, torch.optim.RMSprop):
@@ -486,9 +526,14 @@ class Rprop(FusedOptimizer, torch.optim.Rprop):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         weight_decay: float | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class SGD(FusedOptimizer, torch.optim.SGD):
@@ -540,8 +585,13 @@ class SGDScheduleFree(FusedOptimizer):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
 
 class SparseAdam(FusedOptimizer, torch.optim.SparseAdam):
@@ -560,7 +610,12 @@ class SparseAdam(FusedOptimizer, torch.optim.SparseAdam):
         ema_decay: float | None = None,
         zero_grads: bool = False,
         num_threads: int | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+        process_group: Any = None,
         weight_decay: float | None = None,
         l1: float | None = None,
         decay: Literal["l2", "decoupled", "proximal"] | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
     ) -> None: ...
