@@ -16,9 +16,10 @@ from support.oracle import CLASSES, every_class, snapshot
 from support.refusals import refused
 
 BETAS = {"betas": (0.0, 0.0), "rho": 0.0, "alpha": 0.0}
-WITH_BETAS = [(c, {n: v for n, v in BETAS.items() if n in c.checks}) for c in CLASSES]
+OWN_BETAS = {"AdEMAMix": {"betas": (0.0, 0.0, 0.9)}, "AdamWScheduleFree": {"betas": (0.9, 0.0)}, "ASGD": {}}
+WITH_BETAS = [(c, OWN_BETAS.get(c.__name__, {n: v for n, v in BETAS.items() if n in c.checks})) for c in CLASSES]
 # States that are averages of the gradient, and of its square, by optimizer.
-FIRST, SECOND = {"exp_avg", "grad_avg"}, {"exp_avg_sq", "square_avg"}
+FIRST, SECOND = {"exp_avg", "grad_avg", "exp_avg_fast"}, {"exp_avg_sq", "square_avg"}
 
 
 def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:

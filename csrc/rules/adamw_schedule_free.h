@@ -18,7 +18,7 @@ struct adamw_schedule_free {
   struct coefficients {
     SquareEma<T> second;
     T lr, share, rest, debias, eps, weight_decay;
-    bool first;
+    T first;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
   };
 
   template <class T>
@@ -28,12 +28,12 @@ struct adamw_schedule_free {
     const double share = next_share(lr, t, r, h[6], scalars);
     const double rest = lr * (1.0 - beta1 * (1.0 - share));
     const double debias = 1.0 / root(1.0 - power(DoublePair{beta2, beta2}, t)[0]);
-    return {SquareEma<T>(beta2), T(lr), T(share), T(rest), T(debias), T(eps), T(weight_decay), t == 1};
+    return {SquareEma<T>(beta2), T(lr), T(share), T(rest), T(debias), T(eps), T(weight_decay), T(t == 1)};
   }
 
   template <unsigned V, class T>
   static T update(T y, T g, T* state, const coefficients<T>& c) {
-    const T z = c.first ? y : state[0];
+    const T z = c.first != T(0) ? y : state[0];
     T& v = state[1];
     v = c.second(v, g);
     const T d = g / (root(v) * c.debias + c.eps) + c.weight_decay * y;

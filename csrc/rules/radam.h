@@ -17,7 +17,7 @@ struct radam {
     Ema<T> first;
     SquareEma<T> second;
     T step_size, eps;
-    bool adaptive;
+    T adaptive;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
   };
 
   template <class T>
@@ -30,7 +30,7 @@ struct radam {
     if (adaptive)
       size *=
           root(unbiased * ((length - 4.0) * (length - 2.0) * longest) / ((longest - 4.0) * (longest - 2.0) * length));
-    return {Ema<T>(beta1), SquareEma<T>(beta2), T(size), T(eps), adaptive};
+    return {Ema<T>(beta1), SquareEma<T>(beta2), T(size), T(eps), T(adaptive)};
   }
 
   template <unsigned V, class T>
@@ -38,7 +38,7 @@ struct radam {
     T &m = state[0], &v = state[1];
     m = c.first(m, g);
     v = c.second(v, g);
-    return p - c.step_size * m / (c.adaptive ? root(v) + c.eps : T(1));
+    return p - c.step_size * m / (c.adaptive != T(0) ? root(v) + c.eps : T(1));
   }
 };
 

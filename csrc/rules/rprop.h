@@ -15,12 +15,12 @@ struct rprop {
   template <class T>
   struct coefficients {
     T shrinking, growing, smallest, largest, start;
-    bool first;
+    T first;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
-    return {T(h[0]), T(h[1]), T(h[2]), T(h[3]), T(lr), t == 1};
+    return {T(h[0]), T(h[1]), T(h[2]), T(h[3]), T(lr), T(t == 1)};
   }
 
   template <unsigned V, class T>
@@ -28,7 +28,7 @@ struct rprop {
     T &prev = state[0], &step_size = state[1];
     const T turn = g * prev;
     const T factor = turn > T(0) ? c.growing : turn < T(0) ? c.shrinking : turn == T(0) ? T(1) : turn;
-    const T wanted = (c.first ? c.start : step_size) * factor;
+    const T wanted = (c.first != T(0) ? c.start : step_size) * factor;
     const T enough = wanted < c.smallest ? c.smallest : wanted;
     step_size = enough > c.largest ? c.largest : enough;
     prev = turn < T(0) ? T(0) : g;

@@ -16,7 +16,7 @@ struct sgd_schedule_free {
   template <class T>
   struct coefficients {
     T lr, share, rest, weight_decay;
-    bool first;
+    T first;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
   };
 
   template <class T>
@@ -24,12 +24,12 @@ struct sgd_schedule_free {
     const double beta = h[0], weight_decay = h[1], warmup_steps = h[2], r = h[3], weight_lr_power = h[4];
     if (double(t) < warmup_steps) lr *= double(t) / warmup_steps;
     const double share = next_share(lr, t, r, weight_lr_power, scalars);
-    return {T(lr), T(share), T(lr * (1.0 - beta * (1.0 - share))), T(weight_decay), t == 1};
+    return {T(lr), T(share), T(lr * (1.0 - beta * (1.0 - share))), T(weight_decay), T(t == 1)};
   }
 
   template <unsigned V, class T>
   static T update(T y, T g, T* state, const coefficients<T>& c) {
-    const T z = c.first ? y : state[0], d = g + c.weight_decay * y;
+    const T z = c.first != T(0) ? y : state[0], d = g + c.weight_decay * y;
     state[0] = z - c.lr * d;
     return y - c.share * (y - z) - c.rest * d;
   }
