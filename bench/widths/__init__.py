@@ -1,6 +1,6 @@
-"""A study: does training with narrow parameters and states reach the loss of float32?
+"""Train with narrow parameters and states, and compare the losses with those of float32.
 
-``python -m bench.widths`` runs it (about ten minutes of one core) and writes bench/results/widths.json. CI does not
+``python -m bench.widths`` runs it (about eight minutes of one core) and writes bench/results/widths.json. CI does not
 run it.
 
 Two models are trained with AdamW (beta2 = 0.999) in each of the formats of `variants`: a small network on

@@ -30,13 +30,21 @@ def show(document: dict[str, Any]) -> int:
             too_weak |= within and variant.weak
             columns = "  ".join(f"{k} {d.mean:+.2%} +- {d.error:.2%}" for k, d in parts)
             print(f"  {variant.name:38}{columns}  {'within' if within else 'OUTSIDE'}")
-    print("\ncodes of 8 bits")
-    reference = document["losses"]["digits"][REFERENCE.name]
-    for name, own in document["losses"]["codes"].items():
-        d = outcome.difference(own["held_out"], reference["held_out"][: SEEDS["codes"]])
-        columns = "  ".join(f"{k} {v:.3g}" for k, v in document["errors"][name].items())
-        print(f"  {name:38}held_out {d.mean:+.2%} +- {d.error:.2%}  {columns}")
+    show_codes(document)
     return int(too_weak)
+
+
+def show_codes(document: dict[str, Any]) -> None:
+    """Print the comparison of the 8-bit codes."""
+    print("\ncodes of 8 bits")
+    reference = document["losses"]["digits"][REFERENCE.name]["held_out"][: SEEDS["codes"]]
+    for name, own in document["losses"]["codes"].items():
+        d = outcome.difference(own["held_out"], reference)
+        print(f"  {name:38}digits, held_out {d.mean:+.2%} +- {d.error:.2%}")
+    for what, errors in document["errors"].items():
+        for name, found in errors.items():
+            columns = "  ".join(f"{k} {v:.2e}" for k, v in found.items())
+            print(f"  {what:7} {name:38}{columns}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

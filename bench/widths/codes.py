@@ -91,16 +91,20 @@ def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps
     Returns
     -------
     dict
-        ``update`` is the squared error over the squared update; ``longer`` is by how much the mean step is longer:
-        stochastic rounding keeps the mean of v, but not that of 1 / sqrt(v).
+        ``update`` is the squared error over the squared update. ``wrong`` is the share of the elements whose update is
+        less than half or more than twice the exact one. ``longer`` is by how much the mean step is longer: stochastic
+        rounding keeps the mean of v, but not that of 1 / sqrt(v).
     """
-    rng, total = np.random.default_rng(0), np.zeros(4)
+    rng, total = np.random.default_rng(0), np.zeros(6)
     for m, v in moments * repeats:
         m2, v2 = code(m, False, rng), code(v, True, rng)
         exact, got = m / (np.sqrt(v) + eps), m2 / (np.sqrt(v2) + eps)
-        total += [np.sum((got - exact) ** 2.0), np.sum(exact**2.0), np.sum(got * np.sign(exact)), np.sum(abs(exact))]
-    update, square, step, size, _ = total
-    return {"update": float(update / square), "longer": float(step / size - 1)}
+        ratio = got[exact != 0] / exact[exact != 0]
+        total[:2] += np.sum((got - exact) ** 2.0), np.sum(exact**2.0)
+        total[2:4] += np.sum(got * np.sign(exact)), np.sum(abs(exact))
+        total[4:] += np.sum((ratio < 0.5) | (ratio > 2)), ratio.size
+    update, square, step, size, wrong, count = total
+    return {"update": float(update / square), "wrong": float(wrong / count), "longer": float(step / size - 1)}
 
 
 class StoredBy:

@@ -12,7 +12,7 @@ from fusedstep import nn
 
 from ..common import Array
 from ..training.data import digits
-from .variants import Variant
+from .variants import REFERENCE, Variant
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ def learn(variant: Variant, seed: int, s: Setting) -> dict[str, float]:
     """Train once; return the mean loss of the last epochs, in training and on the held-out rows."""
     model = network(s, seed)
     return train(model, Weights(model, variant, s, seed), seed, s)
+
+
+def moments(seed: int, s: Setting) -> list[tuple[Array, Array]]:
+    """Return the first and second moments of each tensor after a run in float32, flat."""
+    model = network(s, seed)
+    weights = Weights(model, REFERENCE, s, seed)
+    train(model, weights, seed, s)
+    states = weights.optimizer.state.values()
+    return [(state["exp_avg"].reshape(-1), state["exp_avg_sq"].reshape(-1)) for state in states]
 
 
 def train(model: nn.Sequential, weights: Any, seed: int, s: Setting) -> dict[str, float]:

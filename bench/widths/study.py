@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from typing import Any
+
+import torch
 
 from ..report import machine
 from . import codes, digits, text
@@ -29,11 +32,9 @@ def corpus() -> text.Corpus:
 
 def single_thread(call: Callable[[], Any]) -> Any:
     """Call with one thread of BLAS and torch."""
-    import threadpoolctl
-    import torch
-
     torch.set_num_threads(1)
-    with threadpoolctl.threadpool_limits(1):
+    pools: Any = importlib.import_module("threadpoolctl")  # has no types
+    with pools.threadpool_limits(1):
         return call()
 
 
@@ -62,10 +63,13 @@ def all_jobs() -> list[Job]:
     return learned + coded
 
 
-def errors_of_codes(seed: int) -> dict[str, dict[str, float]]:
-    """Return `codes.errors` of each code, for the moments of a run in float32."""
-    moments = single_thread(lambda: text.moments(corpus(), seed, SETTINGS["text"]))
-    return {name: codes.errors(code, moments) for name, code in codes.CODES.items()}
+def errors_of_codes(seed: int = MOMENTS_SEED) -> dict[str, dict[str, dict[str, float]]]:
+    """Return `codes.errors` by model and code, for the moments of a run in float32."""
+    moments = {
+        "digits": single_thread(lambda: digits.moments(seed, SETTINGS["digits"])),
+        "text": single_thread(lambda: text.moments(corpus(), seed, SETTINGS["text"])),
+    }
+    return {what: {name: codes.errors(code, of) for name, code in codes.CODES.items()} for what, of in moments.items()}
 
 
 def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]]) -> dict[str, Any]:
@@ -81,8 +85,7 @@ def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]
 def study(processes: int) -> dict[str, Any]:
     """Run everything."""
     jobs, results = all_jobs(), []
-    errors = errors_of_codes(MOMENTS_SEED)
-    print(errors, flush=True)
+    errors = errors_of_codes()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for job, result in zip(jobs, pool.map(run, jobs), strict=True):
             results.append(result)
