@@ -73,7 +73,7 @@ def layers() -> dict[str, Workload]:
 
 def workloads() -> dict[str, Workload]:
     """Every rule on 8,192 elements, and what surrounds a rule; the layers; a training step."""
-    every = {f"{rule}/8192": stepper(rule, [8192]) for rule in fs.optim.registry}
+    every = {f"{rule}/8192": stepper(rule, [8192]) for rule, cls in fs.optim.registry.items() if cls.element_wise}
     full = {"clip_norm": 1.0, "zero_grads": True}
     every["Adam/100x64"] = stepper("Adam", [64] * 100)
     every["AdamW/full/100x64"] = stepper("AdamW", [64] * 100, {"weight_decay": 0.01, "ema_decay": 0.99}, **full)

@@ -20,7 +20,9 @@ from typing import Any
 PACKAGE = Path(__file__).parent / "fusedstep"
 CATALOGUES = {"optim/_catalogue.py": "optimizer", "nn/activations/catalogue.py": "activation"}
 NAMES = {"Iterator": "collections.abc", "Mapping": "collections.abc", "contextmanager": "contextlib", "Any": "typing",
-         "Literal": "typing", "Optimizer": "._optimizer", "Rate": "._optimizer", "Array": "._params",
+         "Literal": "typing", "Gradients": "._optimizer", "StepInfo": "._optimizer",
+         "Optimizer": "._optimizer", "ScheduleFree": "._schedule_free",
+         "Rate": "._optimizer", "Array": "._params",
          "FusedOptimizer": "._base"}  # fmt: skip
 
 

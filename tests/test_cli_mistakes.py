@@ -125,7 +125,8 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
             points(),
             [*CSV, "--set", "momentun=0.9"],
             "--set: AdamW has no argument 'momentun' to set; it takes "
-            "betas, eps, amsgrad, eps_inside, eps_hat, maximize, num_threads\n",
+            "betas, eps, amsgrad, eps_inside, eps_hat, maximize, num_threads, "
+            "state_dtype, rounding, master_weights, seed\n",
         ),
         (
             points(),

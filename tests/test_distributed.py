@@ -34,17 +34,30 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
     if (wrapper, feature) in matrix.REFUSED:
         world_of(2).run(refused, wrapper, rule, feature)
         return
-    first, second = world_of(2).run(matrix.train, wrapper, rule, feature)
-    one = alone(rule, feature)
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.values, second.values, strict=True))
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.averages, second.averages, strict=True))
-    assert first.norms == second.norms
-    assert first.skipped == second.skipped == one.skipped
+    require_one_process(world_of(2).run(matrix.train, wrapper, rule, feature), rule, feature)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("rule", matrix.RULES)
+@pytest.mark.parametrize("feature", ["plain", "clip_norm", "ema_decay", "zero_grads", "skip_nonfinite"])
+@pytest.mark.parametrize(("wrapper", "ranks"), [("FSDP1, flat", 2), ("FSDP2 on a grid", 4)])
+def test_less_usual_wrappers_train_as_one_process(wrapper: str, ranks: int, feature: str, rule: str) -> None:
+    require_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
+
+
+def require_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
+    """Compare ranks with each other, bit for bit, and with one process."""
+    first, one = results[0], alone(rule, feature)
+    for other in results[1:]:
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(first.values, other.values, strict=True))
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(first.averages, other.averages, strict=True))
+        assert (first.norms, first.skipped) == (other.norms, other.skipped)
+    assert first.skipped == one.skipped
     assert sum(one.skipped) == matrix.FEATURES[feature].poisoned
     assert largest_difference(first.values, one.values) < 1e-6
     if one.averages:
         assert largest_difference(first.averages, one.averages) < 1e-6
-    losses = [(a + b) / 2 for a, b in zip(first.losses, second.losses, strict=True)]
+    losses = [sum(of_ranks) / len(results) for of_ranks in zip(*(result.losses for result in results), strict=True)]
     assert losses == pytest.approx(one.losses, rel=1e-6)
     if matrix.FEATURES[feature].options.get("clip_norm"):
         assert first.norms == pytest.approx(one.norms, rel=1e-6)

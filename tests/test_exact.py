@@ -23,7 +23,14 @@ from fusedstep.nn import losses
 from fusedstep.optim import _reference
 from support.bits import Array, every_dtype
 from support.exact import CONTEXT, INF, Exact, Format, Namespace, exact, grid, mpf, option
-from support.oracle import Options, accepted, every_class, variants
+from support.oracle import CLASSES, Options, accepted, variants
+
+#: Rules whose coefficients take logarithms, powers or states that are one number: in float64, which these numbers are
+#: not. `test_published` and `test_rules` hold them to their transcriptions.
+PREPARED = ("ASGD", "AdEMAMix", "AdamWScheduleFree", "NAdam", "RAdam", "SGDScheduleFree")
+every_class = pytest.mark.parametrize(
+    "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
+)
 
 # What may differ from the exact result, and why; the key is an event on the way.
 ROWS = {
@@ -120,7 +127,13 @@ def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter
         options, around = at_their_ends(cls, rng, variant), STAGES[k % len(STAGES)]
         for name, events, got, want in compare(cls, options, around, dtype, seed + k, size):
             value = CONTEXT.nstr(want.value, 17), CONTEXT.nstr(want.error, 3)
-            assert events & {"overflow", "lost"} or (events and cls.rule == "lion"), (options, around, name, got, value)
+            assert events & {"overflow", "lost"} or (events and cls.rule in ("lion", "rprop")), (
+                options,
+                around,
+                name,
+                got,
+                value,
+            )
             rows[", ".join(sorted(events))] += 1
     return rows
 

@@ -16,9 +16,10 @@ from support.oracle import CLASSES, every_class, snapshot
 from support.refusals import refused
 
 BETAS = {"betas": (0.0, 0.0), "rho": 0.0, "alpha": 0.0}
-WITH_BETAS = [(c, {n: v for n, v in BETAS.items() if n in c.checks}) for c in CLASSES]
+OWN_BETAS = {"AdEMAMix": {"betas": (0.0, 0.0, 0.9)}, "AdamWScheduleFree": {"betas": (0.9, 0.0)}, "ASGD": {}}
+WITH_BETAS = [(c, OWN_BETAS.get(c.__name__, {n: v for n, v in BETAS.items() if n in c.checks})) for c in CLASSES]
 # States that are averages of the gradient, and of its square, by optimizer.
-FIRST, SECOND = {"exp_avg", "grad_avg"}, {"exp_avg_sq", "square_avg"}
+FIRST, SECOND = {"exp_avg", "grad_avg", "exp_avg_fast"}, {"exp_avg_sq", "square_avg"}
 
 
 def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:
@@ -229,3 +230,34 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
             bits = norms.backward_bits(v, dz, gamma.astype(float), saved.mean, saved.invstd, False)
             same_bits(norms.channels_first(grads.dx, axis), bits[0], machine)
+
+
+@every_dtype
+@pytest.mark.parametrize("odd", [np.inf, np.nan])
+def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> None:
+    """With 0 they stay, with 1 they are the batch's: whatever the other is."""
+    x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
+    bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
+    bad[1, 0] = odd
+    mean, var = (a.copy() for a in before)
+    fs.batch_norm(bad, ones, ones, mean, var, momentum=0.0)
+    same_bits(mean, before[0])
+    same_bits(var, before[1])
+    mean[:] = var[:] = odd
+    fs.batch_norm(x, ones, ones, mean, var, momentum=1.0)
+    np.testing.assert_array_equal(mean, x.mean(0))
+    np.testing.assert_array_equal(var, x.var(0, ddof=1).astype(dtype))
+
+
+@every_dtype
+@pytest.mark.parametrize("decay", [0.0, 1.0, None])
+@pytest.mark.parametrize(("first", "last"), [(1e4, 1e-4), (np.inf, 2.0), (2.0, np.nan)])
+def test_averages_along_a_run_are_exact_at_both_ends(
+    decay: float | None, first: float, last: float, dtype: Any
+) -> None:
+    """The mean of one is that one."""
+    p = np.full(3, first, dtype)
+    mean = fs.ensemble.Polyak([p], decay)
+    p[:] = last
+    mean.update()
+    same_bits(mean.values[0], np.full(3, first if decay == 1.0 else last, dtype), any_nan=True)

@@ -52,7 +52,7 @@ def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
     tree = ast.parse(page.read_text("utf-8"))
     title, rule, *_ = (ast.get_docstring(tree) or "").splitlines()
     assert set(rule) == {"="} and len(rule) == len(title)
-    assert "\n::\n" in (ast.get_docstring(tree) or "")
+    assert "\n.. code-block:: text\n" in (ast.get_docstring(tree) or "")
     claims = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert claims and {"subplots", "interval"} <= names

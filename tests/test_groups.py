@@ -12,7 +12,7 @@ import pytest
 import fusedstep as fs
 from fusedstep._base import checks as _checks
 from support.bits import Array
-from support.oracle import CLASSES, accepted, every_class, snapshot, switches, variants
+from support.oracle import CLASSES, accepted, every_class, every_class_of_this_rate, snapshot, switches, variants
 
 every_context = pytest.mark.parametrize(
     ("cls", "context"), [(c, name) for c in CLASSES for name in ("averaged", "lookahead") if hasattr(c, name)]
@@ -31,7 +31,8 @@ def test_a_missing_gradient_leaves_its_parameter_alone(cls: Any) -> None:
     opt.step((g, None))
     assert b.tobytes() == first and opt.ema[1].tobytes() == first
     assert opt._plan.tensor_steps == [2, 0] and opt.steps == 2
-    assert not any(s.any() for s in opt.state[1].values())
+    untouched = cls([np.ones(5)]).state[0]
+    assert all(s.tobytes() == untouched[name].tobytes() for name, s in opt.state[1].items())
     alone = np.ones(5)
     cls([alone], lr=0.1, weight_decay=0.1).step([g])
     opt.step([None, g])
@@ -107,7 +108,7 @@ def test_a_group_cannot_gain_or_lose_state(cls: Any) -> None:
         assert p.tobytes() == twin.tobytes()
 
 
-@every_class
+@every_class_of_this_rate
 def test_a_rate_for_one_step_only(cls: Any) -> None:
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
@@ -220,10 +221,10 @@ def test_shown_collections_are_read_only_and_their_views_do_not_matter(cls: Any)
             shown[0] = None
     for views in (opt.ema, next(iter(opt.state.values()))):
         for a in views.values():
-            a.shape = (6,)
+            a.shape = (a.size,)
             a.setflags(write=False)
     opt.step({"w": np.ones((2, 3))})
-    assert all(a.shape == (2, 3) and a.flags.writeable for s in opt.state.values() for a in s.values())
+    assert all(a.shape in ((2, 3), ()) and a.flags.writeable for s in opt.state.values() for a in s.values())
     assert opt.ema["w"].shape == (2, 3)
     for name in cls._all_checks():
         with pytest.raises(AttributeError, match=rf'{name} is an option of a group: groups\[0\]\["{name}"\] = \.\.\.'):
@@ -260,6 +261,8 @@ def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name
 
 @every_class
 def test_averaged_needs_averages(cls: Any) -> None:
+    if cls([np.ones(3)]).has_averages:
+        return  # of its own
     with pytest.raises(RuntimeError, match="averaged: needs ema_decay; it was None"), cls([np.ones(3)]).averaged():
         pass
 

@@ -13,7 +13,7 @@ import pytest
 from fusedstep.optim import _reference
 from support.bits import Array, every_dtype
 from support.machines import SERIAL, running
-from support.oracle import actual, every_class, expected, variants
+from support.oracle import actual, every_class, every_class_of_this_rate, expected, variants
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -64,7 +64,7 @@ def test_a_momentum_that_cancels_is_right_up_to_its_largest_term(cls: Any, rng: 
 
 
 @every_dtype
-@every_class
+@every_class_of_this_rate
 def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
     info = np.finfo(dtype)
     smallest = np.ldexp(1.0, info.minexp - info.nmant)

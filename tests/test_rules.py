@@ -12,7 +12,6 @@ from support.bits import every_dtype, numbers, split
 from support.fences import Fenced
 from support.machines import MACHINES, SERIAL, Machine, running
 from support.oracle import (
-    CLASSES,
     LENGTHS,
     RULES,
     SHORT,
@@ -20,6 +19,7 @@ from support.oracle import (
     Options,
     actual,
     every_class,
+    every_class_of_this_rate,
     every_variant,
     expected,
     switches,
@@ -83,7 +83,7 @@ def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Ge
     actual(cls([start], lr=0.01, **options), grads, {}).same_bits(want, "200 steps")
 
 
-@every_class
+@every_class_of_this_rate
 def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
         check_bits(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
@@ -107,7 +107,7 @@ def test_float32_and_float64_parameters_in_one_optimizer(cls: Any, rng: np.rando
 
 def test_every_switch_and_every_kernel_is_covered() -> None:
     compiled = dict.fromkeys(RULES, 0)
-    for cls in CLASSES:
+    for cls in fs.optim.registry.values():
         assert {name for options in variants(cls) for name in options} >= set(switches(cls))
         defaults = cls([np.zeros(1)]).groups[0]
         for options in variants(cls):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.torch_cases import backward, batches, every_optimizer, network, ours, theirs, train
+from support.torch_cases import SHARED, backward, batches, every_optimizer, network, ours, theirs, train
 
 
 @every_optimizer
@@ -85,7 +85,7 @@ def test_step_in_backward_refuses_optimizers_that_it_cannot_serve(torch: Any) ->
 def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
-    if not hasattr(torch.optim, name) and side is theirs:
+    if name not in SHARED and side is theirs:
         side = ours
     model = network()
     other = copy.deepcopy(model)

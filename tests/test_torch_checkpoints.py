@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ def through_file(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def known(name: str, options: Options) -> Options:
+    """Return those options that torch's optimizer has."""
+    return {option: value for option, value in options.items() if option in inspect.signature(theirs(name)).parameters}
+
+
 def resumed(cls: type, saved: dict[str, Any], **options: Any) -> tuple[Any, Any]:
     """Return a network and its optimizer of that class, as they were saved."""
     model = network(seed=9)
@@ -70,6 +76,8 @@ def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
         for key, value in entry.items():
             mine = got["state"][k][key]
             if isinstance(value, torch.Tensor):
+                if value.ndim == 0:  # torch loads scalars in their parameter's dtype
+                    value = value.to(mine.dtype)
                 assert (mine.dtype, mine.stride()) == (value.dtype, value.stride()) and torch.equal(mine, value), key
             else:
                 assert mine == value, key
@@ -82,7 +90,7 @@ def test_run_that_torch_or_fusedstep_began_is_resumed_by_the_other(
 ) -> None:
     first, second = (side(name) for side in sides)
     for options in shared_options(name):
-        there_and_back(name, first, second, {"weight_decay": 0.03, **options}, tmp_path)
+        there_and_back(name, first, second, {**known(name, {"weight_decay": 0.03}), **options}, tmp_path)
 
 
 def there_and_back(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
@@ -101,14 +109,14 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
-    if name != "SGD" or "momentum" in options:
+    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # whose steps depend on their number alone
         assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
 
 
 @every_dtype
 @every_shared_optimizer
 def test_bits_of_every_dtype(name: str, way: str, torch: Any, tmp_path: Path) -> None:
-    options = {"momentum": 0.9} if name == "SGD" else {"eps": 1e-3}  # 1e-8 is 0 in float16
+    options = {"momentum": 0.9} if name == "SGD" else known(name, {"eps": 1e-3})  # 1e-8 is 0 in float16
     for first, second in ((theirs, ours), (ours, theirs)):
         model = network(getattr(torch, way))
         opt = first(name)(model.parameters(), **options)

@@ -53,8 +53,9 @@ def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -
     with pytest.raises(ValueError, match="on purpose"), opt.averaged():
         raise ValueError("on purpose")
     assert all(torch.equal(p, k) for p, k in zip(model.parameters(), kept, strict=True))
-    with pytest.raises(RuntimeError, match=r"averaged: needs ema_decay; it was None"), ours(name)([p]).averaged():
-        pass
+    if not hasattr(ours(name).kernel, "share_of_average"):  # it has averages of its own
+        with pytest.raises(RuntimeError, match=r"averaged: needs ema_decay; it was None"), ours(name)([p]).averaged():
+            pass
 
 
 @every_optimizer
@@ -112,6 +113,8 @@ def test_wrong_value_in_a_group_is_refused_at_the_step(name: str, torch: Any) ->
     w.grad = torch.ones(3)
     opt = ours(name)([w], lr=0.1)
     for key, value in {"lr": float("nan"), "weight_decay": -1.0, "differentiable": True}.items():
+        if key not in opt.param_groups[0]:
+            continue
         before = opt.param_groups[0][key]
         opt.param_groups[0][key] = value
         with pytest.raises(ValueError, match=rf"{name}.*{key}.* must be "):

@@ -59,7 +59,7 @@ class Tensor:
         return rounding.noise(rounding.key_of(self.options.get("seed", 0), self.number, step, stream), n)
 
     def wide(self) -> dict[str, Array]:
-        result = {}
+        result = {name: self.states[name] for name, _ in self.rule.scalars}
         for name in self.names:
             state = self.states[name]
             if state.dtype == np.uint8:
@@ -81,7 +81,7 @@ class Tensor:
         if kept and self.p.dtype == bfloat16:
             self.p = rounding.split_low(new)[0].view(bfloat16)
         for k, (name, *_) in enumerate(self.rule.states, 1):
-            if name not in wide:
+            if name not in self.names:
                 continue
             bits, target = self.bits(t, k, new.size), self.states[name]
             if target.dtype == np.uint8:

@@ -175,6 +175,8 @@ class Torch(NumPyRunner):
         cls = getattr(self.torch.optim, job.case.rule, None)
         if cls is None:
             raise Unavailable(f"torch has no {job.case.rule}")
+        if not job.cls.element_wise:
+            raise Unavailable("not the same products: python -m bench.muon")
         if self.form == "default":
             return cls(self.tp, **job.options)
         if self.form not in inspect.signature(cls).parameters:

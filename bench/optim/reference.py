@@ -94,12 +94,14 @@ def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
     if name in RULES:
         return RULES[name]
     probe = cls([np.ones(1)], **options)
-    group, names = probe.groups[0], list(next(iter(probe.state.values())))
+    group, first = probe.groups[0], next(iter(probe.state.values()))
     if group["weight_decay"] or group["l1"]:
         return None
 
     def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
-        p[...] = cls.reference(p, g, {n: _zeros(state, n, p) for n in names}, t, h["lr"], group)
+        for name, array in first.items():  # arrays like the parameter, and numbers of it
+            state.setdefault(name, np.full_like(p, array.flat[0]) if array.ndim else array.copy())
+        p[...] = cls.reference(p, g, dict(state), t, h["lr"], group)
 
     return rule
 
@@ -135,6 +137,17 @@ class Oracle:
         """Largest error in units of what is allowed: at most 1 is right."""
         error = error_of(picked(params), self.params, self.start)
         return max(error, error_of(picked(averages), self.averages, self.start)) if averages else error
+
+
+class WholeOracle(Oracle):
+    """The same for a rule that is more than element-wise: our own in double precision, on all of the arrays."""
+
+    def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
+        self.start, wide = picked(params), [p.astype(np.float64) for p in params]
+        optimizer = make(wide)
+        for scale in GRADIENT_SCALES:
+            optimizer.step([g.astype(np.float64) * scale for g in gradients])
+        self.params = self.averages = picked(wide)
 
 
 def error_of(got: Array, want: Array, start: Array) -> float:

@@ -114,7 +114,7 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
 def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
     """Make the runners that are installed, fit in memory and are right; a line for every other one too."""
     runners: dict[str, NumPyRunner] = {}
-    oracle = reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full)
+    oracle = exact(job)
     for peer in peers:
         line = Line(peer.name)
         lines.append(line)
@@ -141,6 +141,13 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
             return runner
         line.status = f"WRONG: {error:.3g} x the error allowed against float64"
     return None
+
+
+def exact(job: Job) -> reference.Oracle:
+    """Return where the first steps must lead."""
+    if job.cls.element_wise:
+        return reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full)
+    return reference.WholeOracle(job.params(), job.gradients, lambda arrays: job.cls(arrays, **job.options))
 
 
 def exact_step(job: Job) -> reference.MakeStep:

@@ -24,11 +24,20 @@ void set_item(void* array, std::ptrdiff_t c, double value) {
   if (array) static_cast<T*>(array)[c] = T(value);
 }
 
-/// running <- (1 - momentum) running + momentum batch, the variance unbiased.
+/// running <- (1 - momentum) running + momentum batch. What weighs nothing counts for nothing, even if it is inf or
+/// nan.
+template <class T>
+void update(void* running, double momentum, double batch, std::ptrdiff_t c) {
+  const double before = item<T>(running, c, 0);
+  const double old = momentum == 1 ? 0 : (1 - momentum) * before, now = momentum == 0 ? 0 : momentum * batch;
+  set_item<T>(running, c, old + now);
+}
+
+/// The variance is unbiased.
 template <class T>
 void update_running(const BatchNormParameters& p, double momentum, double mean, double unbiased, std::ptrdiff_t c) {
-  set_item<T>(p.running_mean, c, (1 - momentum) * item<T>(p.running_mean, c, 0) + momentum * mean);
-  set_item<T>(p.running_var, c, (1 - momentum) * item<T>(p.running_var, c, 0) + momentum * unbiased);
+  update<T>(p.running_mean, momentum, mean, c);
+  update<T>(p.running_var, momentum, unbiased, c);
 }
 
 /// y = (x - center) scale + offset, where the center is the rounded mean; its rounding error is added to the offset.

@@ -13,16 +13,25 @@ struct bf16 {
 
   static float decode(Item h) { return float_of(std::uint32_t(h) << 16); }
 
-  static Item encode(float x) {
-    const std::uint32_t u = bits_of(x);
-    return Item(x != x ? nan : round_off(u, 16));
+  /// Of a number or of a vector of them: with one nan, which stays nan in the upper half whatever is added below.
+  template <class F>
+  [[gnu::always_inline]] static auto with_one_nan(F x) {
+    const auto u = bits_of(x);
+    return x != x ? u - u + (std::uint32_t(nan) << 16) : u;
+  }
+  /// In the lower half.
+  template <class U>
+  [[gnu::always_inline]] static U rounded(U u) {
+    return round_off(u, 16);
+  }
+  /// Up with the probability that the dropped bits are of one unit.
+  template <class U>
+  [[gnu::always_inline]] static U rounded(U u, U noise) {
+    return (u + noise) >> 16;
   }
 
-  /// Up with the probability that the dropped bits are of one unit.
-  static Item encode(float x, std::uint32_t noise) {
-    const std::uint32_t u = bits_of(x);
-    return Item(x != x ? nan : (u + noise) >> 16);
-  }
+  static Item encode(float x) { return Item(rounded(with_one_nan(x))); }
+  static Item encode(float x, std::uint32_t noise) { return Item(rounded(with_one_nan(x), noise)); }
 };
 
 }  // namespace

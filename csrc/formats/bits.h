@@ -1,4 +1,4 @@
-// The bits of a float32. In integers every instruction set has the same bits; the compiler makes vectors of them.
+// The bits of a float32, or of a vector of them. In integers every instruction set has the same bits.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +6,33 @@
 namespace fusedstep {
 namespace {
 
-inline std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
-inline float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
+/// What is as wide as X: of bits and of floats, a number or a vector.
+template <class X>
+struct As {
+  typedef std::uint32_t bits __attribute__((vector_size(sizeof(X))));
+  typedef float floats __attribute__((vector_size(sizeof(X))));
+};
+template <>
+struct As<float> {
+  using bits = std::uint32_t;
+};
+template <>
+struct As<std::uint32_t> {
+  using floats = float;
+};
+
+template <class X>
+[[gnu::always_inline]] inline typename As<X>::bits bits_of(X x) {
+  return __builtin_bit_cast(typename As<X>::bits, x);
+}
+template <class U>
+[[gnu::always_inline]] inline typename As<U>::floats float_of(U bits) {
+  return __builtin_bit_cast(typename As<U>::floats, bits);
+}
 
 /// Drops the lowest `count` bits, rounding to nearest even.
-inline std::uint32_t round_off(std::uint32_t x, int count) {
+template <class U>
+[[gnu::always_inline]] inline U round_off(U x, int count) {
   return (x + ((1u << (count - 1)) - 1) + ((x >> count) & 1)) >> count;
 }
 

@@ -98,10 +98,10 @@ void encode(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptr
 }
 
 /// The sum of a block, of elements as they lie in the parameter.
-inline std::int32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
-  std::int32_t sum = 0;
+inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
+  std::uint32_t sum = 0;
   for_each_item<const std::int16_t>(s.at, first, n,
-                                    [&](std::int16_t x, std::ptrdiff_t i) { sum += x * weights.of[i]; });
+                                    [&](std::int16_t x, std::ptrdiff_t i) { sum += std::uint32_t(x * weights.of[i]); });
   return sum;
 }
 
@@ -117,7 +117,7 @@ void decode_low(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* n
   auto* const out = static_cast<float*>(numbers);
   const auto* const low = static_cast<const std::int16_t*>(s.beside) + first;
   for_scaled(first, n, [&](std::ptrdiff_t block, std::ptrdiff_t done, std::ptrdiff_t count) {
-    const bool known = static_cast<const std::int32_t*>(s.sums)[block] == sum_of(s, first + done, count);
+    const bool known = static_cast<const std::uint32_t*>(s.sums)[block] == sum_of(s, first + done, count);
     const std::int16_t mask = known ? -1 : 0;
     for_each_item<const std::uint16_t>(s.at, first + done, count, [&](std::uint16_t x, std::ptrdiff_t i) {
       out[done + i] = float_of(bf16_low::join(x, low[done + i] & mask));
@@ -130,10 +130,10 @@ void encode_low(const void* numbers, const Stream& s, std::ptrdiff_t first, std:
   auto* const low = static_cast<std::int16_t*>(s.beside) + first;
   for_scaled(first, n, [&](std::ptrdiff_t block, std::ptrdiff_t done, std::ptrdiff_t count) {
     for_each_item<std::uint16_t>(s.at, first + done, count, [&](std::uint16_t& x, std::ptrdiff_t i) {
-      const std::uint32_t u = bf16_low::plain(in[done + i]);
-      x = bf16_low::high(u), low[done + i] = bf16_low::low(u);
+      const std::uint32_t u = bf16::with_one_nan(in[done + i]);
+      x = std::uint16_t(bf16_low::high(u)), low[done + i] = bf16_low::low(u);
     });
-    static_cast<std::int32_t*>(s.sums)[block] = sum_of(s, first + done, count);
+    static_cast<std::uint32_t*>(s.sums)[block] = sum_of(s, first + done, count);
   });
 }
 
@@ -165,7 +165,10 @@ void decode_u8(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* nu
   const auto* const codes = reinterpret_cast<const std::uint8_t*>(s.at.data) + first;
   for_scaled(first, n, [&](std::ptrdiff_t block, std::ptrdiff_t done, std::ptrdiff_t count) {
     const float scale = static_cast<const float*>(s.beside)[block];
-    for (std::ptrdiff_t i = done; i < done + count; ++i) out[i] = u8_codes<positive>::decode(codes[i], scale);
+    for (std::ptrdiff_t i = done; i < done + count; ++i) {
+      const auto code = positive ? std::uint32_t(codes[i]) : std::uint32_t(std::int8_t(codes[i]));
+      out[i] = u8_codes<positive>::decode(code, scale);
+    }
   });
 }
 

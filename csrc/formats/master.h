@@ -23,10 +23,10 @@ struct bf16_low {
   static std::uint32_t join(std::uint16_t high, std::int16_t low) {
     return (std::uint32_t(high) << 16) + std::uint32_t(std::int32_t(low));
   }
-  static std::uint32_t plain(float x) {  // with one nan, whose high half is nan
-    return x != x ? 0x7fc00000 : bits_of(x);
+  template <class U>
+  [[gnu::always_inline]] static U high(U u) {  // in the lower half
+    return (u + 0x8000) >> 16;
   }
-  static std::uint16_t high(std::uint32_t u) { return std::uint16_t((u + 0x8000) >> 16); }
   static std::int16_t low(std::uint32_t u) { return std::int16_t(u); }
 };
 

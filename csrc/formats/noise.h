@@ -15,34 +15,50 @@ inline std::uint64_t scramble(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
+/// Random bits of two elements, in the lower half of each; of numbers or of vectors of them.
+template <class U>
+struct NoisePair {
+  U first, second;
+};
+
 /// 32 bits of a lane under a key, by two multiplications: the constants are those of C. Wellons' lowbias32.
-inline std::uint32_t hash(std::uint32_t lane, std::uint32_t key0, std::uint32_t key1) {
-  std::uint32_t x = lane + key0;
+template <class U>
+[[gnu::always_inline]] inline NoisePair<U> noise_pair(U lane, std::uint32_t key0, std::uint32_t key1) {
+  U x = lane + key0;
   x = (x ^ (x >> 16)) * 0x7feb352du;
   x = ((x ^ (x >> 15)) + key1) * 0x846ca68bu;
-  return x ^ (x >> 16);
+  const U upper = x >> 16;
+  return {(x ^ upper) & 0xffff, upper};
 }
 
-/// The bits of elements [first, first + n): element i of a block takes the lower half of hash(i) or, from 128 on, the
-/// upper half of hash(i - 128).
+/// The key of a block of a tensor.
+struct BlockKey {
+  std::uint32_t key0, key1;
+};
+inline BlockKey block_key(std::uint64_t key, std::ptrdiff_t block) {
+  const std::uint64_t mixed = scramble(key + std::uint64_t(block) * 0x9e3779b97f4a7c15u);
+  return {std::uint32_t(mixed), std::uint32_t(mixed >> 32)};
+}
+
+/// The bits of elements [first, first + n): element i of a block takes the first of the pair of lane i or, from 128
+/// on, the second of lane i - 128.
 inline void make_noise(std::uint64_t key, std::ptrdiff_t first, std::ptrdiff_t n, std::uint32_t* out) {
   constexpr std::ptrdiff_t half = noise_block / 2;
   for (std::ptrdiff_t done = 0; done < n;) {
     const std::ptrdiff_t block = (first + done) / noise_block, start = (first + done) % noise_block;
-    const std::uint64_t mixed = scramble(key + std::uint64_t(block) * 0x9e3779b97f4a7c15u);
-    const auto key0 = std::uint32_t(mixed), key1 = std::uint32_t(mixed >> 32);
+    const auto [key0, key1] = block_key(key, block);
     std::uint32_t* const to = out + done - start;  // of the block's first element
     if (start == 0 && n - done >= noise_block) {
       for (std::ptrdiff_t i = 0; i < half; ++i) {
-        const std::uint32_t h = hash(std::uint32_t(i), key0, key1);
-        to[i] = h & 0xffff, to[half + i] = h >> 16;
+        const auto [first_half, second_half] = noise_pair(std::uint32_t(i), key0, key1);
+        to[i] = first_half, to[half + i] = second_half;
       }
       done += noise_block;
     } else {
       const std::ptrdiff_t left = n - done, stop = start + left < noise_block ? start + left : noise_block;
       for (std::ptrdiff_t i = start; i < stop; ++i) {
-        const std::uint32_t h = hash(std::uint32_t(i % half), key0, key1);
-        to[i] = i < half ? h & 0xffff : h >> 16;
+        const auto [first_half, second_half] = noise_pair(std::uint32_t(i % half), key0, key1);
+        to[i] = i < half ? first_half : second_half;
       }
       done += stop - start;
     }

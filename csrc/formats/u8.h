@@ -25,21 +25,29 @@ struct u8_codes {
     return (exponent < lowest + exponents - 1 ? lowest : exponent - (exponents - 1)) << 23;
   }
 
-  static float decode(std::uint32_t code, float scale) {
-    const std::uint32_t size = (code << mantissa) & (positive ? 0x0ff00000 : 0x07f00000);
-    const float number = (float_of(one + size) - 1.0f) * scale;
-    return positive ? number : float_of(bits_of(number) | (code << 24 & 0x80000000));
+  /// Of a code or of a vector of them, widened as unsigned where all are positive, else as signed.
+  template <class U>
+  [[gnu::always_inline]] static auto decode(U code, float scale) {
+    const U size = positive ? code << mantissa : (code << mantissa) & 0x07f00000;
+    const auto number = (float_of(size + one) - 1.0f) * scale;
+    if constexpr (positive)
+      return number;
+    else
+      return float_of(bits_of(number) | (code << mantissa & 0x80000000));
   }
 
   /// `per_scale`: 1 / scale, which is exact; `noise`: 16 random bits, unless it is rounded to nearest.
-  template <bool stochastic>
-  static std::uint32_t encode(float x, float per_scale, std::uint32_t noise) {
-    const std::uint32_t u = bits_of(x) & 0x7fffffff;
-    const std::uint32_t above = bits_of(float_of(u) * per_scale + 1.0f) - one;
-    const std::uint32_t code =
-        stochastic ? (above + (noise << (mantissa - 16))) >> mantissa : round_off(above, mantissa);
-    if (positive) return code | (code == 0 && u != 0);
-    return code | (bits_of(x) >> 24 & 0x80);
+  template <bool stochastic, class F, class U>
+  [[gnu::always_inline]] static U encode(F x, float per_scale, U noise) {
+    const U u = bits_of(x) & 0x7fffffff;
+    const U above = bits_of(float_of(u) * per_scale + 1.0f) - one;
+    const U code = stochastic ? (above + (noise << (mantissa - 16))) >> mantissa : round_off(above, mantissa);
+    if constexpr (positive) {
+      const U least = (u + 0x7fffffff) >> 31;  // 1 unless u is 0
+      return code > least ? code : least;
+    } else {
+      return code | (bits_of(x) >> 24 & 0x80);
+    }
   }
 };
 

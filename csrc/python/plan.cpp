@@ -339,6 +339,7 @@ void bind_plan(py::module_& m) {
           .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
   bind_info(m);
   bind_step(plan);
+  bind_rows(m, plan);
   bind_numpy(m);
   bind_torch(m);
 }

@@ -11,6 +11,10 @@
 #include "python/source.h"
 #include "step/plan.h"
 
+namespace fusedstep {
+class RowGradient;
+}
+
 namespace fusedstep::bind {
 
 /// Of a group: variant, hyperparameters, lr (unless a step has its own), weight_decay, l1, decay, maximize; the states'
@@ -66,6 +70,9 @@ class PyPlan {
   /// Checks all that a step would, and returns what this process knows of a norm that several share, for each class;
   /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter.
   std::optional<std::vector<Squares>> squares(const std::vector<std::size_t>& classes, bool zero, int threads);
+  /// A step of some rows of parameter k, whose gradients are multiplied by `factor`; false as `step` has nothing.
+  bool step_rows(std::size_t k, const RowGradient& rows, const View& values, const std::vector<double>& rates,
+                 StepOptions options, double factor, int threads);
 
   /// "AdamW.step", for errors.
   const std::string& step_label() const { return step_label_; }

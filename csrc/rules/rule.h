@@ -92,5 +92,42 @@ inline DoublePair power(DoublePair x, std::int64_t t) {
   return result;
 }
 
+/// Logarithm, exponential and real powers, by their series: unlike libm's the same bits on every machine. To be
+/// called once per tensor, not per element.
+inline double log(double x) {
+  int exponent;
+  double m = __builtin_frexp(x, &exponent);
+  if (m < 0x1.6a09e667f3bcdp-1) m *= 2, --exponent;  // from sqrt(1/2) to sqrt(2)
+  const double s = (m - 1.0) / (m + 1.0), s2 = s * s;
+  double series = 0;
+  for (int k = 23; k > 0; k -= 2) series = series * s2 + 1.0 / k;
+  return exponent * 0x1.62e42fefa39efp-1 + 2.0 * s * series;
+}
+
+inline double exp(double x) {
+  const double bounded = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;  // 0 and inf by far
+  const double k = __builtin_floor(bounded / 0x1.62e42fefa39efp-1 + 0.5);
+  const double rest = bounded - k * 0x1.62e42feep-1 - k * 0x1.a39ef35793c76p-33;  // ln 2 in two parts
+  double series = 1.0;
+  for (int n = 15; n > 0; --n) series = 1.0 + rest / n * series;
+  return __builtin_ldexp(series, int(k));
+}
+
+/// x^y for x >= 0.
+inline double real_power(double x, double y) {
+  if (x == 0.0) return y == 0.0 ? 1.0 : 0.0;
+  return exp(y * log(x));
+}
+
+/// The share of z in the t-th average of a rule without a schedule: t^r lr_max^power over the sum of all such weights.
+/// `scalars` are that sum and the largest rate so far.
+inline double next_share(double lr, std::int64_t t, double r, double power, double* scalars) {
+  double &sum = scalars[0], &lr_max = scalars[1];
+  lr_max = lr > lr_max ? lr : lr_max;
+  const double weight = real_power(double(t), r) * real_power(lr_max, power);
+  sum += weight;
+  return sum > 0.0 ? weight / sum : 0.0;
+}
+
 }  // namespace
 }  // namespace fusedstep

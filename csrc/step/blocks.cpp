@@ -60,10 +60,41 @@ Rounding rounding(const Tensor& t, const Randomness& r, int k) {
   return {true, scramble(tensor + std::uint64_t(t.steps) * (max_states + 1) + std::uint64_t(k))};
 }
 
-}  // namespace
+bool states_are(Format format, const Tensor& t) {
+  for (int k = 0; k < max_states; ++k)
+    if (t.states[k] && (t.state_formats[k] == Format::u8_positive ? Format::u8 : t.state_formats[k]) != format)
+      return false;
+  return true;
+}
 
-void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
-                  const Coefficients& coefficients, const Randomness& r) {
+/// The sweep for all streams at once, or null.
+FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, const Randomness& r) {
+  if (before_rule<float>(st) || after_rule(st) || t.ema || !t.p.contiguous || !t.gradient.contiguous) return nullptr;
+  for (const FusedKernel* k = list.kernels; k != list.kernels + list.count; ++k)
+    if (k->p == t.format && k->g == format_of(t.gradient_dtype) && states_are(k->states, t) &&
+        (is_native(k->states) || k->stochastic == r.states) && !(is_half(DType(k->p)) && r.parameters))
+      return k->run;
+  return nullptr;
+}
+
+constexpr std::ptrdiff_t zeroed_together = 4 * block;  // gradients, while they are in the first-level cache
+
+/// Whole blocks.
+void sweep_fused(FusedFn run, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
+                 const Coefficients& coefficients, const Randomness& r) {
+  FusedStreams streams{t.parameter(), gradient_of(t), {}, {rounding(t, r, 0)}};
+  for (int k = 0; k < max_states; ++k) streams.states[k] = t.state(k), streams.rounding[1 + k] = rounding(t, r, 1 + k);
+  const std::ptrdiff_t step = st.zero_gradient ? zeroed_together : count;
+  for (std::ptrdiff_t done = 0; done < count; done += step) {
+    const std::ptrdiff_t n = std::min(step, count - done);
+    run(streams, first + done, n / block, st, coefficients);
+    if (st.zero_gradient) zero_gradient(t, first + done, n);
+  }
+}
+
+/// Any elements.
+void sweep_decoded(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
+                   const Coefficients& coefficients, const Randomness& r) {
   static_assert(max_states == 4 && block % scaled_together == 0);
   Window p(t.parameter(), rounding(t, r, 0)), g(gradient_of(t));
   Window states[max_states] = {{t.state(0), rounding(t, r, 1)},
@@ -83,6 +114,22 @@ void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptr
       if (t.states[k]) states[k].put_back(at, n);
     if (st.zero_gradient && !g.in_place()) zero_gradient(t, at, n);
   });
+}
+
+}  // namespace
+
+void sweep_blocks(SweepFn sweep, const FusedList& list, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count,
+                  const Stages& st, const Coefficients& coefficients, const Randomness& r) {
+  static_assert(block == scaled_together);
+  const auto decoded = [&](std::ptrdiff_t at, std::ptrdiff_t n) {
+    if (n > 0) sweep_decoded(sweep, t, at, n, st, coefficients, r);
+  };
+  const FusedFn fused = fused_sweep(list, t, st, r);
+  const std::ptrdiff_t end = first + count, start = (first + block - 1) / block * block, stop = end / block * block;
+  if (!fused || start >= stop) return decoded(first, count);
+  decoded(first, start - first);
+  sweep_fused(fused, t, start, stop - start, st, coefficients, r);
+  decoded(stop, end - stop);
 }
 
 namespace {

@@ -14,8 +14,8 @@ struct Randomness {
 
 /// Elements [first, first + n) of a tensor through a rule and its stages, a block at a time. Where a format has blocks,
 /// they begin and end with one.
-void sweep_blocks(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
-                  const Coefficients& coefficients, const Randomness& randomness);
+void sweep_blocks(SweepFn sweep, const FusedList& fused, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n,
+                  const Stages& stages, const Coefficients& coefficients, const Randomness& randomness);
 
 /// The same, where nothing needs a block.
 inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,

@@ -14,7 +14,7 @@ namespace fusedstep {
 
 /// A rule's coefficients<T>; only the rule knows what is inside.
 struct Coefficients {
-  alignas(8) unsigned char bytes[96];
+  alignas(8) unsigned char bytes[112];
 };
 
 /// What surrounds the rule, as scalars of one parameter group at one step. The neutral values leave every
@@ -30,6 +30,7 @@ struct Stages {
   double divide = 1.0;       // p /= divide after the rule: proximal decay
   double ema_decay = 1.0;    // avg = d avg + (1 - d) p, where there is an average
   bool zero_gradient = false;
+  double* sums = nullptr;  // two times the lanes, of the first pass of a rule that has two
 };
 
 // Internal, for both sides of the border compile them.
@@ -47,6 +48,14 @@ template <class T>
 inline T scaled(T g, double factor) {
   return keeps_digits<T>(factor) ? g * T(factor) : T(double(g) * factor);
 }
+
+/// True if there are stages before the rule that take a loop of their own.
+template <class T>
+inline bool before_rule(const Stages& st) {
+  return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0 || !keeps_digits<T>(st.scale);
+}
+
+inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
 
 }  // namespace
 
@@ -88,9 +97,37 @@ struct RuleInfo {
   int scalar_count;
 };
 
+/// The streams of a tensor, all of them without gaps, and how those that are written are rounded: p, then the states.
+struct FusedStreams {
+  Stream p, g, states[max_states];
+  Rounding rounding[1 + max_states];
+};
+/// Whole blocks of 256 elements from `first` on, with a factor of the gradient and of the parameter as their only
+/// stages.
+using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
+                         const Coefficients&);
+
+/// A sweep for streams of these formats; u8 stands for both of 8 bits.
+struct FusedKernel {
+  Format p, g, states;
+  bool stochastic;  // how states are rounded, unless they are float32
+  FusedFn run;
+};
+struct FusedList {
+  const FusedKernel* kernels = nullptr;
+  int count = 0;
+};
+
+/// Gives the second pass the norms of a tensor's parameters and of what the first pass has measured.
+using TrustFn = void (*)(double norm, double measured, Coefficients& out);
+
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
+  FusedList fused[1 << max_variants];
+  // Of rules with norms; else null.
+  SweepFn measure[dtype_count][1 << max_variants];
+  TrustFn trust[dtype_count];
 };
 
 /// The step's kernels of one instruction set; rules[i] belongs to infos[i].

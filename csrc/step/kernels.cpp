@@ -2,10 +2,13 @@
 // this file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
 #include "formats/blocks.simd.h"
 #include "step/kernel.h"
+#include "step/measure.simd.h"
 #include "step/norm.simd.h"
 #include "step/sweep.simd.h"
 
 #include "rules.inc"  // generated: includes rules/*.h and defines FUSEDSTEP_RULES(X)
+
+#include "step/fused.simd.h"
 
 namespace fusedstep {
 namespace {
@@ -42,12 +45,18 @@ template <class Rule, unsigned V = 0>
 constexpr void fill(RuleKernels& k) {
   k.sweep[int(DType::f32)][V] = sweep<Rule, V, float>;
   k.sweep[int(DType::f64)][V] = sweep<Rule, V, double>;
+  if constexpr (has_norms<Rule>) {
+    k.measure[int(DType::f32)][V] = measure<Rule, V, float>;
+    k.measure[int(DType::f64)][V] = measure<Rule, V, double>;
+  }
+  k.fused[V] = fused_list<Rule, V>();
   if constexpr (V + 1 < (1u << variant_bits<Rule>)) fill<Rule, V + 1>(k);
 }
 
 template <class Rule>
 constexpr RuleKernels kernels_of() {
-  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}};
+  RuleKernels k{{prepare<Rule, float>, prepare<Rule, double>}, {}, {}, {}, {}};
+  if constexpr (has_norms<Rule>) k.trust[0] = trust<Rule, float>, k.trust[1] = trust<Rule, double>;
   fill<Rule>(k);
   return k;
 }

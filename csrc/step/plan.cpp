@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "machine/parallel.h"
 #include "step/blocks.h"
+#include "step/rows.h"
 
 namespace fusedstep {
 namespace {
@@ -43,6 +45,13 @@ std::int64_t next_block(std::int64_t at, std::int64_t size) {
   return std::min(size, (at + scaled_together - 1) / scaled_together * scaled_together);
 }
 
+/// Which hyperparameter of a rule is the decay, if the rule decays by itself; -1 if the stages do.
+int own_decay(const RuleInfo& info) {
+  const char* const* const end = info.hyper + info.hyper_count;
+  const auto* const found = std::find(info.hyper, end, std::string_view("weight_decay"));
+  return found == end ? -1 : int(found - info.hyper);
+}
+
 /// True if t, whose step has been counted, has the coefficients of `last` unless its scalars differ.
 bool shares_coefficients(const Tensor& last, const Tensor& t) {
   return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
@@ -51,6 +60,18 @@ bool shares_coefficients(const Tensor& last, const Tensor& t) {
 /// True if the scalars of t are those that the last coefficients were prepared from.
 bool shares_scalars(const double* before, const Tensor& t) {
   return std::equal(before, before + max_scalars, t.scalars);
+}
+
+/// give(tensor, norm, measured) for the tensors that the pieces make up, which lie in order.
+template <class Pieces, class Give>
+void for_norms(const Pieces& pieces, Give&& give) {
+  for (std::size_t k = 0; k < pieces.size();) {
+    const std::int32_t tensor = pieces[k].tensor;
+    double squares = 0, measured = 0;
+    for (; k < pieces.size() && pieces[k].tensor == tensor; ++k)
+      squares += pieces[k].squares, measured += pieces[k].measured;
+    give(std::size_t(tensor), std::sqrt(squares), std::sqrt(measured));
+  }
 }
 
 }  // namespace
@@ -67,6 +88,12 @@ Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_d
     first_tensor_.push_back(std::int32_t(k));
   }
   partial_.resize(first_tensor_.size());
+  own_decay_ = own_decay(step_kernels().infos[rule_]);
+  hyper_.resize(groups.size());
+  if (step_kernels().rules[rule_].trust[0])
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      for (std::int64_t first = 0; first < tensors[i].size; first += chunk_size)
+        pieces_.push_back({std::int32_t(i), first, 0, 0});
   stages_.resize(groups.size());
   coefficients_.resize(tensors.size());
 }
@@ -93,6 +120,7 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
     if (options.zero_gradients) zero_gradients();
   } else {
     prepare(options, info.clip_coef / options.grad_scale);
+    if (!pieces_.empty()) measure(threads);
     sweep(threads);
     ++steps;
   }
@@ -179,11 +207,21 @@ bool Plan::overflows(double norm, double factor) const {
   return !(norm < safe && norm * factor < safe) && !finite(factor);
 }
 
+/// Computes everything that is constant over a group.
+void Plan::prepare_group(std::size_t k, double rate, const StepOptions& options, double factor) {
+  const Group& g = groups[k];
+  stages_[k] = stages(g, rate, options, factor, ema_decay_);
+  std::copy(g.hyper, g.hyper + max_hyper, hyper_[k].begin());
+  if (own_decay_ < 0) return;
+  stages_[k].shrink = 1.0;
+  hyper_[k][std::size_t(own_decay_)] = g.decay == Decay::decoupled ? options.decay_scale * g.weight_decay : 0.0;
+}
+
 /// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken
 /// equally many steps share their coefficients.
 void Plan::prepare(const StepOptions& options, double factor) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
-  for (std::size_t k = 0; k < groups.size(); ++k) stages_[k] = stages(groups[k], rate(k), options, factor, ema_decay_);
+  for (std::size_t k = 0; k < groups.size(); ++k) prepare_group(k, rate(k), options, factor);
   const RuleKernels& rule = step_kernels().rules[rule_];
   const bool has_scalars = step_kernels().infos[rule_].scalar_count > 0;
   const Tensor* last = nullptr;
@@ -192,10 +230,10 @@ void Plan::prepare(const StepOptions& options, double factor) {
   for (Tensor& t : tensors) {
     if (!t.active) continue;
     ++t.steps;
-    if (!last || !shares_coefficients(*last, t) || (has_scalars && !shares_scalars(before, t))) {
+    if (!last || !pieces_.empty() || !shares_coefficients(*last, t) || (has_scalars && !shares_scalars(before, t))) {
       const auto g = std::size_t(t.group);
       std::copy(t.scalars, t.scalars + max_scalars, before);
-      rule.prepare[int(computed_in(t.dtype))](groups[g].hyper, rate(g), t.steps, t.scalars,
+      rule.prepare[int(computed_in(t.dtype))](hyper_[g].data(), rate(g), t.steps, t.scalars,
                                               coefficients_[std::size_t(used++)]);
     } else if (has_scalars) {
       std::copy(last->scalars, last->scalars + max_scalars, t.scalars);
@@ -205,21 +243,64 @@ void Plan::prepare(const StepOptions& options, double factor) {
   }
 }
 
+/// The first pass of a rule with norms. A tensor's norms have the same bits wherever it lies among the others and for
+/// any number of threads. What changes the parameters before the rule is done here, and not in the second pass.
+void Plan::measure(int threads) {
+  const RuleKernels& rule = step_kernels().rules[rule_];
+  parallel_for(std::int64_t(pieces_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t k = begin; k < end; ++k) {
+      Piece& piece = pieces_[std::size_t(k)];
+      const Tensor& t = tensors[std::size_t(piece.tensor)];
+      if (!t.active) continue;
+      const auto g = std::size_t(t.group);
+      double lanes[2][norm_lanes] = {};
+      Stages first = stages_[g];
+      first.zero_gradient = false, first.sums = lanes[0];
+      Tensor alone = t;
+      alone.ema = nullptr;
+      run(rule.measure[int(computed_in(t.dtype))][groups[g].variant], {}, alone, piece.first,
+          std::min<std::int64_t>(chunk_size, t.size - piece.first), first);
+      piece.squares = sum_of_lanes(lanes[0]), piece.measured = sum_of_lanes(lanes[1]);
+    }
+  });
+  for_norms(pieces_, [&](std::size_t i, double norm, double measured) {
+    const Tensor& t = tensors[i];
+    if (t.active) rule.trust[int(computed_in(t.dtype))](norm, measured, coefficients_[std::size_t(t.coefficients)]);
+  });
+  for (Stages& s : stages_) s.subtract = 0.0;
+}
+
+/// Takes elements [first, first + n) of a tensor through a kernel; where formats have blocks, those that begin there.
+void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+               const Stages& stages) {
+  const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
+  if (t.in_place) return sweep_in_place(kernel, t, first, n, stages, coefficients);
+  std::int64_t stop = first + n;
+  if (t.has_blocks()) first = next_block(first, t.size), stop = next_block(stop, t.size);
+  if (first == stop) return;
+  const Group& g = groups[std::size_t(t.group)];
+  const Randomness random{seed, g.stochastic_parameters, g.stochastic_states};
+  sweep_blocks(kernel, fused, t, first, stop - first, stages, coefficients, random);
+}
+
 void Plan::sweep(int threads) {
   const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(first_tensor_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for_runs(begin * chunk_size, end * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
       const auto g = std::size_t(t.group);
-      const SweepFn kernel = rule.sweep[int(computed_in(t.dtype))][groups[g].variant];
-      const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
-      if (t.in_place) return sweep_in_place(kernel, t, first, n, stages_[g], coefficients);
-      std::int64_t stop = first + n;
-      if (t.has_blocks()) first = next_block(first, t.size), stop = next_block(stop, t.size);
-      if (first == stop) return;
-      const Randomness random{seed, groups[g].stochastic_parameters, groups[g].stochastic_states};
-      sweep_blocks(kernel, t, first, stop - first, stages_[g], coefficients, random);
+      run(rule.sweep[int(computed_in(t.dtype))][groups[g].variant], rule.fused[groups[g].variant], t, first, n,
+          stages_[g]);
     });
   });
+}
+
+void Plan::step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
+                     int threads) noexcept {
+  prepare(options, factor);
+  const Tensor& t = tensors[k];
+  const auto g = std::size_t(t.group);
+  rows.sweep(step_kernels().rules[rule_].sweep[int(t.dtype)][groups[g].variant], t, stages_[g],
+             coefficients_[std::size_t(t.coefficients)], threads);
 }
 
 void Plan::zero_gradients() {

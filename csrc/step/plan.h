@@ -2,6 +2,7 @@
 // Knows no Python; whoever fills it in vouches for the memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -84,6 +85,7 @@ struct Squares {
   double sum, scaled;  // of x^2; of (2^-600 x)^2, which stays in range where squares of float64 do not
   bool finite;         // all of them are
 };
+class RowGradient;
 
 class Plan {
  public:
@@ -94,6 +96,10 @@ class Plan {
 
   /// Of the gradients that the tensors hold.
   Squares squares(int threads);
+  /// Steps those rows of tensor k, the only active one, that have a gradient, after its multiplication by `factor`.
+  /// Counts the step of the tensor alone.
+  void step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
+                 int threads) noexcept;
 
   int rule() const { return rule_; }
 
@@ -116,17 +122,30 @@ class Plan {
   bool finite(double factor = 1) const;
   bool overflows(double norm, double factor) const;
   void clip(const StepOptions& options, int threads, StepInfo& info);
+  void prepare_group(std::size_t k, double rate, const StepOptions& options, double factor);
   void prepare(const StepOptions& options, double factor);
+  void measure(int threads);
   void sweep(int threads);
+  void run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+           const Stages& stages);
   void zero_gradients();
 
   int rule_;
   double ema_decay_;
+  int own_decay_ = -1;                      // the hyperparameter that a rule decays by itself with; -1: stages do
   std::int64_t total_ = 0;                  // elements
   std::vector<std::int32_t> first_tensor_;  // of each chunk
   std::vector<double> partial_;             // of each chunk: its sum of squares
   std::vector<Stages> stages_;              // of each group
+  std::vector<std::array<double, max_hyper>> hyper_;  // of each group, for this step
   std::vector<Coefficients> coefficients_;
+  // Of rules with norms: chunks that begin anew with each tensor, and their sums of squares.
+  struct Piece {
+    std::int32_t tensor;
+    std::int64_t first;
+    double squares, measured;
+  };
+  std::vector<Piece> pieces_;
 };
 
 }  // namespace fusedstep

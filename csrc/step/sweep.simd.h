@@ -2,6 +2,7 @@
 // registers or in the first-level cache, so that memory is crossed once.
 #pragma once
 
+#include "machine/vectors.simd.h"
 #include "step/stages.simd.h"
 
 namespace fusedstep {
@@ -28,8 +29,8 @@ struct Factors {
 /// The rule over n elements, and the average of its results if `averaged`: two more streams that the divisions of most
 /// rules hide. `g` does not overlap anything that is written.
 template <class Rule, unsigned V, bool averaged, class T>
-inline void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, const Factors<T>& f,
-                   const typename Rule::template coefficients<T>& c) {
+FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, const Factors<T>& f,
+                             const typename Rule::template coefficients<T>& c) {
   T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
 #if defined(__clang__)
 #pragma clang loop vectorize(assume_safety)
@@ -51,13 +52,6 @@ inline void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n,
     if constexpr (has_state<Rule, V, 3>()) s3[i] = s[3];
   }
 }
-
-template <class T>
-inline bool before_rule(const Stages& st) {
-  return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0 || !keeps_digits<T>(st.scale);
-}
-
-inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide != 1; }
 
 /// The stages before the rule for one block: the gradient that the rule sees, in `buffer` unless it can be used as it
 /// lies. What has been scaled here must not be scaled again.

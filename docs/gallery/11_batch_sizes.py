@@ -2,7 +2,7 @@
 Gradient descent: batch, mini-batch, stochastic
 ===============================================
 
-::
+.. code-block:: text
 
     theta <- theta - eta * 1/B * sum of the gradients of B rows        B = all, 32, 1
 

@@ -2,7 +2,7 @@
 Every update rule on one model
 ==============================
 
-::
+.. code-block:: text
 
     SGD       theta -= eta g          NAG: a = beta a + g, g taken at theta - eta beta a;  theta -= eta a
     Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)      RMSprop: G = alpha G + (1 - alpha) g^2, then the same

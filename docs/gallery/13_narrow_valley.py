@@ -2,7 +2,7 @@
 A narrow valley
 ===============
 
-::
+.. code-block:: text
 
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
     momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g taken at theta - eta beta a

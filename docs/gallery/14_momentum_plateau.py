@@ -2,7 +2,7 @@
 Momentum against plateaus and saddles
 =====================================
 
-::
+.. code-block:: text
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 

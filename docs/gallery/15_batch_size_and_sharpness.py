@@ -2,7 +2,7 @@
 Small and large batches, and the sharpness they reach
 =====================================================
 
-::
+.. code-block:: text
 
     sharpness = 100 (max f(theta + z) - f(theta)) / (1 + f(theta)),   |z_i| <= epsilon (|theta_i| + 1)
 

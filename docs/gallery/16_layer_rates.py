@@ -2,7 +2,7 @@
 Rates of their own for the layers
 =================================
 
-::
+.. code-block:: text
 
     theta_l <- theta_l - eta_l g_l        eta_l: the rate of the parameter group of layer l
 

@@ -2,7 +2,7 @@
 Newton's method
 ===============
 
-::
+.. code-block:: text
 
     theta <- theta - (H + damping I)^-1 g        H: the Hessian, known by its products with vectors
 

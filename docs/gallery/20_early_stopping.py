@@ -2,7 +2,7 @@
 Early stopping
 ==============
 
-::
+.. code-block:: text
 
     stop after `patience` epochs in which the error on validation rows has not fallen; take the weights of its minimum
 

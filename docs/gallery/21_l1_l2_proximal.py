@@ -2,7 +2,7 @@
 L1, L2 and proximal weights
 ===========================
 
-::
+.. code-block:: text
 
     L2: g += lambda theta      L1: g += lambda sign(theta)      elastic net: both
     proximal: theta <- sign(theta) max(|theta| - eta lambda, 0), after the step

@@ -2,7 +2,7 @@
 AdamW against Adam with L2
 ==========================
 
-::
+.. code-block:: text
 
     Adam + L2: g += lambda theta, and sqrt(v) divides both      AdamW: theta <- theta (1 - eta lambda), then Adam's step
 

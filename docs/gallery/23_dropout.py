@@ -2,7 +2,7 @@
 Dropout
 =======
 
-::
+.. code-block:: text
 
     inverted    training: y_i = m_i x_i / (1 - p), m_i = 0 with probability p, else 1        prediction: y = x
     vanilla     training: y_i = m_i x_i                                                      prediction: y = (1 - p) x

@@ -2,7 +2,7 @@
 Dropout as an ensemble: Monte Carlo uncertainty
 ===============================================
 
-::
+.. code-block:: text
 
     mean p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum p log p
 

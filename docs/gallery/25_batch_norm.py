@@ -2,7 +2,7 @@
 Batch normalisation over learning rates
 =======================================
 
-::
+.. code-block:: text
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, mean and var of the batch (in prediction: running averages)
 

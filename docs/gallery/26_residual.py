@@ -2,7 +2,7 @@
 Residual blocks
 ===============
 
-::
+.. code-block:: text
 
     y = max(0, BN(W x) + x)        without the residual: y = max(0, BN(W x))
 

@@ -2,7 +2,7 @@
 Sparse activations
 ==================
 
-::
+.. code-block:: text
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 

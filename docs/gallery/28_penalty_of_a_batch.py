@@ -2,7 +2,7 @@
 The penalty of a mini-batch
 ===========================
 
-::
+.. code-block:: text
 
     batch of B of T rows:  g = sum of their gradients + B/T lambda theta        the last batch: B'/T of its B' rows
     online, t rows so far: g = sum of their gradients + B/t lambda theta

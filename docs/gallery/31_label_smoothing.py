@@ -2,7 +2,7 @@
 Label smoothing
 ===============
 
-::
+.. code-block:: text
 
     t' = (1 - eps) t + eps / k        t: 1 for the label, 0 elsewhere; k classes
 

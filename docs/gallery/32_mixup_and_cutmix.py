@@ -2,7 +2,7 @@
 Mixup and CutMix
 ================
 
-::
+.. code-block:: text
 
     mixup: x' = lam x_i + (1 - lam) x_j      CutMix: x' = x_j in a box of area 1 - lam, x_i around it
     lam ~ Beta(alpha, alpha);  targets are mixed alike: t' = lam t_i + (1 - lam) t_j

@@ -2,7 +2,7 @@
 Noise on inputs and on weights
 ==============================
 
-::
+.. code-block:: text
 
     inputs: x' = x + std z      weights: gradient at theta + std z, step at theta      z ~ N(0, 1), new for every batch
 

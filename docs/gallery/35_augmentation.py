@@ -2,7 +2,7 @@
 Images shifted, turned and flipped
 ==================================
 
-::
+.. code-block:: text
 
     x' = x moved by up to a pixel, turned by up to 15 degrees, or mirrored with probability 1/2;    t' = t
 

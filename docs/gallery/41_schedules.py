@@ -2,7 +2,7 @@
 Learning-rate schedules
 =======================
 
-::
+.. code-block:: text
 
     step t = k + 1:  step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
     Bengio: eta0 tau / max(t, tau)      cosine: eta0 (1 + cos(pi k / T)) / 2

@@ -2,7 +2,7 @@
 Snapshot ensembles
 ==================
 
-::
+.. code-block:: text
 
     eta(t) = eta0 (1 + cos(pi p / T)) / 2, p steps into a cycle of T; keep the weights at the end of each cycle
 

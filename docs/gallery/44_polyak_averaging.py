@@ -2,7 +2,7 @@
 Polyak averaging
 ================
 
-::
+.. code-block:: text
 
     avg <- d avg + (1 - d) theta, after every step; predict with avg
 

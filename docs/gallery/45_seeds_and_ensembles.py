@@ -2,7 +2,7 @@
 Seeds and ensembles
 ===================
 
-::
+.. code-block:: text
 
     p(x) = 1/m sum_j softmax(f_j(x)),    f_j from seed j;    standard error of a mean over n seeds = std / sqrt(n)
 

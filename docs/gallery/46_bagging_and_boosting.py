@@ -2,7 +2,7 @@
 Bagging and boosting
 ====================
 
-::
+.. code-block:: text
 
     bagging: the average of networks from bootstrap samples      AdaBoost: networks one after the other, each with more
     weight on the rows that those before got wrong

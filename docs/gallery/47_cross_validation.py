@@ -2,7 +2,7 @@
 k-fold cross-validation
 =======================
 
-::
+.. code-block:: text
 
     score = 1/k sum over the folds of the score on fold j of a network that learns from the other folds
 

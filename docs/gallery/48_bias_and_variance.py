@@ -2,7 +2,7 @@
 Bias and variance
 =================
 
-::
+.. code-block:: text
 
     E (y - f)^2 = (y - E f)^2 + E (f - E f)^2        E: over training sets, drawn by bootstrap
 

@@ -2,7 +2,7 @@
 Gradient check
 ==============
 
-::
+.. code-block:: text
 
     n_i = (f(theta + h e_i) - f(theta - h e_i)) / 2h,    error = max |g - n| / max(|g|, |n|) of each parameter
 

@@ -2,7 +2,7 @@
 Loss landscapes
 ===============
 
-::
+.. code-block:: text
 
     plane: f(theta + a d1 + b d2), d random, each filter as long as the weights' own
     line:  f(theta + a (theta' - theta))

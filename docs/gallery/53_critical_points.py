@@ -2,7 +2,7 @@
 Critical points
 ===============
 
-::
+.. code-block:: text
 
     |g| = 0 and the eigenvalues of H: all > 0 minimum, all < 0 maximum, of both signs saddle, all nearly 0 plateau
 

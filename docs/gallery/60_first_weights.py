@@ -2,7 +2,7 @@
 First weights and biases
 ========================
 
-::
+.. code-block:: text
 
     Var(w): fan-in scale^2 / fan_in      Glorot 2 scale^2 / (fan_in + fan_out)      He 2 scale^2 / fan_in
     output weights 0: every class begins with the same probability      bias < 0: most hidden units begin inactive

@@ -2,7 +2,7 @@
 The scale of the first weights
 ==============================
 
-::
+.. code-block:: text
 
     Var(w) = scale^2 * 1/fan_in, 2/(fan_in + fan_out) (Glorot) or 2/fan_in (He)
 

@@ -2,7 +2,7 @@
 Non-linearities
 ===============
 
-::
+.. code-block:: text
 
     ReLU: max(x, 0)      tanh      hard tanh: min(max(x, -1), 1)      sigmoid: 1 / (1 + exp(-x))
 

@@ -2,7 +2,7 @@
 Outputs and their losses
 ========================
 
-::
+.. code-block:: text
 
     linear + squared error      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
     softmax + negative log-likelihood: -log p[label]      hinge: sum over j of max(0, z_j - z_label + 1)

@@ -2,7 +2,7 @@
 A sparse auto-encoder
 =====================
 
-::
+.. code-block:: text
 
     h = sigmoid(x W + b),  r = h V + c;    minimise mean (x - r)^2 + weight * sum over units of KL(rho, mean of h)
 

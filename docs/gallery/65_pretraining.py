@@ -2,7 +2,7 @@
 Greedy layer-wise pre-training
 ==============================
 
-::
+.. code-block:: text
 
     layer l: minimise mean (h_l-1 - h_l V_l - c_l)^2 over W_l, b_l, V_l, c_l,    h_l = sigmoid(h_l-1 W_l + b_l)
     the best few of several stacks get the next layer; then all layers together are trained on the labels

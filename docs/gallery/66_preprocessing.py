@@ -2,7 +2,7 @@
 Preprocessing
 =============
 
-::
+.. code-block:: text
 
     standardise: (x - mean) / std      uniformise: the rank of x      PCA: the first directions of largest variance
 

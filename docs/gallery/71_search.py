@@ -2,7 +2,7 @@
 Grid, random, coordinate and multi-resolution search
 ====================================================
 
-::
+.. code-block:: text
 
     grid: all pairs of values       random: log(value) ~ U(log low, log high)      coordinate descent: one at a time
     multi-resolution: a coarse grid, then one of half the spacing about the best point

@@ -2,7 +2,7 @@
 A best value on the border of its range
 =======================================
 
-::
+.. code-block:: text
 
     u = log(best / low) / log(high / low);        on the border if u <= tolerance or u >= 1 - tolerance
 

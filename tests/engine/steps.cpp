@@ -18,6 +18,7 @@ struct Setting {
   StepOptions options;
   bool averages = false;
   Values values = Values::both_signs;
+  bool contiguous = false;  // all gradients
 };
 
 std::vector<Setting> settings() {
@@ -41,6 +42,15 @@ std::vector<Setting> settings() {
 double hyper_value(const char* name) {
   const auto starts = [name](const char* with) { return !std::strncmp(name, with, std::strlen(with)); };
   return starts("eps") ? 1e-8 : !std::strcmp(name, "beta2") ? 0.999 : starts("lr_decay") ? 1e-3 : 0.9;
+}
+
+/// Those in which a rule and its streams can be one loop.
+std::vector<Setting> fused_settings() {
+  std::vector<Setting> chosen = settings();
+  chosen = {chosen[0], chosen[2], chosen[4]};
+  for (Setting& s : chosen) s.averages = false, s.contiguous = true;
+  chosen[1].options.zero_gradients = true;
+  return chosen;
 }
 
 /// One of five ways in which a gradient can lie in its memory.
@@ -86,7 +96,7 @@ class Model {
           keep_state(t, s, info.states[s].positive, width.states.value_or(t.dtype));
       if (width.keeps_bits) keep_bits(t);
       if (setting.averages) t.ema = keep(t.size, computed_in(t.dtype), Values::both_signs).data();
-      const int kind = int(k % (setting.options.zero_gradients ? 4 : 5));
+      const int kind = setting.contiguous ? 0 : int(k % (setting.options.zero_gradients ? 4 : 5));
       t.gradient_dtype = t.dtype;
       t.gradient =
           layouts_.emplace_back(keep(Layout::room(t.size, kind), t.dtype, setting.values), t.size, kind).strided();
@@ -134,11 +144,66 @@ class Model {
 // Around every length of a vector, of a block of 128, of a chunk of 4,096.
 const std::vector<std::ptrdiff_t> small = {1,  2,  3,  0,  5,  7,   8,   9,   15,  16,   17,  21,
                                            31, 33, 63, 64, 65, 127, 128, 129, 255, 1029, 385, 2048};
+const std::vector<std::ptrdiff_t> blocks = {256, 1, 255, 257, 511, 600, 1041, 5000};
 const std::vector<std::ptrdiff_t> large = {11, 70001, 4095, 4096, 4097, 50001, 30003};
 
 Group with_variant(Group g, unsigned variant) {
   g.variant = variant;
   return g;
+}
+
+const Width widths[] = {{"bf16-states", DType::bf16, false, true}, {"u8-states", DType::u8, false, true},
+                        {"u8-states-nearest", DType::u8},          {"f32-states", DType::f32},
+                        {"bits-kept", DType::f32, true},           {"bits-kept-u8-states", DType::u8, true, true}};
+const Width fused_widths[] = {{"own-states", {}},
+                              {"bf16-states", DType::bf16, false, true},
+                              {"bf16-states-nearest", DType::bf16},
+                              {"u8-states", DType::u8, false, true},
+                              {"bits-kept", DType::f32, true},
+                              {"bits-kept-bf16-states", DType::bf16, true, true},
+                              {"bits-kept-u8-states", DType::u8, true, true}};
+
+void add_widths(Cases& cases) {
+  const StepKernels& table = step_kernels();
+  for (int rule = 0; rule < table.rule_count; ++rule)
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+      for (const Width& w : widths)
+        for (const Setting& s : settings())
+          for (const bool parallel : {false, true}) {
+            const std::string around = s.name;
+            const bool is_adam = table.infos[rule].name == std::string("adam");  // it has sweeps of its own
+            if (!is_adam && around != "l2" && around != "not-finite") continue;
+            if ((parallel && around != "decoupled") || (w.keeps_bits && dtype == DType::f32)) continue;
+            const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
+            const std::string name = std::string(table.infos[rule].name) + "/" + name_of(dtype) + "/" + w.name + "/" +
+                                     s.name + (parallel ? "/large" : "");
+            cases.push_back({name, parallel, [=](int threads) {
+                               Model model(rule, with_variant(s.group, all), s, parallel ? large : small, {dtype}, w);
+                               return model.train(s.options, threads);
+                             }});
+          }
+}
+
+/// Adam has sweeps for some formats at once: streams that have them, and some that do not.
+void add_fused(Cases& cases) {
+  const StepKernels& table = step_kernels();
+  for (int rule = 0; rule < table.rule_count; ++rule)
+    for (unsigned variant = 0; variant < 1u << table.infos[rule].variant_bits; ++variant)
+      for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+        for (const Width& w : fused_widths)
+          for (const Setting& s : fused_settings())
+            for (const bool parallel : {false, true}) {
+              if (table.infos[rule].name != std::string("adam")) continue;
+              if ((parallel && s.name != std::string("decoupled")) || (w.keeps_bits && dtype == DType::f32)) continue;
+              const std::string name = std::string(table.infos[rule].name) + "/" + std::to_string(variant) + "/" +
+                                       name_of(dtype) + "/" + w.name + "/contiguous/" + s.name +
+                                       (parallel ? "/large" : "");
+              cases.push_back({name, parallel, [=](int threads) {
+                                 Model model(rule, with_variant(s.group, variant), s, parallel ? large : blocks,
+                                             {dtype}, w);
+                                 return model.train(s.options, threads);
+                               }});
+            }
 }
 
 }  // namespace
@@ -158,23 +223,8 @@ void add_steps(Cases& cases) {
                                return model.train(s.options, threads);
                              }});
           }
-  const Width widths[] = {{"bf16-states", DType::bf16, false, true}, {"u8-states", DType::u8, false, true},
-                          {"u8-states-nearest", DType::u8},          {"f32-states", DType::f32},
-                          {"bits-kept", DType::f32, true},           {"bits-kept-u8-states", DType::u8, true, true}};
-  for (int rule = 0; rule < table.rule_count; ++rule)
-    for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
-      for (const Width& w : widths)
-        for (const Setting& s : settings())
-          for (const bool parallel : {false, true}) {
-            if ((parallel && s.name != std::string("decoupled")) || (w.keeps_bits && dtype == DType::f32)) continue;
-            const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
-            const std::string name = std::string(table.infos[rule].name) + "/" + name_of(dtype) + "/" + w.name + "/" +
-                                     s.name + (parallel ? "/large" : "");
-            cases.push_back({name, parallel, [=](int threads) {
-                               Model model(rule, with_variant(s.group, all), s, parallel ? large : small, {dtype}, w);
-                               return model.train(s.options, threads);
-                             }});
-          }
+  add_widths(cases);
+  add_fused(cases);
   // Tensors of all dtypes in one plan, and a norm whose squares overflow.
   for (Setting s : settings())
     for (const Values values : {s.values, Values::huge}) {

@@ -76,7 +76,7 @@ def build(wrapper: str, rule: str, feature: Feature) -> Run:
 
     model = wrap(network(torch), wrapper)
     kind, options = getattr(ft, rule), {**RULES[rule], **feature.options}
-    if wrapper == "FSDP1" and (feature.options.keys() & {"clip_norm", "skip_nonfinite"}):
+    if wrapper.startswith("FSDP1") and (feature.options.keys() & {"clip_norm", "skip_nonfinite"}):
         options["process_group"] = dist.group.WORLD
     if wrapper == "ZeRO":
         from torch.distributed.optim import ZeroRedundancyOptimizer
@@ -100,10 +100,16 @@ def wrap(model: Any, wrapper: str) -> Any:
 
     if wrapper in ("DDP", "ZeRO"):
         return torch.nn.parallel.DistributedDataParallel(model)
-    if wrapper == "FSDP1":
+    if wrapper in ("FSDP1", "FSDP1, flat"):
         from torch.distributed.fsdp import FullyShardedDataParallel
 
-        return FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+        return FullyShardedDataParallel(model, use_orig_params=wrapper == "FSDP1", device_id=torch.device("cpu"))
+    if wrapper == "FSDP2 on a grid":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh("cpu", (2, torch.distributed.get_world_size() // 2), mesh_dim_names=("copies", "parts"))
+        return fully_shard(model, mesh=mesh)
     if wrapper == "FSDP2":
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
@@ -151,7 +157,7 @@ def fail_together(rank: int, size: int, wrapper: str, rule: str) -> str:
 
 def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
     """Return all parameters, whole."""
-    if wrapper == "FSDP1":
+    if wrapper.startswith("FSDP1"):
         from torch.distributed.fsdp import FullyShardedDataParallel
 
         with FullyShardedDataParallel.summon_full_params(model):

@@ -22,7 +22,9 @@ from .fences import Fenced
 Options = dict[str, Any]
 
 RULES = _core.rules()
-CLASSES = list(fs.optim.registry.values())
+CLASSES = [cls for cls in fs.optim.registry.values() if cls.element_wise]
+#: Those that torch has and that take dense gradients there.
+TORCHS = [cls for cls in CLASSES if cls.in_torch and cls is not fs.SparseAdam]
 # Lengths around every vector and a block (128), a few blocks, and more than a chunk (4,096) for each of four threads.
 SHORT = [*range(71), 127, 128, 129, 1000, 1025]
 LENGTHS = [*SHORT, 100_003]
@@ -36,10 +38,20 @@ SAMPLES = {
     _checks.non_negative: 0.013,
     _checks.positive: 0.013,
     _checks.betas: (0.8, 0.95),
+    _checks.betas_of_interpolation: (0.8, 0.95),
+    _checks.three_betas: (0.8, 0.95, 0.97),
+    _checks.factors_around_one: (0.4, 1.3),
+    _checks.bounds: (1e-3, 3.0),
 }
 
+#: Optimizers that do not step by the rate at hand: ASGD does by that of the step before, Rprop by the first, in bounds.
+OTHER_RATES = {"ASGD", "Rprop"}
+
+every_class_of_this_rate = pytest.mark.parametrize(
+    "cls", [c for c in CLASSES if c.__name__ not in OTHER_RATES], ids=lambda c: c.__name__
+)
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
-every_class_of_torch = pytest.mark.parametrize("cls", [c for c in CLASSES if c.in_torch], ids=lambda c: c.__name__)
+every_class_of_torch = pytest.mark.parametrize("cls", TORCHS, ids=lambda c: c.__name__)
 needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason="needs safetensors")
 
 

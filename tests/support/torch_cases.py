@@ -11,10 +11,10 @@ import pytest
 
 import fusedstep as fs
 
-from .oracle import CLASSES, Options, variants
+from .oracle import CLASSES, TORCHS, Options, variants
 
 NAMES = [c.__name__ for c in CLASSES]
-SHARED = [c.__name__ for c in CLASSES if c.in_torch]
+SHARED = [c.__name__ for c in CLASSES if c in TORCHS]
 
 every_optimizer = pytest.mark.parametrize("name", NAMES)
 every_shared_optimizer = pytest.mark.parametrize("name", SHARED)
@@ -46,8 +46,9 @@ def torch_options(name: str) -> list[Options]:
 
     known = inspect.signature(theirs(name)).parameters
     decays = [{"weight_decay": 0.03, "decoupled_weight_decay": True}] if "decoupled_weight_decay" in known else []
-    together = {"lr": torch.tensor(0.02, dtype=torch.float64), "maximize": True, "weight_decay": 0.03}
-    return [*shared_options(name), {"weight_decay": 0.03}, together, *decays]
+    decay = {"weight_decay": 0.03} if "weight_decay" in known else {}
+    together = {"lr": torch.tensor(0.02, dtype=torch.float64), "maximize": True, **decay}
+    return [*shared_options(name), *[decay][: len(decay)], together, *decays]
 
 
 def network(dtype: Any = None, seed: int = 0) -> Any:

@@ -83,11 +83,64 @@ def up_to_one(what: str, value: Any) -> float:
     return result
 
 
+def _tuple(what: str, value: Any, size: int) -> tuple[Any, ...]:
+    names = {2: "a pair of", 3: "three"}
+    if not isinstance(value, (tuple, list)) or len(value) != size:
+        raise TypeError(f"{what} must be {names[size]} numbers; got {_show(value)}")
+    return tuple(value)
+
+
 def betas(what: str, value: Any) -> tuple[float, float]:
     """Return two numbers of at least 0 and below 1."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"{what} must be a pair of numbers; got {_show(value)}")
-    return fraction(f"{what}[0]", value[0]), fraction(f"{what}[1]", value[1])
+    first, second = _tuple(what, value, 2)
+    return fraction(f"{what}[0]", first), fraction(f"{what}[1]", second)
+
+
+def betas_of_interpolation(what: str, value: Any) -> tuple[float, float]:
+    """Return two numbers below 1, the first above 0 and the second at least 0."""
+    first, second = _tuple(what, value, 2)
+    return open_fraction(f"{what}[0]", first), fraction(f"{what}[1]", second)
+
+
+def three_betas(what: str, value: Any) -> tuple[float, float, float]:
+    """Return three numbers of at least 0 and below 1."""
+    first, second, third = (fraction(f"{what}[{k}]", beta) for k, beta in enumerate(_tuple(what, value, 3)))
+    return first, second, third
+
+
+def three_numbers(what: str, value: Any) -> tuple[float, float, float]:
+    """Return three finite numbers."""
+    first, second, third = (number(f"{what}[{k}]", part) for k, part in enumerate(_tuple(what, value, 3)))
+    return first, second, third
+
+
+def iterations(what: str, value: Any) -> int:
+    """Return a number of iterations, below 100."""
+    return whole(what, value, below=100)
+
+
+def rate_adjustment(what: str, value: Any) -> str | None:
+    """Return how a rate follows the shape of its matrix, or None."""
+    if value is not None and (not isinstance(value, str) or value not in ("original", "match_rms_adamw")):
+        raise ValueError(f'{what} must be "original", "match_rms_adamw" or None; got {_show(value)}')
+    return value
+
+
+def factors_around_one(what: str, value: Any) -> tuple[float, float]:
+    """Return a factor above 0 and below 1, and one above 1."""
+    low, high = _tuple(what, value, 2)
+    high = number(f"{what}[1]", high)
+    if high <= 1:
+        raise ValueError(f"{what}[1] must be above 1; got {value[1]!r}")
+    return open_fraction(f"{what}[0]", low), high
+
+
+def bounds(what: str, value: Any) -> tuple[float, float]:
+    """Return two numbers of at least 0, the first at most the second."""
+    low, high = (non_negative(f"{what}[{k}]", bound) for k, bound in enumerate(_tuple(what, value, 2)))
+    if low > high:
+        raise ValueError(f"{what}[0] must be at most {what.rpartition(' ')[2]}[1]; got {value!r}")
+    return low, high
 
 
 def survives(what: str, value: float, dtypes: Iterable[str]) -> None:

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .. import _core
+
+NARROW = ("bfloat16", "uint8")
+
+
+def require_width(where: str, group: Mapping[str, Any], is_double: bool, element_wise: bool) -> None:
+    """Raise unless the states of a group can have its `state_dtype`, and be rounded as it says."""
+    width, way = group.get("state_dtype"), group.get("rounding")
+    if is_double and width:
+        raise ValueError(
+            f"{where}state_dtype must be None for float64 parameters, whose steps are computed in float64; "
+            f"got {width!r}"
+        )
+    if is_double and way == "stochastic":
+        raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
+    if width in NARROW and not element_wise:
+        raise ValueError(
+            f'{where}state_dtype must be "float32" or None for a rule with norms of whole tensors; got {width!r}'
+        )
 
 
 class Rule(NamedTuple):
@@ -37,3 +56,19 @@ class Rule(NamedTuple):
 
 
 RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().items()}
+
+
+def adjustment(name: str | None, rows: int, columns: int) -> float:
+    """Return what the learning rate of a matrix is multiplied by; see `fusedstep.Muon`."""
+    return 0.2 * math.sqrt(max(rows, columns)) if name == "match_rms_adamw" else math.sqrt(max(1.0, rows / columns))
+
+
+def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
+    """Refuse rows where a step would have to change all the others too."""
+    names = ("weight_decay", "l1", "momentum", "state_dtype")
+    wanted = {name: group[name] for name in names if group.get(name)}
+    if has_averages:
+        wanted["ema_decay"] = "given"
+    if not takes or wanted:
+        need = "no optimizer but SGD, Adagrad and SparseAdam" if not takes else f"no {', '.join(wanted)}"
+        raise ValueError(f"{label}: rows and sparse gradients go with {need}; got {wanted or 'one'}")

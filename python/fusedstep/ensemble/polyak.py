@@ -74,9 +74,16 @@ class Polyak:
     def update(self) -> None:
         """Add the present parameters to the average."""
         self.updates += 1
-        rate = 1.0 / self.updates if self.decay is None else 1.0 - self.decay
+        decay = 1.0 - 1.0 / self.updates if self.decay is None else self.decay
         for average, array in zip(self.values, self._arrays, strict=True):
-            average += average.dtype.type(rate) * (array - average)
+            # From the number with the larger weight: exact for decays of 0 and 1, whatever the numbers are.
+            if 1.0 - decay < 0.5:
+                if decay < 1.0:
+                    average += average.dtype.type(1.0 - decay) * (array - average)
+            elif decay == 0.0:
+                np.copyto(average, array)
+            else:
+                np.subtract(array, average.dtype.type(decay) * (array - average), out=average)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ from .._base.names import shown as _shown
 from ._layer import Layer as Layer
 from .activations.catalogue import *  # noqa: F403
 from .batch_norm import BatchNorm as BatchNorm
+from .batch_norm import measure_batch_norm as measure_batch_norm
 from .blocks import hidden_block as hidden_block
 from .dropout import Dropout as Dropout
 from .linear import Linear as Linear

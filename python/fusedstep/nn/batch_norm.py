@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from .._base.checks import check_width, flag, non_negative, up_to_one
 from .._base.memory import Buffers
 from ..ops import BatchNormGrads, batch_norm, batch_norm_backward
 from ._layer import Layer, can_be_saved
+from ._stack import every
+
+if TYPE_CHECKING:
+    from .sequential import Sequential
 
 
 @can_be_saved
@@ -163,3 +167,57 @@ class BatchNorm(Layer):
         for name, view in self.grads.items():
             np.copyto(view, getattr(grads, "d" + name))
         return grads
+
+
+def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
+    """Measure the running statistics of all `BatchNorm` anew, with the weights as they are.
+
+    Statistics belong to the weights that they were measured with: where others are to be evaluated, inside
+    ``optimizer.averaged()`` or after averages have been put into the model, they must be measured first. What they were
+    before is not kept.
+
+    Parameters
+    ----------
+    model : Sequential
+        Its layers see the batches as in training; gradients and weights stay as they are.
+    batches : iterable of arrays
+        Inputs, at least one batch of two rows or more. The statistics become the mean over the batches.
+
+    Raises
+    ------
+    ValueError
+        Without a batch, or if one does not fit the model; the statistics are then what they were.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> from fusedstep import nn
+    >>> model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.BatchNorm(), rng=0)
+    >>> opt = fs.SGDScheduleFree(model.params, lr=0.1)
+    >>> x = np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)
+    >>> with opt.averaged():
+    ...     nn.measure_batch_norm(model, [x[:4], x[4:]])
+    ...     y = model.forward(x, training=False)
+    >>> int(model.buffers["1.num_batches"][0])
+    2
+    """
+    norms = [layer for layer in every(model.layers) if isinstance(layer, BatchNorm)]
+    before = [({name: a.copy() for name, a in norm.buffers.items()}, norm.momentum) for norm in norms]
+    seen = 0
+    try:
+        for norm in norms:
+            norm.momentum = None
+            norm.buffers["num_batches"].fill(0)
+        for x in batches:
+            model.forward(x, training=True)
+            seen += 1
+        if not seen:
+            raise ValueError("measure_batch_norm: batches must hold at least one batch; got none")
+    except BaseException:
+        for norm, (buffers, _) in zip(norms, before, strict=True):
+            for name, values in buffers.items():
+                norm.buffers[name][...] = values
+        raise
+    finally:
+        for norm, (_, momentum) in zip(norms, before, strict=True):
+            norm.momentum = momentum

@@ -247,7 +247,7 @@ class Trainer:
             ended = stop(value)
             return ended
 
-        averaged = contextlib.nullcontext if self.optimizer.ema is None else self.optimizer.averaged
+        averaged = self.optimizer.averaged if self.optimizer.has_averages else contextlib.nullcontext
         rate = self.optimizer.groups[0]["lr"]
         plateau = getattr(rate, "schedule", rate)
         for _ in range(epochs):

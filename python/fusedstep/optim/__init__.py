@@ -9,6 +9,7 @@ from . import _catalogue
 from ._catalogue import *  # noqa: F403
 from ._optimizer import Optimizer as Optimizer
 from ._optimizer import StepInfo as StepInfo
+from ._rows import Rows as Rows
 
 #: Name -> class of every optimizer.
 registry: dict[str, type[Optimizer]] = {name: getattr(_catalogue, name) for name in _catalogue.__all__}

@@ -19,19 +19,6 @@ WIDTHS = ("float32", "bfloat16", "uint8")
 SCALE = "_scale"
 
 
-def check_width(where: str, p: Array, group: Mapping[str, Any]) -> None:
-    """Raise unless the states of a parameter can have the group's dtype and rounding."""
-    if p.dtype != np.float64:
-        return
-    if group["state_dtype"] is not None:
-        raise ValueError(
-            f"{where}state_dtype must be None for float64 parameters, whose steps are computed in float64; "
-            f"got {group['state_dtype']!r}"
-        )
-    if group["rounding"] == "stochastic":
-        raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
-
-
 def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> np.dtype[Any]:
     """Return the dtype in which the states of a parameter are kept."""
     if state_dtype == "bfloat16":

@@ -15,9 +15,9 @@ from .._base import checks as _checks
 from .._base.checks import Check
 from .._base.memory import averages_of, in_dtypes_of
 from .._base.memory import zeros_like as allocate_like
-from .._base.rules import RULES
+from .._base.rules import RULES, require_width
 from .._core import StepInfo as StepInfo
-from . import _checkpoint, _narrow, _params
+from . import _checkpoint, _narrow, _params, _rows
 from ._group import Group
 from ._options import Option, declare, taken
 from ._params import Array, Key
@@ -78,6 +78,10 @@ class Optimizer:
     only_at_first: ClassVar[frozenset[str]]
     #: Whether torch.optim has an optimizer of this name that does the same.
     in_torch: ClassVar[bool] = True
+    #: Whether gradients may be `Rows`.
+    takes_rows: ClassVar[bool] = False
+    #: Whether the update of an element depends on that element alone. If not, `reference` is only the part that does.
+    element_wise: ClassVar[bool] = True
     #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
@@ -126,6 +130,7 @@ class Optimizer:
         label = type(self).__name__
         values = taken(type(self), arguments, named)
         entries, group_options = _params.parse(label, params)
+        entries = self._regrouped(entries, group_options, values)
         arrays = [e.array for e in entries]
         names = [e.key if isinstance(e.key, str) else "" for e in entries]
         _core.check_parameters(label, arrays, names)
@@ -142,8 +147,8 @@ class Optimizer:
             members = tuple(e.array for e in entries if e.group == k)
             chosen = {name: values[name] for name in self._all_checks()} | own
             self._groups.append(Group(where, members, chosen, self._all_checks(), self.only_at_first, self._push))
-            for array in members:
-                _narrow.check_width(where, array, self._groups[k])
+            is_double = any(a.dtype == np.float64 for a in members)
+            require_width(where, self._groups[k], is_double, self.element_wise)
         self._variants = [self._variant(g) for g in self._groups]
         self._state = self._allocate_state()
         self._ema = None if self._ema_decay is None else averages_of(self._arrays)
@@ -165,6 +170,13 @@ class Optimizer:
             average = {} if self._ema is None else {"ema": self._ema[k]}
             self._plan.attach(k, {**self._state[key], **average})
         self._plan.settle()
+
+    @classmethod
+    def _regrouped(
+        cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
+    ) -> list[_params.Entry]:
+        """Return the parameters with their groups, to which a rule that treats them by their shape may add some."""
+        return entries
 
     @classmethod
     def _all_checks(cls) -> dict[str, Check]:
@@ -294,7 +306,7 @@ class Optimizer:
             Each of its parameter's shape, with any strides; of float32, float16 or bfloat16 for a parameter of these,
             float64 for float64. Whatever offers ``__dlpack__`` in the CPU's memory (tensors of torch, arrays of JAX) is
             read where it lies. None leaves its parameter, state and average alone. For a parameter without axes a NumPy
-            scalar will do.
+            scalar will do. Some optimizers take `Rows` too.
         lr : float, optional
             For this step, instead of every group's.
         clip_norm : float, optional
@@ -322,18 +334,26 @@ class Optimizer:
         """
         if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
-        info = self._plan.step(
-            grads,
-            self._rates(lr) if lr is not None or self._scheduled else None,
-            _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
-            None if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
-            None if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
-            _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
-            None if grad_norm is None else self._option(_checks.norm, "grad_norm", grad_norm),
-            skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
-            zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
-            self._num_threads,
-        )
+        try:
+            info = self._plan.step(
+                grads,
+                self._rates(lr) if lr is not None or self._scheduled else None,
+                _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
+                None if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
+                None if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
+                _ONE if grad_scale is _ONE else self._option(_checks.positive, "grad_scale", grad_scale),
+                None if grad_norm is None else self._option(_checks.norm, "grad_norm", grad_norm),
+                skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
+                zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
+                self._num_threads,
+            )
+        except TypeError:  # for the plan, rows are no gradient
+            options = {"clip_norm": clip_norm, "clip_value": clip_value, "grad_scale": grad_scale}
+            options |= {"skip_nonfinite": skip_nonfinite, "zero_grads": zero_grads, "decay_scale": decay_scale}
+            with_rows = _rows.step(self, grads, lr, {**options, "grad_norm": grad_norm})
+            if with_rows is None:
+                raise
+            return with_rows
         assert info is not None  # nobody but the optimizer has its states
         return info
 
@@ -383,18 +403,30 @@ class Optimizer:
     def averaged(self) -> Iterator[None]:
         """Put the averages into the parameters, in place, and the parameters back at the end.
 
+        They are those of `ema_decay`, or without it the rule's own where it is evaluated at an average.
+
         Raises
         ------
         RuntimeError
-            Without `ema_decay`; for a step inside.
+            Without averages; for a step inside.
         ValueError
             If a parameter is read-only or was resized. A resize inside keeps all of them from being put back.
         """
-        if self._ema is None:
+        averages = self._averages()
+        if averages is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
-        averages = self._ema
-        with self._reserved("averaged", lambda: in_dtypes_of(self._arrays, averages)):
+        with self._reserved("averaged", averages):
             yield
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether `averaged` has something to put into the parameters."""
+        return self._averages() is not None
+
+    def _averages(self) -> Callable[[], list[Array]] | None:
+        """Return what computes the averages, in the parameters' dtypes; None without any."""
+        ema = self._ema
+        return None if ema is None else lambda: in_dtypes_of(self._arrays, ema)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of all that a resumed run needs besides the parameters.

@@ -18,7 +18,15 @@ Group = Mapping[str, Any]
 KINDS: dict[Check, tuple[str, str]] = {
     checks.rate: ("float or function of the step", "Rate"),
     checks.flag: ("bool", "bool"),
-    checks.betas: ("(float, float)", "tuple[float, float]"),
+    **dict.fromkeys(
+        (checks.betas, checks.betas_of_interpolation, checks.factors_around_one, checks.bounds),
+        ("(float, float)", "tuple[float, float]"),
+    ),
+    **dict.fromkeys(
+        (checks.three_betas, checks.three_numbers), ("(float, float, float)", "tuple[float, float, float]")
+    ),
+    checks.iterations: ("int", "int"),
+    checks.rate_adjustment: ('{"original", "match_rms_adamw"}', 'Literal["original", "match_rms_adamw"]'),
     checks.decay_form: ('{"l2", "decoupled", "proximal"}', 'Literal["l2", "decoupled", "proximal"]'),
     checks.thread_count: ("int", "int"),
     checks.seed: ("int", "int"),
@@ -40,6 +48,11 @@ def under_its_name(name: str, group: Group) -> dict[str, Any]:
     if isinstance(value, tuple):
         return {f"{name.removesuffix('s')}{i}": part for i, part in enumerate(value, 1)}
     return {name: value}
+
+
+def as_number(name: str, group: Group) -> dict[str, Any]:
+    """Return a flag that the kernel has as a number: 1 or 0."""
+    return {name: float(group[name])}
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from .._base.rules import RULES
 from ._params import Array
 
 LANES, CHUNK = 16, 4096
@@ -50,6 +52,50 @@ def scaled(g: Array, factor: float) -> Array:
     if size == 0 or float(kind.tiny) <= size <= float(kind.max):
         return g * g.dtype.type(factor)
     return (g.astype(np.float64) * factor).astype(g.dtype)
+
+
+def log(x: float) -> float:
+    """Return the logarithm by its series: the same bits on every machine, unlike libm's."""
+    m, exponent = math.frexp(x)
+    if m < math.sqrt(0.5):
+        m, exponent = 2 * m, exponent - 1
+    s = (m - 1.0) / (m + 1.0)
+    series = 0.0
+    for k in range(23, 0, -2):
+        series = series * (s * s) + 1.0 / k
+    return exponent * math.log(2) + 2.0 * s * series
+
+
+def exp(x: float) -> float:
+    """Return the exponential by its series."""
+    x = min(max(x, -1000.0), 1000.0)
+    k = math.floor(x / math.log(2) + 0.5)
+    rest = x - k * float.fromhex("0x1.62e42feep-1") - k * float.fromhex("0x1.a39ef35793c76p-33")  # ln 2 in two parts
+    series = 1.0
+    for n in range(15, 0, -1):
+        series = 1.0 + rest / n * series
+    return float(np.ldexp(series, k))
+
+
+def real_power(x: float, y: float) -> float:
+    """Return x^y for x >= 0."""
+    if x == 0:
+        return float(y == 0)
+    return exp(y * log(x))
+
+
+def scalar(state: Mapping[str, Array], name: str) -> float:
+    """Return a scalar state, which all tensors share here."""
+    return float(state[name].flat[0])
+
+
+def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Array]) -> float:
+    """Return the share of z in the t-th average of a rule without a schedule, and take its scalars one step on."""
+    lr_max = max(lr, scalar(state, "lr_max"))
+    weight = real_power(t, group["r"]) * real_power(lr_max, group["weight_lr_power"])
+    total = scalar(state, "weight_sum") + weight
+    state["lr_max"][...], state["weight_sum"][...] = lr_max, total
+    return weight / total if total > 0 else 0.0
 
 
 def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -116,9 +162,11 @@ def step(
         g = g + c(weight_decay) * p
     if decay == "l2" and l1:
         g = g + c(l1) * sign(p)
-    if decay == "decoupled":
-        if l1:
-            p = p - c(lr * l1) * sign(p)
+    if decay == "decoupled" and l1:
+        p = p - c(lr * l1) * sign(p)
+    if "weight_decay" in RULES[cls.rule].hyper:
+        group = {**group, "weight_decay": weight_decay if decay == "decoupled" else 0.0}
+    elif decay == "decoupled":
         p = p * c(1.0 - lr * weight_decay)
     p = cls.reference(p, g, state, t, lr, group)
     threshold, divide = lr * l1, 1.0 + lr * weight_decay

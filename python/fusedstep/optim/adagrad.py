@@ -37,6 +37,7 @@ class Adagrad(Optimizer):
     """
 
     rule = "adagrad"
+    takes_rows = True
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")

@@ -37,6 +37,7 @@ class SGD(Optimizer):
     """
 
     rule = "sgd"
+    takes_rows = True
     for_small_networks = {"lr": 0.1}
 
     lr = Option(0.001, checks.rate, "Learning rate.")

@@ -218,7 +218,7 @@ class BaseMLP(Fitted):
             if self.validation_scores_ and np.isnan(self.validation_scores_).all():
                 raise ValueError("The validation score was nan after every epoch: there are no best weights")
             self._stopping.restore()
-        elif optimizer.ema is not None:
+        elif optimizer.has_averages:
             with optimizer.averaged():
                 self._models = [copy.deepcopy(self._model)]
         self._models = list(self._snapshots or self._models)

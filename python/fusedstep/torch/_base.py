@@ -12,8 +12,9 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from .. import _core, optim
 from .._base import checks as _checks
+from .._base.rules import RULES
 from .._core import StepInfo
-from . import _ranks
+from . import _ranks, rows
 from ._options import settings
 from ._state import Binding, Tensor, sharing
 from ._widths import CODES
@@ -51,6 +52,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     _plan: _core.Plan | None = None  # of the binding
     _swapped: _core.Plan | None = None  # that has other values in the parameters, inside `averaged` or `lookahead`
     _info: StepInfo | None = None  # of the last step
+    _steps_rows: bool = False  # whether there have been sparse gradients
 
     def __init__(
         self,
@@ -189,25 +191,31 @@ class FusedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._steps_rows and rows.step(self, grad_norm):
+            return loss
         plan = self._plan
         info = None
-        if plan is not None and "found_inf" not in self.__dict__:
-            info = plan.step(
-                None,
-                None,
-                self.decay_scale,
-                self.clip_norm,
-                self.clip_value,
-                1.0,
-                grad_norm,
-                self.skip_nonfinite,
-                self.zero_grads,
-                self.num_threads,
-            )
-        if info is None:
-            self._step_with_care(grad_norm)
-        else:
-            self._info = info
+        try:
+            if plan is not None and "found_inf" not in self.__dict__:
+                info = plan.step(
+                    None,
+                    None,
+                    self.decay_scale,
+                    self.clip_norm,
+                    self.clip_value,
+                    1.0,
+                    grad_norm,
+                    self.skip_nonfinite,
+                    self.zero_grads,
+                    self.num_threads,
+                )
+            if info is None:
+                self._step_with_care(grad_norm)
+            else:
+                self._info = info
+        except RuntimeError:  # sparse gradients, for one
+            if not rows.step(self, grad_norm):
+                raise
         return loss
 
     @_uncompiled
@@ -329,7 +337,11 @@ class FusedOptimizer(torch.optim.Optimizer):
                     raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
 
     def _restore_widths(self, state_dict: dict[str, Any]) -> None:
-        """Undo torch's cast to the parameter's dtype where a state has another one."""
+        """Undo torch's cast to the parameter's dtype where a state has another one.
+
+        Averages of 16-bit parameters are float32, scalars at least that.
+        """
+        wide = ["ema", *(name for name, _ in RULES[self.kernel.rule].scalars)]
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
         params = [(p, group) for group in self.param_groups for p in group["params"]]
         for k, (p, group) in zip(saved, params, strict=True):
@@ -337,7 +349,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             for name, value in state_dict["state"].get(k, {}).items():
                 if not isinstance(value, Tensor) or name == "step":
                     continue
-                if name == "ema" or value.dtype in CODES or (has_width and value.dtype != self.state[p][name].dtype):
+                if name in wide or value.dtype in CODES or (has_width and value.dtype != self.state[p][name].dtype):
                     self.state[p][name] = value.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -356,15 +368,25 @@ class FusedOptimizer(torch.optim.Optimizer):
     def averaged(self) -> Iterator[None]:
         """Put the averages into the parameters, in place, and the parameters back at the end, bit for bit.
 
+        They are those of `ema_decay`, or without it the rule's own where it is evaluated at an average.
+
         Raises
         ------
         RuntimeError
-            Without `ema_decay`; for a step inside.
+            Without averages; for a step inside.
         """
+        with self._put("averaged", self._averages()):
+            yield
+
+    #: Returns the averages that the rule is to be evaluated at, if it is.
+    _own_averages: Callable[[], dict[Tensor, Tensor]] | None = None
+
+    def _averages(self) -> dict[Tensor, Tensor]:
+        if self.ema_decay is None and self._own_averages is not None:
+            return self._own_averages()
         if self.ema_decay is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
-        with self._put("averaged", {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}):
-            yield
+        return {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
@@ -405,7 +427,13 @@ def _zero_outside_of_graphs(optimizer: FusedOptimizer, set_to_none: bool) -> Non
     optimizer.zero_grad(set_to_none)
 
 
-_step_with_hooks = torch.optim.Optimizer.profile_hook_step(FusedOptimizer._step)
+def _any_step(
+    optimizer: FusedOptimizer, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None
+) -> Any:
+    return optimizer._step(closure, grad_norm=grad_norm)
+
+
+_step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from .. import optim
 from .._base import checks
-from .._base.rules import RULES
+from .._base.rules import RULES, require_width
 
 #: What kernels cannot do, by the name of the group's option.
 _REFUSED = {
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 @cache
 def defaults_of(kernel: Any) -> dict[str, Any]:
     """Return the options of a group that names none."""
-    group = kernel([np.zeros(1)]).groups[0]
+    group = kernel([np.zeros((1, 1))]).groups[0]
     return {name: value for name, value in group.items() if name != "params"}
 
 
@@ -68,17 +68,6 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
     return values
 
 
-def require_wide(where: str, chosen: Settings) -> None:
-    """Raise if float64 parameters are to have narrow states."""
-    if chosen.state_dtype:
-        raise ValueError(
-            f"{where}state_dtype must be None for float64 parameters, whose steps are computed in float64; "
-            f"got {chosen.state_dtype!r}"
-        )
-    if chosen.rounding == "stochastic":
-        raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
-
-
 def settings(
     kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str, dtypes: Iterable[torch.dtype]
 ) -> Settings:
@@ -90,6 +79,5 @@ def settings(
     common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
     widths = (values[name] or "" for name in ("state_dtype", "rounding"))
     chosen = Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common, *widths)
-    if torch.float64 in dtypes:
-        require_wide(where, chosen)
+    require_width(where, values, torch.float64 in dtypes, kernel.element_wise)
     return chosen

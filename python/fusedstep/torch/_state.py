@@ -12,7 +12,7 @@ from .._base.rules import RULES
 from .._core import StepInfo
 from . import _widths
 from ._options import Settings, settings
-from ._ranks import Ranks, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
+from ._ranks import Ranks, is_shard, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
 
@@ -131,7 +131,23 @@ class Binding:
         return not (self._names(m) or self._counts_steps(m) or self.opt.ema_decay is not None or self._keeps_bits(m))
 
     def _counts_steps(self, m: Member) -> bool:
-        return bool(self.opt.counts_steps or self.groups[m.group].is_random)
+        counts = self.opt.counts_steps or self.sources[m.group].get("adamw")
+        return bool(counts or self.groups[m.group].is_random)
+
+    def _require_no_blocks(self, m: Member) -> None:
+        """Raise if a format with blocks of 256 elements is asked for the shards of a DTensor, which would cut them."""
+        if not is_shard(m.param):
+            return
+        if self.groups[m.group].state_dtype == "uint8":
+            raise ValueError(
+                f'{self.label}: state_dtype must not be "uint8" for DTensors, whose shards would cut blocks of 256 '
+                'elements ("bfloat16" works)'
+            )
+        if self._keeps_bits(m):
+            raise ValueError(
+                f"{self.label}: master_weights must be False for DTensors of 16 bits; keep float32 parameters, and let "
+                "the model compute in 16 bits (MixedPrecisionPolicy)"
+            )
 
     def _keeps_bits(self, m: Member) -> bool:
         return self.opt.master_weights and m.param.dtype in _widths.HALVES
@@ -140,24 +156,27 @@ class Binding:
         """Make what a parameter's state lacks, and return how many steps it has seen, as far as it tells."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
-        steps = _scalar(where, entry, "step", 0.0) if self._counts_steps(m) else None
-        dtype = _widths.dtype_of_states(m.param, self.groups[m.group].state_dtype, self.opt.master_weights)
+        steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if self._counts_steps(m) else None
+        self._require_no_blocks(m)
+        width = _widths.dtype_of_states(m.param, self.groups[m.group].state_dtype, self.opt.master_weights)
         if steps is not None:
             _check_count(where, steps)
         taken = 1 if all(entry.get(name) is not None for name in names) else 0
         if steps is not None and steps.item() == 0:
             taken = 0
+        dtype = _scalar_dtype() if self.kernel.in_torch else torch.float64
         for name, initial in rule.scalars:
-            _scalar(where, entry, name, initial)
+            if _scalar(where, entry, name, initial, dtype).dtype != dtype:
+                entry[name] = entry[name].to(dtype)
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
                     raise ValueError(f"{where} must have {name!r} after {steps.item():.0f} steps; got {list(entry)}")
                 start = self.kernel._initial_state(name, self.sources[m.group])
-                _widths.make(entry, name, m.param, dtype, start, rule)
+                _widths.make(entry, name, m.param, width, start, rule)
             else:
-                _widths.convert(where, entry, name, m.param, dtype, rule)
-            _lay_like(f"{where}[{name!r}]", m.param, entry, name, dtype)
+                _widths.convert(where, entry, name, m.param, width, rule)
+            _lay_like(f"{where}[{name!r}]", m.param, entry, name, width)
         if self._keeps_bits(m):
             _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
@@ -201,9 +220,12 @@ def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
                 yield k, p, name
 
 
-def _scalar(where: str, entry: dict[str, Any], name: str, initial: float) -> Tensor:
+def _scalar_dtype() -> torch.dtype:
+    return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+
+
+def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
     """Return a scalar state in the form that torch 2.13 has and older checkpoints may lack."""
-    dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):

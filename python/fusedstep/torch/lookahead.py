@@ -1,10 +1,12 @@
-"""The look-ahead points of Nesterov's momentum."""
+"""What takes the parameters' place: look-ahead points, and averages of the rules without a schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import torch
 
 if TYPE_CHECKING:
     from ._base import FusedOptimizer
@@ -28,3 +30,17 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
                 values[p] = p.detach() - float(group["lr"]) * group["momentum"] * self.state[p]["momentum_buffer"]
     with self._put("lookahead", values):
         yield
+
+
+def own_averages(self: FusedOptimizer) -> dict[torch.Tensor, torch.Tensor]:
+    """Return x = y + (1 - 1 / share) * (z - y) where y was stepped. See `fusedstep.SGDScheduleFree`."""
+    values = {}
+    for group in self.param_groups:
+        rest = 1.0 - 1.0 / self.kernel.share_of_average(group)  # type: ignore[attr-defined]
+        for p in group["params"]:
+            entry = self.state.get(p, {})
+            if "z" in entry and entry["step"] > 0:
+                wide = torch.promote_types(p.dtype, torch.float32)
+                y = p.detach().to(wide)
+                values[p] = y + rest * (entry["z"].to(wide) - y)
+    return values

@@ -18,7 +18,9 @@ import torch
 
 from .. import optim
 from ._base import FusedOptimizer
-from .lookahead import lookahead
+from .lookahead import lookahead, own_averages
+from .muon import CheckedOptions, OrthogonalSteps
+from .rows import RowSteps
 
 _DOC = """{name} on parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
 
@@ -62,7 +64,7 @@ Examples
 >>> import torch
 >>> from fusedstep.torch import {name}
 >>> model = torch.nn.Linear(3, 1)
->>> optimizer = {name}(model.parameters(), lr=0.01)
+>>> optimizer = {name}([model.weight], lr=0.01)
 >>> model(torch.ones(3)).backward()
 >>> optimizer.step()
 """
@@ -91,11 +93,20 @@ def _keyword(name: str, default: Any) -> inspect.Parameter:
 
 def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
     """Tell whether torch keeps a counter for each parameter; SGD has none."""
-    p = torch.zeros((), requires_grad=True)
-    p.grad = torch.zeros(())
+    p = torch.zeros(1, 1, requires_grad=True)
+    p.grad = torch.zeros(1, 1)
     optimizer = theirs([p])  # type: ignore[call-arg]
+    if theirs is torch.optim.SparseAdam:
+        p.grad = p.grad.to_sparse()
     optimizer.step()
     return "step" in optimizer.state[p]
+
+
+#: Of the optimizers that are more than a kernel.
+_BASES: dict[str, tuple[type, ...]] = {
+    "Muon": (OrthogonalSteps, CheckedOptions),
+    "SparseAdam": (type("_RowSteps", (RowSteps, FusedOptimizer), {}), torch.optim.SparseAdam),
+}
 
 
 def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
@@ -105,6 +116,8 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
         arguments = [p for p in arguments if p.kind is not p.KEYWORD_ONLY] + [_keyword("maximize", False)]
     known = [p.name for p in arguments]
     extras = tuple(n for n, o in kernel.options.items() if o.of_groups and n not in known)
+    bases = _BASES.get(name, (FusedOptimizer, theirs or _NotInTorch))
+    extras += getattr(bases[0], "own_extras", ())
     ours = {"clip_norm": None, "clip_value": None, "skip_nonfinite": False, "decay_scale": 1.0, "ema_decay": None}
     ours |= {"zero_grads": False, "num_threads": None, "master_weights": False, "seed": 0, "process_group": None}
     ours |= dict.fromkeys(extras)
@@ -127,7 +140,9 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     }
     if hasattr(kernel, "lookahead"):
         members["lookahead"] = lookahead
-    return type(name, (FusedOptimizer, theirs or _NotInTorch), members)
+    if hasattr(kernel, "share_of_average"):
+        members["_own_averages"] = own_averages
+    return type(name, bases, members)
 
 
 __all__ = list(optim.registry)

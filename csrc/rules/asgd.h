@@ -1,0 +1,41 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// Averaged gradient descent (Polyak and Juditsky 1992) as torch has it: `eta` and `mu` are those of the step to come,
+/// rounded to float32, as torch keeps them.
+struct asgd {
+  static constexpr const char* variants[] = {nullptr};
+  static constexpr const char* hyper[] = {"lambd", "alpha", "t0"};
+  static constexpr StateName states[] = {{"ax", 0}};
+  static constexpr ScalarName scalars[] = {{"eta", 0.0}, {"mu", 1.0}};
+
+  template <class T>
+  struct coefficients {
+    T shrink, eta, mu;
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* scalars) {
+    const double lambd = h[0], alpha = h[1], t0 = h[2];
+    const double eta = t == 1 ? float(lr) : scalars[0], mu = scalars[1];
+    const double averaged = double(t) - t0;
+    scalars[0] = float(lr / real_power(1.0 + lambd * lr * double(t), alpha));
+    scalars[1] = float(1.0 / (averaged > 1.0 ? averaged : 1.0));
+    return {T(1.0 - lambd * eta), T(eta), T(mu)};
+  }
+
+  template <unsigned V, class T>
+  static T update(T p, T g, T* state, const coefficients<T>& c) {
+    T& ax = state[0];
+    const T updated = p * c.shrink - c.eta * g;
+    ax = c.mu == T(1) ? updated : ax + c.mu * (updated - ax);
+    return updated;
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

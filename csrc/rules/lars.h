@@ -1,0 +1,47 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// LARS (You et al. 2017, algorithm 1): momentum at a rate that follows the ratio of the norms of parameter and
+/// gradient.
+struct lars {
+  static constexpr const char* variants[] = {nullptr};
+  static constexpr const char* hyper[] = {"momentum", "weight_decay", "trust_coefficient", "adapt"};
+  static constexpr StateName states[] = {{"momentum_buffer", 0}};
+
+  template <class T>
+  struct coefficients {
+    double lr, trust_coefficient, decay;
+    bool adapt;
+    T rate, mu, weight_decay;
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
+    return {lr, h[2], h[1], h[3] != 0.0, T(lr), T(h[0]), T(h[1])};
+  }
+
+  template <unsigned V, class T>
+  static T measure(T, T g, T*, const coefficients<T>&) {
+    return g;
+  }
+
+  template <class T>
+  static void trust(coefficients<T>& c, double norm, double measured) {
+    if (c.adapt && norm > 0.0 && measured > 0.0)
+      c.rate = T(c.lr * (c.trust_coefficient * norm / (measured + c.decay * norm)));
+  }
+
+  template <unsigned V, class T>
+  static T update(T p, T g, T* state, const coefficients<T>& c) {
+    T& buf = state[0];
+    buf = c.mu * buf + c.rate * (g + c.weight_decay * p);
+    return p - buf;
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "rules/rule.h"
+
+namespace fusedstep {
+namespace {
+
+/// Gradient descent without a schedule (Defazio et al. 2024, algorithm 1): the parameters are y, where gradients are
+/// taken, between z, which descends, and x, the average of z that is to be evaluated.
+struct sgd_schedule_free {
+  static constexpr const char* variants[] = {nullptr};
+  static constexpr const char* hyper[] = {"momentum", "weight_decay", "warmup_steps", "r", "weight_lr_power"};
+  static constexpr StateName states[] = {{"z", 0}};
+  static constexpr ScalarName scalars[] = {{"weight_sum", 0.0}, {"lr_max", 0.0}};
+
+  template <class T>
+  struct coefficients {
+    T lr, share, rest, weight_decay;
+    T first;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
+  };
+
+  template <class T>
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* scalars) {
+    const double beta = h[0], weight_decay = h[1], warmup_steps = h[2], r = h[3], weight_lr_power = h[4];
+    if (double(t) < warmup_steps) lr *= double(t) / warmup_steps;
+    const double share = next_share(lr, t, r, weight_lr_power, scalars);
+    return {T(lr), T(share), T(lr * (1.0 - beta * (1.0 - share))), T(weight_decay), T(t == 1)};
+  }
+
+  template <unsigned V, class T>
+  static T update(T y, T g, T* state, const coefficients<T>& c) {
+    const T z = c.first != T(0) ? y : state[0], d = g + c.weight_decay * y;
+    state[0] = z - c.lr * d;
+    return y - c.share * (y - z) - c.rest * d;
+  }
+};
+
+}  // namespace
+}  // namespace fusedstep

@@ -1,0 +1,124 @@
+"""Gradients of some rows of a table, such as an embedding's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .._base import checks
+from .._base.rules import check_rows
+from .._core import StepInfo
+from ._params import Array
+
+
+class Rows:
+    """The gradient of some rows of a parameter; all other rows have none, and nothing of theirs is read or written.
+
+    `SGD` without momentum, `Adagrad` and `SparseAdam` take it in the place of an array, for parameters in C order of
+    float32 or float64, without decay, L1 and averages.
+
+    Parameters
+    ----------
+    indices : array of integers
+        The rows, in any order, n of them. One that comes more than once has the sum of its values as gradient.
+    values : array of shape (n, ...)
+        The gradient of each: of the parameter's dtype and of its shape without the first axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the indices are not a list of integers, or not as many as the values.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> table = np.zeros((4, 2))
+    >>> opt = fs.SGD([table], lr=1.0)
+    >>> _ = opt.step([fs.Rows([3, 1, 3], np.ones((3, 2)))])
+    >>> table[:, 0]
+    array([ 0., -1.,  0., -2.])
+    """
+
+    def __init__(self, indices: Any, values: Array) -> None:
+        self.indices, self.values = np.asarray(indices), values
+        if self.indices.ndim != 1 or (self.indices.dtype.kind not in "iu" and self.indices.size):
+            got = f"{self.indices.dtype} {self.indices.shape}"
+            raise TypeError(f"Rows: indices must be a list or an array of integers with one axis; got {got}")
+        if not isinstance(values, np.ndarray) or values.ndim < 1 or len(values) != self.indices.size:
+            got = f"shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+            raise ValueError(
+                f"Rows: values must be an array of {self.indices.size} rows, one for each index; got {got}"
+            )
+
+    def __repr__(self) -> str:
+        return f"Rows({self.indices.size} of {self.values.dtype} {self.values.shape[1:]})"
+
+
+def prepared(what: str, rows: Rows, p: Array) -> Any:
+    """Return a gradient of rows as the core takes it."""
+    values = rows.values
+    if values.shape[1:] != p.shape[1:] or values.dtype != p.dtype or p.ndim < 1:
+        need = f"{p.dtype} with rows of shape {p.shape[1:]}"
+        raise ValueError(f"{what} must be {need}; got {values.dtype} with rows of shape {values.shape[1:]}")
+    if p.dtype not in (np.float32, np.float64) or not p.flags.c_contiguous:
+        raise ValueError(
+            f"{what} must be an array: rows need a parameter of float32 or float64 in C order; got {rows!r}"
+        )
+    try:
+        return _core.RowGradient(rows.indices.astype(np.int64, copy=False), np.ascontiguousarray(values), len(p))
+    except IndexError as error:
+        raise ValueError(f"{what} must have indices from 0 to {len(p) - 1}; got {error}") from None
+
+
+def step(opt: Any, grads: Any, lr: Any, options: dict[str, Any]) -> StepInfo | None:
+    """Step where some gradients are rows; None if none is.
+
+    Everything is checked first: the arrays' step, which comes before that of the rows, refuses what does not fit.
+    """
+    keys = opt._keys if isinstance(grads, dict) else range(len(opt._keys))
+    found = {k: grads[key] for k, key in enumerate(keys) if _at(grads, key)}
+    if not found:
+        return None
+    rows = {}
+    for k, gradient in found.items():
+        check_rows(opt._what(f"grads[{k}]"), opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
+        rows[k] = prepared(opt._what(f"grads[{k}]"), gradient, opt._arrays[k])
+        if options["zero_grads"] and not gradient.values.flags.writeable:
+            raise ValueError(f"{opt._what(f'grads[{k}]')} must be writeable; got a read-only {gradient!r}")
+    rates, bound = opt._rates(lr), options["clip_value"]
+    scale = opt._option(checks.positive, "grad_scale", options["grad_scale"])
+    if options["grad_norm"] is None and (options["clip_norm"] is not None or options["skip_nonfinite"] is True):
+        others = [g for k, key in enumerate(keys) if k not in rows and (g := _of(grads, key)) is not None]
+        options["grad_norm"] = norm_of(others, rows.values()) / scale
+    rest = {n: g for n, g in grads.items() if not isinstance(g, Rows)} if isinstance(grads, dict) else list(grads)
+    for k in rows:
+        rest[keys[k]] = None
+    info = opt.step(rest, lr=lr, **options)
+    if info.skipped:
+        return _zeroed(info, found, options)
+    for k, gradient in rows.items():
+        opt._plan.step_rows(k, gradient, rates, info.clip_coef / scale, bound, opt._num_threads)
+    return _zeroed(info, found, options)
+
+
+def norm_of(arrays: Any, rows: Any) -> float:
+    """Return the norm over arrays and gradients of rows."""
+    total = sum(float(np.square(np.asarray(g), dtype=np.float64).sum()) for g in arrays)
+    return math.sqrt(total + sum(gradient.squared_norm() for gradient in rows))
+
+
+def _of(grads: Any, key: Any) -> Any:
+    return grads.get(key) if isinstance(grads, dict) else grads[key] if key < len(grads) else None
+
+
+def _at(grads: Any, key: Any) -> bool:
+    return isinstance(_of(grads, key), Rows)
+
+
+def _zeroed(info: StepInfo, found: dict[int, Rows], options: dict[str, Any]) -> StepInfo:
+    for gradient in found.values() if options["zero_grads"] else ():
+        gradient.values[...] = 0
+    return info

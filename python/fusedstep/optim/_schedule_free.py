@@ -1,0 +1,40 @@
+"""What the rules without a schedule share: the averages that are to be evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._base.memory import copies_of
+from ._optimizer import Optimizer
+from ._params import Array
+
+
+class ScheduleFree(Optimizer):
+    """Base of the rules whose parameters y lie between z, which descends, and the average x of z."""
+
+    #: The option whose (first) value is the share of x in y.
+    interpolation: ClassVar[str]
+
+    @classmethod
+    def share_of_average(cls, group: Any) -> float:
+        """Return the share of x in y = share * x + (1 - share) * z."""
+        value = group[cls.interpolation]
+        return float(value[0] if isinstance(value, (tuple, list)) else value)
+
+    def _averages(self) -> Callable[[], list[Array]] | None:
+        return super()._averages() or self._own_averages
+
+    def _own_averages(self) -> list[Array]:
+        """Return x = y + (1 - 1 / share) * (z - y); before the first step all three are the same."""
+        averages = copies_of(self._arrays)
+        for key, y, x, k, steps in zip(
+            self._keys, self._arrays, averages, self._group_of, self._plan.tensor_steps, strict=True
+        ):
+            if steps > 0:
+                wide = np.promote_types(y.dtype, np.float32)  # 16-bit types round once
+                z, of_y = self._state[key]["z"].astype(wide, copy=False), y.astype(wide, copy=False)
+                x[...] = of_y + wide.type(1.0 - 1.0 / self.share_of_average(self._groups[k])) * (z - of_y)
+        return averages

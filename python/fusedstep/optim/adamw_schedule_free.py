@@ -1,0 +1,82 @@
+"""AdamW without a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._base import checks
+from .._base.arrays import Array
+from ._options import Option
+from ._reference import next_share, power, square_ema
+from ._schedule_free import ScheduleFree
+
+
+class AdamWScheduleFree(ScheduleFree):
+    r"""AdamW that needs no schedule: gradients at y, descent of z, evaluation at the average x.
+
+    ::
+
+        lr_t = lr * min(t / warmup_steps, 1)
+        w_t  = t^r * max(lr_1 ... lr_t)^weight_lr_power
+        v = beta2 * v + (1 - beta2) * g^2
+        z = z - lr_t * (g / (sqrt(v) / sqrt(1 - beta2^t) + eps) + weight_decay * y)
+        x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
+        y = beta1 * x + (1 - beta1) * z                              (the parameters)
+
+    Evaluate inside `averaged`, which puts x into the parameters. Running statistics of batch normalisation belong to
+    the weights that they were measured with: measure them anew there (`fusedstep.nn.measure_batch_norm`).
+
+    Notes
+    -----
+    Defazio et al., "The road less scheduled" (2024), as the authors' ``AdamWScheduleFree`` has it. L1 of the decoupled
+    form and the proximal form act on y alone. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v),
+    and ``weight_sum`` (w_1 + ... + w_t) and ``lr_max``; x follows from y and z.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = fs.AdamWScheduleFree([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     _ = opt.step([2 * w])
+    >>> with opt.averaged():
+    ...     print(w.round(4))
+    [ 0.8527 -1.8513]
+    """
+
+    rule = "adamw_schedule_free"
+    in_torch = False
+    interpolation = "betas"
+    for_small_networks = {"lr": 1e-2}
+
+    lr = Option(0.0025, checks.rate, "Learning rate.")
+    betas = Option(
+        (0.9, 0.999),
+        checks.betas_of_interpolation,
+        "The share of x in y, above 0, and the decay of the second moment; both below 1.",
+    )
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay, at y.")
+    warmup_steps = Option(0.0, checks.non_negative, "Steps over which the rate grows to lr.")
+    r = Option(0.0, checks.non_negative, "Power of the step in the weights of the average.")
+    weight_lr_power = Option(2.0, checks.non_negative, "Power of the largest rate in the weights of the average.")
+    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the new parameters; see `Optimizer.reference`."""
+        c = p.dtype.type
+        beta1, beta2 = group["betas"]
+        if t < group["warmup_steps"]:
+            lr *= t / group["warmup_steps"]
+        share = next_share(lr, t, group, state)
+        z, v = p.copy() if t == 1 else state["z"], state["exp_avg_sq"]
+        v[...] = square_ema(v, g, beta2)
+        d = g / (np.sqrt(v) * c(1.0 / np.sqrt(1.0 - power(beta2, t))) + c(group["eps"]))
+        d = d + c(group["weight_decay"]) * p
+        y = p - c(share) * (p - z) - c(lr * (1.0 - beta1 * (1.0 - share))) * d
+        state["z"][...] = z - c(lr) * d
+        return y

@@ -1,0 +1,92 @@
+"""Muon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._base import checks
+from .._base.arrays import Array
+from .._core import StepInfo
+from . import _orthogonal
+from ._optimizer import Gradients, Optimizer
+from ._options import Option
+from ._params import Entry
+from ._reference import average, power, square_ema
+
+
+class Muon(Optimizer):
+    r"""Muon: the momentum of a matrix is orthogonalised, so that all directions are learnt alike; AdamW for the rest.
+
+    ::
+
+        buf = buf + (1 - momentum) * (g - buf)
+        x = g + momentum * (buf - g)  if nesterov else  buf              (as a matrix: axes behind the first as one)
+        x = x / max(norm(x), eps);  ns_steps times:  x = a * x + (b * x x^T + c * (x x^T)^2) x
+        p = p * (1 - lr * weight_decay)
+        p = p - lr * sqrt(max(1, rows / columns)) * x                    (adjust_lr_fn=None or "original")
+        p = p - lr * 0.2 * sqrt(max(rows, columns)) * x                  (adjust_lr_fn="match_rms_adamw")
+
+    Muon is for the matrices of hidden layers, convolutions too. A group with ``adamw=True`` is stepped by AdamW, with
+    `betas` and `adamw_eps`: that is for embeddings, output layers, biases and gains. Parameters with fewer than two
+    axes in a group that does not say become a group of their own with it, the last.
+
+    Notes
+    -----
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); Liu et al., "Muon is scalable for
+    LLM training" (2025), for "match_rms_adamw". The algorithm of ``torch.optim.Muon``, which iterates in bfloat16; here
+    the products are NumPy's, in the parameter's type (float32 for 16 bits), and the same bits are not promised for all
+    machines. Clipping and `grad_scale` hold for the gradients, L1, `maximize` and averages for the step. States:
+    ``momentum_buffer``, and with adamw ``exp_avg_sq``.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> params = {"w": np.eye(3), "b": np.zeros(3)}
+    >>> opt = fs.Muon(params, lr=0.1, weight_decay=0.0)
+    >>> [group["adamw"] for group in opt.groups]
+    [False, True]
+    >>> info = opt.step({"w": np.diag([3.0, 2.0, 1.0]), "b": np.ones(3)})
+    >>> params["b"].round(6)
+    array([-0.1, -0.1, -0.1])
+    """
+
+    rule = "muon"
+    element_wise = False
+    for_small_networks = {"lr": 0.01}
+
+    lr = Option(0.001, checks.rate, "Learning rate.")
+    weight_decay = Option(0.1, checks.non_negative, "Strength of the decay.")
+    momentum = Option(0.95, checks.fraction, "At least 0 and below 1.")
+    nesterov = Option(True, checks.flag, "Nesterov's momentum.")
+    ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c.")
+    eps = Option(1e-07, checks.non_negative, "The smallest norm that is divided by.")
+    ns_steps = Option(5, checks.iterations, "Iterations, below 100.")
+    adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate follows the shape; see above.")
+    adamw = Option(False, checks.flag, "AdamW for this group.", by_name=True)
+    betas = Option((0.9, 0.999), checks.betas, "Of AdamW.", by_name=True)
+    adamw_eps = Option(1e-08, checks.non_negative, "Of AdamW.", by_name=True)
+    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+
+    @classmethod
+    def _regrouped(cls, entries: list[Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]) -> list[Entry]:
+        return _orthogonal.vectors_apart(cls.__name__, entries, groups, values["adamw"])
+
+    def step(self, grads: Gradients, **options: Any) -> StepInfo:
+        """Update all parameters in place; see `Optimizer.step`."""
+        return _orthogonal.step(self, super().step, grads, options)
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the new parameters; see `Optimizer.reference`."""
+        c = p.dtype.type
+        if "exp_avg_sq" not in state:
+            return p - c(lr) * g
+        beta1, beta2 = group["betas"]
+        m, v = state["momentum_buffer"], state["exp_avg_sq"]
+        m[...] = average(m, g, beta1)
+        v[...] = square_ema(v, g, beta2)
+        debias = c(1.0 / np.sqrt(1.0 - power(beta2, t)))
+        return p - c(lr / (1.0 - power(beta1, t))) * m / (np.sqrt(v) * debias + c(group["adamw_eps"]))

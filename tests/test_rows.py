@@ -1,0 +1,209 @@
+"""Gradients of some rows: only these rows are touched, and sums of one row have an order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from support.bits import Array
+from support.machines import MACHINES, running
+from support.torch_cases import ours, theirs
+
+CLASSES = [cls for cls in fs.optim.registry.values() if cls.takes_rows]
+every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+SHAPE = (3000, 17)
+
+
+def rows_of(rng: np.random.Generator, dtype: Any, n: int = 2500, shape: tuple[int, ...] = SHAPE) -> fs.Rows:
+    """Return gradients of rows in any order, many of them more than once."""
+    return fs.Rows(rng.integers(0, shape[0] // 2, n) * 2, rng.standard_normal((n, *shape[1:])).astype(dtype))
+
+
+def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the gradient as an array, added up in the order of the values, and the rows that have one."""
+    dense = np.zeros(shape, rows.values.dtype)
+    for i, value in zip(rows.indices, rows.values, strict=True):
+        dense[i] = dense[i] + value if dense[i].any() else value
+    return dense, np.unique(rows.indices)
+
+
+@every_dtype
+@every_class
+def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+    start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
+    for machine in MACHINES:
+        with running(machine):
+            table = start.copy()
+            opt = cls([table], lr=0.1, maximize=True)
+            want, state = start.copy(), {n: a.copy() for n, a in opt.state[0].items()}
+            for t, rows in enumerate(steps, 1):
+                opt.step([rows], grad_scale=4.0, clip_value=0.25)
+                dense, touched = summed(rows, SHAPE)
+                part, of_part = want[touched], {n: a[touched] for n, a in state.items()}
+                g = np.clip(dense[touched] * dtype(-0.25), -dtype(0.25), dtype(0.25))
+                want[touched] = cls.reference(part, g, of_part, t, 0.1, opt.groups[0])
+                for name, a in of_part.items():
+                    state[name][touched] = a
+            assert table.tobytes() == want.tobytes(), machine
+            assert all(opt.state[0][n].tobytes() == a.tobytes() for n, a in state.items()), machine
+
+
+def test_most_rows_come_once_in_order_as_in_a_batch(rng: np.random.Generator) -> None:
+    for index in ([], [5], [0, 1, 2], [7, 7, 7], list(range(9, -1, -1))):
+        table, values = np.zeros((10, 3)), rng.standard_normal((len(index), 3))
+        fs.SGD([table], lr=1.0).step([fs.Rows(index, values)])
+        want = np.zeros((10, 3))
+        np.subtract.at(want, np.array(index, int), values)
+        np.testing.assert_allclose(table, want, rtol=1e-15)
+
+
+@every_class
+def test_rows_and_arrays_in_one_step(cls: Any, rng: np.random.Generator) -> None:
+    """By name and by position; a norm is that of all of them."""
+    table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
+    opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
+    rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
+    info = opt.step({"table": rows, "w": g, "alone": None}, clip_norm=0.5)
+    dense, touched = summed(rows, (40, 5))
+    norm = np.sqrt((dense**2).sum() + (g**2).sum())
+    assert info.grad_norm == pytest.approx(norm, rel=1e-12) and info.clip_coef == pytest.approx(0.5 / norm, rel=1e-5)
+    assert (alone == before).all() and opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
+    assert len(touched) < 40 and not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
+
+
+@every_class
+def test_rows_that_are_not_finite_are_skipped(cls: Any) -> None:
+    table = np.ones((4, 2))
+    opt = cls([table])
+    rows = fs.Rows([1, 2], np.array([[1.0, np.inf], [1.0, 1.0]]))
+    assert opt.step([rows], skip_nonfinite=True, zero_grads=True).skipped
+    assert (table == 1).all() and not rows.values.any() and opt._plan.tensor_steps == [0]
+
+
+@every_class
+def test_a_checkpoint_knows_the_steps_of_rows(cls: Any, rng: np.random.Generator) -> None:
+    steps = [rows_of(rng, np.float32) for _ in range(4)]
+    whole, half = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
+    opt, first = cls([whole]), cls([half])
+    for rows in steps:
+        opt.step([rows])
+    for rows in steps[:2]:
+        first.step([rows])
+    rest = cls([half])
+    rest.load_state_dict(first.state_dict())
+    for rows in steps[2:]:
+        rest.step([rows])
+    assert whole.tobytes() == half.tobytes() and rest._plan.tensor_steps == [4]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([4], np.ones((1, 2)))]), ValueError,
+         r"SGD\.step: grads\[0\] must have indices from 0 to 3; got 4"),
+        (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([-1], np.ones((1, 2)))]), ValueError, "from 0 to 3; got -1"),
+        (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 3)))]), ValueError,
+         r"must be float64 with rows of shape \(2,\); got float64 with rows of shape \(3,\)"),
+        (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 2), np.float32))]), ValueError,
+         "got float32"),
+        (lambda: fs.SGD([np.ones((4, 2), order="F")]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError, "in C order"),
+        (lambda: fs.SGD([np.ones((4, 2))], momentum=0.5).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
+         r"rows and sparse gradients go with no momentum; got \{'momentum': 0\.5\}"),
+        (lambda: fs.SGD([np.ones((4, 2))], ema_decay=0.5).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
+         "no ema_decay"),
+        (lambda: fs.Adam([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
+         r"Adam\.step: grads\[0\]: .* no optimizer but SGD, Adagrad and SparseAdam"),
+        (lambda: fs.Rows([0.5], np.ones((1, 2))), TypeError, r"indices must be .* integers with one axis; got float64"),
+        (lambda: fs.Rows([1, 2], np.ones((1, 2))), ValueError,
+         r"values must be an array of 2 rows, .* got shape \(1, 2\)"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_refused_by_name(make: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_refusal_changes_nothing(rng: np.random.Generator) -> None:
+    table, w = np.ones((4, 2)), np.ones(3)
+    opt = fs.Adagrad([table, w])
+    shared = fs.Rows([0, 1], table[2:])
+    for grads in (
+        [fs.Rows([1], np.ones((1, 2))), np.ones(4)],
+        [fs.Rows([1], np.ones((1, 2))), fs.Rows([3], np.ones(1))],
+    ):
+        with pytest.raises(ValueError, match=r"grads\[1\]"):
+            opt.step(grads)
+    assert (table == 1).all() and (w == 1).all() and opt.steps == 0
+    with pytest.raises(ValueError, match="memory"):
+        opt.step([shared, None])
+    assert (table == 1).all()
+
+
+CASES = [(c.__name__, o) for c in CLASSES for o in ({}, {"maximize": True})] + [("Adagrad", {"lr_decay": 0.1})]
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # of torch's own Adagrad
+@pytest.mark.parametrize("coalesced", [False, True])
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coalesced: bool, torch: Any) -> None:
+    torch.manual_seed(0)
+    mine, other = (torch.nn.Embedding(50, 6, sparse=True) for _ in range(2))
+    other.load_state_dict(mine.state_dict())
+    head = [torch.nn.Parameter(torch.ones(6)) for _ in range(2)]
+    params = [[m.weight, *([h] if name != "SparseAdam" else [])] for m, h in zip((mine, other), head, strict=True)]
+    opts = [cls(p, lr=0.01, **options) for cls, p in zip((ours(name), theirs(name)), params, strict=True)]
+    sign = -1.0 if options.get("maximize") else 1.0  # what climbs climbs a negative
+    for _ in range(100):
+        batch = torch.randint(0, 50, (20,))
+        for model, h, opt in zip((mine, other), head, opts, strict=True):
+            opt.zero_grad()
+            (sign * (model(batch) @ h - 1) ** 2).mean().backward()
+            if coalesced:
+                model.weight.grad = model.weight.grad.coalesce()
+            opt.step()
+    for p, q in zip(*params, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+    for entry, want in zip(opts[0].state.values(), opts[1].state.values(), strict=True):
+        assert list(entry) == list(want)
+        for key, value in want.items():
+            torch.testing.assert_close(torch.as_tensor(entry[key]), torch.as_tensor(value), check_dtype=False)
+
+
+@pytest.mark.torch
+def test_torch_clips_skips_and_refuses_sparse_gradients(torch: Any) -> None:
+    table = torch.nn.Parameter(torch.ones(5, 2))
+    index, values = torch.tensor([[1, 1, 3]]), torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
+    table.grad = torch.sparse_coo_tensor(index, values, (5, 2), check_invariants=True)
+    opt = ours("SGD")([table], lr=1.0, clip_norm=1.0, skip_nonfinite=True)
+    opt.step()
+    assert opt.grad_norm == pytest.approx(5.0) and table.grad.is_sparse
+    torch.testing.assert_close(table[1].detach(), torch.tensor([1 - 0.6, 1 - 0.8]))
+    table.grad._values().fill_(torch.nan)
+    before = table.detach().clone()
+    opt.step()
+    assert opt.skipped and torch.equal(table.detach(), before)
+    for name, options, message in (
+        ("SGD", {"momentum": 0.5}, "go with no momentum"),
+        ("Adagrad", {"weight_decay": 0.1}, "go with no weight_decay"),
+        ("SGD", {"ema_decay": 0.5}, "go with no ema_decay"),
+        ("Adam", {}, "must be dense"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            ours(name)([table], **options).step()
+    assert torch.equal(table.detach(), before)
+
+
+@pytest.mark.torch
+def test_torchs_hooks_see_a_step_of_rows(torch: Any) -> None:
+    model = torch.nn.Embedding(5, 2, sparse=True)
+    opt, seen = ours("SparseAdam")(model.parameters()), []
+    opt.register_step_post_hook(lambda *_: seen.append(model.weight.detach().clone()))
+    before = model.weight.detach().clone()
+    model(torch.tensor([1])).sum().backward()
+    opt.step()
+    assert (seen[0][1] != before[1]).all() and torch.equal(seen[0][2:], before[2:])

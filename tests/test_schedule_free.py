@@ -1,0 +1,111 @@
+"""Rules without a schedule: where gradients are taken, what is evaluated, and batch norm's statistics there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep import nn
+from support.bits import Array
+
+OPTIONS: list[tuple[Any, dict[str, Any], float]] = [
+    (fs.SGDScheduleFree, {"lr": 0.1, "momentum": 0.8}, 0.8),
+    (fs.AdamWScheduleFree, {"lr": 0.1, "betas": (0.7, 0.9), "weight_decay": 0.1}, 0.7),
+]
+every_rule = pytest.mark.parametrize(("cls", "options", "share"), OPTIONS)
+
+
+def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator) -> tuple[Any, Array, Array]:
+    """Return an optimizer after some steps, its parameters y, and the mean x of z over the steps."""
+    y = rng.standard_normal(50)
+    opt = cls([y], **options)
+    x = np.zeros(50)
+    for t in range(1, steps + 1):
+        opt.step([2 * y])
+        x += (opt.state[0]["z"] - x) / t
+    return opt, y, x
+
+
+@every_rule
+def test_averaged_lends_the_mean_of_what_descends(
+    cls: Any, options: dict[str, Any], share: float, rng: np.random.Generator
+) -> None:
+    """With one rate, x is the plain mean of z after each step."""
+    opt, y, x = run(cls, options, 20, rng)
+    kept, z = y.copy(), opt.state[0]["z"].copy()
+    with opt.averaged():
+        np.testing.assert_allclose(y, x, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(kept, share * y + (1 - share) * z, rtol=1e-12, atol=1e-14)
+    assert y.tobytes() == kept.tobytes() and (x != y).all()
+
+
+@every_rule
+def test_averages_before_the_first_step_are_the_parameters(cls: Any, options: dict[str, Any], share: float) -> None:
+    opt = cls([y := np.ones(3)], **options)
+    assert opt.has_averages and not fs.SGD([np.ones(3)]).has_averages
+    with opt.averaged():
+        assert (y == 1).all()
+
+
+@every_rule
+def test_an_average_that_was_asked_for_comes_first(cls: Any, options: dict[str, Any], share: float) -> None:
+    opt = cls([y := np.ones(3)], ema_decay=0.5, **options)
+    opt.step([np.ones(3)])
+    ema = opt.ema[0].copy()
+    with opt.averaged():
+        assert y.tobytes() == ema.tobytes()
+
+
+@every_rule
+@pytest.mark.torch
+def test_the_same_averages_in_torch(
+    cls: Any, options: dict[str, Any], share: float, torch: Any, rng: np.random.Generator
+) -> None:
+    import fusedstep.torch
+
+    y, idle = rng.standard_normal(50).astype(np.float32), np.ones(3, np.float32)
+    tensors = [torch.tensor(a, requires_grad=True) for a in (y, idle)]
+    arrays_opt, opt = cls([y, idle], **options), getattr(fusedstep.torch, cls.__name__)(tensors, **options)
+    for _ in range(5):
+        g = rng.standard_normal(50).astype(np.float32)
+        arrays_opt.step([g, None])
+        tensors[0].grad = torch.tensor(g)
+        opt.step()
+    with arrays_opt.averaged(), opt.averaged():
+        np.testing.assert_allclose(tensors[0].detach().numpy(), y, rtol=1e-6)
+        assert (tensors[1] == 1).all()
+        with pytest.raises(RuntimeError, match=r"step: not inside averaged\(\)"):
+            opt.step()
+
+
+def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm(momentum=0.3), nn.Tanh(), nn.Linear(4, 1), rng=0)
+    return model, np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32)
+
+
+def test_batch_norm_is_measured_at_the_averages() -> None:
+    model, x = model_of_batch_norm()
+    opt = fs.SGDScheduleFree(model.params, lr=0.5)
+    for _ in range(5):
+        opt.step({name: np.ones_like(p) for name, p in model.params.items()})
+    with opt.averaged():
+        nn.measure_batch_norm(model, [x[:6], x[6:]])
+        hidden = [part @ model.params["0.weight"] for part in (x[:6], x[6:])]
+    np.testing.assert_allclose(model.buffers["1.running_mean"], np.mean([h.mean(0) for h in hidden], 0), rtol=1e-5)
+    variances = [h.var(0, ddof=1) for h in hidden]
+    np.testing.assert_allclose(model.buffers["1.running_var"], np.mean(variances, 0), rtol=1e-5)
+    assert model.layers[1].momentum == 0.3
+
+
+@pytest.mark.parametrize("batches", [[], [np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)]], ids=len)
+def test_statistics_are_as_before_if_they_cannot_be_measured(batches: list[Array]) -> None:
+    model, x = model_of_batch_norm()
+    model.forward(x, training=True)
+    before = {name: a.tobytes() for name, a in model.buffers.items()}
+    with pytest.raises(ValueError):
+        nn.measure_batch_norm(model, batches)
+    assert {name: a.tobytes() for name, a in model.buffers.items()} == before
+    assert model.layers[1].momentum == 0.3
