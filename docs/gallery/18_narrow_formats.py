@@ -2,7 +2,7 @@
 Narrow parameters and states
 ============================
 
-::
+.. code-block:: text
 
     nearest:     v <- round(v + 0.001 (g^2 - v))    bfloat16 has 8 bits: a change below v / 512 is always lost
     stochastic:  up with the probability that keeps the mean, so v follows on average
