@@ -1,0 +1,128 @@
+"""Codes of 8 bits, compared: the errors of Adam's update, and the loss of the digits network.
+
+Each code has a table of sizes from 0 to 1, a sign for what may be negative, and a scale for each block of 256 elements:
+the largest size. Ours (csrc/formats/u8.h) has a power of two instead. All are rounded stochastically between
+neighbours, so that the mean stays, and a positive v never becomes 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fusedstep._base import formats
+
+from ..common import Array
+from . import digits
+from .variants import REFERENCE
+
+Code = Callable[[Array, bool, np.random.Generator], Array]
+
+
+def ours(x: Array, positive: bool, rng: np.random.Generator) -> Array:
+    """Encode and decode flat numbers by csrc/formats/u8.h."""
+    noise = rng.integers(1 << 16, size=x.size, dtype=np.uint32)
+    return formats.decode_u8(*formats.encode_u8(x, positive, noise), positive)
+
+
+def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
+    """Return a code of the sizes in [0, 1]; `unsigned`: those of v, if v has others because it needs no sign."""
+
+    def code(x: Array, positive: bool, rng: np.random.Generator) -> Array:
+        table = sizes if unsigned is None or not positive else unsigned
+        blocks = np.zeros((formats.block_count(x.size), formats.BLOCK), np.float32)
+        blocks.reshape(-1)[: x.size] = x
+        size = np.abs(blocks)
+        scale = np.maximum(size.max(axis=1, keepdims=True), np.float32(1e-30))
+        share = np.minimum(size / scale, 1)
+        upper = np.clip(np.searchsorted(table, share), 1, len(table) - 1)
+        low, high = table[upper - 1], table[upper]
+        picked = np.where(rng.random(share.shape, np.float32) * (high - low) < share - low, high, low)
+        picked = np.where((picked == 0) & (share > 0), table[1], picked) if positive else picked
+        result: Array = np.copysign(picked * scale, blocks).reshape(-1)[: x.size].astype(np.float32)
+        return result
+
+    return code
+
+
+def minifloat(exponents: int) -> Array:
+    """Return the sizes of numbers with so many exponents and 3 bits of mantissa; those of the first are linear."""
+    sizes = [2.0 ** max(e, 1) * ((e > 0) + f / 8) for e in range(exponents) for f in range(8)]
+    return np.array(sizes, np.float32) / np.float32(sizes[-1])
+
+
+def dynamic_map(decades: int, bits: int) -> Array:
+    """Return the sizes of a dynamic tree (Dettmers et al. 2022): in each decade twice as many as in the one below.
+
+    Those with a sign are one more than 8 bits hold, so that both signs have the same.
+    """
+    sizes = [0.0, 1.0]
+    for k in range(decades):
+        edges = np.linspace(0.1, 1, 2 ** (k + bits) + 1)
+        sizes += list(10.0 ** (k - decades + 1) * (edges[1:] + edges[:-1]) / 2)
+    return np.array(sorted(sizes), np.float32)
+
+
+CODES: dict[str, Code] = {
+    "fusedstep": ours,
+    "E4M3, the sign unused in v": by_table(minifloat(16)),
+    "E4M3; E5M3 without a sign for v": by_table(minifloat(16), minifloat(32)),
+    "linear": by_table(np.linspace(0, 1, 128, dtype=np.float32), np.linspace(0, 1, 256, dtype=np.float32)),
+    "square root": by_table(
+        np.linspace(0, 1, 128, dtype=np.float32) ** 2, np.linspace(0, 1, 256, dtype=np.float32) ** 2
+    ),
+    "dynamic map": by_table(dynamic_map(7, 0), dynamic_map(7, 1)),
+}
+
+
+def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps: float = 1e-8) -> dict[str, float]:
+    """Return how the update m / (sqrt(v) + eps) changes when m and v are stored by a code.
+
+    Parameters
+    ----------
+    code : function
+    moments : list of (ndarray, ndarray)
+        First and second moments of each tensor, flat, from a run in float32.
+    repeats : int
+        How often each is rounded.
+
+    Returns
+    -------
+    dict
+        ``update`` is the squared error over the squared update. ``wrong`` is the share of the elements whose update is
+        less than half or more than twice the exact one. ``longer`` is by how much the mean step is longer: stochastic
+        rounding keeps the mean of v, but not that of 1 / sqrt(v).
+    """
+    rng, total = np.random.default_rng(0), np.zeros(6)
+    for m, v in moments * repeats:
+        m2, v2 = code(m, False, rng), code(v, True, rng)
+        exact, got = m / (np.sqrt(v) + eps), m2 / (np.sqrt(v2) + eps)
+        ratio = got[exact != 0] / exact[exact != 0]
+        total[:2] += np.sum((got - exact) ** 2.0), np.sum(exact**2.0)
+        total[2:4] += np.sum(got * np.sign(exact)), np.sum(abs(exact))
+        total[4:] += np.sum((ratio < 0.5) | (ratio > 2)), ratio.size
+    update, square, step, size, wrong, count = total
+    return {"update": float(update / square), "wrong": float(wrong / count), "longer": float(step / size - 1)}
+
+
+class StoredBy:
+    """Weights of a network whose float32 states pass through a code after every step."""
+
+    def __init__(self, model: Any, code: Code, s: digits.Setting, seed: int) -> None:
+        self.weights, self.code, self.rng = digits.Weights(model, REFERENCE, s, seed), code, np.random.default_rng(seed)
+
+    def step(self) -> None:
+        """Step, then round the states."""
+        self.weights.step()
+        for state in self.weights.optimizer.state.values():
+            for name, positive in (("exp_avg", False), ("exp_avg_sq", True)):
+                flat = state[name].reshape(-1)
+                flat[:] = self.code(flat, positive, self.rng)
+
+
+def learn(code: Code, seed: int, s: digits.Setting) -> dict[str, float]:
+    """Train the digits network with states that are stored by a code."""
+    model = digits.network(s, seed)
+    return digits.train(model, StoredBy(model, code, s, seed), seed, s)

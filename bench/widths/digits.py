@@ -1,0 +1,113 @@
+"""A small network on scikit-learn's digits, stepped by the NumPy API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fusedstep as fs
+from fusedstep import nn
+
+from ..common import Array
+from ..training.data import digits
+from .variants import REFERENCE, Variant
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of the network and of a run."""
+
+    hidden: int = 32
+    rows: int = 1200  # to learn from
+    batch: int = 32
+    epochs: int = 100
+    last: int = 10  # epochs whose losses are averaged
+    noise: float = 0.5  # standard deviation of what is added to pixels in [0, 1], anew for each batch
+    smoothing: float = 0.1  # of the labels
+    lr: float = 3e-3
+    least_lr: float = 0.01  # of `lr`, at the end
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+
+    @property
+    def steps(self) -> int:
+        """How many a run takes."""
+        return self.epochs * -(-self.rows // self.batch)
+
+
+def network(s: Setting, seed: int) -> nn.Sequential:
+    """Return a new network."""
+    return nn.Sequential(
+        nn.Linear(64, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(), nn.Linear(s.hidden, 10), rng=seed
+    )
+
+
+class Weights:
+    """The stored parameters of a network, stepped in their own format; the network computes in float32."""
+
+    def __init__(self, model: nn.Sequential, variant: Variant, s: Setting, seed: int) -> None:
+        import ml_dtypes
+
+        self.model, self.dtype = model, np.dtype(ml_dtypes.bfloat16) if variant.bfloat16 else np.dtype(np.float32)
+        self.stored: Any = {k: p.astype(self.dtype) for k, p in model.params.items()} if variant.bfloat16 else None
+        rate = fs.schedules.cosine(s.lr, total_steps=s.steps, min_lr=s.least_lr * s.lr)
+        options: dict[str, Any] = {"betas": s.betas, "weight_decay": s.weight_decay, "seed": seed, **variant.options}
+        self.optimizer = fs.AdamW(self.stored or model.params, lr=rate, **options)
+        self._widen()
+
+    def _widen(self) -> None:
+        for k, p in (self.stored or {}).items():
+            self.model.params[k][...] = p
+
+    def step(self) -> None:
+        """Step by the gradients of the model's last backward pass, in the parameters' format."""
+        grads = self.model.grads
+        self.optimizer.step({k: g.astype(self.dtype) for k, g in grads.items()} if self.stored else grads)
+        self._widen()
+
+
+def learn(variant: Variant, seed: int, s: Setting) -> dict[str, float]:
+    """Train once; return the mean loss of the last epochs, in training and on the held-out rows."""
+    model = network(s, seed)
+    return train(model, Weights(model, variant, s, seed), seed, s)
+
+
+def moments(seed: int, s: Setting) -> list[tuple[Array, Array]]:
+    """Return the first and second moments of each tensor after a run in float32, flat."""
+    model = network(s, seed)
+    weights = Weights(model, REFERENCE, s, seed)
+    train(model, weights, seed, s)
+    states = weights.optimizer.state.values()
+    return [(state["exp_avg"].reshape(-1), state["exp_avg_sq"].reshape(-1)) for state in states]
+
+
+def train(model: nn.Sequential, weights: Any, seed: int, s: Setting) -> dict[str, float]:
+    """Train a model by ``weights.step()``; see `learn`."""
+    rng, loss = np.random.default_rng(1000 + seed), nn.SoftmaxNLL()
+    x, y = digits()
+    y = smoothed(y, s.smoothing)
+    order = np.random.default_rng(seed).permutation(len(x))
+    held_out, rows = order[s.rows :], order[: s.rows]
+    batches, losses, tests = nn.Batches(x[rows], y[rows], size=s.batch), [], []
+    for epoch in range(s.epochs):
+        for batch in batches.epoch(rng.permutation(s.rows)):
+            outputs = model.forward(noisy(batch.x, s.noise, rng), training=True)
+            value, dy = loss.value_and_gradient(outputs, batch.targets)
+            model.backward(dy)
+            weights.step()
+            losses.append(value)
+        if epoch >= s.epochs - s.last:
+            tests.append(loss(model.predict(noisy(x[held_out], s.noise, rng)), y[held_out]))
+    return {"train": float(np.mean(losses[-len(batches) * s.last :])), "held_out": float(np.mean(tests))}
+
+
+def noisy(x: Array, scale: float, rng: np.random.Generator) -> Array:
+    """Add normal noise."""
+    return x + np.float32(scale) * rng.standard_normal(x.shape, dtype=np.float32)
+
+
+def smoothed(y: Array, share: float) -> Array:
+    """Return targets of which this share is spread evenly over the ten classes."""
+    return (1 - share) * np.eye(10, dtype=np.float32)[y] + np.float32(share / 10)

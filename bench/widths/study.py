@@ -1,0 +1,104 @@
+"""The runs of the study, each a job for a process with one thread."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import torch
+
+from ..report import machine
+from . import codes, digits, text
+from .variants import VARIANTS
+
+SEEDS = {"digits": 10, "text": 5, "codes": 5}
+MOMENTS_SEED = 100  # of the run whose moments `codes` stores
+Job = tuple[str, str, int]  # what, which variant or code, and the seed
+
+SETTINGS: dict[str, Any] = {"digits": digits.Setting(), "text": text.Setting()}
+
+
+@cache
+def corpus() -> text.Corpus:
+    """Return the text; read once by each process."""
+    return text.Corpus()
+
+
+def single_thread(call: Callable[[], Any]) -> Any:
+    """Call with one thread of BLAS and torch."""
+    torch.set_num_threads(1)
+    pools: Any = importlib.import_module("threadpoolctl")  # has no types
+    with pools.threadpool_limits(1):
+        return call()
+
+
+def run(job: Job) -> tuple[dict[str, float], float]:
+    """Return what a job found, and the seconds of a core that it took."""
+    what, name, seed = job
+    by_name = {variant.name: variant for variant in VARIANTS}
+
+    def call() -> dict[str, float]:
+        if what == "digits":
+            return digits.learn(by_name[name], seed, SETTINGS["digits"])
+        if what == "text":
+            return text.learn(corpus(), by_name[name], seed, SETTINGS["text"])
+        return codes.learn(codes.CODES[name], seed, SETTINGS["digits"])
+
+    began = time.process_time()
+    return single_thread(call), time.process_time() - began
+
+
+def all_jobs() -> list[Job]:
+    """List the study's runs."""
+    learned: list[Job] = [
+        (what, variant.name, seed) for what in ("text", "digits") for seed in range(SEEDS[what]) for variant in VARIANTS
+    ]
+    coded: list[Job] = [("codes", name, seed) for seed in range(SEEDS["codes"]) for name in codes.CODES]
+    return learned + coded
+
+
+def errors_of_codes(seed: int = MOMENTS_SEED) -> dict[str, dict[str, dict[str, float]]]:
+    """Return `codes.errors` by model and code, for the moments of a run in float32."""
+    moments = {
+        "digits": single_thread(lambda: digits.moments(seed, SETTINGS["digits"])),
+        "text": single_thread(lambda: text.moments(corpus(), seed, SETTINGS["text"])),
+    }
+    return {what: {name: codes.errors(code, of) for name, code in codes.CODES.items()} for what, of in moments.items()}
+
+
+def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]]) -> dict[str, Any]:
+    """Return losses by what, name and measure, a list over the seeds."""
+    found: dict[str, Any] = {}
+    for (what, name, _), (figures, _) in zip(jobs, results, strict=True):
+        lists = found.setdefault(what, {}).setdefault(name, {})
+        for measure, value in figures.items():
+            lists.setdefault(measure, []).append(float(f"{value:.6g}"))
+    return found
+
+
+def study(processes: int) -> dict[str, Any]:
+    """Run everything."""
+    jobs, results = all_jobs(), []
+    errors = errors_of_codes()
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for job, result in zip(jobs, pool.map(run, jobs), strict=True):
+            results.append(result)
+            print(f"{len(results)}/{len(jobs)}", *job, result, flush=True)
+    facts = machine(1)
+    kept = {k: facts[k] for k in ("cpu", "isa", "python", "versions")}
+    settings = {k: asdict(s) for k, s in SETTINGS.items()}
+    seconds = round(sum(s for _, s in results))
+    return {
+        "machine": kept,
+        "core_seconds": seconds,
+        "settings": settings,
+        "text": corpus().facts(),
+        "losses": gather(jobs, results),
+        "errors": errors,
+    }

@@ -1,0 +1,80 @@
+"""The study of narrow formats: its margin, its runs in small, and that the kept results are whole and strong enough."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from bench.widths import __main__ as command
+from bench.widths import codes, digits, outcome, study, text
+from bench.widths.variants import REFERENCE, VARIANTS
+
+pytestmark = pytest.mark.torch
+DIGITS = replace(digits.Setting(), rows=64, epochs=2, last=1)
+TEXT = replace(text.Setting(), width=16, layers=1, heads=2, context=8, steps=4, warm_up=1, last=2, evaluations=2)
+EVERY = {v.name: v for v in VARIANTS}
+
+
+@pytest.mark.parametrize(
+    ("losses", "within"),
+    [
+        ([1.001, 1.999, 3.001, 3.999], True),  # no mean difference
+        ([1.02, 2.05, 3.03, 4.06], False),  # 1.6% higher
+        ([0.98, 1.95, 2.97, 3.94], False),  # 1.6% lower
+        ([1.001, 2.0011, 3.0009, 4.001], False),  # 0.04% higher, but always
+        ([0.999, 1.9989, 2.9991, 3.999], True),  # 0.04% lower, always
+    ],
+)
+def test_margin_is_one_percent_and_two_standard_errors(losses: list[float], within: bool) -> None:
+    reference = [1.0, 2.0, 3.0, 4.0]
+    assert outcome.difference(losses, reference).is_within is within
+    pair = {"train": reference, "held_out": reference}
+    assert outcome.is_within({"train": reference, "held_out": losses}, pair) is within
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_variant_trains_both_models(name: str) -> None:
+    corpus = text.Corpus(limit=6)
+    for found in (digits.learn(EVERY[name], 0, DIGITS), text.learn(corpus, EVERY[name], 0, TEXT)):
+        assert all(np.isfinite(value) and 0 < value < 10 for value in found.values())
+    assert digits.learn(EVERY[name], 0, DIGITS) == digits.learn(EVERY[name], 0, DIGITS)
+
+
+@pytest.mark.parametrize("code", codes.CODES.values(), ids=codes.CODES)
+def test_code_keeps_the_mean_and_positive_numbers(code: codes.Code) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(300).astype(np.float32)
+    means = [np.mean(code(x, False, rng) - x) for _ in range(400)]
+    assert abs(np.mean(means)) < 4 * np.std(means) / np.sqrt(len(means))
+    assert np.all(code(x * x * np.float32(1e-4), True, rng) > 0)
+    assert 0 < codes.learn(code, 0, DIGITS)["train"] < 10
+
+
+def test_kept_results_are_whole_and_the_weak_variants_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
+    for what in ("digits", "text"):
+        runs = document["losses"][what]
+        assert list(runs) == list(EVERY)
+        assert all(len(values) == study.SEEDS[what] >= 5 for own in runs.values() for values in own.values())
+    assert all(
+        list(found) == list(codes.CODES) for found in (document["losses"]["codes"], *document["errors"].values())
+    )
+    assert command.main(["--show"]) == 0
+    assert capsys.readouterr().out.count("OUTSIDE") >= 2 * sum(v.weak for v in VARIANTS)
+
+
+def test_study_in_which_a_weak_variant_keeps_the_margin_is_too_weak() -> None:
+    document = json.loads(command.KEPT.read_text("utf-8"))
+    weak = next(v.name for v in VARIANTS if v.weak)
+    document["losses"]["text"][weak] = document["losses"]["text"][REFERENCE.name]
+    assert command.show(document) == 1
