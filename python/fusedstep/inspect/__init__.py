@@ -11,6 +11,7 @@ and ``theta``, the point to look at. `objective` makes both from a network, a lo
 - `random_direction`: a direction with the norms of the weights, filter by filter.
 - `newton_step`: theta - (H + damping I)^-1 g.
 - `bias_variance`: decomposition of the expected loss, by bootstrap.
+- `memory`: bytes per parameter that an optimizer keeps, as it is and with other widths.
 - `plot_curves`: training against validation, or one optimizer against another.
 """
 
@@ -21,6 +22,9 @@ from .critical import CriticalPoint as CriticalPoint
 from .critical import critical_point as critical_point
 from .critical import sharpness as sharpness
 from .curves import plot_curves as plot_curves
+from .footprint import Bytes as Bytes
+from .footprint import Memory as Memory
+from .footprint import memory as memory
 from .gradient import GradientCheck as GradientCheck
 from .gradient import check_gradient as check_gradient
 from .hessian import Spectrum as Spectrum

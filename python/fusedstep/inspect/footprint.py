@@ -1,0 +1,172 @@
+"""How many bytes an optimizer keeps for each parameter, and how many with other options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from typing import Any, NamedTuple
+
+from .._base import formats
+from .._base.rules import NARROW, RULES
+from ..optim import Optimizer
+
+PARTS = ("weights", "gradients", "states", "averages", "kept_bits", "scales")
+WIDTHS = {"float32": 4, "bfloat16": 2, "uint8": 1}
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes per parameter, of one group or with one setting; made by `memory`."""
+
+    name: str
+    parameters: int
+    weights: float
+    gradients: float
+    states: float
+    averages: float
+    kept_bits: float
+    scales: float
+
+    @property
+    def total(self) -> float:
+        """The sum of all parts."""
+        return sum(getattr(self, part) for part in PARTS)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an optimizer keeps: `groups` as they are, `settings` for all groups together; made by `memory`."""
+
+    groups: tuple[Bytes, ...]
+    settings: tuple[Bytes, ...]
+
+    def __repr__(self) -> str:
+        heads = ("bytes per parameter", "parameters", *PARTS, "total")
+        rows = [[str(v) if k < 2 else f"{v:.2f}" for k, v in enumerate((*astuple(b), b.total))]
+                for b in (*self.groups, *self.settings)]  # fmt: skip
+        first = max(len(row[0]) for row in [[heads[0]], *rows])
+        lines = [
+            row[0].ljust(first) + "".join(c.rjust(len(h) + 2) for c, h in zip(row[1:], heads[1:], strict=True))
+            for row in [list(heads), *rows]
+        ]
+        return "\n".join(lines)
+
+
+class _Tensor(NamedTuple):
+    size: int
+    itemsize: int
+    weight: int  # bytes of an element, with those of a copy
+    gradient: int
+    is_bfloat16: bool
+    states: int
+    state_dtype: str | None
+    averaged: bool
+    keeps_bits: bool
+
+
+def memory(optimizer: Any) -> Memory:
+    """Count the bytes per parameter that a training with an optimizer takes, as it is and with other options.
+
+    Counters of steps are left out. A gradient that does not exist yet is taken to have its parameter's dtype. States
+    that torch makes in the first step are counted before it.
+
+    Parameters
+    ----------
+    optimizer : optimizer of fusedstep or of fusedstep.torch
+        An `OffloadedOptimizer` of one of these too: the weights are then those in the CPU's memory.
+
+    Returns
+    -------
+    Memory
+        `groups`: a `Bytes` for each group. `settings`: one for each `state_dtype` and each `master_weights` that these
+        parameters can have.
+
+    Raises
+    ------
+    TypeError
+        If it is no optimizer of this package.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fusedstep as fs
+    >>> found = fs.inspect.memory(fs.AdamW([np.zeros(512, np.float32)]))
+    >>> found.groups[0].states, found.groups[0].total
+    (8.0, 16.0)
+    >>> [(setting.name, setting.total) for setting in found.settings][-1]
+    ('state_dtype="uint8"', 10.03125)
+    """
+    groups = _groups(optimizer)
+    cls = _kernel(optimizer)
+    has = [t for group in groups for t in group]
+    masters = (False, True) if any(t.itemsize == 2 for t in has) else (False,)
+    widths: list[str | None] = [None, *(w for w in WIDTHS if cls.element_wise or w not in NARROW)]
+    if any(t.itemsize == 8 for t in has):
+        widths = [None]
+    settings = [
+        _count(_setting(width, kept), [t._replace(state_dtype=width, keeps_bits=kept and t.itemsize == 2) for t in has])
+        for kept in masters
+        for width in widths
+    ]
+    return Memory(tuple(_count(f"groups[{k}]", group) for k, group in enumerate(groups)), tuple(settings))
+
+
+def _setting(width: str | None, master_weights: bool) -> str:
+    text = "state_dtype=" + ("None" if width is None else f'"{width}"')
+    return text + ", master_weights=True" * master_weights
+
+
+def _kernel(optimizer: Any) -> type[Optimizer]:
+    if isinstance(optimizer, Optimizer):
+        return type(optimizer)
+    kernel = getattr(optimizer, "kernel", None) if "fusedstep.torch" in sys.modules else None
+    if not (isinstance(kernel, type) and issubclass(kernel, Optimizer)):
+        raise TypeError(
+            f"memory: optimizer must be one of fusedstep or of fusedstep.torch; got {type(optimizer).__name__}"
+        )
+    return kernel
+
+
+def _groups(optimizer: Any) -> list[list[_Tensor]]:
+    cls = _kernel(optimizer)
+    is_numpy = isinstance(optimizer, Optimizer)
+    averaged, kept = optimizer._ema_decay is not None, optimizer._master_weights
+    result = []
+    for group in optimizer.groups if is_numpy else optimizer.param_groups:
+        values = {n: o.default for n, o in cls.options.items()} | {n: v for n, v in group.items() if v is not None}
+        states = len(RULES[cls.rule].state_names(cls._variant(values)))
+        width = group.get("state_dtype")
+        sizes = _of_numpy(group) if is_numpy else _of_torch(optimizer, group)
+        result.append([_Tensor(*s, states, width, averaged, kept and s[1] == 2) for s in sizes])
+    return result
+
+
+def _of_numpy(group: Any) -> Iterator[tuple[int, int, int, int, bool]]:
+    for p in group["params"]:
+        yield p.size, p.itemsize, p.itemsize, p.itemsize, p.dtype.name == "bfloat16"
+
+
+def _of_torch(optimizer: Any, group: Any) -> Iterator[tuple[int, int, int, int, bool]]:
+    models = getattr(optimizer, "_models", {})  # of an OffloadedOptimizer
+    for p in group["params"]:
+        source = models.get(p, p)
+        copied = source is not p and source.device.type == "cpu"
+        weight = p.element_size() + (source.element_size() if copied else 0)
+        grad = source if source.grad is None else source.grad
+        yield p.numel(), p.element_size(), weight, grad.element_size(), str(p.dtype) == "torch.bfloat16"
+
+
+def _count(name: str, tensors: list[_Tensor]) -> Bytes:
+    total, sums = sum(t.size for t in tensors), dict.fromkeys(PARTS, 0)
+    for t in tensors:
+        blocks = 4 * formats.block_count(t.size)  # bytes of a scale or a sum of each
+        width = WIDTHS[t.state_dtype] if t.state_dtype else 4 if t.keeps_bits else t.itemsize
+        sums["weights"] += t.weight * t.size
+        sums["gradients"] += t.gradient * t.size
+        sums["states"] += t.states * width * t.size
+        sums["averages"] += max(4, t.itemsize) * t.size * t.averaged
+        if t.keeps_bits:
+            sums["kept_bits"] += 2 * t.size + blocks if t.is_bfloat16 else 4 * t.size
+        sums["scales"] += t.states * blocks * (width == 1)
+    return Bytes(name, total, **{part: value / max(total, 1) for part, value in sums.items()})

@@ -1,0 +1,59 @@
+"""``inspect.memory`` counts what the optimizers really hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+KEPT = ("low", "low_sum", "master")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"master_weights": True},
+        {"state_dtype": "bfloat16"},
+        {"state_dtype": "uint8", "master_weights": True, "ema_decay": 0.9},
+    ],
+)
+def test_counts_are_the_bytes_of_the_arrays(dtype: Any, options: dict[str, Any]) -> None:
+    if dtype == np.float64:
+        options = {"amsgrad": True, "ema_decay": 0.5}
+    opt = fs.AdamW([np.zeros(700, dtype)], **{"eps": 1e-4, **options})
+    (found,) = fs.inspect.memory(opt).groups
+    sizes = {name: a.nbytes / 700 for name, a in opt.state[0].items() if a.ndim}
+    assert found.kept_bits == pytest.approx(sum(sizes.pop(name, 0) for name in KEPT))
+    assert found.states + found.scales == pytest.approx(sum(sizes.values()))
+    assert found.averages == (0 if opt.ema is None else opt.ema[0].nbytes / 700)
+
+
+def test_settings_are_what_an_optimizer_with_them_has() -> None:
+    p = np.zeros(512, ml_dtypes.bfloat16)
+    before = {b.name: b.total for b in fs.inspect.memory(fs.AdamW([p])).settings}
+    made = fs.AdamW([p], state_dtype="uint8", master_weights=True)
+    assert before['state_dtype="uint8", master_weights=True'] == fs.inspect.memory(made).groups[0].total
+
+
+def test_torch_and_offloaded_optimizers_are_counted(torch: Any) -> None:
+    from fusedstep.torch import AdamW, OffloadedOptimizer
+
+    model = torch.nn.Linear(32, 16, bias=False, dtype=torch.bfloat16)
+    opt = OffloadedOptimizer(AdamW, model, state_dtype="uint8")
+    found = fs.inspect.memory(opt)
+    model(torch.ones(32, dtype=torch.bfloat16)).sum().backward()
+    opt.step()
+    held = sum(t.numel() * t.element_size() for t in opt.state[model.weight].values() if t.dim()) / 512
+    assert found.groups[0].states + found.groups[0].scales + found.groups[0].kept_bits == held
+    assert "kept_bits" in repr(found)
+
+
+def test_other_objects_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"memory: optimizer must be one of fusedstep .*; got int"):
+        fs.inspect.memory(3)
