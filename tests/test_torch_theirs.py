@@ -31,7 +31,10 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")]
 
-OURS = [info for info in optim_db if hasattr(ft, info.optim_cls.__name__)]
+# Muon takes matrices alone, SparseAdam sparse gradients; ASGD and NAdam have numbers that torch rounds in different ways
+# with and without foreach. `test_torch_optim_db` has theirs.
+APART = ("ASGD", "Muon", "NAdam", "SparseAdam")
+OURS = [i for i in optim_db if hasattr(ft, i.optim_cls.__name__) and i.optim_cls.__name__ not in APART]
 LAYERS = [info for info in module_db if hasattr(ft, info.module_cls.__name__)]
 DTYPES = (torch.float32, torch.float64)
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
@@ -218,13 +221,15 @@ def test_hooks_run_as_with_torch(case: Case) -> None:
 
 @over(names="case")
 def test_groups_are_those_of_torch(case: Case) -> None:
+    decays = "weight_decay" in case.theirs(parameters("plain", case.dtype)).defaults
+
     def train(cls: Any) -> Any:
         params = parameters("plain", case.dtype)
         more = torch.ones(3, dtype=case.dtype, requires_grad=True)
         options = own(case.options)
         rate = float(options.pop("lr", 0.01))
         opt = cls([{"params": [params[0]], "lr": rate * 2}, {"params": params[1:]}], lr=rate, **options)
-        opt.add_param_group({"params": [more], "weight_decay": 0.3})
+        opt.add_param_group({"params": [more], **({"weight_decay": 0.3} if decays else {})})
         for t in range(4):
             set_gradients([*params, more], t)
             opt.param_groups[1]["lr"] = rate / (t + 1)
@@ -235,7 +240,7 @@ def test_groups_are_those_of_torch(case: Case) -> None:
     for p, q in zip(mine, other, strict=True):
         assert_same(p, q, case.dtype)
     for a, b in zip(ours.param_groups, theirs.param_groups, strict=True):
-        assert set(b) <= set(a) and a["lr"] == b["lr"] and a["weight_decay"] == b["weight_decay"]
+        assert set(b) <= set(a) and a["lr"] == b["lr"] and a.get("weight_decay") == b.get("weight_decay")
 
 
 @over(names="case")

@@ -239,8 +239,10 @@ void TorchSource::collect(py::handle, py::handle, const std::string& call, Input
   }
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
   asked_ = false;
-  for (std::size_t k = 0; k < params_.size(); ++k)
+  for (std::size_t k = 0; k < params_.size(); ++k) {
+    described_[k].ndim = -1;
     if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
+  }
 }
 
 /// By the C function itself: Python's way to it takes longer than the answer.
