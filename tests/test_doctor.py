@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.cli import _advice, _machine, doctor, main
+from fusedstep.cli import _advice, _footprint, _machine, doctor, main
 from fusedstep.cli._advice import Figures, advise
 from fusedstep.cli._machine import Library, Machine
 
@@ -121,6 +124,8 @@ def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
     ("arguments", "text"),
     [
         (["--millions", "0"], "--millions: must be a finite number >= 0.001"),
+        (["--params", "0"], "--params: must be a finite number >= 1 and <= 1e+15; got '0'"),
+        (["--params", "7B"], "--params: must be a finite number >= 1 and <= 1e+15; got '7B'"),
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
@@ -131,3 +136,57 @@ def test_a_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.C
         status = int(exit_.code or 0)
     err = capsys.readouterr().err
     assert status == 2 and text in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("k", "dtype", "options"),
+    [
+        (0, np.float32, {}),
+        (2, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "float32"}),
+        (3, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "bfloat16"}),
+        (4, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "uint8"}),
+    ],
+)
+def test_the_bytes_of_a_setting_are_those_of_its_optimizer(k: int, dtype: Any, options: dict[str, Any]) -> None:
+    (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
+    has = _footprint.SETTINGS[k]
+    assert (has.weights, has.gradient, has.kept) == (group.weights, group.gradients, group.kept_bits)
+    assert has.states == group.states + group.scales and has.held == group.total
+
+
+def test_settings_are_compared_with_the_memory_and_the_bandwidth() -> None:
+    rows = _footprint.rows(10**9, memory=16 * 10**9, bandwidth=28.0)
+    assert [row[-2] for row in rows] == ["yes", "yes", "yes", "yes", "yes"]
+    assert [row[-1] for row in rows] == ["1 s", "1.43 s", "0.93 s", "0.644 s", "0.503 s"]
+    fits = [row[-2] for row in _footprint.rows(10**9, memory=9 * 10**9, bandwidth=28.0)]
+    assert fits == ["no", "no", "no", "no", "yes"]
+    assert {row[-2] for row in _footprint.rows(10**9, None, 28.0)} == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8192),
+        ({"memory.max": "5000", "memory.current": "3000", "memory.stat": "anon 9\ninactive_file 500\n"}, 2500),
+        ({"memory.max": "max", "memory.current": "3000"}, 8192),
+        ({"memory.limit_in_bytes": "5000", "memory.usage_in_bytes": "6000"}, 0),
+        ({"memory.limit_in_bytes": "9223372036854771712", "memory.usage_in_bytes": "6000"}, 8192),
+    ],
+)
+def test_available_memory_is_the_least_of_machine_and_container(
+    files: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8 kB\n")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert _footprint.available(str(tmp_path / "meminfo"), iter([str(tmp_path)])) == expected
+    assert _footprint.available(str(tmp_path / "none"), iter([])) is None
+
+
+def test_params_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--millions", "0.01", "--params", "1e15"]) == 0
+    out = capsys.readouterr().out
+    assert "AdamW, 1e+15 parameters" in out and "GB available" in out
+    for setting in _footprint.SETTINGS:
+        (line,) = (line for line in out.splitlines() if line.startswith(setting.name + "  "))
+        assert f"{setting.held:.2f}" in line.split() and "no" in line.split()

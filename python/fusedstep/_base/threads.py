@@ -55,16 +55,22 @@ def affinity() -> int:
 
 def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[float]:
     """Yield the CPU quota, in CPUs, of every control group (version 1 and 2) around this process."""
+    for group in control_groups("cpu", root, cgroups):
+        quota = _quota(group)
+        if quota:
+            yield quota
+
+
+def control_groups(controller: str, root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[str]:
+    """Yield the folder of every control group (version 1 and 2) around this process, which need not exist."""
     for line in _read(cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         # Inside a container the path may be the host's: the mounted root, which comes last, is the group itself.
         group = path.strip("/")
         while True:
-            quota = _quota(os.path.join(root, "cpu" if controllers else "", group))
-            if quota:
-                yield quota
+            yield os.path.join(root, controller if controllers else "", group)
             if not group:
                 break
             group = os.path.dirname(group)

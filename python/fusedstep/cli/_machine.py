@@ -16,6 +16,7 @@ import fusedstep
 
 from .. import _core
 from .._base import threads as _threads
+from ._footprint import available
 
 VARIABLES = ("FUSEDSTEP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_", "LOCAL_WORLD_SIZE")
 LIBRARY = re.compile(r"/(?P<name>lib(?P<stem>gomp|iomp5|omp|scipy_openblas|openblas|mkl_rt|blis)[^/]*\.so[^/]*)$")
@@ -49,6 +50,7 @@ class Machine:
     load: float | None = None
     huge_pages: str = ""
     has_threadpoolctl: bool = True
+    memory: int | None = None  # bytes that this process may still take
 
     @property
     def granted(self) -> int:
@@ -73,6 +75,7 @@ def look() -> Machine:
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         huge_pages=huge_pages(),
         has_threadpoolctl=find_spec("threadpoolctl") is not None,
+        memory=available(),
     )
 
 

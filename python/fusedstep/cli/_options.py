@@ -157,6 +157,7 @@ TRAINING: list[Row] = [
 ]
 DOCTOR: list[Row] = [
     ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
+    ("--params", number(1, 1e15), None, "N", "also say what AdamW takes for so many parameters, such as 7e9"),
     ("--import", listed(str), [], "NAME,NAME", "packages to import first, to include their libraries"),
     ("--threads", integer(1), None, "N", "maximal number of threads of a step"),
 ]

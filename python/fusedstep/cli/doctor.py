@@ -14,6 +14,7 @@ import numpy as np
 import fusedstep
 
 from .. import _core
+from . import _footprint
 from ._advice import Figures, advise
 from ._errors import UsageError
 from ._machine import Machine, look
@@ -39,6 +40,10 @@ def run(args: argparse.Namespace) -> int:
     screen = Screen(plain=find_spec("rich") is None)
     screen.facts("Machine", machine_rows(machine, args.threads))
     screen.facts("Measured", figure_rows(machine, figures))
+    if args.params is not None:
+        heads = [f"AdamW, {args.params:g} parameters", *_footprint.COLUMNS]
+        screen.table("Memory", heads, _footprint.rows(round(args.params), machine.memory, figures.in_place))
+        screen.line("(Activations come on top. A step at best: its bytes at the bandwidth in place.)")
     advice = advise(machine, figures)
     screen.line("What to change" if advice else "Nothing to change.")
     for text in advice:
@@ -112,7 +117,8 @@ def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
         rows.append((kind, lib.name if lib.threads is None else f"{lib.name}, {lib.threads} threads"))
     if machine.environment:
         rows.append(("environment", " ".join(f"{k}={v}" for k, v in machine.environment.items())))
-    return rows
+    memory = "unknown" if machine.memory is None else f"{machine.memory / 1e9:.1f} GB available"
+    return [*rows, ("memory", memory)]
 
 
 def why(machine: Machine, wish: int | None) -> str:
