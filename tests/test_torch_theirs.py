@@ -31,8 +31,8 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")]
 
-# Muon takes matrices alone, SparseAdam sparse gradients; ASGD and NAdam have numbers that torch rounds in different ways
-# with and without foreach. `test_torch_optim_db` has theirs.
+# Muon takes matrices alone, SparseAdam sparse gradients; ASGD and NAdam have numbers that torch rounds differently
+# with foreach and without it. `test_torch_optim_db` has theirs.
 APART = ("ASGD", "Muon", "NAdam", "SparseAdam")
 OURS = [i for i in optim_db if hasattr(ft, i.optim_cls.__name__) and i.optim_cls.__name__ not in APART]
 LAYERS = [info for info in module_db if hasattr(ft, info.module_cls.__name__)]
