@@ -196,7 +196,7 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2', alpha is the penalty"),
         ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay takes the place of alpha, of which"),
         ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' takes the whole gradient, without weight_decay"),
-        ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "is practically no decay beside the gradient"),
+        ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "would hardly decay the weights"),
     ],
 )
 def test_mistakes_about_weight_decay(options: dict[str, Any], message: str) -> None:

@@ -48,7 +48,8 @@ class Quartered(Halved):
     decay = Option("decoupled", checks.decay_form, "How it decays.", by_name=True)
 
 
-COMMON = "l1=0.0, decay='l2', maximize=False, ema_decay=None, num_threads=None"
+COMMON = "l1=0.0, decay='l2', maximize=False, ema_decay=None, num_threads=None, "
+COMMON += "state_dtype=None, rounding=None, master_weights=False, seed=0"
 
 
 def test_declared_options_make_the_signature() -> None:

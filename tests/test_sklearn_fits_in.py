@@ -127,7 +127,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes the whole gradient, without dropout; got dropout=0.5"),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
-        r"solver_params must be arguments of SGD .* num_threads\); got 'amsgrad'",
+        r"solver_params must be arguments of SGD .* num_threads, .*seed\); got 'amsgrad'",
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},
