@@ -9,6 +9,7 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep import nn
+from fusedstep._base import formats
 
 from ..common import Array
 from ..training.data import digits
@@ -74,13 +75,28 @@ def learn(variant: Variant, seed: int, s: Setting) -> dict[str, float]:
     return train(model, Weights(model, variant, s, seed), seed, s)
 
 
-def moments(seed: int, s: Setting) -> list[tuple[Array, Array]]:
-    """Return the first and second moments of each tensor after a run in float32, flat."""
+def states_after(variant: Variant, seed: int, s: Setting) -> list[tuple[Array, Array]]:
+    """Return the first and second moments of each tensor after a run, flat and decoded."""
     model = network(s, seed)
-    weights = Weights(model, REFERENCE, s, seed)
+    weights = Weights(model, variant, s, seed)
     train(model, weights, seed, s)
     states = weights.optimizer.state.values()
-    return [(state["exp_avg"].reshape(-1), state["exp_avg_sq"].reshape(-1)) for state in states]
+    return [(decoded(state, "exp_avg", False), decoded(state, "exp_avg_sq", True)) for state in states]
+
+
+def decoded(state: Any, name: str, positive: bool) -> Array:
+    """Return a state in float32, flat."""
+    flat = state[name].reshape(-1)
+    if flat.dtype == np.uint8:
+        return formats.decode_u8(flat, state[name + "_scale"], positive)
+    return np.asarray(flat, np.float32)
+
+
+def size_of_v(variant: Variant, seed: int, s: Setting) -> float:
+    """Return the median of sqrt(v) over that of the same element in float32's run."""
+    got, exact = (np.concatenate([v for _, v in states_after(of, seed, s)]) for of in (variant, REFERENCE))
+    seen = exact > 1e-24  # units that are always 0 have no gradient
+    return float(np.median(np.sqrt(got[seen] / exact[seen])))
 
 
 def train(model: nn.Sequential, weights: Any, seed: int, s: Setting) -> dict[str, float]:

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 
 from ..report import machine
 from . import codes, digits, text
-from .variants import VARIANTS
+from .variants import REFERENCE, VARIANTS
 
 SEEDS = {"digits": 10, "text": 5, "codes": 5}
 MOMENTS_SEED = 100  # of the run whose moments `codes` stores
@@ -66,10 +66,20 @@ def all_jobs() -> list[Job]:
 def errors_of_codes(seed: int = MOMENTS_SEED) -> dict[str, dict[str, dict[str, float]]]:
     """Return `codes.errors` by model and code, for the moments of a run in float32."""
     moments = {
-        "digits": single_thread(lambda: digits.moments(seed, SETTINGS["digits"])),
+        "digits": single_thread(lambda: digits.states_after(REFERENCE, seed, SETTINGS["digits"])),
         "text": single_thread(lambda: text.moments(corpus(), seed, SETTINGS["text"])),
     }
     return {what: {name: codes.errors(code, of) for name, code in codes.CODES.items()} for what, of in moments.items()}
+
+
+def sizes_of_v() -> dict[str, list[float]]:
+    """Return `digits.size_of_v` of the variants with narrow states, for five seeds."""
+    narrow = [variant for variant in VARIANTS if " states, " in variant.name and not variant.bfloat16]
+    s = SETTINGS["digits"]
+    return {
+        variant.name: [single_thread(partial(digits.size_of_v, variant, seed, s)) for seed in range(SEEDS["codes"])]
+        for variant in narrow
+    }
 
 
 def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]]) -> dict[str, Any]:
@@ -101,4 +111,5 @@ def study(processes: int) -> dict[str, Any]:
         "text": corpus().facts(),
         "losses": gather(jobs, results),
         "errors": errors,
+        "size_of_v": sizes_of_v(),
     }

@@ -76,6 +76,14 @@ for model in ("digits", "text"):
 # States of bfloat16 and of 8 bits that are rounded stochastically keep the margin. So do bfloat16 parameters with low
 # bits, with float32 states and with 8-bit states. bfloat16 parameters that are rounded stochastically, without low
 # bits, stay within 1%, but not within two standard errors on the digits: the loss is higher by a little.
+#
+# The cause shows in sqrt(v) at the end of the digits' runs, as a share of that of float32 (median of the elements):
+
+size = {name: interval(ratios) for name, ratios in kept["size_of_v"].items()}
+for name, ratio in size.items():
+    print(f"{name:35} sqrt(v) / sqrt(v) of float32: {ratio:.2f}")
+assert size["bfloat16 states, nearest"].low > 1.1 and size["8-bit states, nearest"].high < 0.8
+assert all(abs(size[name].mean - 1) < 0.05 for name in size if "stochastic" in name)
 
 weak = [name for name in names if "nearest" in name]
 kept_bits = [name for name in names if "low bits" in name]
