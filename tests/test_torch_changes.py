@@ -290,21 +290,3 @@ def test_gradients_of_the_dtype_that_torch_allows(dtypes: tuple[str, str], torch
         assert not torch.equal(found[0][0], torch.linspace(-2, 3, 700).to(mine))
 
     assert survives(case)
-
-
-@every_optimizer
-def test_a_gradient_that_was_dropped_is_not_stepped_again(name: str, torch: Any) -> None:
-    params = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(5))]
-    optimizer = ours(name)(params, lr=0.1)
-    for p in params:
-        p.grad = torch.ones_like(p)
-    for _ in range(2):
-        optimizer.step()
-    params[0].grad = None
-    before = [p.detach().clone() for p in params]
-    optimizer.step()
-    assert torch.equal(params[0], before[0]) and not torch.equal(params[1], before[1])
-    optimizer.zero_grad()
-    before = [p.detach().clone() for p in params]
-    optimizer.step()
-    assert all(map(torch.equal, params, before))

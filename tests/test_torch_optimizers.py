@@ -523,3 +523,21 @@ def test_inside_torch_compile(torch: Any) -> None:
     w.grad = torch.ones(3)
     torch.compile(lambda: opt.step(), backend="eager")()
     assert (w == 0.75).all()
+
+
+@every_optimizer
+def test_a_gradient_that_was_dropped_is_not_stepped_again(name: str, torch: Any) -> None:
+    params = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(5))]
+    optimizer = ours(name)(params, lr=0.1)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    for _ in range(2):
+        optimizer.step()
+    params[0].grad = None
+    before = [p.detach().clone() for p in params]
+    optimizer.step()
+    assert torch.equal(params[0], before[0]) and not torch.equal(params[1], before[1])
+    optimizer.zero_grad()
+    before = [p.detach().clone() for p in params]
+    optimizer.step()
+    assert all(map(torch.equal, params, before))
