@@ -54,7 +54,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types: of the package, of the benchmark, and what a user's script sees of them."""
-    typed = (*PEERS, *EXTRAS["bench"], *EXTRAS["checkpoint"], *EXTRAS["search"])
+    typed = (*PEERS, *(r for name in ("bench", "checkpoint", "narrow", "search") for r in EXTRAS[name]))
     install(session, *(PINS[name] for name in ("mypy", "basedpyright")), "numpy", *typed)
     session.run("mypy", "-p", "fusedstep", env=SOURCES)
     session.run("mypy", "bench", env=SOURCES)
