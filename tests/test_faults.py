@@ -233,6 +233,7 @@ LIMITED_CONSTRUCTION = """
 import resource
 import numpy as np
 import fusedstep as fs
+fs.batch_norm, fs.optim.registry, fs.dropout  # loaded before memory is short
 p, x = np.ones(5_000_000), np.ones((50_000, 100))
 makes = {cls.__name__: lambda cls=cls: cls([p], ema_decay=0.9) for cls in fs.optim.registry.values()}
 makes["dropout"] = lambda: fs.dropout(x, 0.5, fs.Key(1))

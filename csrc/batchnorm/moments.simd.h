@@ -3,8 +3,6 @@
 // 33 times the sum of squared deviations, so that nearly no digits cancel.
 #pragma once
 
-#include <limits>
-
 #include "batchnorm/lanes.simd.h"
 
 namespace fusedstep {
@@ -45,8 +43,7 @@ FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x,
   mean = double(shift) + double(sum) / n;
   const double exact = double(squares) - double(sum) * double(sum) / n;
   m2 = exact < 0 ? 0 : exact;
-  constexpr double least =
-      sizeof(T) == 4 ? batch_block * double(std::numeric_limits<float>::min()) : 0;  // keeps its digits
+  constexpr double least = sizeof(T) == 4 ? batch_block * 0x1p-126 : 0;  // keeps its digits
   if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<T>(shape, x, block, channel, mean, m2);
 }
 

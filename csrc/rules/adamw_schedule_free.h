@@ -22,10 +22,10 @@ struct adamw_schedule_free {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* scalars) {
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* kept) {
     const double beta1 = h[0], beta2 = h[1], eps = h[2], weight_decay = h[3], warmup_steps = h[4], r = h[5];
     if (double(t) < warmup_steps) lr *= double(t) / warmup_steps;
-    const double share = next_share(lr, t, r, h[6], scalars);
+    const double share = next_share(lr, t, r, h[6], kept);
     const double rest = lr * (1.0 - beta1 * (1.0 - share));
     const double debias = 1.0 / root(1.0 - power(DoublePair{beta2, beta2}, t)[0]);
     return {SquareEma<T>(beta2), T(lr), T(share), T(rest), T(debias), T(eps), T(weight_decay), T(t == 1)};

@@ -19,12 +19,12 @@ struct asgd {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* scalars) {
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* kept) {
     const double lambd = h[0], alpha = h[1], t0 = h[2];
-    const double eta = t == 1 ? float(lr) : scalars[0], mu = scalars[1];
+    const double eta = t == 1 ? float(lr) : kept[0], mu = kept[1];
     const double averaged = double(t) - t0;
-    scalars[0] = float(lr / real_power(1.0 + lambd * lr * double(t), alpha));
-    scalars[1] = float(1.0 / (averaged > 1.0 ? averaged : 1.0));
+    kept[0] = float(lr / real_power(1.0 + lambd * lr * double(t), alpha));
+    kept[1] = float(1.0 / (averaged > 1.0 ? averaged : 1.0));
     return {T(1.0 - lambd * eta), T(eta), T(mu)};
   }
 

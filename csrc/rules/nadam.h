@@ -21,13 +21,13 @@ struct nadam {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* scalars) {
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* kept) {
     const double beta1 = h[0], beta2 = h[1], eps = h[2], momentum_decay = h[3];
     const auto mu_at = [&](std::int64_t k) {
       return beta1 * (1.0 - 0.5 * real_power(0.96, double(k) * momentum_decay));
     };
     const double mu = mu_at(t), next = mu_at(t + 1);
-    const double product = scalars[0] = float(scalars[0]) * float(mu);
+    const double product = kept[0] = float(kept[0]) * float(mu);
     return {Ema<T>(beta1),
             SquareEma<T>(beta2),
             T(lr * (1.0 - mu) / (1.0 - product)),

@@ -37,7 +37,7 @@ struct rmsprop {
     if constexpr (V & centered) {
       grad_avg = c.mean(grad_avg, g);
       variance = square_avg - grad_avg * grad_avg;
-      variance = square_avg > std::numeric_limits<T>::max() ? square_avg : variance;
+      variance = square_avg > largest_number<T> ? square_avg : variance;
       variance = variance < T(0) ? T(0) : variance;
     }
     T d = g / (root(variance + c.eps_inside) + c.eps_outside);

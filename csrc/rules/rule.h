@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
 namespace fusedstep {
@@ -28,6 +27,10 @@ struct ScalarName {
 };
 
 namespace {
+
+/// No call of numeric_limits: without optimisation it would be a function that the linker merges across levels.
+template <class T>
+constexpr T largest_number = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
 inline float root(float x) { return __builtin_sqrtf(x); }
 inline double root(double x) { return __builtin_sqrt(x); }

@@ -20,10 +20,10 @@ struct sgd_schedule_free {
   };
 
   template <class T>
-  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* scalars) {
+  static coefficients<T> prepare(const double* h, double lr, std::int64_t t, double* kept) {
     const double beta = h[0], weight_decay = h[1], warmup_steps = h[2], r = h[3], weight_lr_power = h[4];
     if (double(t) < warmup_steps) lr *= double(t) / warmup_steps;
-    const double share = next_share(lr, t, r, weight_lr_power, scalars);
+    const double share = next_share(lr, t, r, weight_lr_power, kept);
     return {T(lr), T(share), T(lr * (1.0 - beta * (1.0 - share))), T(weight_decay), T(t == 1)};
   }
 

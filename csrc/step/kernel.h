@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "formats/format.h"
 #include "machine/level.h"
@@ -39,8 +38,11 @@ namespace {
 /// True if a factor is as exact in T as its digits allow: 0, or in the range of T's normal numbers.
 template <class T>
 inline bool keeps_digits(double factor) {
+  // No call of numeric_limits: without optimisation it would be a function that the linker merges across levels.
+  constexpr double smallest = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022;
+  constexpr double largest = sizeof(T) == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023;
   const double size = factor < 0 ? -factor : factor;
-  return size == 0 || (size >= std::numeric_limits<T>::min() && size <= std::numeric_limits<T>::max());
+  return size == 0 || (size >= smallest && size <= largest);
 }
 
 /// A gradient by a factor that may lie beyond the range of its type, as a clip coefficient below 1e-38 does.
