@@ -207,3 +207,13 @@ def test_torchs_hooks_see_a_step_of_rows(torch: Any) -> None:
     model(torch.tensor([1])).sum().backward()
     opt.step()
     assert (seen[0][1] != before[1]).all() and torch.equal(seen[0][2:], before[2:])
+
+
+def test_dense_gradients_beside_rows_are_stepped_each_time() -> None:
+    d, e = np.ones(5, np.float32), np.ones((4, 3), np.float32)
+    opt = fs.SGD([d, e], lr=0.125)
+    g = np.ones(5, np.float32)
+    for _ in range(3):
+        opt.step([g, fs.Rows([1], np.ones((1, 3), np.float32))])
+    np.testing.assert_array_equal(d, 1 - 3 * 0.125)
+    np.testing.assert_array_equal(e[:, 0], [1, 1 - 3 * 0.125, 1, 1])

@@ -170,3 +170,40 @@ def test_an_optimizer_of_torch_steps_float32_copies(half: str) -> None:
         optimizer.step()
         for m, p in zip(masters, model.parameters(), strict=True):
             assert torch.equal(p, m.to(p.dtype))
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_a_gradient_is_stepped_once(side: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    p, q = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2))
+    optimizer = OffloadedOptimizer(side("SGD"), [p, q], lr=1.0)
+    (p.sum() + q.sum()).backward()
+    optimizer.step()
+    p.sum().backward()
+    optimizer.step()
+    optimizer.step()
+    assert (p == -2).all() and (q == -1).all()
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_several_passes_add_up_whatever_the_optimizer(side: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    p = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    optimizer = OffloadedOptimizer(side("SGD"), [p], lr=1.0)
+    for _ in range(3):
+        p.sum().backward()
+    optimizer.step()
+    assert (p == -3).all()
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_float64_models_are_stepped(side: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    p = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = OffloadedOptimizer(side("SGD"), [p], lr=1.0)
+    p.sum().backward()
+    optimizer.step()
+    assert (p == -1).all()

@@ -388,3 +388,23 @@ def test_groups_have_widths_of_their_own() -> None:
     opt = fs.AdamW([{"params": [a], "state_dtype": "uint8"}, {"params": [b]}])
     opt.step([draw(600, 3, np.float32), draw(3, 4, np.float32)])
     assert opt.state[0]["exp_avg"].dtype == np.uint8 and opt.state[1]["exp_avg"].dtype == np.float32
+
+
+def test_stochastic_rounding_leaves_float16_masters_alone() -> None:
+    p = draw(1000, 1, np.float16)
+    full = p.astype(np.float32)
+    kept, wide = fs.AdamW([p], master_weights=True, rounding="stochastic"), fs.AdamW([full])
+    for t in range(5):
+        g = draw(1000, t, np.float16)
+        kept.step([g])
+        wide.step([g.astype(np.float32)])
+    assert np.abs(kept.state[0]["master"] - full).max() < 0.01  # the states are rounded, the weights are not
+    same_bits(p, kept.state[0]["master"].astype(np.float16))
+
+
+def test_float16_states_load_into_wider_ones() -> None:
+    first = fs.AdamW([draw(300, 1, np.float16)])
+    first.step([draw(300, 2, np.float16)])
+    second = fs.AdamW([draw(300, 1, np.float16)], master_weights=True)
+    second.load_state_dict(first.state_dict())
+    same_bits(second.state[0]["exp_avg"], first.state[0]["exp_avg"].astype(np.float32))

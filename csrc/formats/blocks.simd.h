@@ -152,11 +152,10 @@ void decode_master(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void
   }
 }
 
-void encode_master(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n,
-                   const Rounding& rounding) {
+void encode_master(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, const Rounding&) {
   auto* const master = static_cast<float*>(s.beside) + first;
   for (std::ptrdiff_t i = 0; i < n; ++i) master[i] = static_cast<const float*>(numbers)[i];
-  encode<f16>(numbers, s, first, n, rounding);
+  encode<f16>(numbers, s, first, n, {});  // to nearest: a master weight holds where it rounds to the parameter
 }
 
 template <bool positive>

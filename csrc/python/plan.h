@@ -71,8 +71,8 @@ class PyPlan {
   /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter.
   std::optional<std::vector<Squares>> squares(const std::vector<std::size_t>& classes, bool zero, int threads);
   /// A step of some rows of parameter k, whose gradients are multiplied by `factor`; false as `step` has nothing.
-  bool step_rows(std::size_t k, const RowGradient& rows, const View& values, const std::vector<double>& rates,
-                 StepOptions options, double factor, int threads);
+  bool step_rows(std::size_t k, const RowGradient& rows, std::int64_t of, const View& values,
+                 const std::vector<double>& rates, StepOptions options, double factor, int threads);
 
   /// "AdamW.step", for errors.
   const std::string& step_label() const { return step_label_; }

@@ -21,6 +21,7 @@ struct PyRows {
     const std::vector<std::int64_t> own(index.data(), index.data() + index.size());  // nobody changes it any more
     for (const std::int64_t i : own)
       if (i < 0 || i >= rows) throw py::index_error(std::to_string(i));
+    of = rows;
     const std::ptrdiff_t width = own.empty() ? 0 : values.size() / values.shape(0);
     gradient.emplace(own.data(), std::int64_t(own.size()), static_cast<const char*>(values.data()), dtype_of(values),
                      width);
@@ -31,6 +32,7 @@ struct PyRows {
   }
 
   py::array values;
+  std::int64_t of = 0;  // rows of the parameter, below which every index is
   std::optional<RowGradient> gradient;
 };
 
@@ -42,8 +44,8 @@ bool has_narrow_states(const Tensor& t) {
 
 }  // namespace
 
-bool PyPlan::step_rows(std::size_t k, const RowGradient& rows, const View& values, const std::vector<double>& rates,
-                       StepOptions options, double factor, int threads) {
+bool PyPlan::step_rows(std::size_t k, const RowGradient& rows, std::int64_t of, const View& values,
+                       const std::vector<double>& rates, StepOptions options, double factor, int threads) {
   const Claim claim(*this, step_label_, "one thread at a time may step an optimizer; another one is doing so");
   require_free(step_label_);
   Tensor& t = plan_->tensors.at(k);
@@ -55,7 +57,11 @@ bool PyPlan::step_rows(std::size_t k, const RowGradient& rows, const View& value
     throw py::value_error(step_label_ +
                           ": rows need a parameter in C order, of the dtype of their values, no average, and states of "
                           "its dtype");
+  if (values.size() > 0 && of * rows.width() != t.size)
+    throw py::value_error(step_label_ + ": rows must be of a parameter of " + std::to_string(of * rows.width()) +
+                          " elements; got one of " + std::to_string(t.size));
   if (values.size() > 0) check_against_owned(k, values);
+  for (Parameter& p : params_) p.gradient = {};  // the others are not active now: the next step looks at them again
   options.rates = rates.data();
   for (Tensor& other : plan_->tensors) other.active = false;
   t.active = true;
@@ -75,7 +81,7 @@ bool step_rows(PyPlan& plan, std::size_t k, const PyRows& rows, const std::vecto
                std::optional<double> clip_value, std::optional<int> threads) {
   StepOptions options;
   options.clip_value = clip_value.value_or(-1);
-  return plan.step_rows(k, *rows.gradient, view_of(rows.values), rates, options, factor, threads.value_or(0));
+  return plan.step_rows(k, *rows.gradient, rows.of, view_of(rows.values), rates, options, factor, threads.value_or(0));
 }
 
 }  // namespace

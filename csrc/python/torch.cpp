@@ -267,7 +267,7 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
   Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
   const bool is_new = known.data != v.data || known.bytes < bytes;
   const bool may_be_part_of_complex = v.size() == 1 || bytes != v.size() * v.item_size;
-  asked_ = asked_ || is_new || (may_be_part_of_complex && !is_neg_function_);
+  asked_ = asked_ || is_new || may_be_part_of_complex;
   if ((is_new || may_be_part_of_complex) && is_negative(gradient)) dlpack::require_plain_numbers(gradient, where);
   if (!is_new) return;
   const void* const data = v.data;

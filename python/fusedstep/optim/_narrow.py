@@ -15,7 +15,7 @@ from .._base.rules import Rule
 Arrays = Mapping[str, Array]
 
 #: Dtypes of states of which each can be made of any other.
-WIDTHS = ("float32", "bfloat16", "uint8")
+WIDTHS = ("float32", "bfloat16", "float16", "uint8")
 SCALE = "_scale"
 
 

@@ -17,7 +17,7 @@ from .._core import StepInfo
 from . import _ranks, rows
 from ._options import settings
 from ._state import Binding, Tensor, sharing
-from ._widths import CODES
+from ._widths import CODES, SCALE
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 _uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
@@ -349,7 +349,12 @@ class FusedOptimizer(torch.optim.Optimizer):
             for name, value in state_dict["state"].get(k, {}).items():
                 if not isinstance(value, Tensor) or name == "step":
                     continue
-                if name in wide or value.dtype in CODES or (has_width and value.dtype != self.state[p][name].dtype):
+                if (
+                    name in wide
+                    or name.endswith(SCALE)
+                    or value.dtype in CODES
+                    or (has_width and value.dtype != self.state[p][name].dtype)
+                ):
                     self.state[p][name] = value.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:

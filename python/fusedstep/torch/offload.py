@@ -91,7 +91,6 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # of a host's gradients, made when first needed
         self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, on its way from the device
         self._copies: torch.cuda.Stream | None = None
-        self._used = False  # whether a step has taken the gradients that have arrived
         self._after = AfterReduction(type(self).__name__)
         if self._is_ours and master_dtype == torch.float32:
             options.setdefault("master_weights", True)
@@ -140,7 +139,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def _buffer(self, host: Tensor, dtype: torch.dtype) -> Tensor:
         key = (host, dtype)
         if key not in self._buffers:
-            self._buffers[key] = _on_cpu(self._models[host], dtype)
+            self._buffers[key] = _on_cpu(self._models.get(host, host), dtype)
         return self._buffers[key]
 
     @torch.no_grad()
@@ -157,8 +156,6 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _fetch(self, host: Tensor) -> None:
         """Send a gradient on its way to the CPU, and free it on the device."""
-        if self._used:
-            self._forget_gradients()
         p = self._models[host]
         grad, p.grad = p.grad, None
         assert grad is not None  # its hook has just run
@@ -186,7 +183,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             grad = p.grad if p.device.type == "cpu" else self._arriving.get(host)
             if host is p or grad is None:
                 continue
-            dtype = grad.dtype if self._is_ours and host.dtype != torch.float64 else host.dtype
+            mixed = self._is_ours and torch.float64 not in (grad.dtype, host.dtype)
+            dtype = grad.dtype if mixed else host.dtype
             if grad.dtype != dtype:
                 grad = self._buffer(host, dtype).copy_(grad)
             host.grad_dtype = dtype
@@ -211,7 +209,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._give_gradients()
         super().step()
         self._send_back()
-        self._used = True
+        self._forget_gradients()
         self._drop_gradients()
         return loss
 
@@ -231,7 +229,6 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def _forget_gradients(self) -> None:
         self._wait()
         self._arriving.clear()
-        self._used = False
         for host, p in self._models.items():
             if host is not p:
                 host.grad = None
