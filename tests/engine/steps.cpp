@@ -172,7 +172,7 @@ void add_widths(Cases& cases) {
           for (const bool parallel : {false, true}) {
             const std::string around = s.name;
             const bool is_adam = table.infos[rule].name == std::string("adam");  // it has sweeps of its own
-            if (!is_adam && around != "l2" && around != "not-finite") continue;
+            if (!is_adam && (around != "l2" || (w.name != std::string("bf16-states") && !w.keeps_bits))) continue;
             if ((parallel && around != "decoupled") || (w.keeps_bits && dtype == DType::f32)) continue;
             const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
             const std::string name = std::string(table.infos[rule].name) + "/" + name_of(dtype) + "/" + w.name + "/" +
