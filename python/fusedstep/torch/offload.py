@@ -210,7 +210,6 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         super().step()
         self._send_back()
         self._forget_gradients()
-        self._drop_gradients()
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # the step inside runs the hooks
@@ -218,20 +217,14 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, on the CPU and on the device."""
         self._forget_gradients()
-        self._drop_gradients()
-
-    def _drop_gradients(self) -> None:
-        for p in self._models.values():
-            p.grad = None
-            if (p, torch.float32) in self._buffers:  # the next pass is read as it comes
-                p.grad_dtype = p.dtype
 
     def _forget_gradients(self) -> None:
         self._wait()
         self._arriving.clear()
         for host, p in self._models.items():
-            if host is not p:
-                host.grad = None
+            host.grad = p.grad = None
+            if (p, torch.float32) in self._buffers:  # the next pass is read as it comes
+                p.grad_dtype = p.dtype
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `optimizer_class` does, and the hosts that hold more bits than the model."""
