@@ -14,8 +14,8 @@ fi
 
 # build NAME COMPILER [OPTION ...]
 build() {
-  CXX=$2 cmake -S . -B "$folder/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_WERROR=ON "${@:3}" \
-    >"$folder/log" && cmake --build "$folder/$1" --parallel >"$folder/log" || { cat "$folder/log"; exit 1; }
+  CXX=$2 cmake -S . -B "build/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_WERROR=ON "${@:3}" \
+    >"$folder/log" && cmake --build "build/$1" --parallel 2 >"$folder/log" || { cat "$folder/log"; exit 1; }
 }
 
 # same NAME COMMAND ...: its hashes are those of gcc
@@ -28,9 +28,9 @@ same() {
 
 program=tests/engine/engine_test
 build gcc g++
-same gcc "$folder/gcc/$program"
-same "gcc, libgomp's threads" "$folder/gcc/$program" --backend openmp
+same gcc "build/gcc/$program"
+same "gcc, libgomp's threads" "build/gcc/$program" --backend openmp
 build clang clang++-14
-same clang "$folder/clang/$program"
+same clang "build/clang/$program"
 build aarch64 aarch64-linux-gnu-g++ -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64
-same aarch64 qemu-aarch64 -L /usr/aarch64-linux-gnu "$folder/aarch64/$program"
+same aarch64 qemu-aarch64 -L /usr/aarch64-linux-gnu "build/aarch64/$program"

@@ -31,9 +31,9 @@ must_find() {
 
 # build NAME COMPILER SANITIZERS
 build() {
-  { CXX=$2 cmake -S . -B "$folder/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_SANITIZE="$3" &&
-    cmake --build "$folder/$1" --parallel; } >"$folder/log" || { cat "$folder/log"; exit 1; }
-  program=$folder/$1/tests/engine/engine_test
+  { CXX=$2 cmake -S . -B "build/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_SANITIZE="$3" &&
+    cmake --build "build/$1" --parallel 2; } >"$folder/log" || { cat "$folder/log"; exit 1; }
+  program=build/$1/tests/engine/engine_test
 }
 
 # ThreadSanitizer's shadow needs addresses that some kernels' randomisation takes.
@@ -52,7 +52,7 @@ must_find "AddressSanitizer: heap-buffer-overflow" "$program" --fault address
 must_find "runtime error: .*misaligned address" "$program" --fault undefined
 
 pip install -q --no-deps --target "$folder/package" -C cmake.define.FUSEDSTEP_SANITIZE=address,undefined \
-  -C build-dir="$folder/extension" .
+  -C build-dir=build/extension .
 # What the bindings take and refuse; the kernels have been seen above. At night, all that calls them.
 tests=(refusals step_refusals layouts groups state dropout_refusals batch_norm_refusals batch_norm_saved batch_stats)
 [[ -z ${FUSEDSTEP_NIGHTLY-} ]] || tests+=(rules norm dropout batch_norm noise nn_kernels properties)

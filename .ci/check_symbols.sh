@@ -8,7 +8,7 @@ trap 'rm -rf "$folder"' EXIT
 
 # check COMPILER BUILD_TYPE
 check() {
-  local build=$folder/$1-$2
+  local build=build/$1-$2
   CXX=$1 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE="$2" -DFUSEDSTEP_EXTENSION=OFF >"$folder/log" || { cat "$folder/log"; exit 1; }
   for level in $(cmake --build "$build" --target help | grep -o 'kernels_[a-z0-9]*' | sort -u); do
     cmake --build "$build" --target "$level" --parallel 2 >"$folder/log" || { cat "$folder/log"; exit 1; }
