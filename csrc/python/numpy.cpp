@@ -86,7 +86,7 @@ class NumpySource final : public Loops<NumpySource> {
     return PyCapsule_CheckExact(object) ? dlpack::look_at_capsule(object, view) : look_at_array(object, view);
   }
   void take_dict(PyObject* gradients, const std::string& call, Inputs& inputs) const;
-  void convert(std::size_t k, const std::string& call, py::object& gradient);
+  void convert(std::size_t k, const std::string& call, Inputs& inputs);
 
   py::list keys_;
   std::vector<std::pair<py::object, py::object>> made_;  // arrays and capsules of this step, and what they were made of
@@ -145,7 +145,7 @@ void NumpySource::collect(py::handle gradients, py::handle rates, const std::str
   for (std::size_t k = 0; k < count; ++k) {
     PyObject* const gradient = inputs.gradients[k].ptr();
     if (!gradient) throw py::error_already_set();
-    if (Py_TYPE(gradient) != usual_array.type && gradient != Py_None) convert(k, call, inputs.gradients[k]);
+    if (Py_TYPE(gradient) != usual_array.type && gradient != Py_None) convert(k, call, inputs);
   }
   inputs.rates = rates.is_none() ? std::vector<double>() : rates.cast<std::vector<double>>();
 }
@@ -168,8 +168,10 @@ void NumpySource::take_dict(PyObject* gradients, const std::string& call, Inputs
 }
 
 /// Arithmetic on arrays without axes gives scalars: such a gradient is read from an array made of it. Whatever else
-/// offers its memory is read there.
-void NumpySource::convert(std::size_t k, const std::string& call, py::object& gradient) {
+/// offers its memory is read there, but for rows.
+void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs) {
+  py::object& gradient = inputs.gradients[k];
+  if (py::isinstance<PyRows>(gradient)) return void(inputs.rows.emplace_back(k, std::exchange(gradient, py::none())));
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
   const py::object from = gradient;

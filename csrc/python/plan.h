@@ -8,12 +8,9 @@
 #include <optional>
 #include <tuple>
 
+#include "python/rows.h"
 #include "python/source.h"
 #include "step/plan.h"
-
-namespace fusedstep {
-class RowGradient;
-}
 
 namespace fusedstep::bind {
 
@@ -68,11 +65,10 @@ class PyPlan {
   using Squares = std::tuple<double, double, bool>;
 
   /// Checks all that a step would, and returns what this process knows of a norm that several share, for each class;
-  /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter.
-  std::optional<std::vector<Squares>> squares(const std::vector<std::size_t>& classes, bool zero, int threads);
-  /// A step of some rows of parameter k, whose gradients are multiplied by `factor`; false as `step` has nothing.
-  bool step_rows(std::size_t k, const RowGradient& rows, std::int64_t of, const View& values,
-                 const std::vector<double>& rates, StepOptions options, double factor, int threads);
+  /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter. Rows are
+  /// checked, and do not count.
+  std::optional<std::vector<Squares>> squares(py::handle gradients, const std::vector<std::size_t>& classes, bool zero,
+                                              int threads);
 
   /// "AdamW.step", for errors.
   const std::string& step_label() const { return step_label_; }
@@ -150,6 +146,8 @@ class PyPlan {
   bool take_inputs(py::handle gradients, py::handle rates, bool zero);
   void drop_inputs();
   bool take_gradients(bool zero);
+  bool take_rows();
+  void check_rows(std::size_t k, const PyRows& rows) const;
   void look_at_gradient(std::size_t k);
   void take_gradient(std::size_t k, const View& view);
   void check_against_owned(std::size_t k, const View& gradient) const;

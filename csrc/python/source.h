@@ -10,8 +10,9 @@ namespace fusedstep::bind {
 
 /// What a step is given; kept alive until its end.
 struct Inputs {
-  std::vector<py::object> gradients;  // of every parameter; None: it is left alone
-  std::vector<double> rates;          // of every group; empty: the groups' own
+  std::vector<py::object> gradients;                     // of every parameter; None: it is left alone
+  std::vector<double> rates;                             // of every group; empty: the groups' own
+  std::vector<std::pair<std::size_t, py::object>> rows;  // in the place of gradients, which are None: RowGradient
 };
 
 /// An array that a plan relies on, and what keeps its memory alive.

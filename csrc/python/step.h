@@ -11,7 +11,7 @@ py::object to_python(const StepInfo& info);
 void bind_info(py::module_& m);
 /// Adds `step` to the plan's type.
 void bind_step(py::handle plan_type);
-/// Adds RowGradient to the module and `step_rows` to the plan's type.
-void bind_rows(py::module_& m, py::handle plan_type);
+/// Adds RowGradient to the module.
+void bind_rows(py::module_& m);
 
 }  // namespace fusedstep::bind

@@ -14,6 +14,8 @@ namespace fusedstep {
 // Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
 constexpr std::int64_t chunk_size = 4096;
 
+class RowGradient;
+
 enum class Decay { l2, decoupled, proximal };
 
 struct Group {
@@ -38,6 +40,7 @@ struct Tensor {
   // For the step at hand.
   Strided gradient;
   DType gradient_dtype = DType::f32;  // computed in the same type as dtype
+  const RowGradient* rows = nullptr;  // in the place of the gradient
   bool active = false;
   bool in_place = true;  // all streams lie in the computing type without gaps: none needs a block; see `lay_out`
   int coefficients = 0;
@@ -85,21 +88,17 @@ struct Squares {
   double sum, scaled;  // of x^2; of (2^-600 x)^2, which stays in range where squares of float64 do not
   bool finite;         // all of them are
 };
-class RowGradient;
 
 class Plan {
  public:
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
-  /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail.
+  /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail. The norm of gradients of
+  /// rows must be given where the step needs one.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
   /// Of the gradients that the tensors hold.
   Squares squares(int threads);
-  /// Steps those rows of tensor k, the only active one, that have a gradient, after its multiplication by `factor`.
-  /// Counts the step of the tensor alone.
-  void step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
-                 int threads) noexcept;
 
   int rule() const { return rule_; }
 
@@ -126,6 +125,7 @@ class Plan {
   void prepare(const StepOptions& options, double factor);
   void measure(int threads);
   void sweep(int threads);
+  void sweep_rows(int threads);
   void run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
            const Stages& stages);
   void zero_gradients();
