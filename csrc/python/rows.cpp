@@ -1,4 +1,4 @@
-// Steps of some rows of a parameter.
+// Steps some rows of a parameter.
 #include <pybind11/stl.h>
 
 #include "machine/parallel.h"
@@ -11,14 +11,15 @@
 namespace fusedstep::bind {
 namespace {
 
-/// The rows that have a gradient; keeps the values alive.
+/// The rows that have a gradient. Keeps the array of values alive.
 struct PyRows {
   PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::array values_, std::int64_t rows)
       : values(std::move(values_)) {
     if (!is_native_float(values) || !(values.flags() & py::array::c_style) || values.ndim() < 1 || index.ndim() != 1 ||
         values.shape(0) != index.size())
       throw py::value_error("RowGradient: values must be contiguous, float32 or float64, a row for every index");
-    const std::vector<std::int64_t> own(index.data(), index.data() + index.size());  // nobody changes it any more
+    // a copy, which no other code can change
+    const std::vector<std::int64_t> own(index.data(), index.data() + index.size());
     for (const std::int64_t i : own)
       if (i < 0 || i >= rows) throw py::index_error(std::to_string(i));
     of = rows;
@@ -32,7 +33,7 @@ struct PyRows {
   }
 
   py::array values;
-  std::int64_t of = 0;  // rows of the parameter, below which every index is
+  std::int64_t of = 0;  // number of rows of the parameter; every index is below it
   std::optional<RowGradient> gradient;
 };
 
@@ -50,7 +51,7 @@ bool PyPlan::step_rows(std::size_t k, const RowGradient& rows, std::int64_t of, 
   require_free(step_label_);
   Tensor& t = plan_->tensors.at(k);
   const bool same = parameters_unchanged();
-  if (source_->lends() && !same) return false;
+  if (source_->user_may_replace() && !same) return false;
   if (!same) require_unchanged(step_label_, Snapshot::Use::write);
   if (!params_[k].ready || averages_ || has_narrow_states(t) || t.dtype != rows.dtype() || !t.p.contiguous ||
       !std::is_sorted(layouts_[k].order.begin(), layouts_[k].order.end()) || rates.size() != plan_->groups.size())
@@ -61,7 +62,7 @@ bool PyPlan::step_rows(std::size_t k, const RowGradient& rows, std::int64_t of, 
     throw py::value_error(step_label_ + ": rows must be of a parameter of " + std::to_string(of * rows.width()) +
                           " elements; got one of " + std::to_string(t.size));
   if (values.size() > 0) check_against_owned(k, values);
-  for (Parameter& p : params_) p.gradient = {};  // the others are not active now: the next step looks at them again
+  for (Parameter& p : params_) p.gradient = {};  // the next step checks all gradients again
   options.rates = rates.data();
   for (Tensor& other : plan_->tensors) other.active = false;
   t.active = true;
