@@ -13,10 +13,10 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_room = 512;  // random bits are made for this many elements at a time
+constexpr std::ptrdiff_t noise_room = 512;  // random bits are computed for so many elements at a time
 
 #if defined(__F16C__)
-/// The CPU's own conversion, of the same bits as `f16`.
+/// The conversion by the CPU's instruction; it has the same bits as `f16`.
 #if defined(__AVX512F__)
 constexpr std::ptrdiff_t f16_lanes = 16;
 inline void f16_to_float(const std::uint16_t* from, float* to) {
@@ -36,7 +36,7 @@ inline void float_to_f16(const float* from, std::uint16_t* to) {
 }
 #endif
 
-/// Those of a stretch without gaps that fill vectors; the rest is left.
+/// Converts as many numbers as fill whole vectors and returns how many these are. The arrays have no gaps.
 inline std::ptrdiff_t decode_vectors(const std::uint16_t* in, std::ptrdiff_t n, float* out) {
   std::ptrdiff_t i = 0;
   for (; i + f16_lanes <= n; i += f16_lanes) f16_to_float(in + i, out + i);
@@ -68,7 +68,8 @@ void decode(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbe
                             [&](Item x, std::ptrdiff_t i) { out[done + i] = Format::decode(x); });
 }
 
-/// body(done, count, noise) for stretches of [first, first + n), which begin where blocks do if `first` does.
+/// Calls body(done, count, noise) for runs of [first, first + n). If `first` is the border of a block, every run begins
+/// with a block.
 template <class Body>
 inline void with_noise(const Rounding& rounding, std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   alignas(64) std::uint32_t noise[noise_room];
@@ -97,7 +98,7 @@ void encode(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptr
                       [&](Item& x, std::ptrdiff_t i) { x = Format::encode(in[done + i]); });
 }
 
-/// The sum of a block, of elements as they lie in the parameter.
+/// The weighted sum of a block's items in the parameter.
 inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
   std::uint32_t sum = 0;
   for_each_item<const std::int16_t>(s.at, first, n,
@@ -105,14 +106,14 @@ inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_
   return sum;
 }
 
-/// body(block, done, count) for the blocks of [first, first + n).
+/// Calls body(block, done, count) for the blocks of [first, first + n).
 template <class Body>
 inline void for_scaled(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   for (std::ptrdiff_t done = 0; done < n; done += scaled_together)
     body((first + done) / scaled_together, done, n - done < scaled_together ? n - done : scaled_together);
 }
 
-/// Low bits hold only where the parameter is as they were left with it.
+/// Uses the low bits of a block only if its sum shows that the parameter is as the last step wrote it.
 void decode_low(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbers) {
   auto* const out = static_cast<float*>(numbers);
   const auto* const low = static_cast<const std::int16_t*>(s.beside) + first;
@@ -137,7 +138,7 @@ void encode_low(const void* numbers, const Stream& s, std::ptrdiff_t first, std:
   });
 }
 
-/// A master weight holds only where it rounds to the parameter.
+/// Uses a master weight only if it rounds to the parameter.
 void decode_master(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbers) {
   auto* const out = static_cast<float*>(numbers);
   const auto* const master = static_cast<const float*>(s.beside) + first;
@@ -155,7 +156,7 @@ void decode_master(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void
 void encode_master(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, const Rounding&) {
   auto* const master = static_cast<float*>(s.beside) + first;
   for (std::ptrdiff_t i = 0; i < n; ++i) master[i] = static_cast<const float*>(numbers)[i];
-  encode<f16>(numbers, s, first, n, {});  // to nearest: a master weight holds where it rounds to the parameter
+  encode<f16>(numbers, s, first, n, {});  // to nearest, because `decode_master` compares with that
 }
 
 template <bool positive>
@@ -182,7 +183,7 @@ inline void encode_block(const float* in, std::uint8_t* codes, std::ptrdiff_t n,
   }
   const std::uint32_t bits = Codes::scale(largest);
   *scale = float_of(bits);
-  if (largest >= Codes::infinite) {  // the block is not finite from here on, and does not look as if it were
+  if (largest >= Codes::infinite) {  // all numbers of this block will be decoded as nan
     for (std::ptrdiff_t i = 0; i < n; ++i) codes[i] = 1;
     return;
   }

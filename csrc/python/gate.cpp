@@ -10,14 +10,14 @@ namespace fusedstep::bind {
 namespace {
 
 constexpr int npy_ubyte = 2, npy_short = 3, npy_int = 5, npy_float = 11, npy_double = 12,
-              npy_half = 23;  // NPY_FLOAT and so on: part of NumPy's ABI
+              npy_half = 23;  // NPY_HALF and so on: part of NumPy's ABI
 
 std::string message(const Where& where, const std::string& need, const std::string& got) {
   return where.text() + " must be " + need + "; got " + got;
 }
 
 bool is_instance_of(py::handle object, const char* module, const char* type) {
-  // What was never imported has no instances.
+  // A module that was never imported has no instances.
   const py::dict modules = py::module_::import("sys").attr("modules");
   return modules.contains(module) && py::isinstance(object, modules[module].attr(type));
 }
@@ -113,7 +113,7 @@ DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DTy
 
 namespace {
 
-/// Of a dtype object that is not one of NumPy's own; none for what kernels cannot read.
+/// The dtype of a dtype object that is not one of NumPy's built-in objects; none if kernels cannot read it.
 std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
   if (dtype.byteorder() != '=' && dtype.byteorder() != '|') return {};
   switch (dtype.num()) {
@@ -132,7 +132,8 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
     default:
       break;
   }
-  const py::dict modules = py::module_::import("sys").attr("modules");  // what was never imported has no arrays
+  // if ml_dtypes was never imported, there are no arrays of it
+  const py::dict modules = py::module_::import("sys").attr("modules");
   const bool is_bfloat16 = dtype.itemsize() == 2 && modules.contains("ml_dtypes") &&
                            dtype.attr("type").is(modules["ml_dtypes"].attr("bfloat16"));
   return is_bfloat16 ? std::optional(DType::bf16) : std::nullopt;
@@ -140,7 +141,7 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
 
 std::optional<DType> dtype_of_descr(PyObject* descr) {
   static PyObject* const half = py::dtype("e").release().ptr();
-  static std::atomic<PyObject*> brain{nullptr};  // that of ml_dtypes, once seen, and kept from then on
+  static std::atomic<PyObject*> brain{nullptr};  // the dtype object of ml_dtypes, kept after it was first seen
   if (descr == half) return DType::f16;
   if (descr == brain) return DType::bf16;
   const std::optional<DType> dtype = dtype_of_unusual(py::reinterpret_borrow<py::dtype>(descr));

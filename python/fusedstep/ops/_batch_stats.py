@@ -44,7 +44,7 @@ class BatchStats:
     __slots__ = ("_moments",)
 
     def __init__(self) -> None:
-        self._moments = _core.Moments()
+        self._moments = _core.ChannelMoments()
 
     def update(self, x: Array, axis: int = 1) -> None:
         """Add the values of an array.
