@@ -16,13 +16,13 @@ class Call {
 
   Where where(const char* argument) const { return {name_, argument, -1, no_name_}; }
 
-  /// C-contiguous, of float32 or float64.
-  py::array c_array(py::handle object, const char* argument) const;
+  /// C-contiguous, of float32 or float64; or of 16 bits, if `halves`.
+  py::array c_array(py::handle object, const char* argument, bool halves = false) const;
 
   /// An array of the shape and type of `model`, which is the argument `of`.
   py::array like(py::handle object, const char* argument, const py::array& model, const char* of) const;
 
-  /// One value per channel, of the type of `model`; no array for None.
+  /// One value per channel, of the type of `model` or the one that it is computed in; no array for None.
   py::array per_channel(py::handle object, const char* argument, const py::array& model, py::ssize_t channels) const;
 
   void writeable(const py::array& a, const char* argument) const;

@@ -42,7 +42,7 @@ class Dropout(torch.nn.Dropout):
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Every training pass draws
     one number from torch's generator for the CPU, which names the mask: ``torch.manual_seed`` repeats a run, whatever
     the number of threads, and a pass that is recomputed (``torch.utils.checkpoint``) draws the same mask.
-    Float32 and float64 tensors on the CPU in any layout are served; everything else is left to
+    Float32, float64, bfloat16 and float16 tensors on the CPU in any layout are served; everything else is left to
     ``torch.nn.Dropout``, and so is everything under ``torch.compile``, tracing, ``torch.func`` and forward-mode
     differentiation.
 
