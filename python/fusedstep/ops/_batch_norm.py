@@ -63,7 +63,8 @@ def batch_norm(
     Parameters
     ----------
     x : ndarray of shape (N, C), (N, C, ...) or any other with at least 2 axes
-        Of float32, float64, float16 or bfloat16, C-contiguous. Channels last is a C-contiguous (N, ..., C) array and ``axis=-1``.
+        Of float32, float64, float16 or bfloat16, C-contiguous. Channels last is a C-contiguous (N, ..., C) array and
+        ``axis=-1``.
     gamma, beta : ndarray of shape (C,), or None
         Scale and shift, of x's type, or of float32 for x of 16 bits; None is 1 and 0.
     running_mean, running_var : ndarray of shape (C,), or None
