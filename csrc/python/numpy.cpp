@@ -192,6 +192,7 @@ void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs
 
 void bind_numpy(py::module_& m) {
   find_usual_array();
+  m.attr("bfloat16") = py::handle(tensors_bfloat16);
   m.def(
       "plan_of_arrays",
       [](std::string label, const std::string& rule, py::list keys, const py::list& params,

@@ -55,7 +55,7 @@ py::array apply(const std::string& call, const char* argument, const py::array& 
 py::array drop(const std::string& call, const char* argument, py::handle x, py::handle out,
                const std::optional<Shape>& shape, std::int32_t threshold, double scale, std::uint64_t seed,
                std::uint64_t stream, std::uint64_t offset) {
-  const py::array array = require_float_array(x, {call, argument, -1, no_name});
+  const py::array array = require_number_array(x, {call, argument, -1, no_name});
   const Broadcast b = lay_mask(call, argument, array, shape);
   const Drop d{{seed, stream}, offset, b.run, threshold, scale};
   const DType dtype = dtype_of(array);

@@ -12,6 +12,9 @@ def set_num_threads(n: int) -> None: ...
 def set_machine_limit(n: int) -> None: ...
 def force_threads(n: int) -> None: ...
 
+#: Of arrays over torch's bfloat16 tensors; NumPy has none of its own.
+bfloat16: np.dtype[Any]
+
 #: Variants, hyperparameters, states (name, needs, whether never negative) and scalars (name, initial) of a rule.
 Rule = tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, int, bool]], list[tuple[str, float]]]
 
