@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_suites(args: argparse.Namespace) -> int:
-    from .run import Run
+    from fusedstep._bench.run import Run
 
     return Run(args, args.suites).start()
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import records
-from .records import Record
+from fusedstep._bench import records
+from fusedstep._bench.records import Record
 
 TITLES = {
     "bandwidth": "Bandwidth of an Adam step against its size",

@@ -8,13 +8,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import records, report
-from .common import missing
-from .records import Record
+from fusedstep._bench import records, report
+from fusedstep._bench.common import missing
+from fusedstep._bench.records import Record
+
 from .suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE, PICTURES = ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
+KEPT = ROOT / "bench" / "results" / "reference.json"  # what README and docs/benchmarks.md show
 TORCH_PAGE = ROOT / "docs" / "torch.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench: end -->"
 
@@ -67,15 +69,15 @@ UNKNOWN = "no reason found yet"
 
 def publish(path: Path | None) -> int:
     """Keep the results of a run (None: those that are kept), and write everything that shows them."""
-    document = records.read(records.KEPT) if path is None else records.reduce(records.read(path))
+    document = records.read(KEPT) if path is None else records.reduce(records.read(path))
     texts = {
         README: with_block(README.read_text("utf-8"), readme_block(document)),
         TORCH_PAGE: with_block(TORCH_PAGE.read_text("utf-8"), torch_block(document)),
         PAGE: page(document),
     }
     if path is not None:
-        records.KEPT.parent.mkdir(exist_ok=True)
-        texts[records.KEPT] = records.dump(document)
+        KEPT.parent.mkdir(exist_ok=True)
+        texts[KEPT] = records.dump(document)
     for file, text in texts.items():
         file.write_text(text, "utf-8")
     written = list(texts)

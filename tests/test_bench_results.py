@@ -14,7 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
 
 from bench import __main__ as command
-from bench import compare, harness, instructions, pictures, publish, records, run
+from bench import compare, instructions, pictures, publish
+
+from fusedstep._bench import harness, records, run
 
 
 def line(name: str, over_ours: float, over_yardstick: float = 1.0, **more: Any) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def test_results_of_another_version_are_refused_before_anything_is_written(
 ) -> None:
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
-    monkeypatch.setattr(records, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(publish, "KEPT", tmp_path / "kept.json")
     path = tmp_path / "x.json"
     path.write_text(spoilt(how))
     with pytest.raises(SystemExit, match="2"):
@@ -124,11 +126,11 @@ def test_a_report_that_cannot_be_written_leaves_the_kept_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "README", tmp_path / "README")
-    monkeypatch.setattr(records, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(publish, "KEPT", tmp_path / "kept.json")
     (tmp_path / "README").write_text("no markers")
     with pytest.raises(SystemExit, match="2"):
         command.main(["report", *files(tmp_path, document())])
-    assert not records.KEPT.exists()
+    assert not publish.KEPT.exists()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_another_file_is_refused_in_one_line(content: str, tmp_path: Path, capsy
 
 
 def test_readme_and_page_are_what_the_kept_results_give() -> None:
-    kept = records.read(records.KEPT)
+    kept = records.read(publish.KEPT)
     readme = publish.README.read_text("utf-8")
     assert publish.with_block(readme, publish.readme_block(kept)) == readme, "run `python -m bench report`"
     torch_page = publish.TORCH_PAGE.read_text("utf-8")
@@ -170,7 +172,7 @@ def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
-    monkeypatch.setattr(records, "KEPT", tmp_path / "results" / "kept.json")
+    monkeypatch.setattr(publish, "KEPT", tmp_path / "results" / "kept.json")
     for name in ("README", "TORCH_PAGE"):
         (tmp_path / name).write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
     assert command.main(["report", *files(tmp_path, document())]) == 0
@@ -196,7 +198,7 @@ def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
 
 
 def test_readme_has_five_rows_and_each_is_a_row_of_the_page() -> None:
-    kept = list(records.records(records.read(records.KEPT)))
+    kept = list(records.records(records.read(publish.KEPT)))
     assert len(publish.SHORT) == 5
     assert set(publish.SHORT) <= {label for label, _ in publish.lines_of_rows(kept)}
 
@@ -234,7 +236,7 @@ def test_without_valgrind_the_count_says_so(
 
 def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("bench.run.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fusedstep._bench.run.time.perf_counter", lambda: now[0])
     pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
     budgets = []
     for seconds in (20.0, 30.0, 15.0):
@@ -249,7 +251,7 @@ def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: py
 
 def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: clock[0])
 
     def step() -> None:
         clock[0] += 1.0

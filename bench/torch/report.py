@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import duration, interval, print_rows
+from fusedstep._bench.report import duration, interval, print_rows
+
 from .cases import Target
 from .peers import PEERS
 from .suite import CaseResult, Line

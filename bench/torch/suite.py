@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from ..common import why
-from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+from fusedstep._bench.common import why
+from fusedstep._bench.harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+
 from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 

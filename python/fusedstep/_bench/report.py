@@ -14,6 +14,8 @@ from typing import Any
 
 import fusedstep as fs
 
+from .._base.machine import cpu_model
+
 OURS = "fusedstep"  # how the names of our lines begin
 PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed")
 
@@ -110,13 +112,6 @@ def cpus_busy(seconds: float = 0.3) -> float | None:
     before = busy()
     time.sleep(seconds)
     return (busy() - before) / os.sysconf("SC_CLK_TCK") / seconds
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def version_of(package: str) -> str | None:

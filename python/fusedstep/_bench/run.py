@@ -17,13 +17,15 @@ from typing import Any
 import fusedstep as fs
 from fusedstep import _core
 
+from .._base.machine import available
 from . import report
-from .common import Unmatched, available_memory, missing, select
+from .common import Unmatched, missing, select
 from .harness import Sampling
 from .suites import Setting, Suite
 
 QUICK_S = 0.25  # budget of one case
 QUICK_MINUTES, FULL_MINUTES = 0.8, 9.5
+UNKNOWN_MEMORY = 8 * 2**30  # is taken for what is free where that is not known
 LEAST_S = 0.1  # of a case that is late
 OVERRUN = 4.0  # times its budget may a case take for as many rounds as are wanted
 
@@ -73,7 +75,7 @@ def setting_of(args: argparse.Namespace) -> Setting:
         fs.set_isa(args.isa)
     threads = limit_threads(args.threads)
     levels = [fs.isa()] if args.isa or fs.isa() != "v4" else ["v4", "v3"]
-    memory = available_memory() / 2 if args.memory is None else args.memory * 2**30
+    memory = (available() or UNKNOWN_MEMORY) / 2 if args.memory is None else args.memory * 2**30
     return Setting(threads, levels, memory)
 
 

@@ -148,7 +148,7 @@ class Numba(NumPyRunner):
     def prepare(self, job: Job) -> Callable[[], object]:
         if job.case.rule not in ("Adam", "AdamW"):
             raise Unavailable(f"no kernel written for {job.case.rule}")
-        kernels: Any = importlib.import_module("bench.optim.numba_kernels")
+        kernels: Any = importlib.import_module("fusedstep._bench.optim.numba_kernels")
         self.enter = lambda: kernels.numba.set_num_threads(job.threads)  # type: ignore[method-assign]
         self.enter()
         decay = job.options.get("weight_decay", 0.0)

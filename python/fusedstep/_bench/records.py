@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEPT = Path(__file__).parent / "results" / "reference.json"  # what README and docs/benchmarks.md show
 Ratio = tuple[float, float, float]  # with its 95% interval
 FIELDS = ("name", "mine", "status", "seconds", "gb_s", "over_yardstick", "over_ours")
 CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick")
