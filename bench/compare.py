@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedstep._bench import records, report
-from fusedstep._bench.records import Ratio
+from fusedstep._bench.harness import Ratio
 
 Key = tuple[str, str, str]  # suite, case, implementation
 

@@ -157,7 +157,7 @@ def test_every_rule_is_checked_and_timed(rule: str) -> None:
     assert ours.status == "timed"
     assert ours.error is not None and ours.error < 1
     assert ours.ratio == (1.0, 1.0, 1.0)
-    assert ours.of_roofline is not None and ours.of_roofline > 0
+    assert ours.over_yardstick is not None and ours.over_yardstick[0] > 0
 
 
 def test_the_full_step_is_checked_and_timed() -> None:

@@ -108,3 +108,5 @@ SUITES = (
         budget_s=1.0,
     ),
 )
+
+QUICK_SUITES = SUITES[:-1]  # of `fusedstep bench`
