@@ -22,6 +22,7 @@ Rule = Callable[[Array, Array, State, int, Mapping[str, Any]], None]
 GRADIENT_SCALES = (1.0, -0.5, 2.0)  # one step each: a constant gradient would hide a wrong decay rate
 SAMPLED = 1_000_000  # of larger cases, about this many elements are checked; all are checked to be finite
 RELATIVE = 2e-3  # allowed error of the total update, against the largest update
+NARROW = 0.1  # with states of 8 bits: allowed root mean square of the error, against that of the update
 ROUNDING = 4 * float(np.finfo(np.float32).eps)  # and of the value it is added to, over the steps
 
 
@@ -125,7 +126,10 @@ def picked(arrays: list[Array]) -> Array:
 class Oracle:
     """Where parameters and averages must be after one step per entry of GRADIENT_SCALES, in float64."""
 
-    def __init__(self, params: list[Array], gradients: list[Array], make: MakeStep, clip: bool) -> None:
+    def __init__(
+        self, params: list[Array], gradients: list[Array], make: MakeStep, clip: bool, narrow: bool = False
+    ) -> None:
+        self.error_of = narrow_error_of if narrow else error_of
         self.start, g = picked(params), picked(gradients)
         self.params, self.averages = self.start.copy(), self.start.copy()
         norm, step = norm_of(gradients) if clip else 0.0, make(self.params)
@@ -135,15 +139,16 @@ class Oracle:
 
     def error(self, params: list[Array], averages: list[Array]) -> float:
         """Largest error in units of what is allowed: at most 1 is right."""
-        error = error_of(picked(params), self.params, self.start)
-        return max(error, error_of(picked(averages), self.averages, self.start)) if averages else error
+        error = self.error_of(picked(params), self.params, self.start)
+        return max(error, self.error_of(picked(averages), self.averages, self.start)) if averages else error
 
 
 class WholeOracle(Oracle):
     """The same for a rule that is more than element-wise: our own in double precision, on all of the arrays."""
 
     def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
-        self.start, wide = picked(params), [p.astype(np.float64) for p in params]
+        self.error_of, self.start = error_of, picked(params)
+        wide = [p.astype(np.float64) for p in params]
         optimizer = make(wide)
         for scale in GRADIENT_SCALES:
             optimizer.step([g.astype(np.float64) * scale for g in gradients])
@@ -155,3 +160,10 @@ def error_of(got: Array, want: Array, start: Array) -> float:
         return math.inf
     allowed = RELATIVE * np.abs(want - start).max() + ROUNDING * np.abs(want)
     return float((np.abs(got - want) / allowed).max())
+
+
+def narrow_error_of(got: Array, want: Array, start: Array) -> float:
+    """Return the same where states are rounded to 8 bits: single elements may be far off, all together may not."""
+    if not np.isfinite(got).all():
+        return math.inf
+    return float(np.sqrt(np.square(got - want).mean() / np.square(want - start).mean())) / NARROW

@@ -15,6 +15,7 @@ from .models import Shapes, gpt2, resnet18
 SIZES: dict[str, Shapes] = {
     "50M": ((50_000_000,),),
     "10M": ((10_000_000,),),
+    "8M": ((1 << 23,),),  # a multiple of the blocks of 256 in which states of 8 bits have a common scale
     "250k": ((250_000,),),
     "300x1000": ((1_000,),) * 300,
     "30x1M": ((1_000_000,),) * 30,
@@ -46,6 +47,12 @@ class Case:
     quick: bool = False  # part of --quick
     peers: tuple[str, ...] = ()  # names of the implementations; empty: all
     threads: tuple[int, ...] = ()  # a line for each of these numbers of threads; empty: one, with what all may use
+    states: str = "float32"  # dtype of ours; a peer has its own format of that size
+    reserve_s: float = 0.0  # of a run's time, for libraries that compile
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.states != "float32"
 
     @property
     def elements(self) -> int:
@@ -54,7 +61,8 @@ class Case:
     def describe(self) -> str:
         what = f"clip + {self.rule} + EMA + zero grads" if self.full else self.rule
         options = "".join(f", {key}={value}" for key, value in self.options.items() if key != "lr")
-        return f"{what}{options}, {describe_shapes(self.shapes)}, float32"
+        states = ", states of 8 bits" if self.is_narrow else ""
+        return f"{what}{options}, {describe_shapes(self.shapes)}, float32{states}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,24 @@ def optim_cases(registry: Mapping[str, type]) -> list[Case]:
         for size in ("300x1000", "30x1M", "resnet18", "gpt2"):
             quick = size == "300x1000"
             cases.append(Case(f"full/{size}", "AdamW", SIZES[size], options, full=True, quick=quick))
-    return cases
+    return [*cases, *slow_cases()] if "Adam" in registry else cases
+
+
+SLOW = ("torch.compile", "deepspeed", "bitsandbytes 8-bit", "TorchAO 8-bit")  # only in the cases that follow
+
+
+def slow_cases() -> list[Case]:
+    """Adam against what compiles for seconds or minutes before its first step, and against states of 8 bits."""
+    compiled = ("fusedstep", "roofline", "torch fused", *SLOW[:2])
+    reserves = {"mlp": 40.0, "250k": 25.0, "50M": 40.0, "300x1000": 5.0}
+    adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}}
+    return [
+        *(
+            Case(f"compiled/{size}", shapes=SIZES[size], peers=compiled, reserve_s=seconds, **adam)
+            for size, seconds in reserves.items()
+        ),
+        Case("8bit/8M", shapes=SIZES["8M"], peers=("fusedstep", *SLOW[2:]), states="uint8", reserve_s=45.0, **adam),
+    ]
 
 
 IN_PLACE = ("fusedstep", "roofline", "torch fused", "jax+optax", "numba")
@@ -143,8 +168,8 @@ def count_state(cls: Any, options: Mapping[str, Any]) -> int:
     return sum(isinstance(a, np.ndarray) and a.shape == param.shape for a in arrays)
 
 
-def bytes_per_element(states: int, full: bool) -> int:
+def bytes_per_element(states: int, full: bool, state_size: int = 4) -> int:
     """Bytes that must move for one float32 element: 8 for what is read and written, 4 for what is read."""
-    parameter, gradient, state = 8, 4, 8
+    parameter, gradient, state = 8, 4, 2 * state_size
     norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)
     return parameter + gradient + state * states + norm_pass + zeroing + ema

@@ -13,13 +13,11 @@ import numpy as np
 import fusedstep as fs
 
 from ..common import why
-from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ALONE, COPY, Case
 from .peers import PEERS, Peer, line_up
 from .reference import Oracle
 from .runner import Job, Runner
-
-Ratio = tuple[float, float, float]  # with its 95% interval
 
 
 @dataclass

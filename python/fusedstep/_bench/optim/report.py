@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import duration, interval, print_rows, significant
+from .. import verdicts
+from ..report import VERDICT, duration, interval, print_rows, significant
 from .cases import Target
 from .peers import OURS, PEERS
 from .suite import CaseResult, Line
 
-HEADER = ("implementation", "median", "GB/s", "of roofline", "time / ours [95%]", "")
+HEADER = ("implementation", "median", "GB/s", "time / roofline [95%]", "time / ours [95%]", VERDICT)
 
 
 def print_notes() -> None:
@@ -21,9 +22,10 @@ def print_notes() -> None:
 def cells(line: Line) -> tuple[str, ...]:
     if line.seconds is None or line.gb_s is None:
         return (line.name, "-", "-", "-", "-", line.status)
-    roof = "-" if line.of_roofline is None else f"{line.of_roofline:.2f}"
-    ratio = "-" if line.ratio is None else interval(line.ratio)
-    return (line.name, duration(line.seconds), significant(line.gb_s), roof, ratio, "")
+    roof = "-" if line.over_yardstick is None else interval(line.over_yardstick)
+    ready = "" if line.ready_s is None else f"ready after {duration(line.ready_s)}"
+    ratio = verdicts.cells(line.ratio, line.mine, ready)
+    return (line.name, duration(line.seconds), significant(line.gb_s), roof, *ratio)
 
 
 def title(result: CaseResult) -> str:
@@ -52,9 +54,8 @@ def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
         return entry
     ratio, name = min(ratios)
     return entry | {
-        "value": ratio[0],
         "measured": f"{interval(ratio)} x {name}",
-        "met": ratio[0] >= target.bound,
+        **verdicts.held(ratio, target.bound),
     }
 
 

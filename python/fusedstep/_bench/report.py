@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import fusedstep as fs
 
+from .._base.machine import cpu_model
+from .harness import Ratio
+
 OURS = "fusedstep"  # how the names of our lines begin
-PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed")
+PACKAGES = (
+    "fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed", "bitsandbytes",
+    "torchao",
+)  # fmt: skip
 
 
 def duration(seconds: float) -> str:
@@ -30,7 +34,7 @@ def significant(x: float) -> str:
     return f"{x:.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
 
 
-def interval(ratio: tuple[float, float, float]) -> str:
+def interval(ratio: Ratio) -> str:
     middle, low, high = (significant(x) for x in ratio)
     return f"{middle} [{low}, {high}]"
 
@@ -60,9 +64,12 @@ def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
     console.print(table)
 
 
+VERDICT = "fusedstep is"  # the column of verdicts, or of reasons why there is none
+
+
 def justify(i: int, header: Sequence[str]) -> str:
     """Names and remarks to the left, figures to the right."""
-    return "left" if i == 0 or header[i] in ("", "verdict") else "right"
+    return "left" if i == 0 or header[i] in ("", "verdict", VERDICT) else "right"
 
 
 def plain_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -73,12 +80,6 @@ def plain_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
         return "  ".join(side(c, w) for side, c, w in zip(sides, row, widths, strict=True)).rstrip()
 
     return "\n".join([heading, text(header), *(text(row) for row in rows), ""])
-
-
-def print_verdict(verdict: Sequence[Mapping[str, Any]], heading: str = "Targets") -> None:
-    words = {True: "met", False: "NOT MET", None: "not measured"}
-    rows = [(e["case"], e["target"], e["measured"], words[e["met"]]) for e in verdict]
-    print_table(heading, ("case", "target", "measured", "verdict"), rows)
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -92,31 +93,8 @@ def machine(threads: int) -> dict[str, Any]:
         "versions": {name: version_of(name) for name in PACKAGES},
         "isa": fs.isa(),
         "threads": threads,
-        "cpus_busy": cpus_busy(),
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "FUSEDSTEP_", "THP_"))},
     }
-
-
-def cpus_busy(seconds: float = 0.3) -> float | None:
-    """Return how many CPUs other processes use while this one sleeps; None if the system does not report it."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return None
-
-    def busy() -> int:
-        user, nice, system, _idle, _iowait, *interrupts = map(int, stat.read_text().split("\n", 1)[0].split()[1:8])
-        return user + nice + system + sum(interrupts)
-
-    before = busy()
-    time.sleep(seconds)
-    return (busy() - before) / os.sysconf("SC_CLK_TCK") / seconds
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def version_of(package: str) -> str | None:
@@ -139,10 +117,9 @@ def print_machine(facts: Mapping[str, Any]) -> None:
 
 
 def warning(facts: Mapping[str, Any]) -> str:
-    """Return a warning if other processes keep CPUs busy: then a thread may wait milliseconds for a core."""
-    busy = facts.get("cpus_busy") or 0.0
-    if busy > 0.25:
-        return f"Other processes kept {busy:.1f} CPUs busy: the figures mean little."
+    """Return a warning if the machine was disturbed: then a thread may wait milliseconds for a core."""
+    if reasons := facts.get("state", {}).get("disturbed"):
+        return f"The machine was disturbed: {'; '.join(reasons)}. The figures mean little."
     return ""
 
 

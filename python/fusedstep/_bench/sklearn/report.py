@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import duration, interval, print_rows
+from .. import verdicts
+from ..report import VERDICT, duration, interval, print_rows
 from .cases import OURS, THEIRS, Target
 from .suite import CaseResult, Line
 
@@ -13,7 +14,7 @@ NOTES = (
     "Time: a training step, with its share of all else that fit does; of the accuracy cases, the whole "
     "cross-validation, measured once. The weights after a fit must be scikit-learn's, up to rounding."
 )
-HEADER = ("implementation", "time", "accuracy", "weights from theirs", "time / ours [95%]", "")
+HEADER = ("implementation", "time", "accuracy", "weights from theirs", "time / ours [95%]", VERDICT)
 
 
 def print_notes() -> None:
@@ -29,8 +30,7 @@ def cells(line: Line) -> tuple[str, ...]:
         duration(line.seconds),
         f"{line.accuracy:.4f}",
         error,
-        interval(line.over_ours) if line.over_ours else "-",
-        "",
+        *verdicts.cells(line.over_ours, line.name == OURS),
     )
 
 
@@ -48,6 +48,6 @@ def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
     if target.bound:
         ratio = lines[1].over_ours
         assert ratio is not None  # both were timed
-        return entry | {"value": ratio[0], "measured": f"{interval(ratio)} x", "met": ratio[0] >= target.bound}
+        return entry | {"measured": f"{interval(ratio)} x", **verdicts.held(ratio, target.bound)}
     ours, theirs = lines[0].accuracy, lines[1].accuracy
     return entry | {"value": ours, "measured": f"{ours:.4f} against {theirs:.4f}", "met": ours >= theirs}

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from math import prod
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -43,19 +42,6 @@ def select(cases: Iterable[C], pattern: str | None, quick: bool) -> list[C]:
     if not picked:
         raise Unmatched(f"--only must match a case, such as {every[0].name}; got {pattern!r}")
     return picked
-
-
-def available_memory() -> float:
-    """Return the bytes that a new process could have, as far as is known; 8 GiB where it is not."""
-    limits = [8.0 * 2**30]
-    info = Path("/proc/meminfo")
-    for line in info.read_text().splitlines() if info.exists() else []:
-        if line.startswith("MemAvailable:"):
-            limits = [1024.0 * int(line.split()[1])]
-    group = Path("/sys/fs/cgroup/memory.max")
-    if group.exists() and (text := group.read_text().strip()).isdecimal():
-        limits.append(float(text))
-    return min(limits)
 
 
 def missing(modules: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..common import why
-from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from . import reference
+from .array_peers import Roofline
 from .cases import Case, bytes_per_element
-from .peers import AT, OURS, PEERS, ROOFLINE, Job, NumPyRunner, Peer, Roofline, line_up
-
-Ratio = tuple[float, float, float]
+from .job import Job, NumPyRunner
+from .peers import AT, OURS, PEERS, ROOFLINE, Peer, line_up
 
 
 @dataclass
@@ -26,9 +27,9 @@ class Line:
     name: str
     status: str = "timed"
     error: float | None = None  # against float64, in units of what is allowed
+    ready_s: float | None = None  # of what compiles: until its first step was done
     seconds: float | None = None
     gb_s: float | None = None
-    of_roofline: float | None = None
     over_yardstick: Ratio | None = None  # time over the roofline's, with its 95% interval
     ratio: Ratio | None = None  # time over ours, likewise
     repeats: int = 0
@@ -39,9 +40,12 @@ class Line:
         """What follows the implementation's name: the number of threads, where a case varies it."""
         return "".join(self.name.partition(AT)[1:])
 
+    @property
+    def mine(self) -> bool:
+        return self.name == OURS + self.at
+
     def as_dict(self) -> dict[str, Any]:
-        mine = self.name == OURS + self.at
-        return asdict(self) | {"mine": mine, "over_ours": self.ratio}
+        return asdict(self) | {"mine": self.mine, "over_ours": self.ratio}
 
 
 @dataclass
@@ -88,7 +92,8 @@ class Room:
 def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
     """One interleaved run of all peers on one case."""
     job = Job(case, threads)
-    result = CaseResult(case, bytes_per_element(job.states, case.full), [])
+    size = np.dtype(case.states).itemsize
+    result = CaseResult(case, bytes_per_element(job.states, case.full, size), [])
     runners = build(job, line_up(case, peers or PEERS), Room(job, memory), result.lines)
     before = {name: reference.picked(runner.params()) for name, runner in runners.items()}
     timings = measure(runners, plan, before=lambda name: runners[name].enter())
@@ -130,9 +135,13 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
     """Return the peer's runner once its first steps are right; else say in the line why not."""
     try:
+        start, error = time.perf_counter(), 0.0
         runner = peer.build(job.with_threads(peer.threads))
         runner.enter()
-        error = 0.0 if isinstance(runner, Roofline) else check(runner, oracle)
+        if not isinstance(runner, Roofline):
+            take(runner, reference.GRADIENT_SCALES[0])
+            line.ready_s = time.perf_counter() - start if peer.compiles else None
+            error = check(runner, oracle)
     except Exception as problem:  # a broken peer must not take the others' figures with it
         line.status = why(problem)
     else:
@@ -146,7 +155,7 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
 def exact(job: Job) -> reference.Oracle:
     """Return where the first steps must lead."""
     if job.cls.element_wise:
-        return reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full)
+        return reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full, job.case.is_narrow)
     return reference.WholeOracle(job.params(), job.gradients, lambda arrays: job.cls(arrays, **job.options))
 
 
@@ -168,11 +177,16 @@ def exact_step(job: Job) -> reference.MakeStep:
     return make
 
 
+def take(runner: NumPyRunner, scale: float) -> None:
+    """Take a step of scaled gradients."""
+    runner.load(scale)
+    runner.step()
+
+
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
-    """Return the error of the first steps; leave the runner with fresh gradients."""
-    for scale in reference.GRADIENT_SCALES:
-        runner.load(scale)
-        runner.step()
+    """Return the error of the first steps, of which one is done; leave the runner with fresh gradients."""
+    for scale in reference.GRADIENT_SCALES[1:]:
+        take(runner, scale)
     error = oracle.error(runner.params(), runner.averages())
     if runner.full and runner.in_place and any(g.any() for g in runner.grads()):
         error = math.inf
@@ -190,7 +204,6 @@ def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
             continue
         roof, ours = result.line(ROOFLINE + line.at), result.line(OURS + line.at)
         if roof is not None and roof.gb_s is not None:
-            line.of_roofline = line.gb_s / roof.gb_s
             line.over_yardstick = ratio_interval(timings[line.name].samples, timings[roof.name].samples)
         if ours is not None and ours.seconds is not None:
             line.ratio = ratio_interval(timings[line.name].samples, timings[ours.name].samples)

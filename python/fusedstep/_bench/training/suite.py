@@ -11,13 +11,11 @@ from typing import Any
 from fusedstep import _core
 
 from ..common import why
-from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import Case
 from .data import Job
 from .peers import OURS, PEERS, YARDSTICK, Peer, Trainer
 from .reference import CHECKED_STEPS, Oracle
-
-Ratio = tuple[float, float, float]  # with its 95% interval
 
 
 @dataclass

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import duration, interval, print_rows, significant
+from .. import verdicts
+from ..report import VERDICT, duration, interval, print_rows, significant
 from .cases import Target
-from .peers import PEERS
+from .peers import OURS, PEERS
 from .suite import CaseResult, Line
 
-HEADER = ("implementation", "a step", "GFLOP/s", "time / NumPy [95%]", "time / ours [95%]", "")
+HEADER = ("implementation", "a step", "GFLOP/s", "time / NumPy [95%]", "time / ours [95%]", VERDICT)
 
 
 def print_notes() -> None:
@@ -21,8 +22,9 @@ def print_notes() -> None:
 def cells(line: Line) -> tuple[str, ...]:
     if line.seconds is None or line.gflop_s is None:
         return (line.name, "-", "-", "-", "-", line.status)
-    ratios = [interval(r) if r else "-" for r in (line.over_yardstick, line.over_ours)]
-    return (line.name, duration(line.seconds), significant(line.gflop_s), *ratios, "")
+    yardstick = interval(line.over_yardstick) if line.over_yardstick else "-"
+    ratio = verdicts.cells(line.over_ours, line.name == OURS)
+    return (line.name, duration(line.seconds), significant(line.gflop_s), yardstick, *ratio)
 
 
 def print_case(result: CaseResult) -> None:
@@ -36,6 +38,5 @@ def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
     line = result.line(target.peer) if result is not None else None
     if line is None or line.over_ours is None:
         return {"case": target.case, "target": text, "value": None, "measured": "-", "met": None}
-    value = line.over_ours[0]
     measured = f"{interval(line.over_ours)} x {target.peer}"
-    return {"case": target.case, "target": text, "value": value, "measured": measured, "met": value >= target.bound}
+    return {"case": target.case, "target": text, "measured": measured, **verdicts.held(line.over_ours, target.bound)}

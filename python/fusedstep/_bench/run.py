@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import importlib
 import json
@@ -10,43 +9,61 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import fusedstep as fs
 from fusedstep import _core
 
-from . import report
-from .common import Unmatched, available_memory, missing, select
+from .._base.machine import available
+from . import report, state, verdicts
+from .common import Unmatched, missing, select
 from .harness import Sampling
 from .suites import Setting, Suite
 
 QUICK_S = 0.25  # budget of one case
 QUICK_MINUTES, FULL_MINUTES = 0.8, 9.5
+UNKNOWN_MEMORY = 8 * 2**30  # is taken for what is free where that is not known
+LOOK_S = 0.3  # at the machine before the first case
 LEAST_S = 0.1  # of a case that is late
 OVERRUN = 4.0  # times its budget may a case take for as many rounds as are wanted
 
 
 class Pace:
-    """Divides the remaining time among the remaining cases."""
+    """Divides the remaining time among the remaining cases, but for what is reserved for those that compile."""
 
-    def __init__(self, minutes: float, cases: int) -> None:
-        self.end, self.left = time.perf_counter() + 60 * minutes, cases
+    def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
+        self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
         self.spent, self.began = [0.0], 0.0  # beyond the budget: building, checking, at least so many rounds
 
-    def begin(self, plan: Sampling) -> Sampling | None:
-        """Return the next case's plan, None when time is up."""
-        self.began = time.perf_counter()
+    def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
+        """Return the plan of the next case, for which so much was reserved; None when time is up."""
+        self.began, self.own = time.perf_counter(), reserve
         if self.began >= self.end:
             return None
-        share = (self.end - self.began) / max(self.left, 1) - sum(self.spent) / len(self.spent)
+        share = (self.end - self.began - self.reserved) / max(self.left, 1) - sum(self.spent) / len(self.spent)
+        self.reserved -= reserve
         self.budget = min(max(share, LEAST_S), plan.budget_s)
         return replace(plan, budget_s=self.budget, limit_s=OVERRUN * self.budget)
 
     def done(self) -> None:
         self.left -= 1
-        self.spent.append(max(0.0, time.perf_counter() - self.began - self.budget))
+        self.spent.append(max(0.0, time.perf_counter() - self.began - self.budget - self.own))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for; None: what suits the machine, or the kind of run."""
+
+    quick: bool = False
+    only: str | None = None
+    threads: int | None = None
+    isa: str | None = None
+    memory: float | None = None  # GiB
+    minutes: float | None = None
+    json: Path | None = None
+    targets: bool = True  # are printed
 
 
 def limit_threads(threads: int | None) -> int:
@@ -68,12 +85,12 @@ def limit_threads(threads: int | None) -> int:
     return threads
 
 
-def setting_of(args: argparse.Namespace) -> Setting:
+def setting_of(args: Options) -> Setting:
     if args.isa:
         fs.set_isa(args.isa)
     threads = limit_threads(args.threads)
     levels = [fs.isa()] if args.isa or fs.isa() != "v4" else ["v4", "v3"]
-    memory = available_memory() / 2 if args.memory is None else args.memory * 2**30
+    memory = (available() or UNKNOWN_MEMORY) / 2 if args.memory is None else args.memory * 2**30
     return Setting(threads, levels, memory)
 
 
@@ -99,7 +116,7 @@ def chosen(suites: Sequence[Suite], setting: Setting, only: str | None, quick: b
 class Run:
     """A run and its results so far."""
 
-    def __init__(self, args: argparse.Namespace, suites: Sequence[Suite]) -> None:
+    def __init__(self, args: Options, suites: Sequence[Suite]) -> None:
         """Choose the cases; ValueError: none, or a wrong option."""
         self.setting = setting_of(args)
         self.cases = chosen(suites, self.setting, args.only, args.quick)
@@ -107,9 +124,11 @@ class Run:
             self.cases = [(suite, case) for suite, case in self.cases if not of_one_suite(case)]
         self.cases.sort(key=lambda pair: importance(pair[1]))
         self.suites = [suite for suite in suites if any(s is suite for s, _ in self.cases)]
-        self.quick, self.path = args.quick, args.json
+        self.quick, self.path, self.targets = args.quick, args.json, args.targets
         self.minutes = args.minutes or (QUICK_MINUTES if args.quick else FULL_MINUTES)
         self.facts = report.machine(self.setting.threads) | {"isa": list(self.setting.levels), "minutes": self.minutes}
+        self.loads: dict[str, state.Load] = {}
+        self.cores: list[dict[int, float]] = []
         self.results: dict[str, dict[str, Any]] = {suite.name: {} for suite in self.suites}
         self.late: list[str] = []
 
@@ -119,28 +138,47 @@ class Run:
             importlib.import_module("torch")
         fs.num_threads()  # looks which threads there are
         self.facts["backend"] = _core.backend()
+        self.look("the time before the first case")
         report.print_machine(self.facts)
         for suite in self.suites:
             print(f"\n{suite.name}: {suite.about}")
             suite.notes()
-        self.pace = Pace(self.minutes, len(self.cases))
+        self.pace = Pace(self.minutes, len(self.cases), sum(reserve_of(case) for _, case in self.cases))
         for number, (suite, case) in enumerate(self.cases, start=1):
             self.run_one(suite, case, number)
-        for suite in self.suites:
+        for suite in self.suites if self.targets else ():
             for heading, rows in headed(suite.judge(self.results[suite.name], self.setting)):
-                report.print_verdict(rows, heading)
+                verdicts.print_targets(rows, heading)
         if self.late:
             print(f"No time was left for {', '.join(self.late)}: --minutes {2 * self.minutes:g} may do.")
+        self.look()
         report.print_warning(self.facts)
+        if self.path:
+            write(self.path, self.document())
         return int(any(line["mine"] and line["seconds"] is None for line in self.lines()))
 
+    def look(self, waiting: str = "") -> None:
+        """Look at the cores, and for a while, if it is named, at what other processes use."""
+        watch = state.Watch()
+        self.cores.append(state.core_times())
+        if waiting:
+            time.sleep(LOOK_S)
+            self.note(waiting, watch.load())
+        self.facts["state"] = state.summary(self.cores, self.loads)
+
+    def note(self, name: str, load: state.Load | None) -> None:
+        if load is not None:
+            self.loads[name] = load
+        self.facts["state"] = state.summary(self.cores, self.loads)
+
     def run_one(self, suite: Suite, case: Any, number: int) -> None:
-        plan = self.pace.begin(plan_of(suite, self.quick))
+        plan, watch = self.pace.begin(plan_of(suite, self.quick), reserve_of(case)), state.Watch()
         if plan is None:
             self.late.append(case.name)
             return
         print(f"[{number}/{len(self.cases)}] {case.name}", file=sys.stderr, flush=True)
         result = self.results[suite.name][case.name] = suite.run(case, plan, self.setting)
+        self.note(case.name, watch.load())
         suite.show(result)
         self.pace.done()
         gc.collect()
@@ -149,7 +187,7 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         figures = [
-            {"suite": name} | result.as_dict()
+            {"suite": name} | result.as_dict() | {"load": state.as_dict(self.loads.get(result.case.name))}
             for name, of_suite in self.results.items()
             for result in of_suite.values()
         ]
@@ -165,8 +203,13 @@ class Run:
 
 
 def importance(case: Any) -> int:
-    """Return the place in a run that may be too short: first what --quick takes."""
-    return 0 if case.quick else 1
+    """Return the place in a run that may be too short: first what --quick takes, last what compiles for long."""
+    return 0 if case.quick else 1 if not reserve_of(case) else 2
+
+
+def reserve_of(case: Any) -> float:
+    """Return the seconds that a case needs before its first step."""
+    return float(getattr(case, "reserve_s", 0.0))
 
 
 def of_one_suite(case: Any) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEPT = Path(__file__).parent / "results" / "reference.json"  # what README and docs/benchmarks.md show
-Ratio = tuple[float, float, float]  # with its 95% interval
-FIELDS = ("name", "mine", "status", "seconds", "gb_s", "over_yardstick", "over_ours")
-CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick")
+from .harness import Ratio
+
+FIELDS = ("name", "mine", "status", "ready_s", "seconds", "gb_s", "over_yardstick", "over_ours")
+CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick", "load")
 MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
 YARDSTICKS = ("roofline", "copy: ")  # not libraries that a user would call
 
@@ -31,6 +31,7 @@ class Record:
     gb_s: float | None
     over_yardstick: Ratio | None
     over_ours: Ratio | None
+    ready_s: float | None = None  # of what compiles: until its first step was done
 
     @property
     def is_peer(self) -> bool:
@@ -69,15 +70,17 @@ def is_complete(document: Mapping[str, Any]) -> bool:
 def records(document: Mapping[str, Any]) -> Iterator[Record]:
     for case in document["cases"]:
         for line in case["lines"]:
-            ratios = (tuple(r) if (r := line.get(k)) else None for k in ("over_yardstick", "over_ours"))
-            figures = (line.get(k) for k in ("name", "mine", "status", "seconds", "gb_s"))
-            yield Record(case["suite"], case["name"], case["what"], *figures, *ratios)
+            figures: dict[str, Any] = {k: line.get(k) for k in ("name", "mine", "status", "seconds", "gb_s", "ready_s")}
+            ratios: dict[str, Any] = {
+                k: tuple(r) if (r := line.get(k)) else None for k in ("over_yardstick", "over_ours")
+            }
+            yield Record(case["suite"], case["name"], case["what"], **figures, **ratios)
 
 
 def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the samples, and round to four digits."""
     cases = [
-        {k: case.get(k) for k in CASE_FIELDS}
+        {k: short(case[k]) for k in CASE_FIELDS if case.get(k) is not None}
         | {"lines": [{k: short(line[k]) for k in FIELDS if line.get(k) is not None} for line in case["lines"]]}
         for case in document["cases"]
     ]
@@ -89,6 +92,8 @@ def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
 def short(x: Any) -> Any:
     if isinstance(x, float):
         return float(f"{x:.4g}")
+    if isinstance(x, dict):
+        return {k: short(v) for k, v in x.items()}
     return [short(item) for item in x] if isinstance(x, (list, tuple)) else x
 
 

@@ -21,6 +21,9 @@ SETTLE_LIMIT_S = 0.25  # some never stop spinning
 WARM_S = 3e-3  # after that idleness a core takes a while to come to its speed, and caches to hold what a loop reuses
 
 
+Ratio = tuple[float, float, float]  # of two times, with its 95% interval
+
+
 class Runner(Protocol):
     """One implementation of one case, ready to step."""
 
@@ -146,7 +149,7 @@ def ratio_interval(
     confidence: float = 0.95,
     resamples: int = 4000,
     seed: int = 0,
-) -> tuple[float, float, float]:
+) -> Ratio:
     """Ratio of medians with its bootstrap interval: (ratio, low, high).
 
     A round's samples are drawn together, so that a slow moment of the machine, which affects both, cancels.

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..common import missing, why
-from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ACCURACY_EPOCHS, EPOCHS, FOLDS, OURS, OURS_FLOAT32, THEIRS, Case
 
-Ratio = tuple[float, float, float]  # with its 95% interval
 ROUNDING = {OURS: 1e-6, OURS_FLOAT32: 1e-2}  # how far weights may be from theirs after a fit
 
 

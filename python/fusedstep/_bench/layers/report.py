@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import duration, interval, print_rows, significant
+from .. import verdicts
+from ..harness import Ratio
+from ..report import VERDICT, duration, interval, print_rows, significant
 from .cases import ALONE, COPY, TORCH, Target
-from .suite import CaseResult, Line, Ratio
+from .suite import CaseResult, Line
 
 NOTES = (
     "A copy moves as many bytes, preallocated, with the same threads; the fastest copy is the yardstick. "
@@ -23,7 +25,7 @@ def print_notes() -> None:
 def print_case(result: CaseResult) -> None:
     first = result.levels[0]
     ours = f"x ours {first} [95%]"
-    header = ("implementation", "output", "median", "GB/s", "x copy [95%]", ours, "")
+    header = ("implementation", "output", "median", "GB/s", "x copy [95%]", ours, VERDICT)
     heading = f"{result.case.name}: {result.case.describe()}; yardstick {result.yardstick or 'none'}"
     print_rows(heading, header, [cells(line, first) for line in result.lines])
 
@@ -32,8 +34,9 @@ def cells(line: Line, level: str) -> tuple[str, ...]:
     kind = "out" if line.out else "new"
     if line.seconds is None or line.gb_s is None:
         return (line.name, kind, "-", "-", "-", "-", line.status)
-    ratios = [interval(r) if r else "-" for r in (line.of_copy, line.of_ours.get(level))]
-    return (line.name, kind, duration(line.seconds), significant(line.gb_s), *ratios, "")
+    copy = interval(line.of_copy) if line.of_copy else "-"
+    ratio = verdicts.cells(line.of_ours.get(level), bool(line.level))
+    return (line.name, kind, duration(line.seconds), significant(line.gb_s), copy, *ratio)
 
 
 def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
@@ -44,8 +47,8 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
         return entry | {"value": None, "measured": "-", "met": None}
     ratio, whom = found
     bound = target.bound_of(level)
-    met = ratio[0] >= bound if target.against == TORCH else ratio[0] <= bound
-    return entry | {"value": ratio[0], "measured": f"{interval(ratio)} x {whom}", "met": met}
+    held = verdicts.held(ratio, bound, at_most=target.against != TORCH)
+    return entry | {"measured": f"{interval(ratio)} x {whom}", **held}
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
