@@ -249,6 +249,13 @@ void Plan::prepare(const StepOptions& options, double factor) {
   }
 }
 
+/// Takes elements [first, first + n) of a tensor through a kernel.
+inline void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+                      const Stages& stages) {
+  if (t.in_place) return sweep_in_place(kernel, t, first, n, stages, coefficients_[std::size_t(t.coefficients)]);
+  run_blocks(kernel, fused, t, first, n, stages);
+}
+
 /// The first pass of a rule with two passes. A tensor's norms have the same bits wherever it lies among the others and
 /// for any number of threads. Stages that change the parameters before the rule are applied here and not in the second
 /// pass.
@@ -277,18 +284,15 @@ void Plan::measure(int threads) {
   for (Stages& s : stages_) s.subtract = 0.0;
 }
 
-/// Takes elements [first, first + n) of a tensor through a kernel. If its formats have blocks, it takes instead the
-/// blocks that begin in this range.
-void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
-               const Stages& stages) {
-  const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];
-  if (t.in_place) return sweep_in_place(kernel, t, first, n, stages, coefficients);
+/// The same for other formats. If they have blocks, it takes instead the blocks that begin in this range.
+void Plan::run_blocks(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+                      const Stages& stages) {
   std::int64_t stop = first + n;
   if (t.has_blocks()) first = next_block(first, t.size), stop = next_block(stop, t.size);
   if (first == stop) return;
   const Group& g = groups[std::size_t(t.group)];
   const Randomness random{seed, g.stochastic_parameters, g.stochastic_states};
-  sweep_blocks(kernel, fused, t, first, stop - first, stages, coefficients, random);
+  sweep_blocks(kernel, fused, t, first, stop - first, stages, coefficients_[std::size_t(t.coefficients)], random);
 }
 
 void Plan::sweep(int threads) {

@@ -128,6 +128,8 @@ class Plan {
   void sweep_rows(int threads);
   void run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
            const Stages& stages);
+  void run_blocks(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
+                  const Stages& stages);
   void zero_gradients();
 
   int rule_;

@@ -19,18 +19,9 @@ constexpr bool has_state() {
     return false;
 }
 
-/// The factors of the loop around a rule.
-template <class T>
-struct Factors {
-  T scale, shrink;
-  Ema<T> average;
-};
-
-/// Applies the rule to n elements, and averages its results if `averaged`. The average costs two more streams, which
-/// most rules hide behind their divisions. `g` must not overlap anything that is written.
-template <class Rule, unsigned V, bool averaged, class T>
-FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, const Factors<T>& f,
-                             const typename Rule::template coefficients<T>& c) {
+/// Calls body(i, s) for n elements; s[k] is the element's state k, which the body may change.
+template <class Rule, unsigned V, class T, class Body>
+FUSEDSTEP_INLINE void for_elements(T* const* states, std::ptrdiff_t n, Body body) {
   T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
 #if defined(__clang__)
 #pragma clang loop vectorize(assume_safety)
@@ -43,9 +34,7 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
     if constexpr (has_state<Rule, V, 1>()) s[1] = s1[i];
     if constexpr (has_state<Rule, V, 2>()) s[2] = s2[i];
     if constexpr (has_state<Rule, V, 3>()) s[3] = s3[i];
-    const T updated = Rule::template update<V>(p[i] * f.shrink, g[i] * f.scale, s, c);
-    p[i] = updated;
-    if constexpr (averaged) ema[i] = f.average(ema[i], updated);
+    body(i, s);
     if constexpr (has_state<Rule, V, 0>()) s0[i] = s[0];
     if constexpr (has_state<Rule, V, 1>()) s1[i] = s[1];
     if constexpr (has_state<Rule, V, 2>()) s2[i] = s[2];
@@ -53,11 +42,29 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
   }
 }
 
-/// Applies the stages before the rule to one block and returns the gradient for the rule: `g` if nothing changes it,
-/// else `buffer`. If it scales the gradient here, the rule's loop must not scale it again.
+/// The factors of the loop around a rule.
+template <class T>
+struct Factors {
+  T scale, shrink;
+  Ema<T> average;
+};
+
+/// Applies the rule to n elements, and averages its results if `averaged`. The average costs two more streams, which
+/// most rules hide behind their divisions. `g` must not overlap anything that is written.
+template <class Rule, unsigned V, bool averaged, class T>
+FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
+                             const typename Rule::template coefficients<T>& c) {
+  for_elements<Rule, V>(
+      states, n, [ =, &c ](std::ptrdiff_t i, T * s) __attribute__((always_inline)) {
+        const T updated = Rule::template update<V>(p[i] * f.shrink, g[i] * f.scale, s, c);
+        p[i] = updated;
+        if constexpr (averaged) ema[i] = f.average(ema[i], updated);
+      });
+}
+
+/// Applies the stages before the rule to one block and returns the gradient for the rule, which is scaled.
 template <class T>
 inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
-  if (!before_rule<T>(st)) return g;
   T scale = T(st.scale);
   if (!keeps_digits<T>(st.scale)) {
     for (std::ptrdiff_t i = 0; i < n; ++i) buffer[i] = scaled(g[i], st.scale);
@@ -89,32 +96,27 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
-/// The number of elements that pass through one stage before the next: a block, or all if the rule's loop is the only
-/// one.
-template <class T>
-inline std::ptrdiff_t stride_of(const Run& run, const Stages& st) {
-  if (before_rule<T>(st) || after_rule(st)) return block_size;
-  return st.zero_gradient ? zeroed_together : run.count;
-}
-
 template <class Rule, unsigned V, class T>
 void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
   typename Rule::template coefficients<T> c;
   __builtin_memcpy(&c, raw.bytes, sizeof c);
-  const Factors<T> f{before_rule<T>(st) ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
-  const std::ptrdiff_t step = stride_of<T>(run, st);
+  const bool before = before_rule<T>(st), after = after_rule(st);
+  const Factors<T> f{before ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
+  // The elements that pass through one stage before the next: a block, or all if the rule's loop is the only one.
+  const std::ptrdiff_t step = before || after ? block_size : st.zero_gradient ? zeroed_together : run.count;
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
     const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
     T *const p = static_cast<T*>(run.p) + done, *const ema = run.ema ? static_cast<T*>(run.ema) + done : nullptr;
     T* states[max_states];
     for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? done : 0);
-    const T* g = prepare_gradient(static_cast<const T*>(run.g) + done, st, n, p, buffer);
-    if (ema && !after_rule(st))
+    const T* g = static_cast<const T*>(run.g) + done;
+    if (before) g = prepare_gradient(g, st, n, p, buffer);
+    if (ema && !after)
       update<Rule, V, true>(p, g, states, ema, n, f, c);
     else
       update<Rule, V, false>(p, g, states, ema, n, f, c);
-    if (after_rule(st)) {
+    if (after) {
       proximal(p, n, T(st.threshold), T(st.divide));
       if (ema) average_all(ema, p, n, f.average);
     }
