@@ -275,4 +275,4 @@ def test_a_folder_where_a_result_is_to_be_written_is_found_before_the_training(
     assert main([*command, *CSV, "--out", "out"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
-    assert f"--out: {Path('out', file)} must be no directory" in captured.err
+    assert f"--out: {Path('out', file)} must not be a directory" in captured.err

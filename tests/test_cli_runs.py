@@ -138,7 +138,7 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
     customers(200).to_csv("t.csv", index=False)
     assert "the data or its columns have changed since the run began" in complaint("--epochs", "4")
     Path("fusedstep-out/checkpoint.safetensors").write_bytes(b"hello")
-    assert "is not the state of a run" in complaint()
+    assert "is not the saved state of a run" in complaint()
 
 
 @pytest.mark.usefixtures("no_picture")

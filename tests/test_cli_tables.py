@@ -138,7 +138,7 @@ def test_drop_categorical_and_numeric(out: Out) -> None:
     assert main(["train", "--data", "t.csv", "--target", "left", *options]) == 0
     said = out()
     assert re.search(r"age +left out +as asked", said) and re.search(r"code +category +an output for each of: ", said)
-    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) taken for missing", said)
+    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) treated as missing", said)
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -261,7 +261,10 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
     [
         (["predict", "none", "t.csv"], "No such file or directory: none"),
         (["predict", "t.csv", "t.csv"], "is not a safetensors file"),
-        (["predict", "alone", "t.csv"], "alone: is a network alone; MODEL must say what its inputs and outputs mean"),
+        (
+            ["predict", "alone", "t.csv"],
+            "alone: is a network alone; MODEL must also have the names and scaling of inputs and outputs",
+        ),
         (["predict", "iris", "none.csv"], "--data: no such file: none.csv"),
         (["predict", "iris", "t.csv", "--out", "no/where.csv"], "the model needs the columns sepal length (cm)"),
         (["evaluate", "iris", "wine"], "wine: X must have 4 columns, as in training; got 13"),

@@ -198,7 +198,7 @@ MODEL, ROWS, LABELS = network()
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: inspect.check_gradient(F), ValueError, r"check_gradient: theta must be given where f is not"),
+        (lambda: inspect.check_gradient(F), ValueError, r"check_gradient: theta must be given if f is not"),
         (lambda: inspect.check_gradient(F, [[1.0]]), ValueError, r"theta must have the shape \(d,\); got \(1, 1\)"),
         (
             lambda: inspect.check_gradient(lambda t: 1.0, [1.0]),
@@ -239,11 +239,11 @@ MODEL, ROWS, LABELS = network()
             ValueError,
             r'"squared" or "zero_one"; got',
         ),
-        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have as many rows"),
+        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have equally many rows"),
         (
             lambda: inspect.bias_variance(lambda X, y: 3, [1], [1], [1], [1]),
             TypeError,
-            r"what fit returns must have predict",
+            r"the model from fit must have predict",
         ),
         (lambda: inspect.plot_curves([1.0]), TypeError, r"plot_curves: curves must be a dict of .*; got list"),
         (lambda: inspect.plot_curves({}), ValueError, r"plot_curves: curves must hold at least one"),

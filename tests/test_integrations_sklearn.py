@@ -191,10 +191,10 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     [
         (
             {"weight_decay": 0.1},
-            "weight_decay is for solvers that decay beside the gradient .* solver='adam', whose decay",
+            "weight_decay is for solvers with decoupled decay .* solver='adam', whose decay",
         ),
         ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2', alpha is the penalty"),
-        ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay takes the place of alpha, of which"),
+        ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay replaces alpha, and l1_ratio"),
         ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' takes the whole gradient, without weight_decay"),
         ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "would hardly decay the weights"),
     ],

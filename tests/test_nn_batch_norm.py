@@ -182,7 +182,7 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         (lambda: nn.BatchNorm(momentum=2), ValueError, "BatchNorm: momentum must be from 0 to 1; got 2"),
         (lambda: nn.BatchNorm(eps=-1), ValueError, "BatchNorm: eps must be at least 0; got -1"),
         (lambda: nn.BatchNorm(relu="yes"), TypeError, "BatchNorm: relu must be True or False; got 'yes'"),
-        (lambda: nn.Sequential(nn.BatchNorm()), ValueError, "BatchNorm: num_features must be given where no layer"),
+        (lambda: nn.Sequential(nn.BatchNorm()), ValueError, "BatchNorm: num_features must be given if no layer"),
         (
             lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(5)),
             ValueError,
@@ -198,7 +198,7 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         (
             lambda: nn.Sequential(nn.Residual(nn.Linear(3, 4), nn.BatchNorm())),
             ValueError,
-            "Residual: layers must return as many features as they take; 3 become 4",
+            "Residual: layers must return as many features as they take; got 3 and 4",
         ),
         (
             lambda: nn.Sequential(linear(), nn.Residual(nn.Linear(3, 5), nn.BatchNorm())),

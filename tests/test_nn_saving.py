@@ -132,7 +132,7 @@ LIES = {
     "4 outputs do not fit 'classification' with 3 classes": (description(classes=["w", "x", "y"]), {}),
     "4 outputs do not fit ['classification']": (description(task=["classification"]), {}),
     "feature_names must be texts; got [1": (description(feature_names=[1, 2, 3, 4, 5]), {}),
-    "feature_names must be 0 or 5; got ['a']": (description(feature_names=["a"]), {}),
+    "feature_names must be empty or 5 names; got ['a']": (description(feature_names=["a"]), {}),
     "target_scale must be finite": (description(target_scale=float("nan")), {}),
     "target_mean must be a number; got 'nan'": (description(target_mean="nan"), {}),
     "input_mean must be finite": (description(), {"input.mean": np.full(5, np.nan)}),

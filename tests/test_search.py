@@ -203,10 +203,10 @@ def test_mistakes_in_a_trial(name: str) -> None:
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: 'z' must be one of the parameters given; they are \['x', "):
         study.optimize(lambda trial: trial.suggest_float("z", 0, 1), n_trials=1)
-    with pytest.raises(ValueError, match=r"Sampler: x = \S+ must lie in what is suggested, FloatDistribution"):
+    with pytest.raises(ValueError, match=r"Sampler: x = \S+ must be possible in the suggested FloatDistribution"):
         optuna.create_study(sampler=make()).optimize(lambda trial: trial.suggest_float("x", 7.0, 8.0), n_trials=1)
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=make())
-    with pytest.raises(ValueError, match=r"Sampler: the study must have one objective; got 2"):
+    with pytest.raises(ValueError, match=r"Sampler: study must have one objective; got 2"):
         study.optimize(lambda trial: (f(trial), 1.0), n_trials=1)
     study = optuna.create_study(sampler=make())
     study.enqueue_trial({"x": 1})
@@ -223,7 +223,7 @@ def test_mistakes_in_a_trial(name: str) -> None:
             TypeError,
             r"grid\['x'\] must be a list of at least one value",
         ),
-        (lambda: CoordinateDescentSampler({"x": [1, 1]}), ValueError, r"grid\['x'\] must not hold a value twice"),
+        (lambda: CoordinateDescentSampler({"x": [1, 1]}), ValueError, r"grid\['x'\] must not have a value twice"),
         (lambda: CoordinateDescentSampler({"x": [[1]]}), TypeError, r"values of 'x' must be numbers, strings"),
         (lambda: CoordinateDescentSampler({"x": [float("nan")]}), ValueError, r"values of 'x' must be finite; got nan"),
         (lambda: CoordinateDescentSampler(GRID, {"x": 1}), ValueError, r"start must have the parameters \['x', 'y'\]"),

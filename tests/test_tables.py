@@ -90,7 +90,7 @@ def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
         ("customer_id", [f"C{i % 30}" for i in range(ROWS)], "identifier"),
         ("customerId", [1000 + i % 30 for i in range(ROWS)], "identifier"),
         ("key", [f"{i:08x}-{i * 77:04x}" for i in range(ROWS)], "identifier"),
-        ("n", list(range(100, 100 + ROWS)), "identifier: numbers the rows"),
+        ("n", list(range(100, 100 + ROWS)), "identifier: the numbers of the rows"),
         ("Unnamed: 0", [3 * i for i in range(ROWS)], "identifier"),
         ("code", [f"x{i * i}" for i in range(ROWS)], "identifier: differs in every row"),
         ("remark", [f"a long story of {i} and {i + 1}" for i in range(ROWS)], "free text"),
@@ -144,7 +144,7 @@ def test_a_missing_number_is_the_median_and_marked() -> None:
 def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
-    assert kind_of(cells) == ("number", "1 cell that is no number ('oops') taken for missing")
+    assert kind_of(cells) == ("number", "1 cell that is no number ('oops') treated as missing")
     many = cells[: ROWS // 2] + [f"t{i % 3}" for i in range(ROWS // 2)]
     assert kind_of(many)[0] != "number"
 

@@ -1,4 +1,4 @@
-"""Initial weights: small objects that make an array of a given shape from a random generator.
+"""Initial weights: small objects that return an array of a given shape from a random generator.
 
 A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`. Each rule fixes the standard deviation
 sigma of the weights, with a scaling coefficient ``scale``; "normal" draws from N(0, sigma^2) and "uniform"
