@@ -51,7 +51,7 @@ def test_batch_norm_has_the_bits_of_its_transcription(
 
 
 @every_dtype
-def test_signs_of_zeros(rng: np.random.Generator, dtype: Any) -> None:
+def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
     """A gamma of -0 gives the same signs for every layout, and so do sums so small that slopes become 0."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
@@ -69,7 +69,7 @@ VARIANTS = list(itertools.product((True, False), repeat=3))
 @every_machine
 @every_dtype
 @pytest.mark.parametrize(("shape", "axis"), [((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((700, 70), 1)], ids=str)
-def test_bits_of_variants_on_machines(
+def test_variants_have_the_same_bits_on_every_machine(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any, machine: Any
 ) -> None:
     for training, relu, residual in VARIANTS:
@@ -81,7 +81,7 @@ def test_bits_of_variants_on_machines(
 
 
 @every_machine
-def test_streamed_bits(rng: np.random.Generator, machine: Any) -> None:
+def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, machine: Any) -> None:
     """Arrays so large that stores bypass the caches, at every offset within a cache line."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
@@ -159,7 +159,7 @@ def test_batch_norm_gradients_agree_with_central_differences(
 @every_dtype
 @pytest.mark.parametrize(("training", "relu", "residual"), VARIANTS)
 @pytest.mark.parametrize("given", [(1, 1), (1, 0), (0, 1), (0, 0)], ids=str)
-def test_like_torch(
+def test_forward_and_backward_agree_with_torch(
     rng: np.random.Generator, torch: ModuleType, dtype: Any, training: bool, relu: bool, residual: bool, given: Any
 ) -> None:
     shape = (6, 5, 13, 9)
@@ -186,7 +186,7 @@ def test_like_torch(
             close(got, leaf.grad.numpy(), 4 * TOLERANCE[dtype])
 
 
-def test_against_the_formula(rng: np.random.Generator) -> None:
+def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> None:
     case = Case(rng, (300, 6, 11), 1, np.float64)
     v, dy = (reference.channels_first(a, 1) for a in (case.x, case.dy))
     mean, var = v.mean(1), v.var(1)

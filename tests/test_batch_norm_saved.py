@@ -12,7 +12,7 @@ from support.bits import Array, close, same_bits
 from support.norms import Case
 
 
-def test_in_place(rng: np.random.Generator) -> None:
+def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
     """Forward into x or the residual, and backward into dy, give the same bits; without x there is no gradient."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
@@ -58,7 +58,7 @@ def test_gradient_uses_the_numbers_of_its_forward_pass(rng: np.random.Generator)
                 same_bits(got, before)
 
 
-def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None:
+def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: ModuleType) -> None:
     layer = torch.nn.BatchNorm1d(4, momentum=None, dtype=torch.float64)
     mean, var, count = np.zeros(4), np.ones(4), np.zeros((), np.int64)
     for n in range(1, 5):

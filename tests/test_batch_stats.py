@@ -60,21 +60,21 @@ def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generato
     np.testing.assert_allclose(whole.var(unbiased=True), exact.var(0, ddof=1).astype(float), rtol=1e-6)
 
 
-def test_same_as_batch_norm(rng: np.random.Generator) -> None:
+def test_statistics_equal_those_of_batch_norm(rng: np.random.Generator) -> None:
     x = rng.normal(size=(40, 3, 50))
     _, saved = fs.batch_norm(x, eps=0.25)
     same_bits(of(x).mean, saved.mean)
     same_bits(1 / np.sqrt(of(x).var() + 0.25), saved.invstd)
 
 
-def test_memory_map(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_memory_map_has_the_bits_of_the_array(tmp_path: Path, rng: np.random.Generator) -> None:
     x = rng.normal(size=(4096, 8)).astype(np.float32)
     x.tofile(tmp_path / "x.bin")
     mapped = np.memmap(tmp_path / "x.bin", np.float32, "r", shape=x.shape)
     same_bits(of(*np.split(mapped, 4)).m2, of(x).m2)
 
 
-def test_merging_nothing(rng: np.random.Generator) -> None:
+def test_merging_empty_statistics_changes_nothing(rng: np.random.Generator) -> None:
     some = of(rng.normal(size=(5, 3)))
     mean = some.mean
     some.merge(fs.BatchStats())
@@ -108,7 +108,7 @@ def test_batch_statistics_refuse_wrong_arguments() -> None:
     same_bits(stats.mean, np.ones(3))
 
 
-def test_statistics_of_workers_travel(rng: np.random.Generator) -> None:
+def test_statistics_of_workers_can_be_pickled_and_merged(rng: np.random.Generator) -> None:
     stats = of(rng.normal(size=(50, 3)))
     for same in (pickle.loads(pickle.dumps(stats)), copy.deepcopy(stats)):
         assert same.count == 50

@@ -142,7 +142,7 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_class_weights_bring_a_rare_class_back() -> None:
+def test_class_weights_raise_the_recall_of_a_rare_class() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((600, 2))
     y = np.where((x[:, 0] > 1.3) & (rng.random(600) < 0.5), "rare", "usual")

@@ -154,7 +154,7 @@ def test_processes_step_shared_memory(method: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_inside_joblib(backend: str) -> None:
+def test_workers_of_joblib_train_with_the_same_bits(backend: str) -> None:
     joblib = pytest.importorskip("joblib")
     jobs = [joblib.delayed(trained)(seed) for seed in range(4)]
     assert joblib.Parallel(n_jobs=2, backend=backend)(jobs) == [trained(seed) for seed in range(4)]
@@ -170,7 +170,7 @@ class Dropped:
         return fs.dropout(start(k), 0.5, fs.Key(k))
 
 
-def test_inside_a_data_loader(torch: ModuleType) -> None:
+def test_workers_of_a_data_loader_draw_the_same_dropout(torch: ModuleType) -> None:
     from torch.utils.data import DataLoader
 
     train(start(0))

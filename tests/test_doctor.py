@@ -60,7 +60,7 @@ def test_each_slow_figure_gives_one_advice(text: str) -> None:
     assert text in said
 
 
-def test_every_rule_has_a_patient() -> None:
+def test_every_rule_of_advice_has_a_case() -> None:
     patients = [(replace(HEALTHY, **changes), FIGURES) for changes in ILL.values()]
     patients += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
     assert all(any(rule(*patient) for patient in patients) for rule in _advice.RULES)
@@ -82,7 +82,7 @@ def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 
-def test_the_command_names_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     limit = fs.num_threads()
     try:
         assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
@@ -107,7 +107,7 @@ def test_threads_are_explained() -> None:
     assert machine.granted == 3
 
 
-def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
+def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
@@ -129,7 +129,7 @@ def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main(["doctor", *arguments])
     except SystemExit as exit_:

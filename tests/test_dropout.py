@@ -31,7 +31,7 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_bits_of_every_length(dtype: Any, offset: int) -> None:
+def test_every_length_has_the_transcriptions_bits(dtype: Any, offset: int) -> None:
     for n in LENGTHS:
         x = values(n, dtype)
         want = expected(x, 0.3, offset)
@@ -44,7 +44,7 @@ def test_bits_of_every_length(dtype: Any, offset: int) -> None:
 
 
 @every_dtype
-def test_bits_of_every_alignment(dtype: Any) -> None:
+def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
     for machine in machines((1,)):
         for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
             x, _ = guarded(n, dtype, from_start)
@@ -70,7 +70,7 @@ def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> N
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("p", [0.0, 1e-6, 1 / 65536, 0.1, 0.5, 65535 / 65536, 1.0])
 @every_dtype
-def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
+def test_every_probability_and_mode_has_the_transcriptions_bits(dtype: Any, p: float, mode: str) -> None:
     x = values(5000, dtype)
     for machine in machines():
         same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
@@ -146,7 +146,7 @@ def test_expanded_input_is_read_only_once_per_element() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
-def test_degenerate_shapes(shape: tuple[int, ...]) -> None:
+def test_arrays_without_elements_or_axes_keep_their_shape(shape: tuple[int, ...]) -> None:
     x = np.ones(shape, np.float32)
     same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
     assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
@@ -189,14 +189,14 @@ def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[
 # Keys
 
 
-def test_keys_name_masks() -> None:
+def test_key_determines_the_mask() -> None:
     rng = fs.Philox(3)
     a, b = rng.key(), rng.key()
     assert np.array_equal(fs.dropout_mask(1000, 0.5, a), fs.dropout_mask(1000, 0.5, a))
     assert 400 < (fs.dropout_mask(1000, 0.5, a) != fs.dropout_mask(1000, 0.5, b)).sum() < 600
 
 
-def test_two_processes_agree() -> None:
+def test_two_processes_draw_the_same_mask() -> None:
     program = "import fusedstep as fs, hashlib; k = fs.Philox(9).key(); d = hashlib.sha256; print(" + (
         "d(fs.dropout_mask(9999, 0.3, k).tobytes()).hexdigest(), "
         "d(fs.gaussian_noise(9999, 2.0, k).tobytes()).hexdigest())"
@@ -210,7 +210,7 @@ def test_two_processes_agree() -> None:
 
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("training", [True, False])
-def test_backward_is_the_gradient(mode: str, training: bool) -> None:
+def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, 60))
     forward: Callable[[Array], Array] = lambda v: fs.dropout(v, 0.3, KEY, mode, 5, training=training)  # noqa: E731

@@ -155,7 +155,7 @@ def test_steps_are_as_exact_as_their_roundings_allow_in_full(cls: Any, dtype: An
 
 
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_an_error_of_a_hundred_units_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(p: Array, g: Array, state: Any, t: int, lr: Any, group: Any) -> Array:
         return p - lr * g * (1 + 100 * 2.0**-24)
 

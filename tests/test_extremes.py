@@ -60,7 +60,7 @@ def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) 
 
 
 @every_dtype
-def test_what_does_not_change_is_its_own_average(dtype: Any) -> None:
+def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
     """0.9999 and 1 - 0.9999 do not add up to 1 in float32: their sum as weights would be off by 1 in 3,000."""
     p = np.full(17, np.pi, dtype)
     opt = fs.SGD([p], ema_decay=0.9999)
@@ -128,7 +128,7 @@ def test_an_overflow_that_grad_scale_makes_is_skipped(cls: Any, zero_grads: bool
     assert all((g == 0).all() for g in grads) == zero_grads
 
 
-def test_what_skipping_looks_at_is_what_the_rule_gets() -> None:
+def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
     def step(g: Any, **options: Any) -> tuple[bool, Array]:
         p = np.zeros_like(g)
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p

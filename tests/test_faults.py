@@ -174,7 +174,7 @@ def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
 
 
 @needs_safetensors
-def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_one_line_of_the_command(tmp_path: Path) -> None:
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"

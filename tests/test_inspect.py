@@ -66,7 +66,7 @@ def test_a_wrong_gradient_is_found_and_named() -> None:
     assert "the gradients differ" in str(check)
 
 
-def test_a_gradient_that_is_nan_or_zero() -> None:
+def test_gradient_check_handles_nan_and_zero() -> None:
     assert not inspect.check_gradient(lambda t: (float(t @ t), t * [1.0, np.nan]), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (1.0, 0 * t), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (float(t @ t), 2 * t), [0.0, 0.0])

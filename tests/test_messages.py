@@ -21,7 +21,7 @@ def freed(torch: Any, *shape: int) -> Any:
     return found
 
 
-def test_tensors_without_memory_are_called_so(torch: Any) -> None:
+def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
@@ -35,7 +35,7 @@ def test_tensors_without_memory_are_called_so(torch: Any) -> None:
         fs.SGD([np.ones((4, 5), np.float32)]).step([freed(torch, 4, 5)])
 
 
-def test_tensors_of_functorch_are_called_so(torch: Any) -> None:
+def test_errors_name_tensors_of_functorch(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 

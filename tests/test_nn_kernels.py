@@ -199,7 +199,7 @@ class Turned(nn.Layer):
         return np.asfortranarray(dy)
 
 
-def test_a_relu_takes_what_does_not_lie_row_by_row() -> None:
+def test_relu_accepts_arrays_that_are_not_c_contiguous() -> None:
     x, dy = np.linspace(-1, 1, 12).reshape(3, 4), np.arange(12.0).reshape(3, 4)
     model = nn.Sequential(Turned(), nn.ReLU(), Turned(), dtype=np.float64)
     assert (model.forward(x, training=True) == np.maximum(x, 0)).all()

@@ -52,7 +52,7 @@ def test_extreme_words_are_finite(words: tuple[int, int]) -> None:
 # Monte Carlo
 
 
-def test_moments() -> None:
+def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
     x = np.array([1.0, -2.0, 1e6]).astype(np.float32)
     seen: list[Array] = []
 

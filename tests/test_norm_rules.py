@@ -25,7 +25,9 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_the_bits_of_the_transcription(cls: Any, stages: str, dtype: Any, rng: np.random.Generator) -> None:
+def test_rules_with_norms_have_the_transcriptions_bits(
+    cls: Any, stages: str, dtype: Any, rng: np.random.Generator
+) -> None:
     around, of_step = STAGES[stages]
     known = {k: v for k, v in of_step.items() if k in ("clip_value", "decay_scale")}
     thorough = stages in ("plain", "decoupled-all")
@@ -60,7 +62,7 @@ def test_the_bits_of_the_transcription(cls: Any, stages: str, dtype: Any, rng: n
 
 
 @every_class
-def test_a_parameter_does_not_see_its_neighbours(cls: Any, rng: np.random.Generator) -> None:
+def test_step_of_a_parameter_does_not_depend_on_its_neighbours(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 9001)).astype(np.float32)
     alone, beside = p.copy(), p.copy()
     cls([alone]).step([g])
@@ -95,7 +97,7 @@ def test_the_step_of_lamb_has_the_length_of_the_parameter(rng: np.random.Generat
 
 @pytest.mark.torch
 @every_class
-def test_the_same_bits_in_torch(cls: Any, torch: Any, rng: np.random.Generator) -> None:
+def test_rules_with_norms_have_the_same_bits_in_torch(cls: Any, torch: Any, rng: np.random.Generator) -> None:
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

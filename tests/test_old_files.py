@@ -45,7 +45,7 @@ def close(name: str, params: list[Any], rtol: float) -> None:
 
 
 @pytest.mark.parametrize("case", ARRAY_CASES)
-def test_states_of_arrays(case: str) -> None:
+def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
     opt.load(FOLDER / f"{case}.safetensors")
@@ -64,7 +64,7 @@ def tensors(torch: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", TENSOR_CASES)
-def test_states_of_tensors(case: str, tensors: Any) -> None:
+def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -> None:
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)
@@ -74,7 +74,7 @@ def test_states_of_tensors(case: str, tensors: Any) -> None:
         assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
-def test_models() -> None:
+def test_models_of_earlier_versions_predict_the_same() -> None:
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

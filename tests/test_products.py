@@ -99,7 +99,7 @@ def test_a_product_is_the_same_for_any_threads(dtype: Any, shape: tuple[int, int
 
 
 @every_dtype
-def test_strides_that_blas_takes(dtype: Any) -> None:
+def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
     a, b = matrices(70, 80, 190, dtype)  # several tiles each way
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
@@ -162,7 +162,7 @@ def test_a_factor_may_share_memory_with_the_result() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(0, marks=where_shared)])
-def test_infinities_and_nans_spoil_their_own_sums(threads: int) -> None:
+def test_infinities_and_nans_affect_only_their_own_channel(threads: int) -> None:
     a, b = matrices(40, 64, 200, np.float64)
     a[3, 5], b[7, 150] = np.nan, np.inf
     out = in_place(a, b, False, threads)
@@ -261,7 +261,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @compiles
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
-def test_openblas_under_the_names_of_its_builders(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
+def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
     """Their suffix does not tell how wide the integers are: Fedora's libopenblas64 has none."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
@@ -345,7 +345,7 @@ def test_core_declines_products_without_openblas() -> None:
 
 
 @pytest.mark.parametrize("file", [None, "/no/such/file.so", "/undecodable/\udcff.so"])
-def test_networks_where_numpys_library_is_not_found(file: str | None) -> None:
+def test_networks_train_without_numpys_library(file: str | None) -> None:
     script = (
         "import sys, numpy as np\n"
         f"sys.modules['numpy._core._multiarray_umath'].__file__ = {file!r}\n"
@@ -357,7 +357,7 @@ def test_networks_where_numpys_library_is_not_found(file: str | None) -> None:
 
 
 @where_shared
-def test_openblas_own_limit_is_obeyed() -> None:
+def test_limit_of_openblas_is_respected() -> None:
     """A limit of NumPy's threads also limits the threads that replace them."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"

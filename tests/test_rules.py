@@ -105,7 +105,7 @@ def test_float32_and_float64_parameters_in_one_optimizer(cls: Any, rng: np.rando
         assert a.tobytes() == mixed.tobytes()
 
 
-def test_every_switch_and_every_kernel_is_covered() -> None:
+def test_tests_cover_every_flag_and_every_kernel() -> None:
     compiled = dict.fromkeys(RULES, 0)
     for cls in fs.optim.registry.values():
         assert {name for options in variants(cls) for name in options} >= set(switches(cls))

@@ -58,7 +58,7 @@ def test_classifiers_inside_others(name: str) -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
-def test_more_around_it() -> None:
+def test_estimators_work_inside_scikit_learns_meta_estimators() -> None:
     data, target = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
     assert (
@@ -166,12 +166,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES)
-def test_mistakes(options: dict[str, Any], message: str) -> None:
+def test_wrong_parameters_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         small(**options).fit(X, y)
 
 
-def test_mistakes_of_calls() -> None:
+def test_wrong_calls_are_refused_by_name() -> None:
     model = small(dropout=0.2).fit(X, y)
     with pytest.raises(ValueError, match="X_val and y_val must be given together"):
         small().fit(X, y, X_val=X)

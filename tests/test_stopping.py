@@ -44,11 +44,13 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([], {}, (0, 0)),
     ],
 )
-def test_when_it_stops_and_what_it_restores(metrics: list[float], options: Any, expected: tuple[int, int]) -> None:
+def test_stops_after_patience_and_restores_the_best_weights(
+    metrics: list[float], options: Any, expected: tuple[int, int]
+) -> None:
     assert run(metrics, **options) == expected
 
 
-def test_a_model_comes_back_whole_with_its_running_statistics() -> None:
+def test_model_is_loaded_with_its_running_statistics() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(), rng=0)
     stopping = EarlyStopping(model)
     x = np.random.default_rng(0).random((8, 3)).astype(np.float32)
@@ -74,7 +76,7 @@ def test_weights_of_torch_are_copied(torch: Any) -> None:
     assert np.array_equal(model.weight.detach().numpy(), before)
 
 
-def test_it_can_be_pickled_in_the_middle() -> None:
+def test_pickled_observer_continues() -> None:
     first = EarlyStopping({"w": np.ones(2)}, 3)
     first.observe(1.0)
     first.observe(2.0)
@@ -106,7 +108,7 @@ def test_refusals_name_argument_need_and_value(make: Any, error: type[Exception]
 
 
 @pytest.mark.parametrize("make", [lambda: EarlyStopping([np.ones(1)]), lambda: ReduceOnPlateau(0.1)])
-def test_a_metric_is_a_number(make: Any) -> None:
+def test_metric_that_is_not_a_number_is_refused(make: Any) -> None:
     watcher = make()
     state = dict(vars(watcher))
     for metric in ("a", None, [1.0, 2.0], np.ones(2), 1j):

@@ -83,7 +83,7 @@ def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, *ALIKE])
 @every_optimizer
-def test_ours_is_right(name: str, layout: str, torch: Any) -> None:
+def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> None:
     """The bits of the step on contiguous tensors, in every dtype; and the results of torch's unfused step."""
     layouts = {**LAYOUTS, **ALIKE}[layout]
     for dtype in (getattr(torch, d) for d in DTYPES):
@@ -137,7 +137,7 @@ def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
 
 
 @every_optimizer
-def test_the_neighbours_of_a_view_are_left_alone(name: str, torch: Any) -> None:
+def test_neighbours_of_a_view_do_not_change(name: str, torch: Any) -> None:
     memory = torch.ones(8, 8)
     p = memory[:, ::2].requires_grad_()
     p.grad = torch.ones(8, 4)
@@ -176,7 +176,7 @@ def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
     assert (memory[1:] != before[1:]).any(), "torch has mended this: say so in docs/torch.md"
 
 
-def test_states_that_lie_in_another_way(torch: Any) -> None:
+def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
     """A checkpoint of a model with channels last, resumed without."""
 
     def resumed(cls: type, **options: Any) -> Any:
@@ -198,7 +198,7 @@ def test_states_that_lie_in_another_way(torch: Any) -> None:
     assert (wrong - want).abs().mean() > 0.01, "torch has mended this: say so in docs/torch.md"
 
 
-def test_a_state_of_another_shape(torch: Any) -> None:
+def test_state_of_another_shape_is_refused(torch: Any) -> None:
     w = torch.zeros(64, requires_grad=True)
     w.grad = torch.ones(64)
     opt = theirs("Adam")([w], fused=True)
@@ -300,7 +300,7 @@ def test_a_gradient_at_an_odd_address_is_refused(torch: Any) -> None:
     assert (p == 1).all()
 
 
-def test_empty_and_single(torch: Any) -> None:
+def test_empty_parameters_and_single_elements_are_stepped(torch: Any) -> None:
     for name in NAMES:
         params = [torch.ones(shape, requires_grad=True) for shape in ((), (0,), (3, 0, 2), (1,), (1, 1))]
         for p in params:

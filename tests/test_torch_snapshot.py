@@ -325,6 +325,6 @@ def test_states_that_are_made_in_memory_of_others(torch: Any) -> None:
     assert survives(case)
 
 
-def test_a_slice_of_the_stress_test(torch: Any) -> None:
+def test_short_stress_test_finds_no_fault(torch: Any) -> None:
     """`python tests/stress_snapshot.py` takes longer."""
     assert survives(lambda: stress(tensors, 1.0))

@@ -176,7 +176,7 @@ def test_losses_fall_or_climb_with_every_schedule(case: Case, which: int) -> Non
 
 
 @over((True, False), names=("case", "to_theirs"))
-def test_states_go_over_in_both_directions(case: Case, to_theirs: bool) -> None:
+def test_states_of_torch_and_fusedstep_are_exchangeable(case: Case, to_theirs: bool) -> None:
     classes = (case.ours, case.theirs) if to_theirs else (case.theirs, case.ours)
     params = parameters("plain", case.dtype)
     first = classes[0](params, **own(case.options))
@@ -262,7 +262,7 @@ def test_a_tensor_is_a_learning_rate(case: Case) -> None:
 
 
 @over(names="case")
-def test_what_has_no_gradient_stays_and_what_is_changed_counts(case: Case) -> None:
+def test_parameters_without_gradient_stay_and_changed_ones_are_used(case: Case) -> None:
     params = parameters("plain", case.dtype)
     opt = case.ours(params, **own(case.options))
     set_gradients(params[:1], 0)
@@ -293,7 +293,7 @@ def mistakes() -> list[Any]:
 
 
 @pytest.mark.parametrize(("info", "wrong"), mistakes())
-def test_what_torch_refuses_is_refused(info: Any, wrong: Any) -> None:
+def test_mistakes_that_torch_refuses_are_refused(info: Any, wrong: Any) -> None:
     given = wrong.optimizer_error_input
     params = [torch.zeros(2, requires_grad=True)] if given.params is None else given.params
     if wrong.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR:
@@ -345,7 +345,7 @@ def test_layers_are_those_of_torch(info: Any, dtype: Any, training: bool, given:
     assert again.state_dict().keys() == theirs.state_dict().keys()
 
 
-def test_there_are_as_many_as_there_were() -> None:
+def test_every_optimizer_of_torchs_list_is_tested() -> None:
     assert {info.optim_cls.__name__ for info in OURS} >= {
         "SGD",
         "Adam",

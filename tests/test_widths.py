@@ -151,7 +151,7 @@ def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_threads_and_neighbours_make_no_difference(width: str) -> None:
+def test_bits_do_not_depend_on_threads_or_neighbours(width: str) -> None:
     sizes = [5, 70_001, 300, 50_000]
     results = []
     for threads in (1, 2, 3):
@@ -201,7 +201,7 @@ def test_master_weights_give_the_run_of_float32(cls: Any, half: str) -> None:
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_a_step_starts_from_what_others_have_written(half: str) -> None:
+def test_step_starts_from_values_that_other_code_has_written(half: str) -> None:
     dtype = PARAMETERS[half]
     p = draw(1000, 3, dtype)
     opt = fs.SGD([p], lr=0.01, master_weights=True)
@@ -226,7 +226,7 @@ def test_nan_stays_nan_in_a_parameter_that_keeps_bits() -> None:
         assert np.isnan(p[17]) and np.isfinite(np.delete(p, 17).astype(np.float32)).all()
 
 
-def test_a_block_of_8_bits_that_is_not_finite_does_not_look_finite() -> None:
+def test_block_of_8_bits_with_inf_or_nan_decodes_to_nan() -> None:
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
     opt = fs.AdamW([p], state_dtype="uint8")
