@@ -14,8 +14,9 @@ pytest.importorskip("safetensors")
 import fusedstep as fs
 import fuzz
 from fusedstep import nn
+from support.corpus import corpus
 
-CORPUS = fuzz.corpus()
+CORPUS = corpus()
 
 
 @pytest.mark.parametrize("name", CORPUS)

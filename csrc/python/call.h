@@ -16,13 +16,13 @@ class Call {
 
   Where where(const char* argument) const { return {name_, argument, -1, no_name_}; }
 
-  /// C-contiguous, of float32 or float64.
-  py::array c_array(py::handle object, const char* argument) const;
+  /// C-contiguous, of float32 or float64; or of 16 bits, if `halves`.
+  py::array c_array(py::handle object, const char* argument, bool halves = false) const;
 
   /// An array with the shape and dtype of `model`, which is the argument named `of`.
   py::array like(py::handle object, const char* argument, const py::array& model, const char* of) const;
 
-  /// One value per channel, of the dtype of `model`; no array if the object is None.
+  /// One value per channel, of the dtype of `model` or of its computing dtype; no array if the object is None.
   py::array per_channel(py::handle object, const char* argument, const py::array& model, py::ssize_t channels) const;
 
   void writeable(const py::array& a, const char* argument) const;

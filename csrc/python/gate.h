@@ -38,15 +38,29 @@ bool is_plain_array(py::handle object);
 bool is_native_float(const py::array& array);  // float32 or float64
 bool is_aligned(const py::array& array);
 std::string shape_text(const py::array& array);  // "(3, 4)"
+std::string dtype_name(const py::array& array);
 
 /// The dtype in which the kernels know the items; none for other dtypes and for foreign byte order.
 std::optional<DType> dtype_of_array(const py::array& array);
 
-/// The dtype of an array that is float32 or float64.
-inline View view_of(const py::array& a) {
-  return {const_cast<char*>(static_cast<const char*>(a.data())), a.itemsize(), int(a.ndim()), a.shape(), a.strides(), 1,
-          a.itemsize() == 4 ? DType::f32 : DType::f64,           a.writeable()};
+/// The dtype of an array that has one of the dtypes of the kernels.
+inline DType dtype_of(const py::array& a) {
+  return a.itemsize() == 8 ? DType::f64 : a.itemsize() == 4 ? DType::f32 : dtype_of_array(a).value_or(DType::f16);
 }
+inline View view_of(const py::array& a) {
+  return {const_cast<char*>(static_cast<const char*>(a.data())),
+          a.itemsize(),
+          int(a.ndim()),
+          a.shape(),
+          a.strides(),
+          1,
+          dtype_of(a),
+          a.writeable()};
+}
+
+/// The dtype of arrays over torch's bfloat16 tensors, which has one field of 16 bits: NumPy has none of its own, and
+/// ml_dtypes need not be installed.
+extern PyObject* tensors_bfloat16;
 
 /// Prefetches the memory that `look_at_array` will read.
 inline void prefetch(py::handle object) {
@@ -54,7 +68,8 @@ inline void prefetch(py::handle object) {
   __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
 }
 
-/// The type and dtype objects of most arrays: numpy.ndarray and these. Set when the module is created.
+/// The type and dtype objects of most arrays: numpy.ndarray and these. Set when the module is created, as
+/// `tensors_bfloat16` is.
 struct UsualArray {
   PyTypeObject* type;
   PyObject *single, *twice;
@@ -93,6 +108,8 @@ inline bool look_at_array(PyObject* object, View& view) {
 
 /// An ndarray (not a masked array or a matrix) of native float32 or float64, aligned to its item.
 py::array require_float_array(py::handle object, const Where& where);
+/// The same, or of float16 or bfloat16.
+py::array require_number_array(py::handle object, const Where& where);
 
 /// The same, and also dense and writeable, so that it can be updated in place.
 py::array require_parameter(py::handle object, const Where& where);
@@ -102,7 +119,5 @@ py::array require_output(py::handle object, const py::array& x, const char* x_na
 
 /// True if the address ranges of the two overlap.
 bool overlap(const py::array& a, const py::array& b);
-
-DType dtype_of(const py::array& array);
 
 }  // namespace fusedstep::bind

@@ -87,7 +87,7 @@ class NumpySource final : public Loops<NumpySource> {
     return PyCapsule_CheckExact(object) ? dlpack::look_at_capsule(object, view) : look_at_array(object, view);
   }
   void take_dict(PyObject* gradients, const std::string& call, Inputs& inputs) const;
-  void convert(std::size_t k, const std::string& call, py::object& gradient);
+  void convert(std::size_t k, const std::string& call, Inputs& inputs);
 
   py::list keys_;
   // arrays and capsules made in this step, and the objects they were made from
@@ -147,7 +147,7 @@ void NumpySource::collect(py::handle gradients, py::handle rates, const std::str
   for (std::size_t k = 0; k < count; ++k) {
     PyObject* const gradient = inputs.gradients[k].ptr();
     if (!gradient) throw py::error_already_set();
-    if (Py_TYPE(gradient) != usual_array.type && gradient != Py_None) convert(k, call, inputs.gradients[k]);
+    if (Py_TYPE(gradient) != usual_array.type && gradient != Py_None) convert(k, call, inputs);
   }
   inputs.rates = rates.is_none() ? std::vector<double>() : rates.cast<std::vector<double>>();
 }
@@ -169,9 +169,11 @@ void NumpySource::take_dict(PyObject* gradients, const std::string& call, Inputs
                         ", unknown " + std::string(py::repr(unknown)));
 }
 
-/// Arithmetic on arrays without axes returns scalars. For such a gradient an array is made. For other objects the
-/// memory that they offer by DLPack is read.
-void NumpySource::convert(std::size_t k, const std::string& call, py::object& gradient) {
+/// Arithmetic on arrays without axes returns scalars. For such a gradient an array is made. Rows are put aside. For
+/// other objects the memory that they offer by DLPack is read.
+void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs) {
+  py::object& gradient = inputs.gradients[k];
+  if (py::isinstance<PyRows>(gradient)) return void(inputs.rows.emplace_back(k, std::exchange(gradient, py::none())));
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
   const py::object from = gradient;
@@ -190,6 +192,7 @@ void NumpySource::convert(std::size_t k, const std::string& call, py::object& gr
 
 void bind_numpy(py::module_& m) {
   find_usual_array();
+  m.attr("bfloat16") = py::handle(tensors_bfloat16);
   m.def(
       "plan_of_arrays",
       [](std::string label, const std::string& rule, py::list keys, const py::list& params,

@@ -304,6 +304,7 @@ int PyPlan::traverse(visitproc visit, void* arg) const {
   for (const Held& h : swapped_)
     if ((stop = visit_held(h)) != 0) return stop;
   for (const py::object& g : inputs_.gradients) Py_VISIT(g.ptr());
+  for (const auto& [k, rows] : inputs_.rows) Py_VISIT(rows.ptr());
   Py_VISIT(holder_.ptr());
   return source_->traverse(visit, arg);
 }
@@ -321,25 +322,25 @@ void collect_garbage(PyHeapTypeObject* type) {
 }  // namespace
 
 void bind_plan(py::module_& m) {
-  const auto plan =
-      py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.",
-                         py::custom_type_setup(collect_garbage))
-          .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("options"))
-          .def("attach", &PyPlan::attach, py::arg("param"), py::arg("state"), py::arg("steps") = 0)
-          .def("settle", &PyPlan::settle)
-          .def("squares", &PyPlan::squares, py::arg("classes"), py::arg("zero_grads"), py::arg("num_threads") = 0)
-          .def("follow_options", &PyPlan::follow_options)
-          .def("restore", &PyPlan::restore, py::arg("steps"), py::arg("of_tensors"), py::arg("pairs"),
-               py::arg("groups"), py::arg("updates"))
-          .def("reserve", &PyPlan::reserve, py::arg("method"), py::arg("holder"))
-          .def("swap", &PyPlan::swap, py::arg("others"))
-          .def("release", &PyPlan::release, py::arg("holder"))
-          .def_property_readonly("reserved_by", &PyPlan::reserved_by)
-          .def_property_readonly("steps", &PyPlan::steps)
-          .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
+  const auto plan = py::class_<PyPlan>(m, "Plan", "The arrays, groups and kernels of one optimizer.",
+                                       py::custom_type_setup(collect_garbage))
+                        .def("set_group", &PyPlan::set_group, py::arg("group"), py::arg("options"))
+                        .def("attach", &PyPlan::attach, py::arg("param"), py::arg("state"), py::arg("steps") = 0)
+                        .def("settle", &PyPlan::settle)
+                        .def("squares", &PyPlan::squares, py::arg("grads"), py::arg("classes"), py::arg("zero_grads"),
+                             py::arg("num_threads") = 0)
+                        .def("follow_options", &PyPlan::follow_options)
+                        .def("restore", &PyPlan::restore, py::arg("steps"), py::arg("of_tensors"), py::arg("pairs"),
+                             py::arg("groups"), py::arg("updates"))
+                        .def("reserve", &PyPlan::reserve, py::arg("method"), py::arg("holder"))
+                        .def("swap", &PyPlan::swap, py::arg("others"))
+                        .def("release", &PyPlan::release, py::arg("holder"))
+                        .def_property_readonly("reserved_by", &PyPlan::reserved_by)
+                        .def_property_readonly("steps", &PyPlan::steps)
+                        .def_property_readonly("tensor_steps", &PyPlan::tensor_steps);
   bind_info(m);
   bind_step(plan);
-  bind_rows(m, plan);
+  bind_rows(m);
   bind_numpy(m);
   bind_torch(m);
 }

@@ -8,12 +8,9 @@
 #include <optional>
 #include <tuple>
 
+#include "python/rows.h"
 #include "python/source.h"
 #include "step/plan.h"
-
-namespace fusedstep {
-class RowGradient;
-}
 
 namespace fusedstep::bind {
 
@@ -68,11 +65,10 @@ class PyPlan {
   using Squares = std::tuple<double, double, bool>;
 
   /// Makes all checks of a step and returns, for each class, this process's part of a norm over several processes.
-  /// Returns nothing where `step` would. Writes nothing. `classes` has the number of the class of each parameter.
-  std::optional<std::vector<Squares>> squares(const std::vector<std::size_t>& classes, bool zero, int threads);
-  /// Steps some rows of parameter k, with gradients multiplied by `factor`. Returns false where `step` returns nothing.
-  bool step_rows(std::size_t k, const RowGradient& rows, std::int64_t of, const View& values,
-                 const std::vector<double>& rates, StepOptions options, double factor, int threads);
+  /// Returns nothing where `step` would. Writes nothing. `classes` has the number of the class of each parameter. Rows
+  /// are checked, and are not part of the norm.
+  std::optional<std::vector<Squares>> squares(py::handle gradients, const std::vector<std::size_t>& classes, bool zero,
+                                              int threads);
 
   /// "AdamW.step", for errors.
   const std::string& step_label() const { return step_label_; }
@@ -151,6 +147,8 @@ class PyPlan {
   bool take_inputs(py::handle gradients, py::handle rates, bool zero);
   void drop_inputs();
   bool take_gradients(bool zero);
+  bool take_rows();
+  void check_rows(std::size_t k, const PyRows& rows) const;
   void look_at_gradient(std::size_t k);
   void take_gradient(std::size_t k, const View& view);
   void check_against_owned(std::size_t k, const View& gradient) const;

@@ -11,8 +11,9 @@ namespace fusedstep::bind {
 
 /// The arguments of a step, kept alive until its end.
 struct Inputs {
-  std::vector<py::object> gradients;  // of every parameter; None: the parameter is not stepped
-  std::vector<double> rates;          // of every group; empty: each group's lr
+  std::vector<py::object> gradients;                     // of every parameter; None: the parameter is not stepped
+  std::vector<double> rates;                             // of every group; empty: each group's lr
+  std::vector<std::pair<std::size_t, py::object>> rows;  // RowGradient of a parameter, whose entry in gradients is None
 };
 
 /// An array that a plan uses, and the object that keeps its memory alive.

@@ -26,13 +26,15 @@ bool PyPlan::take_inputs(py::handle gradients, py::handle rates, bool zero) {
     throw py::value_error(step_label_ + ": rates must have one number for each group");
   if (source_->user_may_replace() && !(source_->unchanged() && parameters_unchanged())) return false;
   if (!source_->user_may_replace()) require_unchanged(step_label_, Snapshot::Use::write);
-  if (!take_gradients(zero)) return false;
+  if (!take_gradients(zero) || !take_rows()) return false;
   if (has_scalars_) take_scalars();
   return true;
 }
 
 void PyPlan::drop_inputs() {
   for (py::object& g : inputs_.gradients) g = {};
+  for (const auto& [k, rows] : inputs_.rows) plan_->tensors[k].rows = nullptr;
+  inputs_.rows.clear();
 }
 
 std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, StepOptions options, int threads) {
@@ -51,13 +53,13 @@ std::optional<StepInfo> PyPlan::step(py::handle gradients, py::handle rates, Ste
   return info;
 }
 
-std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(const std::vector<std::size_t>& classes, bool zero,
+std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(py::handle gradients,
+                                                            const std::vector<std::size_t>& classes, bool zero,
                                                             int threads) {
   const Claim claim(*this, step_label_, one_thread);
   const AtExit end{[this] { drop_inputs(); }};
   if (classes.size() != params_.size()) throw py::value_error("Plan: classes must have one number for each parameter");
-  const py::none none;
-  if (!take_inputs(none, none, zero)) return {};
+  if (!take_inputs(gradients, py::none(), zero)) return {};
   const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
   std::vector<Squares> all(classes.empty() ? 0 : *std::max_element(classes.begin(), classes.end()) + 1);
   for (std::size_t of = 0; of < all.size(); ++of) {
@@ -124,7 +126,7 @@ void PyPlan::tell_source(bool gradients_too) const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     if (!plan_->tensors[k].active) continue;
     written.append(params_[k].array.object);
-    if (gradients_too) written.append(inputs_.gradients[k]);
+    if (gradients_too && !plan_->tensors[k].rows) written.append(inputs_.gradients[k]);
   }
   source_->wrote(written);
 }

@@ -11,7 +11,7 @@ py::object to_python(const StepInfo& info);
 void bind_info(py::module_& m);
 /// Adds the method `step` to the type Plan.
 void bind_step(py::handle plan_type);
-/// Adds the type RowGradient to the module, and the method `step_rows` to the type Plan.
-void bind_rows(py::module_& m, py::handle plan_type);
+/// Adds the type RowGradient to the module.
+void bind_rows(py::module_& m);
 
 }  // namespace fusedstep::bind

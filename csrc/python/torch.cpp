@@ -114,6 +114,7 @@ class TorchSource final : public Loops<TorchSource> {
   void watch_options();
   bool is_negative(py::handle tensor) const;
   void check_gradient(std::size_t k, const py::object& gradient, const std::string& call);
+  void take_rows(const py::list& rows, Inputs& inputs) const;
 
   dlpack::Describe describe_;
   py::object tensor_type_, is_neg_, increment_version_;
@@ -225,7 +226,7 @@ void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, con
   refuse_value(where, need, got + (t.data || dlpack::is_empty(t) ? "" : " without memory"));
 }
 
-void TorchSource::collect(py::handle, py::handle, const std::string& call, Inputs& inputs) {
+void TorchSource::collect(py::handle rows, py::handle, const std::string& call, Inputs& inputs) {
   static const Attribute grad("grad"), lr("lr");
   static const std::string lr_text = "lr", none;
   inputs.rates.clear();
@@ -236,11 +237,21 @@ void TorchSource::collect(py::handle, py::handle, const std::string& call, Input
     if (!gradient.is_none())
       gradient = shards_.part_of_gradient(gradient, params_[k], {call, "grads", std::ptrdiff_t(k), none});
   }
+  if (!rows.is_none()) take_rows(py::cast<py::list>(rows), inputs);
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
   asked_ = false;
   for (std::size_t k = 0; k < params_.size(); ++k) {
     described_[k].ndim = -1;
     if (!inputs.gradients[k].is_none()) check_gradient(k, inputs.gradients[k], call);
+  }
+}
+
+/// Takes the rows of each parameter, or None. A parameter that has rows has no other gradient.
+void TorchSource::take_rows(const py::list& rows, Inputs& inputs) const {
+  for (std::size_t k = 0; k < params_.size() && k < rows.size(); ++k) {
+    if (!py::isinstance<PyRows>(rows[k])) continue;
+    inputs.rows.emplace_back(k, rows[k]);
+    inputs.gradients[k] = py::none();
   }
 }
 

@@ -99,14 +99,14 @@ Plan::Plan(int rule, std::vector<Tensor> ts, std::vector<Group> gs, double ema_d
   coefficients_.resize(tensors.size());
 }
 
-/// Visits the runs of active tensors that make up elements [begin, end) of the concatenation.
+/// Visits the runs of active tensors, but for those with rows, that make up elements [begin, end) of the concatenation.
 template <class Visit>
 void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   end = std::min(end, total_);
   for (auto k = std::size_t(first_tensor_[std::size_t(begin / chunk_size)]); begin < end; ++k) {
     const Tensor& t = tensors[k];
     const std::int64_t stop = std::min(end, t.start + t.size);
-    if (begin < stop && t.active) visit(t, begin - t.start, stop - begin);
+    if (begin < stop && t.active && !t.rows) visit(t, begin - t.start, stop - begin);
     begin = std::max(begin, stop);
   }
 }
@@ -123,6 +123,7 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
     prepare(options, info.clip_coef / options.grad_scale);
     if (!pieces_.empty()) measure(threads);
     sweep(threads);
+    sweep_rows(threads);
     ++steps;
   }
   info.step = steps;
@@ -301,13 +302,14 @@ void Plan::sweep(int threads) {
   });
 }
 
-void Plan::step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
-                     int threads) noexcept {
-  prepare(options, factor);
-  const Tensor& t = tensors[k];
-  const auto g = std::size_t(t.group);
-  rows.sweep(step_kernels().rules[rule_].sweep[int(t.dtype)][groups[g].variant], t, stages_[g],
-             coefficients_[std::size_t(t.coefficients)], threads);
+void Plan::sweep_rows(int threads) {
+  const RuleKernels& rule = step_kernels().rules[rule_];
+  for (const Tensor& t : tensors) {
+    if (!t.active || !t.rows) continue;
+    const auto g = std::size_t(t.group);
+    t.rows->sweep(rule.sweep[int(t.dtype)][groups[g].variant], t, stages_[g],
+                  coefficients_[std::size_t(t.coefficients)], threads);
+  }
 }
 
 void Plan::zero_gradients() {

@@ -14,6 +14,8 @@ namespace fusedstep {
 // Chunks divide the concatenation of all tensors. The bits of a norm depend on this number.
 constexpr std::int64_t chunk_size = 4096;
 
+class RowGradient;
+
 enum class Decay { l2, decoupled, proximal };
 
 struct Group {
@@ -38,6 +40,7 @@ struct Tensor {
   // Of the current step.
   Strided gradient;
   DType gradient_dtype = DType::f32;  // has the same computing type as dtype
+  const RowGradient* rows = nullptr;  // if set, the gradient of some rows, and `gradient` is not used
   bool active = false;
   bool in_place = true;  // all streams are of the computing type and without gaps; see `lay_out`
   int coefficients = 0;
@@ -85,21 +88,17 @@ struct Squares {
   double sum, scaled;  // of x^2; of (2^-600 x)^2, which does not overflow where float64's squares do
   bool finite;         // all gradients are finite
 };
-class RowGradient;
 
 class Plan {
  public:
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
-  /// Takes one step with the gradients in `tensors`. Allocates nothing and cannot fail.
+  /// Takes one step with the gradients in `tensors`. Allocates nothing and cannot fail. If the step needs a norm and
+  /// there are gradients of rows, the caller must give the norm.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
   /// Sums of squares of the gradients in `tensors`.
   Squares squares(int threads);
-  /// Steps the rows of tensor k that have a gradient, multiplied by `factor`. Tensor k must be the only active one.
-  /// Counts the tensor's step, not the plan's.
-  void step_rows(std::size_t k, const RowGradient& rows, const StepOptions& options, double factor,
-                 int threads) noexcept;
 
   int rule() const { return rule_; }
 
@@ -126,6 +125,7 @@ class Plan {
   void prepare(const StepOptions& options, double factor);
   void measure(int threads);
   void sweep(int threads);
+  void sweep_rows(int threads);
   void run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
            const Stages& stages);
   void zero_gradients();

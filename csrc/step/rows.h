@@ -17,24 +17,27 @@ class RowGradient {
   /// The sum of squares, after gradients of the same row are added up. The bits are the same for any number of threads.
   double squared_norm(int threads) const;
 
-  /// Takes every row of a table through a rule and its stages.
+  /// Takes every row of a table through a rule and its stages. Allocates nothing.
   void sweep(SweepFn kernel, const Tensor& table, const Stages& stages, const Coefficients& c, int threads) const;
 
   DType dtype() const { return dtype_; }
   std::ptrdiff_t width() const { return width_; }
+  const char* values() const { return values_; }
   int useful_threads(int threads) const;
 
  private:
   struct Row {
     std::int64_t row, first, count;  // index in the table; first position in `order_` and number of positions
+    std::ptrdiff_t room;             // position in `room_` of the sum of several
   };
-  const char* gradient(const Row& row, void* room) const;
+  const char* gradient(const Row& row) const;
 
   const char* values_;
   DType dtype_;
   std::ptrdiff_t width_;
   std::vector<std::int64_t> order_;
   std::vector<Row> rows_;
+  mutable std::vector<char> room_;
 };
 
 }  // namespace fusedstep

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the command of the parsed arguments."""
-    from . import _compare, _train, doctor, evaluate, predict
+    from . import _compare, _train, bench, doctor, evaluate, predict
 
     if getattr(args, "threads", None) is not None:
         from .. import set_num_threads
@@ -64,6 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         "train": _train.run,
         "compare": _compare.run,
         "doctor": doctor.run,
+        "bench": bench.run,
         "predict": predict.run,
         "evaluate": evaluate.run,
     }

@@ -51,7 +51,7 @@ class BatchStats:
 
         Parameters
         ----------
-        x : ndarray of float32 or float64, at least 2 axes
+        x : ndarray of float32, float64, float16 or bfloat16, at least 2 axes
             C-contiguous; it may be a `numpy.memmap`.
         axis : int
             The axis of the channels.

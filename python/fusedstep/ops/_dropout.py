@@ -38,7 +38,7 @@ def dropout(
 
     Parameters
     ----------
-    x : array, float32 or float64
+    x : array of float32, float64, float16 or bfloat16
         Any shape. It is only read, unless `out` is x. Arrays in C order are used in place; other layouts cost a copy.
     p : float
         Probability of dropping, from 0 to 1, rounded to multiples of 1/65536: 1/2 is exact, 0.1 becomes 6554/65536. The
@@ -76,9 +76,10 @@ def dropout(
     -----
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); the stream is Philox4x32-10, key = seed, counter =
     (block, stream), the low half of word 0 first. The bits are the same for every instruction set and number of
-    threads. Differences from ``torch.nn.functional.dropout``: a key replaces the global generator; a dropped
-    element is +0 even if x is infinite, nan or negative (torch multiplies, which gives nan or -0); p is rounded to a
-    multiple of 1/65536; p = 1 gives zeros.
+    threads. Numbers of 16 bits (bfloat16 is that of ml_dtypes) are multiplied in float32 and rounded to nearest even.
+    Differences from ``torch.nn.functional.dropout``: a key replaces the global generator; a dropped element is +0 even
+    if x is infinite, nan or negative (torch multiplies, which gives nan or -0); p is rounded to a multiple of 1/65536;
+    p = 1 gives zeros.
 
     Examples
     --------
@@ -113,7 +114,7 @@ def dropout_backward(
 
     Parameters
     ----------
-    dy : array, float32 or float64
+    dy : array of float32, float64, float16 or bfloat16
         Gradient by the output.
     p, key, mode, offset, out, training, shape
         As they were given to `dropout`; `out` may be dy.

@@ -337,10 +337,11 @@ class Optimizer:
         """
         if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
+        rates = self._rates(lr) if lr is not None or self._scheduled else None
         try:
             info = self._plan.step(
                 grads,
-                self._rates(lr) if lr is not None or self._scheduled else None,
+                rates,
                 _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
                 None if clip_norm is None else self._option(_checks.non_negative, "clip_norm", clip_norm),
                 None if clip_value is None else self._option(_checks.non_negative, "clip_value", clip_value),
@@ -350,10 +351,9 @@ class Optimizer:
                 zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
                 self._num_threads,
             )
-        except TypeError:  # the plan knows no `Rows`
-            options = {"clip_norm": clip_norm, "clip_value": clip_value, "grad_scale": grad_scale}
-            options |= {"skip_nonfinite": skip_nonfinite, "zero_grads": zero_grads, "decay_scale": decay_scale}
-            with_rows = _rows.step(self, grads, lr, {**options, "grad_norm": grad_norm})
+        except TypeError:  # the plan does not take `Rows`
+            options = (decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads)
+            with_rows = _rows.step(self, grads, rates, options)
             if with_rows is None:
                 raise
             return with_rows

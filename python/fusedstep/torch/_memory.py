@@ -10,11 +10,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from .. import _core
+
 Array = np.ndarray[Any, Any]
+
+_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
 def served(x: Tensor, *others: Tensor | None) -> bool:
-    """Return True if the kernels can use these tensors: dense float32 or float64 on the CPU, all of x's type.
+    """Return True if the kernels can use these tensors: dense on the CPU, all of x's dtype, which has kernels.
 
     The answer is also False under a compiler, a tracer, `torch.func` or forward-mode differentiation, and for a
     subclass of Tensor: all of these see only torch's own operators, so they get torch's layer.
@@ -56,12 +60,19 @@ def is_transformed() -> bool:
 
 def known(x: Tensor) -> bool:
     """Return True if there are kernels for tensors of this dtype on this device."""
-    return x.is_cpu and (x.dtype is torch.float32 or x.dtype is torch.float64)
+    return x.is_cpu and x.dtype in _DTYPES
 
 
 def array_of(t: Tensor) -> Array:
     """Return the tensor as an array over the same memory, outside of any graph."""
-    return t.detach().numpy()
+    t = t.detach()
+    return t.view(torch.int16).numpy().view(_core.bfloat16) if t.dtype is torch.bfloat16 else t.numpy()
+
+
+def tensor_of(a: Array) -> Tensor:
+    """Return an array, which may be over 16 bits as `array_of` makes them, as a tensor over the same memory."""
+    is_bfloat16 = a.dtype == _core.bfloat16
+    return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(a)
 
 
 def flat_array_of(t: Tensor) -> Array:

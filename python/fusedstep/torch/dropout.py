@@ -42,8 +42,9 @@ class Dropout(torch.nn.Dropout):
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Every training pass draws
     one number from torch's generator for the CPU, the seed of the mask. So ``torch.manual_seed`` repeats a run for any
     number of threads, and a recomputed pass (``torch.utils.checkpoint``) has the same mask.
-    The kernels are used for float32 and float64 tensors on the CPU in any layout. Everything else is computed by
-    ``torch.nn.Dropout``, and so is everything under tracing, ``torch.func`` and forward-mode differentiation.
+    The kernels are used for float32, float64, bfloat16 and float16 tensors on the CPU in any layout. Everything else is
+    computed by ``torch.nn.Dropout``, and so is everything under ``torch.compile``, tracing, ``torch.func`` and
+    forward-mode differentiation.
 
     Differences from ``torch.nn.Dropout``: the masks of a seed differ; a dropped element is +0 even if x is infinite,
     nan or negative; p is rounded to a multiple of 1/65536.

@@ -126,7 +126,7 @@ class SyncBatchNorm(_Normalization):
             )
         options = self._options()
         others = residual, self.weight, self.bias, *options.running[:2]
-        if not served(input, *others):
+        if input.element_size() < 4 or not served(input, *others):
             got = f"{input.dtype} on {input.device}"
             raise TypeError(f"SyncBatchNorm: input must be float32 or float64 on the CPU, as weights are; got {got}")
         y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
