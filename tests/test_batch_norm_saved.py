@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from support.bits import Array, close, same_bits
+from support.bits import Array, assert_close, assert_same_bits
 from support.norms import Case
 
 
@@ -24,7 +24,7 @@ def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
             out = x if target == "x" else residual
             got, saved = fs.batch_norm(x, *args, relu=True, residual=residual, out=out)
             assert got is out
-            same_bits(got, y)
+            assert_same_bits(got, y)
             if target == "x":
                 with pytest.raises(ValueError, match="saved must be of a call that left x as it was"):
                     fs.batch_norm_backward(dy, saved)
@@ -32,8 +32,8 @@ def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
                 room = np.empty_like(dy)
                 grads = fs.batch_norm_backward(dy, saved, out=(dy, room))
                 assert grads.dx is dy and grads.dresidual is room
-                same_bits(grads.dx, dx)
-                same_bits(grads.dresidual, dresidual)
+                assert_same_bits(grads.dx, dx)
+                assert_same_bits(grads.dresidual, dresidual)
 
 
 def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
@@ -55,7 +55,7 @@ def test_gradient_uses_the_numbers_of_its_forward_pass(rng: np.random.Generator)
             a[:] = 77
         for got, before in zip(fs.batch_norm_backward(case.dy, saved), want, strict=True):
             if before is not None:
-                same_bits(got, before)
+                assert_same_bits(got, before)
 
 
 def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: ModuleType) -> None:
@@ -66,8 +66,8 @@ def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: M
         layer(torch.from_numpy(x))
         fs.batch_norm(x, running_mean=mean, running_var=var, momentum=None, num_batches=count)
         assert count == n == int(layer.num_batches_tracked)
-        close(mean, layer.running_mean.numpy(), 1e-14)
-        close(var, layer.running_var.numpy(), 1e-14)
+        assert_close(mean, layer.running_mean.numpy(), 1e-14)
+        assert_close(var, layer.running_var.numpy(), 1e-14)
     fs.batch_norm(x, running_mean=mean, running_var=var, training=False, momentum=None, num_batches=count)
     assert count == 4
 

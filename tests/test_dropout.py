@@ -13,7 +13,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _philox_reference as reference
-from support.bits import KEY, Array, every_dtype, same_bits, values
+from support.bits import KEY, Array, assert_same_bits, every_dtype, values
 from support.fences import guarded, untouched_around
 from support.machines import machines
 
@@ -39,7 +39,7 @@ def test_every_length_has_the_transcriptions_bits(dtype: Any, offset: int) -> No
             out, memory = guarded(n, dtype, n % 5)
             result = fs.dropout(x, 0.3, KEY, offset=offset, out=out)
             assert result is out, (machine, n)
-            same_bits(out, want, (machine, n))
+            assert_same_bits(out, want, (machine, n))
             assert untouched_around(out, memory), (machine, n)
 
 
@@ -51,7 +51,7 @@ def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
             x[...] = values(n, dtype)
             out, memory = guarded(n, dtype, to_start)
             fs.dropout(x, 0.5, KEY, offset=3, out=out)
-            same_bits(out, expected(x, 0.5, 3), (machine, from_start, to_start))
+            assert_same_bits(out, expected(x, 0.5, 3), (machine, from_start, to_start))
             assert untouched_around(out, memory), machine
 
 
@@ -63,8 +63,8 @@ def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> N
     x[...] = np.random.default_rng(1).random(x.size, dtype)
     want = expected(x, 0.1, 11)
     out = np.empty_like(x)
-    same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
-    same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
 
 
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
@@ -73,7 +73,7 @@ def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> N
 def test_every_probability_and_mode_has_the_transcriptions_bits(dtype: Any, p: float, mode: str) -> None:
     x = values(5000, dtype)
     for machine in machines():
-        same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
+        assert_same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
         mask = fs.dropout_mask((5, 1000), p, KEY, 9)
         assert mask.dtype == bool
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
@@ -82,9 +82,9 @@ def test_every_probability_and_mode_has_the_transcriptions_bits(dtype: Any, p: f
 def test_prediction_keeps_the_input_or_scales_it_in_vanilla_mode() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
-    same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
-    same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
-    same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
+    assert_same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
     assert fs.dropout(x, 0.1, KEY, training=False) is not x
 
 
@@ -110,10 +110,10 @@ def test_expectation_is_exact_for_the_p_that_is_used() -> None:
 def test_slices_equal_the_whole(dtype: Any) -> None:
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
-    same_bits(whole, backward)
+    assert_same_bits(whole, backward)
     mask = fs.dropout_mask(3000, 0.4, KEY)
     for begin, end in ((0, 1500), (1500, 3000), (1, 2), (7, 900), (513, 514), (2999, 3000), (40, 40)):
-        same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
+        assert_same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
         assert np.array_equal(fs.dropout_mask(end - begin, 0.4, KEY, begin), mask[begin:end])
 
 
@@ -132,23 +132,23 @@ def test_layouts_do_not_matter(shape: tuple[int, ...]) -> None:
     x = values(int(np.prod(shape)), np.float32).reshape(shape)
     want = fs.dropout(x, 0.3, KEY, offset=5)
     for name, a in layouts(x).items():
-        same_bits(fs.dropout(a, 0.3, KEY, offset=5), want, name)
+        assert_same_bits(fs.dropout(a, 0.3, KEY, offset=5), want, name)
         for other, out in layouts(np.full_like(x, 9)).items():
             assert fs.dropout(a, 0.3, KEY, offset=5, out=out) is out
-            same_bits(np.ascontiguousarray(out), want, (name, other))
+            assert_same_bits(np.ascontiguousarray(out), want, (name, other))
         fs.dropout(a, 0.3, KEY, offset=5, out=a)  # in place
-        same_bits(np.ascontiguousarray(a), want, name)
+        assert_same_bits(np.ascontiguousarray(a), want, name)
 
 
 def test_expanded_input_is_read_only_once_per_element() -> None:
     x = np.broadcast_to(np.arange(5, dtype=np.float32), (40, 5))
-    same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
+    assert_same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
 def test_arrays_without_elements_or_axes_keep_their_shape(shape: tuple[int, ...]) -> None:
     x = np.ones(shape, np.float32)
-    same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
+    assert_same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
     assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
     assert fs.gaussian_noise(x, 1.0, KEY).shape == shape
 
@@ -178,12 +178,12 @@ def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)
     for machine in machines((1, 2)):
-        same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want, machine)
-        same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want, machine)
+        assert_same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want, machine)
+        assert_same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want, machine)
     y = x.copy()
     assert fs.dropout(y, 0.4, KEY, offset=3, shape=mask, out=y) is y
-    same_bits(y, want)
-    same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
+    assert_same_bits(y, want)
+    assert_same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
 
 
 # Keys

@@ -10,7 +10,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _batch_norm_reference as norms
-from support.bits import Array, every_dtype, same_bits
+from support.bits import Array, assert_same_bits, every_dtype
 from support.machines import SERIAL, running
 from support.oracle import CLASSES, every_class, snapshot
 from support.refusals import refused
@@ -56,7 +56,7 @@ def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) 
             p[:] = last
             opt.step([np.zeros(17, dtype)])
             assert opt.ema is not None
-            same_bits(opt.ema[0], p if decay == 0 else np.full(17, 1e4, dtype), (decay, proximal), any_nan=True)
+            assert_same_bits(opt.ema[0], p if decay == 0 else np.full(17, 1e4, dtype), (decay, proximal), any_nan=True)
 
 
 @every_dtype
@@ -67,7 +67,7 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
     for _ in range(100):
         opt.step([np.zeros(17, dtype)])
     assert opt.ema is not None
-    same_bits(opt.ema[0], p)
+    assert_same_bits(opt.ema[0], p)
 
 
 @every_dtype
@@ -229,7 +229,7 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
             for got, want in ((grads.dgamma, exact[1]), (grads.dbeta, exact[2])):
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
             bits = norms.backward_bits(v, dz, gamma.astype(float), saved.mean, saved.invstd, False)
-            same_bits(norms.channels_first(grads.dx, axis), bits[0], machine)
+            assert_same_bits(norms.channels_first(grads.dx, axis), bits[0], machine)
 
 
 @every_dtype
@@ -241,8 +241,8 @@ def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> No
     bad[1, 0] = odd
     mean, var = (a.copy() for a in before)
     fs.batch_norm(bad, ones, ones, mean, var, momentum=0.0)
-    same_bits(mean, before[0])
-    same_bits(var, before[1])
+    assert_same_bits(mean, before[0])
+    assert_same_bits(var, before[1])
     mean[:] = var[:] = odd
     fs.batch_norm(x, ones, ones, mean, var, momentum=1.0)
     np.testing.assert_array_equal(mean, x.mean(0))
@@ -260,4 +260,4 @@ def test_averages_along_a_run_are_exact_at_both_ends(
     mean = fs.ensemble.Polyak([p], decay)
     p[:] = last
     mean.update()
-    same_bits(mean.values[0], np.full(3, first if decay == 1.0 else last, dtype), any_nan=True)
+    assert_same_bits(mean.values[0], np.full(3, first if decay == 1.0 else last, dtype), any_nan=True)

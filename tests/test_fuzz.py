@@ -45,6 +45,7 @@ def mutations(data: bytes, count: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_no_mutation_of_a_file_crashes_a_reader_or_takes_much_memory(name: str) -> None:
+    """`fuzz.check` asserts that memory is bounded and no file is written; an unexpected error passes through it."""
     for data in mutations(CORPUS[name][0], 300):
         fuzz.check(name, data)
 

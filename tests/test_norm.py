@@ -11,7 +11,7 @@ import pytest
 import fusedstep as fs
 from fusedstep import _core
 from fusedstep.optim import _reference
-from support.bits import DTYPES, Array, every_dtype, numbers, same_bits, split
+from support.bits import DTYPES, Array, assert_same_bits, every_dtype, numbers, split
 from support.machines import MACHINES, running
 from support.oracle import CLASSES, every_class, snapshot
 
@@ -86,7 +86,7 @@ def test_clipping_is_scaling_by_the_coefficient(
     info = opt.step([g], clip_norm=clip_norm, grad_scale=2.0)
     assert info.clip_coef == min(1.0, clip_norm / (info.grad_norm + 1e-6))
     want = _reference.step(cls, p, g, state, 1, 0.1, group, factor=info.clip_coef / 2.0)
-    same_bits(opt.params[0], want)
+    assert_same_bits(opt.params[0], want)
 
 
 def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> None:

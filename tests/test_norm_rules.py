@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.optim import _reference
-from support.bits import numbers, same_bits
+from support.bits import assert_same_bits, numbers
 from support.machines import MACHINES, SERIAL, running
 from support.oracle import STAGES
 
@@ -54,11 +54,11 @@ def test_rules_with_norms_have_the_transcriptions_bits(
                 for given in grads:
                     opt.step([g.copy() for g in given], **of_step)
             for i, p in enumerate(got):
-                same_bits(p, want[i], (machine, i, options), any_nan=True)
+                assert_same_bits(p, want[i], (machine, i, options), any_nan=True)
                 for name, a in opt.state[i].items():
-                    same_bits(a, states[i][name], (machine, i, name), any_nan=True)
+                    assert_same_bits(a, states[i][name], (machine, i, name), any_nan=True)
                 if opt.ema is not None:
-                    same_bits(opt.ema[i], averages[i], (machine, i, "ema"), any_nan=True)
+                    assert_same_bits(opt.ema[i], averages[i], (machine, i, "ema"), any_nan=True)
 
 
 @every_class

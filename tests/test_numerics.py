@@ -75,7 +75,7 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
     assert (want.params != start).mean() > 0.5 and (abs(want.params) < info.tiny).all()
     for machine in SERIAL:
         with running(machine):
-            actual(cls([start.copy()], **options), grads, {}).same_bits(want, machine)
+            actual(cls([start.copy()], **options), grads, {}).assert_same_bits(want, machine)
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:

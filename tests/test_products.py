@@ -15,7 +15,7 @@ import pytest
 
 from fusedstep import _core
 from fusedstep.nn import _blas
-from support.bits import Array, every_dtype, same_bits
+from support.bits import Array, assert_same_bits, every_dtype
 from support.fences import guarded, untouched_around
 from support.interpreters import python
 from support.machines import BACKENDS, machines
@@ -95,7 +95,7 @@ def test_a_product_is_the_same_for_any_threads(dtype: Any, shape: tuple[int, int
     alone = in_place(a, b, False, 1)
     for machine in machines():
         for by_rows in (False, True):
-            same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
+            assert_same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
 
 
 @every_dtype
@@ -158,7 +158,7 @@ def test_a_factor_may_share_memory_with_the_result() -> None:
         want = np.dot(left, right)
         assert not _core.product(left, right, out, False, 1)
         assert (x == a).all()
-        same_bits(_blas.by_columns(left, right, out, 0), want)
+        assert_same_bits(_blas.by_columns(left, right, out, 0), want)
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(0, marks=where_shared)])
@@ -198,7 +198,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
     a, b = matrices(70, 80, 90, np.float64)
     monkeypatch.setattr(_core, "product", lambda *arguments: False)
     out = np.empty((70, 90))
-    same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
+    assert_same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
 
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])

@@ -49,7 +49,7 @@ def check_bits(
         with running(machine):
             got = actual(cls(params.arrays, **options), grads, step_options)
         params.check(machine)
-        got.same_bits(want, machine)
+        got.assert_same_bits(want, machine)
 
 
 @every_dtype
@@ -80,7 +80,7 @@ def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Ge
     """Averages settle: variances round to zero or below, powers of the betas vanish."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
-    actual(cls([start], lr=0.01, **options), grads, {}).same_bits(want, "200 steps")
+    actual(cls([start], lr=0.01, **options), grads, {}).assert_same_bits(want, "200 steps")
 
 
 @every_class_of_this_rate

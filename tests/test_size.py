@@ -112,7 +112,7 @@ def test_step_counts_beyond_2_to_the_31(cls: type[fs.optim.Optimizer], count: in
         return opt
 
     opt = from_there()
-    actual(opt, grads, {}).same_bits(expected(from_there(), grads, {}), count)
+    actual(opt, grads, {}).assert_same_bits(expected(from_there(), grads, {}), count)
     assert opt.steps == count + 2
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from support.bits import same_bits
+from support.bits import assert_same_bits
 from support.torch_cases import (
     NAMES,
     backward,
@@ -138,14 +138,14 @@ def test_the_same_bits_as_on_arrays(name: str, torch: Any, rng: np.random.Genera
                 t.grad = torch.tensor(g)
             opt.step()
         for a, t in zip(arrays, tensors, strict=True):
-            same_bits(t.detach().numpy(), a, name)
+            assert_same_bits(t.detach().numpy(), a, name)
         for k, t in enumerate(tensors):
             for state, array in arrays_opt.state[k].items():
-                same_bits(
+                assert_same_bits(
                     opt.state[t][state].numpy().astype(array.dtype), array, (name, state)
                 )  # scalars: torch's dtype
             if arrays_opt.ema is not None:
-                same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
+                assert_same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
 
 
 @every_shared_optimizer

@@ -42,7 +42,7 @@ _VARIANCE: dict[str, Callable[[int, int], float]] = {
 
 @dataclass(frozen=True)
 class Scaled:
-    """Random weights whose variance follows the widths of the layer; made by `fan_in`, `glorot` and `he`."""
+    """Random weights whose variance follows the widths of the layer; returned by `fan_in`, `glorot` and `he`."""
 
     rule: str
     distribution: str = "uniform"
@@ -72,7 +72,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same value everywhere; made by `constant` and `zeros`."""
+    """The same value everywhere; returned by `constant` and `zeros`."""
 
     value: float = 0.0
 

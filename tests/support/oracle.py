@@ -16,7 +16,7 @@ from fusedstep import _core
 from fusedstep._base import checks as _checks
 from fusedstep.optim import _reference
 
-from .bits import Array, same_bits, split
+from .bits import Array, assert_same_bits, split
 from .fences import Fenced
 
 Options = dict[str, Any]
@@ -131,14 +131,14 @@ class Outcome:
     state: dict[str, Array]
     ema: Array | None
 
-    def same_bits(self, want: Outcome, what: Any) -> None:
+    def assert_same_bits(self, want: Outcome, what: Any) -> None:
         """Assert that nothing differs by a bit."""
-        same_bits(self.params, want.params, (what, "params"), any_nan=True)
+        assert_same_bits(self.params, want.params, (what, "params"), any_nan=True)
         assert self.state.keys() == want.state.keys()
         for name, array in self.state.items():
-            same_bits(array, want.state[name], (what, name), any_nan=True)
+            assert_same_bits(array, want.state[name], (what, name), any_nan=True)
         if want.ema is not None and self.ema is not None:
-            same_bits(self.ema, want.ema, (what, "ema"), any_nan=True)
+            assert_same_bits(self.ema, want.ema, (what, "ema"), any_nan=True)
         assert (self.ema is None) == (want.ema is None)
 
 
