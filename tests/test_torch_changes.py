@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from support.snapshots import survives
-from test_torch_snapshot import LARGE, World, warm  # noqa: F401 (a fixture)
+from support.torch_worlds import LARGE, World
 
 Change = Callable[[World], object]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm(torch: Any) -> None:
+    """Let torch load what its first step needs, once for all children."""
+    World().goes_on()
 
 
 def held(w: World, what: str) -> Any:
