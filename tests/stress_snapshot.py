@@ -1,4 +1,4 @@
-"""One thread steps an optimizer while others change what it steps: each step is whole or refused.
+"""One thread steps an optimizer while others change its arrays or tensors: each step is complete or refused.
 
 Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]; see .ci/check_sanitizers.sh for a build that
 finds more.
@@ -22,7 +22,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)  # of a step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:
-    """Return the step of an optimizer on arrays, and the function that changes its arrays meanwhile."""
+    """Return the step of an optimizer on arrays, and a function that changes its arrays at the same time."""
     params = [np.ones(n, np.float32) for n in (7, 300, 40_000)]
     grads: list[Any] = [np.full_like(p, 1e-3) for p in params]
     opt = fs.Adam(params, lr=1e-3, ema_decay=0.9)
@@ -63,12 +63,12 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
 
 
 def assigned() -> tuple[Callable[[], object], list[Act]]:
-    """Return `tensors`, whose `grad` and `data` are assigned to as well: torch itself frees what is in use then."""
+    """Return `tensors` with assignments to `grad` and `data` too, where torch itself frees memory in use."""
     return tensors(True)
 
 
 def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
-    """Return the step of an optimizer on tensors, and the function that changes its tensors meanwhile."""
+    """Return the step of an optimizer on tensors, and a function that changes its tensors at the same time."""
     import copy
 
     import torch
@@ -142,7 +142,7 @@ def stress(
         while not end.is_set():
             try:
                 draw.choice(acts)(draw)
-            except (*REFUSALS, LookupError, AttributeError):  # of what is changed under another's hands
+            except (*REFUSALS, LookupError, AttributeError):  # raised by code whose objects another thread changes
                 pass
             except BaseException as error:
                 unexpected.append(error)

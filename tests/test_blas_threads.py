@@ -122,7 +122,7 @@ def test_a_limit_of_the_user_in_another_thread_holds() -> None:
         worker.start()
         worker.join()
         assert blas_threads() == 2
-    assert seen in ([2], [1])  # as the version of threadpoolctl has it
+    assert seen in ([2], [1])  # depends on the version of threadpoolctl
 
 
 def test_calls_of_a_network_do_not_limit_blas() -> None:

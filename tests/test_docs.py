@@ -42,7 +42,7 @@ def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
 
 
 TOOLS = ("augment", "ensemble", "init", "inspect", "nn", "schedules", "search", "stopping")
-BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # to be written on by others
+BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # base classes for users
 
 
 def _public() -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: their permissions, their names, and what lies where they are to be."""
+"""Files that are written completely or not at all: permissions, names, and objects that are already at the path."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PUBLIC = [value for value in (getattr(nn, name) for name in nn.__all__) if isins
 LOSSES = [kind for kind in PUBLIC if issubclass(kind, nn.Loss) and kind is not nn.Loss]
 LAYERS = [kind for kind in PUBLIC if issubclass(kind, nn.Layer) and kind not in (nn.Layer, nn.ActivityPenalty)]
 
-# What cannot be made without arguments, and what takes another way through the code with some.
+# Layers that need arguments, and layers with arguments that use another part of the code.
 ARGUMENTS: dict[type[nn.Layer], list[Callable[[], nn.Layer]]] = {
     nn.Linear: [lambda: nn.Linear(WIDTH, WIDTH), lambda: nn.Linear(WIDTH, WIDTH, bias=False)],
     nn.BatchNorm: [nn.BatchNorm, lambda: nn.BatchNorm(relu=True), lambda: nn.BatchNorm(momentum=None)],

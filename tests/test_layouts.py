@@ -17,7 +17,7 @@ from support.bits import DTYPES, Array, every_dtype, numbers, split
 from support.machines import MACHINES, SERIAL, running
 from support.oracle import every_class
 
-Layout = Callable[[Array], Array]  # a copy with the same values, lying differently
+Layout = Callable[[Array], Array]  # a copy with the same values in another layout
 
 
 def c_order(x: Array) -> Array:

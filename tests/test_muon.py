@@ -1,4 +1,4 @@
-"""Muon: torch's algorithm, in NumPy and torch; what it takes, what AdamW steps, and what is refused."""
+"""Muon: torch's algorithm, in NumPy and torch; which parameters it steps, which AdamW steps, and which are refused."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_importing_and_stepping_change_nothing() -> None:
 
 
 def test_torch_optimizer_changes_no_global_state_but_torchs(torch: object) -> None:
-    """Settings that torch makes when it is first used do not count."""
+    """Settings that torch makes at its first use are not compared."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
     run(
         "from support.surroundings import *\n"

@@ -142,7 +142,7 @@ def test_an_overflowing_norm_is_not_a_bad_gradient(rng: np.random.Generator) -> 
     assert info.grad_norm == pytest.approx(1e200 * np.linalg.norm(g / 1e200))
     p[:] = 0
     sgd([p]).step([g], clip_norm=2.0)
-    assert np.linalg.norm(p) == pytest.approx(2.0)  # torch: 0.0
+    assert np.linalg.norm(p) == pytest.approx(2.0)  # torch gives 0.0
 
 
 def test_float32_gradients_do_not_overflow_the_norm() -> None:

@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version.
+"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and later steps have the bits of that version.
 
 Since then the averages are computed in another order, so that they are exact for beta 0 and 1 and squares may overflow:
 second moments (Adam, RMSprop, Adadelta) and the averages of parameters may differ in the last bits.
@@ -33,12 +33,12 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 def other_bits(case: str) -> bool:
-    """Tell whether what follows is computed in another order since."""
+    """Return True if the steps of a case are computed in another order since then."""
     return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
 
 
 def close(name: str, params: list[Any], rtol: float) -> None:
-    """Compare with what version 0.1.0 made of the parameters in three more steps."""
+    """Compare the parameters with those of version 0.1.0 after three more steps."""
     with np.load(FOLDER / "continued.npz") as continued:
         for k, p in enumerate(params):
             np.testing.assert_allclose(p, continued[f"{name}.{k}"], rtol=rtol)

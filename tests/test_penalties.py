@@ -97,7 +97,7 @@ def test_kl_is_finite_for_dead_and_saturated_units() -> None:
     model.forward(np.array([[0, 1], [0, 1]], np.float32), training=True)
     slope = model.backward(np.zeros((2, 2), np.float32), need_dx=True)
     assert np.isfinite(model.penalty) and slope is not None and np.isfinite(slope).all()
-    assert (slope[:, 0] < 0).all() and (slope[:, 1] > 0).all()  # towards more, towards less
+    assert (slope[:, 0] < 0).all() and (slope[:, 1] > 0).all()  # the first should grow, the second should fall
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """Whether threads share products here, or on a CPU that OpenBLAS takes for this one."""
+    """True if threads share products on this CPU, or on the CPU whose kernels OpenBLAS uses."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -148,7 +148,7 @@ def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any)
 
 
 def test_a_factor_may_share_memory_with_the_result() -> None:
-    """A network whose only layer is a `Linear` may be given what it returned: NumPy copies it first."""
+    """The input of a network with a single `Linear` may be its own output: NumPy copies it first."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -335,7 +335,7 @@ for m, k, n in ((1, 1, 1), (64, 64, 256), (65, 257, 129), (200, 100, 300), (33, 
 
 @compiles
 def test_threads_share_products_as_on_a_cpu_with_avx_512(tmp_path: Path) -> None:
-    """Whatever this one is: the library says that it is for such a CPU."""
+    """This CPU may be another one: the test library reports such a CPU."""
     macros = ("-DPREFIX=", "-DSUFFIX=", "-DInt=int", '-DCONFIG="OpenBLAS"')
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 

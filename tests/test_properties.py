@@ -27,7 +27,7 @@ REFUSALS = (TypeError, ValueError)
 
 
 class Subclass(np.ndarray[Any, Any]):
-    """A kind of array that means nothing else."""
+    """A subclass of ndarray without other behaviour."""
 
 
 class Arena:
@@ -82,7 +82,7 @@ SEEN: Counter[str] = Counter()
 
 
 def holds(property: Callable[..., None]) -> Callable[[], None]:
-    """Make a test of a property that would hold too if nothing were ever accepted, or refused: both must be seen."""
+    """Make a test of a property. Some cases must be accepted and some refused, so that it is not trivial."""
 
     @functools.wraps(property, assigned=("__name__", "__doc__", "__module__"), updated=())
     def test() -> None:
@@ -104,7 +104,7 @@ def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], A
     try:
         with np.errstate(all="ignore"):
             want = wanted()
-    except Exception:  # the oracle takes no arrays that do not fit; the kernel must refuse those
+    except Exception:  # the oracle raises for unsuitable arrays; the kernel must refuse them
         pass
     try:
         call()

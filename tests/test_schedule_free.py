@@ -1,4 +1,4 @@
-"""Rules without a schedule: where gradients are taken, what is evaluated, and batch norm's statistics there."""
+"""Schedule-free rules: the points of gradients and of evaluation, and the statistics of batch norm there."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def needs(gib: float) -> None:
 
 
 def blocks(*arrays: Array) -> Iterator[tuple[int, list[Array]]]:
-    """Cut flat arrays into blocks; the number of the block makes each of them another."""
+    """Cut flat arrays into blocks; the number of the block makes their values differ."""
     for k, first in enumerate(range(0, arrays[0].size, BLOCK)):
         yield k, [a[first : first + BLOCK] for a in arrays]
 

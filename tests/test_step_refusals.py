@@ -39,7 +39,7 @@ class World:
         assert self.opt.steps == 2
 
 
-# As gradients these are well: they are read where they lie.
+# Arrays that cannot be parameters but can be gradients, because those are only read.
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
@@ -202,7 +202,7 @@ def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
-        other = np.ones(3, np.dtype("f4").newbyteorder(">"))  # often lies where the first and its dtype lay
+        other = np.ones(3, np.dtype("f4").newbyteorder(">"))  # often has the address of the first array and its dtype
         before = p.tobytes()
         with refused(TypeError, "native byte order"):
             opt.step([other])
@@ -258,7 +258,7 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
 
 
 def test_interleaved_strides_without_repeats_are_accepted(torch: Any) -> None:
-    """Steps of 12 and 16 bytes nest in neither order, and still meet nowhere within (4, 3)."""
+    """Strides of 12 and 16 bytes are not nested, but no two elements of a (4, 3) array overlap."""
     memory = np.zeros(32, np.float32)
     g = as_strided(memory, (4, 3), (12, 16))
     g[...] = 1

@@ -15,7 +15,7 @@ from fusedstep.stopping import EarlyStopping
 
 
 def run(metrics: list[float], **options: Any) -> tuple[int, float]:
-    """Return after how many observations it stopped (0: never) and the weight that came back."""
+    """Return the number of observations until it stopped (0: never) and the restored weight."""
     w = np.zeros(1)
     stopping = EarlyStopping([w], **options)
     stopped = 0
@@ -31,12 +31,12 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
 @pytest.mark.parametrize(
     ("metrics", "options", "expected"),
     [
-        ([3, 2, 2, 2, 1], {"patience": 2}, (4, 2)),  # an equal metric is no better
+        ([3, 2, 2, 2, 1], {"patience": 2}, (4, 2)),  # an equal metric is not better
         ([3, 2, 2, 2, 1], {"patience": 3}, (0, 5)),
         ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
         ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
         ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # too slow, but the weights are the best
-        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # never a best: the weights of the beginning
+        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # no best metric: the initial weights
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
         ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
         ([math.inf, math.inf, math.inf], {"patience": 2}, (3, 1)),

@@ -236,7 +236,7 @@ def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: An
     assert torch.equal(first, second)
 
 
-# torch's own word
+# Errors and results of torch's layer
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
     saved = through_file(snapshot(model, opt), tmp_path)
     want = train(model, opt, batches(6, seed=2))
 
-    other, other_opt = resumed(second, saved)  # its options come out of the file
+    other, other_opt = resumed(second, saved)  # the file has its options
     same_state(other_opt.state_dict(), saved["optimizer"])
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])

@@ -165,7 +165,7 @@ def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()
 
 
-# What we do not serve is torch's
+# Tensors that are left to torch
 
 
 def test_other_types_are_torchs(torch: Any, ft: Any) -> None:

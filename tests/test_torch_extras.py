@@ -53,7 +53,7 @@ def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -
     with pytest.raises(ValueError, match="on purpose"), opt.averaged():
         raise ValueError("on purpose")
     assert all(torch.equal(p, k) for p, k in zip(model.parameters(), kept, strict=True))
-    if not hasattr(ours(name).kernel, "share_of_average"):  # it has averages of its own
+    if not hasattr(ours(name).kernel, "share_of_average"):  # a schedule-free rule has its own averages
         with pytest.raises(RuntimeError, match=r"averaged: needs ema_decay; it was None"), ours(name)([p]).averaged():
             pass
 

@@ -137,7 +137,7 @@ def test_dropout_is_one_operator_in_compiled_graphs(torch: Any, ft: Any) -> None
 
 
 class Noisy:
-    """A data set that drops features in whichever process loads it."""
+    """A data set that drops features in the process that loads it."""
 
     def __init__(self, layer: Any, torch: Any) -> None:
         self.layer, self.torch = layer, torch

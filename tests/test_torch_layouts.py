@@ -1,7 +1,7 @@
-"""Wherever parameters, gradients and states lie: our step is right.
+"""For any layout of parameters, gradients and states, our step is right.
 
-Most of these layouts torch's fused kernels get wrong without an error. That is written down here too: where such a test
-fails, torch has mended it.
+For most of these layouts torch's fused kernels give wrong results without an error. Tests here assert that too. If such
+a test fails, torch has corrected it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.torch_cases import NAMES, SHARED, every_optimizer, every_shared_opt
 SHAPE = (8, 4, 6, 10)
 N = 8 * 4 * 6 * 10
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
-Layout = Callable[[Any], Any]  # the same numbers in other places
+Layout = Callable[[Any], Any]  # the same numbers in another layout
 
 
 def channels_last(t: Any) -> Any:
@@ -125,7 +125,7 @@ def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> No
 
 
 def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
-    memory = numbers(0, shape=(N,))  # all that it reads is ours: a gradient of its own would end after one number
+    memory = numbers(0, shape=(N,))  # memory for all that torch reads beyond the gradient's one number
     results = {}
     for cls in (ours("Adam"), theirs("Adam")):
         w = torch.zeros(SHAPE, requires_grad=True)
@@ -261,7 +261,7 @@ def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
         opt.zero_grad()
 
 
-# What has no memory here, or none that we read
+# Tensors without memory that the kernels can read
 
 
 @every_shared_optimizer

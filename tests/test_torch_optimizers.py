@@ -52,7 +52,7 @@ def grads_of(params: list[Any], seed: int) -> None:
         p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
 
 
-#: Options that say how torch is to compute, not what.
+#: Options of torch that choose an implementation and do not change the result.
 FORMS = {"params", "foreach", "fused", "capturable", "differentiable"}
 
 
@@ -108,7 +108,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> None:
-    # NAdam at the others' rate is so near to instability here that a rounding doubles at every step for a while.
+    # At the rate of the others, NAdam is nearly unstable here: for some steps, each step doubles a rounding error.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")

@@ -53,7 +53,7 @@ def acting_gradient(w: World, act: Callable[[], object]) -> None:
     w.params[-1].__class__ = Acting
 
 
-# What is done while a step collects its gradients and learning rates.
+# Actions while a step collects its gradients and learning rates.
 
 
 def sets_data(w: World) -> None:
@@ -187,7 +187,7 @@ DURING: list[Act] = [
     swaps_tensors,
     collects,
 ]
-# What leaves the optimizer unable to go on: its arrays are no longer there.
+# Actions after which the optimizer cannot step, because its arrays are gone.
 ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
 
 
@@ -243,7 +243,7 @@ def test_step_survives_code_that_runs_while_states_are_made(act: Act, torch: Any
             pass
         for entry in w.opt.state.values():
             if not entry.keys() >= {"step", "exp_avg"}:
-                entry.clear()  # torch's own does not take what is half there
+                entry.clear()  # torch's optimizer refuses an incomplete state
         if act not in ENDS and act is not gradients_of_another_shape:
             w.goes_on()
 

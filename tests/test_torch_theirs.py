@@ -46,7 +46,7 @@ SHAPES: dict[str, Callable[[Any], list[Any]]] = {
 
 
 class Case(NamedTuple):
-    """An optimizer of torch's, one of its sets of options, and what it works on."""
+    """An optimizer of torch's, one of its sets of options, and its parameters."""
 
     info: Any
     options: dict[str, Any]
@@ -63,7 +63,7 @@ class Case(NamedTuple):
 
 
 def sliced(cases: list[Any]) -> list[Any]:
-    """Return all of them at night, else every eighth."""
+    """Return all of them with FUSEDSTEP_NIGHTLY, else every eighth."""
     return cases if os.environ.get("FUSEDSTEP_NIGHTLY") else cases[::8]
 
 
@@ -100,7 +100,7 @@ def own(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_gradients(params: list[Any], seed: int, like_params: bool = False) -> None:
-    """Give gradients in C order, or that of the parameters, the only one that torch's fused steps read rightly."""
+    """Set gradients in C order, or in the parameters' order, the only one with which torch's fused steps are right."""
     generator = torch.Generator().manual_seed(seed)
     for p in params:
         g = torch.randn(p.shape, generator=generator, dtype=p.dtype)
@@ -141,7 +141,7 @@ def test_steps_are_those_of_torch(case: Case, shape: str, way: str) -> None:
 
 
 def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
-    """Return a weight, a bias, and the distance of what they make of ones from a target."""
+    """Return a weight, a bias, and a loss of both."""
     torch.manual_seed(0)
     weight, bias = torch.randn(10, 5, dtype=dtype, requires_grad=True), torch.randn(10, dtype=dtype, requires_grad=True)
     inputs = torch.randn(5, dtype=dtype)
@@ -317,7 +317,7 @@ def layer_inputs() -> list[Any]:
 
 @pytest.mark.parametrize(("info", "dtype", "training", "given"), layer_inputs())
 def test_layers_are_those_of_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
-    """Outputs, gradients, gradients of gradients, statistics, pickles and copies; whichever memory format."""
+    """Outputs, gradients, second gradients, statistics, pickles and copies, in every memory format."""
     made = given.constructor_input
     torch.manual_seed(0)
     theirs = info.module_cls(*made.args, **made.kwargs).to(dtype).train(training)

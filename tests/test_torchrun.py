@@ -1,4 +1,4 @@
-"""What torchrun does to threads, and what is said of it."""
+"""The number of threads under torchrun, and the warning about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DLPack descriptors that lie: made of bytes, handed to a step as a gradient, and held against NumPy's reading."""
+"""False DLPack descriptors: made from bytes, given to a step as a gradient, and compared with NumPy's reading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Versioned(ctypes.Structure):
 
 
 class Producer:
-    """What offers a capsule with the descriptor that some bytes describe."""
+    """An object that gives a capsule with a descriptor made from some bytes."""
 
     def __init__(self, data: bytes, arena: np.ndarray[Any, Any]) -> None:
         data = data.ljust(HEADER.size + 4 * 8, b"\0")
@@ -138,7 +138,7 @@ BUILDS = (PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_S
 
 
 def lying_descriptors() -> Iterator[bytes]:
-    """Yield what is well first, then what lies."""
+    """Yield a right descriptor first, then false ones."""
     yield described()
     for built in BUILDS:
         yield described(built)
