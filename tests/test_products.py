@@ -36,7 +36,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """True if threads share products on this CPU, or on the CPU whose kernels OpenBLAS uses."""
+    """Return True if threads share products on this CPU, or on the CPU whose kernels OpenBLAS uses."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -335,7 +335,7 @@ for m, k, n in ((1, 1, 1), (64, 64, 256), (65, 257, 129), (200, 100, 300), (33, 
 
 @compiles
 def test_threads_share_products_as_on_a_cpu_with_avx_512(tmp_path: Path) -> None:
-    """This CPU may be another one: the test library reports such a CPU."""
+    """The test library reports such a CPU, so the test runs on any CPU."""
     macros = ("-DPREFIX=", "-DSUFFIX=", "-DInt=int", '-DCONFIG="OpenBLAS"')
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 
