@@ -191,7 +191,7 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         (
             lambda: nn.Sequential(linear(), nn.BatchNorm()).forward(np.ones((1, 5), np.float32), training=True),
             ValueError,
-            "x must be of more than one value per channel where training is True",
+            "x must be of more than one value per channel if training is True",
         ),
         (lambda: nn.Residual(), ValueError, "Residual: layers must hold at least one layer; got none"),
         (lambda: nn.Residual(linear()), TypeError, r"layers\[0\], the last, must be a BatchNorm; got Linear"),

@@ -263,7 +263,7 @@ class Resizing:
 def test_values_that_are_freed_during_a_step_are_refused() -> None:
     values, w = np.ones((1, 2)), np.ones(3)
     opt = fs.SGD([w, np.ones((4, 2))])
-    with pytest.raises(ValueError, match=r"grads\[1\] must be where it was when the step began"):
+    with pytest.raises(ValueError, match=r"grads\[1\] must be unchanged during the step"):
         opt.step([Resizing(np.ones(3), values), fs.Rows([1], values)])
     assert (w == 1).all()
 
