@@ -157,7 +157,7 @@ def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
         cls("SGD")([p], lr=0.5, **form).step()
         moved[cls] = int((p != 1).sum())
     assert moved[ours] == 64
-    assert moved[theirs] < 64, "torch has mended this: say so in docs/torch.md"
+    assert moved[theirs] < 64, "torch has corrected this: say so in docs/torch.md"
 
 
 def test_one_optimizer_steps_several_dtypes(torch: Any) -> None:

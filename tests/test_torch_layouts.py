@@ -101,7 +101,7 @@ def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)
         got = after_steps(theirs(name), LAYOUTS[layout], fused=True)
-        assert (got - want).abs().mean() > 0.1, f"torch has mended {name}: say so in docs/torch.md"
+        assert (got - want).abs().mean() > 0.1, f"torch has corrected {name}: say so in docs/torch.md"
 
 
 @pytest.mark.parametrize("layout", ALIKE)
@@ -133,7 +133,7 @@ def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
         cls([w], lr=0.1, fused=True).step()
         results[cls] = w.detach()
     assert (results[ours("Adam")] == results[ours("Adam")][0, 0, 0, 0]).all()
-    assert results[theirs("Adam")].unique().numel() > 1, "torch has mended this: say so in docs/torch.md"
+    assert results[theirs("Adam")].unique().numel() > 1, "torch has corrected this: say so in docs/torch.md"
 
 
 @every_optimizer
@@ -151,7 +151,7 @@ def test_torchs_fused_step_overwrites_the_neighbours_of_a_view(torch: Any) -> No
         p = memory[:, ::2].requires_grad_()
         p.grad = torch.ones(8, 4)
         theirs(name)([p], lr=0.1, maximize=True, fused=True).step()
-        assert (memory[:, 1::2] != 1).any(), f"torch has mended {name}: say so in docs/torch.md"
+        assert (memory[:, 1::2] != 1).any(), f"torch has corrected {name}: say so in docs/torch.md"
 
 
 @every_optimizer
@@ -173,7 +173,7 @@ def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
     p = memory[:1].expand(4).requires_grad_()
     p.grad = torch.ones(4)
     theirs("Adam")([p], lr=0.1, fused=True).step()
-    assert (memory[1:] != before[1:]).any(), "torch has mended this: say so in docs/torch.md"
+    assert (memory[1:] != before[1:]).any(), "torch has corrected this: say so in docs/torch.md"
 
 
 def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
@@ -195,7 +195,7 @@ def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
     want = resumed(theirs("Adam"), foreach=False, fused=False)
     torch.testing.assert_close(resumed(ours("Adam")), want)
     wrong = resumed(theirs("Adam"), foreach=False, fused=True)
-    assert (wrong - want).abs().mean() > 0.01, "torch has mended this: say so in docs/torch.md"
+    assert (wrong - want).abs().mean() > 0.01, "torch has corrected this: say so in docs/torch.md"
 
 
 def test_state_of_another_shape_is_refused(torch: Any) -> None:

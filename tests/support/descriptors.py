@@ -84,7 +84,7 @@ class Producer:
         steps = c_order if self.built & NO_STRIDES else self.axes[1, : t.ndim].tolist()
         reach = [item * (n - 1) * s for n, s in zip(shape, steps, strict=True)]
         if at + sum(r for r in reach if r < 0) < 0 or at + sum(r for r in reach if r > 0) + item > ARENA:
-            raise ValueError("nobody can know where the memory behind a descriptor ends")
+            raise ValueError("the array leaves the arena; a descriptor does not say where its memory ends")
         if self.built & NO_DATA:
             return None
         return as_strided(arena[at : at + item].view(kind)[:1], shape, [item * s for s in steps])
