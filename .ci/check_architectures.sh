@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The engine's test prints the same hashes whoever compiles it and wherever it runs: gcc, clang, every instruction set of
+# The hashes that the engine's test prints are the same for every compiler and machine: gcc, clang, every instruction set of
 # this CPU, one thread and several, both kinds of threads, and aarch64, cross-compiled and emulated.
 set -euo pipefail
 folder=$(mktemp -d)

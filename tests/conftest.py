@@ -1,4 +1,4 @@
-"""Fixtures for all tests. Each test starts with, and leaves, the process-wide settings as they are after the import."""
+"""Fixtures for all tests. Each test starts with the process-wide settings of the import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.register_profile(
 settings.register_profile("nightly", settings.get_profile("usual"), derandomize=False, max_examples=10_000)
 settings.load_profile("nightly" if NIGHTLY else "usual")
 
-# Files whose tests all need a package; where it is not, they are left out.
+# Files whose tests all need a package. They are left out if it is not installed.
 NEEDS = {
     "optuna": ["test_border_report", "test_docs", "test_scope", "test_search"],
     "sklearn": ["test_bench_sklearn", "test_nn_pretraining", "test_sklearn_*"],
@@ -78,7 +78,7 @@ def torch() -> ModuleType:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixture of the library that they need; skip the ones marked nightly by day."""
+    """Mark tests by the fixture of the library that they need; skip nightly ones unless FUSEDSTEP_NIGHTLY is set."""
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")

@@ -1,6 +1,6 @@
 """Read thousands of invalid files: ``python tests/fuzz.py -runs=10000`` (needs atheris; other options are libFuzzer's).
 
-Whatever the bytes, reading a checkpoint (wide states, or blocks of 8 bits), a model, a .csv or an .npz file, or a
+For any bytes, reading a checkpoint (wide states, or blocks of 8 bits), a model, a .csv or an .npz file, or a
 gradient behind a descriptor of DLPack ends in an object or in one of the errors that are documented; it changes nothing
 that it should not, makes no other file, and allocates no more than the file's size warrants. The corpus is that of
 `support/corpus.py`; `tests/test_fuzz.py` runs it, and some mutations of it, without atheris.

@@ -1,4 +1,4 @@
-"""One thread steps an optimizer while others change what it steps: each step is whole or refused.
+"""One thread steps an optimizer while others change its arrays or tensors: each step is complete or refused.
 
 Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]; see .ci/check_sanitizers.sh for a build that
 finds more.
@@ -6,6 +6,7 @@ finds more.
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 import threading
@@ -22,18 +23,15 @@ REFUSALS = (ValueError, TypeError, RuntimeError)  # of a step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:
-    """Return the step of an optimizer on arrays, and the function that changes its arrays meanwhile."""
+    """Return the step of an optimizer on arrays, and the changes of its arrays."""
     params = [np.ones(n, np.float32) for n in (7, 300, 40_000)]
     grads: list[Any] = [np.full_like(p, 1e-3) for p in params]
     opt = fs.Adam(params, lr=1e-3, ema_decay=0.9)
     saved = opt.state_dict()
-    averages: list[Act] = []
 
-    def lends(draw: random.Random) -> None:
+    def swaps(draw: random.Random) -> None:
         with opt.averaged():
             pass
-
-    averages.append(lends)
 
     def other_gradient(draw: random.Random) -> None:
         k = draw.randrange(3)
@@ -48,7 +46,7 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
         grads[k] = draw.choice(kinds)()
 
     acts: list[Act] = [
-        *averages,
+        swaps,
         other_gradient,
         other_gradient,
         lambda draw: opt.groups[0].__setitem__("weight_decay", draw.random()),
@@ -63,65 +61,78 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
 
 
 def assigned() -> tuple[Callable[[], object], list[Act]]:
-    """Return `tensors`, whose `grad` and `data` are assigned to as well: torch itself frees what is in use then."""
+    """Return `tensors` with assignments to `grad` and `data` too, where torch itself frees memory in use."""
     return tensors(True)
 
 
-def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
-    """Return the step of an optimizer on tensors, and the function that changes its tensors meanwhile."""
-    import copy
+class Tensors:
+    """An optimizer on tensors, and the changes of its tensors, groups and states; each draws what it does."""
 
-    import torch
+    def __init__(self) -> None:
+        import torch
 
-    import fusedstep.torch
+        import fusedstep.torch
 
-    params = [torch.nn.Parameter(torch.ones(n)) for n in (7, 300, 40_000)]
-    opt = fusedstep.torch.Adam(params, lr=1e-3, ema_decay=0.9)
-    for p in params:
-        p.grad = torch.full_like(p, 1e-3)
-    opt.step()
-    saved = copy.deepcopy(opt.state_dict())
+        self.torch = torch
+        self.params = [torch.nn.Parameter(torch.ones(n)) for n in (7, 300, 40_000)]
+        self.opt = fusedstep.torch.Adam(self.params, lr=1e-3, ema_decay=0.9)
+        for p in self.params:
+            p.grad = torch.full_like(p, 1e-3)
+        self.opt.step()
+        self.saved = copy.deepcopy(self.opt.state_dict())
 
-    def any_gradient(draw: random.Random) -> None:
-        p = draw.choice(params)
+    def gradient(self, draw: random.Random) -> None:
+        """Assign to a gradient."""
+        torch, p = self.torch, draw.choice(self.params)
         p.grad = draw.choice(
             [None, torch.ones_like(p), torch.ones(1).expand_as(p), torch._neg_view(torch.ones_like(p))]
         )
 
-    def any_data(draw: random.Random) -> None:
-        p = draw.choice(params)
-        p.data = draw.choice([torch.ones_like(p), torch.ones(2 * p.numel())[::2]])
+    def data(self, draw: random.Random) -> None:
+        """Assign to a parameter's data."""
+        p = draw.choice(self.params)
+        p.data = draw.choice([self.torch.ones_like(p), self.torch.ones(2 * p.numel())[::2]])
 
-    def any_state(draw: random.Random) -> None:
-        entry = opt.state[draw.choice(params)]
+    def state(self, draw: random.Random) -> None:
+        """Clear the state of a parameter, or replace one of its tensors."""
+        entry = self.opt.state[draw.choice(self.params)]
         if draw.random() < 0.3:
             entry.clear()
         else:
-            entry[draw.choice(["exp_avg", "exp_avg_sq", "ema", "step"])] = torch.ones(draw.choice([1, 7, 300, 40_000]))
+            name, size = draw.choice(["exp_avg", "exp_avg_sq", "ema", "step"]), draw.choice([1, 7, 300, 40_000])
+            entry[name] = self.torch.ones(size)
 
-    def any_group(draw: random.Random) -> None:
-        if len(opt.param_groups) > 3:
-            del opt.param_groups[1:]
-        q = torch.nn.Parameter(torch.ones(5))
-        q.grad = torch.ones(5)
-        opt.add_param_group({"params": [q]})
+    def group(self, draw: random.Random) -> None:
+        """Add a group; remove all but the first if there are many."""
+        if len(self.opt.param_groups) > 3:
+            del self.opt.param_groups[1:]
+        q = self.torch.nn.Parameter(self.torch.ones(5))
+        q.grad = self.torch.ones(5)
+        self.opt.add_param_group({"params": [q]})
 
-    def hooks(draw: random.Random) -> None:
-        opt.register_step_pre_hook(lambda *a: None).remove()
+    def hook(self, draw: random.Random) -> None:
+        """Add a hook and remove it."""
+        self.opt.register_step_pre_hook(lambda *a: None).remove()
 
-    def lends(draw: random.Random) -> None:
-        with opt.averaged():
+    def swap(self, draw: random.Random) -> None:
+        """Swap the averages into the parameters, and back."""
+        with self.opt.averaged():
             pass
 
+
+def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
+    """Return the step of an optimizer on tensors, and the changes of it; with `assign`, also of gradients and data."""
+    t = Tensors()
+    opt = t.opt
     acts: list[Act] = [
-        *([any_gradient, any_data] if assign else []),
-        any_state,
-        any_group,
-        hooks,
-        lends,
-        lambda draw: opt.param_groups[0].update(lr=draw.choice([1e-3, torch.tensor(1e-3), "x"])),
+        *([t.gradient, t.data] if assign else []),
+        t.state,
+        t.group,
+        t.hook,
+        t.swap,
+        lambda draw: opt.param_groups[0].update(lr=draw.choice([1e-3, t.torch.tensor(1e-3), "x"])),
         lambda draw: opt.param_groups[0].update(betas=(draw.random(), 0.99)),
-        lambda draw: opt.load_state_dict(copy.deepcopy(saved)),
+        lambda draw: opt.load_state_dict(copy.deepcopy(t.saved)),
         lambda draw: opt.state_dict(),
         lambda draw: opt.zero_grad(set_to_none=assign and draw.random() < 0.5),
         lambda draw: opt.state.clear(),
@@ -142,7 +153,7 @@ def stress(
         while not end.is_set():
             try:
                 draw.choice(acts)(draw)
-            except (*REFUSALS, LookupError, AttributeError):  # of what is changed under another's hands
+            except (*REFUSALS, LookupError, AttributeError):  # raised by code whose objects another thread changes
                 pass
             except BaseException as error:
                 unexpected.append(error)

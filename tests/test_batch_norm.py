@@ -11,7 +11,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _batch_norm_reference as reference
-from support.bits import DTYPES, Array, close, every_dtype, same_bits
+from support.bits import DTYPES, Array, assert_close, assert_same_bits, every_dtype
 from support.fences import Fenced
 from support.machines import MACHINES, running
 from support.norms import Case
@@ -45,13 +45,13 @@ def test_batch_norm_has_the_bits_of_its_transcription(
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
     for got, want in zip(case.run(x, y, dy, dx), case.bits(), strict=True):
-        same_bits(got, want)
+        assert_same_bits(got, want)
     fenced.check((shape, axis))
-    same_bits(x, case.x)
+    assert_same_bits(x, case.x)
 
 
 @every_dtype
-def test_signs_of_zeros(rng: np.random.Generator, dtype: Any) -> None:
+def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
     """A gamma of -0 gives the same signs for every layout, and so do sums so small that slopes become 0."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
@@ -60,7 +60,7 @@ def test_signs_of_zeros(rng: np.random.Generator, dtype: Any) -> None:
             case.gamma[:] = -0.0, 0.0, -1.0, 1.0
             case.dy[...] = rng.choice(np.array([0.0, -0.0, tiny, -tiny, 0.5], dtype), shape)
             for got, want in zip(case.run(case.x, None, case.dy, None), case.bits(), strict=True):
-                same_bits(got, want, (shape, training, relu))
+                assert_same_bits(got, want, (shape, training, relu))
 
 
 VARIANTS = list(itertools.product((True, False), repeat=3))
@@ -69,7 +69,7 @@ VARIANTS = list(itertools.product((True, False), repeat=3))
 @every_machine
 @every_dtype
 @pytest.mark.parametrize(("shape", "axis"), [((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((700, 70), 1)], ids=str)
-def test_bits_of_variants_on_machines(
+def test_variants_have_the_same_bits_on_every_machine(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any, machine: Any
 ) -> None:
     for training, relu, residual in VARIANTS:
@@ -77,11 +77,11 @@ def test_bits_of_variants_on_machines(
         with running(machine):
             found = case.run(case.x, None, case.dy, None)
         for got, want in zip(found, case.bits(), strict=True):
-            same_bits(got, want, (training, relu, residual))
+            assert_same_bits(got, want, (training, relu, residual))
 
 
 @every_machine
-def test_streamed_bits(rng: np.random.Generator, machine: Any) -> None:
+def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, machine: Any) -> None:
     """Arrays so large that stores bypass the caches, at every offset within a cache line."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
@@ -98,8 +98,8 @@ def test_streamed_bits(rng: np.random.Generator, machine: Any) -> None:
         ones, zeros = np.ones(shape[axis]), np.zeros(shape[axis])
         v = reference.channels_first(x, axis)
         z = reference.like(reference.forward_bits(v, ones, zeros, saved.mean, saved.invstd), x, axis) + dy
-        same_bits(y, np.where(z <= 0, np.float32(0), z))
-        same_bits(dresidual, np.where(z <= 0, np.float32(0), dy))
+        assert_same_bits(y, np.where(z <= 0, np.float32(0), z))
+        assert_same_bits(dresidual, np.where(z <= 0, np.float32(0), dy))
         assert np.isfinite(dx).all()
         assert (room[:, :at] == 7).all() and (room[:, at + x.size :] == 7).all()
 
@@ -116,7 +116,7 @@ def test_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None
         for want, got in zip(first, case.run(x, None, dy, None), strict=True):
             if want.ndim == 4:
                 got = np.ascontiguousarray(np.moveaxis(got.reshape(7, 9, 23, 37), -1, 1))
-            same_bits(got, want, layout)
+            assert_same_bits(got, want, layout)
 
 
 @pytest.mark.parametrize(("training", "relu", "residual"), VARIANTS)
@@ -153,13 +153,13 @@ def test_batch_norm_gradients_agree_with_central_differences(
             of[i] = keep - h
             numeric[i] = (above - loss()) / (2 * h)
             of[i] = keep
-        close(wanted, numeric, 1e-7)
+        assert_close(wanted, numeric, 1e-7)
 
 
 @every_dtype
 @pytest.mark.parametrize(("training", "relu", "residual"), VARIANTS)
 @pytest.mark.parametrize("given", [(1, 1), (1, 0), (0, 1), (0, 0)], ids=str)
-def test_like_torch(
+def test_forward_and_backward_agree_with_torch(
     rng: np.random.Generator, torch: ModuleType, dtype: Any, training: bool, relu: bool, residual: bool, given: Any
 ) -> None:
     shape = (6, 5, 13, 9)
@@ -179,22 +179,22 @@ def test_like_torch(
     z = torch.relu(z) if relu else z
     z.backward(torch.from_numpy(case.dy.astype(np.float64)))
     for got, want in zip((y, mean, var), (z.detach(), torch_mean, torch_var), strict=True):
-        close(got, want.numpy(), TOLERANCE[dtype])
+        assert_close(got, want.numpy(), TOLERANCE[dtype])
     for got, leaf in zip(grads, inputs, strict=True):
         assert (got is None) == (leaf is None)
         if got is not None:
-            close(got, leaf.grad.numpy(), 4 * TOLERANCE[dtype])
+            assert_close(got, leaf.grad.numpy(), 4 * TOLERANCE[dtype])
 
 
-def test_against_the_formula(rng: np.random.Generator) -> None:
+def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> None:
     case = Case(rng, (300, 6, 11), 1, np.float64)
     v, dy = (reference.channels_first(a, 1) for a in (case.x, case.dy))
     mean, var = v.mean(1), v.var(1)
     y, _, _, dx, dgamma, dbeta = case.run(case.x, None, case.dy, None)
-    close(reference.channels_first(y, 1), reference.forward(v, case.gamma, case.beta, mean, var, 1e-5), 1e-13)
+    assert_close(reference.channels_first(y, 1), reference.forward(v, case.gamma, case.beta, mean, var, 1e-5), 1e-13)
     wanted = reference.backward(v, dy, case.gamma, mean, var, 1e-5, False)
     for got, want in zip((reference.channels_first(dx, 1), dgamma, dbeta), wanted, strict=True):
-        close(got, want, 1e-12)
+        assert_close(got, want, 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_statistics_keep_their_digits_at_large_means(
         m = v.mean(1)
         var = ((v - m[:, None]) ** 2).mean(1)
         want = (v - m[:, None]) / np.sqrt(var)[:, None]
-        close(saved.invstd, (1 / np.sqrt(var)).astype(np.float64), tolerance, outlier)
-        close(reference.channels_first(y, axis), want.astype(np.float64), tolerance, outlier)
+        assert_close(saved.invstd, (1 / np.sqrt(var)).astype(np.float64), tolerance, outlier)
+        assert_close(reference.channels_first(y, axis), want.astype(np.float64), tolerance, outlier)
 
 
 def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
@@ -238,4 +238,4 @@ def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
         assert np.isnan(v[1:3]).all() and np.isfinite(v[[0, 3, 4]]).all()
         assert not np.isfinite(running_mean[1:3]).any() and np.isnan(running_var[1:3]).all()
         assert abs(running_mean[3]) < 1e30 and running_var[3] == np.inf
-        close(v[3].astype(np.float64).var(), np.maximum(x[:, 3] / np.float64(1e30), 0).var(), 0.2)
+        assert_close(v[3].astype(np.float64).var(), np.maximum(x[:, 3] / np.float64(1e30), 0).var(), 0.2)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from support.bits import Array, close, same_bits
+from support.bits import Array, assert_close, assert_same_bits
 from support.norms import Case
 
 
-def test_in_place(rng: np.random.Generator) -> None:
+def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
     """Forward into x or the residual, and backward into dy, give the same bits; without x there is no gradient."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
@@ -24,16 +24,16 @@ def test_in_place(rng: np.random.Generator) -> None:
             out = x if target == "x" else residual
             got, saved = fs.batch_norm(x, *args, relu=True, residual=residual, out=out)
             assert got is out
-            same_bits(got, y)
+            assert_same_bits(got, y)
             if target == "x":
-                with pytest.raises(ValueError, match="saved must be of a call that left x as it was"):
+                with pytest.raises(ValueError, match="saved must be of a call that did not overwrite x"):
                     fs.batch_norm_backward(dy, saved)
             else:
                 room = np.empty_like(dy)
                 grads = fs.batch_norm_backward(dy, saved, out=(dy, room))
                 assert grads.dx is dy and grads.dresidual is room
-                same_bits(grads.dx, dx)
-                same_bits(grads.dresidual, dresidual)
+                assert_same_bits(grads.dx, dx)
+                assert_same_bits(grads.dresidual, dresidual)
 
 
 def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
@@ -55,10 +55,10 @@ def test_gradient_uses_the_numbers_of_its_forward_pass(rng: np.random.Generator)
             a[:] = 77
         for got, before in zip(fs.batch_norm_backward(case.dy, saved), want, strict=True):
             if before is not None:
-                same_bits(got, before)
+                assert_same_bits(got, before)
 
 
-def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None:
+def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: ModuleType) -> None:
     layer = torch.nn.BatchNorm1d(4, momentum=None, dtype=torch.float64)
     mean, var, count = np.zeros(4), np.ones(4), np.zeros((), np.int64)
     for n in range(1, 5):
@@ -66,15 +66,15 @@ def test_cumulative_average(rng: np.random.Generator, torch: ModuleType) -> None
         layer(torch.from_numpy(x))
         fs.batch_norm(x, running_mean=mean, running_var=var, momentum=None, num_batches=count)
         assert count == n == int(layer.num_batches_tracked)
-        close(mean, layer.running_mean.numpy(), 1e-14)
-        close(var, layer.running_var.numpy(), 1e-14)
+        assert_close(mean, layer.running_mean.numpy(), 1e-14)
+        assert_close(var, layer.running_var.numpy(), 1e-14)
     fs.batch_norm(x, running_mean=mean, running_var=var, training=False, momentum=None, num_batches=count)
     assert count == 4
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
-    """With a gradient of another shape, memory beyond the arrays would be read and written."""
+    """Otherwise memory beyond the arrays would be read and written."""
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)
@@ -89,7 +89,9 @@ def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
         change(x)
         dy = np.ones_like(x)
         dx = dy.copy()
-        with pytest.raises(ValueError, match=r"saved must be of an x that is as it was; got float.*, changed since"):
+        with pytest.raises(
+            ValueError, match=r"saved must be of a call whose x has not changed; got float.*, changed since"
+        ):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()
     x = np.random.default_rng(1).standard_normal((100, 10))

@@ -12,7 +12,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _batch_norm_reference as reference
-from support.bits import every_dtype, same_bits
+from support.bits import assert_same_bits, every_dtype
 from support.machines import MACHINES, running
 
 
@@ -34,8 +34,8 @@ def test_batch_statistics_have_the_bits_of_their_transcription(
         with running(machine):
             stats = of(x, axis=axis)
         mean, m2 = reference.moments(reference.channels_first(x, axis))
-        same_bits(stats.mean, mean)
-        same_bits(stats.m2, m2)
+        assert_same_bits(stats.mean, mean)
+        assert_same_bits(stats.m2, m2)
         assert stats.count == x.size // shape[axis]
 
 
@@ -53,36 +53,36 @@ def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generato
             np.testing.assert_allclose(stats.mean, whole.mean, rtol=1e-10)
             np.testing.assert_allclose(stats.var(), whole.var(), rtol=1e-6)
     blocks = of(*np.split(x, [1024, 4096]))
-    same_bits(blocks.mean, whole.mean)
-    same_bits(blocks.m2, whole.m2)
+    assert_same_bits(blocks.mean, whole.mean)
+    assert_same_bits(blocks.m2, whole.m2)
     exact = x.astype(np.longdouble)
     np.testing.assert_allclose(whole.mean, exact.mean(0).astype(float), rtol=1e-11)
     np.testing.assert_allclose(whole.var(unbiased=True), exact.var(0, ddof=1).astype(float), rtol=1e-6)
 
 
-def test_same_as_batch_norm(rng: np.random.Generator) -> None:
+def test_statistics_equal_those_of_batch_norm(rng: np.random.Generator) -> None:
     x = rng.normal(size=(40, 3, 50))
     _, saved = fs.batch_norm(x, eps=0.25)
-    same_bits(of(x).mean, saved.mean)
-    same_bits(1 / np.sqrt(of(x).var() + 0.25), saved.invstd)
+    assert_same_bits(of(x).mean, saved.mean)
+    assert_same_bits(1 / np.sqrt(of(x).var() + 0.25), saved.invstd)
 
 
-def test_memory_map(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_memory_map_has_the_bits_of_the_array(tmp_path: Path, rng: np.random.Generator) -> None:
     x = rng.normal(size=(4096, 8)).astype(np.float32)
     x.tofile(tmp_path / "x.bin")
     mapped = np.memmap(tmp_path / "x.bin", np.float32, "r", shape=x.shape)
-    same_bits(of(*np.split(mapped, 4)).m2, of(x).m2)
+    assert_same_bits(of(*np.split(mapped, 4)).m2, of(x).m2)
 
 
-def test_merging_nothing(rng: np.random.Generator) -> None:
+def test_merging_empty_statistics_changes_nothing(rng: np.random.Generator) -> None:
     some = of(rng.normal(size=(5, 3)))
     mean = some.mean
     some.merge(fs.BatchStats())
-    same_bits(some.mean, mean)
+    assert_same_bits(some.mean, mean)
     empty = fs.BatchStats()
     assert empty.count == 0 and empty.mean.size == 0
     empty.merge(some)
-    same_bits(empty.mean, mean)
+    assert_same_bits(empty.mean, mean)
     some.merge(some)
     assert some.count == 10
     np.testing.assert_allclose(some.mean, mean, rtol=1e-15)
@@ -105,15 +105,15 @@ def test_batch_statistics_refuse_wrong_arguments() -> None:
         with pytest.raises(error, match=message):
             call()
     assert stats.count == 4
-    same_bits(stats.mean, np.ones(3))
+    assert_same_bits(stats.mean, np.ones(3))
 
 
-def test_statistics_of_workers_travel(rng: np.random.Generator) -> None:
+def test_statistics_of_workers_can_be_pickled_and_merged(rng: np.random.Generator) -> None:
     stats = of(rng.normal(size=(50, 3)))
     for same in (pickle.loads(pickle.dumps(stats)), copy.deepcopy(stats)):
         assert same.count == 50
-        same_bits(same.mean, stats.mean)
-        same_bits(same.m2, stats.m2)
+        assert_same_bits(same.mean, stats.mean)
+        assert_same_bits(same.m2, stats.m2)
         same.merge(stats)
         assert (same.count, stats.count) == (100, 50)
     assert pickle.loads(pickle.dumps(fs.BatchStats())).count == 0

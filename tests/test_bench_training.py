@@ -69,7 +69,7 @@ def test_library_that_is_wrong_idle_or_missing_is_listed() -> None:
     assert absent.status == "not installed: nobody_has_this"
 
 
-def test_without_scikit_learn_there_are_rows_of_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_run_without_scikit_learn_uses_random_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "missing", lambda modules: list(modules))
     x, y = data.digits()
     assert x.shape == (data.ROWS, cases.FEATURES) and x.dtype == np.float32

@@ -44,7 +44,7 @@ def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         threads.release(libraries)
 
 
-def test_small_products_stay_on_one_thread_and_large_ones_do_not() -> None:
+def test_small_products_use_one_thread_and_large_ones_several() -> None:
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 1
     with one_blas_thread(rows=4096, largest=1024 * 1024):
@@ -122,7 +122,7 @@ def test_a_limit_of_the_user_in_another_thread_holds() -> None:
         worker.start()
         worker.join()
         assert blas_threads() == 2
-    assert seen in ([2], [1])  # as the version of threadpoolctl has it
+    assert seen in ([2], [1])  # depends on the version of threadpoolctl
 
 
 def test_calls_of_a_network_do_not_limit_blas() -> None:
@@ -139,7 +139,7 @@ def test_calls_of_a_network_do_not_limit_blas() -> None:
     assert seen == [2, 2]
 
 
-def test_the_largest_weight_is_found_inside_of_blocks() -> None:
+def test_largest_weight_is_found_inside_blocks() -> None:
     block = nn.Residual(nn.Linear(30, 20), nn.Linear(20, 30), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(4, 30), block, nn.Linear(30, 2), rng=0)
     assert largest_weight(model.layers) == 600
@@ -174,7 +174,7 @@ def test_an_estimators_fit_and_partial_fit(solver: str) -> None:
     assert blas_threads() == 2
 
 
-def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_limit_blas_while_they_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("sklearn", "safetensors", "matplotlib", "pandas"):
         pytest.importorskip(package)
     from fusedstep.cli import main

@@ -34,7 +34,7 @@ def test_a_best_value_on_the_border_is_reported_and_one_inside_is_not() -> None:
     assert report(MultiResolutionGridSampler(SPACE, points=5, levels=6), valley, 200) == []
 
 
-def test_the_edge_of_a_grid_within_a_wider_range_is_a_border() -> None:
+def test_end_of_a_grid_inside_a_wider_range_is_a_border() -> None:
     grid = {"lr": [1e-3, 1e-2, 1e-1], "n": [1, 2, 3]}
 
     def f(trial: Any) -> float:
@@ -54,7 +54,7 @@ def test_numeric_choices_have_borders_and_names_have_none() -> None:
     assert [border.name for border in report(sampler, f, 9)] == ["width"]
 
 
-def test_random_search_is_held_against_its_range_only() -> None:
+def test_random_search_is_compared_with_its_range_only() -> None:
     sampler = optuna.samplers.RandomSampler(seed=1)
     assert report(sampler, lambda trial: (trial.suggest_float("x", 0, 1) - 0.5) ** 2, 30) == []
     assert [b.side for b in report(sampler, lambda trial: -trial.suggest_float("x", 0, 1), 100)] == ["high"]

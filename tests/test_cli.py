@@ -134,7 +134,7 @@ def test_a_regression_reports_r2_and_predicts_in_its_units(capsys: pytest.Captur
 
 @pytest.mark.usefixtures("no_picture")
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_csv_file_with_text_classes(delimiter: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_file_with_text_classes_trains(delimiter: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[*row[:2], f"name{i}", row[2]] for i, row in enumerate(points(200))]
     file = write_csv(rows, ("u", "v", "id", "side"), delimiter)
     assert main(["train", "--data", file, "--target", "side", "--drop", "id"]) == 0
@@ -241,7 +241,7 @@ def test_compare_trains_every_registered_optimizer(capsys: pytest.CaptureFixture
     assert "Adagrad" not in capsys.readouterr().out
 
 
-def test_a_diverging_run_says_so_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_diverging_run_prints_advice_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--optimizer", "SGD", "--lr", "1e30", "--schedule", "constant"]
     assert main(["train", "--data", "iris", *options]) == 1
     captured = capsys.readouterr()

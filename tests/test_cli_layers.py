@@ -76,7 +76,7 @@ def test_every_kind_of_data_learns(options: list[str], least: float) -> None:
     assert run(*BOTH, *options).test_metric >= least
 
 
-def test_the_blocks_of_the_network() -> None:
+def test_options_make_the_layers_of_each_block() -> None:
     def kinds(*options: str) -> list[str]:
         model = run("--data", "iris", "--epochs", "1", "--hidden", "4", *options).model
         return [type(layer).__name__ for layer in model.layers]
@@ -130,7 +130,7 @@ def test_the_saved_model_predicts_with_its_running_statistics() -> None:
     assert all(np.array_equal(array, expected[name]) for name, array in loaded.model.state_dict().items())
 
 
-def test_samples_give_an_uncertainty_per_test_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dropout_samples_give_an_uncertainty_per_test_row(capsys: pytest.CaptureFixture[str]) -> None:
     from sklearn.datasets import load_digits
 
     assert main(["train", "--epochs", "10", *BOTH, "--mc-samples", "20"]) == 0
@@ -194,7 +194,9 @@ def test_compare_takes_the_same_layers(capsys: pytest.CaptureFixture[str]) -> No
         (["--batch-norm", "--hidden", "none"], "--batch-norm and --dropout need hidden layers; got --hidden none"),
     ],
 )
-def test_mistakes(options: list[Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line_and_status_2(
+    options: list[Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = main(["train", "--data", "iris", *options])
     except SystemExit as error:

@@ -241,7 +241,7 @@ def array_file(shape: tuple[int, ...], data: bytes) -> bytes:
     ],
     ids=["empty", "text", "short", "huge", "overflow", "negative", "nested", "long header"],
 )
-def test_a_lying_npz_file_is_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_npz_file_with_a_false_header_is_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile("x.npz", "w") as file:
         file.writestr("X.npy", member)
         file.writestr("y.npy", array_file((40,), b"\0" * 320))
@@ -251,13 +251,13 @@ def test_a_lying_npz_file_is_one_clear_line(member: bytes, capsys: pytest.Captur
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
-def test_a_pipe_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipe_as_data_is_refused_without_waiting(capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo("x.csv")
     assert main(["train", "--data", "x.csv", "--target", "y"]) == 2
     assert capsys.readouterr().err == "fusedstep train: --data must be a file; got the device or pipe x.csv\n"
 
 
-def test_whole_numbers_beyond_2_53_stay_what_they_are() -> None:
+def test_integers_beyond_2_53_are_not_rounded() -> None:
     from fusedstep.cli._data import load_table, prepare
 
     write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))
@@ -275,4 +275,4 @@ def test_a_folder_where_a_result_is_to_be_written_is_found_before_the_training(
     assert main([*command, *CSV, "--out", "out"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
-    assert f"--out: {Path('out', file)} must be no directory" in captured.err
+    assert f"--out: {Path('out', file)} must not be a directory" in captured.err

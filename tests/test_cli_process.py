@@ -69,7 +69,7 @@ def test_a_terminal_gets_a_bar_and_a_table() -> None:
         try:
             while chunk := os.read(main_end, 4096):
                 chunks.append(chunk)
-        except OSError:  # how Linux reports that the other end has closed
+        except OSError:  # Linux reports the closed other end so
             pass
         os.close(main_end)
         assert run.wait() == 0

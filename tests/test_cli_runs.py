@@ -76,7 +76,7 @@ def test_run_that_writes_nothing_moves_no_old_files() -> None:
 def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) -> None:
     wine = ["train", "--data", "wine", "--class-weight", "balanced", *options]
     if "constant" not in options and "plateau" not in options:
-        wine += ["--schedule", "constant"]  # the shape of others follows from the number of epochs
+        wine += ["--schedule", "constant"]  # other schedules depend on the number of epochs
     assert main([*wine, "--epochs", "9", "--out", "whole"]) == 0
     assert main([*wine, "--epochs", "5", "--out", "parts"]) == 0
     assert main(["train", "--resume", "--out", "parts", "--epochs", "9"]) == 0
@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) ->
 
 @pytest.mark.usefixtures("no_picture")
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if interrupted within an epoch, and with a state that was saved during the run."""
+    """The run is also interrupted within an epoch, and resumed from a state that was saved during the run."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there
@@ -138,11 +138,11 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
     customers(200).to_csv("t.csv", index=False)
     assert "the data or its columns have changed since the run began" in complaint("--epochs", "4")
     Path("fusedstep-out/checkpoint.safetensors").write_bytes(b"hello")
-    assert "is not the state of a run" in complaint()
+    assert "is not the saved state of a run" in complaint()
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_class_weights_bring_a_rare_class_back() -> None:
+def test_class_weights_raise_the_recall_of_a_rare_class() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((600, 2))
     y = np.where((x[:, 0] > 1.3) & (rng.random(600) < 0.5), "rare", "usual")

@@ -43,7 +43,7 @@ def out(capsys: pytest.CaptureFixture[str]) -> Out:
     return lambda: capsys.readouterr().out
 
 
-def test_a_table_with_all_that_tables_have(out: Out) -> None:
+def test_table_with_every_kind_of_column_trains(out: Out) -> None:
     customers().to_csv("churn.csv", index=False)
     assert main(["train", "--data", "churn.csv", "--target", "left"]) == 0
     said = out()
@@ -76,7 +76,7 @@ def test_a_latin1_table_with_decimal_commas(out: Out) -> None:
     assert middle - low == pytest.approx(high - middle, rel=1e-3) and high > low
 
 
-def test_medians_and_categories_are_of_the_training_rows_alone() -> None:
+def test_medians_and_categories_use_training_rows_only() -> None:
     from fusedstep.cli._data import load_table, prepare
 
     def problem(row: int | None, age: float = 50.0) -> Any:
@@ -138,7 +138,7 @@ def test_drop_categorical_and_numeric(out: Out) -> None:
     assert main(["train", "--data", "t.csv", "--target", "left", *options]) == 0
     said = out()
     assert re.search(r"age +left out +as asked", said) and re.search(r"code +category +an output for each of: ", said)
-    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) taken for missing", said)
+    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) treated as missing", said)
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -161,7 +161,7 @@ def test_rows_without_a_target_are_left_out(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_classes_that_the_model_does_not_know(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_of_unknown_classes_are_left_out(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
@@ -261,14 +261,17 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
     [
         (["predict", "none", "t.csv"], "No such file or directory: none"),
         (["predict", "t.csv", "t.csv"], "is not a safetensors file"),
-        (["predict", "alone", "t.csv"], "alone: is a network alone; MODEL must say what its inputs and outputs mean"),
+        (
+            ["predict", "alone", "t.csv"],
+            "alone: is a network alone; MODEL must also have the names and scaling of inputs and outputs",
+        ),
         (["predict", "iris", "none.csv"], "--data: no such file: none.csv"),
         (["predict", "iris", "t.csv", "--out", "no/where.csv"], "the model needs the columns sepal length (cm)"),
         (["evaluate", "iris", "wine"], "wine: X must have 4 columns, as in training; got 13"),
     ],
 )
 @pytest.mark.usefixtures("no_picture")
-def test_mistakes_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line_and_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("t.csv").write_text("a,b\n1,2\n")
     nn.save("alone", nn.Sequential(nn.Linear(2, 1), rng=0))
     assert main(["train", "--data", "iris", "--epochs", "1", "--quiet", "--out", "i"]) == 0

@@ -26,7 +26,9 @@ from support.machines import BACKENDS
 SIZE = 100_000
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python's own on fork with threads
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process:DeprecationWarning"
+)  # Python's warning about fork with threads
 
 
 def start(seed: int) -> Array:
@@ -116,7 +118,7 @@ def test_a_fork_before_and_during_steps(backend: str) -> None:
 
 @every_backend
 def test_the_process_ends_during_a_step(backend: str) -> None:
-    """As with any daemon thread. Python before 3.14 ends a thread that returns from the step."""
+    """The step runs in a daemon thread. Python before 3.14 ends a thread that returns from the step."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
         "p, g, started = np.zeros(2_000_000), np.ones(2_000_000), threading.Event()\n"
@@ -141,7 +143,7 @@ def in_shared_memory(name: str, at: int) -> bytes:
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_processes_step_shared_memory(method: str) -> None:
-    train(start(0))  # the pool of threads is there when a fork comes
+    train(start(0))  # starts the thread pool before the fork
     memory = shared_memory.SharedMemory(create=True, size=16 * SIZE)
     try:
         np.ndarray((2, SIZE), np.float64, memory.buf)[...] = start(3), start(4)
@@ -154,7 +156,7 @@ def test_processes_step_shared_memory(method: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_inside_joblib(backend: str) -> None:
+def test_workers_of_joblib_train_with_the_same_bits(backend: str) -> None:
     joblib = pytest.importorskip("joblib")
     jobs = [joblib.delayed(trained)(seed) for seed in range(4)]
     assert joblib.Parallel(n_jobs=2, backend=backend)(jobs) == [trained(seed) for seed in range(4)]
@@ -170,7 +172,7 @@ class Dropped:
         return fs.dropout(start(k), 0.5, fs.Key(k))
 
 
-def test_inside_a_data_loader(torch: ModuleType) -> None:
+def test_workers_of_a_data_loader_draw_the_same_dropout(torch: ModuleType) -> None:
     from torch.utils.data import DataLoader
 
     train(start(0))

@@ -19,7 +19,7 @@ def distributed() -> Any:
     return distributed
 
 
-def test_scores_on_a_cluster_are_those_of_one_process(distributed: Any) -> None:
+def test_scores_on_a_cluster_equal_those_of_one_process(distributed: Any) -> None:
     import joblib
     from sklearn.datasets import load_digits
     from sklearn.model_selection import cross_val_score

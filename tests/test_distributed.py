@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.usefixtures("torch"), pytest.mark.thread_unsafe]
 
 @cache
 def alone(rule: str, feature: str) -> matrix.Result:
-    """Return what one process ends with."""
+    """Return the results of one process."""
     return matrix.train(0, 1, "", rule, feature)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of sharded parameters: saved by some ranks, gone on with by others, and whole after a death."""
+"""Checkpoints of sharded parameters: saved by some ranks, continued by others, and complete after a rank is killed."""
 
 from __future__ import annotations
 

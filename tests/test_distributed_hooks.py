@@ -34,7 +34,7 @@ def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
     assert first == second
 
 
-def test_a_pass_after_one_that_was_broken_off_steps_all_parameters(ranks: Any) -> None:
+def test_pass_after_an_interrupted_one_steps_all_parameters(ranks: Any) -> None:
     world_of(2).run(ranks.a_pass_that_is_broken_off)
 
 

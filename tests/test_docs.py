@@ -42,7 +42,7 @@ def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
 
 
 TOOLS = ("augment", "ensemble", "init", "inspect", "nn", "schedules", "search", "stopping")
-BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # to be written on by others
+BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # base classes for users
 
 
 def _public() -> Iterator[tuple[str, Any]]:
@@ -55,7 +55,7 @@ def _public() -> Iterator[tuple[str, Any]]:
                 inspect.isclass(value)
                 and not issubclass(value, (*BASES, tuple, Warning))
                 and not dataclasses.is_dataclass(value)
-                and "made by `" not in (value.__doc__ or "")
+                and "returned by `" not in (value.__doc__ or "")
             )
             ours = getattr(value, "__module__", "").startswith(f"fusedstep.{tool}")
             if ours and (made or (inspect.isclass(value) and issubclass(value, BASES) and value not in BASES)):
@@ -87,4 +87,6 @@ def test_readme_examples_run_and_print_what_they_say(capsys: pytest.CaptureFixtu
 
 def test_readme_example_for_torch_runs(torch: Any) -> None:
     (code,) = [code for code in README if "import torch" in code]
-    exec(code, {})
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert all(names["optimizer"].state[p]["step"] == 1 for p in names["model"].parameters())

@@ -27,14 +27,14 @@ FIGURES_OF: dict[str, dict[str, Any]] = {
 }
 ILL: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
-    "FUSEDSTEP_NUM_THREADS=1 keeps steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
-    "OMP_NUM_THREADS=2,1 keeps steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
-    "torchrun has started 2 processes for 8 CPUs: 4 threads each suit them, and a step has 1": {
+    "FUSEDSTEP_NUM_THREADS=1 limits steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
+    "OMP_NUM_THREADS=2,1 limits steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
+    "torchrun has started 2 processes for 8 CPUs: each should have 4 threads, but a step has 1": {
         "environment": {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
         "threads": 1,
     },
     "OMP_NUM_THREADS=1 torchrun --nproc-per-node 16": {"environment": {"LOCAL_WORLD_SIZE": "16"}},
-    "The container may use 1.5 CPUs and sees 8: fusedstep keeps to 2": {"quota": 1.5},
+    "The container may use 1.5 CPUs and sees 8. fusedstep uses 2": {"quota": 1.5},
     "may run on 2 of 8 CPUs": {"affinity": 2},
     "is v2, but the CPU has v4: unset FUSEDSTEP_ISA": {"isa": "v2"},
     "no AVX2": {"isa": "v2", "isas": ("v2",)},
@@ -61,7 +61,7 @@ def test_each_slow_figure_gives_one_advice(text: str) -> None:
     assert text in said
 
 
-def test_every_rule_has_a_patient() -> None:
+def test_every_rule_of_advice_has_a_case() -> None:
     patients = [(replace(HEALTHY, **changes), FIGURES) for changes in ILL.values()]
     patients += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
     assert all(any(rule(*patient) for patient in patients) for rule in _advice.RULES)
@@ -83,7 +83,7 @@ def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 
-def test_the_command_names_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     limit = fs.num_threads()
     try:
         assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
@@ -108,7 +108,7 @@ def test_threads_are_explained() -> None:
     assert machine.granted == 3
 
 
-def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
+def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
@@ -130,7 +130,7 @@ def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main(["doctor", *arguments])
     except SystemExit as exit_:

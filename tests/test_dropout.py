@@ -13,7 +13,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _philox_reference as reference
-from support.bits import KEY, Array, every_dtype, same_bits, values
+from support.bits import KEY, Array, assert_same_bits, every_dtype, values
 from support.fences import guarded, untouched_around
 from support.machines import machines
 
@@ -31,7 +31,7 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_bits_of_every_length(dtype: Any, offset: int) -> None:
+def test_every_length_has_the_transcriptions_bits(dtype: Any, offset: int) -> None:
     for n in LENGTHS:
         x = values(n, dtype)
         want = expected(x, 0.3, offset)
@@ -39,19 +39,19 @@ def test_bits_of_every_length(dtype: Any, offset: int) -> None:
             out, memory = guarded(n, dtype, n % 5)
             result = fs.dropout(x, 0.3, KEY, offset=offset, out=out)
             assert result is out, (machine, n)
-            same_bits(out, want, (machine, n))
+            assert_same_bits(out, want, (machine, n))
             assert untouched_around(out, memory), (machine, n)
 
 
 @every_dtype
-def test_bits_of_every_alignment(dtype: Any) -> None:
+def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
     for machine in machines((1,)):
         for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
             x, _ = guarded(n, dtype, from_start)
             x[...] = values(n, dtype)
             out, memory = guarded(n, dtype, to_start)
             fs.dropout(x, 0.5, KEY, offset=3, out=out)
-            same_bits(out, expected(x, 0.5, 3), (machine, from_start, to_start))
+            assert_same_bits(out, expected(x, 0.5, 3), (machine, from_start, to_start))
             assert untouched_around(out, memory), machine
 
 
@@ -63,17 +63,17 @@ def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> N
     x[...] = np.random.default_rng(1).random(x.size, dtype)
     want = expected(x, 0.1, 11)
     out = np.empty_like(x)
-    same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
-    same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=out), want)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, offset=11, out=x), want)
 
 
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("p", [0.0, 1e-6, 1 / 65536, 0.1, 0.5, 65535 / 65536, 1.0])
 @every_dtype
-def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
+def test_every_probability_and_mode_has_the_transcriptions_bits(dtype: Any, p: float, mode: str) -> None:
     x = values(5000, dtype)
     for machine in machines():
-        same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
+        assert_same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
         mask = fs.dropout_mask((5, 1000), p, KEY, 9)
         assert mask.dtype == bool
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
@@ -82,9 +82,9 @@ def test_probabilities_and_modes(dtype: Any, p: float, mode: str) -> None:
 def test_prediction_keeps_the_input_or_scales_it_in_vanilla_mode() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
-    same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
-    same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
-    same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
+    assert_same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
+    assert_same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
     assert fs.dropout(x, 0.1, KEY, training=False) is not x
 
 
@@ -110,10 +110,10 @@ def test_expectation_is_exact_for_the_p_that_is_used() -> None:
 def test_slices_equal_the_whole(dtype: Any) -> None:
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
-    same_bits(whole, backward)
+    assert_same_bits(whole, backward)
     mask = fs.dropout_mask(3000, 0.4, KEY)
     for begin, end in ((0, 1500), (1500, 3000), (1, 2), (7, 900), (513, 514), (2999, 3000), (40, 40)):
-        same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
+        assert_same_bits(fs.dropout(x[begin:end], 0.4, KEY, offset=begin), whole[begin:end])
         assert np.array_equal(fs.dropout_mask(end - begin, 0.4, KEY, begin), mask[begin:end])
 
 
@@ -132,23 +132,23 @@ def test_layouts_do_not_matter(shape: tuple[int, ...]) -> None:
     x = values(int(np.prod(shape)), np.float32).reshape(shape)
     want = fs.dropout(x, 0.3, KEY, offset=5)
     for name, a in layouts(x).items():
-        same_bits(fs.dropout(a, 0.3, KEY, offset=5), want, name)
+        assert_same_bits(fs.dropout(a, 0.3, KEY, offset=5), want, name)
         for other, out in layouts(np.full_like(x, 9)).items():
             assert fs.dropout(a, 0.3, KEY, offset=5, out=out) is out
-            same_bits(np.ascontiguousarray(out), want, (name, other))
+            assert_same_bits(np.ascontiguousarray(out), want, (name, other))
         fs.dropout(a, 0.3, KEY, offset=5, out=a)  # in place
-        same_bits(np.ascontiguousarray(a), want, name)
+        assert_same_bits(np.ascontiguousarray(a), want, name)
 
 
 def test_expanded_input_is_read_only_once_per_element() -> None:
     x = np.broadcast_to(np.arange(5, dtype=np.float32), (40, 5))
-    same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
+    assert_same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
-def test_degenerate_shapes(shape: tuple[int, ...]) -> None:
+def test_arrays_without_elements_or_axes_keep_their_shape(shape: tuple[int, ...]) -> None:
     x = np.ones(shape, np.float32)
-    same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
+    assert_same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
     assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
     assert fs.gaussian_noise(x, 1.0, KEY).shape == shape
 
@@ -178,25 +178,25 @@ def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)
     for machine in machines((1, 2)):
-        same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want, machine)
-        same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want, machine)
+        assert_same_bits(fs.dropout(x, 0.4, KEY, offset=3, shape=mask), want, machine)
+        assert_same_bits(fs.dropout_backward(x, 0.4, KEY, offset=3, shape=mask), want, machine)
     y = x.copy()
     assert fs.dropout(y, 0.4, KEY, offset=3, shape=mask, out=y) is y
-    same_bits(y, want)
-    same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
+    assert_same_bits(y, want)
+    assert_same_bits(fs.dropout(np.asfortranarray(x), 0.4, KEY, offset=3, shape=mask), want)
 
 
 # Keys
 
 
-def test_keys_name_masks() -> None:
+def test_key_determines_the_mask() -> None:
     rng = fs.Philox(3)
     a, b = rng.key(), rng.key()
     assert np.array_equal(fs.dropout_mask(1000, 0.5, a), fs.dropout_mask(1000, 0.5, a))
     assert 400 < (fs.dropout_mask(1000, 0.5, a) != fs.dropout_mask(1000, 0.5, b)).sum() < 600
 
 
-def test_two_processes_agree() -> None:
+def test_two_processes_draw_the_same_mask() -> None:
     program = "import fusedstep as fs, hashlib; k = fs.Philox(9).key(); d = hashlib.sha256; print(" + (
         "d(fs.dropout_mask(9999, 0.3, k).tobytes()).hexdigest(), "
         "d(fs.gaussian_noise(9999, 2.0, k).tobytes()).hexdigest())"
@@ -210,7 +210,7 @@ def test_two_processes_agree() -> None:
 
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("training", [True, False])
-def test_backward_is_the_gradient(mode: str, training: bool) -> None:
+def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, 60))
     forward: Callable[[Array], Array] = lambda v: fs.dropout(v, 0.3, KEY, mode, 5, training=training)  # noqa: E731

@@ -67,7 +67,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: fs.gaussian_noise(BUFFER, -1, KEY), ValueError, "gaussian_noise: std must be at least 0"),
     (lambda: fs.gaussian_noise(BUFFER, 1, 5), TypeError, "gaussian_noise: key must be a Key"),  # type: ignore[arg-type]
     (lambda: fs.gaussian_noise(BUFFER[:8], 1, KEY, out=BUFFER[1:9]), ValueError, "x itself or memory of its own"),
-    (lambda: fs.gaussian_noise((3,), 1, KEY, out=BUFFER), TypeError, "out must be None where x is a shape"),
+    (lambda: fs.gaussian_noise((3,), 1, KEY, out=BUFFER), TypeError, "out must be None if x is a shape"),
     (lambda: fs.gaussian_noise(3, 1, KEY, dtype="f2"), TypeError, "dtype must be float32 or float64; got float16"),
     (lambda: fs.dropout_moments(None, 3, KEY), TypeError, "dropout_moments: f must be a function"),  # type: ignore[arg-type]
     (lambda: fs.dropout_moments(lambda k: 0, 0, KEY), ValueError, "dropout_moments: k must be at least 1; got 0"),

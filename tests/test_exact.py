@@ -1,8 +1,9 @@
 """Rules, layers and losses against mpmath, over zeros, denormals, the ends of each dtype, inf and nan.
 
 A step may be as far from the exact one as half a unit in the last place per operation allows, and no further: the bound
-comes from the formula (`support.exact`), before anything is compared. `ROWS` has what no such bound can speak of, with
-the reason; docs/numerics.md shows it. Layers and losses have bounds in units in the last place, next to their formulas.
+comes from the formula (`support.exact`), before anything is compared. `ROWS` lists the cases without such a bound, with
+the reason; docs/numerics.md shows them. Layers and losses have bounds in units in the last place, next to their
+formulas.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def at_their_ends(cls: Any, rng: np.random.Generator, variant: Options) -> Optio
 
 
 def right(got: Any, want: Exact) -> bool:
-    """Tell whether a result is as near as its roundings allow; beyond the largest number it is inf."""
+    """Return True if a result is within its bound; beyond the largest number it must be inf."""
     value, given = want.value, mpf(float(got))
     if CONTEXT.isnan(value) or not CONTEXT.isfinite(value):
         return bool(np.isnan(got)) if CONTEXT.isnan(value) else bool(given == value)
@@ -117,7 +118,7 @@ def compare(
 
 
 def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
-    """Hold a rule to its bounds; return how often each row was needed."""
+    """Check a rule against its bounds; return how often each row was needed."""
     Exact.narrow, rows = Format(dtype), Counter[str]()
     rng = np.random.default_rng(seed)
     for k in range(sets):
@@ -155,7 +156,7 @@ def test_steps_are_as_exact_as_their_roundings_allow_in_full(cls: Any, dtype: An
 
 
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_an_error_of_a_hundred_units_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(p: Array, g: Array, state: Any, t: int, lr: Any, group: Any) -> Array:
         return p - lr * g * (1 + 100 * 2.0**-24)
 
@@ -165,7 +166,7 @@ def test_an_error_of_a_hundred_units_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Tell whether a result is so many units in the last place from the exact one, or of a larger term."""
+    """Return True if a result is within so many units in the last place of the exact one, or of a larger term."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)
@@ -176,7 +177,7 @@ def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float3
 
 
 def layer(name: str, x: Array) -> tuple[Array, Array]:
-    """Return what an activation makes of x, and its slope."""
+    """Return an activation of x, and its slope."""
     model = nn.Sequential(getattr(nn, name)(), dtype=x.dtype)
     y = np.array(model.forward(x.reshape(-1, 1), training=True))[:, 0]
     return y, np.array(model.backward(np.ones((x.size, 1), x.dtype), need_dx=True))[:, 0]
@@ -207,7 +208,7 @@ def finite(dtype: Any) -> Array:
 @every_dtype
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_are_exact_up_to_their_units(name: str, dtype: Any) -> None:
-    """A sigmoid below the smallest normal number is only that small: see docs/numerics.md."""
+    """A sigmoid below the smallest normal number has no relative accuracy: see docs/numerics.md."""
     x = finite(dtype)
     got, slopes = layer(name, x)
     value, slope = ACTIVATIONS[name]
@@ -274,7 +275,7 @@ def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
 @pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
 def test_batch_norm_is_exact_up_to_its_units(size: float, mean: float, dtype: Any) -> None:
-    """Against the largest result; eps is 0. A mean of 1,000 deviations takes the ten bits that it must."""
+    """Against the largest result; eps is 0. A mean of 1,000 deviations costs ten bits."""
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:
         size /= 1000

@@ -1,4 +1,4 @@
-"""Numbers at the ends of what a dtype holds, and options at their ends: the right value, written out."""
+"""Numbers at the ends of a dtype's range, and options at the ends of theirs: results are compared with known values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _batch_norm_reference as norms
-from support.bits import Array, every_dtype, same_bits
+from support.bits import Array, assert_same_bits, every_dtype
 from support.machines import SERIAL, running
 from support.oracle import CLASSES, every_class, snapshot
 from support.refusals import refused
@@ -35,7 +35,7 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 @pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
 @pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
 def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: Any, before: float, dtype: Any) -> None:
-    """It was lost behind a spike of 1e4: an average that starts from the old value keeps nothing of 1e-4."""
+    """If an average started from the old value 1e4, nothing of a gradient of 1e-4 would be left."""
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
     g = dtype.type(1e-4)
@@ -48,7 +48,7 @@ def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: An
 @every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
 def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) -> None:
-    """With 0 the average is the parameters, with 1 it stays, whatever they are."""
+    """With 0 the average equals the parameters, with 1 it stays, for any numbers."""
     for decay in (0.0, 1.0):
         for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
             p = np.full(17, 1e4, dtype)
@@ -56,18 +56,18 @@ def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) 
             p[:] = last
             opt.step([np.zeros(17, dtype)])
             assert opt.ema is not None
-            same_bits(opt.ema[0], p if decay == 0 else np.full(17, 1e4, dtype), (decay, proximal), any_nan=True)
+            assert_same_bits(opt.ema[0], p if decay == 0 else np.full(17, 1e4, dtype), (decay, proximal), any_nan=True)
 
 
 @every_dtype
-def test_what_does_not_change_is_its_own_average(dtype: Any) -> None:
+def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
     """0.9999 and 1 - 0.9999 do not add up to 1 in float32: their sum as weights would be off by 1 in 3,000."""
     p = np.full(17, np.pi, dtype)
     opt = fs.SGD([p], ema_decay=0.9999)
     for _ in range(100):
         opt.step([np.zeros(17, dtype)])
     assert opt.ema is not None
-    same_bits(opt.ema[0], p)
+    assert_same_bits(opt.ema[0], p)
 
 
 @every_dtype
@@ -88,7 +88,7 @@ def test_momentum_without_weight_keeps_nothing_of_what_is_not_finite(
     ("cls", "largest"), [(fs.Adam, 1e20), (fs.AdamW, 1e20), (fs.RMSprop, 1e20), (fs.Adadelta, 5e19)]
 )
 def test_a_square_that_overflows_is_recovered_from_as_in_torch(cls: Any, largest: float, torch: Any) -> None:
-    """The weighted square is what must fit: 3.4e38, not the square. Elements of |g| > 1.85e19 never moved again."""
+    """Only the weighted square must be below 3.4e38, so that elements with |g| > 1.85e19 move."""
     for machine in SERIAL:
         with running(machine):
             p, state = steps(cls, [largest, 1.0, 1.0])
@@ -128,15 +128,15 @@ def test_an_overflow_that_grad_scale_makes_is_skipped(cls: Any, zero_grads: bool
     assert all((g == 0).all() for g in grads) == zero_grads
 
 
-def test_what_skipping_looks_at_is_what_the_rule_gets() -> None:
+def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
     def step(g: Any, **options: Any) -> tuple[bool, Array]:
         p = np.zeros_like(g)
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
 
-    assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 holds it
+    assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 can represent it
     skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipped, it is small again
     assert not skipped and p == pytest.approx(-1.0)
-    assert step(np.float32([1e-30, 0.0]), grad_scale=1e-40)[0] is False  # 1 / grad_scale is no float32
+    assert step(np.float32([1e-30, 0.0]), grad_scale=1e-40)[0] is False  # 1 / grad_scale is beyond float32
     assert step(np.float32([1.0, 0.0]), grad_scale=1e-40)[0] is True
     largest = np.finfo(np.float32).max
     assert step(np.float32([largest]), grad_scale=1.0)[0] is False
@@ -192,7 +192,7 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
 @pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((9, 5), -1)])
 @pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 0.0])
 def test_variances_of_small_numbers_are_right(shape: Any, axis: int, size: float) -> None:
-    """Squares below 1e-38 lose their digits in float32: without eps, all was nan at 1e-30."""
+    """Squares below 1e-38 lose their digits in float32; without eps the results for 1e-30 would be nan."""
     x = (size * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
     ones, zeros = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)
     v = norms.channels_first(x, axis)
@@ -229,20 +229,20 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
             for got, want in ((grads.dgamma, exact[1]), (grads.dbeta, exact[2])):
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
             bits = norms.backward_bits(v, dz, gamma.astype(float), saved.mean, saved.invstd, False)
-            same_bits(norms.channels_first(grads.dx, axis), bits[0], machine)
+            assert_same_bits(norms.channels_first(grads.dx, axis), bits[0], machine)
 
 
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
 def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> None:
-    """With 0 they stay, with 1 they are the batch's: whatever the other is."""
+    """With 0 they stay, with 1 they are those of the batch, even if the other term is inf or nan."""
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
     bad[1, 0] = odd
     mean, var = (a.copy() for a in before)
     fs.batch_norm(bad, ones, ones, mean, var, momentum=0.0)
-    same_bits(mean, before[0])
-    same_bits(var, before[1])
+    assert_same_bits(mean, before[0])
+    assert_same_bits(var, before[1])
     mean[:] = var[:] = odd
     fs.batch_norm(x, ones, ones, mean, var, momentum=1.0)
     np.testing.assert_array_equal(mean, x.mean(0))
@@ -255,9 +255,9 @@ def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> No
 def test_averages_along_a_run_are_exact_at_both_ends(
     decay: float | None, first: float, last: float, dtype: Any
 ) -> None:
-    """The mean of one is that one."""
+    """The mean of one update is that update."""
     p = np.full(3, first, dtype)
     mean = fs.ensemble.Polyak([p], decay)
     p[:] = last
     mean.update()
-    same_bits(mean.values[0], np.full(3, first if decay == 1.0 else last, dtype), any_nan=True)
+    assert_same_bits(mean.values[0], np.full(3, first if decay == 1.0 else last, dtype), any_nan=True)

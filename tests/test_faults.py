@@ -87,7 +87,7 @@ def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
         assert run.stdout
         run.stdout.readline()
         run.stdout.readline()
-        time.sleep(0.5)  # the network is training: nothing is printed meanwhile
+        time.sleep(0.5)  # the network trains now, and prints nothing
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=60)
     assert run.returncode == 130 and err == ""
@@ -174,7 +174,7 @@ def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
 
 
 @needs_safetensors
-def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_one_line_of_the_command(tmp_path: Path) -> None:
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"
@@ -182,7 +182,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     (read_only / "state").write_text("old")
     read_only.chmod(0o500)
     folders = ["/proc"] if sys.platform == "linux" else []
-    if getattr(os, "geteuid", lambda: 1)():  # root writes into any other folder
+    if getattr(os, "geteuid", lambda: 1)():  # root may write into any folder
         folders.append(str(read_only))
     try:
         for folder in folders:
@@ -292,7 +292,7 @@ def test_memory_in_use_is_not_given_back(tmp_path: Path) -> None:
         a.setflags(write=True)
         assert [a.tobytes() for a in opt.params] == before
     del own, mapped, shared, a
-    opt.step(g)  # the optimizer keeps them alive
+    opt.step(g)  # the optimizer keeps the arrays alive
     del opt
     memory.close()
     memory.unlink()

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: their permissions, their names, and what lies where they are to be."""
+"""Files that are written completely or not at all: permissions, names, and objects that are already at the path."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_name_that_is_too_long_or_a_folder_is_refused_and_nothing_is_left(
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_what_cannot_be_replaced_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_unreplaceable_path_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder"):
         pytest.fail("the work was done first")

@@ -20,7 +20,7 @@ CORPUS = corpus()
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_files_of_the_corpus(name: str) -> None:
+def test_each_reader_accepts_the_first_file_of_its_corpus_and_refuses_others(name: str) -> None:
     read = [fuzz.check(name, data) for data in CORPUS[name]]
     assert read[0] and not all(read)
 
@@ -44,7 +44,8 @@ def mutations(data: bytes, count: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_mutations(name: str) -> None:
+def test_no_mutation_of_a_file_crashes_a_reader_or_takes_much_memory(name: str) -> None:
+    """`fuzz.check` asserts that memory is bounded and no file is written; an unexpected error passes through it."""
     for data in mutations(CORPUS[name][0], 300):
         fuzz.check(name, data)
 
@@ -66,7 +67,7 @@ def test_checks_detect_planted_faults(monkeypatch: pytest.MonkeyPatch, request: 
             fuzz.check("table.csv", b"")
 
 
-def test_names_are_no_paths_and_links_are_not_followed(tmp_path: Path) -> None:
+def test_names_of_results_cannot_leave_the_folder(tmp_path: Path) -> None:
     inner, precious = tmp_path / "inner", tmp_path / "precious"
     inner.mkdir()
     precious.write_text("mine")

@@ -18,7 +18,7 @@ PUBLIC = [value for value in (getattr(nn, name) for name in nn.__all__) if isins
 LOSSES = [kind for kind in PUBLIC if issubclass(kind, nn.Loss) and kind is not nn.Loss]
 LAYERS = [kind for kind in PUBLIC if issubclass(kind, nn.Layer) and kind not in (nn.Layer, nn.ActivityPenalty)]
 
-# What cannot be made without arguments, and what takes another way through the code with some.
+# Layers that need arguments, and layers with arguments that use another part of the code.
 ARGUMENTS: dict[type[nn.Layer], list[Callable[[], nn.Layer]]] = {
     nn.Linear: [lambda: nn.Linear(WIDTH, WIDTH), lambda: nn.Linear(WIDTH, WIDTH, bias=False)],
     nn.BatchNorm: [nn.BatchNorm, lambda: nn.BatchNorm(relu=True), lambda: nn.BatchNorm(momentum=None)],
@@ -67,7 +67,7 @@ def test_every_layer_that_can_be_saved_is_checked() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("make", MADE)
-def test_layers(make: Callable[[], nn.Layer], training: bool) -> None:
+def test_gradient_of_every_layer_agrees_with_differences(make: Callable[[], nn.Layer], training: bool) -> None:
     """The layer is between others, so that the gradients of its parameters and of its input are both needed."""
     layers = [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), make(), nn.Tanh(), nn.Linear(WIDTH, OUT)]
     model = nn.Sequential(*layers, dtype=np.float64, rng=3)
@@ -81,7 +81,7 @@ def test_layers(make: Callable[[], nn.Layer], training: bool) -> None:
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize(("kind", "form"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_losses(kind: type[nn.Loss], form: str, weights: str) -> None:
+def test_gradient_of_every_loss_agrees_with_differences(kind: type[nn.Loss], form: str, weights: str) -> None:
     loss, outputs = kind(), 3 * np.random.default_rng(2).standard_normal((N, OUT))
     targets = targets_of(loss, form)
 
@@ -111,7 +111,7 @@ def test_losses_of_the_estimators(kind: type[nn.Loss], columns: int) -> None:
 
 
 @pytest.mark.parametrize("penalty", [{"weight_decay": 0.3}, {"l1": 0.2}, {"weight_decay": 0.3, "l1": 0.2}], ids=str)
-def test_penalties_on_weights(penalty: dict[str, float]) -> None:
+def test_step_of_weight_penalties_is_their_slope(penalty: dict[str, float]) -> None:
     """With a gradient of zero, a step follows the slope of ``scale (lambda / 2 |theta|^2 + l1 |theta|_1)``."""
     l2, l1, scale = penalty.get("weight_decay", 0.0), penalty.get("l1", 0.0), 0.25
 

@@ -23,7 +23,7 @@ every_variant_that_looks_ahead = pytest.mark.parametrize(
 
 
 @every_class
-def test_a_missing_gradient_leaves_its_parameter_alone(cls: Any) -> None:
+def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
     a, b = np.ones(5), np.ones(5)
     opt = cls([a, b], lr=0.1, ema_decay=0.5, weight_decay=0.1)
     first, g = b.tobytes(), np.full(5, 0.5)
@@ -47,7 +47,7 @@ def test_a_step_without_any_gradient_counts(cls: Any) -> None:
 
 
 @every_class
-def test_groups_are_optimizers_of_their_own(cls: Any, rng: np.random.Generator) -> None:
+def test_groups_are_stepped_as_separate_optimizers(cls: Any, rng: np.random.Generator) -> None:
     a, b = rng.standard_normal((2, 100))
     g = rng.standard_normal((2, 100))
     mine = [a.copy(), b.copy()]
@@ -61,7 +61,7 @@ def test_groups_are_optimizers_of_their_own(cls: Any, rng: np.random.Generator) 
 
 
 @every_class
-def test_assigning_to_a_group_holds_from_the_next_step(cls: Any, rng: np.random.Generator) -> None:
+def test_change_of_a_group_takes_effect_with_the_next_step(cls: Any, rng: np.random.Generator) -> None:
     a, g = rng.standard_normal((2, 100))
     b = a.copy()
     changed, fresh = cls([a], lr=0.1), cls([b], lr=0.02, weight_decay=0.3, decay="proximal", maximize=True)
@@ -123,7 +123,7 @@ def test_a_rate_for_one_step_only(cls: Any) -> None:
 
 
 @every_class
-def test_a_schedule_is_asked_for_steps_from_one(cls: Any) -> None:
+def test_schedule_is_called_with_steps_from_one(cls: Any) -> None:
     asked: list[int] = []
 
     def schedule(t: int) -> float:
@@ -168,7 +168,7 @@ def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
 
 
 @every_class
-def test_averages_are_shown_wherever_they_lie(cls: Any) -> None:
+def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
     opt, _ = make(cls)
     averages = [a.copy() for a in opt.ema]
     with opt.averaged():
@@ -203,7 +203,7 @@ def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: s
             call()
 
 
-def test_a_schedule_that_fails_lets_no_lookahead_begin() -> None:
+def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
     for rate in (np.nan, "fast", -1.0):
         opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in this turn of the loop)
         with pytest.raises((TypeError, ValueError), match=r"lr of groups\[0\] at step 1 must be"), opt.lookahead():
@@ -214,7 +214,7 @@ def test_a_schedule_that_fails_lets_no_lookahead_begin() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
-def test_shown_collections_are_read_only_and_their_views_do_not_matter(cls: Any) -> None:
+def test_shown_collections_are_read_only(cls: Any) -> None:
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -282,7 +282,7 @@ def test_context_that_fails_to_begin_changes_nothing(cls: Any, context: str) -> 
 
 
 @every_variant_that_looks_ahead
-def test_lookahead_leads_by_the_momentum_and_comes_back(cls: Any, options: dict[str, Any]) -> None:
+def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, options: dict[str, Any]) -> None:
     momentum = options.get("momentum", 0.9)
     for lr in (0.1, lambda t: 0.3 / t):
         opt = cls([p := np.full(4, 2.0, np.float32)], lr=lr, **options)
@@ -323,7 +323,7 @@ def test_each_group_has_its_own_schedule(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", [c for c in CLASSES if hasattr(c, "lookahead")])
-def test_lookahead_leads_each_group_by_its_own_rate(cls: Any) -> None:
+def test_lookahead_uses_the_rate_of_each_group(cls: Any) -> None:
     opt = cls([{"params": [np.ones(3)], "lr": 0.1}, {"params": [np.ones(3)], "lr": lambda t: 0.2 * t}])
     opt.step([np.ones(3)] * 2)
     before = [p.copy() for p in opt.params]

@@ -82,7 +82,7 @@ def test_gradients_of_every_dtype_for_parameters_of_every_dtype(layout: str) -> 
             fs.SGD([np.zeros(3, mine)], lr=0.1).step([np.zeros(3, other)])
 
 
-def test_averages_of_halves_stay_where_they_are() -> None:
+def test_averages_of_16_bit_parameters_stay_in_their_arrays() -> None:
     p = np.ones(5, np.float16)
     opt = fs.SGD([p], lr=1.0, ema_decay=0.5)
     opt.step([np.ones(5, np.float16)])
@@ -127,7 +127,7 @@ def test_gradients_of_jax_are_read_where_they_lie() -> None:
         opt.step([numbers.ones((3, 4), np.float32)], zero_grads=True)
 
 
-def test_a_data_frame_is_refused_in_words() -> None:
+def test_data_frame_is_refused_with_a_hint() -> None:
     class DataFrame(dict):  # type: ignore[type-arg]
         columns, dtypes = ["a"], [np.dtype(float)]
 

@@ -12,7 +12,7 @@ from ml_dtypes import bfloat16
 
 import fusedstep as fs
 from fusedstep.ops import _philox_reference as reference
-from support.bits import KEY, Array, same_bits, values
+from support.bits import KEY, Array, assert_same_bits, values
 from support.fences import Fenced, guarded, untouched_around
 from support.machines import BACKENDS, MACHINES, SERIAL, machines, running
 from support.norms import Case
@@ -40,7 +40,7 @@ def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> No
         for machine in machines((4,) if n > 5000 else (1,)):
             out, memory = guarded(n, half, n % 5)
             assert fs.dropout(x, 0.3, KEY, offset=offset, out=out) is out
-            same_bits(out, dropped(x, 0.3, offset), (machine, n), any_nan=True)
+            assert_same_bits(out, dropped(x, 0.3, offset), (machine, n), any_nan=True)
             assert untouched_around(out, memory), (machine, n)
 
 
@@ -50,12 +50,12 @@ def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> No
 def test_dropout_in_place_backward_and_when_predicting(half: Any, p: float, mode: str) -> None:
     x = values(3001, half)
     want = dropped(x, p, 3, mode)
-    same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
+    assert_same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
     predicted = fs.dropout(x, p, KEY, mode, training=False)
     kept = np.float32(1 - p) if mode == "vanilla" else np.float32(1)
-    same_bits(predicted, (x.astype(np.float32) * kept).astype(half), any_nan=True)
+    assert_same_bits(predicted, (x.astype(np.float32) * kept).astype(half), any_nan=True)
     fs.dropout(x, p, KEY, mode, 3, out=x)
-    same_bits(x, want, any_nan=True)
+    assert_same_bits(x, want, any_nan=True)
 
 
 @every_half
@@ -64,9 +64,9 @@ def test_dropout_with_a_mask_of_another_shape(half: Any, shape: tuple[int, ...])
     """Whole channels, features at all times: as in float32, whose masks have their own tests."""
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
-    same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
+    assert_same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
     turned = np.asfortranarray(x)
-    same_bits(np.ascontiguousarray(fs.dropout(turned, 0.4, KEY, offset=5, shape=shape, out=turned)), want)
+    assert_same_bits(np.ascontiguousarray(fs.dropout(turned, 0.4, KEY, offset=5, shape=shape, out=turned)), want)
 
 
 def test_dropout_refuses_an_output_of_another_half() -> None:
@@ -122,9 +122,9 @@ def test_batch_norm_has_the_bits_of_its_transcription(
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
     for machine in machines((1, 4)):
         for got, wanted in zip(case.run(x, y, dy, dx), want, strict=True):
-            same_bits(got, wanted, machine)
+            assert_same_bits(got, wanted, machine)
         fenced.check((shape, axis))
-    same_bits(x, case.x)
+    assert_same_bits(x, case.x)
 
 
 @pytest.mark.parametrize("machine", [m for m in MACHINES if m in SERIAL or m[1:] == (BACKENDS[-1], 4)], ids=str)
@@ -138,19 +138,19 @@ def test_batch_norm_bits_of_variants_on_machines(rng: np.random.Generator, half:
             with running(machine):
                 found = case.run(case.x, None, case.dy, None)
             for got, wanted in zip(found, want, strict=True):
-                same_bits(got, wanted, (shape, variant))
+                assert_same_bits(got, wanted, (shape, variant))
 
 
 @every_half
 def test_batch_norm_in_place(rng: np.random.Generator, half: Any) -> None:
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
-    same_bits(kept, y)
+    assert_same_bits(kept, y)
     _, saved = fs.batch_norm(case.x, case.gamma, case.beta)
     fs.batch_norm_backward(case.dy, saved, out=case.dy)
-    same_bits(case.dy, dx)
+    assert_same_bits(case.dy, dx)
     fs.batch_norm(case.x, case.gamma, case.beta, out=case.x)
-    same_bits(case.x, y)
+    assert_same_bits(case.x, y)
 
 
 @every_half
@@ -159,8 +159,8 @@ def test_batch_stats_of_halves_are_those_of_their_numbers(rng: np.random.Generat
     narrow, wide = fs.BatchStats(), fs.BatchStats()
     narrow.update(x)
     wide.update(x.astype(np.float32))
-    same_bits(narrow.mean, wide.mean)
-    same_bits(narrow.var(), wide.var())
+    assert_same_bits(narrow.mean, wide.mean)
+    assert_same_bits(narrow.var(), wide.var())
 
 
 def test_batch_norm_refuses_mixtures_of_halves(rng: np.random.Generator) -> None:

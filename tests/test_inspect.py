@@ -66,7 +66,7 @@ def test_a_wrong_gradient_is_found_and_named() -> None:
     assert "the gradients differ" in str(check)
 
 
-def test_a_gradient_that_is_nan_or_zero() -> None:
+def test_gradient_check_handles_nan_and_zero() -> None:
     assert not inspect.check_gradient(lambda t: (float(t @ t), t * [1.0, np.nan]), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (1.0, 0 * t), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (float(t @ t), 2 * t), [0.0, 0.0])
@@ -150,7 +150,7 @@ def test_the_variance_of_a_mean_is_the_closed_form() -> None:
 
 
 def test_zero_one_loss_where_variance_helps_and_where_it_hurts() -> None:
-    """Labels drawn anew: the main prediction is the frequent label, 1, right on one row and wrong on the other."""
+    """Each run draws other labels; the main prediction is the frequent one, 1: right on one row, wrong on the other."""
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")
@@ -198,7 +198,7 @@ MODEL, ROWS, LABELS = network()
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: inspect.check_gradient(F), ValueError, r"check_gradient: theta must be given where f is not"),
+        (lambda: inspect.check_gradient(F), ValueError, r"check_gradient: theta must be given if f is not"),
         (lambda: inspect.check_gradient(F, [[1.0]]), ValueError, r"theta must have the shape \(d,\); got \(1, 1\)"),
         (
             lambda: inspect.check_gradient(lambda t: 1.0, [1.0]),
@@ -239,11 +239,11 @@ MODEL, ROWS, LABELS = network()
             ValueError,
             r'"squared" or "zero_one"; got',
         ),
-        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have as many rows"),
+        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have equally many rows"),
         (
             lambda: inspect.bias_variance(lambda X, y: 3, [1], [1], [1], [1]),
             TypeError,
-            r"what fit returns must have predict",
+            r"the model from fit must have predict",
         ),
         (lambda: inspect.plot_curves([1.0]), TypeError, r"plot_curves: curves must be a dict of .*; got list"),
         (lambda: inspect.plot_curves({}), ValueError, r"plot_curves: curves must hold at least one"),

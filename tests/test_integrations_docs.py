@@ -31,9 +31,11 @@ def test_every_section_is_run() -> None:
     assert SECTIONS.keys() == NEEDS.keys() and PAGE.count("```python") == len(NEEDS)
 
 
-@pytest.mark.filterwarnings("default")  # of these packages' own
+@pytest.mark.filterwarnings("default")  # warnings of these packages
 @pytest.mark.parametrize("title", NEEDS)
-def test_a_section(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_code_of_each_section_runs_and_prints_what_it_shows(
+    title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     for name in NEEDS[title]:
         package(name)
     monkeypatch.chdir(tmp_path)

@@ -67,7 +67,7 @@ def test_a_copy_predicts_and_goes_on_as_the_original(options: dict[str, Any], wa
     assert np.array_equal(again._model.arena, model._model.arena)
 
 
-def test_an_estimator_that_is_not_fitted_goes_through_skops() -> None:
+def test_unfitted_estimator_can_be_saved_by_skops() -> None:
     io = package("skops.io")
     again = io.loads(io.dumps(MLPRegressor(hidden_layer_sizes=(3,))), trusted=["fusedstep.sklearn.MLPRegressor"])
     assert again.hidden_layer_sizes == (3,) and not hasattr(again, "_model")
@@ -115,7 +115,7 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("options", [{}, {"batch_norm": True, "dropout": 0.2, "sparsity": 1e-3}])
-def test_onnx_answers_as_the_classifier(target: Any, options: dict[str, Any]) -> None:
+def test_onnx_predicts_the_same_as_the_classifier(target: Any, options: dict[str, Any]) -> None:
     model = MLPClassifier(**SMALL, **options).fit(X.astype(np.float32), target)
     x = X.astype(np.float32)
     labels, p = run_onnx(model, x)
@@ -125,14 +125,14 @@ def test_onnx_answers_as_the_classifier(target: Any, options: dict[str, Any]) ->
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity", "hard_tanh"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_onnx_answers_as_the_regressor(activation: str, dtype: Any) -> None:
+def test_onnx_predicts_the_same_as_the_regressor(activation: str, dtype: Any) -> None:
     x = X.astype(dtype)
     for options in ({}, {"batch_norm": True}, {"loss": "poisson", "hidden_layer_sizes": ()}):
         model = MLPRegressor(**{**SMALL, "activation": activation, **options}).fit(x, np.abs(X[:, :2]))
         np.testing.assert_allclose(run_onnx(model, x)[0], model.predict(x), rtol=1e-6, atol=1e-6)
 
 
-def test_onnx_takes_averages_snapshots_and_residual_blocks() -> None:
+def test_onnx_exports_averages_snapshots_and_residual_blocks() -> None:
     x = X.astype(np.float32)
     for options in ({"ema_decay": 0.9}, {"learning_rate": "cosine_restarts", "snapshots": 3, "max_iter": 6}):
         model = MLPClassifier(**{**SMALL, **options}).fit(x, LABELS)
@@ -191,15 +191,15 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     [
         (
             {"weight_decay": 0.1},
-            "weight_decay is for solvers that decay beside the gradient .* solver='adam', whose decay",
+            "weight_decay is for solvers with decoupled decay .* solver='adam', whose decay",
         ),
         ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2', alpha is the penalty"),
-        ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay takes the place of alpha, of which"),
+        ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay replaces alpha, and l1_ratio"),
         ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' takes the whole gradient, without weight_decay"),
         ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "would hardly decay the weights"),
     ],
 )
-def test_mistakes_about_weight_decay(options: dict[str, Any], message: str) -> None:
+def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MLPClassifier(**{**SMALL, **options}).fit(X, LABELS)
 

@@ -12,7 +12,7 @@ import pytest
 import fusedstep as fs
 from support.integrations import package
 
-pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.thread_unsafe]  # their warnings are theirs
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.thread_unsafe]  # warnings of these packages
 
 NAMES = [name for name, cls in fs.optim.registry.items() if cls.element_wise]
 

@@ -85,14 +85,14 @@ class Tensors:
 
 
 def interrupted_at(line: int, act: Callable[[], None]) -> bool:
-    """Act, with Ctrl-C at the given line of the package, counted from 0; tell whether that line was reached."""
+    """Act, with Ctrl-C at the given line of the package, counted from 0; return True if that line was reached."""
     left = line
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal left
         if "fusedstep" not in frame.f_code.co_filename and "torch/optim" not in frame.f_code.co_filename:
             return None
-        if frame.f_code.co_name == "_reserved":  # struck before its `finally`, it keeps steps away
+        if frame.f_code.co_name == "_reserved":  # an interrupt before its `finally` leaves steps refused
             return None
         if event == "line":
             left -= 1
@@ -110,7 +110,7 @@ def interrupted_at(line: int, act: Callable[[], None]) -> bool:
         return True
     finally:
         sys.settrace(before)
-        torch.set_grad_enabled(True)  # it may have struck inside torch.no_grad
+        torch.set_grad_enabled(True)  # the interrupt may have come inside torch.no_grad
     return left < 0
 
 
@@ -165,5 +165,5 @@ def test_ctrl_c_at_random_moments(kind: Any, torch: Any) -> None:
         struck = sum(check(world, interrupt) for _ in range(100))
     finally:
         signal.signal(signal.SIGALRM, before)
-        torch.set_grad_enabled(True)  # it may have struck inside torch.no_grad
+        torch.set_grad_enabled(True)  # the interrupt may have come inside torch.no_grad
     assert struck > 5

@@ -17,7 +17,7 @@ from support.bits import DTYPES, Array, every_dtype, numbers, split
 from support.machines import MACHINES, SERIAL, running
 from support.oracle import every_class
 
-Layout = Callable[[Array], Array]  # a copy with the same values, lying differently
+Layout = Callable[[Array], Array]  # a copy with the same values in another layout
 
 
 def c_order(x: Array) -> Array:
@@ -110,7 +110,7 @@ def test_300_mixed_layouts_on_every_machine(dtype: Any, rng: np.random.Generator
 
 
 @every_class
-def test_repeated_elements_of_a_gradient(cls: Any, rng: np.random.Generator) -> None:
+def test_gradient_with_repeated_elements_is_stepped_right(cls: Any, rng: np.random.Generator) -> None:
     row = rng.standard_normal((1, 130)).astype(np.float32)
     columns, windows = np.broadcast_to(row[:, :1], (50, 130)), as_strided(row, (50, 80), (4, 4))
     for g in (np.broadcast_to(row, (50, 130)), columns, windows):
@@ -127,7 +127,7 @@ def test_zeroing_reaches_every_element(lay: Layout, dtype: Any, rng: np.random.G
         assert not g.any(), shape
 
 
-def test_zeroing_leaves_what_lies_between() -> None:
+def test_zeroing_changes_no_byte_between_elements() -> None:
     for shape in SHAPES:
         g = every_other(np.ones(shape))
         fs.SGD([np.zeros(shape)]).step([g], zero_grads=True)
@@ -138,7 +138,7 @@ def test_zeroing_leaves_what_lies_between() -> None:
 
 @pytest.mark.parametrize("pieces", [1, 3, 300])
 @every_class
-def test_the_split_into_arrays_changes_no_bit(cls: Any, pieces: int, rng: np.random.Generator) -> None:
+def test_split_into_arrays_changes_no_bit(cls: Any, pieces: int, rng: np.random.Generator) -> None:
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])

@@ -1,4 +1,4 @@
-"""Messages whose "got" could be taken for what was asked for, or that were about something else."""
+"""Error messages for unusual tensors, numbers and tables. `refused` asserts the error and its words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def freed(torch: Any, *shape: int) -> Any:
     return found
 
 
-def test_tensors_without_memory_are_called_so(torch: Any) -> None:
+def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
@@ -35,7 +35,7 @@ def test_tensors_without_memory_are_called_so(torch: Any) -> None:
         fs.SGD([np.ones((4, 5), np.float32)]).step([freed(torch, 4, 5)])
 
 
-def test_tensors_of_functorch_are_called_so(torch: Any) -> None:
+def test_errors_name_tensors_of_functorch(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 
@@ -52,7 +52,7 @@ def test_tensors_of_functorch_are_called_so(torch: Any) -> None:
 
 @pytest.mark.parametrize("size", [0, 8, 76])
 def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
-    """Their numbers were read from beyond it."""
+    """Otherwise a layer would read beyond the storage."""
     for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
         x = torch.ones(4, 5)
         x.untyped_storage().resize_(size)

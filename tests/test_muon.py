@@ -1,4 +1,4 @@
-"""Muon: torch's algorithm, in NumPy and torch; what it takes, what AdamW steps, and what is refused."""
+"""Muon: torch's algorithm, in NumPy and torch; which parameters it steps, which AdamW steps, and which are refused."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def stepped(**step: Any) -> tuple[Array, Array, Any]:
     return w, b, info
 
 
-def test_what_surrounds_the_step_holds_for_the_gradients() -> None:
+def test_clipping_and_scaling_act_on_the_gradients() -> None:
     for step, same in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -200,7 +200,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
         fs.Muon([np.ones((2, 2))], **options)
 
 
-def test_a_checkpoint_goes_on(rng: np.random.Generator) -> None:
+def test_run_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
     start, grads = (
         [np.ones((4, 3)), np.ones(3)],
         [[rng.standard_normal((4, 3)), rng.standard_normal(3)] for _ in "1234"],
@@ -219,7 +219,7 @@ def test_a_checkpoint_goes_on(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.torch
-def test_torch_surrounds_the_step_as_arrays_do(torch: Any) -> None:
+def test_stages_around_the_step_are_the_same_in_torch(torch: Any) -> None:
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},

@@ -59,8 +59,8 @@ def test_importing_and_stepping_change_nothing() -> None:
     run(LOOK.format(imports="import fusedstep as fs", use=CORE))
 
 
-def test_the_drop_in_for_torch_changes_nothing_but_what_torch_does(torch: object) -> None:
-    """Settings that torch makes when it is first used do not count."""
+def test_torch_optimizer_changes_no_global_state_but_torchs(torch: object) -> None:
+    """Settings that torch makes at its first use are not compared."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
     run(
         "from support.surroundings import *\n"
@@ -70,7 +70,7 @@ def test_the_drop_in_for_torch_changes_nothing_but_what_torch_does(torch: object
     )
 
 
-def test_the_estimators_change_nothing() -> None:
+def test_estimators_change_no_global_state() -> None:
     pytest.importorskip("sklearn")
     first = "from support.surroundings import *; import sklearn.neural_network; LOOKS['sklearn'] = sklearn.get_config"
     run(first + LOOK.format(imports="import fusedstep.sklearn", use=SKLEARN))

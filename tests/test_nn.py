@@ -91,7 +91,7 @@ def test_gradients_where_activations_follow_each_other_or_come_first(kinds: tupl
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_a_model_equals_torchs(kind: type[nn.Layer], torch: Any) -> None:
+def test_network_agrees_with_torchs(kind: type[nn.Layer], torch: Any) -> None:
     theirs_of = {
         "ReLU": torch.relu,
         "Tanh": torch.tanh,
@@ -120,7 +120,7 @@ def test_docstring_examples_run(module: Any) -> None:
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_a_networks_largest_weight_decides_for_all_its_products() -> None:
+def test_largest_weight_decides_on_threads_of_all_products() -> None:
     inner = nn.Linear(30, 40, bias=False)
     residual = nn.Residual(inner, nn.Linear(40, 30, bias=False), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(20, 30), residual, nn.Linear(30, 50))

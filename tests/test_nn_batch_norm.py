@@ -182,7 +182,7 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         (lambda: nn.BatchNorm(momentum=2), ValueError, "BatchNorm: momentum must be from 0 to 1; got 2"),
         (lambda: nn.BatchNorm(eps=-1), ValueError, "BatchNorm: eps must be at least 0; got -1"),
         (lambda: nn.BatchNorm(relu="yes"), TypeError, "BatchNorm: relu must be True or False; got 'yes'"),
-        (lambda: nn.Sequential(nn.BatchNorm()), ValueError, "BatchNorm: num_features must be given where no layer"),
+        (lambda: nn.Sequential(nn.BatchNorm()), ValueError, "BatchNorm: num_features must be given if no layer"),
         (
             lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(5)),
             ValueError,
@@ -191,14 +191,14 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         (
             lambda: nn.Sequential(linear(), nn.BatchNorm()).forward(np.ones((1, 5), np.float32), training=True),
             ValueError,
-            "x must be of more than one value per channel where training is True",
+            "x must be of more than one value per channel if training is True",
         ),
         (lambda: nn.Residual(), ValueError, "Residual: layers must hold at least one layer; got none"),
         (lambda: nn.Residual(linear()), TypeError, r"layers\[0\], the last, must be a BatchNorm; got Linear"),
         (
             lambda: nn.Sequential(nn.Residual(nn.Linear(3, 4), nn.BatchNorm())),
             ValueError,
-            "Residual: layers must return as many features as they take; 3 become 4",
+            "Residual: layers must return as many features as they take; got 3 and 4",
         ),
         (
             lambda: nn.Sequential(linear(), nn.Residual(nn.Linear(3, 5), nn.BatchNorm())),

@@ -34,7 +34,7 @@ def small_model(block: str, dtype: Any = np.float64) -> nn.Sequential:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_gradients_under_one_mask(block: str, training: bool) -> None:
+def test_gradient_under_one_mask_agrees_with_differences(block: str, training: bool) -> None:
     rng = np.random.default_rng(0)
     model, loss = small_model(block), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT))
@@ -55,7 +55,7 @@ def test_gradients_under_one_mask(block: str, training: bool) -> None:
         assert_same_gradient(grads[name], differences(value, array))
 
 
-def test_the_masks_are_those_of_the_layers_stream() -> None:
+def test_masks_follow_the_layers_stream() -> None:
     model = nn.Sequential(nn.Dropout(0.25), nn.Dropout(0.25), rng=0)
     x = np.ones((8, 16), np.float32)
     assert np.array_equal(model.forward(x), x)

@@ -10,7 +10,7 @@ import pytest
 
 from fusedstep import _core, nn
 from fusedstep.ops import _philox_reference
-from support.bits import Array, every_dtype, same_bits, values
+from support.bits import Array, assert_same_bits, every_dtype, values
 from support.fences import guarded, untouched_around
 from support.machines import machines
 
@@ -74,12 +74,12 @@ def test_relu_is_the_formula_bit_for_bit(dtype: Any, width: int) -> None:
                 y = flat.reshape(x.shape)
                 y[...] = x
                 _core.relu(y, b, y)  # in place
-                same_bits(y, relu(x, b), machine)
+                assert_same_bits(y, relu(x, b), machine)
                 assert untouched_around(flat, memory), machine
             flat, memory = guarded(x.size, dtype, start)
             dx = flat.reshape(x.shape)
             _core.relu_backward(dy, y, dx)
-            same_bits(dx, np.where(y <= 0, dtype.type(0), dy), machine)
+            assert_same_bits(dx, np.where(y <= 0, dtype.type(0), dy), machine)
             assert untouched_around(flat, memory), machine
 
 
@@ -94,8 +94,8 @@ def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, 
         for start in (0, 1):
             (each, around_each), (g, around_g) = guarded(shape[0], dtype, start), guarded(z.size, dtype, start)
             assert _core.softmax_loss(z, labels, each, g.reshape(shape)) == -1
-            same_bits(each, losses, machine)
-            same_bits(g.reshape(shape), gradient, machine)
+            assert_same_bits(each, losses, machine)
+            assert_same_bits(g.reshape(shape), gradient, machine)
             assert untouched_around(each, around_each) and untouched_around(g, around_g), machine
 
 
@@ -181,12 +181,12 @@ def test_bias_is_added_exactly_once(dtype: Any) -> None:
     model.backward(dy.copy())
     grads = {name: grad.copy() for name, grad in model.grads.items()}
     first, relu, last = model.layers
-    same_bits(first.forward(x, True), x @ model.params["0.weight"] + model.params["0.bias"])
-    same_bits(last.forward(relu.forward(first.forward(x, True), True), True), outputs)
+    assert_same_bits(first.forward(x, True), x @ model.params["0.weight"] + model.params["0.bias"])
+    assert_same_bits(last.forward(relu.forward(first.forward(x, True), True), True), outputs)
     between = relu.backward(last.backward(dy, True), True)
     first.backward(between, False)
     for name, grad in model.grads.items():
-        same_bits(grad, grads[name])
+        assert_same_bits(grad, grads[name])
 
 
 class Turned(nn.Layer):
@@ -199,7 +199,7 @@ class Turned(nn.Layer):
         return np.asfortranarray(dy)
 
 
-def test_a_relu_takes_what_does_not_lie_row_by_row() -> None:
+def test_relu_accepts_arrays_that_are_not_c_contiguous() -> None:
     x, dy = np.linspace(-1, 1, 12).reshape(3, 4), np.arange(12.0).reshape(3, 4)
     model = nn.Sequential(Turned(), nn.ReLU(), Turned(), dtype=np.float64)
     assert (model.forward(x, training=True) == np.maximum(x, 0)).all()

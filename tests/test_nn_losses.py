@@ -84,7 +84,7 @@ def test_losses_refuse_outputs_that_are_no_rows_of_floats(outputs: Any) -> None:
         nn.SoftmaxNLL()(outputs, np.array([0]))
 
 
-def test_a_loss_serves_batches_and_dtypes_in_turn() -> None:
+def test_loss_handles_batches_and_dtypes_in_turn() -> None:
     rng, loss = np.random.default_rng(0), nn.SoftmaxNLL()
     for n, k, dtype in [(4, 3, "f"), (4, 7, "f"), (1, 3, "d"), (4, 3, "d"), (9, 3, "f")]:
         z, labels = rng.standard_normal((n, k)).astype(dtype), rng.integers(0, k, n).astype(np.uint8)
@@ -93,7 +93,7 @@ def test_a_loss_serves_batches_and_dtypes_in_turn() -> None:
         assert loss.gradient(z, labels).dtype == np.dtype(dtype)
 
 
-def test_one_column_takes_a_vector_of_targets() -> None:
+def test_vector_of_targets_is_accepted_for_one_column() -> None:
     y, t = np.array([[1.0], [2.0]]), np.array([0.0, 1.0])
     assert nn.MeanSquaredError()(y, t) == nn.MeanSquaredError()(y, t[:, None]) == 1.0
     assert nn.BinaryCrossEntropy()(y, t) == nn.BinaryCrossEntropy()(y, t[:, None])

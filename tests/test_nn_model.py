@@ -251,5 +251,5 @@ def test_layer_without_forward_or_backward_names_the_missing_method() -> None:
         model.predict(np.ones((3, 2)))
     with pytest.raises(NotImplementedError, match=r"Unfinished must define backward\(self, dy, need_dx\)"):
         model.layers[0].backward(np.ones((3, 2)), True)
-    with pytest.raises(TypeError, match=r"Unfinished.config must return all that Unfinished is made of; got \{\}"):
+    with pytest.raises(TypeError, match=r"Unfinished.config must return all arguments of Unfinished; got \{\}"):
         model.astype(np.float64)

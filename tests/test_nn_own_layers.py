@@ -94,7 +94,7 @@ class Rounded(Identity):
     backward = forward
 
 
-def test_a_linear_takes_every_type_that_fits_into_the_models() -> None:
+def test_linear_accepts_every_dtype_that_fits_into_the_models() -> None:
     x = np.trunc(4 * batch())  # exact in half precision
     layers = nn.Linear(4, 3), nn.Linear(3, 2)
     plain, mixed = (
@@ -106,7 +106,7 @@ def test_a_linear_takes_every_type_that_fits_into_the_models() -> None:
     assert plain.grad_arena.any() and np.array_equal(plain.grad_arena, mixed.grad_arena)
 
 
-def test_a_model_goes_on_from_what_it_returned() -> None:
+def test_model_accepts_its_own_output_as_input() -> None:
     """Also for a single layer whose output is its input."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()

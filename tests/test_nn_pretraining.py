@@ -24,14 +24,14 @@ def reconstructed(stack: nn.PretrainedStack, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def test_the_error_is_that_of_the_input_that_comes_back() -> None:
+def test_error_is_that_of_the_reconstructed_input() -> None:
     (stack,) = nn.pretrain(X, [24, 12], nn.Tanh, epochs=10)
     assert [layer.weight.shape for layer in stack.layers] == [(64, 24), (24, 12)]
     assert stack.error == pytest.approx(np.mean((X - reconstructed(stack, X)) ** 2), rel=1e-4)
     assert stack.error < 0.6 * X.var(axis=0).mean()
 
 
-def test_the_best_few_of_every_layer_go_on() -> None:
+def test_best_stacks_of_every_layer_are_continued() -> None:
     candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
     kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)
     errors = [stack.error for stack in kept]
@@ -64,7 +64,7 @@ def test_a_candidate_that_diverges_is_not_the_best() -> None:
     assert best.layers[0].candidate == 1 and math.isinf(worst.error)
 
 
-def test_the_input_is_left_alone_and_may_be_read_only() -> None:
+def test_input_is_not_changed_and_may_be_read_only() -> None:
     x = X.copy()
     x.flags.writeable = False
     nn.pretrain(x, [8], epochs=1, noise=0.1)
@@ -84,6 +84,6 @@ def test_the_input_is_left_alone_and_may_be_read_only() -> None:
         ({"widths": [0]}, "Linear: out_features must be an integer >= 1; got 0"),
     ],
 )
-def test_mistakes(options: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         nn.pretrain(**{"x": X, "widths": [8], **options})

@@ -40,7 +40,7 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
         loaded.predict(X * np.nan)
 
 
-def test_a_saved_regression_answers_in_the_targets_units(tmp_path: Path) -> None:
+def test_saved_regression_predicts_in_the_targets_units(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     nn.save(
         tmp_path / "r",
@@ -83,7 +83,7 @@ def test_a_layer_that_loading_would_not_know_is_refused_by_saving(own: nn.Layer,
     assert not list(tmp_path.iterdir())
 
 
-def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
+def test_files_without_a_model_are_refused(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     with pytest.raises(FileNotFoundError, match="none"):
@@ -132,7 +132,7 @@ LIES = {
     "4 outputs do not fit 'classification' with 3 classes": (description(classes=["w", "x", "y"]), {}),
     "4 outputs do not fit ['classification']": (description(task=["classification"]), {}),
     "feature_names must be texts; got [1": (description(feature_names=[1, 2, 3, 4, 5]), {}),
-    "feature_names must be 0 or 5; got ['a']": (description(feature_names=["a"]), {}),
+    "feature_names must be empty or 5 names; got ['a']": (description(feature_names=["a"]), {}),
     "target_scale must be finite": (description(target_scale=float("nan")), {}),
     "target_mean must be a number; got 'nan'": (description(target_mean="nan"), {}),
     "input_mean must be finite": (description(), {"input.mean": np.full(5, np.nan)}),
@@ -147,7 +147,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("words", LIES)
-def test_descriptions_that_lie_are_refused(words: str, tmp_path: Path) -> None:
+def test_descriptions_that_contradict_the_file_are_refused(words: str, tmp_path: Path) -> None:
     about, arrays = LIES[words]
     safetensors.save_file({**model_tensors(), **arrays}, tmp_path / "m", {"fusedstep": about})
     with pytest.raises(ValueError, match="does not describe a model: .*" + re.escape(words)):
@@ -201,7 +201,7 @@ def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
     assert nn.load(os.fsencode(tmp_path / "m")).classes == trained_model().classes
 
 
-def test_a_network_alone_comes_back_as_one(tmp_path: Path) -> None:
+def test_saved_network_is_loaded_as_a_network(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Tanh(), nn.Linear(3, 1), rng=0)
     model.forward(np.linspace(0, 1, 8, dtype=np.float32).reshape(4, 2), training=True)
     nn.save(tmp_path / "model", model)

@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.ops import _philox_reference as reference
-from support.bits import KEY, Array, every_dtype, same_bits, values
+from support.bits import KEY, Array, assert_same_bits, every_dtype, values
 from support.machines import machines
 
 
@@ -21,11 +21,11 @@ def test_noise_is_the_reference_bit_for_bit(dtype: Any, offset: int) -> None:
         x, std = values(n, dtype), np.dtype(dtype).type(0.3)
         for machine in machines((1, 4) if n > 300 else (1,)):
             noise = fs.gaussian_noise(n, 0.3, KEY, offset, dtype=dtype)
-            same_bits(noise, z * std, machine)
-            same_bits(fs.gaussian_noise(x, 0.3, KEY, offset), x + z * std, machine)
+            assert_same_bits(noise, z * std, machine)
+            assert_same_bits(fs.gaussian_noise(x, 0.3, KEY, offset), x + z * std, machine)
         y = x.copy()
         assert fs.gaussian_noise(y, 0.3, KEY, offset, out=y) is y
-        same_bits(y, x + z * std)
+        assert_same_bits(y, x + z * std)
 
 
 def test_noise_is_accurate() -> None:
@@ -52,7 +52,7 @@ def test_extreme_words_are_finite(words: tuple[int, int]) -> None:
 # Monte Carlo
 
 
-def test_moments() -> None:
+def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
     x = np.array([1.0, -2.0, 1e6]).astype(np.float32)
     seen: list[Array] = []
 

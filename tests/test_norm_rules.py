@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.optim import _reference
-from support.bits import numbers, same_bits
+from support.bits import assert_same_bits, numbers
 from support.machines import MACHINES, SERIAL, running
 from support.oracle import STAGES
 
@@ -25,7 +25,9 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_the_bits_of_the_transcription(cls: Any, stages: str, dtype: Any, rng: np.random.Generator) -> None:
+def test_rules_with_norms_have_the_transcriptions_bits(
+    cls: Any, stages: str, dtype: Any, rng: np.random.Generator
+) -> None:
     around, of_step = STAGES[stages]
     known = {k: v for k, v in of_step.items() if k in ("clip_value", "decay_scale")}
     thorough = stages in ("plain", "decoupled-all")
@@ -52,15 +54,15 @@ def test_the_bits_of_the_transcription(cls: Any, stages: str, dtype: Any, rng: n
                 for given in grads:
                     opt.step([g.copy() for g in given], **of_step)
             for i, p in enumerate(got):
-                same_bits(p, want[i], (machine, i, options), any_nan=True)
+                assert_same_bits(p, want[i], (machine, i, options), any_nan=True)
                 for name, a in opt.state[i].items():
-                    same_bits(a, states[i][name], (machine, i, name), any_nan=True)
+                    assert_same_bits(a, states[i][name], (machine, i, name), any_nan=True)
                 if opt.ema is not None:
-                    same_bits(opt.ema[i], averages[i], (machine, i, "ema"), any_nan=True)
+                    assert_same_bits(opt.ema[i], averages[i], (machine, i, "ema"), any_nan=True)
 
 
 @every_class
-def test_a_parameter_does_not_see_its_neighbours(cls: Any, rng: np.random.Generator) -> None:
+def test_step_of_a_parameter_does_not_depend_on_its_neighbours(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 9001)).astype(np.float32)
     alone, beside = p.copy(), p.copy()
     cls([alone]).step([g])
@@ -95,7 +97,7 @@ def test_the_step_of_lamb_has_the_length_of_the_parameter(rng: np.random.Generat
 
 @pytest.mark.torch
 @every_class
-def test_the_same_bits_in_torch(cls: Any, torch: Any, rng: np.random.Generator) -> None:
+def test_rules_with_norms_have_the_same_bits_in_torch(cls: Any, torch: Any, rng: np.random.Generator) -> None:
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

@@ -32,7 +32,7 @@ def test_the_page_is_what_the_script_writes() -> None:
 @long_double
 @every_dtype
 @every_class
-def test_steps_keep_to_their_bounds(cls: Any, dtype: Any) -> None:
+def test_steps_stay_within_their_bounds(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=1, size=1000)
     assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
     assert max(found) > 0.1, "errors that vanish were not measured"
@@ -42,13 +42,13 @@ def test_steps_keep_to_their_bounds(cls: Any, dtype: Any) -> None:
 @pytest.mark.nightly
 @every_dtype
 @every_class
-def test_steps_keep_to_their_bounds_for_many_numbers(cls: Any, dtype: Any) -> None:
+def test_steps_stay_within_their_bounds_for_many_numbers(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=2, size=3_000_000)
     assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
 
 
 @every_class
-def test_a_momentum_that_cancels_is_right_up_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
+def test_cancelling_momentum_is_exact_up_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
     grads = [rng.standard_normal(5000).astype(np.float32) for _ in range(5)]
     unit = np.spacing(np.max(np.abs(grads)))
     for options in variants(cls):
@@ -75,7 +75,7 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
     assert (want.params != start).mean() > 0.5 and (abs(want.params) < info.tiny).all()
     for machine in SERIAL:
         with running(machine):
-            actual(cls([start.copy()], **options), grads, {}).same_bits(want, machine)
+            actual(cls([start.copy()], **options), grads, {}).assert_same_bits(want, machine)
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:

@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and what follows has the bits of that version.
+"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and later steps have the bits of that version.
 
 Since then the averages are computed in another order, so that they are exact for beta 0 and 1 and squares may overflow:
 second moments (Adam, RMSprop, Adadelta) and the averages of parameters may differ in the last bits.
@@ -33,19 +33,19 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 def other_bits(case: str) -> bool:
-    """Tell whether what follows is computed in another order since."""
+    """Return True if the steps of a case are computed in another order since then."""
     return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
 
 
 def close(name: str, params: list[Any], rtol: float) -> None:
-    """Compare with what version 0.1.0 made of the parameters in three more steps."""
+    """Compare the parameters with those of version 0.1.0 after three more steps."""
     with np.load(FOLDER / "continued.npz") as continued:
         for k, p in enumerate(params):
             np.testing.assert_allclose(p, continued[f"{name}.{k}"], rtol=rtol)
 
 
 @pytest.mark.parametrize("case", ARRAY_CASES)
-def test_states_of_arrays(case: str) -> None:
+def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
     opt.load(FOLDER / f"{case}.safetensors")
@@ -64,7 +64,7 @@ def tensors(torch: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", TENSOR_CASES)
-def test_states_of_tensors(case: str, tensors: Any) -> None:
+def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -> None:
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)
@@ -74,7 +74,7 @@ def test_states_of_tensors(case: str, tensors: Any) -> None:
         assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
-def test_models() -> None:
+def test_models_of_earlier_versions_predict_the_same() -> None:
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

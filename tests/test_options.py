@@ -30,7 +30,7 @@ class Halved(fs.optim.Optimizer):
 
     Notes
     -----
-    Nobody's.
+    A source.
     """
 
     rule = "sgd"

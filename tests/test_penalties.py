@@ -24,7 +24,7 @@ FORMULAS: dict[type[nn.ActivityPenalty], Any] = {
 
 @pytest.mark.parametrize("kind", FORMULAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_value_is_the_formulas(kind: type[nn.ActivityPenalty], dtype: Any) -> None:
+def test_penalty_and_gradient_agree_with_the_formula(kind: type[nn.ActivityPenalty], dtype: Any) -> None:
     h = np.random.default_rng(0).random((6, 5)).astype(dtype)
     model = nn.Sequential(kind(0.3), dtype=dtype)
     assert np.array_equal(model.forward(h, training=True), h)
@@ -87,17 +87,17 @@ def test_l1_leaves_fewer_units_active() -> None:
     assert (sparse > 0).mean() < 0.6 * (plain > 0).mean()
 
 
-def test_kl_brings_every_unit_to_its_rate() -> None:
+def test_kl_moves_every_unit_to_the_target_rate() -> None:
     rates = activity(nn.KLActivity(0.5, rho=0.1), nn.Sigmoid).mean(axis=0)
     assert np.abs(rates - 0.1).max() < 0.03 < np.abs(activity(None, nn.Sigmoid).mean(axis=0) - 0.1).max()
 
 
-def test_kl_survives_dead_and_saturated_units() -> None:
+def test_kl_is_finite_for_dead_and_saturated_units() -> None:
     model = nn.Sequential(nn.KLActivity(1.0, 0.1), dtype=np.float32)
     model.forward(np.array([[0, 1], [0, 1]], np.float32), training=True)
     slope = model.backward(np.zeros((2, 2), np.float32), need_dx=True)
     assert np.isfinite(model.penalty) and slope is not None and np.isfinite(slope).all()
-    assert (slope[:, 0] < 0).all() and (slope[:, 1] > 0).all()  # towards more, towards less
+    assert (slope[:, 0] < 0).all() and (slope[:, 1] > 0).all()  # the first should grow, the second should fall
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_kl_survives_dead_and_saturated_units() -> None:
         (lambda: nn.KLActivity(1.0, rho=0.0), r"KLActivity: rho must be above 0; got 0\.0"),
         (
             lambda: nn.Sequential(nn.KLActivity(1.0)).forward(np.full((2, 3), -0.5, np.float32), training=True),
-            r"KLActivity: mean activations must be from 0 to 1 \(behind a Sigmoid\); got -0\.5",
+            r"KLActivity: mean activations must be from 0 to 1 \(after a Sigmoid\); got -0\.5",
         ),
     ],
 )

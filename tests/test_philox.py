@@ -52,7 +52,7 @@ def test_blocks_match_the_reference(index: int) -> None:
 # Keys
 
 
-def test_keys_are_fresh_and_resume() -> None:
+def test_keys_differ_and_continue_after_resuming() -> None:
     rng = fs.Philox(2**64 - 1)
     first = [rng.key() for _ in range(3)]
     assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
@@ -146,7 +146,7 @@ def test_kept_share_of_a_mask_is_the_probability(key: fs.Key, p: float) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_words_have_uniform_bits_and_bytes(key: fs.Key) -> None:
+def test_random_words_have_uniform_bits_and_bytes(key: fs.Key) -> None:
     words = reference.words(key.seed, key.stream, 0, N // 4)
     for bit in range(32):
         assert abs(z_of(words >> np.uint32(bit) & np.uint32(1), 0.5)) < BOUND

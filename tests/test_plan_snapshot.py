@@ -186,7 +186,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 }
 
 
-def test_right_capsules() -> None:
+def test_capsules_of_every_layout_are_read() -> None:
     for name, make in RIGHT.items():
         w = World()
         numbers = {"no strides": range(5), "strides": range(0, 10, 2), "an offset": range(2, 7)}
@@ -200,7 +200,7 @@ def test_right_capsules() -> None:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_capsules(name: str) -> None:
+def test_wrong_capsules_are_refused(name: str) -> None:
     def case() -> None:
         w = World()
         with pytest.raises((ValueError, TypeError), match=r"Adam.step: grads\[1\]"):
@@ -212,7 +212,7 @@ def test_wrong_capsules(name: str) -> None:
 
 
 @pytest.mark.parametrize("device", [None, (), (2, 0), ("cpu", 0), 1, (2**40, 0)])
-def test_wrong_devices(device: Any) -> None:
+def test_wrong_devices_of_dlpack_are_refused(device: Any) -> None:
     def case() -> None:
         w = World()
         with pytest.raises(ValueError, match=r"Adam.step: grads\[1\]"):
@@ -246,7 +246,7 @@ class Key(str):
         return hash(str(self))
 
 
-def test_mappings_and_lists_of_other_types() -> None:
+def test_mappings_and_lists_of_other_types_are_stepped_or_refused() -> None:
     def case(make: Callable[[dict[str, Any]], Any], right: bool | None) -> None:
         p = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}
         opt = fs.SGD(p, lr=0.5)
@@ -279,6 +279,6 @@ def test_mappings_and_lists_of_other_types() -> None:
         assert survives(lambda m=make, r=right: case(m, r))  # type: ignore[misc]
 
 
-def test_a_slice_of_the_stress_test() -> None:
+def test_short_stress_test_finds_no_fault() -> None:
     """`python tests/stress_snapshot.py` takes longer."""
     assert survives(lambda: stress(arrays, 0.5))

@@ -15,7 +15,7 @@ import pytest
 
 from fusedstep import _core
 from fusedstep.nn import _blas
-from support.bits import Array, every_dtype, same_bits
+from support.bits import Array, assert_same_bits, every_dtype
 from support.fences import guarded, untouched_around
 from support.interpreters import python
 from support.machines import BACKENDS, machines
@@ -36,7 +36,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """Whether threads share products here, or on a CPU that OpenBLAS takes for this one."""
+    """Return True if threads share products on this CPU, or on the CPU whose kernels OpenBLAS uses."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -95,11 +95,11 @@ def test_a_product_is_the_same_for_any_threads(dtype: Any, shape: tuple[int, int
     alone = in_place(a, b, False, 1)
     for machine in machines():
         for by_rows in (False, True):
-            same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
+            assert_same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
 
 
 @every_dtype
-def test_strides_that_blas_takes(dtype: Any) -> None:
+def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
     a, b = matrices(70, 80, 190, dtype)  # several tiles each way
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
@@ -148,7 +148,7 @@ def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any)
 
 
 def test_a_factor_may_share_memory_with_the_result() -> None:
-    """A network whose only layer is a `Linear` may be given what it returned: NumPy copies it first."""
+    """The input of a network with a single `Linear` may be its own output: NumPy copies it first."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -158,11 +158,11 @@ def test_a_factor_may_share_memory_with_the_result() -> None:
         want = np.dot(left, right)
         assert not _core.product(left, right, out, False, 1)
         assert (x == a).all()
-        same_bits(_blas.by_columns(left, right, out, 0), want)
+        assert_same_bits(_blas.by_columns(left, right, out, 0), want)
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(0, marks=where_shared)])
-def test_infinities_and_nans_spoil_their_own_sums(threads: int) -> None:
+def test_infinities_and_nans_affect_only_their_own_channel(threads: int) -> None:
     a, b = matrices(40, 64, 200, np.float64)
     a[3, 5], b[7, 150] = np.nan, np.inf
     out = in_place(a, b, False, threads)
@@ -198,7 +198,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
     a, b = matrices(70, 80, 90, np.float64)
     monkeypatch.setattr(_core, "product", lambda *arguments: False)
     out = np.empty((70, 90))
-    same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
+    assert_same_bits(_blas.by_columns(a, b, out, 10**6), np.dot(a, b))
 
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
@@ -261,7 +261,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @compiles
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
-def test_openblas_under_the_names_of_its_builders(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
+def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
     """Their suffix does not tell how wide the integers are: Fedora's libopenblas64 has none."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
@@ -335,7 +335,7 @@ for m, k, n in ((1, 1, 1), (64, 64, 256), (65, 257, 129), (200, 100, 300), (33, 
 
 @compiles
 def test_threads_share_products_as_on_a_cpu_with_avx_512(tmp_path: Path) -> None:
-    """Whatever this one is: the library says that it is for such a CPU."""
+    """The test library reports such a CPU, so the test runs on any CPU."""
     macros = ("-DPREFIX=", "-DSUFFIX=", "-DInt=int", '-DCONFIG="OpenBLAS"')
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 
@@ -345,7 +345,7 @@ def test_core_declines_products_without_openblas() -> None:
 
 
 @pytest.mark.parametrize("file", [None, "/no/such/file.so", "/undecodable/\udcff.so"])
-def test_networks_where_numpys_library_is_not_found(file: str | None) -> None:
+def test_networks_train_without_numpys_library(file: str | None) -> None:
     script = (
         "import sys, numpy as np\n"
         f"sys.modules['numpy._core._multiarray_umath'].__file__ = {file!r}\n"
@@ -357,7 +357,7 @@ def test_networks_where_numpys_library_is_not_found(file: str | None) -> None:
 
 
 @where_shared
-def test_openblas_own_limit_is_obeyed() -> None:
+def test_limit_of_openblas_is_respected() -> None:
     """A limit of NumPy's threads also limits the threads that replace them."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 import fusedstep as fs
 from fusedstep.ops import _batch_norm_reference, _philox_reference
 from fusedstep.optim import _reference
-from support.bits import DTYPES, Array, numbers, same_bits
+from support.bits import DTYPES, Array, assert_same_bits, numbers
 from support.layouts import dense_strides, layouts, shapes
 from support.machines import MACHINES, running
 from support.oracle import CLASSES, STAGES, variants
@@ -27,7 +27,7 @@ REFUSALS = (TypeError, ValueError)
 
 
 class Subclass(np.ndarray[Any, Any]):
-    """A kind of array that means nothing else."""
+    """A subclass of ndarray without other behaviour."""
 
 
 class Arena:
@@ -82,7 +82,7 @@ SEEN: Counter[str] = Counter()
 
 
 def holds(property: Callable[..., None]) -> Callable[[], None]:
-    """Make a test of a property that would hold too if nothing were ever accepted, or refused: both must be seen."""
+    """Make a test of a property. Some cases must be accepted and some refused, so that it is not trivial."""
 
     @functools.wraps(property, assigned=("__name__", "__doc__", "__module__"), updated=())
     def test() -> None:
@@ -104,7 +104,7 @@ def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], A
     try:
         with np.errstate(all="ignore"):
             want = wanted()
-    except Exception:  # the oracle takes no arrays that do not fit; the kernel must refuse those
+    except Exception:  # the oracle raises for unsuitable arrays; the kernel must refuse them
         pass
     try:
         call()
@@ -117,7 +117,7 @@ def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], A
     SEEN["accepted"] += 1
     inside = np.zeros(arena.place.shape, bool)
     for array, values in want:
-        same_bits(np.asarray(array), values)
+        assert_same_bits(np.asarray(array), values)
         view = as_strided(inside[(array.ctypes.data - arena.place.ctypes.data) :][:1], (*array.shape, array.itemsize),
                           (*array.strides, 1))  # fmt: skip
         view[...] = True
@@ -194,7 +194,7 @@ def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
         assert [a.tobytes() for a in own] == unwritten
     else:
         for array, values in outside:
-            same_bits(array, values)
+            assert_same_bits(array, values)
 
 
 @holds
@@ -308,7 +308,7 @@ def test_any_batch_statistics_have_the_transcriptions_bits_or_are_refused(data: 
         all_or_nothing(arena, lambda: stats.update(x, axis), lambda: [])
     if stats.count:
         mean, m2 = _batch_norm_reference.moments(_batch_norm_reference.channels_first(np.array(x), axis))
-        same_bits(stats.mean, mean)
-        same_bits(stats.m2, m2)
+        assert_same_bits(stats.mean, mean)
+        assert_same_bits(stats.m2, m2)
     else:
         assert stats.mean.size == stats.m2.size == 0

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusedstep as fs
-from support.bits import DTYPES, numbers, same_bits
+from support.bits import DTYPES, assert_same_bits, numbers
 from support.layouts import layouts, shapes
 from support.machines import MACHINES, running
 from support.oracle import CLASSES, TORCHS
@@ -73,7 +73,7 @@ def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: Mo
                 return
         seen["accepted"] += 1
         for p, want in zip(params, twins, strict=True):
-            same_bits(p.detach().numpy(), want)
+            assert_same_bits(p.detach().numpy(), want)
         inside = torch.zeros(arena.memory.size, dtype=torch.bool)
         for p in params:
             inside.as_strided(p.shape, p.stride(), p.storage_offset())[...] = True
@@ -100,9 +100,9 @@ def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch:
         want = layer(x.clone()).numpy()
         with running(draw(st.sampled_from(MACHINES))):
             torch.manual_seed(0)
-            same_bits(layer(x).numpy(), want)
+            assert_same_bits(layer(x).numpy(), want)
         kept = want != 0
-        same_bits(want[kept], (x.numpy() * dtype.type(2))[kept])
+        assert_same_bits(want[kept], (x.numpy() * dtype.type(2))[kept])
         assert arena.memory.tobytes() == before.tobytes()
         accepted.append(kept.any())
 

@@ -1,4 +1,4 @@
-"""Rules that torch lacks, against the formulas of their papers and of their authors' code, written down anew."""
+"""Rules that torch lacks, against the formulas of their papers and of their authors' code, written here again."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ NOT_NUMBERS = ["0.1", None, True, [0.1], 1j, np.array([0.1, 0.2])]
 
 
 @every_class
-def test_hyperparameters(cls: Any) -> None:
+def test_wrong_hyperparameters_are_refused_by_name(cls: Any) -> None:
     p = ones(3)
     for name, check in cls._all_checks().items():
         what = f"{cls.__name__}: {name} must be"
@@ -122,7 +122,7 @@ def test_hyperparameters(cls: Any) -> None:
 
 
 @every_class
-def test_options_that_are_not_the_groups(cls: Any) -> None:
+def test_wrong_options_of_the_optimizer_are_refused_by_name(cls: Any) -> None:
     for value in (-0.1, 1.1, np.nan):
         with refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
             cls([ones(3)], ema_decay=value)

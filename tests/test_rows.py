@@ -52,7 +52,7 @@ def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, r
             assert all(opt.state[0][n].tobytes() == a.tobytes() for n, a in state.items()), machine
 
 
-def test_most_rows_come_once_in_order_as_in_a_batch(rng: np.random.Generator) -> None:
+def test_rows_of_an_embedding_batch_are_mostly_distinct(rng: np.random.Generator) -> None:
     for index in ([], [5], [0, 1, 2], [7, 7, 7], list(range(9, -1, -1))):
         table, values = np.zeros((10, 3)), rng.standard_normal((len(index), 3))
         fs.SGD([table], lr=1.0).step([fs.Rows(index, values)])
@@ -85,7 +85,7 @@ def test_rows_that_are_not_finite_are_skipped(cls: Any) -> None:
 
 
 @every_class
-def test_a_checkpoint_knows_the_steps_of_rows(cls: Any, rng: np.random.Generator) -> None:
+def test_checkpoint_has_the_steps_of_rows(cls: Any, rng: np.random.Generator) -> None:
     steps = [rows_of(rng, np.float32) for _ in range(4)]
     whole, half = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
     opt, first = cls([whole]), cls([half])
@@ -263,7 +263,7 @@ class Resizing:
 def test_values_that_are_freed_during_a_step_are_refused() -> None:
     values, w = np.ones((1, 2)), np.ones(3)
     opt = fs.SGD([w, np.ones((4, 2))])
-    with pytest.raises(ValueError, match=r"grads\[1\] must be where it was when the step began"):
+    with pytest.raises(ValueError, match=r"grads\[1\] must be unchanged during the step"):
         opt.step([Resizing(np.ones(3), values), fs.Rows([1], values)])
     assert (w == 1).all()
 

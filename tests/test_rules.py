@@ -49,7 +49,7 @@ def check_bits(
         with running(machine):
             got = actual(cls(params.arrays, **options), grads, step_options)
         params.check(machine)
-        got.same_bits(want, machine)
+        got.assert_same_bits(want, machine)
 
 
 @every_dtype
@@ -80,7 +80,7 @@ def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Ge
     """Averages settle: variances round to zero or below, powers of the betas vanish."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
-    actual(cls([start], lr=0.01, **options), grads, {}).same_bits(want, "200 steps")
+    actual(cls([start], lr=0.01, **options), grads, {}).assert_same_bits(want, "200 steps")
 
 
 @every_class_of_this_rate
@@ -105,7 +105,7 @@ def test_float32_and_float64_parameters_in_one_optimizer(cls: Any, rng: np.rando
         assert a.tobytes() == mixed.tobytes()
 
 
-def test_every_switch_and_every_kernel_is_covered() -> None:
+def test_tests_cover_every_flag_and_every_kernel() -> None:
     compiled = dict.fromkeys(RULES, 0)
     for cls in fs.optim.registry.values():
         assert {name for options in variants(cls) for name in options} >= set(switches(cls))

@@ -57,7 +57,7 @@ def test_a_bad_environment_is_named(name: str, value: str, need: str) -> None:
     assert last.startswith(f"ImportError: environment variable {name}='{value}': ") and need in last
 
 
-def test_without_libgomp_there_are_threads_all_the_same(tmp_path: Path) -> None:
+def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
     (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and no library
     done = python(
         PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
@@ -244,7 +244,7 @@ def test_step_releases_the_gil() -> None:
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="a Python that always has a GIL")
-def test_the_import_leaves_the_gil_off() -> None:
+def test_import_does_not_enable_the_gil() -> None:
     done = python("import fusedstep, sys; print(sys._is_gil_enabled())", PYTHON_GIL="")
     assert done.stdout == "False\n", done.stderr
 

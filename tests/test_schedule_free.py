@@ -1,4 +1,4 @@
-"""Rules without a schedule: where gradients are taken, what is evaluated, and batch norm's statistics there."""
+"""Schedule-free rules: the points of gradients and of evaluation, and the statistics of batch norm there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator)
 
 
 @every_rule
-def test_averaged_lends_the_mean_of_what_descends(
+def test_averaged_swaps_in_the_mean_of_z(
     cls: Any, options: dict[str, Any], share: float, rng: np.random.Generator
 ) -> None:
     """With one rate, x is the plain mean of z after each step."""
@@ -51,7 +51,7 @@ def test_averages_before_the_first_step_are_the_parameters(cls: Any, options: di
 
 
 @every_rule
-def test_an_average_that_was_asked_for_comes_first(cls: Any, options: dict[str, Any], share: float) -> None:
+def test_averaged_prefers_the_average_of_ema_decay(cls: Any, options: dict[str, Any], share: float) -> None:
     opt = cls([y := np.ones(3)], ema_decay=0.5, **options)
     opt.step([np.ones(3)])
     ema = opt.ema[0].copy()
@@ -61,7 +61,7 @@ def test_an_average_that_was_asked_for_comes_first(cls: Any, options: dict[str, 
 
 @every_rule
 @pytest.mark.torch
-def test_the_same_averages_in_torch(
+def test_averages_in_torch_are_those_of_the_numpy_api(
     cls: Any, options: dict[str, Any], share: float, torch: Any, rng: np.random.Generator
 ) -> None:
     import fusedstep.torch
@@ -86,7 +86,7 @@ def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
     return model, np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32)
 
 
-def test_batch_norm_is_measured_at_the_averages() -> None:
+def test_batch_norm_statistics_are_measured_at_the_averages() -> None:
     model, x = model_of_batch_norm()
     opt = fs.SGDScheduleFree(model.params, lr=0.5)
     for _ in range(5):

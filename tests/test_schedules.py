@@ -31,7 +31,7 @@ IDS = [type(schedule).__name__ for schedule, _ in FORMULAS]
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_values_follow_the_formula(schedule: Any, formula: Any) -> None:
+def test_rates_follow_the_formula(schedule: Any, formula: Any) -> None:
     for t in range(1, 60):
         assert schedule(t) == pytest.approx(formula(t), rel=1e-14, abs=1e-16)
 
@@ -99,7 +99,7 @@ def test_a_warmup_needs_a_schedule() -> None:
         s.warmup(0.1, 5)  # type: ignore[arg-type]
 
 
-def test_cycles_tell_where_they_end() -> None:
+def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     eta = s.cosine_restarts(1.0, 3, 2)
     lengths = [3, 6, 12, 24]
     expected = [(i, p, n) for i, n in enumerate(lengths) for p in range(1, n + 1)]
@@ -171,7 +171,7 @@ def test_a_bad_state_is_refused_and_changes_nothing(state: dict[str, float], mes
     assert eta.state_dict() == before
 
 
-def test_agreement_with_torch(torch: Any) -> None:
+def test_rates_agree_with_torch(torch: Any) -> None:
     schedulers = torch.optim.lr_scheduler
 
     def rates(make: Any, steps: int) -> list[float]:

@@ -49,7 +49,7 @@ def test_maximising_goes_up() -> None:
     assert study.best_params == {"x": 3, "y": 1}
 
 
-def test_it_starts_anew_and_ends_when_the_grid_is_exhausted() -> None:
+def test_search_restarts_and_ends_when_the_grid_is_exhausted() -> None:
     study = optuna.create_study(sampler=CoordinateDescentSampler(GRID))
     study.optimize(bowl, n_trials=1000)
     assert sorted(points(study)) == sorted(itertools.product(*GRID.values()))
@@ -58,7 +58,7 @@ def test_it_starts_anew_and_ends_when_the_grid_is_exhausted() -> None:
     assert len(study.trials) == 21
 
 
-def test_failures_and_pruned_trials_are_not_gone_to_and_not_retried() -> None:
+def test_failed_and_pruned_trials_are_neither_chosen_nor_repeated() -> None:
     def broken(trial: Any) -> float:
         value = bowl(trial)
         if trial.params["x"] == 3:
@@ -106,7 +106,7 @@ def test_a_logarithmic_range_is_halved_in_its_logarithm() -> None:
 
 
 @pytest.mark.parametrize("per_axis", [2, 3, 4, 5])
-def test_it_closes_in_on_the_optimum(per_axis: int) -> None:
+def test_finer_grids_approach_the_optimum(per_axis: int) -> None:
     study = optuna.create_study(sampler=MultiResolutionGridSampler(SPACE, points=per_axis, levels=10))
     study.optimize(valley, n_trials=1000)
     assert study.best_params["x"] == pytest.approx(0.3, abs=0.01)
@@ -161,7 +161,7 @@ def test_a_database_keeps_points_exactly() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_trials_that_are_running_are_not_tried_by_others(name: str) -> None:
+def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
     """As with several workers: trials are asked for together and told in another order."""
     make, f, _ = SAMPLERS[name]
     study, other = (optuna.create_study(sampler=make()) for _ in range(2))
@@ -176,7 +176,7 @@ def test_trials_that_are_running_are_not_tried_by_others(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_results_of_others_count_where_they_lie_on_the_way(name: str) -> None:
+def test_results_of_other_samplers_are_used(name: str) -> None:
     make, f, _ = SAMPLERS[name]
     first = optuna.create_study(sampler=make())
     first.optimize(f, n_trials=6)
@@ -198,15 +198,15 @@ def test_samplers_can_be_pickled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_mistakes_in_a_trial(name: str) -> None:
+def test_wrong_suggestions_in_a_trial_are_refused(name: str) -> None:
     make, f, _ = SAMPLERS[name]
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: 'z' must be one of the parameters given; they are \['x', "):
         study.optimize(lambda trial: trial.suggest_float("z", 0, 1), n_trials=1)
-    with pytest.raises(ValueError, match=r"Sampler: x = \S+ must lie in what is suggested, FloatDistribution"):
+    with pytest.raises(ValueError, match=r"Sampler: x = \S+ must be possible in the suggested FloatDistribution"):
         optuna.create_study(sampler=make()).optimize(lambda trial: trial.suggest_float("x", 7.0, 8.0), n_trials=1)
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=make())
-    with pytest.raises(ValueError, match=r"Sampler: the study must have one objective; got 2"):
+    with pytest.raises(ValueError, match=r"Sampler: study must have one objective; got 2"):
         study.optimize(lambda trial: (f(trial), 1.0), n_trials=1)
     study = optuna.create_study(sampler=make())
     study.enqueue_trial({"x": 1})
@@ -223,7 +223,7 @@ def test_mistakes_in_a_trial(name: str) -> None:
             TypeError,
             r"grid\['x'\] must be a list of at least one value",
         ),
-        (lambda: CoordinateDescentSampler({"x": [1, 1]}), ValueError, r"grid\['x'\] must not hold a value twice"),
+        (lambda: CoordinateDescentSampler({"x": [1, 1]}), ValueError, r"grid\['x'\] must not have a value twice"),
         (lambda: CoordinateDescentSampler({"x": [[1]]}), TypeError, r"values of 'x' must be numbers, strings"),
         (lambda: CoordinateDescentSampler({"x": [float("nan")]}), ValueError, r"values of 'x' must be finite; got nan"),
         (lambda: CoordinateDescentSampler(GRID, {"x": 1}), ValueError, r"start must have the parameters \['x', 'y'\]"),

@@ -53,7 +53,7 @@ def test_api_reference_lists_every_function_of_the_root() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_to_files_lead_somewhere(page: Path) -> None:
+def test_links_to_files_exist(page: Path) -> None:
     for link in LINK.findall(page.read_text("utf-8")):
         path = link.partition("#")[0]
         generated = path.startswith("api/generated/") or "auto_gallery/" in path

@@ -29,7 +29,7 @@ def needs(gib: float) -> None:
 
 
 def blocks(*arrays: Array) -> Iterator[tuple[int, list[Array]]]:
-    """Cut flat arrays into blocks; the number of the block makes each of them another."""
+    """Cut flat arrays into blocks; the number of the block makes their values differ."""
     for k, first in enumerate(range(0, arrays[0].size, BLOCK)):
         yield k, [a[first : first + BLOCK] for a in arrays]
 
@@ -112,7 +112,7 @@ def test_step_counts_beyond_2_to_the_31(cls: type[fs.optim.Optimizer], count: in
         return opt
 
     opt = from_there()
-    actual(opt, grads, {}).same_bits(expected(from_there(), grads, {}), count)
+    actual(opt, grads, {}).assert_same_bits(expected(from_there(), grads, {}), count)
     assert opt.steps == count + 2
 
 

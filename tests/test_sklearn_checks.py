@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
 
-# As scikit-learn sets its own up for these checks.
+# The same settings as scikit-learn uses for its own estimators in these checks.
 ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
 
 

@@ -58,7 +58,7 @@ def test_classifiers_inside_others(name: str) -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
-def test_more_around_it() -> None:
+def test_estimators_work_inside_scikit_learns_meta_estimators() -> None:
     data, target = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
     assert (
@@ -122,8 +122,8 @@ def test_the_penalty_has_the_same_bits_for_any_number_of_threads_of_the_linear_a
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "adm"}, r"solver must be one of lbfgs, .*, or a function that returns an optimizer; got 'adm'"),
     ({"solver": lambda groups: 3}, "solver must return a fusedstep optimizer of the groups .*; got 3"),
-    ({"solver": partial(fs.Adam, lr=0.1), "learning_rate": "cosine"}, "must be given its learning rate there"),
-    ({"solver": partial(fs.Adam, lr=0.1), "ema_decay": 0.9}, "must be told of ema_decay there; got ema_decay=0.9"),
+    ({"solver": partial(fs.Adam, lr=0.1), "learning_rate": "cosine"}, "must set the learning rate there"),
+    ({"solver": partial(fs.Adam, lr=0.1), "ema_decay": 0.9}, "must set ema_decay there; got ema_decay=0.9"),
     ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes the whole gradient, without dropout; got dropout=0.5"),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
@@ -153,7 +153,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"scoring": lambda model, X, y: np.nan, "early_stopping": True}, "validation score was nan after every epoch"),
     (
         {"validation_fraction": 0.0, "early_stopping": True},
-        "validation_fraction must be above 0 where no X_val is given",
+        "validation_fraction must be above 0 if no X_val is given",
     ),
     ({"callbacks": [3]}, r"callbacks must be functions of \(estimator, epoch\); got 3"),
     ({"class_weight": {0: -5, 1: 1}}, r"class_weight\[0\] must be at least 0; got -5"),
@@ -166,12 +166,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES)
-def test_mistakes(options: dict[str, Any], message: str) -> None:
+def test_wrong_parameters_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         small(**options).fit(X, y)
 
 
-def test_mistakes_of_calls() -> None:
+def test_wrong_calls_are_refused_by_name() -> None:
     model = small(dropout=0.2).fit(X, y)
     with pytest.raises(ValueError, match="X_val and y_val must be given together"):
         small().fit(X, y, X_val=X)
@@ -197,7 +197,7 @@ def test_mistakes_of_calls() -> None:
         small(class_weight={1: 0}).fit(X, y, sample_weight=y)
     with pytest.raises(AttributeError, match="partial_fit"):
         small(solver="lbfgs").partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes was \(8,\) when the network was made"):
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes must stay \(8,\), as when .*; got \(9,\)"):
         model.set_params(hidden_layer_sizes=(9,)).partial_fit(X, y)
     with pytest.raises(ValueError, match="loss='poisson' needs y >= 0; got -1"):
         MLPRegressor("poisson", (8,)).fit(X, y - 1)

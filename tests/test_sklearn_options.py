@@ -116,7 +116,7 @@ def test_every_schedule_by_name(name: str) -> None:
     assert name == "plateau" or rates == [eta(t) for t in (10, 20, 30)]
 
 
-def test_penalties_are_those_of_the_formula() -> None:
+def test_penalty_agrees_with_the_formula() -> None:
     model = fitted(alpha=0.0, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
     first = sum(np.abs(w).sum() for w in model.coefs_), sum((w**2).sum() for w in model.coefs_)
     both = fitted(alpha=0.7, l1_ratio=0.2, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
@@ -129,13 +129,13 @@ def test_proximal_steps_make_exact_zeros() -> None:
     assert zeros[0] == 0 and zeros[1] > 0.02
 
 
-def test_the_average_is_the_optimizers() -> None:
+def test_ema_decay_gives_the_optimizers_average() -> None:
     model = fitted(ema_decay=0.9)
     assert np.array_equal(model.coefs_[0], model._optimizer.ema["0.weight"])
     assert not np.array_equal(model.coefs_[0], model._model.params["0.weight"])
 
 
-def test_snapshots_are_of_the_cycles_ends_and_predict_together() -> None:
+def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
     model = fitted(learning_rate="cosine_restarts", learning_rate_init=0.01, snapshots=3)
     assert len(model._models) == 3
     each = [nn.softmax(member.predict(V)) for member in model._models]
@@ -236,7 +236,7 @@ def test_rows_of_weight_zero_change_nothing() -> None:
     assert same(MLPClassifier(**BASE).fit(X, y, weights), MLPClassifier(**BASE).fit(X[kept], y[kept], weights[kept]))
 
 
-def test_coefs_are_the_network() -> None:
+def test_coefs_are_views_of_the_network() -> None:
     model = fitted()
     before = model.predict_proba(V)
     model.coefs_[0] = model.coefs_[0] * 0

@@ -68,7 +68,7 @@ def assert_same_fit(ours: Any, theirs: Any, rtol: float = 1e-9) -> None:
 
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_classifier_is_theirs(name: str, targets: str) -> None:
+def test_classifier_agrees_with_scikit_learns(name: str, targets: str) -> None:
     X, y = digits()
     y = TARGETS[targets](y)
     options = {**BASE, **OPTIONS[name]}
@@ -83,7 +83,7 @@ def test_the_classifier_is_theirs(name: str, targets: str) -> None:
 @pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 @pytest.mark.parametrize("name", ["adam", "sgd", "early stopping", "lbfgs", "tanh"])
-def test_the_regressor_is_theirs(name: str, loss: str, columns: int) -> None:
+def test_regressor_agrees_with_scikit_learns(name: str, loss: str, columns: int) -> None:
     X, y = load_diabetes(return_X_y=True)
     X, y = X * 20, y / 100
     y = np.stack([y, 3 - y / 2], axis=1) if columns == 2 else y
@@ -97,7 +97,7 @@ def test_the_regressor_is_theirs(name: str, loss: str, columns: int) -> None:
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_sample_weights_are_theirs(solver: str) -> None:
+def test_sample_weights_act_as_in_scikit_learn(solver: str) -> None:
     X, y = digits()
     weights = np.random.default_rng(0).random(len(y)) + 0.1
     options = {**BASE, "solver": solver}
@@ -121,7 +121,7 @@ def test_float32_stays_float32() -> None:
     assert ours.predict_proba(X).dtype == np.float32
 
 
-def test_warm_start_goes_on_as_theirs() -> None:
+def test_warm_start_continues_as_scikit_learns() -> None:
     X, y = digits()
     theirs, ours = (kind(**BASE, warm_start=True).fit(X, y) for kind in (TheirClassifier, MLPClassifier))
     theirs.fit(X, y), ours.fit(X, y)
@@ -129,7 +129,7 @@ def test_warm_start_goes_on_as_theirs() -> None:
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_partial_fit_goes_on_as_theirs(pickled: bool) -> None:
+def test_partial_fit_continues_as_scikit_learns(pickled: bool) -> None:
     X, y = digits()
     options = {**BASE, "shuffle": False}
     theirs, ours = TheirClassifier(**options), MLPClassifier(**options)
@@ -142,7 +142,7 @@ def test_partial_fit_goes_on_as_theirs(pickled: bool) -> None:
 
 
 @pytest.mark.parametrize("pair", [(MLPClassifier, TheirClassifier), (MLPRegressor, TheirRegressor)])
-def test_names_and_defaults_are_theirs(pair: Any) -> None:
+def test_names_and_defaults_are_those_of_scikit_learn(pair: Any) -> None:
     ours, theirs = pair[0](), pair[1]()
     assert theirs.get_params().items() <= ours.get_params().items()
     assert [name for name in theirs.get_params(deep=False) if name not in ours.get_params()] == []

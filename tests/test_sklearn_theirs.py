@@ -45,7 +45,7 @@ FOUND = _theirs()
 TESTS = {name: value for name, value in FOUND.items() if name.startswith("test_")}
 globals().update({name: value for name, value in TESTS.items() if name not in PRIVATE})
 
-pytestmark = pytest.mark.filterwarnings("default")  # theirs are of its own choice
+pytestmark = pytest.mark.filterwarnings("default")  # warnings of scikit-learn's tests
 
 
 @pytest.fixture

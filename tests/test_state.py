@@ -18,7 +18,7 @@ from support.oracle import every_class, every_variant, needs_safetensors
 
 
 class World:
-    """Parameters of all sorts in two groups, stepped with the same gradients in every world."""
+    """Parameters of several dtypes and layouts in two groups. Every world has the same gradients."""
 
     def __init__(self, cls: Any, **options: Any) -> None:
         rng = np.random.default_rng(5)

@@ -39,7 +39,7 @@ class World:
         assert self.opt.steps == 2
 
 
-# As gradients these are well: they are read where they lie.
+# Arrays that cannot be parameters but can be gradients, because those are only read.
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
@@ -57,7 +57,7 @@ def test_step_refuses_an_array_that_cannot_be_a_gradient(name: str) -> None:
 
 
 @every_class
-def test_gradients_of_another_shape_or_dtype(cls: Any) -> None:
+def test_gradients_of_another_shape_or_dtype_are_refused(cls: Any) -> None:
     for bad in (ones(4), ones(1, 3), ones(3, 1), ones(0), ones(3, dtype=np.float64), np.ones((), np.float32)):
         other = " (or 16-bit)" if bad.shape == (3,) else ""
         need = f"must be float32{other} of shape (3,)"
@@ -147,7 +147,7 @@ NEEDS_OF_A_STEP: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", NEEDS_OF_A_STEP)
-def test_options_of_a_step(name: str) -> None:
+def test_wrong_options_of_a_step_are_refused_by_name(name: str) -> None:
     values, need = NEEDS_OF_A_STEP[name]
     for cls in CLASSES:
         what = f"{cls.__name__}.step: {name} must be"
@@ -160,7 +160,7 @@ def test_options_of_a_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["skip_nonfinite", "zero_grads"])
-def test_flags_of_a_step(name: str) -> None:
+def test_wrong_flags_of_a_step_are_refused_by_name(name: str) -> None:
     for value in (None, 1, "no", np.array([True, False])):
         World().refuses(TypeError, f"AdamW.step: {name} must be True or False", f"got {value!r}", **{name: value})
 
@@ -185,7 +185,7 @@ CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("change", CHANGES)
 @every_class
-def test_parameters_changed_behind_the_optimizers_back(cls: Any, change: str) -> None:
+def test_changed_parameters_are_detected(cls: Any, change: str) -> None:
     act, need = CHANGES[change]
     first, second = np.ones((4, 3), np.float32), np.ones((4, 3), np.float32)
     opt = cls({"a": first, "b": second})
@@ -202,7 +202,7 @@ def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
-        other = np.ones(3, np.dtype("f4").newbyteorder(">"))  # often lies where the first and its dtype lay
+        other = np.ones(3, np.dtype("f4").newbyteorder(">"))  # often has the address of the first array and its dtype
         before = p.tobytes()
         with refused(TypeError, "native byte order"):
             opt.step([other])
@@ -210,7 +210,7 @@ def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_gradients_changed_behind_the_optimizers_back() -> None:
+def test_gradients_changed_between_check_and_step_are_detected() -> None:
     world, g = World(), ones(3)
     world.opt.step([None, g])
     g.dtype = ">f4"
@@ -257,8 +257,8 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
         opt.step([np.array(1.0, dtype)], zero_grads=True)
 
 
-def test_strides_that_cross_without_repeating_are_taken(torch: Any) -> None:
-    """Steps of 12 and 16 bytes nest in neither order, and still meet nowhere within (4, 3)."""
+def test_interleaved_strides_without_repeats_are_accepted(torch: Any) -> None:
+    """Strides of 12 and 16 bytes are not nested, but no two elements of a (4, 3) array overlap."""
     memory = np.zeros(32, np.float32)
     g = as_strided(memory, (4, 3), (12, 16))
     g[...] = 1

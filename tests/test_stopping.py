@@ -15,7 +15,7 @@ from fusedstep.stopping import EarlyStopping
 
 
 def run(metrics: list[float], **options: Any) -> tuple[int, float]:
-    """Return after how many observations it stopped (0: never) and the weight that came back."""
+    """Return the number of observations until it stopped (0: never) and the restored weight."""
     w = np.zeros(1)
     stopping = EarlyStopping([w], **options)
     stopped = 0
@@ -31,12 +31,12 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
 @pytest.mark.parametrize(
     ("metrics", "options", "expected"),
     [
-        ([3, 2, 2, 2, 1], {"patience": 2}, (4, 2)),  # an equal metric is no better
+        ([3, 2, 2, 2, 1], {"patience": 2}, (4, 2)),  # an equal metric is not better
         ([3, 2, 2, 2, 1], {"patience": 3}, (0, 5)),
         ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
         ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
         ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # too slow, but the weights are the best
-        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # never a best: the weights of the beginning
+        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # no best metric: the initial weights
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
         ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
         ([math.inf, math.inf, math.inf], {"patience": 2}, (3, 1)),
@@ -44,11 +44,13 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([], {}, (0, 0)),
     ],
 )
-def test_when_it_stops_and_what_it_restores(metrics: list[float], options: Any, expected: tuple[int, int]) -> None:
+def test_stops_after_patience_and_restores_the_best_weights(
+    metrics: list[float], options: Any, expected: tuple[int, int]
+) -> None:
     assert run(metrics, **options) == expected
 
 
-def test_a_model_comes_back_whole_with_its_running_statistics() -> None:
+def test_model_is_loaded_with_its_running_statistics() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(), rng=0)
     stopping = EarlyStopping(model)
     x = np.random.default_rng(0).random((8, 3)).astype(np.float32)
@@ -74,7 +76,7 @@ def test_weights_of_torch_are_copied(torch: Any) -> None:
     assert np.array_equal(model.weight.detach().numpy(), before)
 
 
-def test_it_can_be_pickled_in_the_middle() -> None:
+def test_pickled_observer_continues() -> None:
     first = EarlyStopping({"w": np.ones(2)}, 3)
     first.observe(1.0)
     first.observe(2.0)
@@ -106,7 +108,7 @@ def test_refusals_name_argument_need_and_value(make: Any, error: type[Exception]
 
 
 @pytest.mark.parametrize("make", [lambda: EarlyStopping([np.ones(1)]), lambda: ReduceOnPlateau(0.1)])
-def test_a_metric_is_a_number(make: Any) -> None:
+def test_metric_that_is_not_a_number_is_refused(make: Any) -> None:
     watcher = make()
     state = dict(vars(watcher))
     for metric in ("a", None, [1.0, 2.0], np.ones(2), 1j):

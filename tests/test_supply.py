@@ -20,7 +20,7 @@ def bill_of_materials() -> dict[str, Any]:
     return found
 
 
-def test_numpy_is_all_it_needs() -> None:
+def test_package_needs_numpy_only() -> None:
     """And all it imports: `test_runtime::test_import_is_cheap_in_packages_and_changes_nothing`."""
     needs = importlib.metadata.requires("fusedstep") or []
     always = [need for need in needs if "extra ==" not in need]
@@ -36,7 +36,7 @@ def test_licence_and_bill_of_materials_are_installed() -> None:
     assert importlib.metadata.version("fusedstep") == fs.__version__
 
 
-def test_every_library_that_is_compiled_in_is_on_the_bill() -> None:
+def test_bill_of_materials_lists_every_compiled_library() -> None:
     sources = [*ROOT.glob("csrc/*/*.h"), *ROOT.glob("csrc/*/*.cpp")]
     assert len(sources) > 30
     included = {name for path in sources for name in re.findall(r"#\s*include <(\w+)/", path.read_text("utf-8"))}

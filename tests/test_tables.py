@@ -49,13 +49,13 @@ def test_encoding_delimiter_and_decimal_comma_are_found(tmp_path: Path, encoding
     assert frame.index.tolist() == [2, 3] and frame.index.name == "line"
 
 
-def test_points_stay_points_beside_commas_in_texts(tmp_path: Path) -> None:
+def test_decimal_points_are_kept_beside_commas_in_texts(tmp_path: Path) -> None:
     frame = read(written(tmp_path / "t.csv", 'a;b\n1.25;"x,1"\n2.5;y\n'))
     assert frame["a"].tolist() == [1.25, 2.5]
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.bz2", ".csv.xz", ".parquet"])
-def test_packed_files(tmp_path: Path, suffix: str) -> None:
+def test_packed_files_are_read(tmp_path: Path, suffix: str) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     frame = pandas.DataFrame({"a": [1, 2, 3], "b": ["x", None, "?"]})
@@ -90,7 +90,7 @@ def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
         ("customer_id", [f"C{i % 30}" for i in range(ROWS)], "identifier"),
         ("customerId", [1000 + i % 30 for i in range(ROWS)], "identifier"),
         ("key", [f"{i:08x}-{i * 77:04x}" for i in range(ROWS)], "identifier"),
-        ("n", list(range(100, 100 + ROWS)), "identifier: numbers the rows"),
+        ("n", list(range(100, 100 + ROWS)), "identifier: the numbers of the rows"),
         ("Unnamed: 0", [3 * i for i in range(ROWS)], "identifier"),
         ("code", [f"x{i * i}" for i in range(ROWS)], "identifier: differs in every row"),
         ("remark", [f"a long story of {i} and {i + 1}" for i in range(ROWS)], "free text"),
@@ -128,7 +128,7 @@ def test_numeric_columns_are_not_identifiers(name: str, cells: Any) -> None:
         (["1e3", " 2 ", "+3"], [1000, 2, 3]),
     ],
 )
-def test_numbers_as_people_write_them(cells: list[str], numbers: list[float]) -> None:
+def test_common_notations_of_numbers_are_read(cells: list[str], numbers: list[float]) -> None:
     names, found = inputs(cells * 10)
     assert names == ["c"] and found[:3, 0].tolist() == numbers
 
@@ -144,7 +144,7 @@ def test_a_missing_number_is_the_median_and_marked() -> None:
 def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
-    assert kind_of(cells) == ("number", "1 cell that is no number ('oops') taken for missing")
+    assert kind_of(cells) == ("number", "1 cell that is no number ('oops') treated as missing")
     many = cells[: ROWS // 2] + [f"t{i % 3}" for i in range(ROWS // 2)]
     assert kind_of(many)[0] != "number"
 
@@ -155,7 +155,7 @@ def test_fit_uses_only_the_given_rows() -> None:
     assert columns.columns[0].fill == 2.0 and "z" not in columns.columns[1].values
 
 
-def test_categories() -> None:
+def test_each_category_has_an_output_and_rare_ones_share_one() -> None:
     cells = ["a"] * 20 + ["b"] * 15 + ["c"] * 5 + ["rare"] + [None]
     names, found = inputs(cells, ["b", "rare", None, "never seen"])
     assert names == ["c=a", "c=b", "c=c", "c is another", "c is missing"]
@@ -178,7 +178,7 @@ def test_numbers_named_as_categories_and_texts_named_as_numbers() -> None:
     "form",
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%d %b %Y", "%d.%m.%y", "%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y %H:%M"],
 )
-def test_dates_are_days_months_weekdays(form: str) -> None:
+def test_dates_become_days_months_and_weekdays(form: str) -> None:
     times = pandas.date_range("2020-01-30 06:00", periods=ROWS, freq="37h")
     names, found = inputs(list(times.strftime(form)))
     hours = "%H" in form

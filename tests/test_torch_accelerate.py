@@ -98,7 +98,7 @@ def test_layers_are_tried_with_a_loss(torch: Any, ft: Any, clock: Any) -> None:
     assert all(p.grad is None for p in model.parameters()) and model[3].p == 0.2
 
 
-def test_accelerate_keeps_what_would_not_be_faster(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_keeps_layers_that_would_not_be_faster(torch: Any, ft: Any, clock: Any) -> None:
     clock["say"] = [2e-6, 2e-6]
     model = model_with_layers(torch)
     opt = torch.optim.SGD(model.parameters())
@@ -111,7 +111,7 @@ def test_accelerate_keeps_what_would_not_be_faster(torch: Any, ft: Any, clock: A
     assert type(model[1]) is torch.nn.BatchNorm1d and type(opt) is torch.optim.SGD
 
 
-def test_accelerate_keeps_what_would_give_other_results(
+def test_accelerate_keeps_layers_whose_results_would_differ(
     torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fusedstep.torch import batch_norm
@@ -128,7 +128,7 @@ def test_accelerate_keeps_what_would_give_other_results(
     assert report.left["optimizer"].startswith("steps differ by ") and type(wrong) is torch.optim.Adam
 
 
-def test_accelerate_leaves_what_it_cannot_replace(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_does_not_replace_unsupported_optimizers(torch: Any, ft: Any, clock: Any) -> None:
     class Mine(torch.optim.SGD):  # type: ignore[misc, name-defined]
         pass
 
@@ -168,7 +168,7 @@ def test_arguments_and_losses_that_fail(torch: Any, ft: Any, clock: Any) -> None
     assert type(model[1]) is torch.nn.BatchNorm1d
 
 
-def test_medians(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_medians_are_of_interleaved_rounds(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusedstep.torch import _trial
 
     now = iter(np.cumsum([0, *[0.0, 1, 0, 3] * 100]).tolist())

@@ -14,7 +14,7 @@ from support.torch_cases import batches, every_optimizer, every_shared_optimizer
 def scaled_run(
     cls: type, spoiled: tuple[int, ...], unscale: bool, **options: Any
 ) -> tuple[list[float], list[Any], Any]:
-    """Return losses, what skipped steps left of the parameters and the state, and the optimizer."""
+    """Return the losses, the parameters and state after skipped steps, and the optimizer."""
     import torch
 
     model = network()

@@ -80,7 +80,7 @@ def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_torchs_results(torch: Any, ft: Any, kind: str, option: str, dtype: str, training: bool) -> None:
+def test_results_agree_with_torch(torch: Any, ft: Any, kind: str, option: str, dtype: str, training: bool) -> None:
     theirs, ours = pair(torch, ft, kind, dtype, **OPTIONS[option])
     theirs.train(training), ours.train(training)
     assert_same_training(torch, theirs, ours, data(torch, kind, dtype), dtype)
@@ -90,7 +90,9 @@ def test_torchs_results(torch: Any, ft: Any, kind: str, option: str, dtype: str,
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("with_residual", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_residual_and_relu(torch: Any, ft: Any, kind: str, with_residual: bool, relu: bool, training: bool) -> None:
+def test_residual_and_relu_agree_with_torch(
+    torch: Any, ft: Any, kind: str, with_residual: bool, relu: bool, training: bool
+) -> None:
     theirs, ours = pair(torch, ft, kind, "float64", relu=relu)
     theirs.train(training), ours.train(training)
     x, dy = data(torch, kind, "float64"), torch.randn(KINDS[kind], dtype=torch.float64)
@@ -108,7 +110,9 @@ def test_residual_and_relu(torch: Any, ft: Any, kind: str, with_residual: bool, 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("with_residual", [True, False])
-def test_gradients_of_two_orders(torch: Any, ft: Any, with_residual: bool, relu: bool, training: bool) -> None:
+def test_second_gradients_agree_with_differences(
+    torch: Any, ft: Any, with_residual: bool, relu: bool, training: bool
+) -> None:
     _, layer = pair(torch, ft, "BatchNorm1d-length", "float64", relu=relu)
     layer.train(training)
     x, r = data(torch, "BatchNorm1d-length", "float64"), torch.randn(4, 5, 6, dtype=torch.float64).requires_grad_()
@@ -133,7 +137,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_layout(torch: Any, ft: Any, kind: str, layout: str) -> None:
+def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: str) -> None:
     theirs, ours = pair(torch, ft, kind, "float64", relu=True, eps=0.1)  # a batch of equal rows has no variance
     x, r, dy = (data(torch, kind, "float64").detach() for _ in range(3))
     arrange = LAYOUTS[layout]
@@ -165,7 +169,7 @@ def test_channels_last_is_used_as_it_lies(torch: Any, ft: Any, monkeypatch: pyte
 # Modes
 
 
-def test_statistics_frozen_in_a_training_model(torch: Any, ft: Any) -> None:
+def test_layer_in_evaluation_inside_a_training_model_agrees_with_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.eval(), ours.eval()
     before = copy.deepcopy(ours.state_dict())
@@ -174,7 +178,7 @@ def test_statistics_frozen_in_a_training_model(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.parametrize("frozen", ["weight", "bias", "both"])
-def test_frozen_parameters(torch: Any, ft: Any, frozen: str) -> None:
+def test_frozen_parameters_get_no_gradient(torch: Any, ft: Any, frozen: str) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d")
     for name in ("weight", "bias") if frozen == "both" else (frozen,):
         getattr(layer, name).requires_grad_(False)
@@ -182,7 +186,7 @@ def test_frozen_parameters(torch: Any, ft: Any, frozen: str) -> None:
     assert [layer.weight.grad is None, layer.bias.grad is None] == [frozen != "bias", frozen != "weight"]
 
 
-def test_tracking_switched_off_later(torch: Any, ft: Any) -> None:
+def test_tracking_switched_off_later_agrees_with_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.track_running_stats = ours.track_running_stats = False
     x = data(torch, "BatchNorm2d")
@@ -232,7 +236,7 @@ def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: An
     assert torch.equal(first, second)
 
 
-# torch's own word
+# Errors and results of torch's layer
 
 
 @pytest.mark.parametrize(
@@ -247,7 +251,7 @@ def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: An
         ((0, 5), False),
     ],
 )
-def test_odd_inputs_are_torchs(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
+def test_unusual_inputs_have_torchs_outcome(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     outcomes = []
     for layer in (theirs.train(mode), ours.train(mode)):
@@ -261,7 +265,7 @@ def test_odd_inputs_are_torchs(torch: Any, ft: Any, shape: tuple[int, ...], mode
 
 
 @pytest.mark.parametrize("change", [{"eps": 0.0}, {"momentum": 1.5}, {"momentum": -0.5}, {"eps": -1.0}])
-def test_odd_settings_are_torchs(torch: Any, ft: Any, change: dict[str, Any]) -> None:
+def test_unusual_settings_have_torchs_outcome(torch: Any, ft: Any, change: dict[str, Any]) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     outcomes, x = [], data(torch, "BatchNorm1d")
     for layer in (theirs, ours):
@@ -284,14 +288,14 @@ def test_a_residual_of_another_shape_is_refused_before_anything_is_written(torch
         ft.BatchNorm1d(3, relu=1)
 
 
-def test_mixed_types_are_torchs(torch: Any, ft: Any) -> None:
+def test_mixed_dtypes_are_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = data(torch, "BatchNorm2d").detach()
     for layer, mixed in ((ft.BatchNorm2d(5), x.double()), (ft.BatchNorm2d(5).bfloat16(), x)):
         with pytest.raises(RuntimeError):
             layer(mixed)  # torch's refusal
 
 
-def test_autocast_gives_what_torchs_layer_gives(torch: Any, ft: Any) -> None:
+def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     conv = torch.nn.Conv2d(5, 5, 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -332,7 +336,7 @@ def test_a_slice_of_a_larger_tensor_as_parameter(torch: Any, ft: Any) -> None:
 # A torch.nn module
 
 
-def test_it_is_torchs_layer(torch: Any, ft: Any) -> None:
+def test_layer_has_the_type_text_and_state_of_torchs(torch: Any, ft: Any) -> None:
     for kind in KINDS:
         theirs, ours = pair(torch, ft, kind)
         assert isinstance(ours, type(theirs)) and str(ours) == str(theirs)

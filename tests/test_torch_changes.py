@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from support.snapshots import survives
-from test_torch_snapshot import LARGE, World, warm  # noqa: F401 (a fixture)
+from support.torch_worlds import LARGE, World
 
 Change = Callable[[World], object]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm(torch: Any) -> None:
+    """Let torch load what its first step needs, once for all children."""
+    World().goes_on()
 
 
 def held(w: World, what: str) -> Any:
@@ -26,7 +32,7 @@ every_held = pytest.mark.parametrize("what", HELD)
 
 @every_held
 @pytest.mark.parametrize("left", [0, 4, 16])
-def test_storages_that_are_shrunk(what: str, left: int, torch: Any) -> None:
+def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
     def case(size: int) -> None:
         w = World(sizes=((size,), (5,)), ema_decay=0.9)
         for taken in range(2 if what in ("parameter", "gradient") else 1):
@@ -47,7 +53,7 @@ def test_storages_that_are_shrunk(what: str, left: int, torch: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 12, 1000])
 @every_held
-def test_negative_views(what: str, size: int, torch: Any) -> None:
+def test_negative_views_are_stepped_right_or_refused(what: str, size: int, torch: Any) -> None:
     """The negative bit changes. If address and strides stay, that is not detected after the first step."""
 
     def case(before: bool, assign: bool) -> None:
@@ -76,7 +82,7 @@ def test_negative_views(what: str, size: int, torch: Any) -> None:
             assert survives(lambda b=before, a=assign: case(b, a))  # type: ignore[misc]
 
 
-def test_conjugate_views(torch: Any) -> None:
+def test_conjugate_views_are_stepped_right_or_refused(torch: Any) -> None:
     def case(size: int) -> None:
         w = World("SGD", sizes=((size,),))
         w.params[0].grad = torch.complex(torch.ones(size), torch.ones(size)).conj().imag.view(size)
@@ -114,7 +120,7 @@ STATES: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("kind", STATES)
 @pytest.mark.parametrize("name", ["exp_avg", "ema", "step"])
-def test_states_that_are_replaced(name: str, kind: str, torch: Any) -> None:
+def test_replaced_states_are_used_or_refused(name: str, kind: str, torch: Any) -> None:
     def case(in_place: bool) -> None:
         w = World(ema_decay=0.9)
         w.opt.step()
@@ -150,7 +156,7 @@ def gradients(torch: Any) -> dict[str, tuple[Any, bool]]:
     }
 
 
-def test_gradients_of_every_kind(torch: Any) -> None:
+def test_gradients_of_every_kind_are_stepped_right_or_refused(torch: Any) -> None:
     def case(kind: str, taken: int) -> None:
         w = World()
         for _ in range(taken):
@@ -194,7 +200,7 @@ def test_parameters_whose_elements_overlap(torch: Any) -> None:
         assert survives(lambda s=strides, r=right: case(s, r)), strides  # type: ignore[misc]
 
 
-def test_interleaved_columns(torch: Any) -> None:
+def test_interleaved_columns_are_stepped_right(torch: Any) -> None:
     """Columns of parameters and gradients alternate in memory, without overlap."""
 
     def case(zero: bool) -> None:
@@ -239,7 +245,7 @@ ACCEPTED = ("a name that is no text", "a parameter twice", "too few names")
 
 
 @pytest.mark.parametrize("change", GROUPS)
-def test_groups_and_states_of_other_types(change: str, torch: Any) -> None:
+def test_groups_and_states_of_other_types_are_stepped_or_refused(change: str, torch: Any) -> None:
     def case(taken: int) -> None:
         w = World()
         for _ in range(taken):

@@ -100,7 +100,7 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
     saved = through_file(snapshot(model, opt), tmp_path)
     want = train(model, opt, batches(6, seed=2))
 
-    other, other_opt = resumed(second, saved)  # its options come out of the file
+    other, other_opt = resumed(second, saved)  # the file has its options
     same_state(other_opt.state_dict(), saved["optimizer"])
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])
@@ -115,7 +115,7 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
 
 @every_dtype
 @every_shared_optimizer
-def test_bits_of_every_dtype(name: str, way: str, torch: Any, tmp_path: Path) -> None:
+def test_checkpoints_of_every_dtype_resume_with_the_same_bits(name: str, way: str, torch: Any, tmp_path: Path) -> None:
     options = {"momentum": 0.9} if name == "SGD" else known(name, {"eps": 1e-3})  # 1e-8 is 0 in float16
     for first, second in ((theirs, ours), (ours, theirs)):
         model = network(getattr(torch, way))
@@ -129,7 +129,7 @@ def test_bits_of_every_dtype(name: str, way: str, torch: Any, tmp_path: Path) ->
 
 
 @every_optimizer
-def test_old_checkpoints(name: str, torch: Any, tmp_path: Path) -> None:
+def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path: Path) -> None:
     """Groups without the keys of later versions, and steps that are Python numbers."""
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
@@ -165,7 +165,7 @@ def test_checkpoints_of_every_implementation(form: Options, torch: Any, tmp_path
 
 
 @every_optimizer
-def test_with_all_that_torch_lacks(name: str, torch: Any, tmp_path: Path) -> None:
+def test_checkpoints_have_averages_and_additional_options(name: str, torch: Any, tmp_path: Path) -> None:
     """Averages and additional options are saved in checkpoints and loaded."""
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
@@ -190,7 +190,7 @@ def test_averages_of_half_precision_keep_their_precision(torch: Any, tmp_path: P
     assert other_opt.state[other[0].weight]["ema"].dtype is torch.float32
 
 
-def test_schedulers_resume_too(torch: Any, tmp_path: Path) -> None:
+def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> None:
     """A resumed run equals an uninterrupted one, for every optimizer and schedule."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
@@ -211,7 +211,7 @@ def test_schedulers_resume_too(torch: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(curves[1], curves[2], rtol=0, atol=1e-6)
 
 
-def test_layouts_come_back(torch: Any, tmp_path: Path) -> None:
+def test_layouts_are_saved_and_restored(torch: Any, tmp_path: Path) -> None:
     """States get the strides of their parameters, also if the checkpoint has others."""
     for first, second in ((theirs, ours), (ours, theirs)):
         params = [torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.ones(7, 5).t()]
@@ -232,7 +232,7 @@ def test_layouts_come_back(torch: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [-1.0, 1.5, float("nan"), float("inf"), [1.0, 2.0]], ids=str)
-def test_a_step_that_is_no_count_is_refused(step: Any, torch: Any) -> None:
+def test_step_that_is_not_a_count_is_refused(step: Any, torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))

@@ -83,7 +83,7 @@ def test_every_layout_in_place(torch: Any, ft: Any, layout: str) -> None:
     assert torch.equal(x, torch.where(x != 0, 2 * before, 0)) and (x.numel() < 50 or not x.all())
 
 
-def test_the_seed_decides_and_masks_differ(torch: Any, ft: Any) -> None:
+def test_seed_determines_masks_and_layers_have_different_ones(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(0.5), torch.ones(1000)
     torch.manual_seed(1)
     first, second = layer(x), layer(x)
@@ -99,13 +99,13 @@ def test_evaluation_and_no_dropping_return_the_input(torch: Any, ft: Any) -> Non
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_dropping_everything_is_zero_even_for_infinities(torch: Any, ft: Any) -> None:
+def test_dropping_everything_gives_zeros_even_for_infinities(torch: Any, ft: Any) -> None:
     x = torch.tensor([1.0, -2.0, float("inf"), float("nan")])
     y = ft.Dropout(1.0)(x)
     assert torch.equal(y, torch.zeros(4)) and not torch.signbit(y).any()
 
 
-def test_gradients_of_any_order(torch: Any, ft: Any) -> None:
+def test_gradients_of_any_order_are_dropout_of_the_gradient(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.randn(6, 7, dtype=torch.float64, requires_grad=True)
 
     def drop(x: Any) -> Any:
@@ -143,7 +143,7 @@ def test_in_place_is_seen_by_autograd(torch: Any, ft: Any) -> None:
         product.backward()
 
 
-def test_in_place_on_leaves_is_torchs_refusal_and_nothing_is_written(torch: Any, ft: Any) -> None:
+def test_in_place_on_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = torch.ones(50, requires_grad=True)
     for leaf in (x, x[3:]):
         with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
@@ -165,7 +165,7 @@ def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()
 
 
-# What we do not serve is torch's
+# Tensors that are left to torch
 
 
 def test_other_types_are_torchs(torch: Any, ft: Any) -> None:
@@ -173,7 +173,7 @@ def test_other_types_are_torchs(torch: Any, ft: Any) -> None:
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
 
-def test_other_places_and_kinds_of_tensors_are_torchs(torch: Any, ft: Any) -> None:
+def test_other_devices_and_kinds_of_tensors_are_left_to_torch(torch: Any, ft: Any) -> None:
     assert ft.Dropout(P)(torch.ones(3, device="meta")).is_meta
     mirrored = torch.randn(20, dtype=torch.complex64).conj().imag
     assert mirrored.is_neg()
@@ -187,7 +187,7 @@ def test_other_places_and_kinds_of_tensors_are_torchs(torch: Any, ft: Any) -> No
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forward mode: torch's own use of torch.jit
-def test_transformations_are_torchs(torch: Any, ft: Any) -> None:
+def test_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.ones(6, 50)
     assert torch.func.grad(lambda x: layer(x).sum())(x).shape == x.shape
     assert torch.func.vmap(layer, randomness="different")(x).shape == x.shape

@@ -53,13 +53,13 @@ def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -
     with pytest.raises(ValueError, match="on purpose"), opt.averaged():
         raise ValueError("on purpose")
     assert all(torch.equal(p, k) for p, k in zip(model.parameters(), kept, strict=True))
-    if not hasattr(ours(name).kernel, "share_of_average"):  # it has averages of its own
+    if not hasattr(ours(name).kernel, "share_of_average"):  # a schedule-free rule has its own averages
         with pytest.raises(RuntimeError, match=r"averaged: needs ema_decay; it was None"), ours(name)([p]).averaged():
             pass
 
 
 @every_optimizer
-def test_gradients_are_zeroed_where_they_lie(name: str, torch: Any) -> None:
+def test_gradients_are_zeroed_in_place(name: str, torch: Any) -> None:
     model = network()
     opt = ours(name)(model.parameters(), zero_grads=True)
     backward(model, batches(1)[0])
@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 @every_shared_optimizer
-def test_option_that_cannot_be_honoured_is_refused(name: str, case: str, torch: Any) -> None:
+def test_unsupported_option_is_refused(name: str, case: str, torch: Any) -> None:
     options, message = REFUSED[case]
     if options.keys() <= inspect.signature(ours(name)).parameters.keys():
         with pytest.raises((TypeError, ValueError), match=f"{name}: .*{message}"):
@@ -170,7 +170,7 @@ def test_docstring_examples_run(module: str, torch: Any) -> None:
 
 
 @every_optimizer
-def test_examples_of_every_optimizer(name: str, torch: Any) -> None:
+def test_docstring_examples_of_every_optimizer_run(name: str, torch: Any) -> None:
     (test,) = doctest.DocTestFinder(recurse=False).find(ours(name), name, globs={})
     result = doctest.DocTestRunner().run(test)
     assert result.attempted and not result.failed

@@ -157,10 +157,10 @@ def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
         cls("SGD")([p], lr=0.5, **form).step()
         moved[cls] = int((p != 1).sum())
     assert moved[ours] == 64
-    assert moved[theirs] < 64, "torch has mended this: say so in docs/torch.md"
+    assert moved[theirs] < 64, "torch has corrected this: say so in docs/torch.md"
 
 
-def test_dtypes_of_one_optimizer(torch: Any) -> None:
+def test_one_optimizer_steps_several_dtypes(torch: Any) -> None:
     """Parameters of every dtype take one step together, with one norm for clipping; states are of their dtype."""
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     params = [torch.ones(1000, dtype=d, requires_grad=True) for d in dtypes]

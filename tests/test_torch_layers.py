@@ -95,7 +95,7 @@ def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
     return Wrapped()
 
 
-def test_recomputation_frees_the_input(torch: Any, ft: Any) -> None:
+def test_input_is_freed_under_recomputation(torch: Any, ft: Any) -> None:
     import weakref
 
     from torch.utils.checkpoint import checkpoint
@@ -128,7 +128,7 @@ def test_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> No
     torch._dynamo.reset()
 
 
-def test_the_operator_of_compiled_graphs(torch: Any, ft: Any) -> None:
+def test_dropout_is_one_operator_in_compiled_graphs(torch: Any, ft: Any) -> None:
     from fusedstep.torch.dropout import compiled
 
     x = torch.randn(3, 4, 5, 6, requires_grad=True)
@@ -137,7 +137,7 @@ def test_the_operator_of_compiled_graphs(torch: Any, ft: Any) -> None:
 
 
 class Noisy:
-    """A data set that drops features in whichever process loads it."""
+    """A data set that drops features in the process that loads it."""
 
     def __init__(self, layer: Any, torch: Any) -> None:
         self.layer, self.torch = layer, torch
@@ -196,7 +196,7 @@ def test_accelerate_keeps_hooks_modes_and_shared_layers(torch: Any, ft: Any) -> 
     assert type(single) is ft.Dropout
 
 
-def test_accelerate_leaves_what_we_do_not_serve(torch: Any, ft: Any) -> None:
+def test_accelerate_does_not_replace_unsupported_layers(torch: Any, ft: Any) -> None:
     class Mine(torch.nn.BatchNorm1d):  # type: ignore[misc, name-defined]
         pass
 

@@ -1,7 +1,7 @@
-"""Wherever parameters, gradients and states lie: our step is right.
+"""For any layout of parameters, gradients and states, our step is right.
 
-Most of these layouts torch's fused kernels get wrong without an error. That is written down here too: where such a test
-fails, torch has mended it.
+For most of these layouts torch's fused kernels give wrong results without an error. Tests here assert that too. If such
+a test fails, torch has corrected it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.torch_cases import NAMES, SHARED, every_optimizer, every_shared_opt
 SHAPE = (8, 4, 6, 10)
 N = 8 * 4 * 6 * 10
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
-Layout = Callable[[Any], Any]  # the same numbers in other places
+Layout = Callable[[Any], Any]  # the same numbers in another layout
 
 
 def channels_last(t: Any) -> Any:
@@ -83,7 +83,7 @@ def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, *ALIKE])
 @every_optimizer
-def test_ours_is_right(name: str, layout: str, torch: Any) -> None:
+def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> None:
     """The bits of the step on contiguous tensors, in every dtype; and the results of torch's unfused step."""
     layouts = {**LAYOUTS, **ALIKE}[layout]
     for dtype in (getattr(torch, d) for d in DTYPES):
@@ -101,7 +101,7 @@ def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)
         got = after_steps(theirs(name), LAYOUTS[layout], fused=True)
-        assert (got - want).abs().mean() > 0.1, f"torch has mended {name}: say so in docs/torch.md"
+        assert (got - want).abs().mean() > 0.1, f"torch has corrected {name}: say so in docs/torch.md"
 
 
 @pytest.mark.parametrize("layout", ALIKE)
@@ -125,7 +125,7 @@ def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> No
 
 
 def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
-    memory = numbers(0, shape=(N,))  # all that it reads is ours: a gradient of its own would end after one number
+    memory = numbers(0, shape=(N,))  # memory for all that torch reads beyond the gradient's one number
     results = {}
     for cls in (ours("Adam"), theirs("Adam")):
         w = torch.zeros(SHAPE, requires_grad=True)
@@ -133,11 +133,11 @@ def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
         cls([w], lr=0.1, fused=True).step()
         results[cls] = w.detach()
     assert (results[ours("Adam")] == results[ours("Adam")][0, 0, 0, 0]).all()
-    assert results[theirs("Adam")].unique().numel() > 1, "torch has mended this: say so in docs/torch.md"
+    assert results[theirs("Adam")].unique().numel() > 1, "torch has corrected this: say so in docs/torch.md"
 
 
 @every_optimizer
-def test_the_neighbours_of_a_view_are_left_alone(name: str, torch: Any) -> None:
+def test_neighbours_of_a_view_do_not_change(name: str, torch: Any) -> None:
     memory = torch.ones(8, 8)
     p = memory[:, ::2].requires_grad_()
     p.grad = torch.ones(8, 4)
@@ -151,7 +151,7 @@ def test_torchs_fused_step_overwrites_the_neighbours_of_a_view(torch: Any) -> No
         p = memory[:, ::2].requires_grad_()
         p.grad = torch.ones(8, 4)
         theirs(name)([p], lr=0.1, maximize=True, fused=True).step()
-        assert (memory[:, 1::2] != 1).any(), f"torch has mended {name}: say so in docs/torch.md"
+        assert (memory[:, 1::2] != 1).any(), f"torch has corrected {name}: say so in docs/torch.md"
 
 
 @every_optimizer
@@ -173,10 +173,10 @@ def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
     p = memory[:1].expand(4).requires_grad_()
     p.grad = torch.ones(4)
     theirs("Adam")([p], lr=0.1, fused=True).step()
-    assert (memory[1:] != before[1:]).any(), "torch has mended this: say so in docs/torch.md"
+    assert (memory[1:] != before[1:]).any(), "torch has corrected this: say so in docs/torch.md"
 
 
-def test_states_that_lie_in_another_way(torch: Any) -> None:
+def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
     """A checkpoint of a model with channels last, resumed without."""
 
     def resumed(cls: type, **options: Any) -> Any:
@@ -195,10 +195,10 @@ def test_states_that_lie_in_another_way(torch: Any) -> None:
     want = resumed(theirs("Adam"), foreach=False, fused=False)
     torch.testing.assert_close(resumed(ours("Adam")), want)
     wrong = resumed(theirs("Adam"), foreach=False, fused=True)
-    assert (wrong - want).abs().mean() > 0.01, "torch has mended this: say so in docs/torch.md"
+    assert (wrong - want).abs().mean() > 0.01, "torch has corrected this: say so in docs/torch.md"
 
 
-def test_a_state_of_another_shape(torch: Any) -> None:
+def test_state_of_another_shape_is_refused(torch: Any) -> None:
     w = torch.zeros(64, requires_grad=True)
     w.grad = torch.ones(64)
     opt = theirs("Adam")([w], fused=True)
@@ -261,7 +261,7 @@ def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
         opt.zero_grad()
 
 
-# What has no memory here, or none that we read
+# Tensors without memory that the kernels can read
 
 
 @every_shared_optimizer
@@ -300,7 +300,7 @@ def test_a_gradient_at_an_odd_address_is_refused(torch: Any) -> None:
     assert (p == 1).all()
 
 
-def test_empty_and_single(torch: Any) -> None:
+def test_empty_parameters_and_single_elements_are_stepped(torch: Any) -> None:
     for name in NAMES:
         params = [torch.ones(shape, requires_grad=True) for shape in ((), (0,), (3, 0, 2), (1,), (1, 1))]
         for p in params:

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_a_norm_that_overflows_beside_half_precision(torch: ModuleType, half: str) -> None:
+def test_norm_overflows_to_inf_beside_16_bit_gradients(torch: ModuleType, half: str) -> None:
     """The squares of a float64 overflow; the 16-bit neighbours are read correctly and change nothing."""
     import fusedstep.torch as ft
 

@@ -35,7 +35,7 @@ def database() -> dict[str, Any]:
 
 
 @every_optimizer_of_torch
-def test_every_set_of_options(name: str, torch: Any, database: dict[str, Any]) -> None:
+def test_every_set_of_options_agrees_with_torch(name: str, torch: Any, database: dict[str, Any]) -> None:
     inputs = database[name].optim_inputs_func(device="cpu")
     assert inputs
     more = {"ns_dtype": torch.bfloat16} if name == "Muon" else {}  # what torch iterates in
@@ -59,7 +59,7 @@ def test_every_set_of_options(name: str, torch: Any, database: dict[str, Any]) -
 
 
 @every_optimizer_of_torch
-def test_every_mistake(name: str, torch: Any, database: dict[str, Any]) -> None:
+def test_mistakes_that_torch_refuses_are_refused(name: str, torch: Any, database: dict[str, Any]) -> None:
     from torch.testing._internal.common_optimizers import OptimizerErrorEnum
 
     cases = database[name].optim_error_inputs_func(device="cpu", dtype=torch.float32)

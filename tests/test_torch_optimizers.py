@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from support.bits import same_bits
+from support.bits import assert_same_bits
 from support.torch_cases import (
     NAMES,
     backward,
@@ -52,7 +52,7 @@ def grads_of(params: list[Any], seed: int) -> None:
         p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
 
 
-#: Options that say how torch is to compute, not what.
+#: Options of torch that choose an implementation and do not change the result.
 FORMS = {"params", "foreach", "fused", "capturable", "differentiable"}
 
 
@@ -108,7 +108,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> None:
-    # NAdam at the others' rate is so near to instability here that a rounding doubles at every step for a while.
+    # At the rate of the others, NAdam is nearly unstable here: for some steps, each step doubles a rounding error.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
@@ -138,14 +138,14 @@ def test_the_same_bits_as_on_arrays(name: str, torch: Any, rng: np.random.Genera
                 t.grad = torch.tensor(g)
             opt.step()
         for a, t in zip(arrays, tensors, strict=True):
-            same_bits(t.detach().numpy(), a, name)
+            assert_same_bits(t.detach().numpy(), a, name)
         for k, t in enumerate(tensors):
             for state, array in arrays_opt.state[k].items():
-                same_bits(
+                assert_same_bits(
                     opt.state[t][state].numpy().astype(array.dtype), array, (name, state)
                 )  # scalars: torch's dtype
             if arrays_opt.ema is not None:
-                same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
+                assert_same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
 
 
 @every_shared_optimizer
@@ -178,7 +178,7 @@ def test_groups_and_state_have_the_keys_and_values_of_torch(name: str, torch: An
                     assert torch.equal(got["state"][k]["step"], entry["step"])
 
 
-def test_a_new_optimizer_needs_no_line_here(torch: Any) -> None:
+def test_tests_include_a_new_optimizer(torch: Any) -> None:
     import fusedstep.torch
 
     assert set(fusedstep.torch.__all__) >= set(fs.optim.registry)
@@ -254,7 +254,7 @@ def test_options_that_change_with_other_things(torch: Any) -> None:
             opt.step()
 
 
-def test_the_counter_lies_on_the_cpu_whatever_the_default_device(torch: Any) -> None:
+def test_counter_is_on_the_cpu_for_any_default_device(torch: Any) -> None:
     with torch.device("meta"):
         w = torch.ones(3, device="cpu").requires_grad_()
         w.grad = torch.ones(3, device="cpu")
@@ -275,7 +275,7 @@ def test_a_learning_rate_tensor_that_is_changed_in_place(torch: Any) -> None:
 
 
 @every_optimizer
-def test_groups_of_their_own_rates_and_groups_that_come_later(name: str, torch: Any) -> None:
+def test_groups_have_their_own_rates_and_can_be_added_later(name: str, torch: Any) -> None:
     a, b, c = (torch.ones(3, requires_grad=True) for _ in range(3))
     opt = ours(name)([{"params": [a], "lr": 0.0}, {"params": b}], lr=0.1)
     opt.add_param_group({"params": [c], "lr": 0.2})
@@ -292,7 +292,7 @@ def test_groups_of_their_own_rates_and_groups_that_come_later(name: str, torch: 
     assert (a != 1).all()
 
 
-def test_every_option_holds_from_the_next_step_on(torch: Any) -> None:
+def test_change_of_every_option_takes_effect_with_the_next_step(torch: Any) -> None:
     for name in NAMES:
         for key, value in {"weight_decay": 0.5, "maximize": True, "betas": (0.5, 0.5), "eps": 0.1}.items():
             params = [torch.ones(40, requires_grad=True) for _ in range(2)]
@@ -315,7 +315,7 @@ def test_every_option_holds_from_the_next_step_on(torch: Any) -> None:
             assert not torch.equal(*params), (name, key)
 
 
-def test_parameters_without_a_gradient_are_left_alone(torch: Any) -> None:
+def test_parameters_without_a_gradient_do_not_change(torch: Any) -> None:
     mine, opt, other, reference = pair("Adam", {})
     for k, batch in enumerate(batches(6)):
         for model, o in ((mine, opt), (other, reference)):
@@ -342,7 +342,7 @@ def test_parameters_that_are_frozen_and_thawed(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("to_none", [True, False])
-def test_zero_grad(to_none: bool, torch: Any) -> None:
+def test_zero_grad_drops_or_zeroes_gradients(to_none: bool, torch: Any) -> None:
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
@@ -419,7 +419,7 @@ def test_copies_and_pickles_continue_independently(name: str, torch: Any) -> Non
     opt.load_state_dict(torch.load(buffer))
 
 
-def test_named_parameters(torch: Any) -> None:
+def test_named_parameters_are_named_in_groups_and_errors(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.named_parameters())
     assert opt.param_groups[0]["param_names"][:2] == ["0.weight", "0.bias"]
@@ -498,7 +498,7 @@ def test_deleted_model_and_optimizer_are_freed(torch: Any) -> None:
     assert reference() is None
 
 
-def test_lookahead(torch: Any, rng: np.random.Generator) -> None:
+def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Generator) -> None:
     w = rng.standard_normal(50).astype(np.float32)
     array, tensor = w.copy(), torch.tensor(w).requires_grad_()
     arrays_opt, opt = fs.NAG([array], lr=0.1, momentum=0.5), ours("NAG")([tensor], lr=0.1, momentum=0.5)

@@ -9,71 +9,10 @@ from typing import Any
 import pytest
 
 from stress_snapshot import stress, tensors
-from support.snapshots import REFUSALS, right_or_refused, survives
-from support.torch_cases import ours, theirs
+from support.snapshots import REFUSALS, survives
+from support.torch_worlds import LARGE, World
 
-LARGE = 1 << 20  # elements: memory that is given back to the system at once
-Act = Callable[["World"], object]
-
-
-class World:
-    """Two parameters with gradients, and an optimizer of each kind on its own copy of them."""
-
-    def __init__(self, kind: str = "Adam", sizes: tuple[Any, ...] = ((4, 3), (5,)), **options: Any) -> None:
-        import torch
-
-        self.torch = torch
-        torch.set_num_threads(1)
-        torch.manual_seed(0)
-        self.kind = kind
-        self.params = [torch.nn.Parameter(torch.randn(size)) for size in sizes]
-        self.opt = ours(kind)(self.params, lr=0.1, **options)
-        self.set_gradients()
-
-    def set_gradients(self) -> None:
-        """Give every parameter a new gradient."""
-        for p in self.params:
-            p.grad = self.torch.randn_like(p)
-
-    @property
-    def state(self) -> Any:
-        """The state of the first parameter."""
-        return self.opt.state[self.params[0]]
-
-    def step(self, *words: str) -> bool:
-        """Step; tell whether it was taken."""
-        return right_or_refused(self.opt.step, *words)
-
-    def expected(self) -> list[Any]:
-        """Return the result of torch's optimizer for the present parameters, gradients and states."""
-        groups = []
-        twins: dict[Any, Any] = {}
-        for group in self.opt.param_groups:
-            rate = float(group["lr"])
-            for p in group["params"]:
-                twins[p] = p.detach().resolve_neg().clone().requires_grad_()
-                twins[p].grad = None if p.grad is None else p.grad.detach().clone()
-            groups.append({"params": [twins[p] for p in group["params"]], "lr": rate})
-        opt = theirs(self.kind)(groups, foreach=False)
-        for p, entry in self.opt.state.items():
-            if p in twins and entry:
-                opt.state[twins[p]] = {k: v.clone() for k, v in entry.items() if k != "ema"}
-        opt.step()
-        return [twins[p].detach() for group in self.opt.param_groups for p in group["params"]]
-
-    def goes_on(self) -> Any:
-        """Check that steps are those of torch from here on."""
-        for group in self.opt.param_groups:
-            group["lr"] = 0.1
-        for _ in range(2):
-            self.set_gradients()
-            if not any(group["params"] for group in self.opt.param_groups):
-                return self.opt.step()
-            want = self.expected()
-            self.opt.step()
-            got = [p.detach() for group in self.opt.param_groups for p in group["params"]]
-            for a, b in zip(got, want, strict=True):
-                self.torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+Act = Callable[[World], object]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -114,7 +53,7 @@ def acting_gradient(w: World, act: Callable[[], object]) -> None:
     w.params[-1].__class__ = Acting
 
 
-# What is done while a step collects its gradients and learning rates.
+# Actions while a step collects its gradients and learning rates.
 
 
 def sets_data(w: World) -> None:
@@ -248,7 +187,7 @@ DURING: list[Act] = [
     swaps_tensors,
     collects,
 ]
-# What leaves the optimizer unable to go on: its arrays are no longer there.
+# Actions after which the optimizer cannot step, because its arrays are gone.
 ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
 
 
@@ -304,7 +243,7 @@ def test_step_survives_code_that_runs_while_states_are_made(act: Act, torch: Any
             pass
         for entry in w.opt.state.values():
             if not entry.keys() >= {"step", "exp_avg"}:
-                entry.clear()  # torch's own does not take what is half there
+                entry.clear()  # torch's optimizer refuses an incomplete state
         if act not in ENDS and act is not gradients_of_another_shape:
             w.goes_on()
 
@@ -325,6 +264,6 @@ def test_states_that_are_made_in_memory_of_others(torch: Any) -> None:
     assert survives(case)
 
 
-def test_a_slice_of_the_stress_test(torch: Any) -> None:
+def test_short_stress_test_finds_no_fault(torch: Any) -> None:
     """`python tests/stress_snapshot.py` takes longer."""
     assert survives(lambda: stress(tensors, 1.0))

@@ -43,7 +43,7 @@ def test_inputs_that_do_not_fit_are_refused(ranks: Any) -> None:
     world_of(2).run(ranks.refusals)
 
 
-def test_without_ranks_it_is_batch_norm(torch: ModuleType) -> None:
+def test_one_process_gives_plain_batch_norm(torch: ModuleType) -> None:
     import fusedstep.torch as ft
 
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))

@@ -46,7 +46,7 @@ SHAPES: dict[str, Callable[[Any], list[Any]]] = {
 
 
 class Case(NamedTuple):
-    """An optimizer of torch's, one of its sets of options, and what it works on."""
+    """An optimizer of torch's, one of its sets of options, and its parameters."""
 
     info: Any
     options: dict[str, Any]
@@ -63,7 +63,7 @@ class Case(NamedTuple):
 
 
 def sliced(cases: list[Any]) -> list[Any]:
-    """Return all of them at night, else every eighth."""
+    """Return all of them with FUSEDSTEP_NIGHTLY, else every eighth."""
     return cases if os.environ.get("FUSEDSTEP_NIGHTLY") else cases[::8]
 
 
@@ -100,7 +100,7 @@ def own(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_gradients(params: list[Any], seed: int, like_params: bool = False) -> None:
-    """Give gradients in C order, or that of the parameters, the only one that torch's fused steps read rightly."""
+    """Set gradients in C order, or in the parameters' order, the only one with which torch's fused steps are right."""
     generator = torch.Generator().manual_seed(seed)
     for p in params:
         g = torch.randn(p.shape, generator=generator, dtype=p.dtype)
@@ -141,7 +141,7 @@ def test_steps_are_those_of_torch(case: Case, shape: str, way: str) -> None:
 
 
 def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
-    """Return a weight, a bias, and the distance of what they make of ones from a target."""
+    """Return a weight, a bias, and a loss of both."""
     torch.manual_seed(0)
     weight, bias = torch.randn(10, 5, dtype=dtype, requires_grad=True), torch.randn(10, dtype=dtype, requires_grad=True)
     inputs = torch.randn(5, dtype=dtype)
@@ -176,7 +176,7 @@ def test_losses_fall_or_climb_with_every_schedule(case: Case, which: int) -> Non
 
 
 @over((True, False), names=("case", "to_theirs"))
-def test_states_go_over_in_both_directions(case: Case, to_theirs: bool) -> None:
+def test_states_of_torch_and_fusedstep_are_exchangeable(case: Case, to_theirs: bool) -> None:
     classes = (case.ours, case.theirs) if to_theirs else (case.theirs, case.ours)
     params = parameters("plain", case.dtype)
     first = classes[0](params, **own(case.options))
@@ -262,7 +262,7 @@ def test_a_tensor_is_a_learning_rate(case: Case) -> None:
 
 
 @over(names="case")
-def test_what_has_no_gradient_stays_and_what_is_changed_counts(case: Case) -> None:
+def test_parameters_without_gradient_stay_and_changed_ones_are_used(case: Case) -> None:
     params = parameters("plain", case.dtype)
     opt = case.ours(params, **own(case.options))
     set_gradients(params[:1], 0)
@@ -293,7 +293,7 @@ def mistakes() -> list[Any]:
 
 
 @pytest.mark.parametrize(("info", "wrong"), mistakes())
-def test_what_torch_refuses_is_refused(info: Any, wrong: Any) -> None:
+def test_mistakes_that_torch_refuses_are_refused(info: Any, wrong: Any) -> None:
     given = wrong.optimizer_error_input
     params = [torch.zeros(2, requires_grad=True)] if given.params is None else given.params
     if wrong.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR:
@@ -317,7 +317,7 @@ def layer_inputs() -> list[Any]:
 
 @pytest.mark.parametrize(("info", "dtype", "training", "given"), layer_inputs())
 def test_layers_are_those_of_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
-    """Outputs, gradients, gradients of gradients, statistics, pickles and copies; whichever memory format."""
+    """Outputs, gradients, second gradients, statistics, pickles and copies, in every memory format."""
     made = given.constructor_input
     torch.manual_seed(0)
     theirs = info.module_cls(*made.args, **made.kwargs).to(dtype).train(training)
@@ -345,7 +345,7 @@ def test_layers_are_those_of_torch(info: Any, dtype: Any, training: bool, given:
     assert again.state_dict().keys() == theirs.state_dict().keys()
 
 
-def test_there_are_as_many_as_there_were() -> None:
+def test_every_optimizer_of_torchs_list_is_tested() -> None:
     assert {info.optim_cls.__name__ for info in OURS} >= {
         "SGD",
         "Adam",

@@ -1,4 +1,4 @@
-"""What torchrun does to threads, and what is said of it."""
+"""The number of threads under torchrun, and the warning about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_idle_cpus_are_named_with_the_line_that_cures_them(eight_cpus: pytest.MonkeyPatch) -> None:
+def test_warning_about_idle_cpus_has_the_command_to_use_them(eight_cpus: pytest.MonkeyPatch) -> None:
     said = threads.idle_under_torchrun(1)
     assert said == (
         "torchrun has started 2 processes with OMP_NUM_THREADS=1 each, and 6 of 8 CPUs stay idle; for all of them: "
@@ -34,7 +34,7 @@ def test_idle_cpus_are_named_with_the_line_that_cures_them(eight_cpus: pytest.Mo
     "changes",
     [{"LOCAL_WORLD_SIZE": "1"}, {"LOCAL_WORLD_SIZE": "8"}, {"OMP_NUM_THREADS": "4"}, {"LOCAL_WORLD_SIZE": ""}],
 )
-def test_nothing_is_said_where_no_cpu_is_idle(eight_cpus: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
+def test_no_warning_if_no_cpu_is_idle(eight_cpus: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
     for name, value in changes.items():
         eight_cpus.setenv(name, value)
     assert threads.idle_under_torchrun(1) == ""

@@ -14,7 +14,7 @@ from fusedstep._base import formats
 from fusedstep._base.rules import RULES
 from fusedstep.optim import _reference
 from support import rounding
-from support.bits import Array, same_bits
+from support.bits import Array, assert_same_bits
 from support.oracle import CLASSES, needs_safetensors, variants
 
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
@@ -104,15 +104,15 @@ def compare(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
         for name in t.names:
             got, want = opt.state[k][name], t.states[name]
             if got.dtype == np.uint8:
-                same_bits(got, want, (what, name))
-                same_bits(opt.state[k][name + "_scale"], t.states[name + "_scale"], (what, name), any_nan=True)
+                assert_same_bits(got, want, (what, name))
+                assert_same_bits(opt.state[k][name + "_scale"], t.states[name + "_scale"], (what, name), any_nan=True)
             else:
                 assert got.dtype == want.dtype and rounding.same_items(got, want), (what, name)
         if "low" in opt.state[k]:
-            same_bits(opt.state[k]["low"], rounding.split_low(t.full)[1], what)
-            same_bits(opt.state[k]["low_sum"], formats.low_sums(p.view(np.uint16)), what)
+            assert_same_bits(opt.state[k]["low"], rounding.split_low(t.full)[1], what)
+            assert_same_bits(opt.state[k]["low_sum"], formats.low_sums(p.view(np.uint16)), what)
         if "master" in opt.state[k]:
-            same_bits(opt.state[k]["master"], t.full, what, any_nan=True)
+            assert_same_bits(opt.state[k]["master"], t.full, what, any_nan=True)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -151,7 +151,7 @@ def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_threads_and_neighbours_make_no_difference(width: str) -> None:
+def test_bits_do_not_depend_on_threads_or_neighbours(width: str) -> None:
     sizes = [5, 70_001, 300, 50_000]
     results = []
     for threads in (1, 2, 3):
@@ -189,19 +189,19 @@ def test_master_weights_give_the_run_of_float32(cls: Any, half: str) -> None:
             kept.step([g], **step)
             wide.step([g.astype(np.float32)], **step)
         if half == "bfloat16":
-            same_bits(rounding.join_low(p.view(np.uint16), kept.state[0]["low"]), full, options)
-            same_bits(p.view(np.uint16), rounding.split_low(full)[0], options)
+            assert_same_bits(rounding.join_low(p.view(np.uint16), kept.state[0]["low"]), full, options)
+            assert_same_bits(p.view(np.uint16), rounding.split_low(full)[0], options)
         else:
-            same_bits(kept.state[0]["master"], full, options)
-            same_bits(p, full.astype(np.float16), options)
+            assert_same_bits(kept.state[0]["master"], full, options)
+            assert_same_bits(p, full.astype(np.float16), options)
         for name in wide.state[0]:
-            same_bits(kept.state[0][name], wide.state[0][name], name)
+            assert_same_bits(kept.state[0][name], wide.state[0][name], name)
         if wide.ema is not None and kept.ema is not None:
-            same_bits(kept.ema[0], wide.ema[0])
+            assert_same_bits(kept.ema[0], wide.ema[0])
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_a_step_starts_from_what_others_have_written(half: str) -> None:
+def test_step_starts_from_values_that_other_code_has_written(half: str) -> None:
     dtype = PARAMETERS[half]
     p = draw(1000, 3, dtype)
     opt = fs.SGD([p], lr=0.01, master_weights=True)
@@ -212,7 +212,7 @@ def test_a_step_starts_from_what_others_have_written(half: str) -> None:
     opt.step([g])
     want = written.astype(np.float32) - np.float32(0.01) * g.astype(np.float32)
     got = rounding.join_low(p.view(np.uint16), opt.state[0]["low"]) if half == "bfloat16" else opt.state[0]["master"]
-    same_bits(got, want)
+    assert_same_bits(got, want)
 
 
 def test_nan_stays_nan_in_a_parameter_that_keeps_bits() -> None:
@@ -226,7 +226,7 @@ def test_nan_stays_nan_in_a_parameter_that_keeps_bits() -> None:
         assert np.isnan(p[17]) and np.isfinite(np.delete(p, 17).astype(np.float32)).all()
 
 
-def test_a_block_of_8_bits_that_is_not_finite_does_not_look_finite() -> None:
+def test_block_of_8_bits_with_inf_or_nan_decodes_to_nan() -> None:
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
     opt = fs.AdamW([p], state_dtype="uint8")
@@ -399,7 +399,7 @@ def test_stochastic_rounding_leaves_float16_masters_alone() -> None:
         kept.step([g])
         wide.step([g.astype(np.float32)])
     assert np.abs(kept.state[0]["master"] - full).max() < 0.01  # the states are rounded, the weights are not
-    same_bits(p, kept.state[0]["master"].astype(np.float16))
+    assert_same_bits(p, kept.state[0]["master"].astype(np.float16))
 
 
 def test_float16_states_load_into_wider_ones() -> None:
@@ -407,4 +407,4 @@ def test_float16_states_load_into_wider_ones() -> None:
     first.step([draw(300, 2, np.float16)])
     second = fs.AdamW([draw(300, 1, np.float16)], master_weights=True)
     second.load_state_dict(first.state_dict())
-    same_bits(second.state[0]["exp_avg"], first.state[0]["exp_avg"].astype(np.float32))
+    assert_same_bits(second.state[0]["exp_avg"], first.state[0]["exp_avg"].astype(np.float32))

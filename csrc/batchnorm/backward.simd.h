@@ -6,7 +6,7 @@
 namespace fusedstep {
 namespace {
 
-/// dz: the gradient before the ReLU. `bit` is that of element 0.
+/// dz, the gradient before the ReLU. `bit` is the bit of element 0.
 template <BatchNormMask mask, class V, class T, class Coefficient>
 FUSEDSTEP_INLINE V masked(const T* dy, const void* open, std::ptrdiff_t bit, V d, const Coefficient& scale,
                           const Coefficient& offset, std::ptrdiff_t i, std::ptrdiff_t channel) {
@@ -30,7 +30,7 @@ struct Products {
   }
 };
 
-/// Values j, ..., j + n - 1 of dz of a channel, packed into `room`.
+/// Returns values j, ..., j + n - 1 of a channel's dz, packed into `room`.
 template <class T>
 inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std::ptrdiff_t j, std::ptrdiff_t n,
                                T* room) {
@@ -47,7 +47,7 @@ inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std
   return room;
 }
 
-/// Products too large for their type: in double, one after the other.
+/// For products too large for their type: sums them in double, one after the other.
 template <BatchNormMask mask, class T>
 [[gnu::noinline, gnu::cold]] void careful_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c,
                                                double& sum, double& dot) {

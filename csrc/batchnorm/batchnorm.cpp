@@ -8,13 +8,13 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t channel_bytes = 512 << 10;  // of a slice of channels that stays in a second-level cache
+constexpr std::ptrdiff_t channel_bytes = 512 << 10;  // a slice of channels of this size stays in a second-level cache
 constexpr std::ptrdiff_t streaming_bytes =
-    12 << 20;  // of an output from which on streaming is faster, including the next reader's time
+    12 << 20;  // from this size of an output on, streaming is faster, including the next reader's time
 
-/// Channels per unit of work, so that what the sums read is still in the cache when it is read again; 0 where the
-/// channels cannot be shared out evenly, and where they lie side by side (slices of rows whose length is a power of two
-/// fall on few lines of a cache: measured 4 times slower).
+/// Channels per unit of work, so that the values that the sums read are still cached when they are read again. 0 if the
+/// channels cannot be divided evenly among threads, or if inner is 1: then slices of rows whose length is a power of
+/// two share few sets of a cache (measured 4 times slower).
 std::ptrdiff_t channel_slice(const BatchNormShape& s, std::ptrdiff_t item, int threads) {
   if (s.inner == 1) return 0;
   const std::ptrdiff_t fitting = channel_bytes / (s.outer * s.inner * item),
@@ -40,7 +40,7 @@ bool BatchNormPass::worth_streaming() const {
   return shape_.outer * shape_.inner * shape_.channels * std::ptrdiff_t(item_size(dtype_)) >= streaming_bytes;
 }
 
-/// Repeats the channels' values for each row that is walked.
+/// Repeats the channels' values so that several rows are processed as one.
 void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
   if (shape_.inner > 1) return;
   const std::size_t once = std::size_t(shape_.channels) * std::size_t(item_size(number_));
@@ -49,8 +49,8 @@ void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
                 coefficients.begin() + std::ptrdiff_t(at));
 }
 
-/// sums(block, channels), then finish(channels), then apply(region) on everything: slice of channels by slice, or
-/// one after the other. The order of no sum depends on which.
+/// Calls sums(block, channels), then finish(channels), then apply(region) for everything: for one slice of channels
+/// after the other, or each function for all channels. The order of every sum is the same in both cases.
 template <class Sums, class Finish, class Apply>
 void BatchNormPass::run(const Sums& sums, const Finish& finish, const Apply& apply) noexcept {
   const std::ptrdiff_t channels = shape_.channels;
@@ -68,7 +68,7 @@ void BatchNormPass::run(const Sums& sums, const Finish& finish, const Apply& app
   const std::ptrdiff_t step = shape_.inner > 1 ? 1 : 256 / std::ptrdiff_t(item_size(dtype_));
   const std::ptrdiff_t steps = (channels + step - 1) / step;
   parallel_for(steps * blocks_.count, threads_, [&](std::int64_t first, std::int64_t last) {
-    for (std::ptrdiff_t k = first; k < last; ++k) {  // in the order of memory
+    for (std::ptrdiff_t k = first; k < last; ++k) {  // in memory order
       const std::ptrdiff_t block = step == 1 ? k % blocks_.count : k / steps,
                            c = (step == 1 ? k / blocks_.count : k % steps) * step;
       sums(block, c, std::min(c + step, channels));

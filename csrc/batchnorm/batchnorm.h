@@ -1,11 +1,11 @@
-// Batch normalisation over threads and caches: the order of the work, without the arithmetic.
+// The order of batch normalisation's work over threads and caches, without the arithmetic.
 #pragma once
 
 #include "batchnorm/statistics.h"
 
 namespace fusedstep {
 
-/// The constructor allocates all memory; the methods cannot fail. Of elements in 16 bits, all that is per channel is
+/// The constructor allocates all memory; the methods cannot fail. For 16-bit elements, all arrays over channels are
 /// float32.
 class BatchNormPass {
  public:
@@ -14,7 +14,7 @@ class BatchNormPass {
   void forward(BatchNormForward f, const BatchNormParameters& parameters, const BatchNormOptions& options,
                BatchNormCoefficients& c) noexcept;
 
-  /// dgamma and dbeta: arrays over channels of the type that is computed in, or null.
+  /// dgamma and dbeta: arrays over channels of the computing type, or null.
   void backward(BatchNormBackward b, const BatchNormCoefficients& c, void* dgamma, void* dbeta) noexcept;
 
   /// Adds the values of x to `out`, whose arrays have one item per channel.
@@ -30,7 +30,7 @@ class BatchNormPass {
   void repeat(std::vector<unsigned char>& coefficients) const;
 
   BatchNormShape shape_;
-  DType dtype_, number_;  // of the elements; of what is per channel
+  DType dtype_, number_;  // the dtype of the elements; that of arrays over channels
   int threads_;
   std::ptrdiff_t slice_;  // channels per unit of work, or 0: units are blocks
   BatchBlocks blocks_;

@@ -1,4 +1,4 @@
-// The normalising pass.
+// The pass that normalises the elements.
 #pragma once
 
 #include "batchnorm/lanes.simd.h"
@@ -24,7 +24,8 @@ struct Normalize {
   }
 };
 
-/// Stretches of one channel, the last one first: what the statistics read last is still in the cache.
+/// Runs of one channel, from the last to the first, because the statistics have read the last one last and it is still
+/// cached.
 template <class Body>
 FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   for (std::ptrdiff_t n = region.outer_end - 1; n >= region.outer_begin; --n)
@@ -32,12 +33,12 @@ FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion&
       body(c, (n * s.channels + c) * s.inner + region.inner_begin, region.inner_end - region.inner_begin);
 }
 
-/// Rows of channels in batches, the last one first: body(first element, elements, first coefficient). Long rows are
-/// cut, so that a piece's coefficients stay in the first-level cache over a batch.
+/// Rows of channels in batches, from the last to the first: body(first element, elements, first coefficient). Long rows
+/// are cut into pieces, so that a piece's coefficients stay in the first-level cache during a batch.
 template <class Body>
 FUSEDSTEP_INLINE void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   constexpr std::ptrdiff_t most = 1024;
-  const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;  // a piece begins a word of the mask
+  const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;  // so a piece begins with a word of the mask
   const std::ptrdiff_t batch = (1 + (cut ? 0 : 16384 / row_unit / s.channels)) * row_unit;
   for (std::ptrdiff_t end = region.outer_end, begin; end > region.outer_begin; end = begin) {
     begin = (end - 1) / batch * batch;

@@ -5,17 +5,17 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t room = 2048;    // numbers that are normalised at a time: a fourth of a first-level cache
-constexpr std::ptrdiff_t together = 16;  // channels side by side that are summed at a time: half a line of a cache
+constexpr std::ptrdiff_t room = 2048;    // numbers that are normalised at a time, a quarter of a first-level cache
+constexpr std::ptrdiff_t together = 16;  // neighbouring channels that are summed at a time, half a cache line
 constexpr int type = int(DType::f32);
 
 const float* numbers_at(const void* coefficients, std::ptrdiff_t channel) {
   return static_cast<const float*>(coefficients) + channel;
 }
 
-/// body(shape, channel, first element, first bit of the mask) for pieces of a region that lie in one stretch of
-/// memory: rows or planes, or a part of one. Like the kernels' walk it goes from the last to the first, but within the
-/// rows of a word of the mask.
+/// Calls body(shape, channel, first element, first bit of the mask) for pieces of a region. A piece is contiguous:
+/// rows, planes or a part of one. Like the kernels it goes from the last piece to the first, except within the rows of
+/// one word of the mask.
 template <class Body>
 void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   const std::ptrdiff_t rows = std::max<std::ptrdiff_t>(1, room / s.channels);
@@ -54,7 +54,8 @@ std::ptrdiff_t values_of(const BatchNormShape& s, std::ptrdiff_t block) {
   return std::min(s.outer * s.inner - block * batch_block, batch_block);
 }
 
-/// body(plane, place in the plane, values, values before) for the stretches of a block of a channel's values.
+/// Calls body(plane, index in the plane, values, values before) for the contiguous runs of a block of a channel's
+/// values.
 template <class Body>
 void for_stretches(const BatchNormShape& s, std::ptrdiff_t block, std::ptrdiff_t channel, const Body& body) {
   for (std::ptrdiff_t done = 0, n = values_of(s, block), count; done < n; done += count) {
@@ -64,7 +65,7 @@ void for_stretches(const BatchNormShape& s, std::ptrdiff_t block, std::ptrdiff_t
   }
 }
 
-/// Bits of a mask, put together without gaps.
+/// Collects bits of a mask without gaps.
 class Gathered {
  public:
   void add(const std::uint32_t* words, std::ptrdiff_t bit, std::ptrdiff_t n) {
@@ -78,11 +79,11 @@ class Gathered {
   const std::uint32_t* words() const { return words_; }
 
  private:
-  std::uint32_t words_[batch_block * together / 32 + 1];  // a word more, which is read
+  std::uint32_t words_[batch_block * together / 32 + 1];  // one more word, because it is read
   std::ptrdiff_t filled_ = 0;
 };
 
-/// The coefficients of a few channels side by side, repeated as the kernels read them.
+/// The coefficients of a few neighbouring channels, repeated in the form that the kernels read.
 struct Repeated {
   float numbers[together * batch_lanes + coefficient_margin];
   Repeated(const void* coefficients, std::ptrdiff_t channel, std::ptrdiff_t width) {

@@ -1,5 +1,5 @@
-// Batch normalisation of 16-bit numbers by the kernels of float32: the same functions, with arrays of elements in 16
-// bits. What is per channel is float32.
+// Batch normalisation of 16-bit numbers by the float32 kernels: the same functions, for arrays of 16-bit elements. All
+// arrays over channels are float32.
 #pragma once
 
 #include "batchnorm/kernel.h"

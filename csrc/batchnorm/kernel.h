@@ -8,17 +8,17 @@
 
 namespace fusedstep {
 
-/// Element (n, c, s) lies at (n * channels + c) * inner + s: N, C, ... has inner > 1, channels last has inner = 1.
+/// Element (n, c, s) is at index (n * channels + c) * inner + s. For N, C, ... inner > 1; for channels last inner = 1.
 struct BatchNormShape {
   std::ptrdiff_t outer, channels, inner;
 };
 
-/// The statistics' geometry, which fixes their bits. Value j = n * inner + s of a channel, in whatever layout, goes
-/// to lane j mod batch_lanes of block j / batch_block; lanes are added pairwise, blocks in order, in double.
+/// The order of the statistics' sums, which determines their bits. Value j = n * inner + s of a channel, in any layout,
+/// goes to lane j mod batch_lanes of block j / batch_block. Lanes are added pairwise, blocks in order, in double.
 constexpr int batch_lanes = 32;
 constexpr std::ptrdiff_t batch_block = 1024;
 
-/// What one call works on.
+/// The part of the data for one call.
 struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
 };
@@ -26,16 +26,16 @@ struct BatchNormRegion {
 // In an anonymous namespace, because several objects compile them.
 namespace {
 
-/// Coefficients are arrays over channels of the data's type. Where channels lie side by side, they are repeated with
-/// this period, and a vector beyond it, so that rows of any length are walked as one.
+/// Coefficients are arrays over channels of the data's type. If inner is 1, they are repeated with this period, and up
+/// to one vector beyond it, so that several rows can be processed as one.
 constexpr std::ptrdiff_t coefficient_margin = 16;
 constexpr std::ptrdiff_t coefficient_period(const BatchNormShape& s) {
   if (s.inner > 1) return s.channels;
   return s.channels * (s.channels <= 16 ? batch_lanes : s.channels < 64 ? 2 + 64 / s.channels : 1);
 }
 
-/// The bit of element (plane, s) or, where channels lie side by side, (0, element): a plane's first bit begins a word,
-/// as does the first of row_unit rows.
+/// The index of the bit of element (plane, s) or, if inner is 1, of (0, element). The first bit of a plane, and of
+/// row_unit rows, begins a word.
 constexpr std::ptrdiff_t row_unit = 32;
 constexpr std::ptrdiff_t mask_bit(const BatchNormShape& s, std::ptrdiff_t plane, std::ptrdiff_t in_plane) {
   return plane * ((s.inner + 31) / 32 * 32) + in_plane;
@@ -53,16 +53,16 @@ struct BatchNormForward {
   const void *x, *residual;  // residual or null
   void* y;
   const void *center, *scale, *offset;
-  std::uint32_t* open;       // bits: where the ReLU passes its argument; only with a residual; see mask_bit
+  std::uint32_t* open;       // one bit per element: did the ReLU pass it? only with a residual; see mask_bit
   bool relu, stream;         // stream: stores of y bypass the caches
-  std::ptrdiff_t first_bit;  // of the mask, where the arrays are a piece of larger ones
+  std::ptrdiff_t first_bit;  // index of the arrays' first bit in the mask, if they are a part of larger ones
 };
 
-/// Where the gradient passes a ReLU.
+/// How the gradient finds the elements that a ReLU has passed.
 enum class BatchNormMask { none, recomputed, saved };
 
-/// dz = dy where the ReLU is open; dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale where the
-/// statistics are constants.
+/// dz = dy where the ReLU passed its argument, else 0. dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale
+/// if the statistics are constants.
 struct BatchNormBackward {
   BatchNormShape shape;
   const void *dy, *x;
@@ -81,7 +81,7 @@ using BatchSumsFn = void (*)(const BatchNormBackward&, std::ptrdiff_t block, std
 using BatchApplyFn = void (*)(const BatchNormForward&, const BatchNormRegion&);
 using BatchGradientFn = void (*)(const BatchNormBackward&, const BatchNormRegion&);
 
-/// Of one instruction set; indexed by DType. `mean`, `m2`, `sum` and `dot` are arrays over all channels.
+/// The table of one instruction set; indexed by DType. `mean`, `m2`, `sum` and `dot` are arrays over all channels.
 struct BatchNormKernels {
   BatchMomentsFn moments[2];  // of one block: mean and sum of squared deviations
   BatchSumsFn sums[2];        // of one block: sum dz and sum dz * (x - center)

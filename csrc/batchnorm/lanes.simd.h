@@ -1,4 +1,4 @@
-// Two sums over the values of a channel in batch_lanes lanes, along memory or across it.
+// Two sums over the values of a channel in batch_lanes lanes. The values are neighbours in memory, or one per row.
 #pragma once
 
 #include "batchnorm/kernel.h"
@@ -12,11 +12,11 @@ struct Pair {
   V first, second;
 };
 
-constexpr std::ptrdiff_t slice_bytes = 256;  // channels last: so many bytes of channels at once
+constexpr std::ptrdiff_t slice_bytes = 256;  // channels last: this many bytes of channels at a time
 template <class T>
 constexpr std::ptrdiff_t slice = slice_bytes / std::ptrdiff_t(sizeof(T));
 
-/// Adds lane k + w to lane k for w = 16, 8, 4, 2, 1, for `n` channels side by side.
+/// Adds lane k + w to lane k for w = 16, 8, 4, 2, 1, for `n` neighbouring channels.
 template <class T>
 FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes = batch_lanes) {
   for (std::ptrdiff_t w = lanes / 2; w > 0; w /= 2)
@@ -24,8 +24,8 @@ FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes =
                    [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
 }
 
-/// One channel, n values side by side: term.at<V>(i, 0) goes to lane i mod batch_lanes. ahead(i) prefetches value i of
-/// what comes next.
+/// One channel with n neighbouring values: term.at<V>(i, 0) goes to lane i mod batch_lanes. ahead(i) prefetches value i
+/// of the next block.
 template <class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T* second, const Ahead& ahead) {
   constexpr int W = width<T>, K = batch_lanes / W < 4 ? batch_lanes / W : 4;
@@ -48,7 +48,7 @@ FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T*
   });
 }
 
-/// Rows of channels: how a group of batch_lanes rows is walked. Few channels are walked as one long row.
+/// How groups of batch_lanes rows are processed. A few channels are processed as one long row.
 struct RowWalk {
   std::ptrdiff_t stride, width, repeats, length;
   RowWalk(std::ptrdiff_t row, std::ptrdiff_t channels)
@@ -59,7 +59,7 @@ struct RowWalk {
   static constexpr std::ptrdiff_t few = 16;
 };
 
-/// G groups of rows from row `row` on, of which the last has `rows` rows.
+/// Sums G groups of rows from row `row` on; the last group has `rows` rows.
 template <int G, bool begin, class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptrdiff_t row, std::ptrdiff_t rows,
                                  T* first, T* second, const Ahead& ahead) {
@@ -81,8 +81,8 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
   }
 }
 
-/// Channels side by side, value j in row j: term.at<V>(element, channel) goes to lane j mod batch_lanes, and the
-/// lanes [lane][channel] come out added up in the first `width` places. ahead(element) prefetches.
+/// For neighbouring channels, with value j in row j: term.at<V>(element, channel) goes to lane j mod batch_lanes. The
+/// sums of the lanes [lane][channel] are in the first `width` items at the end. ahead(element) prefetches.
 template <class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptrdiff_t rows, T* first, T* second,
                                  const Ahead& ahead) {
@@ -99,8 +99,8 @@ FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptr
   add_lanes(first, walk.width), add_lanes(second, walk.width);
 }
 
-/// Values j, ..., j + n - 1 of a channel: where they lie if side by side, else packed into `room`. Not inlined: between
-/// the sums' registers gcc's code for small planes takes a quarter longer.
+/// Values j, ..., j + n - 1 of a channel: a pointer to them if they are neighbours, else they are packed into `room`.
+/// Not inlined, because gcc's code for small planes is then a quarter slower.
 template <class T>
 [[gnu::noinline]] const T* stretch(const BatchNormShape& shape, const void* data, std::ptrdiff_t channel,
                                    std::ptrdiff_t j, std::ptrdiff_t n, T* room) {
@@ -116,7 +116,7 @@ template <class T>
   return room;
 }
 
-/// Where the values of a channel's next block lie: at most one step from plane to plane is followed.
+/// The addresses of a channel's next block, for prefetching. Only one step from a plane to the next is followed.
 struct NextBlock {
   std::ptrdiff_t start, edge, gap;
   NextBlock(const BatchNormShape& s, std::ptrdiff_t channel, std::ptrdiff_t block) {

@@ -1,4 +1,4 @@
-// One bit per element: whether a ReLU passed its argument.
+// A mask with one bit per element: did a ReLU pass its argument?
 #pragma once
 
 #include "machine/vectors.simd.h"
@@ -11,7 +11,7 @@ FUSEDSTEP_INLINE V where_positive(V z, V value) {  // nan counts as positive, as
   return z <= V{} ? V{} : value;
 }
 
-/// Bit k: element k is positive or nan.
+/// Bit k is 1 if element k is positive or nan.
 template <class T, class V>
 FUSEDSTEP_INLINE std::uint32_t positive_bits(V z) {
   [[maybe_unused]] constexpr bool f32 = sizeof(T) == 4;
@@ -36,7 +36,7 @@ FUSEDSTEP_INLINE std::uint32_t positive_bits(V z) {
   return bits;
 }
 
-/// Writes bits in order. Those before the first one are kept, those behind the last one of its word are not.
+/// Writes bits in order. Earlier bits of the first word are kept; later bits of the last word are overwritten.
 class BitWriter {
  public:
   BitWriter(std::uint32_t* words, std::ptrdiff_t bit) : words_(offset_or_null(words, bit / 32)) {

@@ -1,6 +1,6 @@
-// Mean and sum of squared deviations of a block of values per channel. Values are shifted by the mean of the
-// block's first batch_lanes values before they are squared: however large the mean, the sum of squares is at most
-// 33 times the sum of squared deviations, so that nearly no digits cancel.
+// Mean and sum of squared deviations of a block of values per channel. The mean of the block's first batch_lanes values
+// is subtracted before values are squared. Then, for any mean, the sum of squares is at most 33 times the sum of
+// squared deviations, so nearly no digits cancel.
 #pragma once
 
 #include "batchnorm/lanes.simd.h"
@@ -19,7 +19,7 @@ struct Deviations {
   }
 };
 
-/// Values too large or too small for their squares, or not finite: in double, one after the other.
+/// For values whose squares overflow or lose digits, or that are not finite: in double, one after the other.
 template <class T>
 [[gnu::noinline, gnu::cold]] void careful_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
                                                   std::ptrdiff_t channel, double& mean, double& m2) {
@@ -28,7 +28,7 @@ template <class T>
   const T* v = stretch(shape, x, channel, block * batch_block, n, room);
   mean = double(v[0]), m2 = 0;
   const bool constant = v[0] - v[0] == T(0) && !__builtin_memcmp(v, v + 1, std::size_t(n - 1) * sizeof(T));
-  if (constant) return;  // nothing is too small there, and it is common
+  if (constant) return;  // a common case, without squares that lose digits
   double sum = 0, squares = 0;
   for (std::ptrdiff_t i = 0; i < n; ++i) sum += double(v[i]);
   mean = sum / double(n);
@@ -43,7 +43,8 @@ FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x,
   mean = double(shift) + double(sum) / n;
   const double exact = double(squares) - double(sum) * double(sum) / n;
   m2 = exact < 0 ? 0 : exact;
-  constexpr double least = sizeof(T) == 4 ? batch_block * 0x1p-126 : 0;  // keeps its digits
+  // the least sum of squares that has lost no digits
+  constexpr double least = sizeof(T) == 4 ? batch_block * 0x1p-126 : 0;
   if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<T>(shape, x, block, channel, mean, m2);
 }
 
@@ -64,7 +65,7 @@ void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t bl
   finish_moments(shape, x, block, channel, shift, sum[0], squares[0], mean, m2);
 }
 
-/// The sum of the first batch_lanes rows, added up like lanes.
+/// The sum of the first batch_lanes rows, added in the order of lanes.
 template <class T>
 FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows,
                                      T* sum) {

@@ -6,8 +6,8 @@
 namespace fusedstep {
 namespace {
 
-/// One update of Chan, Golub and LeVeque (1979): nb values with (mean_b, m2_b) join na values. `share` is nb / (na +
-/// nb).
+/// One update of Chan, Golub and LeVeque (1979): nb values with (mean_b, m2_b) are added to na values. `share` is nb /
+/// (na + nb).
 inline void chan(double& mean, double& m2, double mean_b, double m2_b, double na, double share) {
   const double delta = mean_b - mean;
   mean += delta * share;
@@ -24,8 +24,7 @@ void set_item(void* array, std::ptrdiff_t c, double value) {
   if (array) static_cast<T*>(array)[c] = T(value);
 }
 
-/// running <- (1 - momentum) running + momentum batch. What weighs nothing counts for nothing, even if it is inf or
-/// nan.
+/// running <- (1 - momentum) running + momentum batch. A term of weight 0 is 0, even if its value is inf or nan.
 template <class T>
 void update(void* running, double momentum, double batch, std::ptrdiff_t c) {
   const double before = item<T>(running, c, 0);
@@ -33,7 +32,7 @@ void update(void* running, double momentum, double batch, std::ptrdiff_t c) {
   set_item<T>(running, c, old + now);
 }
 
-/// The variance is unbiased.
+/// Uses the unbiased variance.
 template <class T>
 void update_running(const BatchNormParameters& p, double momentum, double mean, double unbiased, std::ptrdiff_t c) {
   update<T>(p.running_mean, momentum, mean, c);

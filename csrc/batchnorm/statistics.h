@@ -1,5 +1,5 @@
-// The mathematics of batch normalisation that is done once per channel, in double: moments and sums of blocks, running
-// statistics, and the coefficients that the passes over the elements use.
+// The mathematics of batch normalisation per channel, in double: moments and sums of blocks, running statistics, and
+// the coefficients of the passes over the elements.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,12 @@ struct BatchMoments {
 /// Merges the moments `other` into `into`.
 void merge(BatchMoments& into, const BatchMoments& other) noexcept;
 
-/// Two numbers per block of values and channel. They are added up in the order of blocks, into block 0's place.
+/// Two numbers per block of values and channel. They are added up in the order of blocks; the result is in block 0.
 struct BatchBlocks {
   explicit BatchBlocks(const BatchNormShape& shape);
 
-  /// Adds moments, for channels [begin, end), to `count` values with moments (mean, m2), which may be block 0's place.
+  /// For channels [begin, end), adds the blocks' moments to `count` values with moments (mean, m2), which may be block
+  /// 0's.
   void merge_moments(std::ptrdiff_t begin, std::ptrdiff_t end, std::int64_t count, double* mean, double* m2);
   void add_sums(std::ptrdiff_t begin, std::ptrdiff_t end);
 
@@ -36,15 +37,15 @@ struct BatchBlocks {
   std::vector<double> numbers_;
 };
 
-/// The values that the forward pass saves for the backward pass. Coefficients are of the type that is computed in.
+/// The values that the forward pass saves for the backward pass. Coefficients have the computing type.
 struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
   BatchNormCoefficients(const BatchNormShape& shape, DType dtype);
-  std::vector<double> mean, invstd;  // in double, of the statistics used
+  std::vector<double> mean, invstd;  // in double; of the statistics that were used
   std::vector<unsigned char> center, scale, offset;
 };
 
-/// Per-channel arrays of the type that is computed in; each may be null.
+/// Arrays over channels of the computing type; each may be null.
 struct BatchNormParameters {
   const void *gamma = nullptr, *beta = nullptr;
   void *running_mean = nullptr, *running_var = nullptr;
@@ -52,25 +53,27 @@ struct BatchNormParameters {
 
 struct BatchNormOptions {
   bool training;
-  double momentum, eps;  // momentum: weight of this batch in the running statistics
+  double momentum, eps;  // momentum: the weight of this batch in the running statistics
 };
 
-/// The momentum that makes the running statistics the mean over all batches, of which so many came before.
+/// The momentum with which the running statistics are the mean over all batches; `batches` is the number of earlier
+/// ones.
 inline double cumulative_momentum(std::int64_t batches) { return 1.0 / double(batches + 1); }
 
 std::size_t coefficient_bytes(const BatchNormShape& shape, DType dtype);
 
-/// In training from the merged moments, which go into the running statistics too; else from the running statistics.
+/// Sets the coefficients. In training they come from the merged moments, which also update the running statistics; else
+/// they come from the running statistics.
 void set_forward(DType dtype, const BatchNormParameters& p, const BatchNormOptions& options, BatchBlocks& moments,
                  std::ptrdiff_t begin, std::ptrdiff_t end, BatchNormCoefficients& out);
 
-/// Per-channel arrays of the type that is computed in: gradients of the parameters, which may be null, and the
-/// coefficients of dx.
+/// Arrays over channels of the computing type: gradients of the parameters, which may be null, and the coefficients of
+/// dx.
 struct BatchNormGradients {
   void *dgamma, *dbeta, *mean, *slope;
 };
 
-/// From the sums of dz and of dz (x - center).
+/// Computes them from the sums of dz and of dz (x - center).
 void set_backward(DType dtype, const BatchNormCoefficients& k, BatchBlocks& sums, std::ptrdiff_t begin,
                   std::ptrdiff_t end, const BatchNormGradients& out);
 

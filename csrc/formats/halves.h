@@ -1,5 +1,5 @@
-// Numbers of 16 bits for layers: a block of them is decoded to float32 in the first-level cache, the kernel of float32
-// runs there, and what it has written is encoded, rounded to nearest even.
+// 16-bit numbers for layers. A block of them is decoded to float32 in the first-level cache, the float32 kernel runs
+// there, and its results are encoded, rounded to nearest even.
 #pragma once
 
 #include <cstddef>
@@ -9,12 +9,12 @@
 
 namespace fusedstep {
 
-/// `count` stretches of n items; a stretch begins `stride` items after the one before.
+/// `count` runs of n items; a run begins `stride` items after the one before.
 struct Stretches {
   std::ptrdiff_t count, n, stride;
 };
 
-/// Between memory and float32 numbers without gaps.
+/// Convert between memory and float32 numbers without gaps.
 struct HalfKernels {
   void (*decode)(const void* from, const Stretches&, float* to);
   void (*encode)(const float* from, const Stretches&, void* to);
@@ -25,7 +25,7 @@ struct HalfTable {
 };
 FUSEDSTEP_TABLES(HalfTable, half_kernels)
 
-/// Item i of an array of `item` bytes each.
+/// The address of item i of an array with items of `item` bytes.
 inline const void* item_at(const void* data, std::ptrdiff_t i, std::ptrdiff_t item) {
   return static_cast<const char*>(data) + i * item;
 }

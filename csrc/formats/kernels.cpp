@@ -1,13 +1,12 @@
-// Blocks of 16-bit numbers, compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the table at the end
-// leaves this file: everything else has internal linkage, so that the linker cannot merge a function with another
-// level's.
+// Blocks of 16-bit numbers, compiled once per instruction set, which FUSEDSTEP_LEVEL names. Only the table at the end
+// has external linkage, so that the linker cannot merge a function with that of another level.
 #include "formats/halves.h"
 #include "formats/numbers.simd.h"
 
 namespace fusedstep {
 namespace {
 
-/// body(first item, first number) for every stretch; those without gaps are one.
+/// Calls body(first item, first number) for every run; runs without gaps between them are one.
 template <class Body>
 FUSEDSTEP_INLINE void for_stretches(const Stretches& s, const Body& body) {
   if (s.stride == s.n) return body(0, 0, s.count * s.n);

@@ -22,7 +22,7 @@ py::array empty_like(const py::array& a) { return empty(a, dims_of(a)); }
 py::object object_or_none(const py::array& a) { return a.ptr() ? py::object(a) : py::none(); }
 py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
 
-/// Values per channel as the type that is computed in: the array's own memory, or float32 numbers of 16 bits.
+/// Values per channel in the computing type: the array's own memory, or float32 copies of 16-bit numbers.
 class PerChannel {
  public:
   explicit PerChannel(py::array array, bool is_read = true) : array_(std::move(array)) {
@@ -31,7 +31,7 @@ class PerChannel {
     if (is_read) half_kernels().of(dtype_of(array_)).decode(array_.data(), all(), numbers_.data());
   }
   void* data() { return numbers_.empty() ? written_or_null(array_) : numbers_.data(); }
-  /// The array, with the numbers that have been written.
+  /// Returns the array, after the written numbers are stored in it.
   const py::array& written() {
     if (!numbers_.empty()) half_kernels().of(dtype_of(array_)).encode(numbers_.data(), all(), written_or_null(array_));
     return array_;
@@ -44,19 +44,19 @@ class PerChannel {
 };
 
 struct Saved {
-  py::array x;  // no array where whoever called keeps it
+  py::array x;  // no array if the caller keeps it
   Snapshot as_it_was;
   Dims dims;
   DType dtype;
   BatchNormShape shape;
   BatchNormCoefficients coefficients;
-  std::unique_ptr<std::uint32_t[]> open;  // one bit per element, where there are both a residual and a ReLU
+  std::unique_ptr<std::uint32_t[]> open;  // one bit per element, with both a residual and a ReLU
   BatchNormMask mask;
   bool training, has_residual, overwritten;
   py::object gamma, beta;  // the dtypes of their gradients, or null
 };
 
-/// All arrays of a forward call; absent ones are no array.
+/// All arrays of a forward call. An absent one is an empty handle.
 struct Arrays {
   py::array x, gamma, beta, running_mean, running_var, residual, num_batches, out;
 };
@@ -70,7 +70,7 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
   }
   if (a.num_batches.ptr()) return cumulative_momentum(*static_cast<const std::int64_t*>(a.num_batches.data()));
   if (training && a.running_mean.ptr())
-    refuse_value(call.where("num_batches"), "given where momentum is None: the cumulative average counts its batches",
+    refuse_value(call.where("num_batches"), "given if momentum is None, because the cumulative average counts batches",
                  "None");
   return 0;
 }
@@ -90,7 +90,8 @@ py::array counter(const Call& call, py::handle object) {
   return a;
 }
 
-/// What is written shares memory with nothing, but for an output that lies exactly where an input of its shape does.
+/// Checks that written arrays share memory with no other one. But an output may be the same memory as an input of its
+/// shape.
 void check_written(const Call& call, const Arrays& a, bool training) {
   const struct {
     const char* name;
@@ -130,7 +131,7 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
   if (bool(a.running_mean.ptr()) != bool(a.running_var.ptr()))
     refuse_value(call.where("running_var"), "given together with running_mean", describe(running_var));
   if (!training && !a.running_mean.ptr())
-    refuse_value(call.where("running_mean"), "given where training is False", "None");
+    refuse_value(call.where("running_mean"), "given if training is False", "None");
   check_written(call, a, training);
   if (!a.out.ptr()) a.out = empty_like(x);
   return a;
@@ -149,7 +150,7 @@ std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool
       training, a.residual.ptr() != nullptr, same_memory(a.x, a.out), dtype_or_null(a.gamma), dtype_or_null(a.beta)});
 }
 
-/// y, `saved`, the running statistics and the number of batches.
+/// Returns y and `saved`, and updates the running statistics and the number of batches.
 void normalize(const Arrays& a, const BatchNormOptions& options, bool relu, Saved& saved) {
   BatchNormPass pass(saved.shape, saved.dtype, available_threads());
   BatchNormForward f{};
@@ -173,7 +174,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
   const py::array x = call.c_array(x_object, "x", true);
   const BatchNormShape s = call.shape_of(x, axis);
   if (training && s.outer * s.inner < 2)
-    refuse_value(call.where("x"), "of more than one value per channel where training is True", describe(x));
+    refuse_value(call.where("x"), "of more than one value per channel if training is True", describe(x));
   if (!(eps >= 0 && std::isfinite(eps))) refuse_value(call.where("eps"), "finite and at least 0", std::to_string(eps));
   const Arrays a = checked(call, s, x, gamma, beta, running_mean, running_var, training, residual, out, num_batches);
   const BatchNormOptions options{training, weight(call, momentum, a, training), eps};
@@ -183,16 +184,16 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
 }
 
 struct Targets {
-  py::array dx, dz;  // dz: dresidual where it is not dy
+  py::array dx, dz;  // dz: dresidual, if it is not dy
 };
 
-/// The x of the forward call: held, or given again by whoever kept it.
+/// The x of the forward call: kept in `saved`, or given again by the caller that keeps it.
 py::array input_of(const Call& call, const Saved& saved, py::handle given) {
   if (given.is_none() && !saved.x.ptr())
-    refuse_value(call.where("x"), "given again, as saved holds no x", describe(given));
+    refuse_value(call.where("x"), "the x of the forward call, because saved does not keep it", describe(given));
   if (given.is_none()) {
     if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
-      refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
+      refuse_value(call.where("saved"), "of a call whose x has not changed", describe(saved.x) + ", changed since");
     return saved.x;
   }
   const py::array x = call.c_array(given, "x", true);
@@ -230,7 +231,8 @@ py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py:
     refuse_type(call.where("saved"), "the second result of batch_norm", describe(saved_object));
   const auto& saved = py::cast<const Saved&>(saved_object);
   if (saved.overwritten)
-    refuse_value(call.where("saved"), "of a call that left x as it was: the gradient needs x", "a call with out=x");
+    refuse_value(call.where("saved"), "of a call that did not overwrite x, which the gradient needs",
+                 "a call with out=x");
   const py::array x = input_of(call, saved, given), dy = call.like(dy_object, "dy", x, "x");
   const Targets t = targets(call, saved, x, dy, out);
   const auto per_channel = [&](const py::object& dtype) {
@@ -252,10 +254,10 @@ py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py:
 }  // namespace
 
 void bind_batchnorm(py::module_& m) {
-  py::class_<Saved>(m, "BatchNormSaved", py::is_final(), "What batch_norm leaves for batch_norm_backward.")
+  py::class_<Saved>(m, "BatchNormSaved", py::is_final(), "The values that batch_norm saves for batch_norm_backward.")
       .def_property_readonly("x", [](const Saved& s) { return object_or_none(s.x); })
       .def(
-          "release_x", [](Saved& s) { s.x = no_array(); }, "Hold x no longer: batch_norm_backward must be given it.")
+          "release_x", [](Saved& s) { s.x = no_array(); }, "Drop x; batch_norm_backward must then be given it.")
       .def_property_readonly("mean", [](const Saved& s) { return as_array(s.coefficients.mean); })
       .def_property_readonly("invstd", [](const Saved& s) { return as_array(s.coefficients.invstd); })
       .def_property_readonly("training", [](const Saved& s) { return s.training; });

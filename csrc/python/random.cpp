@@ -19,7 +19,7 @@ py::array new_like(const py::array& x) { return {x.dtype(), shape_of(x)}; }
 
 void copy_to(const py::array& to, const py::array& from) { py::module_::import("numpy").attr("copyto")(to, from); }
 
-/// How a mask of this shape lies over x, or an error.
+/// The broadcast of a mask of this shape over x. Raises if it does not broadcast.
 Broadcast lay_mask(const std::string& call, const char* argument, const py::array& x,
                    const std::optional<Shape>& wish) {
   if (!wish) return {1, x.size(), 1, {}};
@@ -36,7 +36,7 @@ Broadcast lay_mask(const std::string& call, const char* argument, const py::arra
 
 const std::string no_name;
 
-/// Checks out and calls run(from, to) on memory in C order: theirs where it is so, else by way of copies of x.
+/// Checks `out` and calls run(from, to) on memory in C order: that of the arrays if they have this order, else copies.
 template <class Run>
 py::array apply(const std::string& call, const char* argument, const py::array& from, py::handle out, Run&& run) {
   py::array to = out.is_none() ? new_like(from) : require_output(out, from, argument, {call, "out", -1, no_name});

@@ -45,7 +45,7 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
   if (averages_ || has_narrow_states(t) || t.dtype != rows.gradient->dtype() || !t.p.contiguous ||
       !std::is_sorted(layouts_[k].order.begin(), layouts_[k].order.end()))
     refuse_value(gradient_at(k),
-                 "of all elements, or the parameter in C order and of the values' dtype, with states of its dtype and "
+                 "an array, or the parameter in C order and of the values' dtype, with states of its dtype and "
                  "without an average",
                  "rows of " + describe(rows.values));
   if (rows.values.size() == 0) return;
@@ -53,11 +53,11 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
     refuse_value(gradient_at(k), "rows of a parameter of " + std::to_string(t.size) + " elements",
                  "rows of one of " + std::to_string(rows.of * rows.gradient->width()));
   if (rows.values.data() != rows.gradient->values())
-    refuse_value(gradient_at(k), "where it was when the step began", "values in other memory");
+    refuse_value(gradient_at(k), "unchanged during the step", "values in other memory");
   check_against_owned(k, view_of(rows.values));
 }
 
-/// False if a parameter that has rows lacks its state.
+/// Returns false if a parameter that has rows has no state.
 bool PyPlan::take_rows() {
   for (const auto& [k, object] : inputs_.rows) {
     if (!params_[k].ready) return false;
@@ -71,8 +71,9 @@ bool PyPlan::take_rows() {
 }
 
 void bind_rows(py::module_& m) {
-  py::class_<PyRows>(m, "RowGradient",
-                     "Rows of a parameter that have a gradient, sorted; of one row, added up. For `Plan.step`.")
+  py::class_<PyRows>(
+      m, "RowGradient",
+      "The rows of a parameter that have a gradient, for `Plan.step`: sorted, with gradients of the same row added up.")
       .def(py::init<const py::array_t<std::int64_t, py::array::c_style>&, py::array, std::int64_t>(), py::arg("index"),
            py::arg("values"), py::arg("rows"))
       .def("squared_norm", &PyRows::squared_norm);

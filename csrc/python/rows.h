@@ -1,4 +1,4 @@
-// Gradients of some rows of a parameter, as Python hands them over.
+// Gradients of some rows of a parameter, as Python objects.
 #pragma once
 
 #include <optional>
@@ -9,13 +9,13 @@
 
 namespace fusedstep::bind {
 
-/// Keeps the values alive.
+/// Keeps the array of values alive.
 struct PyRows {
   PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::array values, std::int64_t rows);
   double squared_norm() const;
 
   py::array values;
-  std::int64_t of;  // rows of the parameter, below which every index is
+  std::int64_t of;  // number of rows of the parameter; every index is below it
   std::optional<RowGradient> gradient;
 };
 

@@ -1,5 +1,5 @@
-// Dropout (Srivastava et al. 2014) whose mask is a function of the element's index: nothing is stored between the
-// forward and the backward pass, and every slice, thread and machine draws the same.
+// Dropout (Srivastava et al. 2014) whose mask is a function of the element's index. So nothing is stored between the
+// forward and the backward pass, and every slice, thread and machine computes the same mask.
 #pragma once
 
 #include "random/philox.simd.h"
@@ -7,13 +7,13 @@
 namespace fusedstep {
 namespace {
 
-/// The rule, for scalars and for vectors.
+/// Drops or scales one number or a vector of numbers.
 template <class V, class H>
 inline V drop(V x, H half, H threshold, V scale) {
   return half < threshold ? V{} : x * scale;
 }
 
-// The halves that belong to a scalar or a vector, as integers of its width.
+// The 16-bit halves that belong to a number or a vector, as integers of its width.
 inline std::int32_t widen(const std::uint16_t* h, float) { return *h; }
 inline std::int64_t widen(const std::uint16_t* h, double) { return *h; }
 
@@ -38,8 +38,9 @@ inline void drop_halves(const T* x, T* y, const std::uint16_t* halves, std::ptrd
   });
 }
 
-/// One index per element. Halves are made a tile at a time; the last few are carried over to the next tile, so that
-/// all vectors but the first and the last of y are whole. While a tile is made, memory brings the next elements.
+/// For one index per element. Halves are computed one tile at a time; the last few are carried over to the next tile,
+/// so that all vectors of y are whole, except the first and the last. While a tile is computed, the next elements are
+/// prefetched.
 template <bool past_cache, class T>
 void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Drop& d) {
   constexpr std::ptrdiff_t length = width<T>;
@@ -62,7 +63,7 @@ void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Dr
   if constexpr (past_cache) end_streaming();
 }
 
-/// Runs of `d.run` elements that share an index. Element `begin` is x[0].
+/// For runs of `d.run` elements that share an index. Element `begin` is x[0].
 template <class T>
 void drop_runs(const T* x, T* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
   std::uint16_t halves[tile_halves];
@@ -93,7 +94,7 @@ void drop(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, cons
   each(from, to, end - begin, d.first + std::uint64_t(begin), d);
 }
 
-/// The mask itself: 1 for what is kept.
+/// The mask: 1 for elements that are kept.
 void kept(std::uint8_t* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
   std::uint16_t halves[tile_halves];
   for (std::ptrdiff_t at = begin; at < end;) {

@@ -1,4 +1,4 @@
-// The kernels that draw random numbers: dropout, its mask, Gaussian noise.
+// The kernels with random numbers: dropout, its mask, Gaussian noise.
 #pragma once
 
 #include <cstddef>
@@ -8,17 +8,17 @@
 
 namespace fusedstep {
 
-/// Names one sequence of random blocks: the key of Philox4x32-10 and the upper half of its counter.
+/// One sequence of random blocks: the key of Philox4x32-10 and the upper half of its counter.
 struct RandomStream {
   std::uint64_t seed, stream;
 };
 
-/// Element i of a dropout uses the 16-bit half i mod 8 of block i / 8. It is dropped, to +0, if that half is below
-/// `threshold` (0: none, 65536: all), else multiplied by `scale`.
+/// Element i of a dropout uses the 16-bit half i mod 8 of block i / 8. If that half is below `threshold` (0: none,
+/// 65536: all), the element is dropped to +0, else it is multiplied by `scale`.
 struct Drop {
   RandomStream random;
-  std::uint64_t first;  // the index of the pointers' first run
-  std::ptrdiff_t run;   // so many neighbours share one index, and are kept or dropped together
+  std::uint64_t first;  // the index of the first run
+  std::ptrdiff_t run;   // this many neighbours share one index, and are kept or dropped together
   std::int32_t threshold;
   double scale;
 };
@@ -30,11 +30,11 @@ struct Noise {
   double scale;
 };
 
-/// Elements [begin, end) of an array, whose first is x[0]: to y, which is x or does not overlap it. `past_cache` asks
-/// for stores that do not read y into the cache first.
+/// Computes y from elements [begin, end) of an array, of which the first is x[0]. y is x or does not overlap it. With
+/// `past_cache` stores do not read y into the cache first.
 using DropFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&, bool past_cache);
 
-/// y = x + scale * normal for elements [begin, end) of x and y; where x is null, y = scale * normal.
+/// y = x + scale * normal for elements [begin, end) of x and y; if x is null, y = scale * normal.
 using NoiseFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Noise&);
 
 struct RandomKernels {

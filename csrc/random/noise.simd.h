@@ -1,4 +1,4 @@
-// Gaussian noise from the same counters: Box and Muller (1958).
+// Gaussian noise from the same random words, by Box and Muller (1958).
 #pragma once
 
 #include "machine/series.simd.h"
@@ -12,7 +12,7 @@ struct Point {
   T cosine, sine;
 };
 
-/// The point of the unit circle at word / 2^32 of a turn: to the nearest quadrant exactly, from there by the series.
+/// Cosine and sine of word / 2^32 of a turn. The nearest quadrant is exact; the rest is computed by the series.
 template <class T>
 inline Point<T> on_circle(std::uint32_t word) {
   const std::uint32_t quadrant = (word + (1u << 29)) >> 30;

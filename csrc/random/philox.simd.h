@@ -7,15 +7,17 @@
 namespace fusedstep {
 namespace {
 
-constexpr int tile_blocks = 64;  // made at a time; divides 2^32, so that a tile has one upper word of the block
+// computed at a time; it divides 2^32, so that all blocks of a tile have the same upper word of the block's index
+constexpr int tile_blocks = 64;
 constexpr int tile_words = 4 * tile_blocks;
 constexpr int tile_halves = 8 * tile_blocks;
 
-/// A word of several blocks, each in the low half of a lane; what is above it does not matter. (A multiplication
-/// ignores the high halves of its factors, and puts both words of the product where they are needed.)
+/// One word of several blocks, each in the low half of a lane. The high halves do not matter: a multiplication ignores
+/// them in its factors. Both words of its product are where they are needed.
 using Lanes __attribute__((vector_size(vector_bytes))) = std::uint64_t;
 constexpr int lane_count = vector_bytes / 8;
-constexpr int groups = 4;  // of lanes, in flight together: a round waits for its multiplication
+// groups of lanes that are computed together, because a round has to wait for its multiplication
+constexpr int groups = 4;
 static_assert(tile_blocks % (groups * lane_count) == 0);
 
 inline Lanes multiply_low(Lanes a, std::uint32_t b) {
@@ -66,7 +68,7 @@ inline void store_blocks(const Counter& c, unsigned char* out) {
   __builtin_memcpy(out + sizeof first, &second, sizeof second);
 }
 
-/// The words of `tile_blocks` blocks from `block` on, a multiple of tile_blocks, to `out`.
+/// Writes the words of `tile_blocks` blocks to `out`. `block`, the first one, must be a multiple of tile_blocks.
 __attribute__((noinline)) void philox_tile(RandomStream random, std::uint64_t block, void* out) {
   Lanes lane;
   for (int k = 0; k < lane_count; ++k) lane[k] = std::uint64_t(k);

@@ -16,9 +16,9 @@ void in_chunks(std::int64_t n, int threads, Body&& body) {
                [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
 }
 
-/// The same of 16 bits, a block at a time, which ends where a tile of random numbers does.
+/// The same for 16 bits, one block at a time. A block ends where a tile of random numbers ends.
 void drop_narrow(const HalfKernels& half, const void* x, void* y, std::int64_t begin, std::int64_t end, const Drop& d) {
-  constexpr std::int64_t block = 2048;  // float32 numbers: a fourth of a first-level cache
+  constexpr std::int64_t block = 2048;  // float32 numbers, a quarter of a first-level cache
   alignas(64) float numbers[block];
   const auto phase = d.run == 1 ? std::int64_t(d.first % block) : 0;
   for (std::int64_t from = begin, to; from < end; from = to) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _core as _core  # before NumPy, whose refusal in a subinterpreter speaks of a bad install
+from . import _core as _core  # before NumPy, whose error in a subinterpreter is misleading
 from . import optim as optim
 from ._base.names import shown as _shown
 from ._base.runtime import configure as _configure
@@ -44,7 +44,7 @@ __version__ = "0.2.0"
 
 _configure()
 
-# These load when they are first used: importing the package stays cheap. Two need packages that are named alike.
+# These load when they are first used, so that importing the package is fast. Two need scikit-learn and torch.
 _MODULES = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping", "tables")
 _OF_PACKAGES = ("sklearn", "torch")
 _CLASSES = ("BatchNormGrads", "BatchStats", "Key", "Moments", "Philox")

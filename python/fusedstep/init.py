@@ -1,4 +1,4 @@
-"""Initial weights: small objects that make an array of a given shape from a random generator.
+"""Initial weights: small objects that return an array of a given shape from a random generator.
 
 A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`. Each rule fixes the standard deviation
 sigma of the weights, with a scaling coefficient ``scale``; "normal" draws from N(0, sigma^2) and "uniform"
@@ -42,7 +42,7 @@ _VARIANCE: dict[str, Callable[[int, int], float]] = {
 
 @dataclass(frozen=True)
 class Scaled:
-    """Random weights whose variance follows the widths of the layer; made by `fan_in`, `glorot` and `he`."""
+    """Random weights whose variance follows the widths of the layer; returned by `fan_in`, `glorot` and `he`."""
 
     rule: str
     distribution: str = "uniform"
@@ -72,7 +72,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same value everywhere; made by `constant` and `zeros`."""
+    """The same value everywhere; returned by `constant` and `zeros`."""
 
     value: float = 0.0
 

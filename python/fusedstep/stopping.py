@@ -15,33 +15,34 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """Keep the weights of the best validation metric; ask to stop when it has not improved for a while.
+    """Keep the weights of the best validation metric, and stop if the metric does not improve any more.
 
     ::
 
         better    metric < best (mode "min") or metric > best ("max"): it becomes the best, its weights are kept
-        improved  better by more than tol: the waiting starts anew
+        improved  better by more than tol: the count of observations without improvement starts again
         stop      after `patience` observations in a row that have not improved
 
     Parameters
     ----------
     weights : model, {name: array} or list of arrays
-        What is kept and put back: anything with ``state_dict`` and ``load_state_dict``, or writeable arrays.
+        The weights that are kept and restored: an object with ``state_dict`` and ``load_state_dict``, or writeable
+        arrays.
     patience : int or None
-        At least 1; None never stops, and the best weights are kept all the same.
+        At least 1. With None it never stops, but still keeps the best weights.
     mode : {"min", "max"}
-        Whether small or large metrics are good.
+        "min" if smaller metrics are better, "max" if larger ones are.
     tol : float
         At least 0, in the units of the metric.
 
     Attributes
     ----------
     best : float or None
-        The best metric so far; nan is never one.
+        The best metric so far; nan is never the best.
     best_at : int
-        Number of its observation, from 1; 0 before there is one.
+        Number of its observation, from 1; 0 if there is none.
     observations : int
-        How many there were.
+        Number of observations.
 
     Raises
     ------
@@ -77,13 +78,15 @@ class EarlyStopping:
             raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
         self._weights, self.patience, self.mode = weights, patience, mode
         self.tol = non_negative(f"{name}: tol", tol)
-        self._kept: Any = copies(name, weights)  # now, so that what cannot be kept is refused before the training
+        self._kept: Any = copies(
+            name, weights
+        )  # copied now, so that unsuitable weights are refused before the training
         self.best: float | None = None
         self.best_at = self.observations = 0
         self._waited = 0
 
     def observe(self, metric: float) -> bool:
-        """Hear of a metric, usually once per epoch. Returns whether to stop; `is_best` tells about the weights."""
+        """Observe a metric, usually once per epoch. Return True to stop. `is_best` says if the weights are the best."""
         metric = observed("EarlyStopping.observe: metric", metric)
         self.observations += 1
         gain = self._gain(metric)
@@ -102,29 +105,29 @@ class EarlyStopping:
 
     @property
     def is_best(self) -> bool:
-        """Whether the last observation is the best so far."""
+        """True if the last observation is the best so far."""
         return 0 < self.best_at == self.observations
 
     @property
     def stop(self) -> bool:
-        """Whether the patience is at its end."""
+        """True if there were `patience` observations without improvement."""
         return self.patience is not None and self._waited >= self.patience
 
     def wait_anew(self) -> None:
-        """Start the waiting anew, as after a cut of the learning rate; the best stays."""
+        """Reset the count of observations without improvement, as after a cut of the learning rate. The best stays."""
         self._waited = 0
 
     def restore(self) -> None:
-        """Write the best weights back, in place; those of the beginning if there has been no best."""
+        """Write the best weights back, in place. If there is no best metric, write the initial weights."""
         put_back("EarlyStopping.restore", self._weights, self._kept)
 
     @property
     def best_weights(self) -> Any:
-        """What `restore` writes back: of a model its ``state_dict``, else copies in the order of the weights."""
+        """The weights that `restore` writes: a model's ``state_dict``, or copies of arrays in their order."""
         return self._kept
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been observed, without the weights."""
+        """Return the observations' state, without the weights."""
         return {
             "best": self.best,
             "best_at": self.best_at,
@@ -133,19 +136,19 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], best_weights: Any) -> None:
-        """Go on after what another has observed.
+        """Continue from a `state_dict`.
 
         Parameters
         ----------
         state : mapping
-            Of `state_dict`.
+            From `state_dict`.
         best_weights : like the weights
-            What `restore` is to write back.
+            The weights for `restore`.
 
         Raises
         ------
         TypeError, ValueError
-            If a number is missing or none.
+            If an entry is missing or not a number.
         """
         name = "EarlyStopping.load_state_dict"
         counts = [

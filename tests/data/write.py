@@ -1,4 +1,4 @@
-"""Write the files of the version that is installed into a folder named like it, and what that version makes of them.
+"""Write files with the installed version into a folder with its name, and the results that this version gets from them.
 
 Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::ptrdiff_t n = 1000;
 
-/// A step of the first rule that has no state, or of one whose state is `p`'s memory too: nobody checks here.
+/// A step of the first rule that has no state, or of one whose state is `p`'s memory too: not checked here.
 void step(char* p, const Memory& g, std::ptrdiff_t count) {
   Memory states(max_states * count, DType::f32, 1, Values::positive);
   Tensor t;

@@ -41,7 +41,7 @@ int main(const std::vector<std::string>& arguments) {
     throw std::invalid_argument("no such backend here: " + value);
   if (what == "--fault") {
     if (!make_fault(value)) throw std::invalid_argument("no such fault: " + value);
-    std::puts("nobody found the fault");
+    std::puts("the fault was not found");
     return 0;
   }
   Cases cases;

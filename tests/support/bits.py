@@ -17,7 +17,7 @@ DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-def same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool = False) -> None:
+def assert_same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool = False) -> None:
     """Assert equal shapes, dtypes and bits; with `any_nan`, all nans count as equal."""
     assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     unsigned = np.dtype(f"u{got.dtype.itemsize}")
@@ -29,7 +29,7 @@ def same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool = False)
         pytest.fail(f"{what}: {differ.sum()} of {differ.size} differ, first {at}: {got[at]!r}, not {want[at]!r}")
 
 
-def close(got: Array, want: Array, tolerance: float, what: Any = "") -> None:
+def assert_close(got: Array, want: Array, tolerance: float, what: Any = "") -> None:
     """Assert that the largest error is small against the largest value."""
     error = np.abs(got.astype(np.float64) - want).max() / max(np.abs(want).max(), 1e-300)
     assert error <= tolerance, (what, error)

@@ -54,7 +54,7 @@ def load(model: Any, optimizer: Any, folder: str) -> None:
 
 
 def begin(rank: int, size: int, rule: str, folder: str, steps: int, more: int) -> list[float]:
-    """Train, save, go on; return the losses of all steps."""
+    """Train, save, train more; return the losses of all steps."""
     model, optimizer = sharded(rule)
     losses = train(rank, size, model, optimizer, 0, steps)
     save(model, optimizer, folder)
@@ -62,7 +62,7 @@ def begin(rank: int, size: int, rule: str, folder: str, steps: int, more: int) -
 
 
 def go_on(rank: int, size: int, rule: str, source: str, target: str, first: int, steps: int) -> list[float]:
-    """Load what other ranks have saved, train, save."""
+    """Load a checkpoint of other ranks, train, save."""
     model, optimizer = sharded(rule)
     load(model, optimizer, source)
     losses = train(rank, size, model, optimizer, first, first + steps)

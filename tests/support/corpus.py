@@ -1,4 +1,4 @@
-"""What the fuzzer starts from: valid files, and files with a header, a description or a shape that is not true."""
+"""The start files of the fuzzer: valid ones, and files with a false header, description or shape."""
 
 from __future__ import annotations
 

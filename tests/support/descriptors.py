@@ -1,4 +1,4 @@
-"""DLPack descriptors that lie: made of bytes, handed to a step as a gradient, and held against NumPy's reading."""
+"""False DLPack descriptors: made from bytes, given to a step as a gradient, and compared with NumPy's reading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Versioned(ctypes.Structure):
 
 
 class Producer:
-    """What offers a capsule with the descriptor that some bytes describe."""
+    """An object that gives a capsule with a descriptor made from some bytes."""
 
     def __init__(self, data: bytes, arena: np.ndarray[Any, Any]) -> None:
         data = data.ljust(HEADER.size + 4 * 8, b"\0")
@@ -84,7 +84,7 @@ class Producer:
         steps = c_order if self.built & NO_STRIDES else self.axes[1, : t.ndim].tolist()
         reach = [item * (n - 1) * s for n, s in zip(shape, steps, strict=True)]
         if at + sum(r for r in reach if r < 0) < 0 or at + sum(r for r in reach if r > 0) + item > ARENA:
-            raise ValueError("nobody can know where the memory behind a descriptor ends")
+            raise ValueError("the array leaves the arena; a descriptor does not say where its memory ends")
         if self.built & NO_DATA:
             return None
         return as_strided(arena[at : at + item].view(kind)[:1], shape, [item * s for s in steps])
@@ -138,7 +138,7 @@ BUILDS = (PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_S
 
 
 def lying_descriptors() -> Iterator[bytes]:
-    """Yield what is well first, then what lies."""
+    """Yield a right descriptor first, then false ones."""
     yield described()
     for built in BUILDS:
         yield described(built)

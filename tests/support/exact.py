@@ -1,4 +1,4 @@
-"""Numbers without rounding that know how far a computation with rounding can be from them.
+"""Numbers without rounding, each with a bound of the error that the same computation with rounding can have.
 
 A formula that runs on them gives, besides its exact value, a bound of the error that half a unit in the last place per
 operation can leave (Wilkinson's running error analysis). The bound is known before anything is compared.
@@ -40,8 +40,8 @@ def _of_numbers(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 class Exact:
     """A number of the computing type, or (`wide`) of the float64 in which options are prepared.
 
-    What happened on the way that a bound cannot speak of is added to `events`: "overflow", beyond the largest number;
-    "lost", a divisor that rounding may have made zero; "choice", a comparison that rounding may have turned.
+    If the bound does not hold, the reason is added to `events`. "overflow": a value beyond the largest number; "lost":
+    a divisor that rounding may have made zero; "choice": a comparison that rounding may have changed.
     """
 
     __slots__ = ("error", "value", "wide")

@@ -30,7 +30,7 @@ class Fenced:
             at += v.size + 1
 
     def check(self, what: Any) -> None:
-        """Assert that all sentinels are there."""
+        """Assert that all sentinels are unchanged."""
         assert (self.buffer[self.outside] == self.buffer.dtype.type(self.SENTINEL)).all(), what
 
 
@@ -43,6 +43,6 @@ def guarded(n: int, dtype: Any, start: int) -> tuple[Array, Array]:
 
 
 def untouched_around(out: Array, memory: Array) -> bool:
-    """Tell whether the memory around an array of `guarded` is as it was."""
+    """Return True if the memory around an array of `guarded` is unchanged."""
     begin = (out.ctypes.data - memory.ctypes.data) // memory.itemsize
     return bool((memory[:begin] == 7.5).all() and (memory[begin + out.size :] == 7.5).all())

@@ -93,7 +93,7 @@ def adds_up_under_no_sync(rank: int, size: int, kind: str) -> list[bytes]:
 
 
 def a_pass_that_is_broken_off(rank: int, size: int) -> None:
-    """Break a pass off between two hooks; the next one steps all parameters all the same."""
+    """Interrupt a pass between two hooks. The next pass steps all parameters."""
     model = network(torch)
     optimizer = in_backward(model)
     x, y = batch(torch, 0)
@@ -142,7 +142,7 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
 
 
 def refused_where_steps_would_part(rank: int, size: int) -> None:
-    from torch.distributed.optim import ZeroRedundancyOptimizer  # it warns of what torch no longer wants
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # it gives a deprecation warning
 
     from .shards import Shard, init_device_mesh, numbers, parameter
 

@@ -18,7 +18,7 @@ def python(code: str, *arguments: Any, **env: str) -> subprocess.CompletedProces
 
 
 def in_child(act: Callable[[], bool], seconds: int = 20) -> bool:
-    """Tell whether a forked child succeeds in time."""
+    """Return True if a forked child succeeds in time."""
     child = os.fork()
     if child == 0:
         signal.alarm(seconds)  # kills the child if it hangs

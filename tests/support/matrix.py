@@ -1,4 +1,4 @@
-"""What works with what under torch.distributed: each cell trains on two ranks and is compared with one process.
+"""Wrappers and features under torch.distributed: each pair trains on two ranks and is compared with one process.
 
 The table in docs/distributed.md is made of this file. A new feature is a line of FEATURES.
 """
@@ -127,7 +127,7 @@ def poison(run: Run, rank: int, wrapper: str) -> None:
 
 
 def spoil(run: Run) -> None:
-    """Make a gradient one that no step takes: sparse, or of another shape than its parameter."""
+    """Replace a gradient by one that every step refuses: sparse, or of another shape than its parameter."""
     p = next(p for group in run.ours.param_groups for p in group["params"] if p.grad is not None and p.numel())
     local = getattr(p.grad, "_local_tensor", None)
     if local is None:

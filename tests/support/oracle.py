@@ -16,14 +16,14 @@ from fusedstep import _core
 from fusedstep._base import checks as _checks
 from fusedstep.optim import _reference
 
-from .bits import Array, same_bits, split
+from .bits import Array, assert_same_bits, split
 from .fences import Fenced
 
 Options = dict[str, Any]
 
 RULES = _core.rules()
 CLASSES = [cls for cls in fs.optim.registry.values() if cls.element_wise]
-#: Those that torch has and that take dense gradients there.
+#: Optimizers that torch has too, with dense gradients.
 TORCHS = [cls for cls in CLASSES if cls.in_torch and cls is not fs.SparseAdam]
 # Lengths around every vector and a block (128), a few blocks, and more than a chunk (4,096) for each of four threads.
 SHORT = [*range(71), 127, 128, 129, 1000, 1025]
@@ -44,7 +44,7 @@ SAMPLES = {
     _checks.bounds: (1e-3, 3.0),
 }
 
-#: Optimizers that do not step by the rate at hand: ASGD does by that of the step before, Rprop by the first, in bounds.
+#: Optimizers that do not use the current rate: ASGD uses that of the step before, Rprop only the first one.
 OTHER_RATES = {"ASGD", "Rprop"}
 
 every_class_of_this_rate = pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
 
 
 def switches(cls: type[fs.optim.Optimizer]) -> list[str]:
-    """Return the options that select a kernel or a form: flags, and those a kernel's variant is named like."""
+    """Return the options that select a kernel or a form: flags, and options with the name of a kernel's variant."""
     return [n for n, check in cls.checks.items() if check is _checks.flag or n in RULES[cls.rule][0]]
 
 
@@ -131,14 +131,14 @@ class Outcome:
     state: dict[str, Array]
     ema: Array | None
 
-    def same_bits(self, want: Outcome, what: Any) -> None:
+    def assert_same_bits(self, want: Outcome, what: Any) -> None:
         """Assert that nothing differs by a bit."""
-        same_bits(self.params, want.params, (what, "params"), any_nan=True)
+        assert_same_bits(self.params, want.params, (what, "params"), any_nan=True)
         assert self.state.keys() == want.state.keys()
         for name, array in self.state.items():
-            same_bits(array, want.state[name], (what, name), any_nan=True)
+            assert_same_bits(array, want.state[name], (what, name), any_nan=True)
         if want.ema is not None and self.ema is not None:
-            same_bits(self.ema, want.ema, (what, "ema"), any_nan=True)
+            assert_same_bits(self.ema, want.ema, (what, "ema"), any_nan=True)
         assert (self.ema is None) == (want.ema is None)
 
 

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from .bits import Array
 
-HUGE = 10**400  # an int that no float holds  # an int that no float holds
+HUGE = 10**400  # beyond float64
 
 
 def ones(*shape: int, dtype: Any = np.float32) -> Array:
@@ -32,7 +32,7 @@ def misaligned() -> Array:
     return np.zeros(13, np.uint8)[1:].view(np.float32)
 
 
-# What is no parameter: how it is made, the error, and what the message says of the need and of the value.
+# Objects that cannot be parameters: how to make one, the error, and the message's words on the need and the value.
 NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
     "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),

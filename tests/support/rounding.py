@@ -1,4 +1,4 @@
-"""What csrc/formats does with a stream of numbers, in NumPy."""
+"""The formats of csrc/formats in NumPy."""
 
 from __future__ import annotations
 

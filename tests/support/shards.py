@@ -151,7 +151,7 @@ def on_a_grid(rank: int, size: int) -> list[float]:
 
 
 def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
-    """Give one rank something wrong; return what is raised."""
+    """Give one rank a wrong gradient; return the error."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1, clip_norm=1.0)
@@ -178,7 +178,7 @@ def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
 
 
 def found_inf(rank: int, size: int) -> None:
-    """Let GradScaler's word come on one rank; no rank steps."""
+    """Let GradScaler report an inf on one rank; no rank steps."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1)
@@ -193,7 +193,7 @@ def found_inf(rank: int, size: int) -> None:
 
 
 def groups_by_hand(rank: int, size: int) -> list[float | None]:
-    """Norms of parts that only the user knows of; copies are refused."""
+    """Norms of parts whose group only the user knows; copies are refused."""
     p = torch.nn.Parameter(torch.zeros(4))
     p.grad = numbers((4,), 30 + rank)
     optimizer = ft.SGD([p], lr=1.0, clip_norm=1e-3, process_group=dist.group.WORLD)

@@ -13,7 +13,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)
 
 
 def survives(case: Callable[[], object]) -> bool:
-    """Tell whether a case ends in a separate process without an exception or a signal."""
+    """Return True if a case ends in a separate process without an exception or a signal."""
 
     def act() -> bool:
         try:
@@ -27,7 +27,7 @@ def survives(case: Callable[[], object]) -> bool:
 
 
 def right_or_refused(step: Callable[[], Any], *words: str) -> bool:
-    """Tell whether a step was taken; what it raises otherwise must say whose error it is, and have the words."""
+    """Return True if a step was taken, False if refused. The error must name the optimizer and have the words."""
     try:
         step()
     except REFUSALS as error:

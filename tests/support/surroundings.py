@@ -30,7 +30,7 @@ def denormals() -> tuple[bool, float, float]:
 
 
 def elsewhere(look: Callable[[], Any]) -> list[Any]:
-    """Look from another thread."""
+    """Call a function in another thread."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(look()))
     thread.start()

@@ -59,7 +59,7 @@ class World:
 
     @property
     def alive(self) -> bool:
-        """Whether it can run another function."""
+        """True if it can run another function."""
         return all(process.is_alive() for process in self._processes)
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ _worlds: dict[int, World] = {}
 
 
 def world_of(size: int) -> World:
-    """Return a world of so many processes, the one that is there or a new one."""
+    """Return a world of so many processes: the existing one or a new one."""
     if size not in _worlds or not _worlds[size].alive:
         _worlds[size] = World(size)
     return _worlds[size]

@@ -1,4 +1,4 @@
-"""What type checkers see of fusedstep in a user's script: it passes, and every mistake in it is one for both of them.
+"""What type checkers see of fusedstep in a user's script: it passes, and both checkers report every mistake in it.
 
 An "ignore" that ignores nothing is an error to both, so that each line below that has one is refused.
 """

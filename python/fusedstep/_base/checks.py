@@ -227,7 +227,7 @@ def axis_of(call: str, axis: Any) -> int:
 def check_width(layer: str, name: str, value: object) -> int:
     """Return a number of features as an int; refuse it below 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{layer}: {name} must be a whole number of at least 1; got {value!r}")
+        raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
     return int(value)
 
 

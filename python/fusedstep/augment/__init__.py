@@ -1,7 +1,8 @@
-"""Regularisation of the data: smoothed labels, mixed examples, noise, and images that are shifted, flipped or turned.
+"""Regularisation of the data: smoothed labels, mixed examples, noise, and images that are shifted, flipped or rotated.
 
-Arrays in, new arrays out; the first axis counts the examples. Every random choice is a function of a `fusedstep.Key`
-(and, in those that act on each image by itself, of the image's number), so the same key gives the same result.
+The functions return new arrays. The first axis counts the examples. Every random choice is a function of a
+`fusedstep.Key` (and, in those that act on each image by itself, of the image's number), so the same key gives the same
+result.
 
 ::
 
@@ -10,7 +11,7 @@ Arrays in, new arrays out; the first axis counts the examples. Every random choi
     cutmix            a rectangle of x comes from x[partner]; t' mixed by its area
     gaussian_noise    x' = x + std z                       (`fusedstep.gaussian_noise`)
     weight_noise      the same on the weights, removed afterwards
-    shift, flip, rotate   small images, by chance
+    shift, flip, rotate   random moves of small images
 """
 
 from typing import TYPE_CHECKING

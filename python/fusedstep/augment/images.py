@@ -1,4 +1,4 @@
-"""Random moves of small images, each separately. Pixels that leave are cut off; those that enter are ``fill``."""
+"""Random moves of small images, each separately. Pixels that leave an image are lost; new pixels are ``fill``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
     images : ndarray (float32 or float64), shape (n, ..., height, width)
         Not written to.
     key : Key
-        What image i does depends on the key and on ``first_row + i`` alone. A fresh key for every batch.
+        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
     max_shift : int
         In pixels, at least 0.
     fill : float
@@ -81,7 +81,7 @@ def flip(images: Array, key: Key, p: float = 0.5, *, axis: int = -1, first_row: 
     images : ndarray (float32 or float64), shape (n, ..., height, width)
         Not written to.
     key : Key
-        What image i does depends on the key and on ``first_row + i`` alone. A fresh key for every batch.
+        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
     p : float
         From 0 to 1.
     axis : {-1, -2}
@@ -121,11 +121,11 @@ def rotate(images: Array, key: Key, max_degrees: float = 10.0, *, fill: float = 
     images : ndarray (float32 or float64), shape (n, ..., height, width)
         Not written to.
     key : Key
-        What image i does depends on the key and on ``first_row + i`` alone. A fresh key for every batch.
+        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
     max_degrees : float
         At least 0.
     fill : float
-        Value of what lies outside the image.
+        Value of pixels from outside the image.
     first_row : int
         The number of the first image.
 

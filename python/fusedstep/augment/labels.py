@@ -54,7 +54,7 @@ def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.f
 def label_smoothing(
     targets: npt.ArrayLike, eps: float = 0.1, num_classes: int | None = None, dtype: npt.DTypeLike = np.float32
 ) -> Array:
-    """Take a part eps of the probability from the label and spread it over all k classes.
+    """Move a part eps of the label's probability evenly to all k classes.
 
     ::
 
@@ -83,8 +83,8 @@ def label_smoothing(
 
     Notes
     -----
-    Szegedy et al. (2016), "Rethinking the Inception architecture", section 7. As the ``label_smoothing`` of torch's
-    ``CrossEntropyLoss``: the label's own share is 1 - eps + eps / k.
+    Szegedy et al. (2016), "Rethinking the Inception architecture", section 7. Same as ``label_smoothing`` of torch's
+    ``CrossEntropyLoss``: the label's own probability is 1 - eps + eps / k.
 
     Examples
     --------

@@ -22,11 +22,11 @@ class Mixed(NamedTuple):
     Attributes
     ----------
     x, targets : ndarray
-        Of the shapes and dtypes that were given.
+        Same shapes and dtypes as the given arrays.
     weight : ndarray, shape (n,)
         The weight of each example's own target; the rest is the weight of its partner's.
     partner : ndarray of intp, shape (n,)
-        Which example each was mixed with.
+        Index of the example with which each was mixed.
     """
 
     x: Array
@@ -36,7 +36,7 @@ class Mixed(NamedTuple):
 
 
 def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bool = False) -> Mixed:
-    r"""Mix every example with another one of the batch, inputs and targets alike.
+    r"""Mix every example with another example of the batch: inputs and targets with the same weights.
 
     ::
 
@@ -48,13 +48,13 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
     x : ndarray (float32 or float64), shape (n, ...)
         Inputs; not written to.
     targets : ndarray (float32 or float64), shape (n, ...)
-        Numbers, or distributions over the classes: for labels `one_hot` or `label_smoothing` first.
+        Numbers, or distributions over the classes. Convert labels by `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam and the partners, a permutation of the rows. A fresh one for every batch.
+        Draws lam and the partners, a permutation of the rows. Use a new key for every batch.
     alpha : float
-        Above 0. Small ones leave nearly one example of the two; 1 mixes uniformly.
+        Above 0. With a small alpha one of the two examples has nearly all weight; 1 draws lam uniformly.
     per_row : bool
-        A lam for each row, instead of one for the batch.
+        True draws a lam for each row, instead of one for the batch.
 
     Returns
     -------
@@ -98,13 +98,13 @@ def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_r
     images : ndarray (float32 or float64), shape (n, ..., H, W)
         Not written to.
     targets : ndarray (float32 or float64), shape (n, ...)
-        Distributions over the classes; for labels `one_hot` or `label_smoothing` first.
+        Distributions over the classes. Convert labels by `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam, the box and the partners. A fresh one for every batch.
+        Draws lam, the box and the partners. Use a new key for every batch.
     alpha : float
         Above 0; 1 as in the paper draws lam uniformly.
     per_row : bool
-        A lam and a box for each image, instead of one for the batch.
+        True draws a lam and a box for each image, instead of one for the batch.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def _pair(call: str, x: object, targets: object) -> tuple[Array, Array]:
 
 
 def _draw(call: str, n: int, key: Key, alpha: float, per_row: bool) -> tuple[Array, Array]:
-    """Return the part of its own that each example keeps, and its partner."""
+    """Return the weight of each example's own part, and its partner."""
     key, alpha, per_row = key_of(call, key), positive(f"{call}: alpha", alpha), flag(f"{call}: per_row", per_row)
     weight = beta(n if per_row else 1, alpha, alpha, key.fold(0))
     return np.broadcast_to(weight, (n,)).copy(), permutation(n, key.fold(1))

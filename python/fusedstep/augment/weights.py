@@ -34,7 +34,7 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
     std : float
         Standard deviation, at least 0, in the units of the weights.
     key : Key
-        Names the noise; array number i uses ``key.fold(i)``. A fresh one for every step.
+        Draws the noise; array number i uses ``key.fold(i)``. Use a new key for every step.
 
     Raises
     ------
@@ -43,7 +43,8 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
 
     Notes
     -----
-    Murray and Edwards (1994); Graves (2011). To first order a penalty on the curvature: it prefers flat minima.
+    Murray and Edwards (1994); Graves (2011). On average it acts like a penalty on the curvature, so that training
+    prefers flat minima.
 
     Examples
     --------

@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, TableError, MissingPackage) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read the output has left; so that the interpreter's last flush finds no fault:
+    except (
+        BrokenPipeError
+    ):  # the reader of the output is gone; stdout is replaced, so that the interpreter's last flush does not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except MemoryError as error:
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run the command that was asked for."""
+    """Run the command of the parsed arguments."""
     from . import _compare, _train, bench, doctor, evaluate, predict
 
     if getattr(args, "threads", None) is not None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from ._machine import Machine
 
-SLOW = 1.3  # times what memory allows
-WAITING = 1.5  # times what one thread takes
-SATURATED = 1.15  # a second thread's gain, below which it gains nothing
+SLOW = 1.3  # times the time that memory allows
+WAITING = 1.5  # times the time of one thread
+SATURATED = 1.15  # speed-up by more threads, below which they do not pay
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured; bandwidths in GB/s, times in seconds."""
+    """The measured figures; bandwidths in GB/s, times in seconds."""
 
     parameters: int
     copy: float
@@ -22,7 +22,7 @@ class Figures:
     in_place_one: float  # by one thread
     should: float
     does: float
-    product: float = 0.0  # of NumPy, on BLAS's threads, and on one; 0 where that is not known
+    product: float = 0.0  # of NumPy on BLAS's threads; the next on one thread; 0 if unknown
     product_one: float = 0.0
 
 
@@ -45,14 +45,14 @@ def _ranks(machine: Machine) -> int:
 
 
 def torchrun(machine: Machine, figures: Figures) -> str:
-    """Say how many threads suit the processes that share a machine: torchrun gives each one, whatever there is."""
+    """Say how many threads each process should have: torchrun gives each process one, however many CPUs there are."""
     ranks = _ranks(machine)
     suits = max(1, machine.granted // ranks)
     if ranks < 2 or machine.threads == suits:
         return ""
     return (
-        f"torchrun has started {ranks} processes for {machine.granted} CPUs: {suits} threads each suit them, and a "
-        f"step has {machine.threads}. Start them by OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
+        f"torchrun has started {ranks} processes for {machine.granted} CPUs: each should have {suits} threads, but "
+        f"a step has {machine.threads}. Start them by OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
     )
 
 
@@ -62,8 +62,8 @@ def _variable(name: str) -> Rule:
         if not 0 < n < machine.granted or _ranks(machine) > 1:
             return ""
         return (
-            f"{name}={machine.environment[name]} keeps steps to {n} of {machine.granted} CPUs: unset it, "
-            "unless that is what you want."
+            f"{name}={machine.environment[name]} limits steps to {n} of {machine.granted} CPUs. "
+            "Unset it if you do not want that."
         )
 
     return rule
@@ -74,8 +74,8 @@ def busy(machine: Machine, figures: Figures) -> str:
     if machine.load is None or machine.load <= 0.5 * machine.cpus:
         return ""
     return (
-        f"Other processes keep about {machine.load:.1f} of {machine.cpus} CPUs busy: steps wait for them, and "
-        "the figures above mean little. Look again when the machine is quiet."
+        f"Other processes keep about {machine.load:.1f} of {machine.cpus} CPUs busy. Steps wait for them, so "
+        "the figures above are not reliable. Run this again when the machine is quiet."
     )
 
 
@@ -85,14 +85,14 @@ def quota(machine: Machine, figures: Figures) -> str:
         return ""
     n = machine.granted
     return (
-        f"The container may use {machine.quota:g} CPUs and sees {machine.affinity}: fusedstep keeps to {n}, but "
-        f"libraries that do not read the quota start {machine.affinity} threads, and all are paused together. "
+        f"The container may use {machine.quota:g} CPUs and sees {machine.affinity}. fusedstep uses {n}, but "
+        f"libraries that do not read the quota start {machine.affinity} threads, and then all are paused together. "
         f"Raise the quota, or set OMP_NUM_THREADS={n} and OPENBLAS_NUM_THREADS={n}."
     )
 
 
 def affinity(machine: Machine, figures: Figures) -> str:
-    """Point out CPUs that the process may not use."""
+    """Report CPUs that the process may not use."""
     if machine.affinity >= machine.cpus:
         return ""
     return (
@@ -102,7 +102,7 @@ def affinity(machine: Machine, figures: Figures) -> str:
 
 
 def forced_isa(machine: Machine, figures: Figures) -> str:
-    """Point out that the CPU has a better instruction set."""
+    """Report that the CPU has a better instruction set."""
     if not machine.isas or machine.isa == machine.isas[0]:
         return ""
     return f"The instruction set is {machine.isa}, but the CPU has {machine.isas[0]}: unset FUSEDSTEP_ISA."
@@ -174,7 +174,7 @@ def waiting(machine: Machine, figures: Figures) -> str:
 
 
 def small_pages(machine: Machine, figures: Figures) -> str:
-    """Explain what huge pages are for."""
+    """Recommend huge pages if they are off."""
     if machine.huge_pages != "never":
         return ""
     return (
@@ -184,7 +184,7 @@ def small_pages(machine: Machine, figures: Figures) -> str:
 
 
 def saturated(machine: Machine, figures: Figures) -> str:
-    """Say when memory is the limit, whatever the number of threads."""
+    """Report that memory is the limit for one thread already."""
     if machine.threads < 2 or figures.in_place > SATURATED * figures.in_place_one or busy(machine, figures):
         return ""
     return (
@@ -194,7 +194,7 @@ def saturated(machine: Machine, figures: Figures) -> str:
 
 
 def slow(machine: Machine, figures: Figures) -> str:
-    """Say when a step is slower than memory allows, and nothing above explains it."""
+    """Report a step that is slower than memory allows, if no other advice explains it."""
     if figures.does <= SLOW * figures.should or busy(machine, figures):
         return ""
     return (

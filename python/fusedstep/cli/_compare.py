@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_all(problem: Problem, seeds: int) -> str:
-    """Say what the data is, and how often it is learnt."""
+    """Return a line about the data and the seeds."""
     from ._train import describe
 
     return describe(problem) + (f"; {seeds} seeds" if seeds > 1 else "")
@@ -83,7 +83,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _cell(values: list[float], form: str) -> str:
-    """Return the mean and its standard error; the number alone if there is one."""
+    """Return the mean and its standard error; a single number alone."""
     mean = format(_mean(values), form)
     if len(values) < 2:
         return mean

@@ -19,8 +19,8 @@ Array = npt.NDArray[Any]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "iris")
 FEWEST_ROWS = 20
-MOST_INTEGER_CLASSES = 20  # more distinct integers than this are quantities, not classes
-FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # rows; share of the rows that belong to classes with fewer
+MOST_INTEGER_CLASSES = 20  # if there are more distinct integers, they are values, not classes
+FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # rows; largest share of rows in classes with fewer rows
 OVERRIDES = ("drop", "categorical", "numeric")
 MOST_NOTES = 20
 TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is for testing; an eighth of the rest is for validation
@@ -28,7 +28,7 @@ TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is for testing; an eighth of the 
 
 @dataclass
 class Problem:
-    """A task with its data in three parts, raw inputs and encoded targets (labels, or values)."""
+    """A task with its data in three parts: raw inputs and encoded targets (labels or values)."""
 
     table: Table
     task: str
@@ -50,11 +50,11 @@ class Problem:
 
     @property
     def metric_name(self) -> str:
-        """Name of what is reported beside the loss."""
+        """Name of the metric that is reported with the loss."""
         return "accuracy" if self.task == "classification" else "R^2"
 
     def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
-        """Return what each training row counts: with "balanced", rows / (classes * rows of its class)."""
+        """Return the weight of each training row: with "balanced", rows / (classes * rows of its class)."""
         if class_weight == "none" or self.task != "classification":
             return None
         labels = self.y[self.train]
@@ -63,7 +63,7 @@ class Problem:
         return found
 
     def part(self, rows: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
-        """Return inputs and targets of some rows, as the network takes them."""
+        """Return inputs and targets of some rows in the network's form."""
         x = (self.table.X[rows] - self.input_mean) / self.input_scale
         if self.task == "classification":
             return np.ascontiguousarray(x, dtype), self.y[rows]
@@ -72,7 +72,7 @@ class Problem:
 
 
 def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | None = None) -> Table:
-    """Find the data that ``--data`` names.
+    """Load the data that ``--data`` names.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
     Raises
     ------
     UsageError
-        If there is none, or it is not usable.
+        If there is no such data, or it is not usable.
     """
     asked = {name: names for name, names in (wishes or {}).items() if names}
     options = ", ".join(f"--{name}" for name in ("target", *OVERRIDES))
@@ -106,7 +106,7 @@ def find_file(source: str) -> Path:
     Raises
     ------
     UsageError
-        If it is missing, no regular file, or of another kind.
+        If it is missing, is not a regular file, or has an unknown suffix.
     """
     path = Path(source)
     if not path.name.lower().endswith((*SUFFIXES, ".npz")):
@@ -126,7 +126,7 @@ def _bundled(name: str) -> Table:
     if name not in ("digits", "diabetes"):
         y = np.asarray(found.target_names)[y].astype(np.str_)
     task = "regression" if name == "diabetes" else "classification"
-    # the digits' pixels share one unit: scaling each by its own deviation would blow up the margins' specks
+    # the digits' pixels have one common scale: scaling each by its own deviation would amplify noise at the margins
     one_unit = name == "digits"
     return Table(name, np.asarray(found.data, np.float64), y, [str(f) for f in found.feature_names], task, one_unit)
 
@@ -137,7 +137,7 @@ def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list
     Raises
     ------
     UsageError
-        If a column is named that is not there, or the target has odd values.
+        If a named column is missing, or the target has invalid values.
     """
     header = list(frame.columns)
     named = [("--target", target), *((f"--{option}", one) for option, names in wishes.items() for one in names)]
@@ -249,7 +249,7 @@ def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator)
     train, validation = _every(rest, strata, VALIDATION_EVERY, rng)
     for i in np.flatnonzero(counts < FEWEST_OF_A_CLASS):
         number = f"{counts[i]} row{'s' * int(counts[i] > 1)}"
-        table.notes.append(f"class {classes[i]!r} has {number} only: in the training rows, none to validate or test")
+        table.notes.append(f"class {classes[i]!r} has {number} only, which are all in the training part")
     return np.sort(np.concatenate([train, rows[rare]])), validation, test
 
 
@@ -271,9 +271,9 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 
 
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Cut off one row in ``every``, from all strata alike: the others and these, each in ascending order.
+    """Take one row in ``every`` from each stratum. Return the other rows and these, each in ascending order.
 
-    Rows are shuffled, sorted by stratum and counted off, so a stratum of three rows keeps two of them.
+    Rows are shuffled and sorted by stratum; then every k-th one is taken. So a stratum of three rows keeps two of them.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]
@@ -286,5 +286,5 @@ def _scaling(X: Array, one_unit: bool) -> tuple[Array, Array]:
     mean, scale = X.mean(axis=0), X.std(axis=0)
     if one_unit:
         scale[:] = (X - mean).std()
-    scale[np.ptp(X, axis=0) == 0] = 1.0  # a constant column: its deviation is rounding, if not 0
+    scale[np.ptp(X, axis=0) == 0] = 1.0  # the deviation of a constant column is 0 or a rounding error
     return mean, scale

@@ -1,6 +1,6 @@
 """Errors of the user, shown as one line."""
 
-INTERRUPTED, BROKEN_PIPE = 130, 141  # what shells report for a program that SIGINT or SIGPIPE ended
+INTERRUPTED, BROKEN_PIPE = 130, 141  # exit statuses after SIGINT and SIGPIPE, as shells report them
 
 
 class UsageError(Exception):

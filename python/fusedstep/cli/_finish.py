@@ -36,9 +36,9 @@ class Finish:
     words : list of str
         The command that repeats the run.
     headline : list of str
-        What the run is, in lines.
+        A description of the run, in lines.
     masks : int, optional
-        Predict the test rows under so many dropout masks.
+        Number of dropout masks for predictions of the test rows.
     """
 
     def __init__(self, trainer: Trainer, words: list[str], headline: list[str], masks: int | None) -> None:
@@ -47,7 +47,7 @@ class Finish:
         self._result: Result = trainer.result
 
     def write(self, folder: Path, screen: Screen) -> None:
-        """Write all files; those of another run must have been moved away."""
+        """Write all files. Files of another run must have been moved before."""
         result, model = self._result, trained(self._problem, self._result)
         said = _predictions.predict(model, self._test_inputs(), self._masks, result.settings.seed)
         scores = self._score(model, said)
@@ -118,13 +118,13 @@ class Finish:
             rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are the ones saved)"))
         if result.interrupted:
             what = "the best weights so far were kept" if result.best else "before the end of the first epoch"
-            rows.append(("interrupted", f"at step {result.steps}; {what}; train --resume goes on"))
+            rows.append(("interrupted", f"at step {result.steps}; {what}; train --resume continues"))
         speed = f"{result.steps:,} steps in {result.seconds:.2f} s ({result.steps_per_second:,.0f} steps/s)"
         return [*rows, ("training", speed)]
 
     def _draw(self, folder: Path, scores: Scores, said: Predictions) -> None:
         problem, title = self._problem, self._headline[1]
-        if self._result.history:  # there is none if Ctrl-C came in the first epoch
+        if self._result.history:  # empty if Ctrl-C was pressed in the first epoch
             draw_curves(folder / _folder.CURVES, self._result, title, problem.metric_name)
         title = f"{problem.table.name}: {len(problem.test)} test rows"
         if problem.task == "classification":
@@ -149,7 +149,7 @@ class Finish:
         page.heading("Curves")
         page.picture(folder / _folder.CURVES, "Losses, validation metric and learning rate over the epochs")
         if problem.columns is not None:
-            page.heading("What was done to each column")
+            page.heading("How each column was converted")
             page.table(["column", "kind", "treatment"], problem.columns.table(), texts=3)
         page.heading("The command that repeats the run")
         page.code(shlex.join(self._words))

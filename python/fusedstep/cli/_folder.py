@@ -1,4 +1,4 @@
-"""The folder of a run's files. It is made before the training, and never holds files of two runs."""
+"""The folder of a run's files. It is created before the training and never has files of two runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
     path = Path(name)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # the latter: no name for a file
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise UsageError(f"--out: cannot make the directory {name}: {getattr(error, 'strerror', error)}") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise UsageError(f"--out: cannot write into the directory {name}")
     for file in files:
         if (path / file).is_dir():
-            raise UsageError(f"--out: {path / file} must be no directory: a file of that name is to be written")
+            raise UsageError(f"--out: {path / file} must not be a directory: a file of that name will be written")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What AdamW takes for a number of parameters: bytes, whether this machine has them, and the time of a step."""
+"""The memory of AdamW for a number of parameters: its bytes, whether this machine has them, the time of a step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Setting:
     gradient: float
     states: float
     kept: float = 0.0
-    copies: float = 0.0  # moved by copies around the step, besides what a single pass moves
+    copies: float = 0.0  # bytes moved by copies around the step, in addition to a single pass
 
     @property
     def held(self) -> float:
@@ -28,13 +28,13 @@ class Setting:
 
     @property
     def moved(self) -> float:
-        """Bytes that a step moves: all but the gradient are read and written."""
+        """Bytes that a step moves: the gradient is read, all else is read and written."""
         return 2 * self.held - self.gradient + self.copies
 
 
 LOW_BITS = 2 + BLOCK_BYTES
-# By hand, the gradient is written to float32 and read from there (8 more), and the master is read to write the weights,
-# which are not read (2 more). A float32 gradient of one tensor at a time is not counted as memory.
+# Without a fused step, the gradient is converted to float32 and read again (8 more bytes), and the master is read to
+# write the weights, which are not read (2 more). A float32 gradient of one tensor at a time is not counted as memory.
 SETTINGS = (
     Setting("float32", 4, 4, 8),
     Setting("bfloat16, float32 master and states by hand", 2, 2, 8, 4, copies=10),

@@ -24,7 +24,7 @@ OPENMP = ("gomp", "iomp5", "omp")
 
 @dataclass(frozen=True)
 class Library:
-    """An OpenMP or BLAS that this process has loaded; its threads are None where threadpoolctl is missing."""
+    """An OpenMP or BLAS library that this process has loaded; its threads are None if threadpoolctl is missing."""
 
     name: str
     is_openmp: bool
@@ -58,7 +58,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """Look at this process and its machine."""
+    """Return the facts about this process and its machine."""
     quotas = list(_threads.quotas())
     return Machine(
         cpu=cpu_model(),
@@ -79,13 +79,13 @@ def look() -> Machine:
 
 
 def huge_pages() -> str:
-    """Return "always", "madvise" or "never"; empty where it is not known."""
+    """Return "always", "madvise" or "never"; empty if unknown."""
     chosen = re.search(r"\[(\w+)\]", text_of("/sys/kernel/mm/transparent_hugepage/enabled"))
     return chosen[1] if chosen else ""
 
 
 def libraries() -> tuple[Library, ...]:
-    """Return every OpenMP and BLAS that is loaded, with its threads where threadpoolctl can tell."""
+    """Return every OpenMP and BLAS library that is loaded, with its threads if threadpoolctl is installed."""
     if find_spec("threadpoolctl") is not None:
         found = importlib.import_module("threadpoolctl").threadpool_info()
         return tuple(

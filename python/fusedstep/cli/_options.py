@@ -1,4 +1,4 @@
-"""The command line: options, their checks, and the settings they make."""
+"""The options of the command line and their checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASKS = ("auto", "classification", "regression")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and leave with status 2."""
@@ -50,7 +50,9 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
 
     def convert(text: str) -> int:
         try:
-            value = int(text) if text.isascii() and "_" not in text else low - 1  # `int` reads digits of every script
+            value = (
+                int(text) if text.isascii() and "_" not in text else low - 1
+            )  # `int` accepts the digits of every script
         except ValueError:
             value = low - 1
         if value < low or (high is not None and value > high):
@@ -61,7 +63,7 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    """Make a converter for one of some names, in any case, that proposes the nearest one."""
+    """Make a converter for one of some names, in upper or lower case, whose error suggests the nearest name."""
     by_lower = {name.lower(): name for name in names}
 
     def convert(text: str) -> str:
@@ -96,7 +98,7 @@ def keyword(text: str) -> tuple[str, Any]:
         return name, value
 
 
-# One row per option: name, converter, default, what stands for its value, help (the default is added to it).
+# One row per option: name, converter, default, placeholder of the value, help (the default is added to it).
 Row = tuple[str, Callable[[str], Any], Any, str, str]
 NAMES = tuple(optim.registry)
 
@@ -157,7 +159,7 @@ TRAINING: list[Row] = [
 ]
 DOCTOR: list[Row] = [
     ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
-    ("--params", number(1, 1e15), None, "N", "also say what AdamW takes for so many parameters, such as 7e9"),
+    ("--params", number(1, 1e15), None, "N", "also show the memory of AdamW for so many parameters, such as 7e9"),
     ("--import", listed(str), [], "NAME,NAME", "packages to import first, to include their libraries"),
     ("--threads", integer(1), None, "N", "maximal number of threads of a step"),
 ]
@@ -188,7 +190,7 @@ EVALUATE: list[Row] = [
 
 
 def lengths(epochs: int, patience: int) -> list[Row]:
-    """Make the options of how long to train, whose defaults differ between the commands."""
+    """Return the options for the length of a training, whose defaults differ between the commands."""
     stop = "stop after N epochs without a better validation loss, 0: never"
     return [
         ("--epochs", integer(1), epochs, "N", "passes over the training rows"),

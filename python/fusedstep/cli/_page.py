@@ -23,7 +23,7 @@ pre { background: #8882; overflow-x: auto; padding: .7rem; white-space: pre-wrap
 
 
 class Page:
-    """A page that is filled from top to bottom."""
+    """A page to which parts are added at the end."""
 
     def __init__(self, title: str) -> None:
         self._title = html.escape(title)
@@ -47,7 +47,7 @@ class Page:
         self._parts.append(f'<div class="wide"><table>{lines}</table></div>')
 
     def table(self, header: list[str], rows: list[list[str]], texts: int = 1) -> None:
-        """Add a table; all but so many columns of texts are of numbers."""
+        """Add a table. The first columns are texts, as many as given; the others are numbers."""
         lines = []
         for tag, row in [("th", header), *(("td", row) for row in rows)]:
             kinds = ("" if i < texts else ' class="number"' for i in range(len(row)))
@@ -56,7 +56,7 @@ class Page:
         self._parts.append(f'<div class="wide"><table>{"".join(lines)}</table></div>')
 
     def picture(self, path: Path, what: str) -> None:
-        """Add a PNG file, within the page; nothing if there is none."""
+        """Add a PNG file, embedded in the page; nothing if the file does not exist."""
         if path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
             self._parts.append(

@@ -68,7 +68,7 @@ def _draw_runs(axes: Any, curves: list[list[float]], look: dict[str, Any]) -> No
 
 
 def _figure(columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    # the object interface: no global backend is chosen, no window can open
+    # matplotlib's object interface: it chooses no global backend and opens no window
     figure = need("matplotlib.figure", "matplotlib").Figure(figsize=size, layout="constrained")
     need("matplotlib.backends.backend_agg", "matplotlib").FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns)
@@ -86,7 +86,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw_classes(path: Path, scores: dict[str, Any], title: str) -> None:
-    """Draw the confusion matrix, and how often predictions are right against how sure they are."""
+    """Draw the confusion matrix, and the share of right predictions against their probability."""
     figure, (left, right) = _figure(2, (12, 5.2))
     names, counts = [str(c["class"]) for c in scores["classes"]], scores["confusion"]
     shares = [[n / max(sum(row), 1) for n in row] for row in counts]
@@ -97,13 +97,15 @@ def draw_classes(path: Path, scores: dict[str, Any], title: str) -> None:
                 left.text(j, i, str(n), ha="center", va="center", color="white" if shares[i][j] > 0.6 else "black")
         left.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         left.set_yticks(range(len(names)), names)
-    left.set(title="Rows of each class, and what they are taken for", xlabel="predicted", ylabel="class")
+    left.set(title="Rows of each class, and their predicted classes", xlabel="predicted", ylabel="class")
     curve = scores["calibration"]
-    right.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as often right as it says")
+    right.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfect calibration")
     right.plot([b["probability"] for b in curve], [b["right"] for b in curve], "o-", label="these rows, in bins")
     for b in curve:
         right.annotate(str(b["rows"]), (b["probability"], b["right"]), xytext=(4, -12), textcoords="offset points")
-    right.set(xlabel="probability of the predicted class", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
+    right.set(
+        xlabel="probability of the predicted class", ylabel="share of right predictions", xlim=(0, 1.02), ylim=(0, 1.02)
+    )
     right.set_title("Calibration (with the number of rows)")
     right.grid(alpha=0.3)
     right.legend(loc="upper left")

@@ -66,8 +66,9 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
     model : nn.TrainedModel
     said : Predictions
     names : sequence
-        The name of each row in the data, and in `where` the kind of these names: "line" or "row".
+        The name of each row in the data.
     where : str
+        The kind of these names: "line" or "row".
     target : ndarray, optional
         The true values.
     """
@@ -92,12 +93,12 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
 
 
 def _cells(values: Array) -> list[Any]:
-    """Format with six digits: a network's output is not more exact."""
+    """Format with six digits, because a network's output is not more exact."""
     return [f"{value:.6g}" for value in values] if values.dtype.kind == "f" else values.tolist()
 
 
 def halves(model: nn.TrainedModel, said: Predictions, target: Array, masks: int) -> list[tuple[str, str]]:
-    """Compare the half of the rows that the model is most certain of with the rest."""
+    """Compare the half of the rows with the least uncertainty with the other half."""
     assert said.uncertainty is not None
     order = np.argsort(said.uncertainty, kind="stable")
     certain, rest = order[: len(order) // 2], order[len(order) // 2 :]

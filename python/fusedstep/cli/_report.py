@@ -46,7 +46,7 @@ class Bar:
         self._bar.stop()
 
     def step(self, done: int, loss: float) -> None:
-        """Redraw at most a few times per second."""
+        """Update the bar, at most a few times per second."""
         now = time.perf_counter()
         if now - self._shown > REDRAW_SECONDS:
             self._shown = now
@@ -79,10 +79,10 @@ class Lines:
         pass
 
     def step(self, done: int, loss: float) -> None:
-        """Keep silent."""
+        """Print nothing."""
 
     def epoch(self, result: Result) -> None:
-        """Print some of the epochs."""
+        """Print a line for some of the epochs."""
         last = result.history[-1]
         if last.number % self._every == 0 or last.number == self._epochs:
             print(
@@ -105,10 +105,10 @@ class Silence:
         pass
 
     def step(self, done: int, loss: float) -> None:
-        """Keep silent."""
+        """Print nothing."""
 
     def epoch(self, result: Result) -> None:
-        """Keep silent."""
+        """Print nothing."""
 
 
 class Screen:
@@ -128,7 +128,7 @@ class Screen:
             self._console.print(printable(text), markup=False)
 
     def watch(self, title: str, total_steps: int, epochs: int, metric: str, lines: int = 10) -> Bar | Lines | Silence:
-        """Show the progress of a run, in ``lines`` lines where there is no terminal; a context manager."""
+        """Return a context manager that shows the progress of a run, without a terminal in ``lines`` lines."""
         if self._quiet:
             return Silence()
         if self._console is None:

@@ -24,7 +24,7 @@ FORMAT = 1
 class Snapshot:
     """A run after an epoch."""
 
-    facts: dict[str, Any]  # fit for JSON
+    facts: dict[str, Any]  # JSON data
     weights: Any
     best_weights: Any
     optimizer: dict[str, Any]
@@ -48,7 +48,7 @@ def take(trainer: Any) -> Snapshot:
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
     """Write the last snapshot and the words of the command; nothing if there has been no epoch.
 
-    The optimizer is put back to the snapshot.
+    The optimizer's state is set back to the snapshot.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:
@@ -86,7 +86,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if about["format"] != FORMAT or not all(isinstance(word, str) for word in about["words"]):
             raise ValueError("its format is another")
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--resume: {folder / CHECKPOINT} is not the state of a run: {error}") from None
+        raise UsageError(f"--resume: {folder / CHECKPOINT} is not the saved state of a run: {error}") from None
     return about, arrays
 
 
@@ -103,7 +103,7 @@ def restore(folder: Path, trainer: Any) -> None:
         raise UsageError("--resume: the data or its columns have changed since the run began")
     if trainer.total_epochs <= len(about["history"]):
         done = len(about["history"])
-        raise UsageError(f"--resume: the run has done its {done} epochs; --epochs must be above that to go on")
+        raise UsageError(f"--resume: the run has done its {done} epochs; --epochs must be above that to continue")
     parts = ({name.removeprefix(p): a for name, a in arrays.items() if name.startswith(p)} for p in ("model.", "best."))
     try:
         trainer.put(about, *parts)
@@ -111,7 +111,7 @@ def restore(folder: Path, trainer: Any) -> None:
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise UsageError(f"--resume: the run in {folder} does not fit these options: {error}") from None
     if trainer.optimizer.steps != about["steps"]:
-        raise UsageError(f"--resume: the files in {folder} are of different moments: {CHECKPOINT} and {OPTIMIZER}")
+        raise UsageError(f"--resume: the files {CHECKPOINT} and {OPTIMIZER} in {folder} are from different epochs")
 
 
 def fingerprint(problem: Problem) -> str:

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Rows:
-    """Rows for a model: a frame with its columns or an array, and the target where it is known."""
+    """Rows for a model: a frame with its columns or an array, and the target if it is known."""
 
     name: str
     inputs: Any
@@ -36,7 +36,7 @@ def load_model(path: str) -> nn.TrainedModel:
     Raises
     ------
     UsageError
-        If it is none.
+        If the file is not such a model.
     """
     need("safetensors", "safetensors")
     try:
@@ -44,7 +44,9 @@ def load_model(path: str) -> nn.TrainedModel:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not isinstance(model, nn.TrainedModel):
-        raise UsageError(f"{path}: is a network alone; MODEL must say what its inputs and outputs mean")
+        raise UsageError(
+            f"{path}: is a network alone; MODEL must also have the names and scaling of inputs and outputs"
+        )
     return model
 
 
@@ -97,7 +99,7 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
 
 
 def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
-    """Return the rows with labels as target: places among the model's classes; rows of other classes are left out."""
+    """Return the rows with labels as target: indices of the model's classes. Rows of other classes are removed."""
     assert rows.target is not None
     places = {_plain(name): i for i, name in enumerate(model.classes)}
     labels = np.array([places.get(_plain(y), -1) for y in rows.target.tolist()])

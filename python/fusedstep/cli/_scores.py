@@ -11,10 +11,10 @@ import numpy.typing as npt
 from .._base.optional import need
 
 Array = npt.NDArray[Any]
-Scores = dict[str, Any]  # fit for JSON
+Scores = dict[str, Any]  # JSON data
 
-BINS = 10  # of the calibration
-COVERED = 0.9  # the share of rows that an interval of predictions is meant for
+BINS = 10  # number of bins of the calibration
+COVERED = 0.9  # the share of rows that prediction intervals should cover
 
 
 def score_classes(classes: list[Any], labels: Array, p: Array, known: Array) -> Scores:
@@ -24,10 +24,10 @@ def score_classes(classes: list[Any], labels: Array, p: Array, known: Array) -> 
     ----------
     classes : list
     labels : ndarray of integers, shape (n,)
-        Their places among the classes.
+        Their indices in `classes`.
     p : ndarray, shape (n, classes)
     known : ndarray of integers
-        Labels that the trivial baseline knows: those of the training rows.
+        Labels of the training rows, for the trivial baseline.
     """
     metrics = need("sklearn.metrics", "scikit-learn")
     found, every = p.argmax(axis=1), list(range(len(classes)))
@@ -84,7 +84,7 @@ def score_values(target: Array, found: Array, known: Array, error: float | None)
     ----------
     target, found : ndarray, shape (n,)
     known : ndarray
-        Targets that the trivial baseline knows: those of the training rows.
+        Targets of the training rows, for the trivial baseline.
     error : float, optional
         Half the width of the intervals.
     """

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: the options that do not concern the data."""
+    """The options of a training, without those of the data."""
 
     hidden: list[int]
     activation: str
@@ -86,7 +86,7 @@ def build_loss(problem: Problem) -> nn.Loss:
 
 
 def learning_rate(settings: Settings) -> float:
-    """Return the rate asked for, or the one that suits the optimizer."""
+    """Return the given rate, or the default for small networks with this optimizer."""
     if settings.lr is not None:
         return settings.lr
     chosen = optim.registry[settings.optimizer]
@@ -94,7 +94,7 @@ def learning_rate(settings: Settings) -> float:
 
 
 def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
-    """Fit the schedule to the number of steps that are planned.
+    """Return the schedule for the planned number of steps.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
 
 
 def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int], float]) -> optim.Optimizer:
-    """Make the optimizer, with all but the weights (biases, gamma, beta) in a group that is not decayed.
+    """Return the optimizer. All parameters except weights (biases, gamma, beta) are in a group without decay.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def describe_optimizer(opt: optim.Optimizer, settings: Settings) -> str:
 
 
 def _check_extra(settings: Settings) -> None:
-    """Refuse arguments that the optimizer does not have, or that have an option of their own."""
+    """Refuse arguments that the optimizer does not have, or that another option sets."""
     elsewhere = {"lr", "weight_decay", "l1", "decay", "ema_decay"}
     names = [name for name in optim.registry[settings.optimizer].options if name not in elsewhere]
     for name, _ in settings.extra:

@@ -1,4 +1,4 @@
-"""The data to learn from, and the reader of .npz files. Errors name the row and the column."""
+"""The training data, and the reader of .npz files. Errors name the row and the column."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ._errors import UsageError
 
 Array = npt.NDArray[Any]
 
-MOST_CLASSES = 20  # different values of a target that is numbers for the most part and texts for the rest
+MOST_CLASSES = 20  # most distinct values of a target with mainly numbers and some texts
 
 
 @dataclass
 class Table:
-    """Data to learn from: numbers X or a frame of columns, and a target as it was read, numbers or texts."""
+    """Training data: numbers X or a frame of columns, and a target as it was read, numbers or texts."""
 
     name: str
-    X: Array  # of a frame: nothing until its columns are fitted
+    X: Array  # empty for a frame whose columns are not fitted yet
     y: Array
     feature_names: list[str]
     task: str = "auto"
@@ -38,7 +38,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def where(self, row: int) -> str:
-        """Return the name of a row by which the user can find it."""
+        """Return a text by which the user can find a row."""
         return f"row {row}" if self.frame is None else f"{self.frame.index.name} {self.frame.index[row]}"
 
 
@@ -117,15 +117,15 @@ def _check_header(member: IO[bytes], size: int) -> None:
 
 
 def as_number(cell: str) -> float | None:
-    """Return the number that a cell holds, or None."""
+    """Return the number in a cell, or None."""
     try:
-        return None if "_" in cell else float(cell)  # Python reads 1_000 as 1000; a table means no number
+        return None if "_" in cell else float(cell)  # Python reads 1_000 as 1000, but in a table it is a text
     except ValueError:
         return None
 
 
 def read_target(file: str, column: Any) -> Array:
-    """Return numbers if all cells are numbers, else texts; refuse numbers with odd texts among them."""
+    """Return numbers if all cells are numbers, else texts. Refuse numbers with a few texts among them."""
     if column.dtype.kind in "iuf":
         values = column.to_numpy()
     else:
@@ -142,6 +142,6 @@ def read_target(file: str, column: Any) -> Array:
 
 
 def listed(names: list[str], most: int = 12) -> str:
-    """Return names separated by commas; of many, only the first."""
+    """Return names separated by commas; if there are many, only the first ones."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

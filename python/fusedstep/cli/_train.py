@@ -25,7 +25,7 @@ SAVE_SECONDS = 30.0  # between two saved states
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, save and report; return the exit status."""
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
-        need(module, package)  # now, not after the training
+        need(module, package)  # fails before the training, not after it
     out, args = Path(args.out), resumed(args) if args.resume else args
     screen, settings = Screen(quiet=args.quiet), Settings.of(args)
     if args.mc_samples is not None and not settings.dropout:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resumed(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the options of the resumed run, with those replaced that are given now."""
+    """Return the options of the resumed run. Options that are given now replace the old ones."""
     from ._options import build_parser
 
     new = [word for word in args.words[2:] if word != "--resume"]
@@ -79,7 +79,8 @@ class Saving:
     words : list of str
         The command.
     own : bool
-        Whether the files in the folder are of this run: those of another are moved away before anything is written.
+        True if the files in the folder are those of this run. Files of another run are moved before anything is
+        written.
     """
 
     def __init__(
@@ -101,12 +102,12 @@ class Saving:
         self._watch.__exit__(kind, error, trace)
 
     def clear_once(self) -> None:
-        """Move the files that were there before the run away."""
+        """Move the files of an earlier run away, once."""
         if not self._is_clear:
             self.aside, self._is_clear = set_aside(self._folder), True
 
     def epoch(self, result: Result) -> None:
-        """Receive an epoch; save if enough time has passed."""
+        """Handle the end of an epoch; save if enough time has passed."""
         self._watch.epoch(result)
         now = time.monotonic()
         if now - self._saved > SAVE_SECONDS:

@@ -60,10 +60,10 @@ class Watcher(Protocol):
     """An object that receives the progress of a run."""
 
     def step(self, done: int, loss: float) -> None:
-        """Receive a step; called after every one."""
+        """Handle a step; called after every one."""
 
     def epoch(self, result: Result) -> None:
-        """Receive an epoch, the last of the history."""
+        """Handle an epoch, the last of the history; called after every one."""
 
 
 def never() -> bool:
@@ -73,7 +73,7 @@ def never() -> bool:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a flag that is read between steps, so that steps and files are complete; a second one raises."""
+    """Make Ctrl-C set a flag that is read between steps, so that steps and files are complete. A second one raises."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -94,7 +94,7 @@ class Trainer:
     """One training run."""
 
     def __init__(self, problem: Problem, settings: Settings, keep: bool = False) -> None:
-        """Make the network and all else; with `keep`, what it takes to go on is kept after every epoch."""
+        """Make the network, loss, optimizer and batches. With `keep`, keep a resumed run's state after each epoch."""
         init_rng, self._rng = settings.rngs()
         self._keep, self._done = keep, 0
         self.snapshot: _resume.Snapshot | None = None
@@ -165,7 +165,7 @@ class Trainer:
     def put(self, facts: Mapping[str, Any], weights: Mapping[str, Array], best_weights: Mapping[str, Array]) -> None:
         """Continue after the epochs of another run; the optimizer's state is loaded separately."""
         history = [Epoch(**epoch) for epoch in facts["history"]]
-        self._model.load_state_dict(best_weights)  # refuses what does not fit
+        self._model.load_state_dict(best_weights)  # raises if the weights do not fit
         self._model.load_state_dict(weights)
         self._stopping.load_state_dict(facts["stopping"], best_weights)
         self._rng.bit_generator.state = facts["rng"]

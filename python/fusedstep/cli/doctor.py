@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: what this machine allows, how long a step takes, and what to change."""
+"""``fusedstep doctor``: the limits of this machine, the time of a step, and advice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Rows = list[tuple[str, str]]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, measure, advise; return 0."""
+    """Collect facts, measure and print advice; return 0."""
     for name in args.imports:
         try:
             importlib.import_module(name)
@@ -36,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--import: cannot import {name!r}: {error}") from None
     parameters = round(args.millions * 1e6)
     figures = measure(parameters)
-    machine = look()  # now that a step has loaded what it needs
+    machine = look()  # after a step, which has loaded its libraries
     screen = Screen(plain=find_spec("rich") is None)
     screen.facts("Machine", machine_rows(machine, args.threads))
     screen.facts("Measured", figure_rows(machine, figures))
     if args.params is not None:
         heads = [f"AdamW, {args.params:g} parameters", *_footprint.COLUMNS]
         screen.table("Memory", heads, _footprint.rows(round(args.params), machine.memory, figures.in_place))
-        screen.line("(Activations come on top. A step at best: its bytes at the bandwidth in place.)")
+        screen.line("(Activations are not included. The time of a step is its bytes over the bandwidth in place.)")
     advice = advise(machine, figures)
     screen.line("What to change" if advice else "Nothing to change.")
     for text in advice:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(parameters: int) -> Figures:
-    """Time a copy, the traffic of an Adam step without its arithmetic, and the step: in turns, medians."""
+    """Time a copy, the memory traffic of an Adam step without its arithmetic, and the step: interleaved, medians."""
     rng = np.random.default_rng(0)
     block = rng.standard_normal(1 << 16, dtype=np.float32)
     g, p, a, b = (np.resize(block, parameters) for _ in range(4))
@@ -85,7 +85,7 @@ def measure(parameters: int) -> Figures:
 
 
 def measure_products() -> tuple[float, float]:
-    """Time products of NumPy on BLAS's threads and on one of them; 0 and 0 where threadpoolctl is missing."""
+    """Time products of NumPy on BLAS's threads and on one of them; 0 and 0 if threadpoolctl is missing."""
     if find_spec("threadpoolctl") is None:
         return 0.0, 0.0
     libraries = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     rows = load_rows(model, args.data, with_target=False)
     out = Path(args.out or f"{rows.name.split('.')[0]}-predictions.csv")
     if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"--out must be a file in a folder that is there; got {out}")
+        raise UsageError(f"--out must be a file in an existing folder; got {out}")
     said = predict(model, rows.inputs, args.mc_samples, args.seed)
     write(out, model, said, rows.names, rows.where)
     for note in rows.notes:

@@ -25,7 +25,8 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     Parameters
     ----------
     outputs : iterable of arrays of one shape
-        One prediction per member: probabilities or values (not labels). Two arrays are held, however many come.
+        One prediction per member: probabilities or values (not labels). Memory for two arrays is needed, for any
+        number.
     weights : sequence of float, optional
         One for each, at least 0 and not all 0; equal by default.
 
@@ -36,7 +37,7 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     Raises
     ------
     TypeError, ValueError
-        If there is nothing to average, or shapes or numbers differ.
+        If there is nothing to average, shapes differ, or the number of weights is wrong.
 
     Examples
     --------
@@ -112,13 +113,13 @@ class Ensemble(Sequence[Any]):
         return self._members[index]
 
     def outputs(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Iterator[Array]:
-        """Yield each member's prediction, of which `transform` (such as `nn.softmax`) is taken if given."""
+        """Yield each member's prediction, after `transform` (such as `nn.softmax`) if given."""
         for i, member in enumerate(self):
             y = predictor(f"{type(self).__name__}: members[{i}]", member)(x)
             yield np.asarray(transform(y) if transform else y)
 
     def predict(self, x: Any, transform: Callable[[Array], Array] | None = None) -> npt.NDArray[np.float64]:
-        """Return the mean of the members' predictions for x; of their `transform` if given."""
+        """Return the mean of the members' predictions for x, after `transform` if given."""
         return average(self.outputs(x, transform))
 
     def moments(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Moments:
@@ -131,7 +132,7 @@ class Ensemble(Sequence[Any]):
 
 
 def predictor(what: str, member: Any) -> Callable[[Any], Any]:
-    """Return the function that a member predicts with."""
+    """Return a member's function for predictions."""
     found = getattr(member, "predict", member)
     if not callable(found):
         raise TypeError(f"{what} must have predict(x) or be a function of x; got {type(member).__name__}")

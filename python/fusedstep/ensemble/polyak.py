@@ -23,8 +23,8 @@ class Polyak:
         avg = d avg + (1 - d) theta          decay d: exponential, from the initial theta on
         avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t
 
-    The exponential form comes for nothing with ``ema_decay`` of any optimizer, in the same pass as the step; this class
-    is for other rhythms, such as the mean over the ends of epochs, and for parameters that no optimizer of ours moves.
+    For the exponential form, ``ema_decay`` of an optimizer is cheaper: it needs no pass of its own. Use this class to
+    average less often, such as at the ends of epochs, and for parameters that no optimizer of this package updates.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Polyak:
     values : list of ndarray
         The averages, in the order of the parameters.
     updates : int
-        How many values have gone in.
+        Number of updates so far.
 
     Raises
     ------
@@ -47,8 +47,8 @@ class Polyak:
 
     Notes
     -----
-    Polyak and Juditsky (1992); over the ends of epochs: Izmailov et al. (2018), SWA. Batch normalisation's running
-    statistics are not parameters: they belong to the weights that they were measured with.
+    Polyak and Juditsky (1992); over the ends of epochs: Izmailov et al. (2018), SWA. The running statistics of batch
+    normalisation are not parameters. Measure them again with the averages (`fusedstep.nn.measure_batch_norm`).
 
     Examples
     --------
@@ -72,11 +72,11 @@ class Polyak:
         self.updates = 0
 
     def update(self) -> None:
-        """Add the present parameters to the average."""
+        """Add the current parameters to the average."""
         self.updates += 1
         decay = 1.0 - 1.0 / self.updates if self.decay is None else self.decay
         for average, array in zip(self.values, self._arrays, strict=True):
-            # From the number with the larger weight: exact for decays of 0 and 1, whatever the numbers are.
+            # It starts from the term with the larger weight, which is exact for decays of 0 and 1.
             if 1.0 - decay < 0.5:
                 if decay < 1.0:
                     average += average.dtype.type(1.0 - decay) * (array - average)

@@ -21,7 +21,7 @@ class SeedScores(NamedTuple):
     std : float
         Between seeds, divided by n - 1; nan for one seed.
     standard_error : float
-        Of the mean: ``std / sqrt(n)``.
+        Standard error of the mean: ``std / sqrt(n)``.
     """
 
     values: npt.NDArray[np.float64]
@@ -52,8 +52,8 @@ def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScore
 
     Notes
     -----
-    Two methods whose means differ by less than about two standard errors have not been told apart. To average the
-    models instead: ``Ensemble(train(seed) for seed in seeds)``.
+    If the means of two methods differ by less than about two standard errors, the difference may be chance. To average
+    the models instead: ``Ensemble(train(seed) for seed in seeds)``.
 
     Examples
     --------

@@ -14,7 +14,7 @@ class Cyclic(Protocol):
     """A schedule with cycles, such as `fusedstep.schedules.cosine_restarts`."""
 
     def ends_cycle(self, t: int) -> bool:
-        """Tell whether step t is the last of its cycle."""
+        """Return True if step t is the last of its cycle."""
 
 
 class Snapshots(Ensemble):
@@ -23,7 +23,7 @@ class Snapshots(Ensemble):
     Parameters
     ----------
     model : object
-        What is trained; `observe` takes deep copies of it.
+        The trained model; `observe` makes deep copies of it.
     schedule : object with ``ends_cycle(t)``
         Such as `fusedstep.schedules.cosine_restarts`.
     last : int, optional
@@ -37,7 +37,7 @@ class Snapshots(Ensemble):
     Notes
     -----
     Huang et al. (2017), "Snapshot ensembles: train 1, get M for free". As an `Ensemble` it predicts with the copies
-    taken so far; before the first there is nothing to average.
+    so far. Before the first copy it cannot predict.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class Snapshots(Ensemble):
         self._members = []
 
     def put(self, models: Sequence[Any]) -> None:
-        """Replace the models, without copying: those of a resumed run."""
+        """Replace the models by those of a resumed run, without copies."""
         self._members[:] = models
 
     def observe(self, t: int) -> bool:

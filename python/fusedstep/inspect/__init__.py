@@ -6,12 +6,12 @@ and ``theta``, the point to look at. `objective` makes both from a network, a lo
 - `check_gradient`: central differences against the analytic gradient, per parameter.
 - `hessian_vector_product`, `hessian`, `extreme_eigenvalues`: curvature, by differences of gradients; Lanczos by scipy.
 - `critical_point`: minimum, maximum, saddle or plateau, by the gradient and the extreme eigenvalues.
-- `sharpness`: how far the loss climbs in a small box.
+- `sharpness`: how much the loss can grow in a small box.
 - `line`, `plane`: the loss along one and two directions, with pictures; convexity along a line.
 - `random_direction`: a direction with the norms of the weights, filter by filter.
 - `newton_step`: theta - (H + damping I)^-1 g.
 - `bias_variance`: decomposition of the expected loss, by bootstrap.
-- `memory`: bytes per parameter that an optimizer keeps, as it is and with other widths.
+- `memory`: bytes per parameter that an optimizer needs, now and with states of other dtypes.
 - `plot_curves`: training against validation, or one optimizer against another.
 """
 

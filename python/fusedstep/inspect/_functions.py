@@ -32,7 +32,7 @@ def place(call: str, f: Any, theta: npt.ArrayLike | None) -> Vector:
     if not callable(f):
         raise TypeError(f"{call}: f must be a function of a vector; got {type(f).__name__}")
     if theta is None and not hasattr(f, "theta"):
-        raise ValueError(f"{call}: theta must be given where f is not an Objective; got None")
+        raise ValueError(f"{call}: theta must be given if f is not an Objective; got None")
     return vector(call, "theta", f.theta if theta is None else theta)
 
 
@@ -58,7 +58,7 @@ def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
 
 
 def value_of(f: Any) -> Callable[[Vector], float]:
-    """Return the function of the value alone: that of an `Objective`, which saves the gradient, or f's first result."""
+    """Return a function of the value alone: that of an `Objective`, which computes no gradient, or f's first result."""
     if hasattr(f, "value"):
         return f.value
 

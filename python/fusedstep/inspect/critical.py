@@ -42,7 +42,7 @@ def critical_point(
     curvature_tol: float = 1e-4,
     key: Key | None = None,
 ) -> CriticalPoint:
-    """Tell a minimum from a saddle, a maximum and a plateau, by the gradient and the ends of the Hessian's spectrum.
+    """Classify a point as minimum, maximum, saddle or plateau, by the gradient and the Hessian's extreme eigenvalues.
 
     ::
 
@@ -57,13 +57,13 @@ def critical_point(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     gradient_tol : float
         Largest length of a gradient that counts as zero, at least 0.
     curvature_tol : float
         Largest absolute eigenvalue that counts as zero, at least 0.
     key : Key, optional
-        As of `extreme_eigenvalues`.
+        See `extreme_eigenvalues`.
 
     Returns
     -------
@@ -79,8 +79,9 @@ def critical_point(
 
     Notes
     -----
-    Dauphin et al. (2014). Along the directions in which a "flat" one is flat the second order decides nothing: it may
-    as well be a saddle of higher order, as of t^3. Networks with more weights than their data fix are flat at best.
+    Dauphin et al. (2014). In the directions in which a "flat" minimum or maximum has no curvature, the second order
+    decides nothing: the point may also be a saddle of higher order, such as t^3. Minima of networks with more weights
+    than the data determine are flat.
 
     Examples
     --------
@@ -113,7 +114,7 @@ def sharpness(
     iterations: int = 10,
     key: Key | None = None,
 ) -> float:
-    r"""Return how far the loss can climb within a small box about theta, in percent.
+    r"""Return how much the loss can grow within a small box about theta, in percent.
 
     ::
 
@@ -124,18 +125,18 @@ def sharpness(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     epsilon : float
         Size of the box, above 0.
     iterations : int
-        Of the search for the maximum, at least 1.
+        Iterations of the search for the maximum, at least 1.
     key : Key, optional
-        Draws where in the box the search starts: at a minimum itself nothing points upwards.
+        Draws the start of the search in the box. At a minimum itself the gradient is zero.
 
     Returns
     -------
     float
-        What the search has found: a lower bound.
+        The largest growth that the search has found, a lower bound.
 
     Raises
     ------
@@ -146,8 +147,8 @@ def sharpness(
 
     Notes
     -----
-    Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space, with L-BFGS-B as
-    there. It depends on the scale of the weights (Dinh et al. 2017): compare networks of one architecture.
+    Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space, also with
+    L-BFGS-B. It depends on the scale of the weights (Dinh et al. 2017), so compare only networks of one architecture.
 
     Examples
     --------

@@ -26,9 +26,9 @@ def plot_curves(
     curves : {name: values}
         One value per epoch; lengths may differ.
     ax : matplotlib axes, optional
-        Where to draw; by default in a new figure.
+        Axes to draw in; by default those of a new figure.
     best : str, optional
-        Name of the curve whose smallest value is marked: the epoch that early stopping goes back to.
+        Name of the curve whose smallest value is marked. Early stopping restores the weights of that epoch.
     xlabel, ylabel : str
         Names of the axes.
     log : bool
@@ -41,7 +41,7 @@ def plot_curves(
     Raises
     ------
     TypeError, ValueError
-        If `curves` is no dict, `best` is not among the curves, or there are none.
+        If `curves` is not a dict or is empty, or `best` is not among the curves.
     ImportError
         Without matplotlib: ``pip install 'fusedstep[inspect]'``.
 

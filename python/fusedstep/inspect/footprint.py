@@ -1,4 +1,4 @@
-"""How many bytes an optimizer keeps for each parameter, and how many with other options."""
+"""The bytes per parameter that an optimizer needs, now and with other options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "uint8": 1}
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes per parameter, of one group or with one setting; made by `memory`."""
+    """Bytes per parameter, for one group or one setting; returned by `memory`."""
 
     name: str
     parameters: int
@@ -36,7 +36,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Memory:
-    """What an optimizer keeps: `groups` as they are, `settings` for all groups together; made by `memory`."""
+    """The memory of an optimizer: `groups` with their options, `settings` for all groups; returned by `memory`."""
 
     groups: tuple[Bytes, ...]
     settings: tuple[Bytes, ...]
@@ -66,26 +66,26 @@ class _Tensor(NamedTuple):
 
 
 def memory(optimizer: Any) -> Memory:
-    """Count the bytes per parameter that a training with an optimizer takes, as it is and with other options.
+    """Count the bytes per parameter that a training with an optimizer needs, now and with other options.
 
-    Counters of steps are left out. A gradient that does not exist yet is taken to have its parameter's dtype. States
-    that torch makes in the first step are counted before it.
+    Counters of steps are not included. A gradient that does not exist yet is counted in its parameter's dtype. States
+    that torch creates in the first step are counted before it, too.
 
     Parameters
     ----------
     optimizer : optimizer of fusedstep or of fusedstep.torch
-        An `OffloadedOptimizer` of one of these too: the weights are then those in the CPU's memory.
+        It may be an `OffloadedOptimizer` of one of these. Then the weights are those in the CPU's memory.
 
     Returns
     -------
     Memory
-        `groups`: a `Bytes` for each group. `settings`: one for each `state_dtype` and each `master_weights` that these
-        parameters can have.
+        `groups` has a `Bytes` for each group. `settings` has one for each `state_dtype` and each `master_weights` that
+        are possible for these parameters.
 
     Raises
     ------
     TypeError
-        If it is no optimizer of this package.
+        If it is not an optimizer of this package.
 
     Examples
     --------

@@ -16,8 +16,8 @@ from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, value_of
 
-STEP = 1e-5  # truncation of h^2 and rounding of 2^-53 / h both come to about 1e-11
-SMALLEST = 1e-3  # of the largest gradient and of the value: a gradient below is compared with this
+STEP = 1e-5  # with it, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
+SMALLEST = 1e-3  # relative to the largest gradient and the value: errors of smaller gradients are divided by this
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class GradientCheck:
     tol : float
         The tolerance of the errors.
     worst : str
-        The parameter with the largest error, its place and both slopes there, in words.
+        A text with the parameter and element of the largest error, and both slopes there.
     """
 
     errors: dict[str, float]
@@ -74,13 +74,13 @@ def check_gradient(
     f : function of a vector (d,), or Objective
         Returns (value, gradient); computed in float64.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     tol : float
         Largest relative error that passes.
     step : float
-        Of the differences, above 0.
+        Step of the differences, above 0.
     coordinates : int, optional
-        Check so many of each parameter's elements, drawn by the key; all by default (two evaluations each).
+        Number of elements to check in each parameter, drawn by the key; all by default. Each needs two evaluations.
     key : Key, optional
         Draws the coordinates.
 
@@ -96,8 +96,8 @@ def check_gradient(
 
     Notes
     -----
-    Where f has a kink within a step (a ReLU at zero), central differences are wrong, not the gradient: check at another
-    theta. torch's ``gradcheck`` compares each element with an absolute and a relative tolerance.
+    If f has a kink within a step (a ReLU at zero), central differences are wrong and not the gradient. Then check at
+    another theta. torch's ``gradcheck`` compares each element with an absolute and a relative tolerance.
 
     Examples
     --------

@@ -13,8 +13,10 @@ from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, scipy, vector
 
-STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # 6e-6: truncation of h^2 against rounding of eps / h
-DENSE = 64  # weights up to which the whole matrix is cheaper than Lanczos
+STEP = float(
+    np.finfo(np.float64).eps ** (1 / 3)
+)  # 6e-6: with it, truncation (h^2) and rounding (eps / h) are about equal
+DENSE = 64  # up to so many weights the whole matrix is cheaper than Lanczos
 
 
 class Spectrum(NamedTuple):
@@ -23,7 +25,7 @@ class Spectrum(NamedTuple):
     Attributes
     ----------
     smallest, largest : ndarray, shape (k,)
-        In ascending order; the units of the loss over those of the weights squared.
+        In ascending order, in units of the loss per square of the weights' unit.
     smallest_vectors, largest_vectors : ndarray, shape (d, k)
         Their directions, of length 1, in columns.
     """
@@ -37,7 +39,7 @@ class Spectrum(NamedTuple):
 def hessian_vector_product(
     f: Function, v: npt.ArrayLike, theta: npt.ArrayLike | None = None, *, step: float = STEP
 ) -> Vector:
-    r"""Multiply the Hessian of f with a vector, without making it.
+    r"""Multiply the Hessian of f by a vector, without computing the Hessian.
 
     ::
 
@@ -50,14 +52,14 @@ def hessian_vector_product(
     v : array_like, shape (d,)
         The vector.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     step : float
         Above 0.
 
     Returns
     -------
     ndarray of float64, shape (d,)
-        Two gradients' worth of work; about nine digits for a smooth f of ordinary size.
+        It takes two gradients. About nine digits are right for a smooth f of ordinary size.
 
     Raises
     ------
@@ -90,14 +92,14 @@ def _product(call: str, f: Function, theta: Vector, v: Vector, step: float = STE
 
 
 def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
-    """Return the whole Hessian, made symmetric: 2 d gradients of work, d * d numbers.
+    """Return the whole Hessian, made symmetric. It takes 2 d gradients and d * d numbers.
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
 
     Returns
     -------
@@ -138,13 +140,13 @@ def extreme_eigenvalues(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     k : int
         From 1 to d.
     tol : float
         Relative to the largest absolute eigenvalue.
     key : Key, optional
-        Draws the vector to start from: the same key, the same result.
+        Draws the start vector. The same key gives the same result.
 
     Returns
     -------
@@ -160,8 +162,8 @@ def extreme_eigenvalues(
 
     Notes
     -----
-    Lanczos, by ``scipy.sparse.linalg.eigsh``, on some 60 Hessian-vector products where k = 1. Up to 64 weights, or with
-    k near d, the whole matrix is made.
+    The method is Lanczos, by ``scipy.sparse.linalg.eigsh``; it takes about 60 Hessian-vector products for k = 1. For up
+    to 64 weights, or k near d, the whole matrix is computed.
 
     Examples
     --------

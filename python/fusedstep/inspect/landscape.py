@@ -16,7 +16,7 @@ from .objective import Objective
 
 
 class Line(NamedTuple):
-    """The loss along a line, made by `line`.
+    """The loss along a line, returned by `line`.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Line(NamedTuple):
         return bool((np.diff(self.values, 2) >= least).all())
 
     def plot(self, ax: Any = None, **style: Any) -> Any:
-        """Draw the values over the steps; return the axes (a new figure's if none are given)."""
+        """Draw the values over the steps; return the axes (those of a new figure if none are given)."""
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
         ax.set(xlabel="step along the direction", ylabel="loss")
@@ -49,7 +49,7 @@ class Line(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """The loss over a plane, made by `plane`.
+    """The loss over a plane, returned by `plane`.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Plane(NamedTuple):
     values: Vector
 
     def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
-        """Draw contours, of the values or of their logarithms; return the axes (a new figure's if none are given)."""
+        """Draw contours of the values or their logarithms; return the axes (those of a new figure by default)."""
         ax = new_axes(ax)
         shown = np.log10(self.values) if log else self.values
         filled = ax.contourf(self.at, self.at, shown, levels=levels, **style)
@@ -75,7 +75,7 @@ class Plane(NamedTuple):
 
 
 def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None) -> Vector:
-    r"""Draw a direction in which every filter is as long as the weights' own.
+    r"""Draw a direction whose part for each unit has the norm of that unit's weights.
 
     ::
 
@@ -84,11 +84,11 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
     Parameters
     ----------
     f : Objective
-        Tells the shapes of the parameters.
+        It gives the shapes of the parameters.
     key : Key
-        The same key, the same direction.
+        The same key gives the same direction.
     theta : array_like, shape (d,), optional
-        Whose lengths; by default the weights of the objective.
+        The weights whose norms are used; by default those of the objective.
 
     Returns
     -------
@@ -101,8 +101,9 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
 
     Notes
     -----
-    Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without it a network whose weights are
-    large looks flat: a step of one unit is nothing to it, though a ReLU network may be rescaled at will.
+    Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without these norms a network with
+    large weights would look flat, because a step of length 1 hardly changes it. But the scale of a ReLU network's
+    weights is arbitrary.
 
     Examples
     --------
@@ -148,9 +149,9 @@ def line(
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     direction : array_like, shape (d,)
-        Such as `random_direction`, or ``theta_2 - theta`` to go from one solution (a = 0) to another (a = 1).
+        For example a `random_direction`, or ``theta_2 - theta`` from one solution (a = 0) to another (a = 1).
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     span : pair of float
         The ends.
     points : int
@@ -204,9 +205,9 @@ def plane(
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     first, second : array_like, shape (d,)
-        Such as two of `random_direction`, of different keys.
+        For example two `random_direction` with different keys.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     span : pair of float
         The ends, of both axes.
     points : int

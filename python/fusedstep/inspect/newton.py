@@ -1,4 +1,4 @@
-"""A step of second order."""
+"""A Newton step."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def newton_step(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        Where; by default the weights of the objective.
+        The point; by default the weights of the objective.
     damping : float
-        At least 0, in the units of the curvature. Above minus the smallest eigenvalue the step goes downhill; below, it
-        may go to a saddle.
+        At least 0, in units of the curvature. If it is above minus the smallest eigenvalue, the step goes downhill;
+        else it may go towards a saddle.
     rate : float
-        Part of the step that is taken, above 0.
+        Factor of the step, above 0.
     tol : float
         Relative error of the linear system's solution, above 0.
 
@@ -47,8 +47,8 @@ def newton_step(
 
     Notes
     -----
-    The system is solved by ``scipy.sparse.linalg.minres`` on Hessian-vector products; H need not be definite and is
-    never made. For a whole minimisation, with a trust region instead of a damping::
+    ``scipy.sparse.linalg.minres`` solves the system with Hessian-vector products. H need not be definite and is never
+    computed. For a whole minimisation, with a trust region instead of damping::
 
         scipy.optimize.minimize(f, f.theta, jac=True, hessp=lambda t, v: hessian_vector_product(f, v, t),
                                 method="trust-ncg")

@@ -19,12 +19,12 @@ Array = npt.NDArray[Any]
 
 
 class Objective:
-    """The mean loss over some rows as a function of all weights of a network; made by `objective`.
+    """The mean loss over some rows as a function of all weights of a network; returned by `objective`.
 
     Attributes
     ----------
     theta : ndarray of float64, shape (d,)
-        The network's weights when this was made.
+        The network's weights when `objective` was called.
     shapes : dict of str to tuple
         Names and shapes of the parameters, in their order within theta.
     """
@@ -36,7 +36,7 @@ class Objective:
         if training:
             for i, layer in enumerate(model.layers):
                 layer.sample(key.fold(i))
-        self(self.theta)  # a loss that does not fit the model is refused here
+        self(self.theta)  # raises here if the loss does not fit the model
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:
         """Return value and gradient at theta; the gradient is a new array."""
@@ -53,7 +53,7 @@ class Objective:
         return self._model.forward(self._x, self._training)
 
     def split(self, theta: Vector) -> dict[str, Array]:
-        """Return views of a vector's parts under the parameters' names, in their shapes."""
+        """Return views of a vector's parts by the parameters' names, in the parameters' shapes."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
@@ -66,7 +66,7 @@ class Objective:
 def objective(
     model: Sequential, loss: Loss, x: npt.ArrayLike, targets: Any, *, training: bool = False, key: Key | None = None
 ) -> Objective:
-    """Make the mean loss over the rows x a function f(theta) of all weights, with its gradient, in float64.
+    """Return the mean loss over the rows x as a function f(theta) of all weights, with its gradient, in float64.
 
     ::
 
@@ -75,22 +75,22 @@ def objective(
     Parameters
     ----------
     model : Sequential
-        Copied, in float64: neither its weights nor its running statistics change when f is called.
+        It is copied in float64. Its weights and running statistics do not change when f is called.
     loss : Loss
         From `fusedstep.nn`.
     x : array_like, shape (n, in_features)
         Rows.
     targets : array_like
-        What the loss takes.
+        The targets of the loss.
     training : bool
-        Whether batch normalisation uses the batch's statistics, dropout drops, and penalties count.
+        True: batch normalisation uses the batch's statistics, dropout is active, and penalties are added.
     key : Key, optional
-        Names the masks of dropout in training, which are the same in every call.
+        Draws the masks of dropout in training, which are the same in every call.
 
     Returns
     -------
     Objective
-        Call it; ``theta`` is where the model stands.
+        A function; its ``theta`` has the model's weights.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How much of the error is bias, and how much comes from the sample."""
+"""Decomposition of an error into bias and variance."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class BiasVariance(NamedTuple):
     loss : float
         Mean loss over the test rows and the training sets.
     bias : float
-        Loss of the main prediction: the mean of all predictions of a row (squared), the most frequent (zero_one). It
-        contains the noise of the test targets.
+        Loss of the main prediction, which is the mean of a row's predictions (squared) or the most frequent one
+        (zero_one). It includes the noise of the test targets.
     variance : float
-        Mean loss of the predictions against the main one.
+        Mean loss of the predictions relative to the main one.
     net_variance : float
-        ``loss - bias``: what the variance adds to the loss. With the squared loss it is the variance; with zero_one
-        variance helps where the main prediction is wrong.
+        ``loss - bias``: the amount that the variance adds to the loss. With the squared loss it is the variance. With
+        zero_one, variance reduces the loss of rows whose main prediction is wrong.
     predictions : ndarray, shape (rounds, n_test)
     """
 
@@ -67,11 +67,11 @@ def bias_variance(
     X, y : array_like, n rows
         Each training set takes n of them, with replacement.
     X_test, y_test : array_like
-        What the loss is measured on; one number or label per row.
+        Rows for the loss, with one number or label each.
     rounds : int
         Number of training sets, at least 2.
     loss : {"squared", "zero_one"}
-        For numbers, for labels.
+        "squared" for numbers, "zero_one" for labels.
     key : Key, optional
         Draws the training sets: round r uses ``key.fold(r)``.
 
@@ -87,8 +87,8 @@ def bias_variance(
 
     Notes
     -----
-    Geman, Bienenstock, Doursat (1992); Domingos (2000) for the zero-one loss. A bootstrap set holds 63% of the rows, so
-    the loss is somewhat above that of a model trained on all.
+    Geman, Bienenstock, Doursat (1992); Domingos (2000) for the zero-one loss. A bootstrap set has 63% of the rows, so
+    the loss is somewhat larger than that of a model trained on all rows.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def bias_variance(
     rows, targets, X_test, truth = (np.asarray(a) for a in (X, y, X_test, y_test))
     if len(rows) != len(targets) or not len(rows) or truth.shape != (len(X_test),) or not len(X_test):
         raise ValueError(
-            f"{call}: X and y, X_test and y_test must have as many rows, at least 1, and y_test one number in each; "
+            f"{call}: X and y, X_test and y_test must have equally many rows, at least 1, and y_test one number each; "
             f"got {rows.shape}, {targets.shape}, {X_test.shape}, {truth.shape}"
         )
     if whole_number(f"{call}: rounds", rounds, 2**31) < 2:
@@ -112,7 +112,7 @@ def bias_variance(
     source, predictions = Key(0) if key is None else key_of(call, key), []
     for r in range(rounds):
         chosen = (uniform(len(rows), source.fold(r)) * len(rows)).astype(np.intp)
-        found = np.asarray(predictor(f"{call}: what fit returns", fit(rows[chosen], targets[chosen]))(X_test))
+        found = np.asarray(predictor(f"{call}: the model from fit", fit(rows[chosen], targets[chosen]))(X_test))
         if found.size != truth.size:
             raise ValueError(f"{call}: predictions must have the shape {truth.shape}; got {found.shape}")
         predictions.append(found.reshape(truth.shape))
@@ -132,4 +132,4 @@ def _decompose(predictions: Array, truth: Array, loss: str) -> BiasVariance:
 
 def _most_frequent(labels: Array) -> Any:
     values, counts = np.unique(labels, return_counts=True)
-    return values[np.argmax(counts)]  # of equally frequent ones the smallest
+    return values[np.argmax(counts)]  # if several are equally frequent, the smallest

@@ -1,4 +1,4 @@
-"""Small networks on NumPy, made for speed: layers that reuse their memory and one arena of parameters."""
+"""Small, fast networks on NumPy: layers that reuse their memory, and one arena of parameters."""
 
 from typing import TYPE_CHECKING
 

@@ -13,14 +13,14 @@ from .._base.arrays import Array
 _numpys_own = getattr(sys.modules.get("numpy._core._multiarray_umath"), "__file__", None)
 FOUND = bool(_numpys_own and _core.find_blas(os.fsencode(_numpys_own)))  # OpenBLAS
 
-# A second core saves some microseconds of a small network's products, and costs as much at the optimizer's step, which
-# finds half of the gradient in the other core's cache.
-MOST_ROWS = 64  # of a batch, and
-LARGEST_WEIGHT = 32768  # elements: beyond one of the two limits, more cores are used
+# In a small network a second core saves some microseconds of the products. It costs as much in the optimizer's step,
+# because half of the gradient is then in the other core's cache.
+MOST_ROWS = 64  # rows of a batch
+LARGEST_WEIGHT = 32768  # elements. Above one of the two limits more cores are used
 
 
 def stays_on_one_core(rows: int, largest: int) -> bool:
-    """Tell whether a network whose largest weight has so many elements should use one core only."""
+    """Return True if a network whose largest weight has so many elements should use one core only."""
     return rows <= MOST_ROWS and largest <= LARGEST_WEIGHT
 
 

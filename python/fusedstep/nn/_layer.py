@@ -16,24 +16,24 @@ Forward = Callable[[Array, bool], Array]  # (x, training) -> y
 class Layer:
     """One step of a network: rows (n, width) to rows (n, width'), and gradients the other way.
 
-    A layer says what it needs (`param_shapes`, `buffer_shapes`); `Sequential` owns that memory and hands out
-    views with `attach`. Results go into scratch memory that is reused for every batch of the same size:
-    what `forward` and `backward` return is valid until the next call.
+    A layer declares the memory that it needs (`param_shapes`, `buffer_shapes`). `Sequential` owns that memory and
+    passes views of it to `attach`. Results are in scratch memory that is reused for every batch of the same size: an
+    array that `forward` or `backward` returns is valid until the next call.
 
     Attributes
     ----------
     works_in_place : bool
-        Class trait: y may be written over x, and dx over dy. `Sequential` sets ``over_x`` and ``over_dy``
-        where nobody needs the old values.
+        Class trait: y may overwrite x, and dx may overwrite dy. `Sequential` sets ``over_x`` and ``over_dy`` where the
+        old values are not needed.
     keeps_output, keeps_dx : bool
-        Class traits: the layer behind must not write over y, the one before not over dx; for `backward` reads y, or
-        what is returned may be what was given. True unless a layer says that it is not so.
+        Class traits: the next layer must not overwrite y, the layer before must not overwrite dx, because `backward`
+        reads y, or because the returned array may be the given one. True by default.
     is_random : bool
-        Whether the layer draws random numbers, which `sample` can fix.
+        True if the layer draws random numbers, whose key `sample` can set.
     sublayers : tuple of Layer
         Layers inside this one.
     penalty : float
-        What the layer adds to the loss in the last pass.
+        The amount that the layer added to the loss in the last pass.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
 
@@ -79,9 +79,7 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
-    largest_weight: int = (
-        0  # elements, of the largest weight of the network: decides whether its products use more cores
-    )
+    largest_weight: int = 0  # elements of the network's largest weight; it decides whether products use more cores
     penalty: float = 0.0
 
     def __init__(self) -> None:
@@ -90,7 +88,7 @@ class Layer:
         self.buffers: dict[str, Array] = {}
 
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments that fix shapes and behaviour, fit for JSON."""
+        """Return the constructor's arguments that fix shapes and behaviour, as JSON data."""
         return {}
 
     def __repr__(self) -> str:
@@ -98,22 +96,22 @@ class Layer:
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def param_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of what is trained."""
+        """Names and shapes of the trained arrays."""
         return {}
 
     def buffer_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of what is saved but not trained, in the model's dtype."""
+        """Names and shapes of arrays that are saved but not trained, in the model's dtype."""
         return {}
 
     def counter_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of the int64 numbers that are saved but not trained; among the ``buffers`` too."""
+        """Names and shapes of the int64 arrays that are saved but not trained. They are in ``buffers`` too."""
         return {}
 
     def fit_width(self, width: int | None) -> None:
-        """Receive the width of the input (None: not known). Called before shapes and widths are read."""
+        """Set the width of the input (None: unknown). Called before shapes and widths are read."""
 
     def widths(self) -> tuple[int | None, int | None]:
-        """Return the widths of input and output; None means any width, and the output as wide as the input."""
+        """Return the widths of input and output. None means any width, with the output as wide as the input."""
         return None, None
 
     def attach(
@@ -128,24 +126,24 @@ class Layer:
         self.attached = True
 
     def forward_with(self, after: Layer) -> Forward | None:
-        """Return the forward pass of this layer and the one behind it, if there is a faster one for both."""
+        """Return one forward pass for this layer and the next, if that is faster; else None."""
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Set the first values of parameters and buffers."""
 
     def sample(self, key: Key | None, first_row: int = 0) -> None:
-        """Draw from this key in the next passes, in prediction too; None: draw as usual, in training only.
+        """Draw from this key in the next passes, also in prediction. None: draw as usual, in training only.
 
-        ``first_row`` is the number that the first row of the next pass has among all rows.
+        ``first_row`` is the index of the first row of the next pass among all rows.
         """
 
     def forward(self, x: Array, training: bool) -> Array:
-        """Return the output for the rows ``x``; remember what `backward` needs."""
+        """Return the output for the rows ``x``, and keep what `backward` needs."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, training)")
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
-        """Write the gradients of the parameters; return that of the last ``x`` (None if it is not needed)."""
+        """Write the gradients of the parameters. Return the gradient of the last ``x`` (None if it is not needed)."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
 

@@ -1,4 +1,4 @@
-"""Functions for a stack of layers: a network, or a block of one."""
+"""Functions for a stack of layers, which is a network or a block."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def allow_in_place(layers: Sequence[Layer]) -> None:
 
 
 def forward_passes(layers: Sequence[Layer]) -> list[Forward]:
-    """Return the layers' forward passes in order, one for two neighbours where they have one."""
+    """Return the layers' forward passes in order. Two neighbours may have one pass together."""
     passes: list[Forward] = []
     rest = list(layers)
     while rest:
@@ -68,7 +68,7 @@ def every(layers: Iterable[Layer]) -> Iterator[Layer]:
 
 
 def total_penalty(layers: Sequence[Layer]) -> float:
-    """Sum what the layers, and those inside them, add to the loss."""
+    """Return the sum of the penalties of the layers and of those inside them."""
     return sum(layer.penalty + total_penalty(layer.sublayers) for layer in layers)
 
 
@@ -78,7 +78,7 @@ def numbered(shapes: Sequence[dict[str, Shape]]) -> dict[str, Shape]:
 
 
 def recipe(layer: Layer) -> Recipe:
-    """Return what is needed to make an equal layer: its type, its arguments and the layers in it."""
+    """Return the type of a layer, its arguments and the layers in it, for `make`."""
     return type(layer), layer.config(), [recipe(inner) for inner in layer.sublayers]
 
 
@@ -90,4 +90,4 @@ def make(how: Recipe) -> Layer:
         return kind(*layers, **config)
     except TypeError as error:
         name = kind.__name__
-        raise TypeError(f"{name}.config must return all that {name} is made of; got {config!r}: {error}") from error
+        raise TypeError(f"{name}.config must return all arguments of {name}; got {config!r}: {error}") from error

@@ -36,7 +36,7 @@ class BatchNorm(Layer):
     eps : float
         Added to the variance, >= 0.
     affine : bool
-        Whether there are ``gamma`` (at first 1) and ``beta`` (at first 0).
+        True for ``gamma`` (initially 1) and ``beta`` (initially 0).
     relu : bool
         Apply a ReLU in the same pass.
 
@@ -48,12 +48,13 @@ class BatchNorm(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. `forward` raises if it is to train on a single row.
+        If an argument is not as described. In training, `forward` raises for a single row.
 
     Notes
     -----
     Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Same as ``torch.nn.BatchNorm1d``, whose
-    ``weight`` and ``bias`` are gamma and beta here. Behind a `Linear`, ``bias=False`` saves what beta does.
+    ``weight`` and ``bias`` are gamma and beta here. Give the `Linear` before it ``bias=False``, because beta
+    replaces its bias.
 
     Examples
     --------
@@ -91,7 +92,7 @@ class BatchNorm(Layer):
 
     def fit_width(self, width: int | None) -> None:
         if self.num_features is None and width is None:
-            raise ValueError("BatchNorm: num_features must be given where no layer before it fixes the width; got None")
+            raise ValueError("BatchNorm: num_features must be given if no layer before it fixes the width; got None")
         self.num_features = width if self.num_features is None else self.num_features
 
     def widths(self) -> tuple[int | None, int | None]:
@@ -137,7 +138,7 @@ class BatchNorm(Layer):
         return dx if need_dx else None
 
     def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
-        """Return y of x, with a residual added before the ReLU; neither may be changed before `gradients`."""
+        """Return y of x, with a residual added before the ReLU. Do not change x or the residual before `gradients`."""
         y = self._y[x.shape]
         if not (training or len(x)):  # the kernel refuses an empty batch; a prediction of no rows is fine
             return y
@@ -159,7 +160,7 @@ class BatchNorm(Layer):
         return y
 
     def gradients(self, dy: Array) -> BatchNormGrads:
-        """Write the gradients of gamma and beta; return them all. Without a ReLU, dresidual is dy itself."""
+        """Write the gradients of gamma and beta; return dx and dresidual. Without a ReLU, dresidual is dy itself."""
         keeps_dy = self._has_residual and not self.relu
         dx = dy if self.over_dy and not keeps_dy else self._dx[dy.shape]
         out = (dx, self._dresidual[dy.shape]) if self._has_residual and self.relu else dx
@@ -170,23 +171,23 @@ class BatchNorm(Layer):
 
 
 def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
-    """Measure the running statistics of all `BatchNorm` anew, with the weights as they are.
+    """Measure the running statistics of all `BatchNorm` layers again, with the current weights.
 
-    Statistics belong to the weights that they were measured with: where others are to be evaluated, inside
-    ``optimizer.averaged()`` or after averages have been put into the model, they must be measured first. What they were
-    before is not kept.
+    Running statistics fit only the weights with which they were measured. Call this function before other weights are
+    evaluated: inside ``optimizer.averaged()``, or after averages were copied into the model. The old statistics are
+    overwritten.
 
     Parameters
     ----------
     model : Sequential
-        Its layers see the batches as in training; gradients and weights stay as they are.
+        Its layers process the batches as in training. Gradients and weights do not change.
     batches : iterable of arrays
         Inputs, at least one batch of two rows or more. The statistics become the mean over the batches.
 
     Raises
     ------
     ValueError
-        Without a batch, or if one does not fit the model; the statistics are then what they were.
+        If there is no batch, or one does not fit the model. Then the statistics do not change.
 
     Examples
     --------

@@ -21,18 +21,18 @@ def hidden_block(
     weight_init: init.Initializer | None = None,
     bias_init: init.Initializer | None = None,
 ) -> list[Layer]:
-    """Return a hidden layer's parts: `Linear`, `BatchNorm`, activation, penalty on it, `Dropout`.
+    """Return the parts of a hidden layer: `Linear`, `BatchNorm`, activation, penalty on it, `Dropout`.
 
     Parameters
     ----------
     in_features, out_features : int
         Widths, >= 1.
     activation : type of Layer, optional
-        None: the identity. A ReLU behind a batch norm is applied in its pass.
+        None: the identity. A ReLU after a batch norm is applied in the same pass.
     batch_norm : bool
-        With it the `Linear` has no bias: the norm would subtract it.
+        If True, the `Linear` has no bias, because the norm would subtract it.
     dropout : float
-        Probability; without a layer for 0.
+        Probability. If it is 0, there is no layer.
     penalty : Layer, optional
         A penalty on the activations.
     weight_init, bias_init : callable, optional

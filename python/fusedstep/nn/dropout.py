@@ -14,7 +14,7 @@ from .._base.random import threshold_and_scale, threshold_of
 from ..ops.philox import Key
 from ._layer import Layer, can_be_saved
 
-SEEDS = 2**63  # what an int64 counter holds
+SEEDS = 2**63  # seeds must fit into int64
 
 
 @can_be_saved
@@ -30,7 +30,7 @@ class Dropout(Layer):
     Parameters
     ----------
     p : float
-        Probability of dropping, from 0 to 1, in steps of 1/65536.
+        Probability of dropping, from 0 to 1, rounded to multiples of 1/65536.
     mode : {"inverted", "vanilla"}
         Scale in training (the usual form) or in prediction (the first paper's).
 
@@ -38,13 +38,13 @@ class Dropout(Layer):
     ----------
     buffers : dict
         ``"stream"``, int64: the seed of the layer's `Philox`, drawn from the model's ``rng`` when the model is made,
-        and the number of the stream that the next training pass uses. Both are part of ``state_dict``: a
-        run that is resumed draws the masks of one that did not stop.
+        and the number of the stream that the next training pass uses. Both are part of ``state_dict``, so that a
+        resumed run draws the same masks as a run without a break.
 
     Raises
     ------
     TypeError, ValueError
-        If p is no number from 0 to 1, or the mode is not known.
+        If p is not a number from 0 to 1, or the mode is unknown.
 
     Notes
     -----
@@ -100,7 +100,7 @@ class Dropout(Layer):
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         self._sampled = None if key is None else (key, first_row)
 
-    # The kernel is called without the checks of `fusedstep.dropout`: they would cost more than a small batch.
+    # The kernel is called without the checks of `fusedstep.dropout`, which take longer than a small batch.
     def forward(self, x: Array, training: bool) -> Array:
         how = self._dropping if training or self._sampled is not None else self._keeping
         self._drawn = drawn = (*how, *self._next(training, x.shape[1]))
@@ -114,7 +114,7 @@ class Dropout(Layer):
         return _core.drop("Dropout.backward", "dy", dy, dx, None, *self._drawn)
 
     def _next(self, training: bool, width: int) -> tuple[int, int, int]:
-        """Return seed, stream and first element of the mask; training takes a stream."""
+        """Return seed, stream and first element of the mask. In training, move on to the next stream."""
         if self._sampled is not None:
             key, row = self._sampled
             return key.seed, key.stream, row * width

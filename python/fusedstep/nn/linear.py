@@ -29,14 +29,14 @@ class Linear(Layer):
     in_features, out_features : int
         Widths of input and output, >= 1.
     bias : bool
-        Whether there is a ``b``.
+        True for a bias ``b``.
     weight_init, bias_init : callable, optional
         From `fusedstep.init`, or any function (shape, rng, dtype) -> array. Default: Glorot uniform, zeros.
 
     Raises
     ------
     TypeError, ValueError
-        If a width is not an integer >= 1, bias is neither True nor False, or what makes first values cannot.
+        If a width is not an integer >= 1, `bias` is neither True nor False, or an initialiser is not such a function.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class Linear(Layer):
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
         x = self._x
         by_rows(x.T, dy, self._dw, self.largest_weight)
-        if self._db is not None:  # a product with ones: a third of the time of a sum over axis 0
+        if self._db is not None:  # a product with ones takes a third of the time of a sum over axis 0
             by_columns(self._ones[(1, x.shape[0])], dy, self._db, self.largest_weight)
         if not need_dx:
             return None
@@ -123,7 +123,7 @@ class Linear(Layer):
 
 
 def _maker(name: str, make: init.Initializer) -> init.Initializer:
-    """Refuse what cannot be called with (shape, rng, dtype), such as `init.he` in place of ``init.he()``."""
+    """Return an initialiser; refuse anything else, such as `init.he` in place of ``init.he()``."""
     try:
         signature(make).bind((1, 1), None, None)
     except TypeError:

@@ -1,7 +1,7 @@
-"""Penalties on activations: layers that change nothing but the loss.
+"""Penalties on activations: layers that change only the loss.
 
-Put one behind the layer whose outputs h (n rows, k units) are to be sparse. In training it adds ``weight * penalty``
-to the loss: its value to the model's ``penalty``, its gradient to what flows back. In prediction it does nothing.
+Put one after the layer whose outputs h (n rows, k units) should be sparse. In training it adds ``weight * penalty`` to
+the model's ``penalty``, and the gradient of that to dy. In prediction it does nothing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class ActivityPenalty(Layer):
     """
 
     works_in_place: ClassVar[bool] = True  # dx over dy
-    keeps_output: ClassVar[bool] = True  # y is x itself, which `backward` of the layer before may read,
-    keeps_dx: ClassVar[bool] = True  # and dx may be dy itself
+    keeps_output: ClassVar[bool] = True  # y is x itself, which `backward` of the layer before may read
+    keeps_dx: ClassVar[bool] = True  # dx may be dy itself
 
     def __init__(self, weight: float) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class ActivityPenalty(Layer):
 
 @can_be_saved
 class L1Activity(ActivityPenalty):
-    r"""The sum of the absolute activations, averaged over the rows: many become exactly zero behind a `ReLU`.
+    r"""The sum of the absolute activations, averaged over the rows. After a `ReLU`, many become exactly zero.
 
     ::
 
@@ -122,7 +122,7 @@ class L1Activity(ActivityPenalty):
 
 @can_be_saved
 class StudentTActivity(ActivityPenalty):
-    r"""The logarithmic penalty of a Student-t prior: small activations are drawn to zero, large ones are left alone.
+    r"""The logarithmic penalty of a Student-t prior: it moves small activations to zero and hardly changes large ones.
 
     ::
 
@@ -179,14 +179,14 @@ class KLActivity(ActivityPenalty):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. `forward` raises if a mean activation is not from 0 to 1: the layer
-        belongs behind a `Sigmoid`.
+        If an argument is not as described. `forward` raises if a mean activation is not from 0 to 1: put the layer
+        after a `Sigmoid`.
 
     Notes
     -----
     Lee, Ekanadham, Ng (2008); Hinton (2010), "A practical guide to training restricted Boltzmann machines", section 11.
-    A rate of exactly 0 or 1 counts as the nearest number between them, so that it can be left again. torch has no
-    such layer.
+    A mean activation of exactly 0 or 1 is replaced by the nearest number between them, where the gradient is finite.
+    torch has no such layer.
 
     Examples
     --------
@@ -210,7 +210,7 @@ class KLActivity(ActivityPenalty):
         outside = ~((rate >= 0) & (rate <= 1))
         if outside.any():
             raise ValueError(
-                f"KLActivity: mean activations must be from 0 to 1 (behind a Sigmoid); got {rate[outside][0]:g}"
+                f"KLActivity: mean activations must be from 0 to 1 (after a Sigmoid); got {rate[outside][0]:g}"
             )
         step = float(np.finfo(h.dtype).epsneg)
         rate = np.clip(rate, step, 1 - step)

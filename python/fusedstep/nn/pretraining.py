@@ -35,7 +35,7 @@ class PretrainedLayer(NamedTuple):
     weight, bias : ndarray, shapes (in, out) and (out,)
         For a `Linear` of the network that is trained afterwards.
     candidate : int
-        Number of the candidate that it was trained as.
+        Index of the candidate whose settings trained it.
     autoencoder : Sequential
         Encoder and decoder.
     """
@@ -63,7 +63,7 @@ class PretrainedStack(NamedTuple):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """How one auto-encoder is trained."""
+    """The settings of one auto-encoder's training."""
 
     epochs: int = 20
     batch_size: int = 32
@@ -105,7 +105,7 @@ def pretrain(
     x : ndarray, shape (n, width)
         float32 or float64; not written to.
     widths : sequence of int
-        Of the hidden layers, from the input upwards.
+        Widths of the hidden layers, from the input upwards.
     activation : type of Layer, optional
         None: the identity.
     candidates : sequence of mappings
@@ -181,7 +181,7 @@ def _train(
     def noisy(batch: Batch) -> Batch:
         return batch._replace(x=gaussian_noise(batch.x, how.noise, draws.key())) if how.noise else batch
 
-    # a training whose loss is not finite ends; its error is then infinite, and it is kept only if there is no other
+    # a loss that is not finite ends the training; its error is infinite, so it is kept only if there is no other
     deque(trainer.fit(batches, how.epochs, order=lambda: rng.permutation(len(h)), change=partial(map, noisy)), maxlen=0)
     first = model.layers[0].params
     return PretrainedLayer(first["weight"].copy(), first["bias"].copy(), number, model)

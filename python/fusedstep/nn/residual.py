@@ -16,7 +16,7 @@ from .batch_norm import BatchNorm
 
 @can_be_saved
 class Residual(Layer):
-    r"""Layers that end in a `BatchNorm`, which adds the block's input in the pass that it makes anyway.
+    r"""A block of layers that ends in a `BatchNorm`, which adds the block's input in the same pass.
 
     ::
 
@@ -32,7 +32,7 @@ class Residual(Layer):
     Raises
     ------
     TypeError, ValueError
-        If a layer is not one, comes twice or does not fit, or the last one is no `BatchNorm`.
+        If an argument is not a layer, occurs twice or does not fit, or the last one is not a `BatchNorm`.
 
     Notes
     -----
@@ -67,7 +67,7 @@ class Residual(Layer):
     def fit_width(self, width: int | None) -> None:
         takes, gives = fit_widths("Residual", self.sublayers, width)
         if takes is not None and takes != gives:
-            raise ValueError(f"Residual: layers must return as many features as they take; {takes} become {gives}")
+            raise ValueError(f"Residual: layers must return as many features as they take; got {takes} and {gives}")
         self._width = gives
 
     def widths(self) -> tuple[int | None, int | None]:
@@ -122,5 +122,5 @@ class Residual(Layer):
 
 
 def _of(i: int, views: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the views of the i-th layer, by the names that it gave them."""
+    """Return the views of the i-th layer, by the layer's own names."""
     return {name.removeprefix(f"{i}."): view for name, view in views.items() if name.startswith(f"{i}.")}

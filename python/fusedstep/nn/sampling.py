@@ -17,9 +17,9 @@ class SampledPrediction(NamedTuple):
     Attributes
     ----------
     prediction : ndarray, shape (n,)
-        The class of the largest mean probability; or the mean value.
+        The class with the largest mean probability, or the mean value.
     uncertainty : ndarray, shape (n,)
-        Entropy of the mean probabilities, in nats; or the standard deviation, in the target's units.
+        Entropy of the mean probabilities, in nats, or the standard deviation, in the target's units.
     mean, variance : ndarray, shape (n, outputs)
         Over the masks, of the probabilities or of the value in the target's units.
     """

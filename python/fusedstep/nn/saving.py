@@ -1,7 +1,7 @@
 """A trained model, or a network alone, in one safetensors file.
 
-The file holds arrays and one JSON text under one metadata key: the format's library writes several keys in an
-order that changes from run to run, and the same training must give the same bytes.
+The file has arrays and one JSON text under one metadata key. With several keys, their order would change from run to
+run, but the same training must give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ STATISTICS = ("input.mean", "input.scale")
 
 
 def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> None:
-    """Write a trained model, or a network alone. If it fails, an existing file stays as it was.
+    """Write a trained model, or a network alone. If that fails, an existing file does not change.
 
     Parameters
     ----------
     path : path
-        Usually ending in ``.safetensors``.
+        Path of the file, usually with the suffix ``.safetensors``.
     trained : TrainedModel or Sequential
-        The same model gives the same bytes. A `Sequential` has no names and scaling of inputs and outputs.
+        The same model gives the same bytes. A `Sequential` is saved without names and scaling of inputs and outputs.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
 
     Notes
     -----
-    The file holds arrays and plain text: reading it executes nothing, unlike a pickle.
+    The file has arrays and plain text. Unlike a pickle, reading it executes no code.
 
     Examples
     --------
@@ -136,12 +136,12 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel |
 
 
 def described_network(model: Sequential) -> dict[str, Any]:
-    """Return the layers and the dtype of a network, fit for JSON. Together with ``state_dict`` they define the network.
+    """Return the layers and the dtype of a network, as JSON data. With ``state_dict`` they define the network.
 
     Raises
     ------
     TypeError
-        If a layer is none of this package.
+        If a layer is not one of this package.
     """
     return {"layers": [described(own) for own in model.layers], "dtype": model.dtype.name}
 
@@ -152,7 +152,7 @@ def network_of(description: Mapping[str, Any], weights: Mapping[str, Array]) -> 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If they are none, or do not fit together.
+        If they are not such, or do not fit together.
     """
     layers = [layer(config) for config in description["layers"]]
     _check_size(layers, weights)

@@ -29,7 +29,7 @@ from ._stack import (
     total_penalty,
 )
 
-PREDICT_ROWS = 1024  # rows per forward pass in `predict`: bounds the scratch memory
+PREDICT_ROWS = 1024  # rows per forward pass in `predict`, which limits the scratch memory
 
 
 class Sequential:
@@ -40,14 +40,14 @@ class Sequential:
     *layers : Layer
         Each object once; widths must fit.
     dtype : dtype
-        float32 or float64, of everything in the model.
+        float32 or float64, for all arrays of the model.
     rng : None, int or numpy.random.Generator
-        Where the initial weights are drawn from.
+        Seed or generator of the initial weights.
 
     Attributes
     ----------
     params, grads : dict of str to ndarray
-        Views of the arenas under names such as "0.weight", in the same order: what an optimizer takes.
+        Views of the arenas under names such as "0.weight", in the same order. Pass them to an optimizer.
     buffers : dict of str to ndarray
         Other arrays of the layers (running statistics, counters of random numbers): saved, not optimised.
     arena, grad_arena : ndarray
@@ -56,7 +56,7 @@ class Sequential:
     Raises
     ------
     ValueError, TypeError
-        If a layer is not one, comes twice, or does not fit the width before it.
+        If an argument is not a layer, occurs twice, or does not fit the width before it.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class Sequential:
         x : ndarray, shape (n, in_features)
             Of the model's dtype; kept until the next call (not copied), because `backward` needs it.
         training : bool
-            Whether layers that behave differently in training do.
+            True runs layers such as `Dropout` and `BatchNorm` as in training.
 
         Returns
         -------
@@ -152,30 +152,30 @@ class Sequential:
         return f"(n, {'width' if self.in_features is None else self.in_features})"
 
     def backward(self, dy: Array, need_dx: bool = False) -> Array | None:
-        """Write the gradients of the loss into the gradient arena (they replace what was there).
+        """Write the gradients of the loss into the gradient arena, where they replace the old values.
 
         Parameters
         ----------
         dy : ndarray, shape (n, out_features)
             Gradient of the loss with respect to the outputs of the last `forward`; not written to.
         need_dx : bool
-            Whether the gradient with respect to x is wanted; the first layer saves a product otherwise.
+            True also computes the gradient with respect to x; otherwise the first layer saves a product.
 
         Returns
         -------
         ndarray or None
-            The gradient with respect to x, in reused memory, if asked for.
+            The gradient with respect to x, in reused memory; None without `need_dx`.
 
         Raises
         ------
         RuntimeError
-            If there was no `forward` since the model was made or last used by `predict`.
+            If there was no `forward` since the model was created or since the last `predict`.
         ValueError
             If dy does not fit the outputs.
         """
         output = self._output
         if output is None:
-            raise RuntimeError("Sequential.backward: needs a forward pass of the same batch before it")
+            raise RuntimeError("Sequential.backward: needs a forward pass of the same batch before it; got none")
         if not is_base_ndarray(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
             raise ValueError(
                 f"Sequential.backward: dy must be {self.dtype} of shape {output.shape}; got {describe(dy)}"
@@ -188,7 +188,7 @@ class Sequential:
     def predict(self, x: npt.ArrayLike) -> Array:
         """Return the outputs for any number of rows, as a new array; x is converted to the model's dtype.
 
-        Several threads may predict at the same time (one waits for the other), but not while another one trains.
+        Several threads may call it at the same time (one waits for the other), but not while another thread trains.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Sequential:
     def predict_samples(
         self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
     ) -> Moments:
-        """Return mean and variance of the outputs over k dropout masks; everything else predicts as usual.
+        """Return mean and variance of the outputs over k dropout masks. All other layers predict as usual.
 
         ::
 
@@ -217,12 +217,12 @@ class Sequential:
         key : Key or int
             The same key gives the same masks. An int is the seed of a key.
         transform : function, optional
-            Of the outputs (n, out_features), such as `softmax`.
+            Function of the outputs (n, out_features), such as `softmax`.
 
         Returns
         -------
         Moments
-            (mean, variance, draws), float64. Memory for two arrays is needed, for any k.
+            (mean, variance, draws), float64. For any k, it needs memory for two arrays.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class Sequential:
         return np.asarray(rows, self.dtype)
 
     def _outputs(self, rows: Array, keys: Sequence[Key] = ()) -> Array:
-        """Predict a part of the rows at a time; with keys, one per layer, under their masks."""
+        """Predict a part of the rows at a time. Keys, one per layer, fix the dropout masks."""
         parts = []
         for start in range(0, max(len(rows), 1), PREDICT_ROWS):
             for layer, key in zip(self.layers, keys, strict=False):
@@ -307,12 +307,12 @@ class Sequential:
         return again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickling and deepcopy rebuild the arenas; views would come back as separate arrays."""
+        """Let pickle and deepcopy rebuild the arenas; otherwise views would become separate arrays."""
         layers = [recipe(layer) for layer in self.layers]
         return _rebuild, (type(self), layers, self.dtype.name, self.state_dict()), self._added()
 
     def _added(self) -> dict[str, Any]:
-        """Attributes that a subclass or its user has given the model."""
+        """Attributes that a subclass or the user has added to the model."""
         made = vars(Sequential(Layer(), rng=0))
         return {name: value for name, value in vars(self).items() if name not in made}
 

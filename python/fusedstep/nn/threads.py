@@ -1,7 +1,7 @@
-"""Limit NumPy's BLAS to one thread during a training with small products.
+"""Limits NumPy's BLAS to one thread during a training with small products.
 
-OpenBLAS's threads wait for each other at the end of every product. If other processes keep cores busy, each product
-then takes tens of milliseconds, whatever its size.
+OpenBLAS's threads wait for each other at the end of every product. If other processes use the cores, each product then
+takes tens of milliseconds, even a small one.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ SMALL = 1 << 26  # multiplications of a product: 3 ms on one thread of a machine
 
 @contextlib.contextmanager
 def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
-    """Keep BLAS to one thread for as long as the block runs, if products are small; large ones use all threads.
+    """Limit BLAS to one thread inside the block if products are small. Large products use all threads.
 
-    This is a setting of the process. Use it around a fit or a command, never around a single call. The last block
-    to end restores the setting that was there before the first began.
+    This is a setting of the process. Use it around a fit or a command, never around a single call. When the last block
+    ends, the setting from before the first block is restored.
 
     Parameters
     ----------
     rows : int
-        Of the largest batch.
+        Number of rows of the largest batch.
     largest : int
-        Elements of the largest weight.
+        Number of elements of the largest weight.
 
     Notes
     -----
-    Needs threadpoolctl, which scikit-learn brings; without it nothing is done. Nothing is done either if this
-    package's own threads share the products, because they do not wait for each other.
+    The block needs threadpoolctl, which is installed with scikit-learn; without it the block does nothing. It also does
+    nothing if this package's own threads share the products, because they do not wait for each other.
 
     Examples
     --------
@@ -75,13 +75,13 @@ def _is_worth_it(rows: int, largest: int) -> bool:
 
 @functools.cache
 def _shares_products() -> bool:
-    """Whether products on several threads are ours, not BLAS's own."""
+    """Return True if products on several threads use our threads, not those of BLAS."""
     a, out = np.ones((2, 2), np.float32), np.empty((2, 2), np.float32)
     return _blas.FOUND and _core.product(a, a, out, False, 0)
 
 
 class _Limit:
-    """One setting for the process, counted."""
+    """The setting of the process, with a count of the blocks that need it."""
 
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0
@@ -92,7 +92,7 @@ class _Limit:
         with self._lock:
             if self._count == 0:
                 limiter = libraries.limit(limits=1)
-                # where another thread has set a limit of its own by threadpoolctl, that one holds, and nothing was done
+                # if another thread has set its own limit by threadpoolctl, that limit stays, and nothing was done
                 self._limiter = limiter if all(lib["num_threads"] == 1 for lib in libraries.info()) else None
             self._count += 1
 
@@ -101,22 +101,22 @@ class _Limit:
             self._count -= 1
             if self._count == 0 and self._limiter is not None:
                 limiter, self._limiter = self._limiter, None
-                release(_blas_libraries())  # it may be another thread that entered first
+                release(_blas_libraries())  # another thread may have set the limit
                 limiter.restore_original_limits()
                 release(_blas_libraries())
 
     def forget_the_lock(self) -> None:
-        """In a forked child, where no other thread will release it."""
+        """Replace the lock in a forked child, where no other thread will release it."""
         self._lock = threading.Lock()
 
 
-@functools.cache  # looking for libraries takes milliseconds; NumPy's own is there from the start
+@functools.cache  # a search for libraries takes milliseconds; NumPy's is always loaded
 def _blas_libraries() -> Any:
     return importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
 
 
 def release(libraries: Any) -> None:
-    """Let any thread set limits: threadpoolctl reserves OpenBLAS's for the thread that was first to set them."""
+    """Let any thread set limits. Otherwise threadpoolctl allows this only to the thread that set them first."""
     for library in libraries.lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)  # since 3.7
         if clear is not None:

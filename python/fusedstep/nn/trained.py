@@ -29,9 +29,9 @@ class TrainedModel:
     Attributes
     ----------
     model : Sequential
-        The network; it sees ``(X - input_mean) / input_scale``.
+        The network. Its input is ``(X - input_mean) / input_scale``.
     task : {"classification", "regression"}
-        What the outputs are: logits of the classes, or ``(y - target_mean) / target_scale``.
+        The outputs are logits of the classes, or ``(y - target_mean) / target_scale``.
     input_mean, input_scale : ndarray, shape (in_features,)
         Statistics of the training inputs.
     feature_names : list of str
@@ -41,16 +41,16 @@ class TrainedModel:
     target_mean, target_scale : float
         Statistics of the training targets of a regression.
     columns : tables.Columns, optional
-        How a table becomes these inputs; ``feature_names`` are then its outputs.
+        The conversion of a table into these inputs; ``feature_names`` are then its outputs.
     target_name : str
         The column that is predicted; may be empty.
     error : float, optional
-        Of a regression: 9 of 10 validation rows were predicted to within this, in the units of the target.
+        For a regression: the error of 9 of 10 validation rows was at most this, in the units of the target.
 
     Raises
     ------
     ValueError
-        If these do not fit together, or a statistic is not finite, or a scale not above 0.
+        If these do not fit together, a statistic is not finite, or a scale is not above 0.
     """
 
     model: Sequential
@@ -69,7 +69,7 @@ class TrainedModel:
         check_parts(self)
 
     def __repr__(self) -> str:
-        """Say in a few lines what is predicted, from what and by which layers."""
+        """Return a few lines: the prediction, the inputs and the layers."""
         names = [layer.__class__.__name__ for layer in self.model.layers]
         kinds = f" into {len(self.classes)} classes: {_few(self.classes)}" if self.classes else ""
         of = f" of {self.target_name!r}" if self.target_name else ""
@@ -81,12 +81,12 @@ class TrainedModel:
         )
 
     def transform(self, X: Any) -> Array:
-        """Return inputs as the network wants them: standardised, in its dtype.
+        """Return inputs in the network's form: standardised, in its dtype.
 
         Parameters
         ----------
         X : pandas.DataFrame or array_like
-            The columns of a table are found by their names, in any order. An array has ``feature_names`` as columns.
+            A table's columns are found by name, in any order. An array's columns must be ``feature_names``, in order.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class TrainedModel:
         return predict_samples(self, X, k, key)
 
     def description(self) -> dict[str, Any]:
-        """All attributes except the arrays, fit for JSON."""
+        """All attributes except the arrays, as JSON data."""
         known = {
             "format": FORMATS[0] if self.columns is None else FORMATS[1],
             "task": self.task,
@@ -212,7 +212,9 @@ def check_parts(trained: TrainedModel) -> None:
     if not all(isinstance(name, str) for name in trained.feature_names):
         raise ValueError(f"TrainedModel: feature_names must be texts; got {trained.feature_names!r}")
     if len(trained.feature_names) not in (0, model.in_features):
-        raise ValueError(f"TrainedModel: feature_names must be 0 or {model.in_features}; got {trained.feature_names!r}")
+        raise ValueError(
+            f"TrainedModel: feature_names must be empty or {model.in_features} names; got {trained.feature_names!r}"
+        )
     if not all(isinstance(name, (str, int, float)) for name in classes) or len(set(classes)) < len(classes):
         raise ValueError(f"TrainedModel: classes must be different texts or numbers; got {classes!r}")
     if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
@@ -230,6 +232,6 @@ def _check_columns(trained: TrainedModel) -> None:
 
 
 def _few(items: Sequence[Any]) -> str:
-    """Show the first items, as far as they fit into a line."""
+    """Return the first items, as many as fit into a line."""
     shown = ", ".join(map(str, items))
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

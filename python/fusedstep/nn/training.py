@@ -55,7 +55,7 @@ class Batches:
     size : int
         Rows of a batch; the last one of an epoch may have fewer.
     merge_single : bool
-        Whether a last batch of one row joins the one before: a single row has no variance for a `BatchNorm`.
+        True adds a last batch of one row to the batch before, because a `BatchNorm` cannot train on a single row.
 
     Raises
     ------
@@ -89,14 +89,14 @@ class Batches:
         return len(self._slices)
 
     def epoch(self, order: Array | None = None) -> Iterator[Batch]:
-        """Yield all batches, the rows in this order; without one, views of the arrays as they lie."""
+        """Yield all batches with the rows in this order; without an order, yield views of the arrays."""
         x, targets, weights = self._x, self._targets, self._weights
         for part in self._slices:
             if order is None:
                 yield Batch(x[part], targets[part], None if weights is None else weights[part])
                 continue
             rows = order[part]
-            # mode="clip": with "raise" NumPy would copy into a temporary array first
+            # with mode="raise" NumPy would copy into a temporary array first
             gathered = x.take(rows, axis=0, out=self._memory[(len(rows), *x.shape[1:])], mode="clip")
             yield Batch(gathered, targets.take(rows, axis=0), None if weights is None else weights.take(rows))
 
@@ -109,25 +109,26 @@ class Trainer:
     model : Sequential
     loss : Loss
     optimizer : Optimizer
-        Of the model's parameters, by name. Gradients are taken inside its ``lookahead`` where it has one.
+        It has the model's parameters, by name. If it has ``lookahead``, gradients are computed inside that.
     clip_norm : float, optional
         For every step; see `Optimizer.step`.
     decay_by_rows : bool
         Divide weight decay and L1 by the size of the batch, as if the loss were a sum over the rows.
     penalty : function, optional
-        Returns the penalty of weight decay and L1. It is added to the returned losses, divided as the decay is.
+        Returns the penalty of weight decay and L1, which is added to the returned losses. `decay_by_rows` divides it
+        too.
     around : function returning a context manager, optional
-        Entered around every forward and backward pass, such as one that adds noise to the weights.
+        Its context surrounds every forward and backward pass; it may add noise to the weights, for example.
 
     Attributes
     ----------
     steps : int
-        How many have been taken.
+        Number of steps taken.
 
     Raises
     ------
     TypeError, ValueError
-        If the loss is none, or the optimizer does not have the model's parameters by name.
+        If `loss` is not a `Loss`, or the optimizer does not have the model's parameters by name.
 
     Examples
     --------
@@ -218,7 +219,7 @@ class Trainer:
         stop: Callable[[float], object] = lambda value: False,
         validate: Callable[[float], float] = lambda loss: loss,
     ) -> Iterator[float]:
-        """Train an epoch whenever the next loss is asked for.
+        """Train an epoch for each loss that the caller takes from this iterator.
 
         Parameters
         ----------
@@ -232,8 +233,8 @@ class Trainer:
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every complete epoch. If the optimizer keeps averages, they are in the parameters then.
-            A learning rate that reacts to progress observes the returned value: smaller is better.
+            Called after every complete epoch. If the optimizer has averages, the parameters are these averages then.
+            A learning rate that reacts to progress gets the returned value: smaller is better.
 
         Yields
         ------

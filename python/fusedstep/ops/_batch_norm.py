@@ -18,11 +18,11 @@ class BatchNormGrads(NamedTuple):
     Attributes
     ----------
     dx : ndarray
-        Of the input, like x.
+        Gradient of the input, like x.
     dgamma, dbeta : ndarray of shape (C,), or None
-        Of the parameters; None where the forward call had none.
+        Gradients of the parameters; None if the forward call had none.
     dresidual : ndarray or None
-        Of the residual, like x. Without a ReLU it is dy, the same array; None without a residual.
+        Gradient of the residual, like x. Without a ReLU it is the array dy itself; None without a residual.
     """
 
     dx: Array
@@ -72,8 +72,8 @@ def batch_norm(
     training : bool
         Use (and record) the statistics of the batch.
     momentum : float from 0 to 1, or None
-        Weight of this batch in the running statistics; None is the cumulative average, 1 / (number of batches), which
-        is counted in `num_batches`.
+        Weight of this batch in the running statistics. None is the cumulative average, with weight 1 / (number of
+        batches), which `num_batches` counts.
     eps : float
         Added to the variance.
     axis : int
@@ -83,8 +83,8 @@ def batch_norm(
     residual : ndarray like x, or None
         Added before the ReLU.
     out : ndarray like x, or None
-        Where to write y. It may be x (in place) or residual, but no other memory of the call. After a call with
-        ``out=x`` there is no gradient: `batch_norm_backward` needs x, and refuses.
+        Where to write y. It may be x (in place) or residual, but must not overlap other arrays of the call. After a
+        call with ``out=x``, `batch_norm_backward` raises, because it needs x.
     num_batches : int64 ndarray of one item, or None
         Counts the batches that the running statistics have seen: each call in training adds 1.
 
@@ -92,29 +92,29 @@ def batch_norm(
     -------
     y : ndarray like x
     saved : BatchNormSaved
-        For `batch_norm_backward`: ``saved.mean`` and ``saved.invstd`` = 1 / sqrt(var + eps) in float64, per channel. It
-        holds x, which must not be changed before the gradient is taken, and one bit per element where there are both a
-        residual and a ReLU; y may be changed at once.
+        For `batch_norm_backward`. ``saved.mean`` and ``saved.invstd`` = 1 / sqrt(var + eps) are float64, per channel.
+        It keeps x, which must not be changed before the gradient is computed. With both a residual and a ReLU it also
+        keeps one bit per element. y may be changed.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, if x is empty, or has one value per channel in training. Nothing has been
-        written then.
+        If an argument is not as described, or x is empty or has one value per channel in training. Then nothing is
+        written.
 
     Notes
     -----
-    Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. Statistics: values shifted by a mean of 32 of them,
-    summed in 32 lanes per block of 1,024, blocks merged in double (Chan, Golub and LeVeque, 1979), so that nothing
-    cancels, however large the mean: float32 comes out right to 1e-6 with mean 1e4 and deviation 1e-2, and wherever it
-    can tell the values apart; float64 to about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the
+    Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. For the statistics, the values of each block of
+    1,024 are shifted by the mean of 32 of them and summed in 32 lanes; the blocks are merged in double (Chan, Golub and
+    LeVeque, 1979). So digits do not cancel if the mean is large: for float32 values of mean 1e4 and deviation 1e-2 the
+    error is 1e-6, and for float64 it is about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the
     same bits for any number of threads, any instruction set and any layout of the same values: (N, C, H, W),
     (N, H, W, C) and (N * H * W, C). Of x in 16 bits (bfloat16 is ml_dtypes') all is computed in float32, also the
     residual and the ReLU, and y is rounded once, to nearest even; so are gradients.
 
-    Same as ``torch.nn.functional.batch_norm``, and `momentum` None as in ``torch.nn.BatchNorm2d``; torch's is less
-    precise where the mean is large. Keras and Flax weigh the other way round (their momentum 0.9 is 0.1 here) and
-    keep the biased variance.
+    Same as ``torch.nn.functional.batch_norm``; `momentum` None is as in ``torch.nn.BatchNorm2d``. torch is less precise
+    if the mean is large. Keras and Flax define momentum the other way round (their 0.9 is 0.1 here) and keep the biased
+    variance.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def batch_norm_backward(
 
     ::
 
-        dz     = dy where the ReLU was open, else 0
+        dz     = dy where the ReLU passed its argument, else 0
         dbeta  = sum(dz)                    dgamma = sum(dz * xhat)             xhat = (x - mean) * invstd
         dx     = gamma * invstd * (dz - dbeta / n - xhat * dgamma / n)          (batch statistics)
         dx     = gamma * invstd * dz                                            (running statistics)
@@ -174,8 +174,8 @@ def batch_norm_backward(
     saved : BatchNormSaved
         The second result of `batch_norm`. It may be used more than once.
     out : ndarray like x, (dx, dresidual), or None
-        Where to write dx; a pair also says where to write dresidual, where there is a residual and a ReLU. dx may be
-        dy (in place), unless dy is dresidual: with a residual and no ReLU.
+        Where to write dx. With a residual and a ReLU, a pair also says where to write dresidual. dx may be dy (in
+        place), except with a residual and no ReLU, where dy is dresidual.
 
     Returns
     -------
@@ -185,11 +185,11 @@ def batch_norm_backward(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or x was overwritten by the forward pass. Nothing has been written then.
+        If an argument is not as described, or x was overwritten by the forward pass. Then nothing is written.
 
     Notes
     -----
-    Ioffe and Szegedy, "Batch normalization" (2015), section 3. Sums are made like those of `batch_norm`, with the same
+    Ioffe and Szegedy, "Batch normalization" (2015), section 3. Sums are computed as in `batch_norm`, with the same
     bits on every machine. As in torch, the gradient of the ReLU at 0 is 0.
 
     Examples

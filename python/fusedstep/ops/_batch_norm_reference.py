@@ -55,7 +55,7 @@ def lane_sums(v: Array) -> Array:
 
 
 def block_moments(v: Array) -> tuple[Array, Array]:
-    """Mean and sum of squared deviations, in float64, of one block of (C, n <= 1024) numbers that can be squared."""
+    """Mean and sum of squared deviations, in float64, of a block of (C, n <= 1024) values with normal squares."""
     n = v.shape[1]
     shift = lane_sums(v[:, :LANES]) / v.dtype.type(min(n, LANES))
     d = v - shift[:, None]
@@ -83,7 +83,7 @@ def moments(v: Array) -> tuple[Array, Array]:
 
 
 def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
-    """Sum dz and dz * d of (C, n) values block by block: in double one by one where their own type overflows."""
+    """Sum dz and dz * d of (C, n) values block by block; if their own type overflows, one by one in double."""
     total, dot = np.zeros(dz.shape[0]), np.zeros(dz.shape[0])
     for start in range(0, dz.shape[1], BLOCK):
         z, e = dz[:, start : start + BLOCK], d[:, start : start + BLOCK]
@@ -97,7 +97,7 @@ def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
 
 
 def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) -> Array:
-    """Return what the kernel computes, before residual and ReLU: the centre is the rounded mean."""
+    """Return the kernel's y before residual and ReLU. The centre is the rounded mean."""
     centre, scale = mean.astype(v.dtype), gamma * invstd
     offset = (beta - (mean - centre) * scale).astype(v.dtype)
     y: Array = (v - centre[:, None]) * scale.astype(v.dtype)[:, None] + offset[:, None]

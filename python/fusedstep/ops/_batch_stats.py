@@ -1,4 +1,4 @@
-"""Mean and variance per channel of more values than one array holds."""
+"""Mean and variance per channel over several arrays."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Array = np.ndarray[Any, Any]
 
 
 class BatchStats:
-    r"""Count, mean and sum of squared deviations per channel, which grow array by array.
+    r"""Count, mean and sum of squared deviations per channel over several arrays.
 
     ::
 
         delta = mean_b - mean_a                      n = n_a + n_b
         mean  = mean_a + delta * n_b / n             M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
 
-    For the statistics of several mini-batches (gradient accumulation), of the parts of a batch on several workers (it
-    can be pickled), or of a memory-mapped file that is larger than memory.
+    Use it for the statistics of several mini-batches (gradient accumulation), of the parts of a batch on several
+    workers (it can be pickled), or of a memory-mapped file that is larger than memory.
 
     Notes
     -----
     Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979). The
-    values come out as for the whole up to rounding in double, and bit for bit if every array but the last has a
-    multiple of 1,024 values per channel.
+    results equal those of one array with all values, up to rounding in double. They have the same bits if each array
+    except the last has a multiple of 1,024 values per channel.
 
     Examples
     --------
@@ -52,14 +52,14 @@ class BatchStats:
         Parameters
         ----------
         x : ndarray of float32, float64, float16 or bfloat16, at least 2 axes
-            C-contiguous; a `numpy.memmap` will do.
+            C-contiguous; it may be a `numpy.memmap`.
         axis : int
             The axis of the channels.
 
         Raises
         ------
         TypeError, ValueError
-            If x is empty, not as described, or has another number of channels than what came before.
+            If x is empty or not as described, or its number of channels differs from that of earlier arrays.
         """
         self._moments.update(x, axis_of("BatchStats.update", axis))
 

@@ -1,4 +1,4 @@
-"""Dropout without a stored mask: whether element i is dropped depends on (seed, stream, i) only."""
+"""Dropout without a stored mask. Whether element i is dropped depends only on (seed, stream, i)."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def dropout(
     Parameters
     ----------
     x : array of float32, float64, float16 or bfloat16
-        Any shape. Read only, unless `out` is x. Arrays in C order are used as they lie; other layouts cost a copy.
+        Any shape. It is only read, unless `out` is x. Arrays in C order are used in place; other layouts cost a copy.
     p : float
-        Probability of dropping, from 0 to 1, in steps of 1/65536: 1/2 is exact, 0.1 is 6554/65536. Scales are those
-        of the p that is really used, so the expectation is exact.
+        Probability of dropping, from 0 to 1, rounded to multiples of 1/65536: 1/2 is exact, 0.1 becomes 6554/65536. The
+        scale is that of the rounded p, so the expectation is exact.
     key : Key
-        Names the mask; `dropout_backward` needs the same key, offset and shape. A fresh one for every call:
+        Draws the mask. `dropout_backward` needs the same key, offset and shape. Use a new key for every call:
         ``Philox(seed).key()``.
     mode : {"inverted", "vanilla"}
-        Scale in training (the usual form) or when predicting (the first paper's).
+        Scale in training (the usual form), or in prediction (as in the first paper).
     offset : int
         Index of the first element of x, at least 0 and below 2**63. Elements are counted in C order of the (mask's)
-        shape, whatever the layout in memory: the second half of x with ``offset=x.size // 2`` is dropped as it is
-        in the whole.
+        shape, for any layout in memory. So a call with the second half of x and ``offset=x.size // 2`` drops the same
+        elements as a call with x.
     out : array, optional
         Where to write: of x's shape and dtype, and x itself (in place) or memory of its own. Default: a new array in
         C order.
     training : bool
-        False predicts: nothing is dropped, no key is used.
+        False is for prediction: nothing is dropped, and the key is not used.
     shape : tuple of int, optional
         The mask's shape, if not x's; it must broadcast against x. ``(n, c, 1, 1)`` drops whole channels of an image,
         ``(n, 1, f)`` the same features at all time steps.
@@ -69,16 +69,17 @@ def dropout(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value. Nothing is written then.
+        If an argument is not as described. The message names the argument, what it must be and what it was. Then
+        nothing is written.
 
     Notes
     -----
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); the stream is Philox4x32-10, key = seed, counter =
     (block, stream), the low half of word 0 first. The bits are the same for every instruction set and number of
-    threads. Numbers of 16 bits (bfloat16 is ml_dtypes') are multiplied in float32 and rounded to nearest even.
-    Differences from ``torch.nn.functional.dropout``: a key in place of the global generator; a dropped
-    element is +0 also where x is infinite, nan or negative (torch multiplies: nan, -0); p is rounded to 1/65536; p = 1
-    gives zeros.
+    threads. Numbers of 16 bits (bfloat16 is that of ml_dtypes) are multiplied in float32 and rounded to nearest even.
+    Differences from ``torch.nn.functional.dropout``: a key replaces the global generator; a dropped element is +0 even
+    if x is infinite, nan or negative (torch multiplies, which gives nan or -0); p is rounded to a multiple of 1/65536;
+    p = 1 gives zeros.
 
     Examples
     --------
@@ -130,8 +131,8 @@ def dropout_backward(
 
     Notes
     -----
-    Dropout is linear with a diagonal Jacobian, so this is `dropout` of dy. A dropped element's gradient is +0 also
-    where dy is infinite or nan; torch's is nan.
+    Dropout is linear with a diagonal Jacobian, so this is `dropout` of dy. The gradient of a dropped element is +0 even
+    if dy is infinite or nan; torch's is nan.
 
     Examples
     --------
@@ -168,7 +169,7 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
 
     Notes
     -----
-    For looking and testing: training needs no mask. torch and JAX have no such function.
+    It is for inspection and tests. Training needs no mask. torch and JAX have no such function.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from .philox import Key
 Array = NDArray[Any]
 
 LONGEST = 2**31  # elements of one draw
-_GAMMA_ROUNDS = 64  # each accepts more than 95%: beyond 1e-83 none is left
+_GAMMA_ROUNDS = 64  # each accepts more than 95%, so an element is left with a probability below 1e-83
 
 
 def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[np.float64]:
@@ -30,11 +30,11 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
     Parameters
     ----------
     shape : int or tuple of int
-        What is returned.
+        Shape of the result.
     key : Key
-        Names the numbers. A fresh one for every call: the words are those that `dropout` uses.
+        Draws the numbers. Use a new key for every call, because `dropout` with the same key uses the same words.
     offset : int
-        Index of the first element, at least 0 and below 2**63: any part can be drawn alone.
+        Index of the first element, at least 0 and below 2**63. So any part can be drawn alone.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def permutation(n: int, key: Key) -> NDArray[np.intp]:
     n : int
         At least 0 and below 2**30.
     key : Key
-        The same key, the same order.
+        The same key gives the same order.
 
     Returns
     -------
@@ -104,11 +104,11 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
     Parameters
     ----------
     n : int
-        How many.
+        Number of values.
     a, b : float
         Shapes, above 0.
     key : Key
-        The same key, the same numbers.
+        The same key gives the same numbers.
     offset : int
         Index of the first, at least 0 and below 2**62.
 

@@ -41,7 +41,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     Parameters
     ----------
     f : function of a Key
-        Returns the output, an array of the same shape each time (or a number). A network with several dropouts takes
+        Returns the output, an array of the same shape each time (or a number). If the network has several dropouts, use
         ``key.fold(layer)`` for each.
     k : int
         Number of masks, above `ddof`.
@@ -53,7 +53,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     Returns
     -------
     Moments
-        (mean, variance, draws), float64 of the output's shape. Two arrays are held, whatever k.
+        (mean, variance, draws), float64 of the output's shape. For any k it needs memory for two arrays.
 
     Raises
     ------
@@ -62,8 +62,8 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
     Notes
     -----
-    Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", without the constant noise term. Welford (1962):
-    the variance does not cancel where it is small beside the mean. torch has no such function.
+    Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", without the constant noise term. The method of
+    Welford (1962) is exact also for variances that are small beside the mean. torch has no such function.
 
     Examples
     --------

@@ -35,17 +35,17 @@ def gaussian_noise(
     Parameters
     ----------
     x : array (float32 or float64), int or tuple of int
-        What the noise is added to, or the shape of the noise that is returned.
+        The array to which noise is added, or the shape of the returned noise.
     std : float
         Standard deviation, at least 0, in the units of x.
     key : Key
-        Names the noise. A fresh one for every call: the words are those that `dropout` uses.
+        Draws the noise. Use a new key for every call, because `dropout` with the same key uses the same words.
     offset : int
-        Index of the first element, at least 0 and below 2**63, counted in C order whatever the layout in memory.
+        Index of the first element, at least 0 and below 2**63, counted in C order for any layout in memory.
     out : array, optional
         Where to write: of x's shape and dtype, and x itself (in place) or memory of its own. Only with an array x.
     dtype : dtype
-        float32 or float64, where x is a shape.
+        float32 or float64, if x is a shape.
 
     Returns
     -------
@@ -55,13 +55,15 @@ def gaussian_noise(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value. Nothing is written then.
+        If an argument is not as described. The message names the argument, what it must be and what it was. Then
+        nothing is written.
 
     Notes
     -----
-    Box and Muller (1958). Logarithm, sine and cosine are series of this package's own, so that the bits are the same
-    on every machine. The largest value is 6.8: u has 32 bits, in both dtypes, and float64 noise is float32's with more
-    digits. Unlike ``torch.randn`` it is a function of the key and the index: any part can be drawn alone.
+    Box and Muller (1958). Logarithm, sine and cosine are computed by series in this package, so that the bits are the
+    same on every machine. The largest value is 6.8, because u has 32 bits in both dtypes; float64 noise is float32
+    noise with more digits. Unlike ``torch.randn`` it is a function of the key and the index, so any part can be drawn
+    alone.
 
     Examples
     --------
@@ -78,7 +80,7 @@ def gaussian_noise(
     if not isinstance(x, (int, np.integer, tuple, list)):
         return _core.noise(call, x, out, std, key.seed, key.stream, offset)
     if out is not None:
-        raise TypeError(f"{call}: out must be None where x is a shape; got {type(out).__name__}")
+        raise TypeError(f"{call}: out must be None if x is a shape; got {type(out).__name__}")
     return _core.normal(shape_of(call, x), _is_double(call, dtype), std, key.seed, key.stream, offset)
 
 

@@ -21,12 +21,12 @@ class Philox:
     Raises
     ------
     TypeError, ValueError
-        If the seed is no such number.
+        If the seed is not such a number.
 
     Notes
     -----
-    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. Unlike ``torch.Generator`` it holds no position within a stream:
-    a draw is a function of the key and of the elements' indices, whatever was drawn before. Distinct seeds and
+    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. Unlike ``torch.Generator`` it has no position within a stream:
+    a draw is a function only of the key and the elements' indices. Distinct seeds and
     distinct streams give independent numbers.
 
     Examples
@@ -82,19 +82,21 @@ class Philox:
         Raises
         ------
         TypeError, ValueError
-            If it is no such state; this source is then as it was.
+            If it is not such a state. Then this source does not change.
         """
         if not isinstance(state, Mapping) or set(state) != {"seed", "stream"}:
             raise ValueError(f'Philox.load_state_dict: state must have "seed" and "stream"; got {state!r}')
         seed = whole_number("Philox.load_state_dict: seed", state["seed"], LIMIT)
-        stream = whole_number("Philox.load_state_dict: stream", state["stream"], LIMIT + 1)  # the limit: none is left
+        stream = whole_number(
+            "Philox.load_state_dict: stream", state["stream"], LIMIT + 1
+        )  # at the limit no stream is left
         with self._lock:
             self._seed, self._next = seed, stream
 
     def __repr__(self) -> str:
         return f"<Philox seed={self._seed}, next stream {self._next}>"
 
-    # A lock cannot be copied; a copy goes on from the same stream.
+    # A lock cannot be copied. The copy continues from the same stream.
     def __getstate__(self) -> dict[str, int]:
         return self.state_dict()
 

@@ -15,22 +15,22 @@ from ._params import Array
 
 
 class Rows:
-    """The gradient of some rows of a parameter; all other rows have none, and nothing of theirs is read or written.
+    """The gradient of some rows of a parameter. All other rows have no gradient, and are neither read nor written.
 
-    `SGD` without momentum, `Adagrad` and `SparseAdam` take it in the place of an array, for parameters in C order of
-    float32 or float64, without decay, L1 and averages.
+    `SGD` without momentum, `Adagrad` and `SparseAdam` accept it in place of an array, for float32 and float64
+    parameters in C order, without decay, L1 and averages.
 
     Parameters
     ----------
     indices : array of integers
-        The rows, in any order, n of them. One that comes more than once has the sum of its values as gradient.
+        The n rows, in any order. If a row occurs more than once, its gradient is the sum of its values.
     values : array of shape (n, ...)
-        The gradient of each: of the parameter's dtype and of its shape without the first axis.
+        The gradient of each row, with the parameter's dtype and its shape without the first axis.
 
     Raises
     ------
     TypeError, ValueError
-        If the indices are not a list of integers, or not as many as the values.
+        If the indices are not a list of integers, or the values are not equally many.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Rows:
 
 
 def prepared(what: str, rows: Rows, p: Array) -> Any:
-    """Return a gradient of rows as the core takes it."""
+    """Return a gradient of rows in the core's form."""
     values = rows.values
     if values.shape != (rows.indices.size, *p.shape[1:]) or values.dtype != p.dtype or p.ndim < 1:
         need = f"{p.dtype} with {rows.indices.size} rows of shape {p.shape[1:]}"
@@ -74,9 +74,9 @@ def prepared(what: str, rows: Rows, p: Array) -> Any:
 
 
 def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ...]) -> StepInfo | None:
-    """Step where some gradients are rows, with the plan's options; None if none is.
+    """Step with gradients of rows, with the plan's options; return None if there are none.
 
-    The plan takes them all in one step, and refuses what does not fit before it writes anything.
+    The plan takes all gradients in one step, and refuses unsuitable ones before it writes anything.
     """
     keys = opt._keys if isinstance(grads, dict) else range(len(opt._keys))
     found = {k: grads[key] for k, key in enumerate(keys) if _at(grads, key)}

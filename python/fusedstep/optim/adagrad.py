@@ -43,7 +43,7 @@ class Adagrad(Optimizer):
     lr = Option(0.01, checks.rate, "Learning rate.")
     lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps t, from 1.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
-    initial_accumulator_value = Option(0.0, checks.non_negative, "What `sum` starts from.", begins_state=True)
+    initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(
         1e-10,
         checks.non_negative,

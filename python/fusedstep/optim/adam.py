@@ -15,7 +15,7 @@ from ._reference import average, eps_inside_outside, power, square_ema
 
 
 class Adam(Optimizer):
-    r"""Adam: momentum and RMSprop, both corrected for starting from zero.
+    r"""Adam: momentum and RMSprop, both with a correction because they start from zero.
 
     ::
 
@@ -26,8 +26,8 @@ class Adam(Optimizer):
 
     Notes
     -----
-    Kingma and Ba (2015); amsgrad: Reddi, Kale, Kumar (2018), with the maximum over the raw second moment. Same as
-    ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), ``max_exp_avg_sq``.
+    Kingma and Ba (2015); amsgrad: Reddi, Kale, Kumar (2018), with the maximum over the uncorrected second moment. Same
+    as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), ``max_exp_avg_sq``.
 
     Examples
     --------

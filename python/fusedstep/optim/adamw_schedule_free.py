@@ -26,13 +26,13 @@ class AdamWScheduleFree(ScheduleFree):
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
         y = beta1 * x + (1 - beta1) * z                              (the parameters)
 
-    Evaluate inside `averaged`, which puts x into the parameters. Running statistics of batch normalisation belong to
-    the weights that they were measured with: measure them anew there (`fusedstep.nn.measure_batch_norm`).
+    Evaluate inside `averaged`, where the parameters are x. The running statistics of batch normalisation were measured
+    at y: measure them again inside `averaged` (`fusedstep.nn.measure_batch_norm`).
 
     Notes
     -----
-    Defazio et al., "The road less scheduled" (2024), as the authors' ``AdamWScheduleFree`` has it. L1 of the decoupled
-    form and the proximal form act on y alone. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v),
+    Defazio et al., "The road less scheduled" (2024); the same as the authors' ``AdamWScheduleFree``. Decoupled L1 and
+    the proximal form act on y alone. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v),
     and ``weight_sum`` (w_1 + ... + w_t) and ``lr_max``; x follows from y and z.
 
     Examples

@@ -29,9 +29,9 @@ class AdEMAMix(Optimizer):
 
     Notes
     -----
-    Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Both warm-ups are meant to be
-    as long as the training; 0 is none. The half-life of the slow average grows linearly with its warm-up. torch has no
-    optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq`` (v).
+    Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Both warm-ups should be as
+    long as the training; 0 means no warm-up. The half-life of the slow average grows linearly with its warm-up. torch
+    has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq`` (v).
 
     Examples
     --------

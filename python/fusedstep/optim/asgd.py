@@ -26,9 +26,9 @@ class ASGD(Optimizer):
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The mean is a state that nobody puts into the parameters;
-    `ema_decay` has an average that `averaged` lends. States: ``ax``, the mean, and ``eta`` and ``mu``, the factors of
-    the next step, rounded to float32 as in torch.
+    except that lambd, alpha and t0 must be at least 0. The mean is a state only: `averaged` does not use it. Use
+    `ema_decay` for an average that `averaged` swaps in. States: ``ax``, the mean, and ``eta`` and ``mu``, the factors
+    of the next step, rounded to float32 as in torch.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class ASGD(Optimizer):
     for_small_networks = {"lr": 0.1}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters, and how soon the rate falls.")
+    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters; it also says how soon the rate falls.")
     alpha = Option(0.75, checks.non_negative, "Power with which the rate falls.")
     t0 = Option(1000000.0, checks.non_negative, "Steps before the mean begins.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")

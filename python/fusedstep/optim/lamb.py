@@ -24,13 +24,13 @@ class LAMB(Optimizer):
         u = m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + weight_decay * p
         p = p - lr * norm(p) / norm(u) * u           (a norm of 0, or adapt=False: p - lr * u)
 
-    The norms are over all elements of a parameter: the same bits for any number of threads.
+    The norms are over all elements of a parameter. They have the same bits for any number of threads.
 
     Notes
     -----
     You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (2020), algorithm 2, without a
-    bound of the norm. Biases and gains are mostly not adapted and not decayed: a group with ``adapt=False,
-    weight_decay=0``. L1 of the decoupled form acts before the norms are taken. torch has no optimizer of this name.
+    bound of the norm. Biases and gains are usually neither adapted nor decayed: give them a group with ``adapt=False,
+    weight_decay=0``. Decoupled L1 acts before the norms are computed. torch has no optimizer of this name.
     States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
@@ -54,7 +54,7 @@ class LAMB(Optimizer):
     )
     eps = Option(1e-06, checks.non_negative, "Keeps the denominator from zero.")
     weight_decay = Option(0.01, checks.non_negative, "Strength of the decay.")
-    adapt = Option(True, checks.flag, "Whether the norms count.", by_name=True, in_kernel=as_number)
+    adapt = Option(True, checks.flag, "Whether the step is scaled by the norms.", by_name=True, in_kernel=as_number)
     decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
 
     @staticmethod

@@ -21,14 +21,14 @@ class LARS(Optimizer):
         buf = momentum * buf + rate * (g + weight_decay * p)
         p = p - buf                                  (a norm of 0, or adapt=False: rate = lr)
 
-    The norms are over all elements of a parameter: the same bits for any number of threads.
+    The norms are over all elements of a parameter. They have the same bits for any number of threads.
 
     Notes
     -----
     You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), algorithm 1. Biases and gains are
-    mostly not adapted and not decayed: a group with ``adapt=False, weight_decay=0`` and a rate of its own, for this one
-    lacks the coefficient. L1 of the decoupled form acts before the norms are taken. torch has no optimizer of this
-    name. States: ``momentum_buffer`` (buf).
+    usually neither adapted nor decayed: give them a group with ``adapt=False, weight_decay=0`` and a smaller rate,
+    because their rate is not multiplied by `trust_coefficient`. Decoupled L1 acts before the norms are computed. torch
+    has no optimizer of this name. States: ``momentum_buffer`` (buf).
 
     Examples
     --------
@@ -48,8 +48,8 @@ class LARS(Optimizer):
     lr = Option(1.0, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.fraction, "At least 0 and below 1.")
     weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
-    trust_coefficient = Option(0.001, checks.positive, "Length of a step, as part of the parameter's.")
-    adapt = Option(True, checks.flag, "Whether the norms count.", by_name=True, in_kernel=as_number)
+    trust_coefficient = Option(0.001, checks.positive, "Length of a step relative to the length of the parameter.")
+    adapt = Option(True, checks.flag, "Whether the rate follows the norms.", by_name=True, in_kernel=as_number)
     decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
 
     @staticmethod

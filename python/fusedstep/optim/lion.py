@@ -24,7 +24,7 @@ class Lion(Optimizer):
     Notes
     -----
     Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2. torch has no Lion. An element
-    whose direction is nan does not move (its momentum is nan from then on).
+    whose direction is nan does not move (its momentum stays nan).
 
     Examples
     --------
@@ -40,7 +40,7 @@ class Lion(Optimizer):
     in_torch = False
     for_small_networks = {"lr": 3e-4}
 
-    lr = Option(0.0001, checks.rate, "Learning rate: a tenth to a third of what suits Adam.")
+    lr = Option(0.0001, checks.rate, "Learning rate: a tenth to a third of a good one for Adam.")
     betas = Option(
         (0.9, 0.99),
         checks.betas,

@@ -18,28 +18,28 @@ from ._reference import average, power, square_ema
 
 
 class Muon(Optimizer):
-    r"""Muon: the momentum of a matrix is orthogonalised, so that all directions are learnt alike; AdamW for the rest.
+    r"""Muon: a step along the orthogonalised momentum of each matrix, and AdamW for all other parameters.
 
     ::
 
         buf = buf + (1 - momentum) * (g - buf)
-        x = g + momentum * (buf - g)  if nesterov else  buf              (as a matrix: axes behind the first as one)
+        x = g + momentum * (buf - g)  if nesterov else  buf              (as a matrix: axes after the first merged)
         x = x / max(norm(x), eps);  ns_steps times:  x = a * x + (b * x x^T + c * (x x^T)^2) x
         p = p * (1 - lr * weight_decay)
         p = p - lr * sqrt(max(1, rows / columns)) * x                    (adjust_lr_fn=None or "original")
         p = p - lr * 0.2 * sqrt(max(rows, columns)) * x                  (adjust_lr_fn="match_rms_adamw")
 
-    Muon is for the matrices of hidden layers, convolutions too. A group with ``adamw=True`` is stepped by AdamW, with
-    `betas` and `adamw_eps`: that is for embeddings, output layers, biases and gains. Parameters with fewer than two
-    axes in a group that does not say become a group of their own with it, the last.
+    Muon is for the matrices of hidden layers, including convolutions. A group with ``adamw=True`` is stepped by AdamW,
+    with `betas` and `adamw_eps`: use it for embeddings, output layers, biases and gains. In a group without `adamw`,
+    parameters with fewer than two axes are moved to a new group with ``adamw=True``, which becomes the last.
 
     Notes
     -----
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); Liu et al., "Muon is scalable for
-    LLM training" (2025), for "match_rms_adamw". The algorithm of ``torch.optim.Muon``, which iterates in bfloat16; here
-    the products are NumPy's, in the parameter's type (float32 for 16 bits), and the same bits are not promised for all
-    machines. Clipping and `grad_scale` hold for the gradients, L1, `maximize` and averages for the step. States:
-    ``momentum_buffer``, and with adamw ``exp_avg_sq``.
+    LLM training" (2025), for "match_rms_adamw". The algorithm is that of ``torch.optim.Muon``, which iterates in
+    bfloat16. Here NumPy computes the products in the parameter's type (float32 for 16 bits), so the bits may differ
+    between machines. Clipping and `grad_scale` act on the gradients; L1, `maximize` and averages act on the step.
+    States: ``momentum_buffer``, and with adamw ``exp_avg_sq``.
 
     Examples
     --------
@@ -64,10 +64,10 @@ class Muon(Optimizer):
     ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c.")
     eps = Option(1e-07, checks.non_negative, "The smallest norm that is divided by.")
     ns_steps = Option(5, checks.iterations, "Iterations, below 100.")
-    adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate follows the shape; see above.")
-    adamw = Option(False, checks.flag, "AdamW for this group.", by_name=True)
-    betas = Option((0.9, 0.999), checks.betas, "Of AdamW.", by_name=True)
-    adamw_eps = Option(1e-08, checks.non_negative, "Of AdamW.", by_name=True)
+    adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate depends on the shape; see above.")
+    adamw = Option(False, checks.flag, "True steps this group by AdamW.", by_name=True)
+    betas = Option((0.9, 0.999), checks.betas, "Decays of AdamW.", by_name=True)
+    adamw_eps = Option(1e-08, checks.non_negative, "Keeps AdamW's denominator from zero.", by_name=True)
     decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
 
     @classmethod

@@ -17,7 +17,7 @@ from ._reference import term
 
 
 class NAG(Optimizer):
-    r"""Nesterov's accelerated gradient: the gradient is taken where the momentum is about to lead.
+    r"""Nesterov's accelerated gradient: the gradient is computed at the point to which the momentum leads.
 
     ::
 
@@ -27,8 +27,8 @@ class NAG(Optimizer):
 
     Notes
     -----
-    Nesterov (1983), as in the courses' notes. torch has only the form in the shifted variable, which is
-    ``SGD(nesterov=True)``: there the parameters themselves are the look-ahead points.
+    Nesterov (1983), in the form of the lecture notes. torch has only the form in the shifted variable,
+    ``SGD(nesterov=True)``, whose parameters are the look-ahead points.
 
     Examples
     --------
@@ -51,19 +51,19 @@ class NAG(Optimizer):
     momentum = Option(0.9, checks.open_fraction, "Above 0 and below 1.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
 
-    _ahead: list[Array] | None = None  # the look-ahead points; or the parameters, if those lie there
+    _ahead: list[Array] | None = None  # the look-ahead points, or the parameters during `lookahead`
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:
-        """Put the look-ahead points into the parameters, in place, and the parameters back at the end, bit for bit.
+        """Swap the look-ahead points into the parameters, in place, and swap back at the end, bit for bit.
 
         Raises
         ------
         RuntimeError
-            For a step inside.
+            If a step is taken inside.
         TypeError, ValueError
-            If a schedule gives no learning rate, or a parameter is read-only or was resized. A resize inside keeps all
-            of them from being put back.
+            If a schedule gives no learning rate, or a parameter is read-only or was resized. If one is
+            resized inside, none can be swapped back.
         """
         with self._reserved("lookahead", self._points_ahead):
             yield

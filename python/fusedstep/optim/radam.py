@@ -15,7 +15,7 @@ from ._reference import average, power, real_power, square_ema
 
 
 class RAdam(Optimizer):
-    r"""RAdam: Adam whose steps are shortened while the second moment is uncertain.
+    r"""RAdam: Adam with shorter steps while few gradients have entered the second moment.
 
     ::
 

@@ -15,7 +15,7 @@ from ._reference import sign
 
 
 class Rprop(Optimizer):
-    r"""Rprop: steps that grow while a gradient keeps its sign. For whole batches: only the gradient's sign counts.
+    r"""Rprop: each element's step grows while its gradient keeps its sign. Only that sign counts; use full batches.
 
     ::
 
@@ -47,7 +47,7 @@ class Rprop(Optimizer):
         checks.rate,
         "The first step of every element. Later ones follow from it: a rate that changes has no effect.",
     )
-    etas = Option((0.5, 1.2), checks.factors_around_one, "Factors where the sign turns, and where it stays.")
+    etas = Option((0.5, 1.2), checks.factors_around_one, "Factors if the sign changes, and if it stays.")
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
 

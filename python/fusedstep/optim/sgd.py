@@ -13,7 +13,7 @@ from ._reference import term
 
 
 class SGD(Optimizer):
-    r"""Gradient descent: batch, mini-batch or stochastic, as the gradients are; momentum, dampening, Nesterov.
+    r"""Gradient descent with momentum, dampening and Nesterov's form, all optional.
 
     ::
 

@@ -23,13 +23,13 @@ class SGDScheduleFree(ScheduleFree):
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
         y = momentum * x + (1 - momentum) * z                        (the parameters)
 
-    Evaluate inside `averaged`, which puts x into the parameters. Running statistics of batch normalisation belong to
-    the weights that they were measured with: measure them anew there (`fusedstep.nn.measure_batch_norm`).
+    Evaluate inside `averaged`, where the parameters are x. The running statistics of batch normalisation were measured
+    at y: measure them again inside `averaged` (`fusedstep.nn.measure_batch_norm`).
 
     Notes
     -----
-    Defazio et al., "The road less scheduled" (2024), algorithm 1, as the authors' ``SGDScheduleFree`` has it. L2 and
-    decoupled decay are the same here; L1 of the decoupled form and the proximal form act on y alone. torch has no
+    Defazio et al., "The road less scheduled" (2024), algorithm 1; the same as the authors' ``SGDScheduleFree``. L2 and
+    decoupled decay are the same here. Decoupled L1 and the proximal form act on y alone. torch has no
     optimizer of this name. States: ``z``, and ``weight_sum`` (w_1 + ... + w_t) and ``lr_max``; x follows from y and z.
 
     Examples

@@ -1,7 +1,7 @@
 """Learning-rate schedules: functions of the step t, which counts from 1, so that step 1 uses the first rate.
 
 Each factory checks its arguments and returns a small frozen object that can be called with the step,
-printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other function of the step will do.
+printed, compared and pickled. Pass one as ``lr`` to any optimizer. Any other function of the step works too.
 
 ::
 
@@ -12,9 +12,9 @@ printed, compared and pickled. Pass one as ``lr`` to any optimizer; any other fu
     bengio            eta(t) = lr * tau / max(t, tau)
     cosine            eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))
     cosine_restarts   the same over cycles of growing length, with ends_cycle(t) for snapshots
-    warmup            a straight climb in front of any of them
+    warmup            a linear increase before any of them
     ReduceOnPlateau   lowers the rate when observe(metric) stops improving
-    named             any of them by its name, fitted to the length of a run
+    named             any of them by its name, for a run of a given length
 """
 
 from typing import TYPE_CHECKING

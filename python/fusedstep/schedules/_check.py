@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 
-_LARGEST_EXACT = 1 << 1000  # a step counter beyond this cannot become a float; no schedule tells it from this
+_LARGEST_EXACT = 1 << 1000  # a larger step may not fit into a float; no schedule differs beyond this
 
 
 def step_number(t: int) -> int:

@@ -1,4 +1,4 @@
-"""Cosine annealing, cosine with restarts, and the linear warm-up that goes in front of any schedule."""
+"""Cosine annealing, cosine with restarts, and a linear warm-up before any schedule."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cosine:
 
 
 class Cycle(NamedTuple):
-    """The place of a step in a schedule with cycles.
+    """The position of a step in a schedule with cycles.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class CosineRestarts:
         integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
-        """Find the cycle that step t lies in, in exact integer arithmetic."""
+        """Return the cycle of step t, in exact integer arithmetic."""
         position, length, number = step_number(t) - 1, self.cycle_steps, 0
         if self.multiplier == 1:
             number, position = divmod(position, length)
@@ -81,7 +81,7 @@ class CosineRestarts:
         return Cycle(number, position + 1, length)
 
     def ends_cycle(self, t: int) -> bool:
-        """Tell whether step t is the last of its cycle, after which a snapshot ensemble keeps the weights."""
+        """Return True if step t is the last of its cycle. Then a snapshot ensemble copies the weights."""
         _, position, length = self.cycle(t)
         return position == length
 
@@ -121,7 +121,7 @@ def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
     lr : float
         Rate of step 1, >= 0.
     total_steps : int
-        Length of the descent in steps, >= 1.
+        Number of steps of the descent, >= 1.
     min_lr : float
         Rate after it, in [0, lr].
 
@@ -144,7 +144,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
 
     ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * p / T_i))`` with p the steps done in the current
     cycle and ``T_i = cycle_steps * multiplier ** i``. Loshchilov and Hutter (2017); Huang et al. (2017).
-    The result's ``ends_cycle(t)`` tells the last step of each cycle and ``cycle(t)`` where a step lies.
+    The result's ``ends_cycle(t)`` is True for the last step of each cycle, and ``cycle(t)`` is the position of a step.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
     multiplier : int
         Each cycle is this many times as long as the one before, >= 1.
     min_lr : float
-        Rate that a cycle goes down to, in [0, lr].
+        Rate at the end of a cycle, in [0, lr].
 
     Raises
     ------
@@ -184,7 +184,7 @@ def warmup(schedule: Callable[[int], float], steps: int) -> Warmup:
     schedule : callable
         Any function of the step.
     steps : int
-        Length of the climb, >= 0 (0 changes nothing).
+        Number of steps of the increase, >= 0 (0 changes nothing).
 
     Raises
     ------

@@ -106,7 +106,7 @@ def constant(lr: float) -> Constant:
 
 
 def step(lr: float, step_size: int, gamma: float = 0.1) -> Step:
-    """Hold the rate, then multiply it: ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``.
+    """Multiply the rate after every ``step_size`` steps: ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``.
 
     Parameters
     ----------

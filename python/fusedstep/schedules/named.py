@@ -1,4 +1,4 @@
-"""Schedules by name, fitted to the length of a run."""
+"""Schedules by name, for a run of a given length."""
 
 from __future__ import annotations
 

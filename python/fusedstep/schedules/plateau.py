@@ -12,27 +12,27 @@ from ._check import integer, positive, real, step_number
 class ReduceOnPlateau:
     """Multiply the rate by ``factor`` after ``patience`` observations in a row without improvement.
 
-    This schedule has a state. The optimizer calls it with the step and gets the present rate. The training
+    This schedule has a state. The optimizer calls it with the step and gets the current rate. The training
     loop passes it the validation metric with `observe`, usually once per epoch. An observation improves on the
     best one if it is below ``best - threshold * |best|`` (mode "min") or above ``best + threshold * |best|``
-    (mode "max"); nan never does. As torch's ``ReduceLROnPlateau``, whose relative threshold it shares for
-    positive metrics; for negative ones (a log-likelihood, a poor R^2) torch counts a slightly worse value
-    as an improvement and never lowers the rate; this class does not.
+    (mode "max"); nan never does. For positive metrics it is the same as torch's
+    ``ReduceLROnPlateau`` with a relative threshold. For negative ones (a log-likelihood, a poor R^2) torch counts a
+    slightly worse value as an improvement and never lowers the rate; this class does not.
 
     Parameters
     ----------
     lr : float
         Rate to start from, >= 0.
     factor : float
-        What each cut multiplies the rate by, in (0, 1].
+        Factor of each cut, in (0, 1].
     patience : int
-        Observations without improvement that are put up with; the next one cuts. >= 0.
+        Number of observations without improvement that are allowed, >= 0. The next one cuts the rate.
     mode : {"min", "max"}
-        Whether small or large metrics are good.
+        "min" if smaller metrics are better, "max" if larger ones are.
     threshold : float
         Relative improvement that counts, >= 0.
     cooldown : int
-        Observations after a cut in which none is counted as bad, >= 0.
+        Number of observations after a cut that are not counted as bad, >= 0.
     min_lr : float
         The rate is never cut below this, in [0, lr].
 
@@ -87,7 +87,7 @@ class ReduceOnPlateau:
         )
 
     def __call__(self, t: int) -> float:
-        """Return the present rate, whatever the step."""
+        """Return the current rate, for any step."""
         step_number(t)
         return self.lr
 
@@ -119,7 +119,7 @@ class ReduceOnPlateau:
         Raises
         ------
         ValueError
-            If an entry is missing, unknown or outside its range; nothing is changed then.
+            If an entry is missing, unknown or outside its range. Then nothing changes.
         """
         name = "ReduceOnPlateau.load_state_dict"
         if set(state) != {"lr", "best", "bad", "cooling"}:

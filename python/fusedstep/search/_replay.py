@@ -1,7 +1,7 @@
 """Samplers without a state: each trial is a function of the study's earlier trials.
 
-That is what makes them work with any storage, with several workers and with a study that is resumed: the search is
-replayed from the recorded results up to the first point that is missing.
+So they work with any storage, with several workers and with a resumed study. The search is replayed from the recorded
+results up to the first missing point.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ WORST = math.inf
 class ReplaySampler(BaseSampler):
     """Base of both samplers: a subclass returns the next point, given all results and the running trials."""
 
-    attribute: ClassVar[str] = "fusedstep:point"  # of a trial: the values that it was given
+    attribute: ClassVar[str] = "fusedstep:point"  # attribute of a trial with its values
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._choosing = threading.Lock()  # threads of one study see each other's points
+        self._choosing = threading.Lock()  # so that threads of one study see each other's points
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_choosing"}
@@ -46,11 +46,11 @@ class ReplaySampler(BaseSampler):
         """Return the point to evaluate; None if there is none left."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Choose the trial's point, and write it to the storage, where other workers see it."""
+        """Choose the trial's point and write it to the storage for other workers."""
         if len(study.directions) > 1:
-            raise ValueError(f"{type(self).__name__}: the study must have one objective; got {len(study.directions)}")
+            raise ValueError(f"{type(self).__name__}: study must have one objective; got {len(study.directions)}")
         if self.attribute in trial.system_attrs or "fixed_params" in trial.system_attrs:
-            return  # retried, or enqueued with values of its own
+            return  # a retried trial, or an enqueued one with its own values
         with self._choosing:
             point = self._choose(study)
             study._storage.set_trial_system_attr(trial._trial_id, self.attribute, list(point))
@@ -64,7 +64,7 @@ class ReplaySampler(BaseSampler):
         return min(results or running, key=lambda tried: results.get(tried, WORST))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: the first trial has to be on the grid, when no distribution is known yet."""
+        """Return nothing: the first trial must be on the grid, but no distribution is known yet."""
         return {}
 
     def sample_relative(
@@ -84,7 +84,7 @@ class ReplaySampler(BaseSampler):
             raise ValueError(f"{call}: an enqueued trial must have all parameters; {param_name!r} is missing")
         value = trial.system_attrs[self.attribute][self._names.index(param_name)]
         if not param_distribution._contains(param_distribution.to_internal_repr(value)):
-            raise ValueError(f"{call}: {param_name} = {value!r} must lie in what is suggested, {param_distribution}")
+            raise ValueError(f"{call}: {param_name} = {value!r} must be possible in the suggested {param_distribution}")
         return value
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
@@ -95,7 +95,7 @@ class ReplaySampler(BaseSampler):
             running.discard(point)
             results.setdefault(point, _result(study, state, values))
         if not running and self.next_point(results, running) is None:
-            with contextlib.suppress(RuntimeError):  # not inside `optimize`, but ask and tell
+            with contextlib.suppress(RuntimeError):  # raised for ask and tell, outside `optimize`
                 study.stop()
 
     def _collect(self, study: Study) -> tuple[dict[Point, float], set[Point]]:
@@ -124,14 +124,14 @@ class ReplaySampler(BaseSampler):
 
 
 def _result(study: Study, state: TrialState, values: Sequence[float] | None) -> float:
-    """Return a value of which less is better; failed and pruned trials get the worst."""
+    """Return a value for which smaller is better; failed and pruned trials get the worst."""
     if state != TrialState.COMPLETE or not values or math.isnan(values[0]):
         return WORST
     return -values[0] if study.directions[0] == StudyDirection.MAXIMIZE else values[0]
 
 
 def plain(call: str, name: str, value: Any) -> Any:
-    """Return a value that every storage keeps unchanged."""
+    """Return a value in a form that every storage preserves."""
     value = value.item() if hasattr(value, "item") else value
     if value is not None and not isinstance(value, (bool, int, float, str)):
         raise TypeError(f"{call}: values of {name!r} must be numbers, strings, bools or None; got {value!r}")

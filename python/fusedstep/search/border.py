@@ -1,4 +1,4 @@
-"""A check whether the best values lie on the border of the searched range."""
+"""Checks whether the best values are on the border of the searched range."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ class Border(NamedTuple):
 
 
 def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[str] = ()) -> list[Border]:
-    """Warn of every parameter whose best value lies on the border of its range: the optimum may be outside.
+    """Warn about every parameter whose best value is on the border of its range, because the optimum may be outside.
 
     Parameters
     ----------
     study : optuna.Study
         With one objective and at least one completed trial.
     tolerance : float
-        What counts as the edge: this part of the range at each end (of its logarithm with log=True), below 1/2.
+        Width of the border at each end, as a part of the range (of its logarithm with log=True), below 1/2.
     ignore : collection of str
-        Names of parameters whose range has a natural end.
+        Names of parameters that are not checked, because their range has a natural end.
 
     Returns
     -------
     list of Border
-        One for each; a `BorderWarning` says the same in words.
+        One for each such parameter. Each also gives a `BorderWarning`.
 
     Raises
     ------
@@ -70,9 +70,9 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
 
     Notes
     -----
-    Bengio (2012), section 3.3.1. Besides the range that the trial suggested, the values that were tried count where
-    they form a grid (each tried about twice or more): a grid may be narrower than the range. Numeric choices of a
-    categorical parameter have borders too, from three on.
+    Bengio (2012), section 3.3.1. If the tried values form a grid (each was tried about twice or more), its ends are
+    borders too, because a grid may be narrower than the range. Numeric choices of a categorical parameter have borders
+    if there are at least three.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
         raise ValueError(f"{call}: tolerance must be below 0.5; got {tolerance!r}")
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if not any(trial.state.name == "COMPLETE" for trial in finished):
-        raise ValueError(f"{call}: study must have a completed trial; got {len(finished)} finished, none complete")
+        raise ValueError(f"{call}: study must have a completed trial; got {len(finished)} finished and none completed")
     best, found = study.best_trial, []
     for name in best.params:
         border = None if name in ignore else _border(name, best, finished, edge)

@@ -12,15 +12,15 @@ from ..ops.draws import uniform
 from ..ops.philox import Key
 from ._replay import WORST, Point, ReplaySampler, Results, plain
 
-RESTARTS = 1000  # random points to start from, before what is left of the grid is taken in order
+RESTARTS = 1000  # random starts, before the rest of the grid is tried in order
 
 
 class CoordinateDescentSampler(ReplaySampler):
     """Change one hyperparameter at a time, always from the best point so far.
 
-    From the start, all values of the first parameter are tried with the others held, and the best is kept; then those
-    of the second, and so on, round after round, until a round changes nothing. Then the search begins again at a random
-    point of the grid, so that more trials can still improve the result. It stops when the whole grid has been tried.
+    All values of the first parameter are tried while the others are fixed, and the best is kept. Then the second
+    parameter is changed, and so on. This is repeated until a round changes nothing. Then the search begins again at a
+    random point of the grid, so that more trials can improve the result. It stops when the whole grid has been tried.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class CoordinateDescentSampler(ReplaySampler):
 
     Notes
     -----
-    Bengio (2012), section 3.3.2. Trials that failed or were pruned count as worst. The state is the study itself: it
-    may be stored, resumed, and worked on by several processes.
+    Bengio (2012), section 3.3.2. Trials that failed or were pruned count as worst. The study has the whole state, so it
+    can be stored, resumed and shared by several processes.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class CoordinateDescentSampler(ReplaySampler):
             yield tuple(axis[int(v * len(axis))] for v, axis in zip(u.tolist(), self._axes, strict=True))
 
     def _descend(self, here: Point, results: Results, running: set[Point]) -> Point | None:
-        """Replay a descent; return the first point on it that is missing, None if it has come to its end."""
+        """Replay a descent. Return its first missing point, or None if it is complete."""
         unmoved = 0
         for d in itertools.cycle(range(len(self._axes))):
             candidates = [(*here[:d], value, *here[d + 1 :]) for value in self._axes[d]]
@@ -116,5 +116,5 @@ def _axis(call: str, name: str, values: Sequence[Any]) -> list[Any]:
         raise TypeError(f"{call}: grid[{name!r}] must be a list of at least one value; got {values!r}")
     axis = [plain(call, name, value) for value in values]
     if len(set(axis)) != len(axis):
-        raise ValueError(f"{call}: grid[{name!r}] must not hold a value twice; got {axis}")
+        raise ValueError(f"{call}: grid[{name!r}] must not have a value twice; got {axis}")
     return axis

@@ -1,4 +1,4 @@
-"""Grids that grow finer about the best point."""
+"""Grids that become finer about the best point."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ._replay import Point, ReplaySampler, Results
 FINEST = 50  # halvings of the spacing: floats have 53 bits
 LARGEST = 10**6  # points of one grid
 
-# A place on an axis: a fraction of the range, or the number of a choice. Exact, so that a point that two grids share is
-# found again.
+# A position on an axis: a fraction of the range, or the index of a choice. It is exact, so that common points of two
+# grids are equal.
 Place = Fraction | int
 
 
 class MultiResolutionGridSampler(ReplaySampler):
-    """Try a coarse grid over the whole range, then grids of half the spacing about the best point so far.
+    """Try a coarse grid over the whole range, then grids with half the spacing about the best point so far.
 
     ::
 
         level 0    u_k = k / (points - 1),    k = 0 ... points - 1,    over the range (its logarithm with log=True)
         level l    u_k = u_best + k / ((points - 1) 2^l),    k = -h ... h,  h = floor(points / 2),    within the range
 
-    Points that a coarser grid has had are not tried again. Within a level the order is random. Categorical parameters
+    Points of a coarser grid are not tried again. Within a level the order is random. Categorical parameters
     have all their choices at every level.
 
     Parameters
@@ -42,7 +42,7 @@ class MultiResolutionGridSampler(ReplaySampler):
     points : int
         Per parameter and level, at least 2.
     levels : int, optional
-        Stop after so many; by default when ``n_trials`` is used up or nothing is left to refine.
+        Number of levels; by default the search ends with ``n_trials``, or when nothing is left to refine.
     key : Key, optional
         Draws the order within each level.
 
@@ -55,7 +55,7 @@ class MultiResolutionGridSampler(ReplaySampler):
     Notes
     -----
     Bengio (2012), section 3.3.3: first a few values over a wide range, then more around the best. Trials that failed or
-    were pruned count as worst. The state is the study itself: it may be stored, resumed, and worked on by several
+    were pruned count as worst. The study has the whole state, so it can be stored, resumed and shared by several
     processes.
 
     Examples
@@ -112,7 +112,7 @@ class MultiResolutionGridSampler(ReplaySampler):
         return None
 
     def _axes(self, level: int, centre: list[Place]) -> list[list[Place]]:
-        """Return every axis of a level's grid, each place once."""
+        """Return every axis of a level's grid, with each position once."""
         axes: list[list[Place]] = []
         for distribution, middle in zip(self._space, centre, strict=True):
             if isinstance(distribution, CategoricalDistribution):
@@ -127,7 +127,7 @@ class MultiResolutionGridSampler(ReplaySampler):
 
 
 def value_at(distribution: BaseDistribution, place: Place) -> Any:
-    """Return the value at a place of an axis."""
+    """Return the value at a position of an axis."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(place)]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))

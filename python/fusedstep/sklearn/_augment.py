@@ -42,7 +42,7 @@ def around(
 
 
 def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any) -> Array:
-    """Smooth the labels: integers become distributions (also where they will be mixed), 0 and 1 move apart less.
+    """Smooth the labels. Integers become distributions (also if they will be mixed), and 0 and 1 move closer together.
 
     ::
 

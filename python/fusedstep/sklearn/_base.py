@@ -29,7 +29,7 @@ from ._options import check_options
 from ._solver import first_rate, make_optimizer, make_snapshots
 
 FLOATS = (np.float64, np.float32)
-NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")  # what a network is made of
+NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")  # parameters that define a network
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def as_before_if_refused(estimator: Any) -> Iterator[None]:
 
 
 def can_go_on(estimator: Any) -> bool:
-    """Tell whether `partial_fit` exists: for all solvers but "lbfgs"."""
+    """Return True if `partial_fit` exists: for all solvers except "lbfgs"."""
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for solvers that take steps; got solver='lbfgs'")
     return True
@@ -54,7 +54,7 @@ def can_go_on(estimator: Any) -> bool:
 class BaseMLP(Fitted):
     """A network with scikit-learn's interface. A subclass defines targets, loss and predictions."""
 
-    # What a subclass writes
+    # Methods of subclasses
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
         """Return the targets in the network's form; with `first`, set the attributes that depend on them."""
         raise NotImplementedError
@@ -153,9 +153,8 @@ class BaseMLP(Fitted):
         """Refuse to continue if the parameters no longer describe the network."""
         for name, before in self._built_with.items():
             if not np.array_equal(getattr(self, name), before):
-                raise ValueError(
-                    f"{name} was {before!r} when the network was made; to go on with it, it must not change"
-                )
+                need = f"{name} must stay {before!r}, as when the network was made, to continue its training"
+                raise ValueError(f"{need}; got {getattr(self, name)!r}")
 
     def _given_validation(self, X_val: Any, y_val: Any) -> Data | None:
         if (X_val is None) != (y_val is None):
@@ -177,7 +176,7 @@ class BaseMLP(Fitted):
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Hold out the same rows as scikit-learn's estimator."""
         if not self.validation_fraction:
-            raise ValueError("validation_fraction must be above 0 where no X_val is given; got 0")
+            raise ValueError("validation_fraction must be above 0 if no X_val is given; got 0")
         options = {"random_state": self._random_state, "test_size": self.validation_fraction}
         try:
             parts = train_test_split(np.arange(len(data)), stratify=self._strata(data), **options)
@@ -223,7 +222,7 @@ class BaseMLP(Fitted):
                 self._models = [copy.deepcopy(self._model)]
         self._models = list(self._snapshots or self._models)
         if not incremental:
-            self._stopping.wait_anew()  # a partial_fit to come is asked for
+            self._stopping.wait_anew()  # the user wants the next partial_fit to train
 
     def _prepare_run(self, rows: int, incremental: bool) -> None:
         batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))

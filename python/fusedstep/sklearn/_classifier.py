@@ -39,41 +39,42 @@ class MLPClassifier(ClassifierMixin, Labels):
         Of the hidden layers.
     solver : str, class or function
         "adam", "sgd", "lbfgs" as in scikit-learn; the name (in any case) or the class of any optimizer of this package;
-        or a function of parameter groups that returns an optimizer, such as ``partial(fs.AdamW, lr=0.01)``, which then
-        has rate, decay and average of its own: the parameters for those must be left alone.
+        or a function of parameter groups that returns an optimizer, such as ``partial(fs.AdamW, lr=0.01)``. Then set
+        its rate, decay and average there, and leave the parameters for those at their defaults.
     alpha : float
         Strength of the penalty on the weights (not on biases), divided by the rows of the batch.
     batch_size : int or "auto"
-        Rows of a batch; "auto" is 200 or all. With `batch_norm` a last batch of one row joins the one before.
+        Rows of a batch; "auto" is 200, or all if there are fewer. With `batch_norm` a last batch of one row is added
+        to the batch before.
     learning_rate : str or function of the step
         "constant"; "invscaling" and "adaptive", which act on SGD only, as in scikit-learn; a name of
-        `fusedstep.schedules.named`, fitted to `max_iter` epochs; or any schedule. With a schedule (all but the first
-        three) training goes on for `max_iter` epochs, unless `early_stopping` ends it.
+        `fusedstep.schedules.named`, which then covers `max_iter` epochs; or any schedule. With a schedule (all but the
+        first three) training lasts `max_iter` epochs, unless `early_stopping` ends it.
     learning_rate_init : float or "auto"
-        The first rate; "auto" is one that suits the optimizer.
+        The first rate; "auto" is a default for small networks with this optimizer.
     power_t : float
         Exponent of "invscaling".
     max_iter : int
         Most epochs (with "lbfgs": iterations).
     shuffle : bool
-        Whether every epoch has an order of its own.
+        True shuffles the rows before every epoch.
     random_state : int, RandomState or None
-        The same int, the same bits, for any number of threads of ours.
+        The same int gives the same bits, for any number of this package's threads.
     tol, n_iter_no_change : float
         Training ends when the loss (with `early_stopping` the validation score) has not improved by more than `tol` for
         more than so many epochs; ``np.inf`` never ends it.
     verbose : bool or int
-        A progress bar in a terminal or notebook with rich, a line per epoch elsewhere.
+        True shows a progress bar in a terminal or notebook if rich is installed, else a line per epoch.
     warm_start : bool
-        Whether `fit` goes on from the weights of the last one.
+        True lets `fit` start from the weights of the last fit.
     momentum, nesterovs_momentum : float, bool
-        Of SGD.
+        Momentum of SGD, and whether it is Nesterov's.
     early_stopping : bool
         Hold out rows (or take `X_val`, `y_val`), and restore the weights of the best score at the end.
     validation_fraction : float
-        How many rows are held out.
+        The part of the rows that is held out.
     beta_1, beta_2, epsilon : float
-        Of Adam and AdamW.
+        The betas and eps of Adam and AdamW.
     max_fun : int
         Most evaluations of "lbfgs".
     solver_params : dict or None
@@ -81,51 +82,51 @@ class MLPClassifier(ClassifierMixin, Labels):
     l1_ratio : float
         Part of `alpha` that is an L1 penalty: 0 is L2, 1 is L1, between them the elastic net.
     decay : {"l2", "decoupled", "proximal"} or None
-        How the penalty acts: through the gradient, beside the step, or as a proximal step, which makes exact zeros.
-        None is the optimizer's own way ("decoupled" for AdamW, "l2" for all others).
+        How the penalty acts: as a part of the gradient ("l2"), directly on the weights ("decoupled"), or as a proximal
+        step, which makes exact zeros. None is the optimizer's default ("decoupled" for AdamW, "l2" for most others).
     weight_decay : float or None
-        Decay of the weights beside the gradient, ``w *= 1 - rate * weight_decay`` in every step, for solvers that decay
-        so ("AdamW", "Lion") or ``decay="decoupled"``. It takes the place of `alpha`, which is divided by the rows of
-        the batch and so is practically no decay there.
+        Decoupled decay of the weights, ``w *= 1 - rate * weight_decay`` in every step, for solvers with this decay
+        ("AdamW", "Lion") or ``decay="decoupled"``. It replaces `alpha`, which is divided by the rows of the batch and
+        so has little effect there.
     clip_norm : float or None
-        Longest gradient.
+        Largest norm of the gradient; a longer one is scaled down.
     warmup : int
-        Steps over which the rate climbs first.
+        Number of first steps over which the rate grows from 0.
     dropout : float
         Probability of dropping a hidden unit in training.
     batch_norm : bool
-        Normalise each hidden layer before its activation; `intercepts_` then holds its beta.
+        Normalise each hidden layer before its activation; `intercepts_` then has its beta.
     weight_init, bias_init : function or None
-        From `fusedstep.init`; None draws as scikit-learn does.
+        From `fusedstep.init`; None draws the same weights as scikit-learn.
     class_weight : dict, "balanced" or None
-        Weights of the classes, of held-out rows too; "balanced" are n / (classes * rows of the class).
+        Weights of the classes, also for held-out rows; "balanced" is n / (classes * rows of the class).
     label_smoothing : float
-        Part of each label's probability that is spread over all classes.
+        Part of each label's probability that is moved evenly to all classes.
     sparsity : float
         Strength of a penalty on the hidden activations, added to the loss.
     sparsity_penalty : {"l1", "student_t", "kl"}
-        Which: `fusedstep.nn.L1Activity`, `StudentTActivity` or `KLActivity` (for "logistic").
+        The penalty: `fusedstep.nn.L1Activity`, `StudentTActivity` or `KLActivity` (for "logistic").
     sparsity_target : float
-        Mean activation that "kl" draws every unit to.
+        Target of "kl" for the mean activation of every unit.
     pretraining : dict or None
-        Train the hidden layers as a stack of auto-encoders first; arguments of `fusedstep.nn.pretrain`, such as
-        ``{"epochs": 10, "keep": 2}``.
+        Arguments of `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``: the hidden layers are first trained
+        as a stack of auto-encoders.
     input_noise, weight_noise : float
         Standard deviation of normal noise on the inputs of every batch, on the weights of every gradient.
     mixup : float
-        Mix every row with another one, with a weight from Beta(mixup, mixup); 0 does not.
+        Mix every row with another one, with a weight from Beta(mixup, mixup); 0 does not mix.
     ema_decay : float or None
         Predict with the exponential average of the weights over the steps.
     snapshots : int
-        Predict with the average of the networks at the ends of the last so many cycles of
+        Number of networks whose average predicts: those at the ends of the cycles of
         ``learning_rate="cosine_restarts"``, which then has as many equal cycles.
     scoring : str, function or None
-        Scorer of the validation rows, held out or given; None is the accuracy. Refused where there are none.
+        Scorer of the validation rows, held out or given; None is the accuracy. It is refused if there are no such rows.
     callbacks : list of functions or None
-        Each is called as ``callback(estimator, epoch)`` after every epoch, which has ``number``, ``loss``, ``score``
-        and ``learning_rate``; one that returns True ends the training.
+        Each is called as ``callback(estimator, epoch)`` after every epoch. ``epoch`` has ``number``, ``loss``,
+        ``score`` and ``learning_rate``. A callback that returns True ends the training.
     dtype : {"float32", "float64"} or None
-        Of the network; None is that of X. float32 is about twice as fast.
+        Dtype of the network; None is that of X. float32 is about twice as fast.
 
     Attributes
     ----------
@@ -134,9 +135,9 @@ class MLPClassifier(ClassifierMixin, Labels):
     coefs_, intercepts_ : list of ndarray
         Weights (in, out) and biases of each layer: views of the network that predicts.
     loss_, best_loss_, loss_curve_ : float, float, list of float
-        Of the last epoch, the best one and each, penalties included. `best_loss_` is None with `early_stopping`.
+        Loss of the last epoch, of the best one and of each, with penalties. `best_loss_` is None with `early_stopping`.
     validation_scores_, best_validation_score_ : list of float, float
-        Of each epoch and the best, where there are validation rows; None otherwise.
+        Score of each epoch and the best one if there are validation rows, else None.
     n_iter_, t_ : int
         Epochs of the last fit, and rows seen in all.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
@@ -149,10 +150,10 @@ class MLPClassifier(ClassifierMixin, Labels):
 
     Notes
     -----
-    `fit` and `partial_fit` take ``X_val``, ``y_val``: given validation rows, whose scores are recorded, and by which
-    `early_stopping` stops; `partial_fit` needs them for it. Sparse X is made dense a batch at a time.
+    `fit` and `partial_fit` accept validation rows, ``X_val`` and ``y_val``. Their scores are recorded, and
+    `early_stopping` uses them; in `partial_fit` it needs them. Sparse X is made dense a batch at a time.
 
-    Layers that are hundreds of units wide use several threads; where many fits run side by side, limit them with
+    Layers that are hundreds of units wide use several threads. If many fits run at the same time, limit the threads by
     ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)`` (joblib's workers do). Several threads
     may predict at once.
 

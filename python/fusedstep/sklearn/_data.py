@@ -1,4 +1,4 @@
-"""The rows to train and to validate on, and batches of them."""
+"""Rows for training and validation, and batches of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Data:
         return Data(self.x[rows], self.targets[rows], self.y[rows], weights)
 
     def without_weightless(self) -> Data:
-        """Leave out the rows of weight zero: the fit must be the same as without them."""
+        """Remove rows with weight zero, so that the fit is the same as without them."""
         if self.weights is None or self.weights.all():
             return self
         return self.rows(np.flatnonzero(self.weights))

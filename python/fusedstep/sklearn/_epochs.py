@@ -1,4 +1,4 @@
-"""The epochs of a fit: steps, the curves, and when to stop."""
+"""The epochs of a fit: steps, curves and the end of the training."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Epochs:
         estimator = self._estimator
         if not estimator.shuffle:
             return None
-        # sklearn.utils.shuffle's order, without its checks
+        # the same order as sklearn.utils.shuffle, without its checks
         self._order = self._order[estimator._random_state.permutation(self._count)]
         return self._order
 

@@ -29,12 +29,12 @@ from ._state import packed, unpack
 
 
 def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
-    """Refuse arrays that are not NumPy's where scikit-learn's array_api_dispatch would hand them on as they are.
+    """Refuse arrays of other libraries if scikit-learn's array_api_dispatch is on and would not convert them.
 
     Raises
     ------
     TypeError
-        If there is one.
+        If there is such an array.
     """
     if not get_config()["array_api_dispatch"]:
         return
@@ -62,8 +62,8 @@ class Fitted(Parameters, BaseEstimator):
     n_outputs_: int
     n_layers_: int
 
-    _model: nn.Sequential  # that is trained
-    _models: list[nn.Sequential]  # that predict
+    _model: nn.Sequential  # the trained network
+    _models: list[nn.Sequential]  # the networks that predict
     _optimizer: Any
     _loss: nn.Loss
     _philox: Philox | None
@@ -85,7 +85,7 @@ class Fitted(Parameters, BaseEstimator):
         return cls is not None and issubclass(cls, optim.registry["SGD"])
 
     def _plain_score(self, data: Data) -> float:
-        """Return the score of the present network."""
+        """Return the score of the current network."""
         raise NotImplementedError
 
     def _checked(self, X: Any) -> Any:
@@ -113,12 +113,12 @@ class Fitted(Parameters, BaseEstimator):
         return mean, np.sqrt(variance)
 
     def _validation_score(self, data: Data) -> float:
-        """Score the present network on validation rows, with the user's scorer."""
+        """Score the current network on validation rows, with the user's scorer."""
         if self.scoring is None:
             return self._plain_score(data)
         stand_in = object.__new__(
             type(self)
-        )  # predicts alike, but was not told names of features, as these rows have none
+        )  # predicts the same, but has no names of features, as these rows have none
         stand_in.__dict__.update({k: v for k, v in vars(self).items() if k != "feature_names_in_"})
         scorer, options = check_scoring(self, self.scoring), {}
         if data.weights is not None:

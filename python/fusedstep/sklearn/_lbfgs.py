@@ -17,7 +17,7 @@ REACHED_A_LIMIT = 1  # scipy's status
 
 
 def minimize(estimator: Fitted, data: Data) -> tuple[int, float]:
-    """Move the network to a minimum; return the number of iterations and the loss there."""
+    """Train the network to a minimum. Return the number of iterations and the loss there."""
     model, loss, alpha = estimator._model, estimator._loss, estimator.alpha
     x = data.x.toarray() if sparse.issparse(data.x) else data.x
     size = len(data) if data.weights is None else float(data.weights.sum())

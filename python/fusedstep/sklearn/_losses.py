@@ -1,4 +1,4 @@
-"""scikit-learn's losses: its scale of values and gradients, on the outputs before their activation."""
+"""scikit-learn's losses, with its scale of values and gradients, on the outputs before their activation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .._base.arrays import Array
 class SquaredError(nn.MeanSquaredError):
     """``mean(1/2 (y - t)^2)`` over rows and columns; gradient ``(y - t) / n``.
 
-    That is k times the slope of the value for k columns: scikit-learn reports a mean over them and descends their sum.
+    For k columns the gradient is k times the slope of the value, because scikit-learn reports the mean over columns but
+    minimises their sum.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -44,5 +45,5 @@ class HalfPoisson(nn.Loss):
         return losses, np.multiply(mean, 1.0 / len(outputs), out=mean)
 
 
-#: How predictions are made from the network's outputs.
+#: Activation of the outputs -> function from outputs to predictions.
 OUTPUTS = {"identity": lambda outputs: outputs, "exp": np.exp, "logistic": expit, "softmax": nn.softmax}

@@ -76,6 +76,6 @@ def coefs(model: nn.Sequential) -> Views:
 
 
 def intercepts(model: nn.Sequential) -> Views:
-    """Return what is added, layer by layer: the biases, or the beta of the batch norm that takes their place."""
+    """Return the biases, layer by layer, or the beta of a batch norm that replaces them."""
     named = [layer.params.get("bias", layer.params.get("beta")) for layer in model.layers]
     return Views(array for array in named if array is not None)

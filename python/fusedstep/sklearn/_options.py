@@ -12,7 +12,7 @@ NOT_FOR_LBFGS = ("dropout", "batch_norm", "input_noise", "weight_noise", "mixup"
                  "warmup", "l1_ratio", "decay", "weight_decay", "callbacks", "solver_params", "sparsity",
                  "scoring")  # fmt: skip
 OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "weight_decay", "ema_decay", "warmup")
-DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # of those that are not "off" when they are false
+DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # "off" values that are not false
 
 
 def check_options(given: Parameters) -> None:
@@ -21,7 +21,7 @@ def check_options(given: Parameters) -> None:
     Raises
     ------
     TypeError, ValueError
-        If two parameters contradict each other, or a callback is no function.
+        If two parameters contradict each other, or a callback is not a function.
     """
     cls = given._optimizer_class
     if given.solver == "lbfgs":
@@ -29,10 +29,10 @@ def check_options(given: Parameters) -> None:
         if given._runs_to_the_end:
             raise ValueError(f"solver='lbfgs' has no learning rate; got learning_rate={given.learning_rate!r}")
     elif cls is None:
-        _refuse(given, OPTIMIZERS_OWN, "a solver that makes its own optimizer must be told of {name} there")
+        _refuse(given, OPTIMIZERS_OWN, "a solver that makes its own optimizer must set {name} there")
         if given.learning_rate != "constant" or given.learning_rate_init == "auto":
             raise ValueError(
-                "a solver that makes its own optimizer must be given its learning rate there; got "
+                "a solver that makes its own optimizer must set the learning rate there; got "
                 f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
             )
     if given.weight_decay is not None and cls is not None:
@@ -58,11 +58,11 @@ def _check_weight_decay(given: Parameters, cls: type[Optimizer]) -> None:
     form = given.decay or own_decay(cls)
     if form != "decoupled":
         raise ValueError(
-            f"weight_decay is for solvers that decay beside the gradient ('AdamW', 'Lion', or decay='decoupled'); with "
+            f"weight_decay is for solvers with decoupled decay ('AdamW', 'Lion', or decay='decoupled'); with "
             f"solver={given.solver!r}, whose decay is {form!r}, alpha is the penalty; got weight_decay="
             f"{given.weight_decay!r}"
         )
-    _refuse(given, ("l1_ratio",), "weight_decay takes the place of alpha, of which {name} is a part")
+    _refuse(given, ("l1_ratio",), "weight_decay replaces alpha, and {name} is a part of alpha")
 
 
 def _refuse(given: Parameters, names: tuple[str, ...], why: str) -> None:

@@ -119,12 +119,12 @@ class Parameters:
 
     @property
     def _draws(self) -> bool:
-        """Tell whether training needs random numbers besides those of first weights, split and row order."""
+        """Return True if training needs more random numbers than those of first weights, split and row order."""
         return any(getattr(self, name) not in (None, 0) for name in DRAWING)
 
     @property
     def _runs_to_the_end(self) -> bool:
-        """Tell whether a schedule covers the whole training, so that a loss without improvement must not end it."""
+        """Return True if a schedule covers the whole training. Then a loss without improvement must not end it."""
         return not (isinstance(self.learning_rate, str) and self.learning_rate in SKLEARN_RATES)
 
 

@@ -15,13 +15,13 @@ class Epoch(NamedTuple):
     Attributes
     ----------
     number : int
-        Of the epoch, from 1.
+        Number of the epoch, from 1.
     loss : float
         Mean over the epoch's batches, penalties included.
     score : float or None
         On the validation set, if there is one.
     learning_rate : float
-        Of the last step.
+        Learning rate of the last step.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Progress:
             print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}{score}")
 
     def say(self, text: str) -> None:
-        """Print why the training ends, or what changes."""
+        """Print a message, such as why the training ends."""
         if self._bar is not None:
             self._bar.console.print(text)
         elif self._verbose:

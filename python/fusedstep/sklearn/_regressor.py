@@ -22,8 +22,8 @@ from ._parameters import OfNumbers
 class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     r"""A multi-layer perceptron for regression: scikit-learn's, faster, and with more options.
 
-    Every parameter, method and attribute of ``sklearn.neural_network.MLPRegressor`` is here under its name and means
-    the same; see `MLPClassifier` for them all, and for what comes on top.
+    Every parameter, method and attribute of ``sklearn.neural_network.MLPRegressor`` exists here with the same
+    meaning. See `MLPClassifier` for them and for the additional ones.
 
     ::
 
@@ -33,14 +33,14 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
-        What is minimised; "poisson" needs y >= 0.
+        The minimised loss; "poisson" needs y >= 0.
     **parameters
-        All those of `MLPClassifier` but `class_weight` and `label_smoothing`. The default of `scoring` is R^2.
+        All those of `MLPClassifier` except `class_weight` and `label_smoothing`. The default of `scoring` is R^2.
 
     Attributes
     ----------
     **attributes
-        All those of `MLPClassifier` but `classes_`.
+        All those of `MLPClassifier` except `classes_`.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
 
     Notes
     -----
-    As scikit-learn, `loss_curve_` is the mean over several outputs, and the descent that of their sum.
+    As in scikit-learn, `loss_curve_` has the mean over several outputs, but training minimises their sum.
 
     Examples
     --------

@@ -13,11 +13,11 @@ from .._base.arrays import Array
 from ..ensemble import Snapshots
 from ._parameters import SKLEARN_RATES, Parameters
 
-OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # have parameters of the estimator
+OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # options that the estimator's parameters set
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Make the optimizer of a model for a run of so many steps; only weights decay, not biases, gamma and beta.
+    """Return an optimizer for a run of so many steps. Only weights decay, not biases, gamma and beta.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from .errors import TableError
 Frame = Any  # a pandas.DataFrame
 Series = Any
 
-MOSTLY = 0.9  # a share of cells that decides what a column is
+MOSTLY = 0.9  # the share of cells that decides the kind of a column
 FEW = 20  # a column with at most so many different values is neither identifier nor free text
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
@@ -34,17 +34,17 @@ class Column:
     note : str
         A remark, if it is unusual.
     decimal : str
-        The decimal sign where numbers come as texts.
+        The decimal sign of numbers that are stored as texts.
     format : str
-        The format of dates, as of ``strftime`` or "ISO8601"; empty where they come as dates.
+        The format of dates in texts, as for ``strftime``, or "ISO8601"; empty if the cells are dates already.
     fill : float
-        What stands for a missing number.
+        The number that replaces a missing one.
     missing : bool
-        Whether an output says where a value was missing.
+        True if an output marks missing values.
     values : list of str
         The categories, most frequent first; or the parts of a date.
     other : bool
-        Whether an output stands for all other categories.
+        True if one output is for all other categories.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Column:
     other: bool = False
 
     def description(self) -> dict[str, Any]:
-        """Return what differs from the defaults, fit for JSON."""
+        """Return the attributes that differ from the defaults, as JSON data."""
         defaults = Column("", "")
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in known.items() if value != getattr(defaults, name)}
@@ -70,7 +70,7 @@ class Column:
         Raises
         ------
         ValueError
-            If it is none.
+            If it is not such a description.
         """
         kinds = {"number": float, "category": str, "date": str, "left out": str}
         known = {f.name: f.default for f in fields(cls) if f.name != "values"} | {"values": []}
@@ -93,7 +93,7 @@ def decide(
     Raises
     ------
     TableError
-        If columns are named that are not there, or twice, or some cannot be used: all of them at once.
+        If a named column is missing or named twice, or columns cannot be used. The error names all of them.
     """
     _check_names(frame, drop, categorical, numeric)
     columns, unusable = [], {}
@@ -135,7 +135,7 @@ def _check_names(frame: Frame, drop: Collection[str], categorical: Collection[st
 
 
 def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
-    """Decide all columns that pandas holds as ordinary numbers at once: there may be many."""
+    """Decide all columns of ordinary numbers at once, because there may be many."""
     names = [n for n, dtype in frame.dtypes.items() if n not in named and dtype.kind in "iuf"]
     if not names:
         return {}
@@ -145,7 +145,7 @@ def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
     empty, missing = gone.all(axis=0), gone.any(axis=0)
     block[:, empty] = 0.0
     constant: Any = np.nanmin(block, axis=0) == np.nanmax(block, axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is infinite is refused later
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite values are refused later
         steps = np.diff(block, axis=0)
     counter: Any = ((steps == 1).all(axis=0) | (steps == -1).all(axis=0)) & (len(block) > FEW)
     found = {}
@@ -155,7 +155,9 @@ def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
         if empty[i] or (constant[i] and not missing[i]):
             found[name] = Column(name, "left out", "empty" if empty[i] else "has one value only")
         elif counter[i] or (_may_be_named_so(name) and _named_as_identifier(name, frame[name])):
-            found[name] = Column(name, "left out", "identifier: numbers the rows" if counter[i] else "identifier")
+            found[name] = Column(
+                name, "left out", "identifier: the numbers of the rows" if counter[i] else "identifier"
+            )
         else:
             found[name] = Column(name, "number")
     return found
@@ -166,7 +168,7 @@ def _may_be_named_so(name: str) -> bool:
 
 
 def _named_as_identifier(name: str, column: Series) -> bool:
-    """Tell whether the column has the name of an identifier, and values (whole numbers or texts) that can be one."""
+    """Return True if the column has the name of an identifier, and whole numbers or texts as values."""
     if not _may_be_named_so(name):
         return False
     often = OFTEN_REPEATED.search(name) or CAMEL.search(name)
@@ -223,7 +225,7 @@ def _odd(odd: Series) -> str:
         return ""
     examples = ", ".join(repr(str(text)) for text in list(dict.fromkeys(odd))[:3])
     one = len(odd) == 1
-    return f"{len(odd)} {'cell that is' if one else 'cells that are'} no number ({examples}) taken for missing"
+    return f"{len(odd)} {'cell that is' if one else 'cells that are'} no number ({examples}) treated as missing"
 
 
 def _as_asked_number(column: Series) -> Column:

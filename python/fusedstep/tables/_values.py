@@ -21,7 +21,7 @@ DATE_LIKE = r"^\s*(?:\d{1,4}[-/. ]|\d{8}\s*$|[A-Za-z]{3,9} \d)[\w,./ :+-]+$"
 
 
 def is_number_type(column: Series) -> bool:
-    """Whether pandas holds the column as numbers, which True and False are not."""
+    """Return True if pandas stores the column as numbers; bools are not numbers here."""
     return column.dtype.kind in "iuf" or (column.dtype.kind != "b" and str(column.dtype).startswith(("Int", "Float")))
 
 
@@ -46,7 +46,7 @@ def as_numbers(column: Series, decimal: str = ".") -> Any:
 
 
 def decimal_of(column: Series, usual: str = ".") -> str:
-    """Return the decimal sign with which more cells are numbers; the point if there is no difference."""
+    """Return the decimal sign that makes more cells numbers; the point if both make equally many."""
     other = "," if usual == "." else "."
     counts = {sign: int(np.isfinite(as_numbers(column, sign)).sum()) for sign in (usual, other)}
     return other if counts[other] > counts[usual] else usual
@@ -63,7 +63,7 @@ def as_texts(column: Series) -> Series:
 
 
 def date_format(column: Series) -> str | None:
-    """Return the format with which nearly all cells are dates: None if there is none, "" if they are dates already."""
+    """Return the format that fits nearly all cells: None if there is none, "" if the cells are dates already."""
     if column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"):
         return ""
     values = column.dropna()
@@ -89,5 +89,5 @@ def as_dates(column: Series, form: str) -> Series:
 
 
 def date_format_is_needed(column: Series) -> bool:
-    """Whether the column is not of dates yet."""
+    """Return True if the column's cells are not dates yet."""
     return not (column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"))

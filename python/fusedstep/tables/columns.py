@@ -16,7 +16,7 @@ from .errors import TableError
 
 Array = npt.NDArray[Any]
 
-MOST_CATEGORIES, FEWEST_ROWS = 30, 3  # outputs per column; rows of a category that has one
+MOST_CATEGORIES, FEWEST_ROWS = 30, 3  # most outputs per column; fewest rows of a category with its own output
 DATE_PARTS = {
     "days": lambda t: (t - np.datetime64("1970-01-01")).dt.total_seconds() / 86400,
     "month": lambda t: t.dt.month,
@@ -27,11 +27,11 @@ SHOWN = 40  # lines of the table of columns
 
 
 class Columns:
-    """What is done to each column of a table, learnt from its training rows.
+    """The conversion of each column of a table into inputs, fitted to the training rows.
 
     ::
 
-        number     itself; the median of the training rows where it is missing, and then one more output: 1 where it was
+        number     itself; if missing, the median of the training rows, and one more output: 1 where it is missing
         category   an output per category: 1 where it is this one (two categories: one output)
         date       days since 1970, month, weekday, and the hour if there are hours
         left out   nothing
@@ -75,12 +75,12 @@ class Columns:
         rows : ndarray of integers or slice
             The rows to learn from.
         drop, categorical, numeric : names
-            What the user knows better.
+            Columns whose kind the user chooses.
 
         Raises
         ------
         TableError
-            If a name is of no column, or columns cannot be used; all of these are named.
+            If there is no column of some name, or columns cannot be used. The error names all of them.
         """
         kinds = decide(frame, drop, categorical, numeric)
         training, dtypes = frame.iloc[rows], dict(frame.dtypes)
@@ -101,7 +101,7 @@ class Columns:
         Raises
         ------
         TableError
-            If a column is missing, or one is there that was not when it was fitted; all of them are named.
+            If a column is missing, or is new since the fit. The error names all of them.
         """
         self.check_names(frame)
         X = np.empty((len(frame), len(self.outputs)))
@@ -129,24 +129,24 @@ class Columns:
             )
 
     def description(self) -> list[dict[str, Any]]:
-        """Return all fitted values, fit for JSON."""
+        """Return all fitted values, as JSON data."""
         return [column.description() for column in self.columns]
 
     @classmethod
     def of(cls, description: Any) -> Columns:
-        """Make it again from its description.
+        """Return the object of a description.
 
         Raises
         ------
         ValueError
-            If it is none.
+            If it is not such a description.
         """
         if not isinstance(description, list):
             raise ValueError(f"columns must be a list; got {description!r}")
         return cls([Column.of(described) for described in description])
 
     def table(self) -> list[list[str]]:
-        """Return rows of (column, kind, what is done to it); columns alike share a row where there are many."""
+        """Return rows of (column, kind, conversion). If there are many columns, equal ones share a row."""
         rows = [[column.name, column.kind, _treatment(column)] for column in self.columns]
         if len(rows) <= SHOWN:
             return rows
@@ -207,7 +207,7 @@ def _learn(column: Column, training: Frame) -> Column:
     kept = kept or [str(value) for value in counts.index[:MOST_CATEGORIES]]
     other, missing = len(kept) < len(counts), bool(texts.isna().any())
     if len(kept) == 2 and not other and not missing:
-        kept = kept[1:]  # what is not this is the other
+        kept = kept[1:]  # a row that is not in this category is in the other
     return dataclasses.replace(column, values=kept, other=other, missing=missing)
 
 

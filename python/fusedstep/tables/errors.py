@@ -2,4 +2,4 @@
 
 
 class TableError(ValueError):
-    """A table cannot be read, or its columns are not those that are needed."""
+    """A table cannot be read, or lacks needed columns."""

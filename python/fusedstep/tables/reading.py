@@ -1,4 +1,4 @@
-"""Reading a table from a file: text of any usual delimiter, encoding, decimal sign and compression, or parquet."""
+"""Reads a table from a file: text with any usual delimiter, encoding, decimal sign and compression, or parquet."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TEXT, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SUFFIXES = (*TEXT, *PARQUET, *(f".csv{suffix}" for suffix in OPEN))
 DELIMITERS = ",;\t|"
-SAMPLE = 200_000  # characters that are looked at for the decimal sign
+SAMPLE = 200_000  # characters that are searched for the decimal sign
 
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "<NA>", "#N/A", "NULL", "null")
 NO_CELL = (*NO_VALUE, "None", "none", "?", "-", "--", ".", "n.a.", "na", "missing")
 
-RATIO, BIG = 100, 1 << 28  # what unpacks to more than BIG bytes and RATIO times its size is refused
+RATIO, BIG = 100, 1 << 28  # a file that unpacks to more than BIG bytes and RATIO times its size is refused
 
 
 def read(path: str | os.PathLike[str], target: str | None = None) -> Frame:
@@ -38,17 +38,17 @@ def read(path: str | os.PathLike[str], target: str | None = None) -> Frame:
     path : path
         ``.csv``, ``.tsv`` or ``.txt`` (also ``.gz``, ``.bz2``, ``.xz``), or ``.parquet``.
     target : str, optional
-        A column of which "None", "?", "-" and the like are values; elsewhere they are missing.
+        A column in which "None", "?", "-" and the like are values. In other columns they mean a missing value.
 
     Returns
     -------
     pandas.DataFrame
-        Its index holds line numbers (named "line"), or row numbers from 0 (named "row").
+        Its index has line numbers (named "line"), or row numbers from 0 (named "row").
 
     Raises
     ------
     TableError
-        If the file is no such table.
+        If the file is not such a table.
     ImportError
         If pandas, or for parquet pyarrow, is not installed.
 
@@ -193,7 +193,7 @@ def _is_number(text: str) -> bool:
 def _decimal(sample: str, delimiter: str) -> str:
     """Return the decimal sign: a comma if cells are like 1,5 or 1.234,5 and none like 1.5 (1.500 may be both)."""
     if delimiter == ",":
-        return "."  # in quotes there may be a comma: such columns are texts at first
+        return "."  # quoted cells may have a decimal comma: such columns are texts at first
     start, end = rf'(?:^|[{delimiter}"])\s*[-+]?', rf'\s*(?=$|[{delimiter}"])'
     comma = re.search(rf"{start}\d+(?:\.\d{{3}})*,\d+{end}", sample, re.MULTILINE)
     dot = re.search(rf"{start}\d+\.(?!\d{{3}}{end})\d+{end}", sample, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What the optimizers share: torch's side of an optimizer, with the step of the kernels."""
+"""The base of the optimizers: torch's interface of an optimizer, with the step of the kernels."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     #: The optimizer of `fusedstep` whose rule is used.
     kernel: ClassVar[type[optim.Optimizer]]
-    #: Whether the state has a counter of steps, as torch's has.
+    #: True if the state has a counter of steps, as in torch.
     counts_steps: ClassVar[bool]
-    #: Options of a group that torch does not know; a group has them only if they were asked for.
+    #: Options of a group that torch does not have. A group has them only if they were given.
     extras: ClassVar[tuple[str, ...]]
-    # Options of all steps; an optimizer of torch that becomes one of these has none of its own.
+    # Defaults of the options of all steps, for an optimizer of torch whose class `accelerate` has replaced.
     clip_norm: float | None = None
     clip_value: float | None = None
     skip_nonfinite: bool = False
@@ -50,9 +50,9 @@ class FusedOptimizer(torch.optim.Optimizer):
     _zero: Any = None  # the ZeroRedundancyOptimizer that this one steps for
     _binding: Binding | None = None
     _plan: _core.Plan | None = None  # of the binding
-    _swapped: _core.Plan | None = None  # that has other values in the parameters, inside `averaged` or `lookahead`
+    _swapped: _core.Plan | None = None  # the plan with swapped parameters, inside `averaged` or `lookahead`
     _info: StepInfo | None = None  # of the last step
-    _steps_rows: bool = False  # whether there have been sparse gradients
+    _steps_rows: bool = False  # True after a step with sparse gradients
 
     def __init__(
         self,
@@ -87,16 +87,16 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether GradScaler leaves the division to the step.
+        """True if GradScaler lets the step divide the gradients.
 
-        It refuses to divide float16 gradients itself. All others it divides before the step, so that they can be
-        clipped in between: Lightning refuses to clip where this is true.
+        GradScaler cannot divide float16 gradients itself. It divides all others before the step, so that they can be
+        clipped in between. Lightning refuses to clip if this is True.
         """
         return any(p.dtype == torch.float16 for group in self.param_groups for p in group["params"])
 
     @_step_supports_amp_scaling.setter
     def _step_supports_amp_scaling(self, value: bool) -> None:
-        """Take no notice: torch's constructors set it for ``fused=True``, which is accepted and ignored."""
+        """Ignore the value: torch's constructors set it for ``fused=True``, which is accepted and ignored."""
 
     @property
     def ema_decay(self) -> float | None:
@@ -105,7 +105,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def master_weights(self) -> bool:
-        """Whether 16-bit parameters keep, as a state, what they cannot hold of float32."""
+        """True if 16-bit parameters keep the missing bits of float32 in a state."""
         return self._master_weights
 
     @property
@@ -115,15 +115,15 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def grad_norm(self) -> float | None:
-        """The norm of all gradients in the last step, before clipping; None unless it was given, or asked for.
+        """The norm of all gradients in the last step, before clipping; None if it was neither given nor computed.
 
-        `clip_norm` and `skip_nonfinite` ask for it.
+        It is computed for `clip_norm` and `skip_nonfinite`.
         """
         return None if self._info is None else self._info.grad_norm
 
     @property
     def skipped(self) -> bool:
-        """Whether `skip_nonfinite` kept the last step from changing anything."""
+        """True if `skip_nonfinite` skipped the last step."""
         return self._info is not None and self._info.skipped
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise unless a step of this class can take a group of the optimizer, which may be one of torch's."""
+        """Raise unless this class can step a group of the optimizer, which may be one of torch's."""
         group, label = optimizer.param_groups[k], cls.__name__
         dtypes = {p.dtype for p in group["params"]}
         settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
@@ -162,12 +162,12 @@ class FusedOptimizer(torch.optim.Optimizer):
         closure : callable, optional
             Evaluates the model again and returns the loss.
         grad_norm : float, optional
-            The norm for `clip_norm` to clip by, instead of one that the step computes: that over the gradients of all
-            processes, say. With `skip_nonfinite` the step is skipped if it is inf or nan, and only then.
+            The norm for `clip_norm`, so that the step does not compute it; for example, the norm over the gradients of
+            all processes. With `skip_nonfinite` the step is skipped if and only if this norm is inf or nan.
 
         Returns
         -------
-        What `closure` returned, or None.
+        The result of `closure`, or None.
         """
         if _compiling():
             return _step_outside_of_graphs(self, closure, grad_norm)
@@ -183,7 +183,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             return _step_with_hooks(self, *arguments, **options)
         return self._step(closure, grad_norm=grad_norm)
 
-    # Keeps torch from wrapping `step` into a profiler's record, which costs more than a small step does.
+    # Keeps torch from wrapping `step` in a profiler's record, which takes longer than a small step.
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
@@ -213,14 +213,14 @@ class FusedOptimizer(torch.optim.Optimizer):
                 self._step_with_care(grad_norm)
             else:
                 self._info = info
-        except RuntimeError:  # sparse gradients, for one
+        except RuntimeError:  # for example, for sparse gradients
             if not rows.step(self, grad_norm):
                 raise
         return loss
 
     @_uncompiled
     def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None) -> None:
-        """Step where something is new, or where a step is more than a call of the kernels."""
+        """Step if something has changed, or if a step is more than a call of the kernels."""
         self._require_own("step")
         found_inf = "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0
         scale = self.__dict__.get("grad_scale")
@@ -244,7 +244,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         return sharing(self) if self._binding is None else self._binding.ranks
 
     def _needs_ranks(self, grad_norm: float | None) -> bool:
-        """Tell whether a step takes decisions that are to be the same on all ranks."""
+        """Return True if a step takes decisions that must be the same on all ranks."""
         by_norm = grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite)
         return by_norm or "found_inf" in self.__dict__
 
@@ -253,14 +253,14 @@ class FusedOptimizer(torch.optim.Optimizer):
         return found
 
     def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:
-        """Do something with the binding, and with a new one where the optimizer is no longer what was bound."""
+        """Run an action with the binding. If the optimizer has changed since it was bound, use a new binding."""
         for _ in range(2):
             binding = self._bound()
             self._plan = None  # unless a step succeeds
             try:
                 result = action(binding)
             except BaseException:
-                self._forget()  # the binding may have seen options that it has not taken over
+                self._forget()  # the binding may have recorded options that it does not use yet
                 raise
             if result is not None:
                 return result, binding
@@ -268,7 +268,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
 
     def _bound(self) -> Binding:
-        binding = self._binding or self._bind()  # another thread may forget it at once
+        binding = self._binding or self._bind()  # another thread may set it to None at once
         self._binding = binding
         return binding
 
@@ -303,19 +303,19 @@ class FusedOptimizer(torch.optim.Optimizer):
             _core.drop_gradients(group["params"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what torch's optimizer of this name or this one has saved: all of it or, if an error is raised, nothing.
+        """Load a state of this optimizer or of torch's with this name: all of it or, if an error is raised, nothing.
 
         Raises
         ------
         ValueError
-            If a state's shape is not that of its parameter, an option is not as it must be, or one of them is missing.
+            If a state does not have its parameter's shape, an option is not valid, or one of them is missing.
         """
         before = self.state, self.param_groups
         widths = [group.get("state_dtype") for group in self.param_groups]
         try:
             super().load_state_dict(state_dict)
             for group, width in zip(self.param_groups, widths, strict=True):
-                group.update({"state_dtype": width} if "state_dtype" in group else {})  # what was saved is converted
+                group.update({"state_dtype": width} if "state_dtype" in group else {})  # saved states are converted
             self._check_options()
             self._restore_widths(state_dict)
             self._forget()
@@ -323,13 +323,13 @@ class FusedOptimizer(torch.optim.Optimizer):
         except BaseException as error:  # Ctrl-C too
             self.state, self.param_groups = before
             self._forget()
-            if isinstance(error, KeyError):  # torch's own, of an entry that every state of this optimizer has
+            if isinstance(error, KeyError):  # raised by torch for a missing entry
                 name = type(self).__name__
                 raise ValueError(f"{name}.load_state_dict: state_dict must be of {name}; it lacks {error}") from error
             raise
 
     def _check_options(self) -> None:
-        """Refuse what another optimizer has saved: it lacks options, and a step would take defaults for them."""
+        """Refuse the state of another optimizer, which lacks options: a step would use their defaults."""
         where = f"{type(self).__name__}.load_state_dict: param_groups"
         for k, group in enumerate(self.param_groups):
             for name in self.kernel.checks:
@@ -337,9 +337,9 @@ class FusedOptimizer(torch.optim.Optimizer):
                     raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
 
     def _restore_widths(self, state_dict: dict[str, Any]) -> None:
-        """Undo torch's cast to the parameter's dtype where a state has another one.
+        """Undo torch's cast to the parameter's dtype for states of another dtype.
 
-        Averages of 16-bit parameters are float32, scalars at least that.
+        Averages of 16-bit parameters are float32, scalars float32 or float64.
         """
         wide = ["ema", *(name for name, _ in RULES[self.kernel.rule].scalars)]
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
@@ -371,19 +371,19 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages into the parameters, in place, and the parameters back at the end, bit for bit.
+        """Swap the averages into the parameters, in place, and swap back at the end, bit for bit.
 
-        They are those of `ema_decay`, or without it the rule's own where it is evaluated at an average.
+        The averages are those of `ema_decay`. Without it, a schedule-free rule uses its own average.
 
         Raises
         ------
         RuntimeError
-            Without averages; for a step inside.
+            If there are no averages, or if a step is taken inside.
         """
         with self._put("averaged", self._averages()):
             yield
 
-    #: Returns the averages that the rule is to be evaluated at, if it is.
+    #: Returns the averages of a schedule-free rule.
     _own_averages: Callable[[], dict[Tensor, Tensor]] | None = None
 
     def _averages(self) -> dict[Tensor, Tensor]:
@@ -395,7 +395,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Exchange the parameters with copies of the values, all at once, and back at the end."""
+        """Swap the parameters with copies of the values, all at once, and swap back at the end."""
         self._require_own(method)
         binding = self._bound()
         plan, holder = binding.plan, object()
@@ -420,7 +420,7 @@ def _copy_like(p: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(p, requires_grad=False).copy_(value)
 
 
-@_uncompiled  # one break of a compiled graph, whatever the step does
+@_uncompiled  # one break of a compiled graph, for any step
 def _step_outside_of_graphs(
     optimizer: FusedOptimizer, closure: Callable[[], Any] | None, grad_norm: float | None
 ) -> Any:
@@ -442,7 +442,7 @@ _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:
-    """Keep torch's compiler from going on with the frames of a step after the break of the graph that it is."""
+    """Keep torch's compiler from compiling the functions of a step, which is a break of the graph."""
     frames: Any = torch._C._dynamo.eval_frame
     if hasattr(frames, "set_code_exec_strategy"):
         skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)

@@ -1,4 +1,4 @@
-"""The state of torch's optimizers: made as torch makes it, and bound to a plan of the kernels."""
+"""The state of torch's optimizers: created in torch's form, and bound to a plan of the kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._options import Settings, settings
 from ._ranks import Ranks, is_shard, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
-#: Gradients of rows, in the place of sparse ones.
+#: Gradients of rows, which replace sparse ones.
 Rows = dict[Tensor, _core.RowGradient]
 
 
@@ -43,7 +43,7 @@ class Binding:
                     numbers.append(number)
                 else:
                     idle.append(p)
-        # The plan keeps what it sees of groups and options. They are read after that: a change in between is noticed.
+        # The plan records groups and options before they are read, so that a change in between is noticed.
         self.plan = _core.plan_of_tensors(
             self.label,
             self.kernel.rule,
@@ -81,7 +81,7 @@ class Binding:
             self.plan.set_group(k, (g.variant, g.hyper, 0.0, *common, g.state_dtype, g.rounding))
 
     def _catch_up(self) -> bool:
-        """Follow options that were changed and make states that are lacking; False if more has changed.
+        """Use changed options and create missing states; return False if more has changed.
 
         Schedules of momentum change options at every step.
         """
@@ -96,7 +96,7 @@ class Binding:
 
     @torch.no_grad()
     def attach(self, create: bool) -> None:
-        """Bind the state that there is; with `create`, also of parameters that have a gradient and no state yet."""
+        """Bind the existing states. With `create`, create states of parameters that have a gradient and no state."""
         for k, m in enumerate(self.members):
             if k in self.attached:
                 continue
@@ -113,7 +113,7 @@ class Binding:
         self.plan.settle()
 
     def step(self, *arguments: Any, rows: Rows | None = None) -> StepInfo | None:
-        """Step; None if the optimizer is no longer what was bound. See `_core.Plan.step` for the arguments."""
+        """Step; return None if the optimizer has changed since it was bound. For arguments see `_core.Plan.step`."""
         given = self._rows(rows)
         info = self.plan.step(given, None, *arguments)
         if info is None and self._catch_up():
@@ -126,7 +126,7 @@ class Binding:
     def squares(
         self, zero_grads: bool, num_threads: int | None, rows: Rows | None
     ) -> list[tuple[float, float, bool]] | None:
-        """Check all that a step would, and return this rank's part of the norm; None as `step`."""
+        """Make all checks of a step and return this rank's part of the norm; None as in `step`."""
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])
         arguments = self._rows(rows), classes, zero_grads, num_threads or 0
@@ -144,7 +144,7 @@ class Binding:
         return bool(counts or self.groups[m.group].is_random)
 
     def _require_no_blocks(self, m: Member) -> None:
-        """Raise if a format with blocks of 256 elements is asked for the shards of a DTensor, which would cut them."""
+        """Raise if DTensors would have a format with blocks of 256 elements, which their shards would cut."""
         if not is_shard(m.param):
             return
         if self.groups[m.group].state_dtype == "uint8":
@@ -162,7 +162,7 @@ class Binding:
         return self.opt.master_weights and m.param.dtype in _widths.HALVES
 
     def _complete(self, k: int, m: Member, entry: dict[str, Any]) -> int:
-        """Make what a parameter's state lacks, and return how many steps it has seen, as far as it tells."""
+        """Create the missing parts of a parameter's state, and return its number of steps, if it has a counter."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if self._counts_steps(m) else None
@@ -189,7 +189,7 @@ class Binding:
         if self._keeps_bits(m):
             _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
-            wide = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits an average would stand still
+            wide = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits an average would not change
             if "ema" not in entry:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
             _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
@@ -197,7 +197,7 @@ class Binding:
 
 
 def _groups_of(opt: Any) -> list[dict[str, Any]]:
-    """Return the optimizer's groups, whose types nothing but a convention of torch keeps."""
+    """Return the optimizer's groups after a check of their types, which torch does not check."""
     label = type(opt).__name__
     if not isinstance(opt.param_groups, list):
         raise TypeError(f"{label}: param_groups must be a list; got {type(opt.param_groups).__name__}")
@@ -222,7 +222,10 @@ def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
     seen = set()
     for k, group in enumerate(groups):
         params = list(group["params"])
-        names = [*group.get("param_names", []), *[""] * len(params)]  # names that are too few name the first
+        names = [
+            *group.get("param_names", []),
+            *[""] * len(params),
+        ]  # if there are too few names, the last parameters have none
         for p, name in zip(params, names, strict=False):
             if id(p) not in seen:
                 seen.add(id(p))
@@ -234,7 +237,7 @@ def _scalar_dtype() -> torch.dtype:
 
 
 def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
-    """Return a scalar state in the form that torch 2.13 has and older checkpoints may lack."""
+    """Return a scalar state as a tensor, as in torch 2.13. Older checkpoints may have Python numbers."""
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):
@@ -251,7 +254,7 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype:
 
 
 def _has_memory(whole: Tensor) -> bool:
-    """Tell whether a tensor's first element lies in memory: torch's own reading of one that does not may crash."""
+    """Return True if a tensor's first element is in memory. If it is not, torch may crash when it reads it."""
     t = local_of(whole)
     if t.layout != torch.strided or t.is_meta:
         return False
@@ -259,13 +262,13 @@ def _has_memory(whole: Tensor) -> bool:
 
 
 def has_storage(t: Tensor) -> bool:
-    """Tell whether all elements of a dense tensor lie in its storage."""
+    """Return True if all elements of a dense tensor are in its storage."""
     reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
     return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 def _named(value: Any) -> str:
-    """Return how errors call a state."""
+    """Return the text for a state in errors."""
     if not isinstance(value, Tensor):
         return repr(value)
     return f"{value.dtype} {tuple(value.shape)}" + ("" if _has_memory(value) else " without dense memory")
@@ -277,8 +280,8 @@ def _check_count(where: str, steps: Tensor) -> None:
 
 
 def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> None:
-    """Check a state, and lay it out in memory as its parameter where it has another layout."""
-    value: Any = entry.get(name)  # another thread may have taken it out
+    """Check a state. If it has another layout than its parameter, convert it to the parameter's."""
+    value: Any = entry.get(name)  # another thread may have removed it
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
     if not fits or not _has_memory(value):
         raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_named(value)}")

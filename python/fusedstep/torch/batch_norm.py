@@ -106,7 +106,7 @@ class _Normalization(_BatchNorm):
         return given[0].dtype is torch.float32 and x.element_size() == 2 and served(x, residual) and served(*given)
 
     def _fits(self, x: Tensor, options: _Options) -> bool:
-        """Return whether this is a call that the kernel knows; torch's layer has its own word for all others."""
+        """Return whether this is a call that the kernel knows; torch's layer computes all others, or refuses them."""
         mean, var, batches = options.running
         per_channel = x.numel() // max(self.num_features, 1)
         momentum = options.momentum
@@ -168,8 +168,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     Inputs of 16 bits are computed in float32, with the residual and the ReLU, and rounded once, to nearest even.
 
     Differences from torch's layer: `relu` and the residual; more precise where a mean is large; as always with
-    ``relu=True``, whoever takes the parameters and buffers out of the layer (folding into a convolution) must apply the
-    ReLU himself; torch's ``SyncBatchNorm.convert_sync_batchnorm`` is refused, that of `SyncBatchNorm` keeps it.
+    ``relu=True``, code that takes the parameters and buffers out of the layer (folding into a convolution) must apply
+    the ReLU too; torch's ``SyncBatchNorm.convert_sync_batchnorm`` is refused, that of `SyncBatchNorm` keeps it.
 
     Examples
     --------
@@ -218,7 +218,7 @@ def normalize(
         array_in_order(y, last),
         batches,
     )
-    saved.release_x()  # whoever wants the gradient keeps x where torch sees it
+    saved.release_x()  # autograd's context keeps x, where torch sees that it changed
     return y, _Kept(saved, strides, options.relu, residual is not None)
 
 

@@ -18,47 +18,46 @@ from ._wrapped import AfterReduction, refuse_wrapped
 
 
 class OffloadedOptimizer(torch.optim.Optimizer):
-    r"""Keep the optimizer in the CPU's memory: master weights and state there, the model on its device.
+    r"""Keep master weights and state in the CPU's memory, and the model on its device.
 
-    What is stepped is a parameter's *host*. A parameter in the CPU's memory is its own host: its gradient is read and
-    the parameter is written where they lie, in one sweep. The host of any other parameter is a copy in pinned memory.
-    Each of its gradients goes to the CPU as soon as the backward pass has completed it, on a stream of its own while
-    the pass goes on, and is freed on the device. The new parameters go back while the device may go on to whatever does
-    not need them.
+    The optimizer steps the *host* of each parameter. A parameter in the CPU's memory is its own host: it is stepped in
+    place, in one sweep. The host of any other parameter is a copy in pinned memory. When the backward pass has
+    completed a gradient, the gradient is copied to the CPU, on a separate stream while the pass continues, and freed on
+    the device. After the step the new parameters are copied back, while the device may do work that does not need them.
 
     With an optimizer of this package, 16-bit hosts keep their dtype and have the missing bits of float32 as a state
-    (``master_weights=True``): the steps are those of float32. With one of torch's, the hosts are copies of
-    `master_dtype`. No step allocates memory, but for the first.
+    (``master_weights=True``), so that steps are those of float32. With an optimizer of torch, the hosts are copies in
+    `master_dtype`. Only the first step allocates memory.
 
     Parameters
     ----------
     optimizer_class : type
-        What steps the hosts, such as `fusedstep.torch.AdamW`. The result is an instance of it.
-    model : torch.nn.Module, or parameters or groups as optimizers take them
+        Class of the optimizer, such as `fusedstep.torch.AdamW`. The result is an instance of it.
+    model : torch.nn.Module, or parameters or groups as for an optimizer
         Its parameters may be on any device, also on the CPU, and of any floating dtype.
     *args, **options
-        Of `optimizer_class`.
+        Arguments of `optimizer_class`.
     master_dtype : torch.dtype
-        In what steps are computed.
+        The dtype of the hosts, unless 16-bit hosts keep the missing bits of float32 as a state.
 
     Raises
     ------
     TypeError, ValueError
-        As of `optimizer_class`.
+        As for `optimizer_class`.
 
     Notes
     -----
-    ``param_groups`` hold the hosts. One backward pass is read as it came; from the second on, the gradients of 16-bit
-    parameters are added in float32. A step uses the gradients up: the next pass begins anew, for a
-    ``model.zero_grad()``, as loops of other libraries call it, finds nothing on the device. In the CPU's memory a
-    gradient stays in ``p.grad`` until the step, so that ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)``
-    clips it. On a device it does not, and that function would clip nothing: use ``clip_norm=``. Nothing of this has
-    been measured on a GPU.
+    ``param_groups`` have the hosts. The gradients of one backward pass are used in their own dtype; if there are more
+    passes before a step, the gradients of 16-bit parameters are added in float32. A step drops the gradients after it
+    has used them, so that the next pass starts from zero, also in loops of other libraries that only call
+    ``model.zero_grad()``. In the CPU's memory a gradient stays in ``p.grad`` until the step, so that
+    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. On a device it does not stay there, and that
+    function would clip nothing: use ``clip_norm=``. The speed on a GPU has not been measured.
 
     In a process of torch.distributed the gradients are fetched at the end of the backward pass, when
     DistributedDataParallel has reduced them; after a pass under its ``no_sync`` they stay on the device and add up
-    there, in their own dtype. The model is to be wrapped before the first pass. Sharded by ``fully_shard``, master
-    weights and state are sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
+    there, in their own dtype. Wrap the model before the first pass. With ``fully_shard``, master weights and state are
+    sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sparse gradients: the rows of an embedding that have a gradient are stepped, and no other."""
+"""Sparse gradients: only the rows of an embedding that have a gradient are stepped."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Tensor = torch.Tensor
 
 @torch.no_grad()
 def step(opt: Any, grad_norm: float | None) -> bool:
-    """Step a `FusedOptimizer` that takes rows where some gradients are sparse; False, with nothing done, if none is.
+    """Step a `FusedOptimizer` with sparse gradients. Return False, and do nothing, if there are none.
 
-    The plan takes all of them in one step, and refuses what does not fit before it writes anything.
+    The plan takes all gradients in one step, and refuses unsuitable ones before it writes anything.
     """
     if not opt.kernel.takes_rows:
         return False
@@ -43,12 +43,12 @@ def step(opt: Any, grad_norm: float | None) -> bool:
 
 
 def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
-    """Return a sparse gradient as the core takes it."""
+    """Return a sparse gradient in the core's form."""
     g: Any = p.grad
     options = {"l1": 0.0, "momentum": 0.0, **group}
     try:
         check_rows(label, opt.kernel.takes_rows, options, opt.ema_decay is not None)
-    except ValueError as error:  # as torch has it
+    except ValueError as error:  # the type of torch's error
         raise RuntimeError(str(error)) from None
     if g.sparse_dim() != 1 or g.dtype != p.dtype or p.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(
@@ -69,7 +69,7 @@ def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
 
 
 class RowSteps:
-    """What `SparseAdam` refuses in torch's words."""
+    """The checks of `SparseAdam`, with torch's messages."""
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:

@@ -1,4 +1,4 @@
-"""The non-linearities: one file each, listed in `catalogue` and by name in `registry`."""
+"""The activations: one file each. `catalogue` lists them, and `registry` by name."""
 
 from typing import TYPE_CHECKING
 

@@ -36,7 +36,7 @@ class Activation(Layer):
 
     @staticmethod
     def weight_init() -> init.Initializer:
-        """Return an initialiser of first weights that suits this activation."""
+        """Return the usual initialiser of weights for this activation."""
         return init.glorot()
 
     def attach(
@@ -48,7 +48,7 @@ class Activation(Layer):
     ) -> None:
         super().attach(params, grads, buffers, dtype)
         self._outputs, self._scratch, self._dx = Buffers(dtype), Buffers(dtype), Buffers(dtype)
-        # 0-d arrays: a Python number would be converted anew in every call
+        # 0-d arrays, because a Python number is converted in every call
         self._one, self._minus_one = np.array(1, dtype), np.array(-1, dtype)
 
     def forward(self, x: Array, training: bool) -> Array:

@@ -28,11 +28,11 @@ class ReLU(Activation):
 
     @staticmethod
     def weight_init() -> init.Initializer:
-        """Return an initialiser of first weights that suits this activation."""
+        """Return the usual initialiser of weights for this activation."""
         return init.he()
 
     def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:
-        """Return ``max(x + bias, 0)``, with the bias of the layer in front in the same pass."""
+        """Return ``max(x + bias, 0)``, with the bias of the layer before in the same pass."""
         x = np.ascontiguousarray(x)
         self._y = y = x if self.over_x else self._outputs[x.shape]
         _core.relu(x, bias, y)

@@ -29,7 +29,7 @@ class Sigmoid(Activation):
 
     @staticmethod
     def weight_init() -> init.Initializer:
-        """Return an initialiser of first weights that suits this activation."""
+        """Return the usual initialiser of weights for this activation."""
         return init.glorot(scale=4.0)
 
     def attach(

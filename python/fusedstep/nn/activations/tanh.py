@@ -13,7 +13,7 @@ from ._activation import Activation
 class Tanh(Activation):
     """``y = tanh(x)``; slope ``1 - y^2``. As torch.
 
-    LeCun et al. (1998), "Efficient BackProp", section 4.4: outputs around 0 suit the next layer.
+    LeCun et al. (1998), "Efficient BackProp", section 4.4: outputs around 0 help the next layer to learn.
 
     Examples
     --------

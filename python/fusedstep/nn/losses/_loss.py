@@ -18,8 +18,8 @@ class Loss:
         value = sum_i w_i l_i / sum_i w_i,    w_i = 1 without weights
 
     ``loss(outputs, targets)`` is the value, ``loss.gradient(outputs, targets)`` the gradient with respect to
-    the outputs, and `value_and_gradient` both, in little more time than one. The gradient lies in
-    memory that is reused for every batch of the same size: it is valid until the next call.
+    the outputs, and `value_and_gradient` both, in little more time than one. The gradient is in
+    memory that is reused for every batch of the same size, so it is valid until the next call.
 
     A subclass writes `_evaluate`.
 
@@ -55,7 +55,7 @@ class Loss:
         Parameters
         ----------
         outputs : ndarray, shape (n, k)
-            What the model returned: float32 or float64, n >= 1. Not written to.
+            Outputs of the model: float32 or float64, n >= 1. Not written to.
         targets : ndarray
             One entry or row per output row; see the class.
         weights : ndarray, shape (n,), optional
@@ -140,10 +140,10 @@ class Loss:
         return np.arange(0, n * k, k) + labels
 
     def _refuse_label(self, outputs: Array, targets: Array, at: int) -> NoReturn:
-        label = np.asarray(targets)[at]  # the given label: its int64 may have wrapped around
+        label = np.asarray(targets)[at]  # the given label, because its int64 form may have wrapped around
         raise ValueError(f"{type(self).__name__}: targets must be labels from 0 to {outputs.shape[1] - 1}; got {label}")
 
 
 def _unmasked(targets: Any) -> Array:
-    """Return an array, except for masked arrays, which the checks then refuse: NumPy would show hidden elements."""
+    """Return an array, but a masked array as it is, so that the checks refuse it instead of reading masked elements."""
     return np.asarray(targets, object) if isinstance(targets, np.ma.MaskedArray) else np.asarray(targets)

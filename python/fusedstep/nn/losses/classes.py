@@ -1,4 +1,4 @@
-"""Losses that choose one class of many: softmax with negative log-likelihood, and the hinge."""
+"""Losses of one class among many: softmax with negative log-likelihood, and the hinge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._loss import Loss
 class SoftmaxNLL(Loss):
     """``-mean(log softmax(z)[label])`` on logits z; gradient ``(softmax(z) - onehot(label)) / n``.
 
-    The softmax is part of the loss and is taken of ``z - max(z)``, so nothing overflows; as torch's
+    The softmax is part of the loss and is computed from ``z - max(z)``, so nothing overflows. Same as torch's
     ``CrossEntropyLoss``. Targets: integer labels of shape (n,), or distributions over the classes of shape
     (n, k) (smoothed or mixed labels), for which the loss is ``-mean(sum(t * log softmax(z)))``.
 

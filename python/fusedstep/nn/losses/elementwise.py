@@ -1,4 +1,4 @@
-"""Losses of each output by itself: squared error and binary cross-entropy."""
+"""Losses that are a mean over single outputs: squared error and binary cross-entropy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._loss import Loss
 class MeanSquaredError(Loss):
     """``mean((y - t)^2)`` over rows and columns, for a linear output; gradient ``2 (y - t) / (n k)``.
 
-    As torch's ``MSELoss``. Targets: numbers of the shape of the outputs, or a vector for a single column.
+    Same as torch's ``MSELoss``. Targets: numbers of the shape of the outputs, or a vector for a single column.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class MeanSquaredError(Loss):
 class BinaryCrossEntropy(Loss):
     """``mean(max(z, 0) - z t + log(1 + exp(-|z|)))`` on logits z; gradient ``(sigmoid(z) - t) / (n k)``.
 
-    The sigmoid is part of the loss, which neither overflows nor loses digits at large z of either sign; as
+    The sigmoid is part of the loss, which neither overflows nor loses digits for large z of either sign. Same as
     torch's ``BCEWithLogitsLoss``. Targets: probabilities in [0, 1] (or bools) of the shape of the outputs, or
     a vector for a single column.
 
