@@ -12,7 +12,7 @@ import numpy as np
 
 import fusedstep as fs
 
-from ..common import why
+from ..common import ABSENT, why
 from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ALONE, COPY, Case
 from .peers import PEERS, Peer, line_up
@@ -113,7 +113,7 @@ def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) ->
         line = Line(peer.name, peer.out, peer.level)
         lines.append(line)
         if absent := peer.missing():
-            line.status = f"not installed: {', '.join(absent)}"
+            line.status = f"{ABSENT}{', '.join(absent)}"
         elif runner := build_one(peer, job, oracle, line):
             runners[line.key] = runner
     return runners
