@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
 
 from bench import __main__ as command
-from bench import pictures, publish
+from bench import page, pictures, publish, tables
 
 from fusedstep._bench import records
 from support.results import QUIET, document, files, line
@@ -20,17 +20,17 @@ from support.results import QUIET, document, files, line
 def test_readme_and_page_are_what_the_kept_results_give() -> None:
     kept = records.read(publish.KEPT)
     readme = publish.README.read_text("utf-8")
-    assert publish.with_block(readme, publish.readme_block(kept)) == readme, "run `python -m bench report`"
+    assert publish.with_block(readme, tables.readme_block(kept)) == readme, "run `python -m bench report`"
     torch_page = publish.TORCH_PAGE.read_text("utf-8")
-    assert publish.with_block(torch_page, publish.torch_block(kept)) == torch_page, "run `python -m bench report`"
-    assert publish.page(kept) == publish.PAGE.read_text("utf-8"), "run `python -m bench report`"
+    assert publish.with_block(torch_page, tables.torch_block(kept)) == torch_page, "run `python -m bench report`"
+    assert page.page(kept) == publish.PAGE.read_text("utf-8"), "run `python -m bench report`"
     for name in pictures.TITLES:
         assert (publish.PICTURES / f"{name}.png").stat().st_size < 150_000
 
 
 def test_every_lost_comparison_is_listed() -> None:
     def outcome(**times: float) -> str:
-        return "\n".join(publish.outcome(list(records.records(document(**times)))))
+        return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
     start = "In 1 comparisons with other libraries, fusedstep is "
     assert outcome() == f"{start}faster in 1, equal within the interval in 0, slower in 0."
@@ -38,7 +38,7 @@ def test_every_lost_comparison_is_listed() -> None:
     lost = outcome(torch=0.9)
     assert lost.startswith(f"{start}faster in 0, equal within the interval in 0, slower in 1.")
     assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] slower; both are at the speed of the yardstick" in lost
-    assert publish.UNKNOWN in outcome(ours=1.5, torch=0.9)
+    assert tables.UNKNOWN in outcome(ours=1.5, torch=0.9)
 
 
 @pytest.fixture
@@ -60,11 +60,12 @@ def test_report_writes_everything(pages: Path) -> None:
     text = (pages / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "fusedstep is faster in 1" in text and "| float32 | fusedstep |" in text
-    page = (pages / "PAGE").read_text()
-    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in page
+    text = (pages / "PAGE").read_text()
+    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in text
     counted = "faster in 1, equal within the interval in 0, slower in 0"
-    assert f"**In short:** against torch, fusedstep is {counted} (2.00 [1.96, 2.04] times as long)." in page
-    assert "| numba | not installed: numba |" in page
+    assert f"**In short:** against torch, fusedstep is {counted} (2.00 [1.96, 2.04] times as long)." in text
+    assert "| numba | not installed: numba |" in text
+    assert "## Libraries without a figure\n\n- numba: not installed: numba\n" in text
     assert (pages / "kept.json").exists()
 
 
@@ -117,7 +118,7 @@ def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
-    rows = [publish.table_row(label, own, [("torch", "torch")]) for label, own in publish.rows_of_page(lines)]
+    rows = [tables.table_row(label, own, [("torch", "torch")]) for label, own in tables.rows_of_page(lines)]
     assert [(row[0], row[1], row[3]) for row in rows if row] == [
         ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 [4.90, 5.10] faster"),
         ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "0.70 [0.69, 0.71] slower"),
@@ -126,12 +127,12 @@ def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
 
 def test_readme_has_five_rows_and_each_is_a_row_of_the_page() -> None:
     kept = list(records.records(records.read(publish.KEPT)))
-    assert len(publish.SHORT) == 5
-    assert set(publish.SHORT) <= {label for label, _ in publish.rows_of_page(kept)}
+    assert len(tables.SHORT) == 5
+    assert set(tables.SHORT) <= {label for label, _ in tables.rows_of_page(kept)}
 
 
 def test_training_in_torch_has_its_table() -> None:
-    assert "no training in PyTorch" in publish.torch_block(document())
+    assert "no training in PyTorch" in tables.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
-    text = publish.torch_block(lines)
+    text = tables.torch_block(lines)
     assert "| **1.00 ms** |" in text and "2.00 ms (2.00 [1.96, 2.04] faster)" in text and text.count("mlp/step") == 1
