@@ -174,17 +174,17 @@ def test_verdict_compares_the_interval_with_the_target() -> None:
 
     assert verdict(Target("c", TORCH, 5)) == (7.0, True)
     assert verdict(Target("c", TORCH, 5), "v3") == (3.5, False)
-    assert verdict(Target("c", COPY, 1.3, 1.5)) == (1.4, False)
-    assert verdict(Target("c", COPY, 1.3, 1.5), "v3") == (1.4, True)
+    assert verdict(Target("c", COPY, 1.3)) == (1.4, False)
+    assert verdict(Target("c", COPY, 1.5), "v3") == (1.4, True)
     assert verdict(Target("c", ALONE, 1.2)) == (1.1, True)
     assert verdict(Target("c", ALONE, 1.2), "v3") == (None, None)
     assert verdict(Target("other", COPY, 1)) == (None, None)
 
 
 def test_target_is_written_as_a_sentence() -> None:
-    assert Target("c", COPY, 1.3, 1.5).text("v3") == "at most 1.5 x copy"
-    assert Target("c", TORCH, 1).text("v4") == "faster than torch"
-    assert Target("c", TORCH, 40).text("v4") == "at least 40 x as fast as torch"
+    assert Target("c", COPY, 1.5).text() == "at most 1.5 x copy"
+    assert Target("c", TORCH, 1).text() == "faster than torch"
+    assert Target("c", TORCH, 40).text() == "at least 40 x as fast as torch"
 
 
 def test_quick_run_from_the_command_line(
