@@ -155,6 +155,24 @@ def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: py
     assert budgets[0] == 10.0 and budgets[0] > budgets[1] > budgets[2] == run.LEAST_S
 
 
+def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("fusedstep._bench.run.time.perf_counter", lambda: now[0])
+    pace, plan = run.Pace(minutes=1, cases=2, reserved=40.0), harness.Sampling(budget_s=60.0)
+    first = pace.begin(plan)
+    assert first is not None and first.budget_s == 10.0
+    now[0] = 10.0
+    pace.done()
+    last = pace.begin(plan, reserve=40.0)
+    assert last is not None and last.budget_s == 10.0
+    now[0] = 60.0
+    pace.done()
+    assert pace.spent == [0.0, 0.0, 0.0]  # what was reserved is no overrun
+    names = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
+    made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in names.items()]
+    assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]
+
+
 def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: clock[0])

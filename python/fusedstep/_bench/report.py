@@ -17,8 +17,8 @@ from .harness import Ratio
 
 OURS = "fusedstep"  # how the names of our lines begin
 PACKAGES = (
-    "fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed", "bitsandbytes",
-    "torchao",
+    "fusedstep", "numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed",
+    "bitsandbytes", "torchao",
 )  # fmt: skip
 
 
