@@ -172,7 +172,8 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def commands(session: nox.Session) -> None:
     """Run what the command line offers."""
-    install_package(session, "train", "doctor")
+    install_package(session, "train", "doctor", "bench")
     session.run("fusedstep", "doctor")
     with session.chdir(session.create_tmp()):
+        session.run("fusedstep", "bench", "--only", "adam/mlp", "--minutes", "0.1")
         session.run("fusedstep", "train", "--out", "run")

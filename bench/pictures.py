@@ -11,7 +11,7 @@ from fusedstep._bench import records, rows
 from fusedstep._bench.pictures import SPEEDUP, colour, speedup
 from fusedstep._bench.records import Record
 
-from .publish import rows_of_page
+from .tables import rows_of_page
 
 TITLES = {
     "bandwidth": "Bandwidth of an Adam step against its size",

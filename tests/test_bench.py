@@ -167,6 +167,38 @@ def test_the_full_step_is_checked_and_timed() -> None:
     assert [line.seconds is not None and line.seconds > 0 for line in lines] == [True] * 3
 
 
+def test_states_of_8_bits_are_checked_by_their_mean_error() -> None:
+    narrow = cases.Case("narrow", "Adam", ((8192,),), {"lr": 1e-3}, states="uint8")
+    ours, _, numpy = run(narrow).lines
+    assert (ours.status, numpy.status) == ("timed", "timed")
+    assert ours.error is not None and 0.01 < ours.error < 1  # they are rounded
+    start, want = np.zeros(4), np.ones(4)
+    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)
+    assert reference.narrow_error_of(want * 1.2, want, start) > 1
+    assert reference.narrow_error_of(np.array([1, 1, 1, np.nan]), want, start) == np.inf
+
+
+def test_libraries_that_compile_for_long_are_in_cases_of_their_own() -> None:
+    slow = cases.slow_cases()
+    assert not any(case.quick for case in slow)
+    assert {name for case in slow for name in case.peers} >= set(cases.SLOW)
+    names = {peer.name for peer in peers.line_up(TINY, peers.PEERS)}
+    assert "torch fused" in names and not names & set(cases.SLOW)
+    assert [peer.name for peer in peers.line_up(slow[-1], peers.PEERS)] == ["fusedstep", *cases.SLOW[2:]]
+
+
+def test_the_time_until_a_compiled_step_is_ready_is_a_figure() -> None:
+    lines = run(TINY, peers.Peer("compiled", peers.NumPy, compiles=True)).lines
+    assert [line.ready_s is not None and line.ready_s > 0 for line in lines] == [False, False, False, True]
+
+
+@pytest.mark.torch
+def test_many_tensors_are_not_compiled(torch: Any) -> None:
+    many = cases.Case("many", "Adam", ((2,),) * 17, {"lr": 1e-3}, peers=("torch.compile",))
+    (line,) = suite.run_case(many, PLAN, 1, 1e9).lines
+    assert line.status == "not available: torch.compile takes minutes for 17 tensors; at most 16 are tried"
+
+
 def test_missing_library_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(TINY, ABSENT)
     optim_report.print_case(result)

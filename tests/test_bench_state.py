@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +95,17 @@ def test_the_load_of_a_case_is_what_others_used(monkeypatch: pytest.MonkeyPatch)
     now.update(seconds=102.0, own=10.0)
     rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # the third CPU is not ours
     assert watch.load() == Load(2.0, others=0.5, stolen=0.25)
+
+
+def test_what_a_process_starts_is_its_own_load_also_while_it_runs() -> None:
+    before = state.own_seconds()
+    program = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout and child.stdin
+        child.stdout.readline()
+        used = state.own_seconds() - before
+        child.stdin.close()
+    assert used >= 0.25
 
 
 def test_where_the_system_reports_no_load_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

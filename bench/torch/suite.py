@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from fusedstep._bench.common import why
+from fusedstep._bench.common import ABSENT, why
 from fusedstep._bench.harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 
 from .cases import Case
@@ -88,7 +88,7 @@ def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) 
         line = Line(peer.name)
         lines.append(line)
         if absent := peer.missing():
-            line.status = f"not installed: {', '.join(absent)}"
+            line.status = f"{ABSENT}{', '.join(absent)}"
         elif trainer := build_one(case, peer, threads, line):
             trainers[peer.name] = trainer
     return trainers

@@ -12,6 +12,7 @@ import numpy as np
 
 Array = np.ndarray
 BLOCK = (1 << 20) + 7  # large arrays repeat a block of random numbers: cheap to make, and never zeros
+ABSENT = "not installed: "  # how a status begins, before the names of modules
 
 
 class Unavailable(Exception):

@@ -17,8 +17,8 @@ from .harness import Ratio
 
 OURS = "fusedstep"  # how the names of our lines begin
 PACKAGES = (
-    "fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed", "bitsandbytes",
-    "torchao",
+    "fusedstep", "numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed",
+    "bitsandbytes", "torchao",
 )  # fmt: skip
 
 
@@ -54,12 +54,12 @@ def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
     table_of: Any = importlib.import_module("rich.table")
     table = table_of.Table()
     for i, name in enumerate(header):
-        table.add_column(name, justify=justify(i, header), no_wrap=bool(name), overflow="fold")
+        table.add_column(name, justify=justify(i, header), no_wrap=name not in ("", VERDICT), overflow="fold")
     for row in rows:
         table.add_row(*row, style="bold green" if row[0].startswith(OURS) else None)
     console = console_of.Console(markup=False, highlight=False)
     if not console.is_terminal:  # a file or a pipe has no width
-        console.width = 120
+        console.width = 150
     console.print(heading, style="bold", soft_wrap=True)
     console.print(table)
 

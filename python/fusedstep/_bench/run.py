@@ -18,7 +18,7 @@ from fusedstep import _core
 
 from .._base.machine import available
 from . import report, state, verdicts
-from .common import Unmatched, missing, select
+from .common import ABSENT, Unmatched, missing, select
 from .harness import Sampling
 from .suites import Setting, Suite
 
@@ -155,7 +155,8 @@ class Run:
         report.print_warning(self.facts)
         if self.path:
             write(self.path, self.document())
-        return int(any(line["mine"] and line["seconds"] is None for line in self.lines()))
+        mine = [line for line in self.lines() if line["mine"] and line["seconds"] is None]
+        return int(not all(line["status"].startswith(ABSENT) for line in mine))
 
     def look(self, waiting: str = "") -> None:
         """Look at the cores, and for a while, if it is named, at what other processes use."""

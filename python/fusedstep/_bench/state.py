@@ -67,8 +67,19 @@ def ticks() -> tuple[int, int] | None:
 
 
 def own_seconds() -> float:
-    """Return the CPU time of this process and of its children that have ended, such as compilers."""
-    return sum(os.times()[:4])
+    """Return the CPU time of this process and of all that it has started, such as compilers."""
+    used: dict[int, tuple[int, int]] = {}  # process -> its parent, and ticks with those of children that have ended
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        fields = text_of(f"/proc/{name}/stat").rpartition(")")[2].split() if name.isdecimal() else []
+        if len(fields) > 14:
+            used[int(name)] = int(fields[1]), sum(map(int, fields[11:15]))
+    family, found = set[int](), {os.getpid()}
+    while found:
+        family |= found
+        found = {process for process, (parent, _) in used.items() if parent in family} - family
+    if not used:
+        return sum(os.times()[:4])
+    return sum(used[process][1] for process in family if process in used) / os.sysconf("SC_CLK_TCK")
 
 
 def usable_cores() -> list[int]:

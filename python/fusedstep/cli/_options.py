@@ -165,7 +165,7 @@ DOCTOR: list[Row] = [
 ]
 BENCH: list[Row] = [
     ("--only", str, None, "PATTERN", "cases whose name contains or matches this, as in 'adam/*' (a quick choice)"),
-    ("--minutes", number(open_low=True), 1.0, "M", "for all cases together"),
+    ("--minutes", number(open_low=True), 2.0, "M", "for all cases together"),
     ("--threads", integer(1), None, "N", "of all libraries (what this process may use)"),
     (
         "--out",

@@ -14,7 +14,6 @@ from ._errors import UsageError
 from ._folder import open_folder, set_aside
 
 FILES = RESULTS, PICTURE = "results.json", "speedup.png"
-ABSENT = "not installed: "  # how the status of a line begins, before the names of modules
 PACKAGES = {"sklearn": "scikit-learn"}
 # What libraries ask for when they are imported: torch for huge pages, as NumPy always does; JAX for the CPU.
 VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
@@ -23,10 +22,8 @@ VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 def run(args: argparse.Namespace) -> int:
     """Measure, print, draw; return 0, or 1 if a result of ours was wrong."""
     folder = open_folder(args.out, FILES)
-    set_aside(folder, FILES)
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
-    from .._bench.common import Unmatched
     from .._bench.run import Options, Run
     from .._bench.suites import QUICK_SUITES
 
@@ -34,9 +31,11 @@ def run(args: argparse.Namespace) -> int:
         args.only is None, args.only, args.threads, minutes=args.minutes, json=folder / RESULTS, targets=False
     )
     try:
-        status = Run(options, QUICK_SUITES).start()
-    except Unmatched as error:
+        measured = Run(options, QUICK_SUITES)
+    except ValueError as error:
         raise UsageError(str(error)) from None
+    set_aside(folder, FILES)
+    status = measured.start()
     document = json.loads((folder / RESULTS).read_text("utf-8"))
     for text in [*outcome(document), *files(document, folder)]:
         print(text)
@@ -46,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 def outcome(document: Mapping[str, Any]) -> Iterable[str]:
     """Say how the comparisons came out, and which libraries were not there."""
     from .._bench import records, verdicts
+    from .._bench.common import ABSENT
 
     every = list(records.records(document))
     words = verdicts.count(r.over_ours for r in every if r.is_peer and r.over_ours)

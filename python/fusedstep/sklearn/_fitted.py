@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted, validate_data
-
-from sklearn import get_config
 
 from .. import nn, optim
 from .._base.arrays import Array

@@ -39,7 +39,7 @@ class Jax(Runner):
         else:
             run = self.jax.jit(function)
         self.state = state
-        old = [self.np.zeros(self.job.case.shape, np.float32)] if self.out else []
+        old = [self.np.zeros(self.job.case.shape, self.job.dtype)] if self.out else []
 
         def call() -> Any:
             result, self.state = run(*old, self.state, *rest)
@@ -73,10 +73,12 @@ class Jax(Runner):
 
     def normalise(self, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
         along, jnp = self.job.along, self.np
-        return (x - along(mean)) * along(gamma / jnp.sqrt(var + EPS)) + along(beta)
+        y = (x - along(mean)) * along(gamma / jnp.sqrt(var + EPS)) + along(beta)
+        return y.astype(x.dtype)
 
     def moments(self, x: Any) -> tuple[Any, Any]:
-        """Mean and variance in one pass, as Flax takes them by default."""
+        """Mean and variance in one pass and in float32, as Flax takes them by default."""
+        x = x.astype(np.float32)
         mean, squares = x.mean(self.job.others), self.np.square(x).mean(self.job.others)
         return mean, self.np.maximum(squares - self.np.square(mean), 0.0)
 

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ..common import Array
+from ..common import Array, Unavailable
 from .cases import EPS, MOMENTUM, P
-from .runner import Call, Runner
+from .runner import Call, Job, Runner
 
 
 class NumPy(Runner):
+    def __init__(self, job: Job, out: bool = False) -> None:
+        if job.case.is_half:
+            raise Unavailable("NumPy sums 16-bit numbers in 16 bits")
+        super().__init__(job, out)
+
     def dropout(self) -> Call:
         rng, x, shape = np.random.default_rng(7), self.job.x, self.job.case.shape
         if not self.out:

@@ -78,7 +78,12 @@ class Oracle:
             return math.inf
         mine = got[self.picked].astype(np.float64) if got.ndim == 1 else self.channels(got)
         allowed = ALLOWED_SUM if name in ("dgamma", "dbeta") else ALLOWED
-        return relative(mine, self.want[name]) / allowed
+        return relative(mine, self.want[name]) / max(allowed, self.rounding)
+
+    @cached_property
+    def rounding(self) -> float:
+        """Return the error, against the largest value, of results that are rounded to 16 bits."""
+        return {"bfloat16": 2**-7, "float16": 2**-10}.get(self.job.case.dtype, 0.0)
 
     def dropout_error(self, got: Mapping[str, Array]) -> float:
         """Elements are 0 or x / (1 - p); about 1 - p are kept; the gradient is dropped where the output was."""

@@ -42,12 +42,11 @@ def cells(line: Line, level: str) -> tuple[str, ...]:
 def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
     """Hold a target against the figures of one instruction set: `met` is None where there is none."""
     found = measured(target, level, results.get(target.case))
-    entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text(level)}
+    entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text()}
     if found is None:
         return entry | {"value": None, "measured": "-", "met": None}
     ratio, whom = found
-    bound = target.bound_of(level)
-    held = verdicts.held(ratio, bound, at_most=target.against != TORCH)
+    held = verdicts.held(ratio, target.bound, at_most=target.against != TORCH)
     return entry | {"measured": f"{interval(ratio)} x {whom}", **held}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._base.formats import bfloat16
 from ..common import Array, Unavailable, random_array
 from .cases import Case
 
@@ -28,19 +29,27 @@ class Job:
         return self.case.shape[self.case.axis]
 
     @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Return that of what goes in and comes out; bfloat16 is ml_dtypes'."""
+        return bfloat16() if self.case.dtype == "bfloat16" else np.dtype(self.case.dtype)
+
+    def draw(self, which: int) -> Array:
+        return random_array(self.case.shape, (self.seed, which)).astype(self.dtype, copy=False)
+
+    @cached_property
     def x(self) -> Array:
-        x = random_array(self.case.shape, (self.seed, 0))
+        x = self.draw(0)
         if self.case.op.startswith("bn"):
-            x += np.float32(0.5)
+            x += self.dtype.type(0.5)
         return x
 
     @cached_property
     def dy(self) -> Array:
-        return random_array(self.case.shape, (self.seed, 1))
+        return self.draw(1)
 
     @cached_property
     def residual(self) -> Array:
-        return random_array(self.case.shape, (self.seed, 2))
+        return self.draw(2)
 
     def vectors(self) -> dict[str, Array]:
         """Scale, shift and running statistics, new each time: some are written."""
@@ -100,10 +109,10 @@ class Runner:
             buffer.fill(np.nan)
 
     def outputs(self) -> Mapping[str, Array]:
-        """Name what the last step has written: y or dx, and what comes with it; float32, laid out as the case is."""
+        """Name what the last step has written: y or dx, and what comes with it; laid out as the case is."""
         raise NotImplementedError
 
     def buffer(self) -> Array:
         """Return memory like x, written once so that it is there."""
-        self.buffers.append(np.full(self.job.case.shape, np.nan, np.float32))
+        self.buffers.append(np.full(self.job.case.shape, np.nan, self.job.dtype))
         return self.buffers[-1]

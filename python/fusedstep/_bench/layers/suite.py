@@ -12,7 +12,7 @@ import numpy as np
 
 import fusedstep as fs
 
-from ..common import why
+from ..common import ABSENT, missing, why
 from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ALONE, COPY, Case
 from .peers import PEERS, Peer, line_up
@@ -112,8 +112,8 @@ def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) ->
     for peer in peers:
         line = Line(peer.name, peer.out, peer.level)
         lines.append(line)
-        if absent := peer.missing():
-            line.status = f"not installed: {', '.join(absent)}"
+        if absent := [*peer.missing(), *missing(job.case.needs)]:
+            line.status = f"{ABSENT}{', '.join(absent)}"
         elif runner := build_one(peer, job, oracle, line):
             runners[line.key] = runner
     return runners

@@ -22,13 +22,15 @@ class Torch(Runner):
 
     def tensor(self, a: Array) -> Any:
         """Clone, so that torch works on memory of its own making; channels last is torch's memory format."""
-        t = self.torch.from_numpy(a).clone()
+        t = self.torch.from_numpy(a.astype(np.float32)).to(getattr(self.torch, self.job.case.dtype))
         return t.movedim(-1, 1) if self.job.case.axis == -1 else t
 
     def array(self, t: Any) -> Array:
         """Return a view laid out as the case is."""
         t = t.detach()
-        result: Array = (t.movedim(1, -1) if self.job.case.axis == -1 else t).numpy()
+        t = t.movedim(1, -1) if self.job.case.axis == -1 else t
+        has_name = t.dtype != self.torch.bfloat16  # in NumPy
+        result: Array = t.numpy() if has_name else t.view(self.torch.int16).numpy().view(self.job.dtype)
         return result
 
     def like(self, t: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common import why
+from ..common import ABSENT, why
 from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from . import reference
 from .array_peers import Roofline
@@ -124,7 +124,7 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
         line = Line(peer.name)
         lines.append(line)
         if missing := peer.missing():
-            line.status = f"not installed: {', '.join(missing)}"
+            line.status = f"{ABSENT}{', '.join(missing)}"
         elif not room.take(peer):
             line.status = f"left out: together over {room.limit / 2**30:.3g} GiB of arrays (--memory)"
         elif runner := build_one(peer, job, oracle, line):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common import missing, why
+from ..common import ABSENT, missing, why
 from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ACCURACY_EPOCHS, EPOCHS, FOLDS, OURS, OURS_FLOAT32, THEIRS, Case
 
@@ -67,7 +67,7 @@ def run_case(case: Case, plan: Sampling) -> CaseResult:
     result = CaseResult(case, [Line(name) for name in names])
     if absent := missing(["sklearn"]):
         for line in result.lines:
-            line.status = f"not installed: {', '.join(absent)}"
+            line.status = f"{ABSENT}{', '.join(absent)}"
         return result
     (cross_validate if case.accuracy else time_fits)(result, plan)
     return result

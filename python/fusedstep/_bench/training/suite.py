@@ -10,7 +10,7 @@ from typing import Any
 
 from fusedstep import _core
 
-from ..common import why
+from ..common import ABSENT, why
 from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import Case
 from .data import Job
@@ -97,7 +97,7 @@ def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) 
         line = Line(peer.name)
         lines.append(line)
         if absent := peer.missing():
-            line.status = f"not installed: {', '.join(absent)}"
+            line.status = f"{ABSENT}{', '.join(absent)}"
         elif trainer := build_one(peer, job, oracle, line):
             trainers[peer.name] = trainer
     return trainers
