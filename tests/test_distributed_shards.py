@@ -32,7 +32,9 @@ def test_step_refuses_partial_gradients_and_other_placements_by_name(shards: Any
     world_of(2).run(shards.refusals)
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1.0), ("float64", 1.0), ("float64", 1e200)])
+@pytest.mark.parametrize(
+    ("dtype", "factor"), [("float32", 1.0), ("float64", 1.0), ("float64", 1e200), ("float64", 1e-200)]
+)
 def test_norms_of_shards_are_the_unsharded_norm_with_equal_bits(shards: Any, dtype: str, factor: float) -> None:
     first, second = world_of(2).run(shards.norms, dtype, factor)
     assert first == second

@@ -25,9 +25,9 @@ using Options =
 /// Of a plan, besides its arrays.
 struct Choices {
   std::optional<double> ema_decay;
-  bool master_weights = false;              // 16-bit parameters keep the bits of float32
-  std::uint64_t seed = 0;                   // of stochastic rounding
-  std::vector<std::uint32_t> numbers = {};  // of the parameters among all of the optimizer; empty: from 0 on
+  bool master_weights = false;     // 16-bit parameters keep the bits of float32
+  std::uint64_t seed = 0;          // of stochastic rounding
+  std::vector<Place> places = {};  // of the parameters among all of the optimizer; empty: whole, from 0 on
 };
 
 /// Clears something however the scope is left.
@@ -63,9 +63,9 @@ class PyPlan {
   /// gradient lacks its state.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
 
-  /// Of the gradients of one class of parameters: the sum of their squares, that of (2^-600 x)^2, which overflows for
-  /// none, and whether all are finite.
-  using Squares = std::tuple<double, double, bool>;
+  /// Of the gradients of one class of parameters: the sum of their squares, those of (2^-600 x)^2 and (2^600 x)^2, for
+  /// where the first is out of range, and whether all are finite.
+  using Squares = std::tuple<double, double, double, bool>;
 
   /// Checks all that a step would, and returns what this process knows of a norm that several share, for each class;
   /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter.

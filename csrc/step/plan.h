@@ -25,6 +25,12 @@ struct Group {
   bool stochastic_parameters = false, stochastic_states = false;  // how those that have no float32's bits are rounded
 };
 
+/// Where a tensor is among all of the optimizer.
+struct Place {
+  std::uint32_t number = 0;
+  std::uint64_t first_block = 0;  // in the whole tensor, where this process has a part of it
+};
+
 struct Tensor {
   Strided p;
   void* states[max_states] = {};  // contiguous, in the memory order of p, of its dtype
@@ -48,7 +54,7 @@ struct Tensor {
   Format state_formats[max_states] = {};  // of those that there are
   void *low = nullptr, *sums = nullptr;   // beside p; see Stream
   void* scales[max_states] = {};          // beside the states
-  std::uint32_t number = 0;               // of the tensor among all of the optimizer, for random bits
+  Place place = {};                       // for random bits
 
   Stream parameter() const { return {p, format, low, sums}; }
   Stream state(int k) const { return {{static_cast<char*>(states[k])}, state_formats[k], scales[k]}; }
@@ -82,8 +88,8 @@ struct StepInfo {
 
 /// What one process knows of a norm over the gradients of several.
 struct Squares {
-  double sum, scaled;  // of x^2; of (2^-600 x)^2, which stays in range where squares of float64 do not
-  bool finite;         // all of them are
+  double sum, lowered, raised;  // of x^2; of (2^-600 x)^2 and (2^600 x)^2, in range where squares of float64 are not
+  bool finite;                  // all of them are
 };
 class RowGradient;
 
