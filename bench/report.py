@@ -15,7 +15,8 @@ from typing import Any
 import fusedstep as fs
 
 OURS = "fusedstep"  # how the names of our lines begin
-PACKAGES = ("fusedstep", "numpy", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed")
+PACKAGES = ("fusedstep", "numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn")
+PACKAGES += ("deepspeed", "bitsandbytes", "torchao")
 
 
 def duration(seconds: float) -> str:

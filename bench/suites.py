@@ -24,6 +24,7 @@ from .torch import suite as torch_suite
 from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
+from .widths import speed as widths
 
 LAYERS_SHORT_S = 0.1  # layers are held to a few percent of a copy: a pool that spins for 5 ms shows in less than this
 
@@ -53,18 +54,29 @@ class Suite:
 
 
 def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
-    return optim_suite.run_case(case, plan, setting.threads, setting.memory)
+    run = widths.run_case if isinstance(case, widths.WidthCase) else optim_suite.run_case
+    return run(case, plan, setting.threads, setting.memory)
+
+
+def show_optim(result: Any) -> None:
+    (widths.print_case if isinstance(result, widths.WidthResult) else optim_report.print_case)(result)
+
+
+def judge_optim(results: Mapping[str, Any], setting: Setting) -> list[dict[str, Any]]:
+    rules = [optim_report.judge(target, results) for target in optim_cases.TARGETS]
+    of_widths = (target for target in widths.targets() if target.case in results)
+    return rules + [widths.judge(target, results, setting.levels[0]) for target in of_widths]
 
 
 SUITES = (
     Suite(
         "optim",
         "optimizer steps: every rule in DRAM, in cache, as many small tensors, on two models",
-        lambda setting: optim_cases.optim_cases(fs.optim.registry),
+        lambda setting: (*optim_cases.optim_cases(fs.optim.registry), *widths.CASES),
         run_optim,
-        optim_report.print_case,
+        show_optim,
         optim_report.print_notes,
-        lambda results, setting: [optim_report.judge(target, results) for target in optim_cases.TARGETS],
+        judge_optim,
         budget_s=1.5,
     ),
     Suite(
