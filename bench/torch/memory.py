@@ -89,6 +89,7 @@ def rss() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.torch.memory", description=__doc__)
     parser.add_argument("--way", choices=WAYS, help="one way, in this process: prints its figures")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS), help="which ways (all)")
     parser.add_argument("--steps", type=int, default=9, help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way, in turn (%(default)s)")
     parser.add_argument("--layers", type=int, default=LAYERS, help="(%(default)s)")
@@ -99,13 +100,14 @@ def main() -> None:
         return
     print(f"{args.layers} layers of {args.width} x {args.width}, AdamW: growth of the process over the parameters")
     options = ["--steps", str(args.steps), "--layers", str(args.layers), "--width", str(args.width)]
-    found: dict[str, list[list[float]]] = {name: [] for name in WAYS}
+    found: dict[str, list[list[float]]] = {name: [] for name in args.ways}
     for _ in range(args.rounds):
-        for name in WAYS:
+        for name in args.ways:
             command = [sys.executable, "-m", "bench.torch.memory", "--way", name, *options]
             words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
             found[name].append([float(word) for word in words])
-    for name, (what, dtype, _) in WAYS.items():
+    for name in args.ways:
+        what, dtype, _ = WAYS[name]
         before, peak, parameters, _ = found[name][0]
         times = sorted(1e3 * figures[3] for figures in found[name])
         print(

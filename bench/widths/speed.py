@@ -183,15 +183,15 @@ WAYS = (
     Way("torch, masters by hand", by_hand, 20, like="fusedstep OffloadedOptimizer", needs=("torch",)),
     Way("fusedstep bfloat16 states", partial(ours, "float32", {"state_dtype": "bfloat16"}), 12, 20),
     Way("fusedstep uint8 states", partial(ours, "float32", {"state_dtype": "uint8"}), 10.1, 16),
-    Way("fusedstep bfloat16 + low bits", partial(ours, "bfloat16", KEPT), 14.1, 26),
+    Way("fusedstep low bits", partial(ours, "bfloat16", KEPT), 14.1, 26),
     Way(
-        "fusedstep bfloat16 + low bits, bfloat16 states",
+        "fusedstep low bits, bfloat16 states",
         partial(ours, "bfloat16", {**KEPT, "state_dtype": "bfloat16"}),
         10.1,
         18,
     ),
     Way(
-        "fusedstep bfloat16 + low bits, uint8 states",
+        "fusedstep low bits, uint8 states",
         partial(ours, "bfloat16", {**KEPT, "state_dtype": "uint8"}),
         8.1,
         14,
@@ -299,7 +299,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
             yield way.name, step
 
 
-HEADER = ("implementation", "median", "time / float32 [95%]", "bytes / float32", "time / ours of that width", "")
+HEADER = ("implementation", "median", "/ float32 [95%]", "bytes", "/ ours alike [95%]", "")
 
 
 def print_case(result: WidthResult) -> None:
@@ -326,7 +326,7 @@ class WidthTarget:
 
 
 def targets() -> Iterator[WidthTarget]:
-    states, low = "fusedstep {} states", "fusedstep bfloat16 + low bits"
+    states, low = "fusedstep {} states", "fusedstep low bits"
     for case in ("widths/50M", "widths/gpt2"):
         yield WidthTarget(case, states.format("bfloat16"), 0.76, 0.82)
         yield WidthTarget(case, states.format("uint8"), 0.70, 1.0)
