@@ -15,10 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not in
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from bench.harness import Sampling
 from bench.widths import __main__ as command
 from bench.widths import codes, digits, outcome, speed, study, text
 from bench.widths.variants import REFERENCE, VARIANTS
+
+from fusedstep._bench.common import select
+from fusedstep._bench.harness import Sampling
 
 pytestmark = pytest.mark.torch
 PLAN = Sampling(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
@@ -129,7 +131,6 @@ def test_verdict_of_widths_takes_the_bound_of_the_instruction_set() -> None:
 
 
 def test_widths_are_cases_of_the_optimizers() -> None:
-    from bench.common import select
     from bench.suites import SUITES, Setting
 
     cases = SUITES[0].cases(Setting(1, ["v3"], 1e9))

@@ -107,7 +107,7 @@ def test_a_checkpoint_knows_the_steps_of_rows(cls: Any, rng: np.random.Generator
          r"SGD\.step: grads\[0\] must have indices from 0 to 3; got 4"),
         (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([-1], np.ones((1, 2)))]), ValueError, "from 0 to 3; got -1"),
         (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 3)))]), ValueError,
-         r"must be float64 with rows of shape \(2,\); got float64 with rows of shape \(3,\)"),
+         r"must be float64 with 1 rows of shape \(2,\); got float64 with 1 of \(3,\)"),
         (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 2), np.float32))]), ValueError,
          "got float32"),
         (lambda: fs.SGD([np.ones((4, 2), order="F")]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError, "in C order"),
@@ -217,3 +217,164 @@ def test_dense_gradients_beside_rows_are_stepped_each_time() -> None:
         opt.step([g, fs.Rows([1], np.ones((1, 3), np.float32))])
     np.testing.assert_array_equal(d, 1 - 3 * 0.125)
     np.testing.assert_array_equal(e[:, 0], [1, 1 - 3 * 0.125, 1, 1])
+
+
+def bits(*arrays: Any) -> list[bytes]:
+    return [np.asarray(a).tobytes() for a in arrays]
+
+
+@every_class
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (lambda p: fs.Rows([4], np.ones((1, 2))), "must have indices from 0 to 3; got 4"),
+        (lambda p: fs.Rows([0, -1], np.ones((2, 2))), "must have indices from 0 to 3; got -1"),
+        (lambda p: fs.Rows([0], np.ones((1, 2), np.float32)), "must be float64"),
+        (lambda p: fs.Rows([0, 1], p[2:]), "must be memory of its own"),
+    ],
+)
+def test_rows_that_are_refused_leave_the_arrays_beside_them(cls: Any, rows: Any, message: str) -> None:
+    w, table, state = np.ones(3), np.ones((4, 2)), []
+    opt = cls([w, table])
+    opt.step([np.ones(3), fs.Rows([1], np.ones((1, 2)))])
+    state = [a for entry in opt.state.values() for a in entry.values()]
+    before = bits(w, table, *state)
+    with pytest.raises(ValueError, match=rf"^{cls.__name__}\.step: grads\[1\] {message}"):
+        opt.step([np.ones(3), rows(table)], zero_grads=True)
+    assert bits(w, table, *state) == before and opt.steps == 1 and opt._plan.tensor_steps == [1, 1]
+
+
+class Resizing:
+    """A gradient that changes other memory when it is asked for its own, once the rows have been looked at."""
+
+    def __init__(self, gradient: Array, other: Array) -> None:
+        self.gradient, self.other, self.asked = gradient, other, 0
+
+    def __dlpack_device__(self) -> Any:
+        return self.gradient.__dlpack_device__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        self.asked += 1
+        if self.asked == 2:
+            self.other.resize((100_000, 2), refcheck=False)
+        return self.gradient.__dlpack__(**options)
+
+
+def test_values_that_are_freed_during_a_step_are_refused() -> None:
+    values, w = np.ones((1, 2)), np.ones(3)
+    opt = fs.SGD([w, np.ones((4, 2))])
+    with pytest.raises(ValueError, match=r"grads\[1\] must be where it was when the step began"):
+        opt.step([Resizing(np.ones(3), values), fs.Rows([1], values)])
+    assert (w == 1).all()
+
+
+def test_a_schedule_is_asked_once_in_a_step_of_rows() -> None:
+    asked: list[int] = []
+    opt = fs.SGD([np.ones((4, 2))], lr=lambda t: asked.append(t) or 0.1)
+    opt.step([fs.Rows([1], np.ones((1, 2)))])
+    assert asked == [1]
+
+
+def test_rows_that_cannot_be_zeroed_are_refused_before_the_step() -> None:
+    table, read_only = np.ones((4, 2)), np.ones((1, 2))
+    read_only.flags.writeable = False
+    for values in (read_only, np.ones((1, 4))[:, ::2]):
+        with pytest.raises(ValueError, match=r"grads\[0\] must be writeable and in C order, to be zeroed"):
+            fs.SGD([table]).step([fs.Rows([1], values)], zero_grads=True)
+    assert (table == 1).all()
+
+
+def coo(torch: Any, index: list[int], values: Any, rows: int = 4) -> Any:
+    return torch.sparse_coo_tensor(torch.tensor([index]), values, (rows, 2), check_invariants=False)
+
+
+def out_of_bounds(torch: Any) -> Any:
+    return coo(torch, [0, 4], torch.ones(2, 2))
+
+
+def out_of_bounds_coalesced(torch: Any) -> Any:
+    gradient = coo(torch, [0, 3], torch.ones(2, 2)).coalesce()
+    gradient._indices()[0, 1] = -5
+    return gradient
+
+
+def of_another_dtype(torch: Any) -> Any:
+    gradient = coo(torch, [0, 3], torch.ones(2, 2))
+    gradient.data = gradient.double()
+    return gradient
+
+
+def freed(torch: Any) -> Any:
+    gradient = coo(torch, [0, 3], torch.ones(2, 2))
+    gradient._values().untyped_storage().resize_(0)
+    return gradient
+
+
+def freed_indices(torch: Any) -> Any:
+    gradient = coo(torch, [0, 3], torch.ones(2, 2))
+    gradient._indices().untyped_storage().resize_(0)
+    return gradient
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("zero_grads", [False, True])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (out_of_bounds, "must have indices from 0 to 3; got 4"),
+        (out_of_bounds_coalesced, "must have indices from 0 to 3; got -5"),
+        (freed, "must have all of its values in memory"),
+        (freed_indices, "must have all of its indices in memory"),
+    ],
+)
+@pytest.mark.parametrize("name", ["SGD", "Adagrad"])
+def test_sparse_gradients_that_are_refused_leave_all_tensors(
+    name: str, make: Any, message: str, zero_grads: bool, torch: Any
+) -> None:
+    w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
+    opt = ours(name)([w, table], lr=0.1, zero_grads=zero_grads)
+    for _ in range(2):  # the first step makes the states
+        w.grad, table.grad = torch.ones(3), make(torch)
+        before = bits(*(t.detach() for t in (w, table)))
+        states = [{n: torch.as_tensor(v).clone() for n, v in entry.items()} for entry in opt.state.values()]
+        with pytest.raises((RuntimeError, ValueError), match=rf"^{name}\.step: grads\[1\] {message}"):
+            opt.step()
+        assert bits(*(t.detach() for t in (w, table))) == before and (w.grad == 1).all() and table.grad.is_sparse
+        for entry, want in zip(opt.state.values(), states, strict=True):
+            assert all(torch.equal(torch.as_tensor(entry[n]), v) for n, v in want.items())
+        table.grad = coo(torch, [1], torch.ones(1, 2))
+        opt.step()
+    assert (w.detach() < 1).all() and (table.detach()[1] < 1).all() and (table.detach()[2:] == 1).all()
+
+
+@pytest.mark.torch
+def test_a_dense_gradient_that_is_refused_leaves_the_rows_beside_it(torch: Any) -> None:
+    w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
+    opt = ours("Adagrad")([table, w], lr=0.1)
+    table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)
+    w.grad.untyped_storage().resize_(0)
+    with pytest.raises((RuntimeError, ValueError), match=r"grads\[1\]"):
+        opt.step()
+    assert (table == 1).all() and (w == 1).all() and all(not e["sum"].any() for e in opt.state.values() if e)
+    w.grad = torch.ones(3)
+    opt.step()
+    assert [float(e["step"]) for e in opt.state.values()] == [1, 1]
+
+
+@pytest.mark.torch
+def test_values_that_stand_for_their_negatives_are_taken_as_such(torch: Any) -> None:
+    table = torch.nn.Parameter(torch.zeros(4, 2))
+    table.grad = coo(torch, [1, 3], torch._neg_view(torch.ones(2, 2)))
+    ours("SGD")([table], lr=1.0).step()
+    assert table.detach()[:, 0].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.torch
+def test_sparse_gradients_are_zeroed_with_the_dense_ones(torch: Any) -> None:
+    model = torch.nn.Embedding(5, 2, sparse=True)
+    w = torch.nn.Parameter(torch.ones(2))
+    opt = ours("SGD")([model.weight, w], lr=0.1, zero_grads=True)
+    (model(torch.tensor([1, 2])) * w).sum().backward()
+    gradient = model.weight.grad
+    opt.step()
+    assert model.weight.grad is gradient and not gradient.to_dense().any() and not w.grad.any()

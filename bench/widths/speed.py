@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 import fusedstep as fs
-
-from ..common import missing, random_array, why
-from ..harness import TOO_SLOW, Sampling, measure, ratio_interval
-from ..optim.cases import SIZES, describe_shapes
-from ..optim.models import Shapes
-from ..optim.suite import Line, Ratio
-from ..report import duration, interval, print_rows
+from fusedstep._bench import verdicts
+from fusedstep._bench.common import missing, random_array, why
+from fusedstep._bench.harness import TOO_SLOW, Ratio, Sampling, measure, ratio_interval
+from fusedstep._bench.optim.cases import SIZES, describe_shapes
+from fusedstep._bench.optim.models import Shapes
+from fusedstep._bench.optim.suite import Line
+from fusedstep._bench.report import VERDICT, duration, interval, print_rows
 
 OPTIONS: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.01}
 KEPT = {"master_weights": True}
@@ -222,9 +222,12 @@ class WidthLine(Line):
     bytes_ratio: float | None = None
     over_like: Ratio | None = None
 
+    @property
+    def mine(self) -> bool:
+        return self.name.startswith("fusedstep") and not self.status.startswith(("left out", "not installed"))
+
     def as_dict(self) -> dict[str, Any]:
-        mine = self.name.startswith("fusedstep") and not self.status.startswith(("left out", "not installed"))
-        return {**super().as_dict(), "mine": mine, "over_ours": self.over_like or self.ratio}
+        return super().as_dict() | {"over_ours": self.over_like or self.ratio}
 
 
 @dataclass
@@ -299,7 +302,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
             yield way.name, step
 
 
-HEADER = ("implementation", "median", "/ float32 [95%]", "bytes", "/ ours alike [95%]", "")
+HEADER = ("implementation", "median", "/ float32 [95%]", "bytes", "/ ours alike [95%]", VERDICT)
 
 
 def print_case(result: WidthResult) -> None:
@@ -309,8 +312,8 @@ def print_case(result: WidthResult) -> None:
             rows.append((line.name, "-", "-", "-", "-", line.status))
             continue
         moved = "-" if line.bytes_ratio is None else f"{line.bytes_ratio:.2f}"
-        ratios = ("-" if r is None else interval(r) for r in (line.ratio, line.over_like))
-        rows.append((line.name, duration(line.seconds), next(ratios), moved, next(ratios), ""))
+        ratio = "-" if line.ratio is None else interval(line.ratio)
+        rows.append((line.name, duration(line.seconds), ratio, moved, *verdicts.cells(line.over_like, line.mine)))
     print_rows(f"{result.case.name}: {result.case.describe()}", HEADER, rows)
 
 
@@ -349,6 +352,6 @@ def judge(target: WidthTarget, results: Mapping[str, Any], isa: str) -> dict[str
     ratio = None if line is None else line.over_like if target.like else line.ratio
     if ratio is None:
         return entry
-    value = 1 / ratio[0] if target.like else ratio[0]  # a peer's line has its own time over ours
-    shown = (1 / ratio[0], 1 / ratio[2], 1 / ratio[1]) if target.like else ratio
-    return entry | {"value": value, "measured": interval(shown), "met": value <= bound}
+    if target.like:  # whose line has its own time over ours
+        ratio = 1 / ratio[0], 1 / ratio[2], 1 / ratio[1]
+    return entry | {"measured": interval(ratio), **verdicts.held(ratio, bound, at_most=True)}

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "machine/parallel.h"
 
 namespace fusedstep {
 namespace {
 
-/// Sorts positions by the row that each belongs to; those of one row keep their order.
+/// Sorts positions by the row of each. Positions of the same row keep their order.
 void sort_by_row(const std::int64_t* index, std::vector<std::int64_t>& positions) {
   constexpr int bits = 11;
   const std::int64_t last = positions.empty() ? 0 : *std::max_element(index, index + positions.size());
@@ -28,7 +29,7 @@ void add(T* sum, const T* values, std::ptrdiff_t width) {
   for (std::ptrdiff_t i = 0; i < width; ++i) sum[i] += values[i];
 }
 
-/// Rows lie all over the memory: those to come are asked for.
+/// Prefetches a row that will be stepped soon: rows are scattered over memory, so the hardware does not foresee them.
 void prefetch(const void* row, std::ptrdiff_t bytes) {
   for (std::ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(row) + at, 1);
 }
@@ -44,37 +45,41 @@ RowGradient::RowGradient(const std::int64_t* index, std::int64_t count, const ch
   if (!std::is_sorted(index, index + count)) sort_by_row(index, order_);
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = index[order_[std::size_t(i)]];
-    if (rows_.empty() || rows_.back().row != row) rows_.push_back({row, i, 0});
+    if (rows_.empty() || rows_.back().row != row) rows_.push_back({row, i, 0, 0});
     ++rows_.back().count;
   }
+  std::ptrdiff_t bytes = 0;
+  for (Row& row : rows_)
+    if (row.count > 1) row.room = std::exchange(bytes, bytes + width_ * item_size(dtype_));
+  room_.resize(std::size_t(bytes));
 }
 
 int RowGradient::useful_threads(int threads) const {
   return fusedstep::useful_threads(std::int64_t(order_.size()) * width_, threads);
 }
 
-/// The gradient of a row: its values as they lie, or their sum, in order, in `room`.
-const char* RowGradient::gradient(const Row& row, void* room) const {
+/// The gradient of a row: a pointer to its values if there is one of them; else their sum, in order, in the row's room.
+const char* RowGradient::gradient(const Row& row) const {
   const std::ptrdiff_t bytes = width_ * item_size(dtype_);
   const auto values = [&](std::int64_t i) { return values_ + order_[std::size_t(row.first + i)] * bytes; };
   if (row.count == 1) return values(0);
-  std::copy(values(0), values(0) + bytes, static_cast<char*>(room));
+  char* const room = room_.data() + row.room;
+  std::copy(values(0), values(0) + bytes, room);
   for (std::int64_t i = 1; i < row.count; ++i)
     if (dtype_ == DType::f32)
-      add(static_cast<float*>(room), reinterpret_cast<const float*>(values(i)), width_);
+      add(reinterpret_cast<float*>(room), reinterpret_cast<const float*>(values(i)), width_);
     else
-      add(static_cast<double*>(room), reinterpret_cast<const double*>(values(i)), width_);
-  return static_cast<const char*>(room);
+      add(reinterpret_cast<double*>(room), reinterpret_cast<const double*>(values(i)), width_);
+  return room;
 }
 
 double RowGradient::squared_norm(int threads) const {
   const SquareSumFn add_squares = step_kernels().square_sum[int(dtype_)];
   std::vector<double> partial(rows_.size());
   parallel_for(std::int64_t(rows_.size()), useful_threads(threads), [&](std::int64_t begin, std::int64_t end) {
-    std::vector<double> room(static_cast<std::size_t>(width_));
     for (std::int64_t k = begin; k < end; ++k) {
       double lanes[norm_lanes] = {};
-      add_squares(gradient(rows_[std::size_t(k)], room.data()), width_, 0, lanes);
+      add_squares(gradient(rows_[std::size_t(k)]), width_, 0, lanes);
       partial[std::size_t(k)] = sum_of_lanes(lanes);
     }
   });
@@ -88,7 +93,6 @@ void RowGradient::sweep(SweepFn kernel, const Tensor& table, const Stages& stage
     return base ? static_cast<void*>(static_cast<char*>(base) + row.row * bytes) : nullptr;
   };
   parallel_for(std::int64_t(rows_.size()), useful_threads(threads), [&](std::int64_t begin, std::int64_t end) {
-    std::vector<double> room(static_cast<std::size_t>(width_));
     for (std::int64_t k = begin; k < end; ++k) {
       const Row& row = rows_[std::size_t(k)];
       if (k + ahead < end) {
@@ -98,7 +102,7 @@ void RowGradient::sweep(SweepFn kernel, const Tensor& table, const Stages& stage
       }
       Run run{at(table.p.data, row), {}, nullptr, nullptr, width_};
       for (int s = 0; s < max_states; ++s) run.states[s] = at(table.states[s], row);
-      run.g = const_cast<char*>(gradient(row, room.data()));  // read only: the stages do not zero it
+      run.g = const_cast<char*>(gradient(row));  // read only: the stages do not zero it
       kernel(run, stages, c);
     }
   });

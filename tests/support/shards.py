@@ -88,7 +88,7 @@ def widths_as_whole(rank: int, size: int, dtype: str, width: str) -> None:
 
 
 def require_same_states(optimizers: list[Any], params: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Compare two parameters and their states, bit for bit; the second is a DTensor, and of a rank are its sums only."""
+    """Compare two parameters and their states, bit for bit. The second is a DTensor; its sums are a rank's own."""
     whole, shard = (optimizer.state[p] for optimizer, p in zip(optimizers, params, strict=True))
     assert raw(params[1]) == raw(params[0])
     assert whole.keys() == shard.keys()

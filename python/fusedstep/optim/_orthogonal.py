@@ -1,4 +1,4 @@
-"""Muon's products in NumPy: the momentum of a matrix, orthogonalised, in place of its gradient."""
+"""Muon's products in NumPy: the orthogonalised momentum of a matrix, which replaces its gradient."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: flo
 
 
 def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Return the momentum buffer to come, and the orthogonalised momentum times `adjustment`, like the buffer.
+    """Return the next momentum buffer, and the orthogonalised momentum times `adjustment` in the same shape.
 
-    Axes behind the first are taken as one: a convolution's kernel is a matrix with a row per output channel.
+    All axes after the first are merged: the kernel of a convolution is a matrix with a row per output channel.
     """
     wide = np.promote_types(buffer.dtype, np.float32)
     g = g.astype(wide, copy=False)
@@ -51,12 +51,12 @@ def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array,
 
 
 def vectors_apart(label: str, entries: list[Entry], groups: list[dict[str, Any]], adamw: bool) -> list[Entry]:
-    """Return the parameters with their groups; vectors in groups that do not say `adamw` get a group of their own.
+    """Return the parameters with their groups. Vectors of a group without ``adamw`` are moved to a new group.
 
     Raises
     ------
     ValueError
-        If a vector is in a group that says ``adamw=False``.
+        If a vector is in a group with ``adamw=False``.
     """
     found = list(entries)
     for k, group in enumerate(list(groups)):
@@ -80,14 +80,14 @@ def _named(entries: list[Entry], k: int) -> str:
     shown = f' ("{key}")' if isinstance(key, str) else ""
     return (
         f"params[{k}]{shown} must have two or more axes to be orthogonalised; got shape {array.shape} "
-        "(give its group adamw=True; a flattened matrix needs its shape back)"
+        "(set adamw=True for its group, or reshape a flattened matrix)"
     )
 
 
 def step(opt: Any, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Step with the directions of matrices in the place of their gradients.
+    """Take a step in which the directions of matrices replace their gradients.
 
-    The fused step multiplies what it is given by `factor`: directions are divided by it first.
+    The fused step multiplies gradients by `factor`. So the directions are divided by it first.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)
@@ -118,7 +118,7 @@ def step(opt: Any, fused: Callable[..., StepInfo], grads: Any, options: dict[str
 
 
 def _that_fit(opt: Any, given: Any) -> dict[int, Array]:
-    """Return gradients by position of the parameter. Those that do not fit are left for the fused step to refuse."""
+    """Return gradients by position of the parameter, without those that the fused step will refuse."""
     found = {}
     for k, (key, p) in enumerate(zip(opt._keys, opt._arrays, strict=True)):
         g = given.get(key) if isinstance(given, dict) else given[k] if k < len(given) else None
@@ -136,7 +136,7 @@ def _check_writeable(opt: Any, raw: Mapping[int, Array]) -> None:
 
 
 def _factor(opt: Any, raw: Mapping[int, Array], options: dict[str, Any]) -> float:
-    """Return what the fused step multiplies gradients by, and give it the norm of those there are."""
+    """Return the factor by which the fused step multiplies gradients, and add their norm to `options`."""
     scale = opt._option(checks.positive, "grad_scale", options.get("grad_scale", 1.0))
     clip = options.get("clip_norm")
     if options.get("grad_norm") is None and (clip is not None or options.get("skip_nonfinite")):

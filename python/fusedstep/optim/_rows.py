@@ -60,9 +60,9 @@ class Rows:
 def prepared(what: str, rows: Rows, p: Array) -> Any:
     """Return a gradient of rows as the core takes it."""
     values = rows.values
-    if values.shape[1:] != p.shape[1:] or values.dtype != p.dtype or p.ndim < 1:
-        need = f"{p.dtype} with rows of shape {p.shape[1:]}"
-        raise ValueError(f"{what} must be {need}; got {values.dtype} with rows of shape {values.shape[1:]}")
+    if values.shape != (rows.indices.size, *p.shape[1:]) or values.dtype != p.dtype or p.ndim < 1:
+        need = f"{p.dtype} with {rows.indices.size} rows of shape {p.shape[1:]}"
+        raise ValueError(f"{what} must be {need}; got {values.dtype} with {len(values)} of {values.shape[1:]}")
     if p.dtype not in (np.float32, np.float64) or not p.flags.c_contiguous:
         raise ValueError(
             f"{what} must be an array: rows need a parameter of float32 or float64 in C order; got {rows!r}"
@@ -73,35 +73,34 @@ def prepared(what: str, rows: Rows, p: Array) -> Any:
         raise ValueError(f"{what} must have indices from 0 to {len(p) - 1}; got {error}") from None
 
 
-def step(opt: Any, grads: Any, lr: Any, options: dict[str, Any]) -> StepInfo | None:
-    """Step where some gradients are rows; None if none is.
+def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ...]) -> StepInfo | None:
+    """Step where some gradients are rows, with the plan's options; None if none is.
 
-    Everything is checked first: the arrays' step, which comes before that of the rows, refuses what does not fit.
+    The plan takes them all in one step, and refuses what does not fit before it writes anything.
     """
     keys = opt._keys if isinstance(grads, dict) else range(len(opt._keys))
     found = {k: grads[key] for k, key in enumerate(keys) if _at(grads, key)}
     if not found:
         return None
+    decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads = options
     rows = {}
     for k, gradient in found.items():
         check_rows(opt._what(f"grads[{k}]"), opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
         rows[k] = prepared(opt._what(f"grads[{k}]"), gradient, opt._arrays[k])
-        if options["zero_grads"] and not gradient.values.flags.writeable:
-            raise ValueError(f"{opt._what(f'grads[{k}]')} must be writeable; got a read-only {gradient!r}")
-    rates, bound = opt._rates(lr), options["clip_value"]
-    scale = opt._option(checks.positive, "grad_scale", options["grad_scale"])
-    if options["grad_norm"] is None and (options["clip_norm"] is not None or options["skip_nonfinite"] is True):
+        if zero_grads:
+            _check_can_be_zeroed(opt._what(f"grads[{k}]"), gradient)
+    scale = opt._option(checks.positive, "grad_scale", grad_scale)
+    if grad_norm is None and (clip_norm is not None or skip_nonfinite is True):
         others = [g for k, key in enumerate(keys) if k not in rows and (g := _of(grads, key)) is not None]
-        options["grad_norm"] = norm_of(others, rows.values()) / scale
+        grad_norm = norm_of(others, rows.values()) / scale
     rest = {n: g for n, g in grads.items() if not isinstance(g, Rows)} if isinstance(grads, dict) else list(grads)
-    for k in rows:
-        rest[keys[k]] = None
-    info = opt.step(rest, lr=lr, **options)
-    if info.skipped:
-        return _zeroed(info, found, options)
     for k, gradient in rows.items():
-        opt._plan.step_rows(k, gradient, rates, info.clip_coef / scale, bound, opt._num_threads)
-    return _zeroed(info, found, options)
+        rest[keys[k]] = gradient
+    flags = skip_nonfinite, zero_grads, opt._num_threads
+    info: StepInfo = opt._plan.step(rest, rates, decay_scale, clip_norm, clip_value, scale, grad_norm, *flags)
+    for given in found.values() if zero_grads else ():
+        given.values[...] = 0
+    return info
 
 
 def norm_of(arrays: Any, rows: Any) -> float:
@@ -118,7 +117,8 @@ def _at(grads: Any, key: Any) -> bool:
     return isinstance(_of(grads, key), Rows)
 
 
-def _zeroed(info: StepInfo, found: dict[int, Rows], options: dict[str, Any]) -> StepInfo:
-    for gradient in found.values() if options["zero_grads"] else ():
-        gradient.values[...] = 0
-    return info
+def _check_can_be_zeroed(what: str, rows: Rows) -> None:
+    flags = rows.values.flags
+    if not flags.writeable or not flags.c_contiguous:
+        got = "read-only" if not flags.writeable else f"with strides {rows.values.strides}"
+        raise ValueError(f"{what} must be writeable and in C order, to be zeroed; got {rows!r}, {got}")

@@ -17,7 +17,7 @@ from .._core import StepInfo
 from . import _loading, _ranks, rows
 from ._blocks import refuse_cut_blocks
 from ._options import settings
-from ._state import Binding, Tensor, sharing
+from ._state import Binding, Rows, Tensor, sharing
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 _uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
@@ -221,7 +221,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         return loss
 
     @_uncompiled
-    def _step_with_care(self, grad_norm: float | None) -> None:
+    def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None) -> None:
         """Step where something is new, or where a step is more than a call of the kernels."""
         self._require_own("step")
         found_inf = "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0
@@ -229,13 +229,13 @@ class FusedOptimizer(torch.optim.Optimizer):
         scale = 1.0 if scale is None else float(scale)
         ranks = self._sharing()
         if ranks is not None and self._needs_ranks(grad_norm):
-            found_inf, norm = ranks.decide(self._squares, found_inf)
+            found_inf, norm = ranks.decide(lambda: self._squares(rows), found_inf)
             grad_norm = norm / scale if grad_norm is None else grad_norm
         if found_inf:
             return
         clipped = (self.clip_norm, self.clip_value, scale, grad_norm, self.skip_nonfinite)
         arguments = (self.decay_scale, *clipped, self.zero_grads, self.num_threads)
-        self._info, binding = self._attempt(lambda binding: binding.step(*arguments))
+        self._info, binding = self._attempt(lambda binding: binding.step(*arguments, rows=rows))
         if ranks is None:
             self._plan = binding.plan
         elif self.zero_grads:
@@ -250,8 +250,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         by_norm = grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite)
         return by_norm or "found_inf" in self.__dict__
 
-    def _squares(self) -> list[_ranks.Squares]:
-        found, _ = self._attempt(lambda binding: binding.squares(self.zero_grads, self.num_threads))
+    def _squares(self, rows: Rows | None) -> list[_ranks.Squares]:
+        found, _ = self._attempt(lambda binding: binding.squares(self.zero_grads, self.num_threads, rows))
         return found
 
     def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:

@@ -16,6 +16,8 @@ from ._options import Settings, settings
 from ._ranks import Ranks, Squares, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
+#: Gradients of rows, in the place of sparse ones.
+Rows = dict[Tensor, _core.RowGradient]
 
 
 class Member(NamedTuple):
@@ -111,17 +113,22 @@ class Binding:
             self.attached.add(k)
         self.plan.settle()
 
-    def step(self, *arguments: Any) -> StepInfo | None:
+    def step(self, *arguments: Any, rows: Rows | None = None) -> StepInfo | None:
         """Step; None if the optimizer is no longer what was bound. See `_core.Plan.step` for the arguments."""
-        info = self.plan.step(None, None, *arguments)
+        given = self._rows(rows)
+        info = self.plan.step(given, None, *arguments)
         if info is None and self._catch_up():
-            info = self.plan.step(None, None, *arguments)
+            info = self.plan.step(given, None, *arguments)
         return info
 
-    def squares(self, zero_grads: bool, num_threads: int | None) -> list[Squares] | None:
+    def _rows(self, rows: Rows | None) -> list[Any] | None:
+        return None if rows is None else [rows.get(m.param) for m in self.members]
+
+    def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
         """Check all that a step would, and return this rank's part of the norm; None as `step`."""
         assert self.ranks is not None
-        arguments = self.ranks.classes_of([m.param for m in self.members]), zero_grads, num_threads or 0
+        classes = self.ranks.classes_of([m.param for m in self.members])
+        arguments = self._rows(rows), classes, zero_grads, num_threads or 0
         found = self.plan.squares(*arguments)
         return self.plan.squares(*arguments) if found is None and self._catch_up() else found
 
@@ -231,6 +238,12 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype:
         value = value.to("cpu", dtype)
     entry[name] = value
     return value
+
+
+def has_storage(t: Tensor) -> bool:
+    """Tell whether all elements of a dense tensor lie in its storage."""
+    reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
+    return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 def _check_count(where: str, steps: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Muon's side of a step in torch: the orthogonalised momentum of every matrix, in the place of its gradient."""
+"""Muon's part of a step in torch: the orthogonalised momentum of each matrix replaces its gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._state import Tensor
 
 
 class CheckedOptions(torch.optim.Muon):
-    """torch's Muon without its refusal of all that has not two axes: a group may say what else is done with it."""
+    """torch's Muon, but parameters without two axes are not refused, because a group may have an option for them."""
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
         own = {name: options.pop(name) for name in tuple(options) if name not in _TORCHS}
@@ -26,14 +26,14 @@ _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps
 
 
 class OrthogonalSteps(FusedOptimizer):
-    """What Muon does before and after the fused step."""
+    """Muon's work before and after the fused step."""
 
-    #: Options of a group that the optimizers for arrays have not.
+    #: Options of a group that the optimizers for arrays do not have.
     own_extras = ("flatten", "ns_dtype")
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise unless every parameter of the group is a whole matrix, or the group says what to do with it."""
+        """Raise if a parameter of the group is not a whole matrix and the group has no option for it."""
         group, label = optimizer.param_groups[k], cls.__name__
         flatten = _checks.flag(f"{label}: param_groups[{k}]: flatten", group.get("flatten", False))
         dtype = group.get("ns_dtype")
@@ -88,9 +88,9 @@ class OrthogonalSteps(FusedOptimizer):
     def _around(
         self, members: list[tuple[Mapping[str, Any], Tensor]], factor: float, fused: Callable[[], bool]
     ) -> None:
-        """Step with directions in the place of gradients; put the gradients back, and keep the momentum if it stepped.
+        """Step with directions in place of gradients, then restore the gradients. If it stepped, update the momentum.
 
-        The fused step multiplies what it is given by `factor`: directions are divided by it first.
+        The fused step multiplies gradients by `factor`. So the directions are divided by it first.
         """
         bound = self.clip_value
         kept: dict[Tensor, Tensor] = {}
@@ -98,8 +98,8 @@ class OrthogonalSteps(FusedOptimizer):
         try:
             for group, p in members:
                 g = p.grad
-                if g is None or (group.get("adamw") and bound is None) or not _is_plain(p, g):
-                    continue  # nothing to do, or nothing that the fused step takes: it says why
+                if g is None or (group.get("adamw") and bound is None) or not _is_supported(p, g):
+                    continue  # AdamW's gradient stays; the fused step refuses an unsupported one
                 kept[p], g = g, g if factor == 1 else g * factor
                 g = g if bound is None else g.clamp(-bound, bound)
                 if not group.get("adamw"):
@@ -121,25 +121,25 @@ class OrthogonalSteps(FusedOptimizer):
 
 
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
-    """Raise unless a parameter is a matrix as it lies, in one piece."""
+    """Raise unless a parameter is a matrix and not a shard of one."""
     if hasattr(p, "placements") and any(placement.is_shard() for placement in p.placements):
         raise ValueError(
             f"{what} must be whole to be orthogonalised; got a shard of a DTensor (give its group adamw=True)"
         )
     if p.ndim != 2 and not (flatten and p.ndim > 2):
-        hint = "flatten=True takes the axes behind the first as one" if p.ndim > 2 else "a flattened shard is no matrix"
+        hint = "flatten=True merges the axes after the first" if p.ndim > 2 else "a flattened shard is not a matrix"
         raise ValueError(
             f"{what}: Muon only supports 2D parameters; got a parameter of size {tuple(p.shape)} "
             f"({hint}; a group with adamw=True is stepped by AdamW)"
         )
 
 
-def _is_plain(p: Tensor, g: Tensor) -> bool:
+def _is_supported(p: Tensor, g: Tensor) -> bool:
     return g.layout == torch.strided and g.shape == p.shape and g.device == p.device and g.device.type == "cpu"
 
 
 def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the momentum buffer to come, and the orthogonalised momentum times the adjustment of the rate."""
+    """Return the next momentum buffer, and the orthogonalised momentum times the adjustment of the rate."""
     momentum, lr_fn = group["momentum"], group["adjust_lr_fn"]
     moved = (torch.zeros_like(g) if buffer is None else buffer.to(g.dtype)).lerp(g, 1 - momentum)
     update = g.lerp(moved, momentum) if group["nesterov"] else moved

@@ -8,6 +8,7 @@ import torch
 
 from .. import _core
 from .._base.rules import check_rows
+from ._state import has_storage
 
 Tensor = torch.Tensor
 
@@ -16,52 +17,37 @@ Tensor = torch.Tensor
 def step(opt: Any, grad_norm: float | None) -> bool:
     """Step a `FusedOptimizer` that takes rows where some gradients are sparse; False, with nothing done, if none is.
 
-    All are checked first. Then the dense ones are stepped, which refuses what does not fit, and then the rows.
+    The plan takes all of them in one step, and refuses what does not fit before it writes anything.
     """
     if not opt.kernel.takes_rows:
         return False
-    members = [(k, p) for k, group in enumerate(opt.param_groups) for p in group["params"] if p.grad is not None]
-    sparse = {p: p.grad for _, p in members if p.grad.layout == torch.sparse_coo}
+    members = [(group, p) for group in opt.param_groups for p in group["params"]]
+    sparse = {p: p.grad for _, p in members if p.grad is not None and p.grad.layout == torch.sparse_coo}
     if not sparse:
         return False
     opt._steps_rows = True
     label = f"{type(opt).__name__}.step: grads"
-    rows = {p: _prepared(opt, label, opt.param_groups[k], p) for k, p in members if p in sparse}
+    rows = {p: _prepared(opt, f"{label}[{k}]", group, p) for k, (group, p) in enumerate(members) if p in sparse}
     scale = opt.__dict__.get("grad_scale")
     scale = 1.0 if scale is None else float(scale)
     if grad_norm is None and (opt.clip_norm is not None or opt.skip_nonfinite):
-        dense = [p.grad for _, p in members if p not in sparse]
+        dense = [p.grad for _, p in members if p.grad is not None and p not in sparse]
         squares = sum(g.squared_norm() for g in rows.values())
         grad_norm = float((torch.nn.utils.get_total_norm(dense).double() ** 2 + squares).sqrt()) / scale
-    opt._bound().attach(create=True)  # as long as the gradients are there
     before = opt._info
-    try:
-        for p in sparse:
-            p.grad = None
-        opt._step_with_care(grad_norm)
-        info, binding = opt._info, opt._binding
-        if info is before or info is None or info.skipped or binding is None:  # GradScaler's or our skip
-            return True
-        place = {m.param: k for k, m in enumerate(binding.members)}
-        rates = [float(group["lr"]) for group in opt.param_groups]
-        for p, gradient in rows.items():
-            factor = info.clip_coef / scale
-            if not binding.plan.step_rows(place[p], gradient, rates, factor, opt.clip_value, opt.num_threads):
-                raise RuntimeError(f"{type(opt).__name__}.step: its groups or state were changed during a step")
-    finally:
-        for p, g in sparse.items():
-            p.grad = g
-            if opt.zero_grads:
-                g._values().zero_()
+    opt._step_with_care(grad_norm, rows)
+    if opt.zero_grads and opt._info is not before:
+        for g in sparse.values():
+            g.zero_()
     return True
 
 
 def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
     """Return a sparse gradient as the core takes it."""
     g: Any = p.grad
-    values = {"l1": 0.0, "momentum": 0.0, **group}
+    options = {"l1": 0.0, "momentum": 0.0, **group}
     try:
-        check_rows(label, opt.kernel.takes_rows, values, opt.ema_decay is not None)
+        check_rows(label, opt.kernel.takes_rows, options, opt.ema_decay is not None)
     except ValueError as error:  # as torch has it
         raise RuntimeError(str(error)) from None
     if g.sparse_dim() != 1 or g.dtype != p.dtype or p.dtype not in (torch.float32, torch.float64):
@@ -69,10 +55,17 @@ def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
             f"{label} must be sparse in the first axis alone, of float32 or float64, for sparse steps; "
             f"got {g.dtype} {tuple(g.shape)} with {g.sparse_dim()} sparse axes"
         )
-    if not p.is_contiguous():
-        raise RuntimeError(f"{label}: sparse gradients need a contiguous parameter; got strides {p.stride()}")
-    values_of = g._values().detach().contiguous()
-    return _core.RowGradient(g._indices()[0].numpy(), values_of.numpy(), p.size(0))
+    if not p.is_contiguous() or g.shape != p.shape:
+        got = f"{tuple(p.shape)} with strides {p.stride()} for a gradient {tuple(g.shape)}"
+        raise RuntimeError(f"{label}: sparse gradients need a contiguous parameter of their shape; got {got}")
+    indices, values = g._indices().detach(), g._values().detach()
+    for name, part in (("indices", indices), ("values", values)):
+        if not has_storage(part):
+            raise RuntimeError(f"{label} must have all of its {name} in memory; got a storage that is too small")
+    try:
+        return _core.RowGradient(indices[0].numpy(), values.resolve_neg().contiguous().numpy(), p.size(0))
+    except IndexError as error:
+        raise ValueError(f"{label} must have indices from 0 to {p.size(0) - 1}; got {error}") from None
 
 
 class RowSteps:

@@ -1,0 +1,22 @@
+// Gradients of some rows of a parameter, as Python hands them over.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "python/gate.h"
+#include "step/rows.h"
+
+namespace fusedstep::bind {
+
+/// Keeps the values alive.
+struct PyRows {
+  PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::array values, std::int64_t rows);
+  double squared_norm() const;
+
+  py::array values;
+  std::int64_t of;  // rows of the parameter, below which every index is
+  std::optional<RowGradient> gradient;
+};
+
+}  // namespace fusedstep::bind
