@@ -16,10 +16,14 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from bench.widths import __main__ as command
-from bench.widths import codes, digits, outcome, study, text
+from bench.widths import codes, digits, outcome, speed, study, text
 from bench.widths.variants import REFERENCE, VARIANTS
 
+from fusedstep._bench.common import select
+from fusedstep._bench.harness import Sampling
+
 pytestmark = pytest.mark.torch
+PLAN = Sampling(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)
 DIGITS = replace(digits.Setting(), rows=64, epochs=2, last=1)
 TEXT = replace(text.Setting(), width=16, layers=1, heads=2, context=8, steps=4, warm_up=1, last=2, evaluations=2)
 EVERY = {v.name: v for v in VARIANTS}
@@ -78,3 +82,58 @@ def test_study_in_which_a_weak_variant_keeps_the_margin_is_too_weak() -> None:
     weak = next(v.name for v in VARIANTS if v.weak)
     document["losses"]["text"][weak] = document["losses"]["text"][REFERENCE.name]
     assert command.show(document) == 1
+
+
+def few(case: str, *names: str) -> tuple[speed.WidthCase, tuple[speed.Way, ...]]:
+    return speed.WidthCase(case, ((300, 7), (11,))), tuple(w for w in speed.WAYS if not names or w.name in names)
+
+
+def test_every_width_is_timed() -> None:
+    case, every = few("tiny")
+    ways = tuple(way for way in every if way.name.startswith(("fusedstep", "torch fused", "torch, masters")))
+    assert len(ways) == len(every) - 3, "without what takes half a minute to import"
+    result = speed.run_case(case, PLAN, 1, 1e9, ways)
+    assert [line.name for line in result.lines] == [way.name for way in ways]
+    timed = {line.name: line for line in result.lines if line.seconds is not None}
+    assert list(timed) == [way.name for way in ways]
+    assert timed[speed.OURS].ratio == (1.0, 1.0, 1.0)
+    assert timed["torch fused bfloat16"].over_like is not None
+    assert timed["fusedstep uint8 states"].bytes_ratio == pytest.approx(16 / 28)
+
+
+def test_a_width_that_does_not_fit_or_fails_is_listed() -> None:
+    case, ways = few("tiny", speed.OURS, "fusedstep float16")
+    lines = speed.run_case(case, PLAN, 1, case.elements * 25.0, ways).lines
+    assert lines[0].seconds is not None and lines[1].status.startswith("left out: together over")
+
+    def fail(_: object) -> speed.Step:
+        raise ArithmeticError("no")
+
+    broken = (ways[0], replace(ways[1], make=fail), replace(ways[1], needs=("a_package_that_nobody_has",)))
+    lines = speed.run_case(case, PLAN, 1, 1e9, broken).lines
+    assert [line.status for line in lines[1:]] == [
+        "failed: ArithmeticError: no",
+        "not installed: a_package_that_nobody_has",
+    ]
+
+
+def test_verdict_of_widths_takes_the_bound_of_the_instruction_set() -> None:
+    case, ways = few("widths/50M", "fusedstep uint8 states")
+    line = speed.WidthLine(ways[0].name, seconds=1.0, ratio=(0.8, 0.7, 0.9))
+    results = {case.name: speed.WidthResult(case, [line])}
+    target = next(t for t in speed.targets() if t.line == ways[0].name)
+    assert [speed.judge(target, results, isa)["met"] for isa in ("v4", "v3")] == [False, True]
+    peer = replace(target, line="fusedstep OffloadedOptimizer", bound=1.05, like="torch, masters by hand")
+    line = speed.WidthLine("torch, masters by hand", seconds=1.0, over_like=(0.5, 0.4, 0.8))
+    entry = speed.judge(peer, {case.name: speed.WidthResult(case, [line])}, "v4")
+    assert (entry["value"], entry["measured"], entry["met"]) == (2.0, "2.00 [1.25, 2.50]", False)
+    assert speed.judge(target, {}, "v4")["met"] is None
+
+
+def test_widths_are_cases_of_the_optimizers() -> None:
+    from bench.suites import SUITES, Setting
+
+    cases = SUITES[0].cases(Setting(1, ["v3"], 1e9))
+    picked = [case.name for case in select(cases, "widths/*", quick=False)]
+    assert picked == [f"widths/{size}" for size in ("1M", "20M", "50M", "100M", "gpt2")]
+    assert {target.case for target in speed.targets()} <= set(picked)

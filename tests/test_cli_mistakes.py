@@ -144,6 +144,21 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
             CSV,
             "t.csv: the target 'side' is too large to be scaled",
         ),
+        (
+            points(),
+            [*CSV, "--state-dtype", "int4"],
+            "--state-dtype: must be one of float32, bfloat16, uint8; got 'int4'",
+        ),
+        (
+            points(),
+            [*CSV, "--state-dtype", "uint8", "--dtype", "float64"],
+            "--optimizer AdamW: AdamW: groups[0]: state_dtype must be None for float64 parameters",
+        ),
+        (
+            points(),
+            [*CSV, "--state-dtype", "uint8", "--optimizer", "LAMB"],
+            "state_dtype must be \"float32\" or None for a rule with norms of whole tensors; got 'uint8'",
+        ),
         (points(), [*CSV, "--colour", "red"], "unrecognized arguments: --colour red"),
     ],
 )
@@ -218,6 +233,17 @@ def test_a_missing_package_is_named_with_the_extra_before_any_work(
         captured = capsys.readouterr()
         assert captured.err == f"fusedstep train: this needs {package}: pip install 'fusedstep[train]'\n"
         assert captured.out == ""
+
+
+def test_a_width_without_its_package_is_named_with_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    for words in (["--state-dtype", "bfloat16"], ["--set", "state_dtype=bfloat16"]):
+        assert main(["train", "--data", "iris", "--epochs", "1", *words]) == 2
+        assert capsys.readouterr().err == (
+            "fusedstep train: state_dtype=\"bfloat16\" needs the package ml_dtypes: pip install 'fusedstep[narrow]'\n"
+        )
 
 
 def array_file(shape: tuple[int, ...], data: bytes) -> bytes:

@@ -70,6 +70,7 @@ def test_run_that_writes_nothing_moves_no_old_files() -> None:
     [
         ["--optimizer", "adam", "--batch-norm", "--dropout", "0.2", "--ema", "0.9"],
         ["--optimizer", "sgd", "--set", "momentum=0.9", "--schedule", "plateau", "--warmup", "3"],
+        ["--state-dtype", "uint8", "--set", "seed=3"],
         ["--optimizer", "adagrad", "--dtype", "float64", "--patience", "4", "--lr", "0.2", "--schedule", "constant"],
     ],
 )
@@ -83,6 +84,17 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) ->
     assert Path("whole/model.safetensors").read_bytes() == Path("parts/model.safetensors").read_bytes()
     assert Path("whole/history.csv").read_bytes() == Path("parts/history.csv").read_bytes()
     assert Path("parts/run-1/model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_the_flag_of_a_width_is_the_argument_of_the_optimizer() -> None:
+    pytest.importorskip("ml_dtypes")
+    iris = ["train", "--data", "iris", "--epochs", "3"]
+    assert main([*iris, "--out", "plain"]) == 0
+    assert main([*iris, "--state-dtype", "bfloat16", "--out", "flag"]) == 0
+    assert main([*iris, "--set", "state_dtype=bfloat16", "--out", "set"]) == 0
+    plain, flag, by_set = (Path(f"{name}/model.safetensors").read_bytes() for name in ("plain", "flag", "set"))
+    assert flag == by_set != plain
 
 
 @pytest.mark.usefixtures("no_picture")

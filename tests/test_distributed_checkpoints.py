@@ -30,6 +30,18 @@ def test_a_run_goes_on_with_other_numbers_of_ranks(ranks: Any, tmp_path: Path, r
     assert [*one, *four] == pytest.approx(unbroken, rel=1e-6)
 
 
+@pytest.mark.parametrize("width", ["kept bits", "8 bits"])
+def test_narrow_states_go_on_bit_for_bit_with_other_numbers_of_ranks(ranks: Any, tmp_path: Path, width: str) -> None:
+    folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four", "unbroken")]
+    unbroken = world_of(2).run(ranks.step_and_save, width, "", folders[3], [1, 2, 3])[0]
+    world_of(2).run(ranks.step_and_save, width, "", folders[0], [1])
+    world_of(1).run(ranks.step_and_save, width, folders[0], folders[1], [2])
+    four = world_of(4).run(ranks.step_and_save, width, folders[1], folders[2], [3])[0]
+    assert four.keys() == unbroken.keys()
+    for name, value in unbroken.items():
+        assert four[name] == value, name
+
+
 def test_a_rank_killed_during_a_save_leaves_the_older_checkpoint(ranks: Any, tmp_path: Path) -> None:
     folder = str(tmp_path / "saved")
     unbroken = world_of(2).run(ranks.begin, "Lion", folder, FIRST, MORE)[0][FIRST:]

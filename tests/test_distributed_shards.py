@@ -24,6 +24,33 @@ def test_shards_step_as_the_whole_parameter_bit_for_bit(shards: Any, rule: str) 
     world_of(2).run(shards.steps_as_whole, rule)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "width"),
+    [
+        ("bfloat16", "kept"),
+        ("float16", "kept"),
+        ("bfloat16", "kept, random"),
+        ("float32", "8 bits"),
+        ("bfloat16", "kept, 8 bits"),
+        ("bfloat16", "random"),
+    ],
+)
+def test_shards_in_narrow_widths_step_as_the_whole_parameter_bit_for_bit(shards: Any, dtype: str, width: str) -> None:
+    world_of(2).run(shards.widths_as_whole, dtype, width)
+
+
+def test_parts_that_begin_within_a_block_have_random_bits_of_their_own(shards: Any) -> None:
+    world_of(2).run(shards.random_bits_of_parts)
+
+
+def test_8_bits_of_parts_that_begin_within_a_block_are_refused(shards: Any) -> None:
+    world_of(2).run(shards.cut_blocks)
+
+
+def test_states_of_shards_are_gathered_for_a_whole_parameter(shards: Any) -> None:
+    world_of(2).run(shards.states_of_the_whole)
+
+
 def test_states_are_dtensors_as_those_of_torch(shards: Any) -> None:
     world_of(2).run(shards.states_as_torchs)
 
@@ -32,7 +59,9 @@ def test_step_refuses_partial_gradients_and_other_placements_by_name(shards: Any
     world_of(2).run(shards.refusals)
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1.0), ("float64", 1.0), ("float64", 1e200)])
+@pytest.mark.parametrize(
+    ("dtype", "factor"), [("float32", 1.0), ("float64", 1.0), ("float64", 1e200), ("float64", 1e-200)]
+)
 def test_norms_of_shards_are_the_unsharded_norm_with_equal_bits(shards: Any, dtype: str, factor: float) -> None:
     first, second = world_of(2).run(shards.norms, dtype, factor)
     assert first == second

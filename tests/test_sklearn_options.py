@@ -50,6 +50,8 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "classes": {"class_weight": {0: 3.0}},
     "initialisation": {"weight_init": init.he(), "bias_init": init.zeros()},
     "float32": {"dtype": "float32"},
+    "bfloat16 state": {"dtype": "float32", "solver_params": {"state_dtype": "bfloat16"}},
+    "uint8 state": {"dtype": "float32", "solver_params": {"state_dtype": "uint8", "seed": 3}},
     "plateau": {"learning_rate": schedules.ReduceOnPlateau(0.02, patience=0)},
 }
 

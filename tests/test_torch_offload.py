@@ -207,3 +207,191 @@ def test_float64_models_are_stepped(side: Any) -> None:
     p.sum().backward()
     optimizer.step()
     assert (p == -1).all()
+
+
+def by_copies(side: Any, model: Any, **options: Any) -> Any:
+    """Return an optimizer whose hosts are copies although the model is in the CPU's memory."""
+    from fusedstep.torch import OffloadedOptimizer
+
+    return OffloadedOptimizer(side, model, lr=0.1, master_dtype=torch.float64, **options)
+
+
+@pytest.mark.parametrize(("name", "method"), [("SGD", "averaged"), ("NAG", "lookahead")])
+def test_what_is_put_into_the_hosts_is_put_into_the_model(name: str, method: str) -> None:
+    model = network("float32")
+    options = {"ema_decay": 0.5} if method == "averaged" else {"momentum": 0.9}
+    optimizer = by_copies(ours(name), model, **options)
+    for k in range(2):
+        backward(model, k)
+        optimizer.step()
+    hosts = optimizer.param_groups[0]["params"]
+    before = [p.detach().clone() for p in model.parameters()]
+    with getattr(optimizer, method)():
+        for h, p, b in zip(hosts, model.parameters(), before, strict=True):
+            assert torch.equal(p, h.float()) and not torch.equal(p, b)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_hooks_of_a_step_run_once_and_see_gradients_and_the_new_model(side: Any) -> None:
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    from fusedstep.torch import OffloadedOptimizer
+
+    model = network("bfloat16")
+    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch puts hooks into the step of a class
+    optimizer = OffloadedOptimizer(side("SGD"), model, lr=1.0)
+    seen = []
+
+    def look(when: str) -> Any:
+        return lambda o, args, options: seen.append(
+            (when, o.param_groups[0]["params"][0].grad is not None, float(model[0].weight.detach().sum()))
+        )
+
+    handles = [optimizer.register_step_pre_hook(look("before")), optimizer.register_step_post_hook(look("after"))]
+    handles.append(register_optimizer_step_pre_hook(look("any")))
+    start = float(model[0].weight.detach().sum())
+    backward(model, 1)
+    optimizer.step()
+    for handle in handles:
+        handle.remove()
+    assert seen == [
+        ("any", True, start),
+        ("before", True, start),
+        ("after", False, float(model[0].weight.detach().sum())),
+    ]
+    assert seen[2][2] != start
+
+
+@pytest.mark.parametrize(  # `GradScaler.unscale_` refuses float16 gradients
+    ("dtype", "unscaled"),
+    [("float32", False), ("bfloat16", False), ("float16", False), ("float32", True), ("bfloat16", True)],
+)
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_a_scaled_loss_takes_the_step_of_the_loss(dtype: str, side: Any, unscaled: bool) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    model, plain = network(dtype), network(dtype)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    optimizers = [OffloadedOptimizer(side("SGD"), m, lr=0.5) for m in (model, plain)]
+    scaler.scale(torch.ones(()))
+    backward(model, 1)
+    for p in model.parameters():
+        p.grad.mul_(4)
+    if unscaled:
+        scaler.unscale_(optimizers[0])
+    scaler.step(optimizers[0])
+    scaler.update()
+    backward(plain, 1)
+    optimizers[1].step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), plain.parameters(), strict=True))
+    backward(model, 2)
+    next(model.parameters()).grad.view(-1)[0] = float("inf")
+    scaler.step(optimizers[0])
+    scaler.update()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), plain.parameters(), strict=True))
+    assert scaler.get_scale() == 2.0
+
+
+def hooks_of(p: Any) -> int:
+    return len(p._backward_hooks or ())
+
+
+def test_a_group_that_is_refused_leaves_no_host_and_no_hook() -> None:
+    p, q, r = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(3))
+    optimizer = offloaded("AdamW", [p])
+    with pytest.raises(ValueError, match="betas"):
+        optimizer.add_param_group({"params": [q], "betas": (2.0, 0.9)})
+    assert (hooks_of(p), hooks_of(q)) == (1, 0)
+    with pytest.raises(ValueError, match="betas"):
+        offloaded("AdamW", [{"params": [q]}, {"params": [r], "betas": (2.0, 0.9)}])
+    assert (hooks_of(q), hooks_of(r)) == (0, 0)
+    p.sum().backward()
+    q.sum().backward()
+    optimizer.step()
+    assert (q == 0).all() and (p != 0).all()
+    assert len(optimizer.param_groups) == 1 and len(optimizer.state_dict()["state"]) == 1
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_a_parameter_that_is_trained_later_is_stepped_as_the_others(side: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    p, frozen = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2))
+    frozen.requires_grad_(False)
+    optimizer = OffloadedOptimizer(side("SGD"), [p, frozen], lr=1.0)
+    assert not frozen.requires_grad
+    p.sum().backward()
+    optimizer.step()
+    assert (frozen == 0).all()
+    frozen.requires_grad_(True)
+    frozen.backward(torch.full_like(frozen, 256.0))
+    for _ in range(2):  # in bfloat16 the sum would stay 256
+        frozen.backward(torch.ones_like(frozen))
+    optimizer.step()
+    assert (frozen == -258).all()
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+def test_a_model_that_is_loaded_between_steps_is_the_start_of_the_next(side: Any) -> None:
+    for dtype in ("float32", "bfloat16"):
+        model = network(dtype)
+        made = by_copies(side("SGD"), model) if dtype == "float32" else offloaded("SGD", model)
+        backward(model, 1)
+        made.step()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.fill_(2.0)
+                p.grad = torch.zeros_like(p)
+        made.step()
+        assert all((p == 2).all() for p in model.parameters())
+
+
+def test_steps_in_the_backward_pass_reach_a_model_with_copies() -> None:
+    from fusedstep.torch import step_in_backward
+
+    model, plain = network("float32"), network("float32")
+    optimizer, after = by_copies(ours("AdamW"), model), by_copies(ours("AdamW"), plain)
+    step_in_backward(optimizer)
+    for k in range(2):
+        backward(model, k)
+        backward(plain, k)
+        after.step()
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), plain.parameters(), strict=True))
+
+
+def complex_parameter() -> Any:
+    return torch.nn.Parameter(torch.zeros(3, dtype=torch.complex64))
+
+
+REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "a number": (lambda: [3], {}, "optimizer can only optimize Tensors, but one of the params is int"),
+    "a set": (lambda: [{"params": set()}], {}, "need to be organized in ordered collections"),
+    "complex": (lambda: [complex_parameter()], {}, "parameters must be of a floating dtype; got torch.complex64"),
+    "no dtype": (lambda: [], {"master_dtype": "float32"}, "master_dtype must be a floating dtype .* got 'float32'"),
+    "whole": (lambda: [], {"master_dtype": torch.int32}, "master_dtype must be a floating dtype .* got torch.int32"),
+}
+
+
+@pytest.mark.parametrize("side", [ours, theirs])
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_offloaded_is_refused(case: str, side: Any) -> None:
+    from fusedstep.torch import OffloadedOptimizer
+
+    params, options, message = REFUSED[case]
+    with pytest.raises(TypeError, match=message):
+        OffloadedOptimizer(side("SGD"), params(), lr=0.1, **options)
+
+
+@pytest.mark.parametrize("wrong", [3, "x", None])
+def test_a_master_that_is_no_tensor_is_refused(wrong: Any) -> None:
+    model = network("bfloat16")
+    optimizer = by_copies(theirs("SGD"), model)
+    saved = optimizer.state_dict()
+    saved["state"][1] = {"master": wrong}
+    if wrong is None:
+        optimizer.load_state_dict(saved)  # it has the model's value then
+        return
+    with pytest.raises(ValueError, match=r"OffloadedSGD.load_state_dict: master of 1 must be a tensor of \(7,\)"):
+        optimizer.load_state_dict(saved)

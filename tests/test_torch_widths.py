@@ -227,3 +227,93 @@ def test_a_state_of_8_bits_without_its_scales_is_refused(fault: str) -> None:
         entry["exp_avg"] = entry["exp_avg"][:3]
     with pytest.raises(ValueError, match=r"AdamW: state of params\[2\]\['exp_avg"):
         ours("AdamW")(parameters("float32"), state_dtype="uint8").load_state_dict(saved)
+
+
+def test_a_groups_own_options_survive_a_checkpoint_that_lacks_them() -> None:
+    params, plain = parameters("float32"), parameters("float32")
+    own = {"state_dtype": "uint8", "rounding": "nearest", "l1": 0.25}
+    optimizer = ours("AdamW")([{"params": params[:2]}, {"params": params[2:], **own}], l1=0.5)
+    other = torch.optim.AdamW([{"params": plain[:2]}, {"params": plain[2:]}])
+    step(other, plain, 1)
+    optimizer.load_state_dict(other.state_dict())
+    first, second = optimizer.param_groups
+    assert first["l1"] == 0.5 and "state_dtype" not in first
+    assert {name: second[name] for name in own} == own
+    assert optimizer.state[params[2]]["exp_avg"].dtype == torch.uint8
+    saved = optimizer.state_dict()
+    saved["param_groups"][1] |= {"rounding": "stochastic", "state_dtype": "bfloat16"}
+    optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[1]["rounding"] == "stochastic", "what was saved holds"
+    assert optimizer.param_groups[1]["state_dtype"] == "uint8", "but for the width, which is the group's"
+
+
+def test_states_without_a_counter_have_seen_a_step() -> None:
+    options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
+    params, others = parameters("float32"), parameters("float32")
+    plain, known = (ours("SGD")(p, **options) for p in (params, others))
+    step(plain, params, 1)
+    step(known, others, 1)
+    assert "step" not in plain.state[params[0]]
+    random = ours("SGD")(params, rounding="stochastic", **options)
+    random.load_state_dict(plain.state_dict())
+    step(random, params, 2)
+    step(known, others, 2)
+    for p, q in zip(params, others, strict=True):
+        assert random.state[p]["step"] == 2
+        assert torch.equal(p, q) and torch.equal(random.state[p]["momentum_buffer"], known.state[q]["momentum_buffer"])
+
+
+def test_low_bits_without_their_sums_belong_to_the_parameter_at_the_next_step() -> None:
+    params, others = parameters("bfloat16"), parameters("bfloat16")
+    optimizer, resumed = (ours("AdamW")(p, lr=0.01, master_weights=True) for p in (params, others))
+    step(optimizer, params, 1)
+    saved = copy.deepcopy(optimizer.state_dict())
+    for entry in saved["state"].values():
+        del entry["low_sum"]
+    resumed.load_state_dict(saved)
+    for p, q in zip(params, others, strict=True):
+        q.data.copy_(p.data)  # the model is loaded after its optimizer
+    step(optimizer, params, 2)
+    step(resumed, others, 2)
+    assert bits_of(params, optimizer) == bits_of(others, resumed)
+
+
+BAD_STATES: dict[str, tuple[str, Any, str]] = {
+    "low of another dtype": ("low", lambda t: t.int(), r"\['low'\] must be torch.int16 \(37, 29\)"),
+    "low of another shape": ("low", lambda t: t[:3], r"\['low'\] must be torch.int16 \(37, 29\)"),
+    "low that is no tensor": ("low", lambda t: 3, r"\['low'\] must be torch.int16 \(37, 29\); got 3"),
+    "sums of another count": ("low_sum", lambda t: t[:1], r"\['low_sum'\] must be torch.int32 \(5,\)"),
+    "sums of another dtype": ("low_sum", lambda t: t.float(), r"\['low_sum'\] must be torch.int32 \(5,\)"),
+    "a moment of another shape": ("exp_avg", lambda t: t[:3], r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+    "a moment of whole numbers": ("exp_avg", lambda t: t.long(), r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STATES)
+def test_states_that_do_not_fit_are_refused_on_load_and_in_a_step(case: str) -> None:
+    name, spoil, message = BAD_STATES[case]
+    params = parameters("bfloat16")
+    optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")
+    step(optimizer, params, 1)
+    before = bits_of(params, optimizer)
+    saved = optimizer.state_dict()
+    good = saved["state"][2]
+    saved["state"][2] = {**good, name: spoil(good[name])}
+    with pytest.raises(ValueError, match=rf"AdamW: state of params\[2\]{message}"):
+        optimizer.load_state_dict(saved)
+    assert bits_of(params, optimizer) == before
+    kept, optimizer.state[params[2]][name] = good[name], spoil(good[name])
+    with pytest.raises((TypeError, ValueError), match="AdamW"):
+        step(optimizer, params, 2)
+    optimizer.state[params[2]][name] = kept
+    assert bits_of(params, optimizer) == before
+
+
+@pytest.mark.parametrize("name", ["exp_avg", "low"])
+def test_states_without_memory_are_refused(name: str) -> None:
+    params = parameters("bfloat16")
+    optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")
+    step(optimizer, params, 1)
+    optimizer.state[params[2]][name] = optimizer.state[params[2]][name].to("meta")
+    with pytest.raises(ValueError, match=rf"\['{name}'\] must be .* without dense memory"):
+        step(optimizer, params, 2)

@@ -41,9 +41,10 @@ def test_no_warning_if_no_cpu_is_idle(eight_cpus: pytest.MonkeyPatch, changes: d
 
 
 def test_the_first_step_warns_once(torch: ModuleType, eight_cpus: pytest.MonkeyPatch) -> None:
-    from fusedstep.torch import SGD, _ranks
+    from fusedstep._base import runtime
+    from fusedstep.torch import SGD
 
-    eight_cpus.setattr(_ranks, "_warned", False)
+    eight_cpus.setattr(runtime, "_warned", False)
     fs.set_num_threads(1)
     w = torch.nn.Parameter(torch.ones(3))
     w.grad = torch.ones(3)

@@ -408,3 +408,38 @@ def test_float16_states_load_into_wider_ones() -> None:
     second = fs.AdamW([draw(300, 1, np.float16)], master_weights=True)
     second.load_state_dict(first.state_dict())
     assert_same_bits(second.state[0]["exp_avg"], first.state[0]["exp_avg"].astype(np.float32))
+
+
+@pytest.mark.parametrize("way", ["assigned", "loaded"])
+def test_random_rounding_of_float64_is_refused_later_too(way: str) -> None:
+    p = np.zeros(3)
+    optimizer = fs.AdamW([{"params": [p], "lr": 0.1}])
+    saved = optimizer.state_dict()
+    saved["groups"][0]["rounding"] = "stochastic"
+    with pytest.raises(ValueError, match=r'groups\[0\]: rounding must be "nearest" or None for float64 parameters'):
+        if way == "assigned":
+            optimizer.groups[0]["rounding"] = "stochastic"
+        else:
+            optimizer.load_state_dict(saved)
+    assert optimizer.groups[0]["rounding"] is None
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [1], np.zeros(2, np.int16), np.zeros(3)])
+@pytest.mark.parametrize("name", ["low", "low_sum", "exp_avg", "exp_avg_scale"])
+def test_states_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
+    p = np.zeros(3, bfloat16)
+    optimizer = fs.AdamW([p], master_weights=True, state_dtype="uint8")
+    saved = optimizer.state_dict()
+    saved["state"][0] = {**saved["state"][0], name: wrong}
+    with pytest.raises((TypeError, ValueError), match=rf"AdamW.load_state_dict: state\[0\]\['{name}'\] must be"):
+        optimizer.load_state_dict(saved)
+
+
+def test_halves_of_a_number_lead_back_to_it_and_nan_stays_nan() -> None:
+    bits = np.random.default_rng(0).integers(0, 2**32, 10_000, np.uint64).astype(np.uint32)
+    numbers = np.concatenate([bits, [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000]]).astype(np.uint32)
+    high, low = formats.halves_of(numbers.view(np.float32))
+    back = ((high.astype(np.uint32) << 16) + low.astype(np.int32).view(np.uint32)).view(np.float32)
+    np.testing.assert_array_equal(back, numbers.view(np.float32))
+    known = ~np.isnan(numbers.view(np.float32))
+    assert np.isnan(high.view(bfloat16)[~known].astype(np.float32)).all()

@@ -1,46 +1,85 @@
-"""The memory's peak of a training step, with the gradients stepped after and in the backward pass.
+"""The memory's peak and the time of a training step, with the gradients stepped after and in the backward pass.
 
-``python -m bench.torch.memory`` prints it: each way in a process of its own, and what the system says was its peak.
+``python -m bench.torch.memory`` prints them: each way in a process of its own, and what the system says was its peak.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 LAYERS, WIDTH, ROWS = 12, 3072, 64  # 113M parameters; from 32 MiB on glibc gives back what is freed
 MIB = 2**20
-WAYS = {
-    "torch": "torch.optim.AdamW, step()",
-    "step": "fusedstep.torch.AdamW, step()",
-    "backward": "fusedstep.torch.AdamW, step_in_backward",
+
+
+def torchs(model: Any) -> Any:
+    import torch
+
+    return torch.optim.AdamW(model.parameters())
+
+
+def ours(model: Any) -> Any:
+    import fusedstep.torch
+
+    return fusedstep.torch.AdamW(model.parameters())
+
+
+def in_backward(model: Any) -> Any:
+    import fusedstep.torch
+
+    optimizer = ours(model)
+    fusedstep.torch.step_in_backward(optimizer)
+    return optimizer
+
+
+def offloaded(model: Any) -> Any:
+    from fusedstep.torch import AdamW, OffloadedOptimizer
+
+    return OffloadedOptimizer(AdamW, model)
+
+
+def offloaded_in_backward(model: Any) -> Any:
+    from fusedstep.torch import step_in_backward
+
+    optimizer = offloaded(model)
+    step_in_backward(optimizer)
+    return optimizer
+
+
+#: Way -> what it is, the dtype of the model, and what makes its optimizer.
+WAYS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "torch": ("torch.optim.AdamW, step()", "float32", torchs),
+    "step": ("fusedstep.torch.AdamW, step()", "float32", ours),
+    "backward": ("fusedstep.torch.AdamW, step_in_backward", "float32", in_backward),
+    "offloaded": ("OffloadedOptimizer(AdamW), step()", "bfloat16", offloaded),
+    "offloaded-backward": ("OffloadedOptimizer(AdamW), step_in_backward", "bfloat16", offloaded_in_backward),
 }
 
 
-def peak_of(way: str) -> tuple[float, float, float]:
-    """Train for three steps in this process; return MiB: the process before them, its peak, all parameters."""
+def train(way: str, steps: int, layers: int, width: int) -> tuple[float, float, float, float]:
+    """Train in this process; return MiB: the process before, its peak, all parameters; and seconds per step."""
     import torch
 
-    import fusedstep.torch as ours
-
+    _, dtype, make = WAYS[way]
     torch.manual_seed(0)
-    layers = [torch.nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)]
-    model = torch.nn.Sequential(*layers)
-    optimizer: torch.optim.Optimizer
-    if way == "torch":
-        optimizer = torch.optim.AdamW(model.parameters())
-    else:
-        optimizer = fused = ours.AdamW(model.parameters())
-        if way == "backward":
-            ours.step_in_backward(fused)
-    before = rss()
-    for _ in range(3):
+    kind = getattr(torch, dtype)
+    model = torch.nn.Sequential(*(torch.nn.Linear(width, width, bias=False, dtype=kind) for _ in range(layers)))
+    optimizer = make(model)
+    before, times = rss(), []
+    for _ in range(steps):
+        start = time.perf_counter()
         optimizer.zero_grad()
-        model(torch.randn(ROWS, WIDTH)).square().mean().backward()
+        model(torch.randn(ROWS, width, dtype=kind)).square().mean().backward()
         optimizer.step()
-    return before, rss(), sum(4 * p.numel() for p in model.parameters()) / MIB
+        times.append(time.perf_counter() - start)
+    held = sum(p.element_size() * p.numel() for p in model.parameters()) / MIB
+    return before, rss(), held, statistics.median(times[1:])
 
 
 def rss() -> float:
@@ -49,17 +88,32 @@ def rss() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.torch.memory", description=__doc__)
-    parser.add_argument("--way", choices=WAYS, help="one way, in this process: prints its three figures")
-    way = parser.parse_args().way
-    if way:
-        print(*peak_of(way))
+    parser.add_argument("--way", choices=WAYS, help="one way, in this process: prints its figures")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS), help="which ways (all)")
+    parser.add_argument("--steps", type=int, default=9, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each way, in turn (%(default)s)")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="(%(default)s)")
+    parser.add_argument("--width", type=int, default=WIDTH, help="(%(default)s)")
+    args = parser.parse_args()
+    if args.way:
+        print(*train(args.way, args.steps, args.layers, args.width))
         return
-    print(f"{LAYERS} layers of {WIDTH} x {WIDTH}, float32, AdamW: growth of the process over the parameters")
-    for name, what in WAYS.items():
-        command = [sys.executable, "-m", "bench.torch.memory", "--way", name]
-        words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        before, peak, parameters = map(float, words)
-        print(f"{what:40} {peak - before:6.0f} MiB, {(peak - before) / parameters:.2f} x the parameters")
+    print(f"{args.layers} layers of {args.width} x {args.width}, AdamW: growth of the process over the parameters")
+    options = ["--steps", str(args.steps), "--layers", str(args.layers), "--width", str(args.width)]
+    found: dict[str, list[list[float]]] = {name: [] for name in args.ways}
+    for _ in range(args.rounds):
+        for name in args.ways:
+            command = [sys.executable, "-m", "bench.torch.memory", "--way", name, *options]
+            words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            found[name].append([float(word) for word in words])
+    for name in args.ways:
+        what, dtype, _ = WAYS[name]
+        before, peak, parameters, _ = found[name][0]
+        times = sorted(1e3 * figures[3] for figures in found[name])
+        print(
+            f"{what:44}{dtype:9}{peak - before:6.0f} MiB, {(peak - before) / parameters:.2f} x the parameters; "
+            f"a step {statistics.median(times):.0f} ms ({times[0]:.0f} to {times[-1]:.0f})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,156 +1,357 @@
-"""`python -m bench.widths.speed`: times of steps in every width, in one interleaved run.
+"""Times of AdamW's steps in every width, in one interleaved run: the cases `widths/*` of `python -m bench optim`.
 
-Ours in the NumPy API and, for 16-bit parameters, torch's fused AdamW, and the loop that keeps float32 master weights by
-hand. Each line has the ratio to our float32 step with its 95% interval, and the ratio of the bytes that must move.
+Ours in the NumPy API, `OffloadedOptimizer`, torch's fused AdamW in each dtype, the loop that keeps float32 master
+weights by hand, and the 8-bit optimizers that others have on the CPU.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import json
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import gc
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
 import fusedstep as fs
-from fusedstep import _core
-from fusedstep._bench.harness import Sampling, Timing, measure, ratio_interval
+from fusedstep._bench import verdicts
+from fusedstep._bench.common import missing, random_array, why
+from fusedstep._bench.harness import TOO_SLOW, Ratio, Sampling, measure, ratio_interval
+from fusedstep._bench.optim.cases import SIZES, describe_shapes
+from fusedstep._bench.optim.models import Shapes
+from fusedstep._bench.optim.suite import Line
+from fusedstep._bench.report import VERDICT, duration, interval, print_rows
 
 OPTIONS: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.01}
-FLOAT32 = "fusedstep float32"
 KEPT = {"master_weights": True}
-#: Name -> dtype of parameter and gradient, options, bytes per element that must move.
-WIDTHS: dict[str, tuple[str, dict[str, Any], float]] = {
-    FLOAT32: ("float32", {}, 28),
-    "bfloat16 states": ("float32", {"state_dtype": "bfloat16"}, 20),
-    "uint8 states": ("float32", {"state_dtype": "uint8"}, 16),
-    "bfloat16 + low bits, float32 states": ("bfloat16", KEPT, 26),
-    "bfloat16 + low bits, bfloat16 states": ("bfloat16", {**KEPT, "state_dtype": "bfloat16"}, 18),
-    "bfloat16 + low bits, uint8 states": ("bfloat16", {**KEPT, "state_dtype": "uint8"}, 14),
-    "bfloat16": ("bfloat16", {}, 14),
-    "float16": ("float16", {}, 14),
-}
-OTHERS = ("bitsandbytes", "torchao", "deepspeed")
+FLOAT32 = 28  # bytes that must move for an element of the float32 step
+TEMPORARIES = 8.0  # bytes per element of a step that makes float32 copies, as a guess
+
+
+@dataclass(frozen=True)
+class WidthCase:
+    """AdamW on some tensors, in every width."""
+
+    name: str
+    shapes: Shapes
+    quick: bool = False
+
+    @property
+    def elements(self) -> int:
+        return sum(prod(shape) for shape in self.shapes)
+
+    def describe(self) -> str:
+        return f"AdamW in every width, {describe_shapes(self.shapes)}"
+
+
+#: "50M" are in `SIZES`, which other cases share.
+CASES = tuple(
+    WidthCase(f"widths/{name}", shapes)
+    for name, shapes in {
+        "1M": ((1_000_000,),),
+        "20M": ((20_000_000,),),
+        "50M": SIZES["50M"],
+        "100M": ((100_000_000,),),
+        "gpt2": SIZES["gpt2"],
+    }.items()
+)
 
 
 class Step:
-    """Something that steps; for the harness."""
+    """Something that steps, for the harness; and what it steps, arrays or tensors."""
 
     refill = None
 
-    def __init__(self, step: Callable[[], object]) -> None:
-        self.step = step
+    def __init__(self, step: Callable[[], object], params: list[Any]) -> None:
+        self.step, self.params = step, params
+
+    def is_finite(self) -> bool:
+        arrays = [p.detach().float().numpy() if hasattr(p, "detach") else p.astype(np.float32) for p in self.params]
+        return all(np.isfinite(a).all() for a in arrays)
 
 
-def ours(width: str, n: int) -> Step:
-    """Return our step of one tensor."""
+def numbers(case: WidthCase, which: int) -> list[Any]:
+    """Return parameters (0) or gradients (1), a tenth of normal numbers."""
+    return [random_array(shape, (which, i)) * np.float32(0.1) for i, shape in enumerate(case.shapes)]
+
+
+def ours(dtype: str, options: Mapping[str, Any], case: WidthCase) -> Step:
+    """Return the step of our NumPy API."""
     import ml_dtypes
 
-    dtype, options, _ = WIDTHS[width]
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
-    rng = np.random.default_rng(0)
-    p, g = ((rng.standard_normal(n, np.float32) * 0.1).astype(kind) for _ in range(2))
-    optimizer = fs.AdamW([p], **OPTIONS, **options)
-    return Step(lambda: optimizer.step([g]))
+    p, g = ([a.astype(kind, copy=False) for a in numbers(case, k)] for k in (0, 1))
+    optimizer = fs.AdamW(p, **OPTIONS, **options)
+    return Step(lambda: optimizer.step(g), p)
 
 
-def theirs(dtype: str, n: int) -> Step:
-    """Return torch's fused step of one tensor."""
-    import torch
-
-    p = torch.nn.Parameter((torch.randn(n) * 0.1).to(getattr(torch, dtype)))
-    p.grad = (torch.randn(n) * 0.1).to(p.dtype)
-    return Step(torch.optim.AdamW([p], fused=True, **OPTIONS).step)
+def tensors(case: WidthCase, dtype: str) -> tuple[list[Any], list[Any]]:
+    """Return torch's parameters, and gradients that they do not have yet."""
+    torch: Any = importlib.import_module("torch")
+    p, g = ([torch.from_numpy(a).to(getattr(torch, dtype)) for a in numbers(case, k)] for k in (0, 1))
+    return [torch.nn.Parameter(a) for a in p], g
 
 
-def by_hand(n: int) -> Step:
-    """Return torch's fused float32 step of a bfloat16 parameter: gradient in, parameter out, by copies."""
-    import torch
+def theirs(make: Callable[[list[Any]], Any], dtype: str, case: WidthCase) -> Step:
+    """Return the step of an optimizer for torch's tensors."""
+    params, gradients = tensors(case, dtype)
+    for p, g in zip(params, gradients, strict=True):
+        p.grad = g
+    return Step(make(params).step, params)
 
-    p = torch.nn.Parameter((torch.randn(n) * 0.1).bfloat16())
-    g = (torch.randn(n) * 0.1).bfloat16()
-    master = torch.nn.Parameter(p.detach().float())
-    wide = master.grad = torch.empty_like(master)
-    optimizer = torch.optim.AdamW([master], fused=True, **OPTIONS)
+
+def torch_fused(params: list[Any]) -> Any:
+    torch: Any = importlib.import_module("torch")
+    return torch.optim.AdamW(params, fused=True, **OPTIONS)
+
+
+def bitsandbytes(params: list[Any]) -> Any:
+    return importlib.import_module("bitsandbytes").optim.AdamW8bit(params, **OPTIONS)
+
+
+def torchao(params: list[Any]) -> Any:
+    return importlib.import_module("torchao.optim").AdamW8bit(params, **OPTIONS)
+
+
+def deepspeed(params: list[Any]) -> Any:
+    return importlib.import_module("deepspeed.ops.adam").DeepSpeedCPUAdam(params, adamw_mode=True, **OPTIONS)
+
+
+def by_hand(case: WidthCase) -> Step:
+    """Return torch's fused float32 step of bfloat16 parameters: gradients in, parameters out, by copies."""
+    torch: Any = importlib.import_module("torch")
+    params, gradients = tensors(case, "bfloat16")
+    masters = [torch.nn.Parameter(p.detach().float()) for p in params]
+    for master in masters:
+        master.grad = torch.empty_like(master)
+    optimizer = torch_fused(masters)
 
     def step() -> None:
         with torch.no_grad():
-            wide.copy_(g)
+            for master, g in zip(masters, gradients, strict=True):
+                master.grad.copy_(g)
             optimizer.step()
-            p.copy_(master)
+            for p, master in zip(params, masters, strict=True):
+                p.copy_(master)
 
-    return Step(step)
+    return Step(step, masters)
 
 
-def offloaded(n: int) -> Step:
-    """Return OffloadedOptimizer's step of a bfloat16 parameter in the CPU's memory."""
-    import torch
-
+def offloaded(case: WidthCase) -> Step:
+    """Return OffloadedOptimizer's step of bfloat16 parameters in the CPU's memory."""
     from fusedstep.torch import AdamW, OffloadedOptimizer
 
-    p = torch.nn.Parameter((torch.randn(n) * 0.1).bfloat16())
-    g = (torch.randn(n) * 0.1).bfloat16()
-    optimizer: Any = OffloadedOptimizer(AdamW, [p], **OPTIONS)
+    params, gradients = tensors(case, "bfloat16")
+    optimizer: Any = OffloadedOptimizer(AdamW, params, **OPTIONS)
 
     def step() -> None:
-        p.grad = g
+        for p, g in zip(params, gradients, strict=True):
+            p.grad = g
         optimizer.step()
 
-    return Step(step)
+    return Step(step, params)
 
 
-def runners(n: int) -> dict[str, Step]:
-    """Return all implementations."""
-    made = {width: ours(width, n) for width in WIDTHS}
-    if importlib.util.find_spec("torch"):
-        made |= {f"torch fused {dtype}": theirs(dtype, n) for dtype in ("float32", "bfloat16", "float16")}
-        made |= {"torch, float32 master by hand": by_hand(n), "OffloadedOptimizer": offloaded(n)}
-    return made
+@dataclass(frozen=True)
+class Way:
+    """A line of the table.
+
+    `moved` bytes per element must move; `held` is what it keeps, temporaries included; `like` is the way of ours that
+    does the same.
+    """
+
+    name: str
+    make: Callable[[WidthCase], Step]
+    held: float
+    moved: float | None = None
+    like: str = ""
+    needs: tuple[str, ...] = ()
 
 
-def lines_of(timings: dict[str, Timing]) -> list[dict[str, Any]]:
-    """Return a line for each implementation."""
-    base = timings[FLOAT32].samples
-    return [
-        {
-            "name": name,
-            "ms": timing.median * 1e3,
-            "ratio": ratio_interval(timing.samples, base),
-            "bytes": WIDTHS[name][2] / 28 if name in WIDTHS else None,
+OURS = "fusedstep float32"
+#: Where memory is short, the last are left out.
+WAYS = (
+    Way(OURS, partial(ours, "float32", {}), 16, FLOAT32),
+    Way("fusedstep bfloat16", partial(ours, "bfloat16", {}), 8, 14),
+    Way("fusedstep float16", partial(ours, "float16", {}), 8, 14),
+    Way("torch fused bfloat16", partial(theirs, torch_fused, "bfloat16"), 8, 14, "fusedstep bfloat16", ("torch",)),
+    Way("torch fused float16", partial(theirs, torch_fused, "float16"), 8, 14, "fusedstep float16", ("torch",)),
+    Way("fusedstep OffloadedOptimizer", offloaded, 14, 26, needs=("torch",)),
+    Way("torch, masters by hand", by_hand, 20, like="fusedstep OffloadedOptimizer", needs=("torch",)),
+    Way("fusedstep bfloat16 states", partial(ours, "float32", {"state_dtype": "bfloat16"}), 12, 20),
+    Way("fusedstep uint8 states", partial(ours, "float32", {"state_dtype": "uint8"}), 10.1, 16),
+    Way("fusedstep low bits", partial(ours, "bfloat16", KEPT), 14.1, 26),
+    Way(
+        "fusedstep low bits, bfloat16 states",
+        partial(ours, "bfloat16", {**KEPT, "state_dtype": "bfloat16"}),
+        10.1,
+        18,
+    ),
+    Way(
+        "fusedstep low bits, uint8 states",
+        partial(ours, "bfloat16", {**KEPT, "state_dtype": "uint8"}),
+        8.1,
+        14,
+    ),
+    Way("torch fused float32", partial(theirs, torch_fused, "float32"), 16, FLOAT32, OURS, ("torch",)),
+    Way("deepspeed", partial(theirs, deepspeed, "float32"), 16, FLOAT32, OURS, ("torch", "deepspeed")),
+    Way(
+        "bitsandbytes 8 bits",
+        partial(theirs, bitsandbytes, "float32"),
+        10.1 + TEMPORARIES,
+        like="fusedstep uint8 states",
+        needs=("torch", "bitsandbytes"),
+    ),
+    Way(
+        "torchao 8 bits",
+        partial(theirs, torchao, "float32"),
+        10.1 + TEMPORARIES,
+        like="fusedstep uint8 states",
+        needs=("torch", "torchao"),
+    ),
+)
+
+
+@dataclass
+class WidthLine(Line):
+    """A line whose `ratio` is to our float32 step; others are also compared with the way of ours that does the same."""
+
+    bytes_ratio: float | None = None
+    over_like: Ratio | None = None
+
+    @property
+    def mine(self) -> bool:
+        return self.name.startswith("fusedstep") and not self.status.startswith(("left out", "not installed"))
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {"over_ours": self.over_like or self.ratio}
+
+
+@dataclass
+class WidthResult:
+    """The results of a case."""
+
+    case: WidthCase
+    lines: list[WidthLine]
+
+    def line(self, name: str) -> WidthLine | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.case.name,
+            "what": self.case.describe(),
+            "shapes": [list(shape) for shape in self.case.shapes],
+            "elements": self.case.elements,
+            "bytes_per_element": FLOAT32,
+            "yardstick": OURS,
+            "lines": [line.as_dict() for line in self.lines],
         }
-        for name, timing in timings.items()
-    ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; return 0."""
-    parser = argparse.ArgumentParser(prog="python -m bench.widths.speed", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--elements", type=float, default=5e7, metavar="N", help="of the one tensor (%(default)g)")
-    parser.add_argument("--seconds", type=float, default=60, metavar="S", help="of measuring (%(default)g)")
-    parser.add_argument("--isa", choices=_core.available_isas(), help="of ours; the best by default")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the lines")
-    args = parser.parse_args(argv)
-    if args.isa:
-        fs.set_isa(args.isa)
-    made = runners(int(args.elements))
-    timings = measure(made, Sampling(budget_s=args.seconds, min_rounds=5), before=lambda name: None)
-    lines = lines_of(timings)
-    print(f"AdamW, one tensor of {int(args.elements):,}, {_core.isa()}, {fs.num_threads()} threads")
-    for line in lines:
-        ratio, low, high = line["ratio"]
-        moved = f"{line['bytes']:.2f}" if line["bytes"] else "-"
-        print(f"  {line['name']:40}{line['ms']:9.2f} ms  {ratio:.2f} [{low:.2f}, {high:.2f}]  bytes {moved}")
-    for other in OTHERS:
-        if importlib.util.find_spec(other) is None:
-            print(f"  {other:40}not installed")
-    if args.json:
-        args.json.write_text(json.dumps(lines, indent=1) + "\n", "utf-8")
-    return 0
+def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways: tuple[Way, ...] = WAYS) -> WidthResult:
+    """One interleaved run of all ways."""
+    fs.set_num_threads(threads)
+    if not missing(["torch"]):
+        importlib.import_module("torch").set_num_threads(threads)
+    result = WidthResult(case, [])
+    made = dict(built(case, memory, ways, result.lines))
+    timings = measure(made, plan)
+    base = timings.get(OURS)
+    for way, line in zip(ways, result.lines, strict=True):
+        timing = timings.get(way.name)
+        if timing is None:
+            line.status = TOO_SLOW if way.name in made else line.status
+            continue
+        if not made[way.name].is_finite():
+            line.status = "WRONG: not finite after timing"
+            continue
+        line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
+        line.ratio = None if base is None else ratio_interval(timing.samples, base.samples)
+        if way.moved is not None:
+            line.gb_s, line.bytes_ratio = way.moved * case.elements / timing.median / 1e9, way.moved / FLOAT32
+        if way.like in timings:
+            line.over_like = ratio_interval(timing.samples, timings[way.like].samples)
+    made.clear()
+    gc.collect()
+    return result
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[WidthLine]) -> Iterator[tuple[str, Step]]:
+    """Make what is installed, fits in memory and takes a step; a line for every other one too."""
+    used = 8.0 * case.elements  # numbers that are being made
+    for way in ways:
+        line = WidthLine(way.name)
+        lines.append(line)
+        need = way.held * case.elements
+        if lacking := missing(way.needs):
+            line.status = f"not installed: {', '.join(lacking)}"
+        elif used + need > memory:
+            line.status = f"left out: together over {memory / 2**30:.3g} GiB of arrays (--memory)"
+        else:
+            try:
+                step = way.make(case)
+                step.step()
+            except Exception as problem:  # a broken peer must not take the others' figures with it
+                line.status = why(problem)
+                continue
+            used += need
+            yield way.name, step
+
+
+HEADER = ("implementation", "median", "/ float32 [95%]", "bytes", "/ ours alike [95%]", VERDICT)
+
+
+def print_case(result: WidthResult) -> None:
+    rows = []
+    for line in result.lines:
+        if line.seconds is None:
+            rows.append((line.name, "-", "-", "-", "-", line.status))
+            continue
+        moved = "-" if line.bytes_ratio is None else f"{line.bytes_ratio:.2f}"
+        ratio = "-" if line.ratio is None else interval(line.ratio)
+        rows.append((line.name, duration(line.seconds), ratio, moved, *verdicts.cells(line.over_like, line.mine)))
+    print_rows(f"{result.case.name}: {result.case.describe()}", HEADER, rows)
+
+
+@dataclass(frozen=True)
+class WidthTarget:
+    """At most so many times as long as our float32 step, with AVX-512 and without; or than `like`."""
+
+    case: str
+    line: str
+    bound: float
+    without_avx512: float
+    like: str = ""
+
+
+def targets() -> Iterator[WidthTarget]:
+    states, low = "fusedstep {} states", "fusedstep low bits"
+    for case in ("widths/50M", "widths/gpt2"):
+        yield WidthTarget(case, states.format("bfloat16"), 0.76, 0.82)
+        yield WidthTarget(case, states.format("uint8"), 0.70, 1.0)
+        yield WidthTarget(case, low, 0.97, 0.97)
+        yield WidthTarget(case, f"{low}, bfloat16 states", 0.70, 0.82)
+        yield WidthTarget(case, f"{low}, uint8 states", 0.65, 1.0)
+    for case in ("widths/1M", "widths/20M", "widths/100M"):
+        for dtype in ("bfloat16", "float16"):
+            yield WidthTarget(case, f"fusedstep {dtype}", 1.0, 1.0, f"torch fused {dtype}")
+    yield WidthTarget("widths/100M", "fusedstep OffloadedOptimizer", 1.05, 1.05, "torch, masters by hand")
+
+
+def judge(target: WidthTarget, results: Mapping[str, Any], isa: str) -> dict[str, Any]:
+    """Hold a target against the figures: `met` is None where there is none."""
+    bound = target.bound if isa == "v4" else target.without_avx512
+    text = f"{target.line}: at most {bound:g} x {target.like or OURS}"
+    entry = {"case": target.case, "target": text, "value": None, "measured": "-", "met": None}
+    result = results.get(target.case)
+    line = None if result is None else result.line(target.like or target.line)
+    ratio = None if line is None else line.over_like if target.like else line.ratio
+    if ratio is None:
+        return entry
+    if target.like:  # whose line has its own time over ours
+        ratio = 1 / ratio[0], 1 / ratio[2], 1 / ratio[1]
+    return entry | {"measured": interval(ratio), **verdicts.held(ratio, bound, at_most=True)}

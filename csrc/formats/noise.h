@@ -32,12 +32,16 @@ template <class U>
   return {(x ^ upper) & 0xffff, upper};
 }
 
+/// The key under which the blocks of a part of a tensor, of which it is block `first`, have the keys that they have in
+/// the tensor.
+inline std::uint64_t key_of_part(std::uint64_t key, std::uint64_t first) { return key + first * 0x9e3779b97f4a7c15u; }
+
 /// The key of a block of a tensor.
 struct BlockKey {
   std::uint32_t key0, key1;
 };
 inline BlockKey block_key(std::uint64_t key, std::ptrdiff_t block) {
-  const std::uint64_t mixed = scramble(key + std::uint64_t(block) * 0x9e3779b97f4a7c15u);
+  const std::uint64_t mixed = scramble(key_of_part(key, std::uint64_t(block)));
   return {std::uint32_t(mixed), std::uint32_t(mixed >> 32)};
 }
 

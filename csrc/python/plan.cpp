@@ -61,7 +61,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
   for (std::size_t k = 0; k < params_.size(); ++k) {
     adopt_parameter(k, params[k], tensors[k]);
     tensors[k].group = group_of[k];
-    tensors[k].number = choices.numbers.empty() ? std::uint32_t(k) : choices.numbers.at(k);
+    tensors[k].place = choices.places.empty() ? Place{std::uint32_t(k)} : choices.places.at(k);
     if (group_of[k] < 0 || std::size_t(group_of[k]) >= groups)
       throw py::value_error("Plan: every parameter must be in one of the groups");
   }
@@ -115,7 +115,7 @@ Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name
   const Where at = where(name.c_str(), k);
   Held held = hold(object, at, true);
   const View v = held.seen.view();
-  if (v.dtype != dtype || v.ndim != 1 || v.size() != count || (count > 1 && v.stride(0) != v.item_size))
+  if (v.dtype != dtype || v.size() != count || !is_in_order(v))
     refuse_value(at, std::string(dtype == DType::f32 ? "float32" : "int32") + " (" + std::to_string(count) + ",)",
                  source_->describe(object));
   return held;

@@ -22,9 +22,9 @@ using Options =
 /// The options of a plan.
 struct Choices {
   std::optional<double> ema_decay;
-  bool master_weights = false;              // 16-bit parameters keep the lower bits of float32
-  std::uint64_t seed = 0;                   // for stochastic rounding
-  std::vector<std::uint32_t> numbers = {};  // each parameter's index in the whole optimizer; empty: 0, 1, ...
+  bool master_weights = false;     // 16-bit parameters keep the lower bits of float32
+  std::uint64_t seed = 0;          // for stochastic rounding
+  std::vector<Place> places = {};  // of each parameter in the whole optimizer; empty: whole, 0, 1, ...
 };
 
 /// Runs an action at the end of the scope, also after an exception.
@@ -60,9 +60,9 @@ class PyPlan {
   /// parameter with a gradient has no state.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
 
-  /// For one class of parameters: the sum of the squares of all gradients; the sum of (2^-600 x)^2, which never
-  /// overflows; whether all gradients are finite.
-  using Squares = std::tuple<double, double, bool>;
+  /// For one class of parameters: the sum of the squares of all gradients; the sums of (2^-600 x)^2 and (2^600 x)^2,
+  /// for where the first is out of range; whether all gradients are finite.
+  using Squares = std::tuple<double, double, double, bool>;
 
   /// Makes all checks of a step and returns, for each class, this process's part of a norm over several processes.
   /// Returns nothing where `step` would. Writes nothing. `classes` has the number of the class of each parameter. Rows

@@ -66,8 +66,8 @@ std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(py::handle gradients
     for (std::size_t k = 0; k < classes.size(); ++k)
       plan_->tensors[k].active = classes[k] == of && !inputs_.gradients[k].is_none();
     const WithoutGil without_gil;
-    const auto [sum, scaled, finite] = plan_->squares(available);
-    all[of] = {sum, scaled, finite};
+    const auto [sum, lowered, raised, finite] = plan_->squares(available);
+    all[of] = {sum, lowered, raised, finite};
   }
   for (std::size_t k = 0; k < classes.size(); ++k) plan_->tensors[k].active = !inputs_.gradients[k].is_none();
   return all;

@@ -331,6 +331,13 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
   return 0;
 }
 
+/// Of the number of each tensor, and of the block where this process's part of it begins.
+std::vector<Place> places_of(const std::vector<std::pair<std::uint32_t, std::uint64_t>>& numbers) {
+  std::vector<Place> places;
+  for (const auto& [number, first_block] : numbers) places.push_back({number, first_block});
+  return places;
+}
+
 }  // namespace
 
 void bind_torch(py::module_& m) {
@@ -339,17 +346,18 @@ void bind_torch(py::module_& m) {
       [](std::string label, const std::string& rule, const py::object& tensor_type, py::object shard_type,
          py::object increment_version, const py::dict& owner, const py::list& members, const py::list& params,
          const py::list& idle, bool some, std::vector<std::string> names, const std::vector<int>& group_of,
-         std::optional<double> ema_decay, bool master_weights, std::uint64_t seed, std::vector<std::uint32_t> numbers) {
+         std::optional<double> ema_decay, bool master_weights, std::uint64_t seed,
+         const std::vector<std::pair<std::uint32_t, std::uint64_t>>& numbers) {
         const std::size_t count = members.size();
         auto source = std::make_unique<TorchSource>(label, tensor_type, std::move(shard_type),
                                                     std::move(increment_version), owner, members, params, idle, some);
         return std::make_unique<PyPlan>(std::move(label), rule, std::move(source), params, std::move(names), group_of,
-                                        count, Choices{ema_decay, master_weights, seed, std::move(numbers)});
+                                        count, Choices{ema_decay, master_weights, seed, places_of(numbers)});
       },
       py::arg("label"), py::arg("rule"), py::arg("tensor_type"), py::arg("shard_type"), py::arg("increment_version"),
       py::arg("owner"), py::arg("members"), py::arg("params"), py::arg("idle"), py::arg("some"), py::arg("names"),
       py::arg("group_of"), py::arg("ema_decay"), py::arg("master_weights") = false, py::arg("seed") = 0,
-      py::arg("numbers") = std::vector<std::uint32_t>());
+      py::arg("numbers") = std::vector<std::pair<std::uint32_t, std::uint64_t>>());
   m.def(
       "check_tensors",
       [](const std::string& label, const py::object& tensor_type, const py::list& params,

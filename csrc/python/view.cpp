@@ -28,6 +28,15 @@ bool is_dense(const View& v, const std::vector<int>& order) {
   return true;
 }
 
+bool is_in_order(const View& v) {
+  std::ptrdiff_t expected = v.item_size;
+  for (int d = v.ndim; d-- > 0;) {
+    if (v.shape[d] != 1 && v.stride(d) != expected) return v.size() == 0;
+    expected *= v.shape[d];
+  }
+  return true;
+}
+
 Extent extent(const View& v) {
   const char *low = v.data, *high = low + v.item_size;
   if (v.size() == 0) return {low, low};

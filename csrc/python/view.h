@@ -40,6 +40,9 @@ std::vector<int> memory_order(const View& view);
 /// True if the elements fill a contiguous range of memory, each once, in some order of the axes.
 bool is_dense(const View& view, const std::vector<int>& order);
 
+/// True if the elements lie one behind the other, the last axis's next to each other.
+bool is_in_order(const View& view);
+
 /// True if no two elements share memory.
 bool is_disjoint(const View& view);
 

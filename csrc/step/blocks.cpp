@@ -57,8 +57,9 @@ class Window {
 /// How stream k is rounded at the tensor's current step: k = 0 is the parameter, k >= 1 is state k - 1.
 Rounding rounding(const Tensor& t, const Randomness& r, int k) {
   if (!(k == 0 ? r.parameters : r.states)) return {};
-  const std::uint64_t tensor = scramble(scramble(r.seed) + t.number);
-  return {true, scramble(tensor + std::uint64_t(t.steps) * (max_states + 1) + std::uint64_t(k))};
+  const std::uint64_t tensor = scramble(scramble(r.seed) + t.place.number);
+  const std::uint64_t key = scramble(tensor + std::uint64_t(t.steps) * (max_states + 1) + std::uint64_t(k));
+  return {true, key_of_part(key, t.place.first_block)};
 }
 
 bool states_are(Format format, const Tensor& t) {

@@ -167,20 +167,23 @@ double Plan::squared_norm(int threads) {
   return sum;
 }
 
+constexpr double least_exact_squares = 0x1p-970;
+
 /// The squares of float64 numbers overflow beyond 1e154 and lose digits below 1e-146. In these cases the numbers are
 /// multiplied by a power of two first. Numbers of smaller types are left out of that sum: they are negligible beside
 /// overflowing ones, and if the sum is tiny they are 0.
 double Plan::norm(int threads) {
   const double squares = squared_norm(threads);
   if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;
-  if (squares < 0x1p-970 && has_float64()) return std::sqrt(squares_scaled_by(0x1p600)) * 0x1p-600;
+  if (squares < least_exact_squares && has_float64()) return std::sqrt(squares_scaled_by(0x1p600)) * 0x1p-600;
   return std::sqrt(squares);
 }
 
 Squares Plan::squares(int threads) {
   const double sum = squared_norm(int(std::clamp<std::int64_t>(useful_threads(), 1, threads)));
-  if (std::isfinite(sum)) return {sum, sum * 0x1p-600 * 0x1p-600, true};
-  return {sum, squares_scaled_by(0x1p-600), finite()};
+  if (std::isinf(sum) || std::isnan(sum)) return {sum, squares_scaled_by(0x1p-600), sum, finite()};
+  const bool loses_digits = sum < least_exact_squares && has_float64();
+  return {sum, sum * 0x1p-600 * 0x1p-600, loses_digits ? squares_scaled_by(0x1p600) : sum * 0x1p600 * 0x1p600, true};
 }
 
 double Plan::squares_scaled_by(double power) const {

@@ -27,6 +27,12 @@ struct Group {
   bool stochastic_parameters = false, stochastic_states = false;  // how numbers of less than 32 bits are rounded
 };
 
+/// Where a tensor is among all of the optimizer.
+struct Place {
+  std::uint32_t number = 0;
+  std::uint64_t first_block = 0;  // in the whole tensor, where this process has a part of it
+};
+
 struct Tensor {
   Strided p;
   void* states[max_states] = {};  // contiguous, in the memory order of p
@@ -51,7 +57,7 @@ struct Tensor {
   Format state_formats[max_states] = {};  // of the states that exist
   void *low = nullptr, *sums = nullptr;   // see Stream::beside and Stream::sums
   void* scales[max_states] = {};          // Stream::beside of the states
-  std::uint32_t number = 0;               // the tensor's index in the whole optimizer, for random bits
+  Place place = {};                       // for random bits
 
   Stream parameter() const { return {p, format, low, sums}; }
   Stream state(int k) const { return {{static_cast<char*>(states[k])}, state_formats[k], scales[k]}; }
@@ -85,8 +91,8 @@ struct StepInfo {
 
 /// One process's contribution to a norm over the gradients of several processes.
 struct Squares {
-  double sum, scaled;  // of x^2; of (2^-600 x)^2, which does not overflow where float64's squares do
-  bool finite;         // all gradients are finite
+  double sum, lowered, raised;  // of x^2; of (2^-600 x)^2 and (2^600 x)^2, in range where float64's squares are not
+  bool finite;                  // all gradients are finite
 };
 
 class Plan {

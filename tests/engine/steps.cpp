@@ -89,7 +89,7 @@ class Model {
     for (std::size_t k = 0; k < sizes.size(); ++k) {
       Tensor t;
       t.size = sizes[k], t.dtype = dtypes[k % dtypes.size()], t.format = format_of(t.dtype);
-      t.number = std::uint32_t(k);
+      t.place.number = std::uint32_t(k);
       t.p.data = static_cast<char*>(keep(t.size, t.dtype, setting.values).data());
       for (int s = 0; s < info.state_count; ++s)
         if ((group.variant & info.states[s].needs) == info.states[s].needs)

@@ -12,10 +12,12 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import distribute_tensor
 
 import fusedstep.torch as ft
 
-from .matrix import RULES, batch, network
+from .matrix import NEAREST, RULES, Feature, batch, network
+from .shards import numbers, raw
 
 OPTIONS: dict[str, Any] = {"clip_norm": 0.5, "ema_decay": 0.9}
 
@@ -68,6 +70,37 @@ def go_on(rank: int, size: int, rule: str, source: str, target: str, first: int,
     losses = train(rank, size, model, optimizer, first, first + steps)
     save(model, optimizer, target)
     return losses
+
+
+WIDTHS: dict[str, Feature] = {
+    "kept bits": Feature({"master_weights": True, "state_dtype": "bfloat16", **NEAREST}, dtype="bfloat16"),
+    "8 bits": Feature({"master_weights": True, "state_dtype": "uint8"}, dtype="bfloat16", inputs=256),
+}
+
+
+def step_and_save(rank: int, size: int, width: str, source: str, target: str, seeds: list[int]) -> dict[str, bytes]:
+    """Load what other ranks have saved, if they have; step with gradients that any number of ranks has; save.
+
+    Returns
+    -------
+    dict
+        All bits of parameters and states, whole.
+    """
+    feature, mesh = WIDTHS[width], init_device_mesh("cpu", (dist.get_world_size(),))
+    model = fully_shard(network(torch, feature), mesh=mesh)
+    optimizer = ft.AdamW(model.parameters(), lr=0.01, seed=5, **feature.options)
+    if source:
+        load(model, optimizer, source)
+    for seed in seeds:
+        for k, p in enumerate(model.parameters()):
+            p.grad = distribute_tensor(numbers(tuple(p.shape), 10 * seed + k).bfloat16(), p.device_mesh, p.placements)
+        optimizer.step()
+        optimizer.zero_grad()
+    save(model, optimizer, target)
+    entries = {f"{name}.p": p for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        entries |= {f"{name}.{state}": v for state, v in optimizer.state[p].items() if state != "low_sum"}
+    return {name: raw(value) for name, value in entries.items()}
 
 
 def save_over_and_die(rank: int, size: int, rule: str, folder: str) -> None:

@@ -147,7 +147,7 @@ def refused_where_steps_would_part(rank: int, size: int) -> None:
     from .shards import Shard, init_device_mesh, numbers, parameter
 
     p = parameter(numbers((4, 2), 1), init_device_mesh("cpu", (size,)), [Shard(0)])
-    with pytest.raises(ValueError, match="skip_nonfinite must be False where ranks have parts of the gradients"):
+    with pytest.raises(ValueError, match="skip_nonfinite must be False if ranks have parts of the gradients"):
         ft.step_in_backward(ft.AdamW([p], lr=0.1, skip_nonfinite=True))
     model = DistributedDataParallel(network(torch))
     zero = ZeroRedundancyOptimizer(model.parameters(), ft.AdamW, lr=0.1)

@@ -21,14 +21,22 @@ class Feature(NamedTuple):
     how: str = "step"  # "step", "in backward", "offloaded"
     poisoned: bool = False
     averaged: bool = False
+    dtype: str = "float32"
+    inputs: int = 7  # of the network; 256 are a block of 8-bit states
 
 
+#: A difference in the last bit of a gradient may change a narrow state's code: here one process adds up its gradients
+#: as ranks do, and states are rounded to nearest, for random bits are those of a rank's own parameters.
+NEAREST = {"rounding": "nearest"}
 FEATURES = {
     "plain": Feature({}),
     "clip_norm": Feature({"clip_norm": 0.05}),
     "ema_decay": Feature({"ema_decay": 0.9}, averaged=True),
     "zero_grads": Feature({"zero_grads": True}),
     "skip_nonfinite": Feature({"skip_nonfinite": True}, poisoned=True),
+    "master_weights": Feature({"master_weights": True}, dtype="bfloat16"),
+    "state_dtype=bfloat16": Feature({"state_dtype": "bfloat16", **NEAREST}),
+    "state_dtype=uint8": Feature({"state_dtype": "uint8", **NEAREST}, inputs=256),
     "step_in_backward": Feature({}, how="in backward"),
     "OffloadedOptimizer": Feature({}, how="offloaded"),
 }
@@ -40,23 +48,26 @@ _LOCAL = "the local optimizer of ZeRO steps some parameters only"
 REFUSED = {
     ("FSDP1", "step_in_backward"): _HOOKS,
     ("FSDP1", "OffloadedOptimizer"): _HOOKS,
+    ("FSDP1", "state_dtype=uint8"): "FSDP1 cuts parameters anywhere, also within the 256 elements that share a scale",
     ("ZeRO", "step_in_backward"): _LOCAL,
     ("ZeRO", "OffloadedOptimizer"): _LOCAL,
 }
 
 
-def network(torch: Any) -> Any:
+def network(torch: Any, feature: Feature | None = None) -> Any:
     """Return a model with parameters that two ranks cannot share evenly: 5 and 1 rows."""
     torch.manual_seed(0)
-    layers = torch.nn.Linear(7, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1)
-    return torch.nn.Sequential(*layers)
+    inputs, dtype = (feature.inputs, feature.dtype) if feature else (7, "float32")
+    layers = torch.nn.Linear(inputs, 5, bias=inputs == 7), torch.nn.Tanh(), torch.nn.Linear(5, 1)
+    return torch.nn.Sequential(*layers).to(getattr(torch, dtype))
 
 
-def batch(torch: Any, step: int) -> tuple[Any, Any]:
+def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, Any]:
     """Return the data of a step, the same in every process."""
     generator = torch.Generator().manual_seed(100 + step)
-    x = torch.randn(8, 7, generator=generator)
-    return x, (x * x).sum(1, keepdim=True)
+    x = torch.randn(8, feature.inputs if feature else 7, generator=generator)
+    y = (x * x).sum(1, keepdim=True)
+    return (x, y) if feature is None else (x.to(getattr(torch, feature.dtype)), y.to(getattr(torch, feature.dtype)))
 
 
 class Run(NamedTuple):
@@ -74,7 +85,7 @@ def build(wrapper: str, rule: str, feature: Feature) -> Run:
 
     import fusedstep.torch as ft
 
-    model = wrap(network(torch), wrapper)
+    model = wrap(network(torch, feature), wrapper)
     kind, options = getattr(ft, rule), {**RULES[rule], **feature.options}
     if wrapper.startswith("FSDP1") and (feature.options.keys() & {"clip_norm", "skip_nonfinite"}):
         options["process_group"] = dist.group.WORLD
@@ -161,9 +172,17 @@ def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
         from torch.distributed.fsdp import FullyShardedDataParallel
 
         with FullyShardedDataParallel.summon_full_params(model):
-            return [p.detach().clone().numpy() for p in model.parameters()]
+            return [p.detach().float().clone().numpy() for p in model.parameters()]
     whole: list[Callable[[], Any]] = [getattr(p, "full_tensor", lambda p=p: p) for p in model.parameters()]
-    return [get().detach().clone().numpy() for get in whole]
+    return [get().detach().float().clone().numpy() for get in whole]
+
+
+def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice]:
+    """Return the parts of a batch that a process computes: a rank its own; one process all, as two ranks divide it."""
+    if wrapper:
+        return [slice(rank, None, size)]
+    is_narrow = feature.options.keys() & {"master_weights", "state_dtype"}
+    return [slice(k, None, 2) for k in range(2)] if is_narrow else [slice(None)]
 
 
 class Result(NamedTuple):
@@ -176,6 +195,16 @@ class Result(NamedTuple):
     averages: list[np.ndarray[Any, Any]]
 
 
+def require_widths(run: Run, feature: Feature) -> None:
+    """Look whether the states are as a feature says."""
+    for entry in run.ours.state.values():
+        assert ("low" in entry) == ("master_weights" in feature.options)
+        width = feature.options.get("state_dtype", "float32")
+        assert {str(v.dtype) for name, v in entry.items() if name.startswith("exp_avg") and "scale" not in name} <= {
+            f"torch.{width}"
+        }
+
+
 def train(rank: int, size: int, wrapper: str, rule: str, name: str) -> Result:
     """Train a few steps on this rank's part of each batch."""
     import torch
@@ -186,20 +215,23 @@ def train(rank: int, size: int, wrapper: str, rule: str, name: str) -> Result:
     norms: list[float | None] = []
     skipped = []
     for step in range(STEPS):
-        x, y = batch(torch, step)
-        part = slice(rank, None, size) if wrapper else slice(None)
-        loss = ((run.model(x[part]) - y[part]) ** 2).mean()
-        loss.backward()
+        x, y = batch(torch, step, feature)
+        loss, parts = 0.0, parts_of(rank, size, wrapper, feature)
+        for part in parts:
+            of_part = ((run.model(x[part]) - y[part]) ** 2).mean() / len(parts)
+            of_part.backward()
+            loss += float(of_part.detach())
         if feature.poisoned and step == POISONED:
             poison(run, rank, wrapper)
         run.optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(loss)
         norms.append(run.ours.grad_norm)
         skipped.append(run.ours.skipped)
         if feature.options.get("zero_grads"):
             assert all(not p.grad.any() for p in run.model.parameters() if p.grad is not None), "gradients are zero"
         else:
             run.optimizer.zero_grad()
+    require_widths(run, feature)
     averages = []
     if feature.averaged:
         with run.ours.averaged():

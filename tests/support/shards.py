@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -57,6 +58,120 @@ def steps_as_whole(rank: int, size: int, rule: str) -> None:
                     assert states[1][name].placements == shard.placements, "a state is placed as its parameter"
 
 
+WIDTHS: dict[str, dict[str, Any]] = {
+    "kept": {"master_weights": True},
+    "kept, random": {"master_weights": True, "state_dtype": "bfloat16"},
+    "8 bits": {"state_dtype": "uint8"},
+    "kept, 8 bits": {"master_weights": True, "state_dtype": "uint8"},
+    "random": {"rounding": "stochastic"},
+}
+#: Cut by rows, every part begins with a block of 256 elements.
+AT_BLOCKS = {"even": (4, 256), "uneven": (3, 512), "of half a block": (8, 128), "one row": (1, 300), "flat": (1023,)}
+
+
+def widths_as_whole(rank: int, size: int, dtype: str, width: str) -> None:
+    """Compare steps of shards in narrow widths, bit for bit, with those of the whole parameter."""
+    mesh = init_device_mesh("cpu", (size,))
+    kind, options = getattr(torch, dtype), WIDTHS[width]
+    shapes = list(AT_BLOCKS.values()) + ([(5, 3), (1, 4)] if width == "kept" else [])
+    cuts = [[Shard(0)], [Replicate()]]
+    for shape, placements in ((s, c) for s in shapes for c in cuts):
+        value = numbers(shape, 1).to(kind)
+        whole, shard = torch.nn.Parameter(value.clone()), parameter(value, mesh, placements)
+        optimizers = [ft.AdamW([p], lr=0.1, seed=3, **options) for p in (whole, shard)]
+        for step in range(3):
+            gradient = numbers(shape, 10 + step).to(kind)
+            whole.grad, shard.grad = gradient.clone(), distribute_tensor(gradient.clone(), mesh, placements)
+            for optimizer in optimizers:
+                optimizer.step()
+        require_same_states(optimizers, (whole, shard))
+
+
+def require_same_states(optimizers: list[Any], params: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Compare two parameters and their states, bit for bit. The second is a DTensor; its sums are a rank's own."""
+    whole, shard = (optimizer.state[p] for optimizer, p in zip(optimizers, params, strict=True))
+    assert raw(params[1]) == raw(params[0])
+    assert whole.keys() == shard.keys()
+    for name, value in whole.items():
+        if name != "low_sum":
+            assert raw(shard[name]) == raw(value), name
+        if name not in ("low_sum", "step"):
+            assert shard[name].placements == params[1].placements, name
+    assert "low_sum" not in optimizers[1].state_dict()["state"][0]
+
+
+def raw(t: torch.Tensor) -> bytes:
+    wide = torch.int32 if t.dtype == torch.int16 else t.dtype  # neither gloo nor NCCL sends int16
+    whole = t.detach().to(wide).full_tensor().to(t.dtype) if isinstance(t, DTensor) else t
+    return whole.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def random_bits_of_parts(rank: int, size: int) -> None:
+    """Parts that begin within a block have random bits of their own: no two ranks round alike."""
+    mesh = init_device_mesh("cpu", (size,))
+    p = parameter(torch.zeros(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
+    optimizer = ft.SGD([p], lr=1 + 2**-8, rounding="stochastic")  # half way to the next number of bfloat16
+    p.grad = distribute_tensor(torch.ones(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
+    optimizer.step()
+    parts = p.detach().full_tensor().float().chunk(size)
+    assert 0.3 < float((parts[0] == -1).float().mean()) < 0.7
+    assert 0.3 < float((parts[0] == parts[1]).float().mean()) < 0.7
+
+
+def cut_blocks(rank: int, size: int) -> None:
+    """States of 8 bits of parts that begin within a block are refused, and nothing is written."""
+    mesh = init_device_mesh("cpu", (size,))
+    for shape, placements in [((5, 3), [Shard(0)]), ((4, 256), [Shard(1)]), ((6, 128), [Shard(0)])]:
+        p = parameter(numbers(shape, 1), mesh, placements)
+        need = r"must be cut along its first axis at multiples of 256 elements .*got a DTensor of \(Shard"
+        with pytest.raises(ValueError, match=rf"AdamW: param_groups\[0\]: params\[0\] {need}"):
+            ft.AdamW([p], state_dtype="uint8")
+        optimizer = ft.AdamW([p], lr=0.1)
+        optimizer.param_groups[0]["state_dtype"] = "uint8"
+        p.grad = distribute_tensor(numbers(shape, 2), mesh, placements)
+        with pytest.raises(ValueError, match=rf"AdamW: params\[0\] {need}"):
+            optimizer.step()
+        assert bits(p) == numbers(shape, 1).numpy().tobytes()
+
+
+def states_of_the_whole(rank: int, size: int) -> None:
+    """Gather the states of shards into a whole parameter's, and give them back."""
+    from torch.distributed.checkpoint.state_dict import (
+        StateDictOptions,
+        get_optimizer_state_dict,
+        set_optimizer_state_dict,
+    )
+    from torch.distributed.fsdp import fully_shard
+
+    options: dict[str, Any] = {"lr": 0.1, "state_dtype": "uint8"}
+    full = StateDictOptions(full_state_dict=True)
+    model = fully_shard(torch.nn.Linear(256, 3, bias=False), mesh=init_device_mesh("cpu", (size,)))
+    optimizer = ft.AdamW(model.parameters(), **options)
+    one: Any = torch.nn.Linear(256, 3, bias=False)
+    alone = ft.AdamW(one.parameters(), **options)
+    gradients = [numbers((3, 256), k) for k in range(3)]
+
+    def step(p: Any, of: Any, k: int) -> None:
+        p.grad = gradients[k] if p is one.weight else distribute_tensor(gradients[k], p.device_mesh, p.placements)
+        of.step()
+
+    step(model.weight, optimizer, 0)
+    saved = get_optimizer_state_dict(model, optimizer, options=full)
+    if rank == 0:
+        set_optimizer_state_dict(one, alone, copy.deepcopy(saved), options=full)
+    whole = model.weight.detach().full_tensor()
+    if rank == 0:
+        with torch.no_grad():
+            one.weight.copy_(whole)
+        step(one.weight, alone, 1)
+    step(model.weight, optimizer, 1)
+    whole = raw(model.weight)
+    codes = raw(optimizer.state[model.weight]["exp_avg"])
+    if rank == 0:
+        assert raw(one.weight) == whole
+        assert raw(alone.state[one.weight]["exp_avg"]) == codes
+
+
 def states_as_torchs(rank: int, size: int) -> None:
     """Compare the kinds of the states with those of torch's optimizer."""
     mesh = init_device_mesh("cpu", (size,))
@@ -110,15 +225,20 @@ def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
     optimizer = ft.SGD([*params, plain], lr=0.1, clip_norm=1.0)
     optimizer.step()
     exact = math.hypot(*(x for g in [*gradients, plain.grad] for x in g.flatten().tolist()))  # torch's norm overflows
-    assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14)
-    clipped = math.hypot(
-        *(float(p.detach().full_tensor().double().norm()) for p in params), float(plain.detach().norm())
-    )
-    assert clipped == pytest.approx(0.1, rel=1e-5)
+    assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14, abs=0)
+    if factor >= 1:
+        require_clipped(params, plain)
     plain.grad = plain.grad + factor * rank
     with pytest.raises(ValueError, match="gradients of parameters that are not sharded must be the same on all ranks"):
         optimizer.step()
     return [optimizer.grad_norm]
+
+
+def require_clipped(params: list[Any], plain: torch.Tensor) -> None:
+    clipped = math.hypot(
+        *(float(p.detach().full_tensor().double().norm()) for p in params), float(plain.detach().norm())
+    )
+    assert clipped == pytest.approx(0.1, rel=1e-5)
 
 
 def on_a_grid(rank: int, size: int) -> list[float]:

@@ -44,6 +44,22 @@ def real_numbers(what: str, value: Any) -> Array:
     return found
 
 
+def axes_of(a: Array) -> list[int]:
+    """Return the axes of a dense array from the widest stride to the narrowest."""
+    return sorted(range(a.ndim), key=lambda d: (a.shape[d] == 1, -a.strides[d], d))
+
+
+def flat(a: Array) -> Array:
+    """Return the elements of a dense array in the order of its memory."""
+    return a.transpose(axes_of(a)).ravel()
+
+
+def shaped(elements: Array, like: Array) -> Array:
+    """Return elements in the order of an array's memory, in its shape."""
+    axes = axes_of(like)
+    return elements.reshape([like.shape[d] for d in axes]).transpose(np.argsort(axes)) if axes else elements.reshape(())
+
+
 def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
     """Do ``target[...] = source`` for all pairs. Sources may be targets of other pairs: they are read first."""
     written = {_owner(target) for target, _ in pairs}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
+from .optional import MissingPackage
 
 #: Elements that share a scale.
 BLOCK = 256
@@ -73,6 +74,12 @@ def _codes(x: Array, sizes: Array, per_scale: Array, positive: bool, noise: Arra
     return (code | (x.view(np.uint32) >> np.uint32(24)) & np.uint32(0x80)).astype(np.uint8)
 
 
+def halves_of(numbers: Array) -> tuple[Array, Array]:
+    """Return float32 numbers as items of bfloat16 and the low bits that they lack: to nearest, ties away from zero."""
+    bits = np.where(np.isnan(numbers), np.float32(np.nan), numbers).view(np.uint32)
+    return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), bits.astype(np.uint16).view(np.int16)
+
+
 def low_sums(items: Array) -> Array:
     """Return the sum of each block of a bfloat16 parameter, which shows whether other code has written it.
 
@@ -113,7 +120,7 @@ def bfloat16() -> Any:
     try:
         import ml_dtypes
     except ImportError:
-        raise ImportError(
+        raise MissingPackage(
             "state_dtype=\"bfloat16\" needs the package ml_dtypes: pip install 'fusedstep[narrow]'"
         ) from None
     return np.dtype(ml_dtypes.bfloat16)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 
 from .. import _core
-from .threads import machine_limit
+from .threads import idle_under_torchrun, machine_limit
 
 
 def isa() -> str:
@@ -45,6 +46,17 @@ def num_threads() -> int:
     threadpoolctl set), the process's CPU affinity and its container's quota; 1 in a forked child.
     """
     return _core.num_threads()
+
+
+_warned = False
+
+
+def warn_of_idle_cores() -> None:
+    """Warn, once in a process, where torchrun's OMP_NUM_THREADS=1 makes steps slow."""
+    global _warned
+    if not _warned and (text := idle_under_torchrun(num_threads())):
+        _warned = True
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def set_num_threads(n: int | None) -> None:

@@ -216,10 +216,11 @@ def reserve_of(case: Any) -> float:
 def of_one_suite(case: Any) -> bool:
     """Tell which cases run only if their suite is chosen alone, because ten minutes are too short for all.
 
-    These are models for rules other than Adam, and the larger networks' accuracies and float32 fits of scikit-learn's.
+    These are models for rules other than Adam, all widths, and the larger networks' accuracies and float32 fits of
+    scikit-learn's.
     """
     is_model = case.name.endswith(("/gpt2", "/resnet18")) and not case.name.startswith(("adam/", "full/"))
-    return is_model or case.name.endswith((" 256-256", " float32"))
+    return is_model or case.name.startswith("widths/") or case.name.endswith((" 256-256", " float32"))
 
 
 def plan_of(suite: Suite, quick: bool) -> Sampling:

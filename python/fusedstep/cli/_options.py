@@ -16,6 +16,7 @@ from ._data import BUNDLED
 
 ACTIVATIONS = tuple(nn.activations.registry)
 TASKS = ("auto", "classification", "regression")
+WIDTHS = ("float32", "bfloat16", "uint8")
 
 
 class Parser(argparse.ArgumentParser):
@@ -138,6 +139,7 @@ TRAINING: list[Row] = [
     ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "l2, decoupled or proximal"),
     ("--l1", number(), 0.0, "X", "L1 penalty on the weights, not the biases"),
     ("--clip-norm", number(open_low=True), None, "X", "clip the norm of all gradients together"),
+    ("--state-dtype", one_of(WIDTHS), None, "DTYPE", f"the optimizer's state in {', '.join(WIDTHS)} (as the weights)"),
     ("--ema", number(0, 1), None, "D", "evaluate and save a running average of the weights with this decay"),
     ("--seed", integer(0), 0, "N", "seed of the initial weights and the batches"),
     ("--threads", integer(1, 65536), None, "N", "maximal number of threads of the optimizer"),

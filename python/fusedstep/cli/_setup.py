@@ -42,6 +42,7 @@ class Settings:
     ema: float | None
     seed: int
     class_weight: str = "none"
+    state_dtype: str | None = None
 
     @classmethod
     def of(cls, args: argparse.Namespace, **changes: Any) -> Settings:
@@ -124,7 +125,7 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
         "decoupled",
     ):  # as L2 or proximal decay this value would be far too strong
         weight_decay = optim.registry[settings.optimizer].for_small_networks.get("weight_decay")
-    given = {"weight_decay": weight_decay, "decay": settings.decay}
+    given = {"weight_decay": weight_decay, "decay": settings.decay, "state_dtype": settings.state_dtype}
     options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)
     weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
     others = {name: p for name, p in model.params.items() if name not in weights}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._base.arrays import axes_of
 from .._base.files import read_tensors, replacing
 from .._base.rules import RULES
 from . import _narrow
@@ -169,6 +170,7 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
         values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
     values["state_dtype"] = group["state_dtype"]  # states saved in another dtype are converted
     values.setdefault("rounding", group["rounding"])  # old files lack it
+    opt._require_width(f"{label}: groups[{k}]: ", {**group, **values})
     missing = [name for name in group if name not in (*values, "params", "lr")]  # a schedule's lr is not saved
     if missing:
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
@@ -187,7 +189,7 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{type(opt).__name__}.save: names of parameters must differ from positions")
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
     # safetensors misreads any other order than C's.
-    saved["axes"] = {n: _narrow.axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}
+    saved["axes"] = {n: axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}
     for name, axes in saved["axes"].items():
         tensors[name] = np.ascontiguousarray(tensors[name].transpose(axes))
     ema = saved.pop("ema")

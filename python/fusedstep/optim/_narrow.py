@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._base import formats
-from .._base.arrays import Array
+from .._base.arrays import Array, axes_of, flat, shaped
 from .._base.memory import aligned_zeros, copies_of, zeros_like
 from .._base.rules import Rule
 
@@ -40,12 +40,12 @@ def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: 
         fill(state, name, np.full(array.size, initial, np.float64 if array.itemsize == 8 else np.float32), rule)
 
 
-def fill(arrays: Arrays, name: str, flat: Array, rule: Rule) -> None:
+def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
     """Write numbers, flat in the order of memory, into a state."""
     target = arrays[name]
     if target.dtype == np.uint8:
-        flat, arrays[name + SCALE][...] = formats.encode_u8(flat, rule.is_positive(name))
-    target[...] = _shaped(flat.astype(target.dtype), target)
+        numbers, arrays[name + SCALE][...] = formats.encode_u8(numbers, rule.is_positive(name))
+    target[...] = shaped(numbers.astype(target.dtype), target)
 
 
 def kept_bits(p: Array) -> dict[str, Array]:
@@ -64,19 +64,19 @@ def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Ar
     result = dict(saved)
     if "low" not in saved and "master" not in saved:
         result |= {name: a for name, a in kept_bits(p).items() if name in own}
-    elif {"low", "low_sum"} <= saved.keys() & own.keys() and not _lies_alike(saved["low"], p):
-        result["low_sum"] = formats.low_sums(_flat(p).view(np.uint16))
+    elif {"low", "low_sum"} <= saved.keys() & own.keys() and _lies_otherwise(saved["low"], p):
+        result["low_sum"] = formats.low_sums(flat(p).view(np.uint16))
     for name, target in own.items():
         if name not in saved or not _is_width(saved[name]) or not _is_width(target) or saved[name].shape != p.shape:
             continue
-        if saved[name].dtype == target.dtype and (target.dtype != np.uint8 or _lies_alike(saved[name], p)):
+        if saved[name].dtype == target.dtype and not (target.dtype == np.uint8 and _lies_otherwise(saved[name], p)):
             continue
         if saved[name].dtype == np.uint8 and not _has_scales(saved, name):
             continue
         made = {name: np.empty_like(target)}
         if target.dtype == np.uint8:
             made[name + SCALE] = np.empty_like(own[name + SCALE])
-        fill(made, name, _flat(_like(decoded(saved, name, rule), p)), rule)
+        fill(made, name, flat(_like(decoded(saved, name, rule), p)), rule)
         result.pop(name + SCALE, None)
         result |= made
     return result
@@ -87,7 +87,7 @@ def decoded(arrays: Arrays, name: str, rule: Rule) -> Array:
     state = arrays[name]
     if state.dtype != np.uint8:
         return state.astype(np.float32)
-    return _shaped(formats.decode_u8(_flat(state), arrays[name + SCALE], rule.is_positive(name)), state)
+    return shaped(formats.decode_u8(flat(state), arrays[name + SCALE], rule.is_positive(name)), state)
 
 
 def _is_width(a: Any) -> bool:
@@ -100,24 +100,9 @@ def _has_scales(arrays: Arrays, name: str) -> bool:
     return isinstance(scales, np.ndarray) and scales.dtype == np.float32 and scales.shape == need
 
 
-def axes_of(a: Array) -> list[int]:
-    """Return the axes of a dense array from the widest stride to the narrowest."""
-    return sorted(range(a.ndim), key=lambda d: (a.shape[d] == 1, -a.strides[d], d))
-
-
-def _lies_alike(a: Array, b: Array) -> bool:
-    return axes_of(a) == axes_of(b)
-
-
-def _flat(a: Array) -> Array:
-    """Return the elements of a dense array in the order of its memory."""
-    return a.transpose(axes_of(a)).ravel()
-
-
-def _shaped(flat: Array, like: Array) -> Array:
-    """Return elements in the order of an array's memory, in its shape."""
-    axes = axes_of(like)
-    return flat.reshape([like.shape[d] for d in axes]).transpose(np.argsort(axes)) if axes else flat.reshape(())
+def _lies_otherwise(a: Any, p: Array) -> bool:
+    """Tell whether an array of the shape of `p` has its axes in another order; what is none is refused later."""
+    return isinstance(a, np.ndarray) and a.shape == p.shape and axes_of(a) != axes_of(p)
 
 
 def _like(a: Array, p: Array) -> Array:

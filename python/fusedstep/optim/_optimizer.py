@@ -143,14 +143,14 @@ class Optimizer:
         self._num_threads: int | None = shared["num_threads"]
         self._ema_decay: float | None = shared["ema_decay"]
         self._master_weights: bool = shared["master_weights"]
+        self._seed: int = shared["seed"]
         self._groups: list[Group] = []
         for k, own in enumerate(group_options):
             where = f"{label}: groups[{k}]: " if len(group_options) > 1 or own else f"{label}: "
             members = tuple(e.array for e in entries if e.group == k)
             chosen = {name: values[name] for name in self._all_checks()} | own
             self._groups.append(Group(where, members, chosen, self._all_checks(), self.only_at_first, self._push))
-            is_double = any(a.dtype == np.float64 for a in members)
-            require_width(where, self._groups[k], is_double, self.element_wise)
+            self._require_width(where, self._groups[k])
         self._variants = [self._variant(g) for g in self._groups]
         self._state = self._allocate_state()
         self._ema = None if self._ema_decay is None else averages_of(self._arrays)
@@ -164,7 +164,7 @@ class Optimizer:
             len(self._groups),
             self._ema_decay,
             self._master_weights,
-            shared["seed"],
+            self._seed,
         )
         for group in self._groups:
             self._push(group)
@@ -215,6 +215,10 @@ class Optimizer:
     def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:
         return 0.0
 
+    def _require_width(self, where: str, group: Mapping[str, Any]) -> None:
+        is_double = any(a.dtype == np.float64 for a in group["params"])
+        require_width(where, group, is_double, self.element_wise)
+
     def _push(self, group: Group) -> None:
         """Pass a group's values to the core."""
         rule = RULES[self.rule]
@@ -224,6 +228,7 @@ class Optimizer:
             raise ValueError(
                 f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
             )
+        self._require_width(group.what(""), group)
         if "eps" in group:
             _checks.survives(group.what("eps"), group["eps"], {str(p.dtype) for p in group["params"]})
         self._plan.set_group(k, self._options(group))

@@ -127,8 +127,8 @@ def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
     """Return the data from which another process can continue with an optimizer and a copy of its network."""
     names = [[k for k, g in zip(optimizer._keys, optimizer._group_of, strict=True) if g == i] for i in (0, 1)]
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.groups]
-    ema_decay = optimizer._ema_decay
-    return {"class": type(optimizer), "names": names, "options": options, "ema_decay": ema_decay,
+    shared = {"ema_decay": optimizer._ema_decay, "seed": optimizer._seed}
+    return {"class": type(optimizer), "names": names, "options": options, "shared": shared,
             "state": optimizer.state_dict()}  # fmt: skip
 
 
@@ -136,7 +136,8 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
     """Make an optimizer of a network from the data of `frozen`."""
     pairs = zip(known["names"], known["options"], strict=True)
     groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
-    optimizer: optim.Optimizer = known["class"](groups, ema_decay=known["ema_decay"])
+    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # of an estimator that was pickled before
+    optimizer: optim.Optimizer = known["class"](groups, **shared)
     optimizer.load_state_dict(known["state"])
     return optimizer
 

@@ -12,12 +12,12 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from .. import _core, optim
 from .._base import checks as _checks
-from .._base.rules import RULES
+from .._base import runtime
 from .._core import StepInfo
-from . import _ranks, rows
+from . import _loading, _ranks, rows
+from ._blocks import refuse_cut_blocks
 from ._options import settings
 from ._state import Binding, Rows, Tensor, sharing
-from ._widths import CODES, SCALE
 
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 _uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
@@ -142,9 +142,11 @@ class FusedOptimizer(torch.optim.Optimizer):
         """Raise unless this class can step a group of the optimizer, which may be one of torch's."""
         group, label = optimizer.param_groups[k], cls.__name__
         dtypes = {p.dtype for p in group["params"]}
-        settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
+        chosen = settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
+        for i in trained if chosen.state_dtype == "uint8" else ():
+            refuse_cut_blocks(f"{label}: param_groups[{k}]: params[{i}]", group["params"][i])
         local = [_ranks.local_of(group["params"][i]) for i in trained]
         _core.check_tensors(label, Tensor, local, [names[i] for i in trained])
 
@@ -274,7 +276,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def _bind(self) -> Binding:
         if "LOCAL_WORLD_SIZE" in os.environ:
-            _ranks.warn_of_idle_cores()
+            runtime.warn_of_idle_cores()
         return Binding(self)
 
     def _require_own(self, method: str) -> None:
@@ -292,6 +294,13 @@ class FusedOptimizer(torch.optim.Optimizer):
                 return
         raise RuntimeError(f"{type(self).__name__}: its groups or state were changed during a step")
 
+    def _of_model(self, p: Tensor) -> Tensor:
+        """Return the parameter whose gradients step `p`."""
+        return p
+
+    def _drop_gradient(self, p: Tensor) -> None:
+        p.grad = None
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or set them to zero; as torch does."""
         if _compiling():
@@ -302,6 +311,13 @@ class FusedOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             _core.drop_gradients(group["params"])
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what torch's optimizer of this name does.
+
+        Ranks that have parts of a parameter save it together, but not their sums over its low bits: a load makes them.
+        """
+        return _loading.without_sums_of_parts(self, super().state_dict())
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state of this optimizer or of torch's with this name: all of it or, if an error is raised, nothing.
 
@@ -311,15 +327,12 @@ class FusedOptimizer(torch.optim.Optimizer):
             If a state does not have its parameter's shape, an option is not valid, or one of them is missing.
         """
         before = self.state, self.param_groups
-        widths = [group.get("state_dtype") for group in self.param_groups]
         try:
             super().load_state_dict(state_dict)
-            for group, width in zip(self.param_groups, widths, strict=True):
-                group.update({"state_dtype": width} if "state_dtype" in group else {})  # saved states are converted
-            self._check_options()
-            self._restore_widths(state_dict)
+            _loading.finish(self, before[1], state_dict)
             self._forget()
             Binding(self)
+            _loading.forget_sums(self, state_dict)
         except BaseException as error:  # Ctrl-C too
             self.state, self.param_groups = before
             self._forget()
@@ -327,35 +340,6 @@ class FusedOptimizer(torch.optim.Optimizer):
                 name = type(self).__name__
                 raise ValueError(f"{name}.load_state_dict: state_dict must be of {name}; it lacks {error}") from error
             raise
-
-    def _check_options(self) -> None:
-        """Refuse the state of another optimizer, which lacks options: a step would use their defaults."""
-        where = f"{type(self).__name__}.load_state_dict: param_groups"
-        for k, group in enumerate(self.param_groups):
-            for name in self.kernel.checks:
-                if name not in group and name not in self.extras:
-                    raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
-
-    def _restore_widths(self, state_dict: dict[str, Any]) -> None:
-        """Undo torch's cast to the parameter's dtype for states of another dtype.
-
-        Averages of 16-bit parameters are float32, scalars float32 or float64.
-        """
-        wide = ["ema", *(name for name, _ in RULES[self.kernel.rule].scalars)]
-        saved = [k for group in state_dict["param_groups"] for k in group["params"]]
-        params = [(p, group) for group in self.param_groups for p in group["params"]]
-        for k, (p, group) in zip(saved, params, strict=True):
-            has_width = group.get("state_dtype") is not None or self.master_weights
-            for name, value in state_dict["state"].get(k, {}).items():
-                if not isinstance(value, Tensor) or name == "step":
-                    continue
-                if (
-                    name in wide
-                    or name.endswith(SCALE)
-                    or value.dtype in CODES
-                    or (has_width and value.dtype != self.state[p][name].dtype)
-                ):
-                    self.state[p][name] = value.detach().clone()
 
     def __getstate__(self) -> dict[str, Any]:
         own = ["clip_norm", "clip_value", "skip_nonfinite", "decay_scale", "_ema_decay", "zero_grads", "num_threads"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,14 +15,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .._base.runtime import num_threads
-from .._base.threads import idle_under_torchrun
-
 Tensor = torch.Tensor
-#: One class of parameters: the sum of squares, this sum times 2^-1200, and whether all are finite; see `_core.Plan`.
-Squares = tuple[float, float, bool]
+#: One class of parameters: the sum of squares, this sum times 2^-1200 and 2^1200, and whether all are finite.
+Squares = tuple[float, float, float, bool]
+_FIELDS = 4
 
 _MESSAGE_BYTES = 512
+_LEAST_EXACT = 2.0**-970  # below, squares of float64 lose digits
 #: Relative difference allowed between the sums of squares of copies: ranks on different machines may round differently.
 _COPIES_MAY_DIFFER = 1e-2
 
@@ -59,6 +57,11 @@ def placed_alike(a: Any, b: Any) -> bool:
 def is_of_fsdp1(p: Tensor) -> bool:
     """Return True if FullyShardedDataParallel (FSDP1) has divided a parameter."""
     return getattr(p, "_fsdp_flattened", False)
+
+
+def is_part(p: Tensor) -> bool:
+    """Tell whether a process has a part of a parameter."""
+    return is_shard(p) or is_of_fsdp1(p)
 
 
 def zero_that_makes_this() -> weakref.ref[Any] | None:
@@ -127,7 +130,7 @@ class Ranks:
         """
         if self.unknown:
             raise ValueError(f"{self.label}: {self.unknown}")
-        error, sums = None, [(0.0, 0.0, True)] * len(self.cuts)
+        error, sums = None, [(0.0, 0.0, 0.0, True)] * len(self.cuts)
         try:
             found = squares()
             sums[: len(found)] = found  # the last classes may have no trained parameter
@@ -138,7 +141,7 @@ class Ranks:
             self._raise_everywhere(error)
         rows = [row for k in range(len(self.cuts)) for row in self._parts(table, k)]
         if self.by_hand:
-            self._refuse_copies([row[0] for row in rows])
+            self._refuse_copies([row[0] or row[2] for row in rows])
         return bool(table[..., 1].any()), _norm(rows)
 
     def _device(self) -> torch.device:
@@ -155,12 +158,12 @@ class Ranks:
 
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
         """Return the sums of a class of parameters: each part once, in the order of ranks."""
-        columns = table[..., 2 + 3 * k : 5 + 3 * k]
+        columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):
             if axis not in self.cuts[k]:
-                self._require_copies(columns.movedim(axis, 0)[..., :2])
+                self._require_copies(columns.movedim(axis, 0)[..., :3])
                 columns = columns.select(axis, 0)
-        return columns.reshape(-1, 3).tolist()
+        return columns.reshape(-1, _FIELDS).tolist()
 
     def _require_copies(self, sums: Tensor) -> None:
         """Raise, on all ranks, if gradients that should be copies of each other differ."""
@@ -204,22 +207,13 @@ def gathered(table: Tensor, group: Any) -> Tensor:
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the root of all sums, added in order. If they overflow, the scaled sums are used."""
-    total, scaled, finite = 0.0, 0.0, True
-    for one, small, is_finite in rows:
-        total, scaled, finite = total + one, scaled + small, finite and bool(is_finite)
-    return math.sqrt(scaled) * 2.0**600 if math.isinf(total) and finite else math.sqrt(total)
-
-
-_warned = False
-
-
-def warn_of_idle_cores() -> None:
-    """Warn, once in a process, if torchrun's OMP_NUM_THREADS=1 makes steps slow."""
-    global _warned
-    if not _warned and (text := idle_under_torchrun(num_threads())):
-        _warned = True
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    """Return the root of all sums, added in order. If they are out of range, the scaled sums are used."""
+    total, lowered, raised, finite = 0.0, 0.0, 0.0, True
+    for one, low, high, is_finite in rows:
+        total, lowered, raised, finite = total + one, lowered + low, raised + high, finite and bool(is_finite)
+    if math.isinf(total) and finite:
+        return math.sqrt(lowered) * 2.0**600
+    return math.sqrt(raised) * 2.0**-600 if total < _LEAST_EXACT else math.sqrt(total)
 
 
 def may_be_shared() -> bool:

@@ -11,8 +11,9 @@ from .. import _core
 from .._base.rules import RULES
 from .._core import StepInfo
 from . import _widths
+from ._blocks import first_block, refuse_cut_blocks
 from ._options import Settings, settings
-from ._ranks import Ranks, is_shard, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
+from ._ranks import Ranks, Squares, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
 #: Gradients of rows, which replace sparse ones.
@@ -40,7 +41,7 @@ class Binding:
             if only is None or p is only:
                 if p.requires_grad or p.grad is not None:
                     self.members.append(Member(p, k, name))
-                    numbers.append(number)
+                    numbers.append((number, first_block(p)))
                 else:
                     idle.append(p)
         # The plan records groups and options before they are read, so that a change in between is noticed.
@@ -123,9 +124,7 @@ class Binding:
     def _rows(self, rows: Rows | None) -> list[Any] | None:
         return None if rows is None else [rows.get(m.param) for m in self.members]
 
-    def squares(
-        self, zero_grads: bool, num_threads: int | None, rows: Rows | None
-    ) -> list[tuple[float, float, bool]] | None:
+    def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
         """Make all checks of a step and return this rank's part of the norm; None as in `step`."""
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])
@@ -139,24 +138,11 @@ class Binding:
     def _is_stateless(self, m: Member) -> bool:
         return not (self._names(m) or self._counts_steps(m) or self.opt.ema_decay is not None or self._keeps_bits(m))
 
-    def _counts_steps(self, m: Member) -> bool:
-        counts = self.opt.counts_steps or self.sources[m.group].get("adamw")
-        return bool(counts or self.groups[m.group].is_random)
+    def _torch_counts(self, m: Member) -> bool:
+        return bool(self.opt.counts_steps or self.sources[m.group].get("adamw"))
 
-    def _require_no_blocks(self, m: Member) -> None:
-        """Raise if DTensors would have a format with blocks of 256 elements, which their shards would cut."""
-        if not is_shard(m.param):
-            return
-        if self.groups[m.group].state_dtype == "uint8":
-            raise ValueError(
-                f'{self.label}: state_dtype must not be "uint8" for DTensors, whose shards would cut blocks of 256 '
-                'elements ("bfloat16" works)'
-            )
-        if self._keeps_bits(m):
-            raise ValueError(
-                f"{self.label}: master_weights must be False for DTensors of 16 bits; keep float32 parameters, and let "
-                "the model compute in 16 bits (MixedPrecisionPolicy)"
-            )
+    def _counts_steps(self, m: Member) -> bool:
+        return self._torch_counts(m) or self.groups[m.group].is_random
 
     def _keeps_bits(self, m: Member) -> bool:
         return self.opt.master_weights and m.param.dtype in _widths.HALVES
@@ -165,12 +151,16 @@ class Binding:
         """Create the missing parts of a parameter's state, and return its number of steps, if it has a counter."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
-        steps = _scalar(where, entry, "step", 0.0, _scalar_dtype()) if self._counts_steps(m) else None
-        self._require_no_blocks(m)
+        had_states = all(entry.get(name) is not None for name in names)
+        # A counter that torch's optimizer has not may be lacking beside states that have seen steps.
+        first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
+        steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
+        if self.groups[m.group].state_dtype == "uint8":
+            refuse_cut_blocks(f"{self.label}: params[{k}]" + (f' ("{m.name}")' if m.name else ""), m.param)
         width = _widths.dtype_of_states(m.param, self.groups[m.group].state_dtype, self.opt.master_weights)
         if steps is not None:
             _check_count(where, steps)
-        taken = 1 if all(entry.get(name) is not None for name in names) else 0
+        taken = 1 if had_states else 0
         if steps is not None and steps.item() == 0:
             taken = 0
         dtype = _scalar_dtype() if self.kernel.in_torch else torch.float64
@@ -245,33 +235,18 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype:
             value = torch.tensor(float(value), dtype=dtype, device="cpu")
         except (TypeError, ValueError):
             raise ValueError(f"{what}; got {value!r}") from None
-    if value.numel() != 1 or not _has_memory(value):
-        raise ValueError(f"{what}; got {_named(value)}")
+    if value.numel() != 1 or not _widths.has_memory(value):
+        raise ValueError(f"{what}; got {_widths.named(value)}")
     if value.device.type != "cpu" or value.dtype not in (torch.float32, torch.float64):
         value = value.to("cpu", dtype)
     entry[name] = value
     return value
 
 
-def _has_memory(whole: Tensor) -> bool:
-    """Return True if a tensor's first element is in memory. If it is not, torch may crash when it reads it."""
-    t = local_of(whole)
-    if t.layout != torch.strided or t.is_meta:
-        return False
-    return t.numel() == 0 or t.untyped_storage().nbytes() >= (t.storage_offset() + 1) * t.element_size()
-
-
 def has_storage(t: Tensor) -> bool:
     """Return True if all elements of a dense tensor are in its storage."""
     reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
     return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
-
-
-def _named(value: Any) -> str:
-    """Return the text for a state in errors."""
-    if not isinstance(value, Tensor):
-        return repr(value)
-    return f"{value.dtype} {tuple(value.shape)}" + ("" if _has_memory(value) else " without dense memory")
 
 
 def _check_count(where: str, steps: Tensor) -> None:
@@ -283,8 +258,8 @@ def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype
     """Check a state. If it has another layout than its parameter, convert it to the parameter's."""
     value: Any = entry.get(name)  # another thread may have removed it
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
-    if not fits or not _has_memory(value):
-        raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_named(value)}")
+    if not fits or not _widths.has_memory(value):
+        raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_widths.named(value)}")
     if not placed_alike(value, target):
         raise ValueError(f"{what} must be placed as its parameter, {placement_of(target)}; got {placement_of(value)}")
     mine, its = local_of(value), local_of(target)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from .._base import formats
+from .._base import arrays, formats
 from .._base.rules import Rule
+from ._blocks import zeros_of_blocks
+from ._ranks import is_shard, local_of, placed_alike, placement_of
 
 Tensor = torch.Tensor
 Entry = dict[str, Any]
@@ -32,9 +33,10 @@ def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, r
     """Make a state that begins with a number."""
     entry[name] = torch.full_like(p, 0 if dtype == torch.uint8 else start, dtype=dtype, requires_grad=False)
     if dtype == torch.uint8:
-        entry[name + SCALE] = torch.zeros(formats.block_count(p.numel()))
+        entry[name + SCALE] = zeros_of_blocks(p, torch.float32)
         if start:
-            encode(entry, name, torch.full_like(p, start, dtype=torch.float32, requires_grad=False), rule)
+            numbers = torch.full_like(local_of(p), start, dtype=torch.float32, requires_grad=False)
+            encode(entry, name, numbers, rule)
 
 
 def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
@@ -46,49 +48,60 @@ def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, 
         If a state of 8 bits lacks its scales.
     """
     state = entry[name]
-    if not isinstance(state, Tensor) or state.dtype not in WIDTHS or state.shape != p.shape or p.dtype == torch.float64:
+    if not isinstance(state, Tensor) or state.dtype not in WIDTHS or p.dtype == torch.float64:
+        return
+    if state.shape != p.shape or not placed_alike(state, p) or not has_memory(state):
         return
     if state.dtype == torch.uint8:
         _check_scales(where, entry, name, p)
-    same_layout = state.stride() == torch.empty_like(p, device="meta").stride()
-    if state.dtype == dtype and (dtype != torch.uint8 or same_layout):
+    own = local_of(p).detach()
+    if state.dtype == dtype and (dtype != torch.uint8 or _lies_like(local_of(state), own)):
         return
-    numbers = torch.empty_like(p, dtype=torch.float32, requires_grad=False).copy_(decode(entry, name, rule))
+    numbers = torch.empty_like(own, dtype=torch.float32, requires_grad=False).copy_(decode(entry, name, rule))
+    entry.pop(name + SCALE, None)
+    entry[name] = torch.zeros_like(p, dtype=dtype, requires_grad=False)
     if dtype == torch.uint8:
-        entry[name] = torch.zeros_like(p, dtype=torch.uint8, requires_grad=False)
-        entry[name + SCALE] = torch.zeros(formats.block_count(p.numel()))
+        entry[name + SCALE] = zeros_of_blocks(p, torch.float32)
         encode(entry, name, numbers, rule)
     else:
-        entry.pop(name + SCALE, None)
-        entry[name] = numbers.to(dtype)
+        local_of(entry[name]).copy_(numbers)
 
 
 def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
-    scales, count = entry.get(name + SCALE), formats.block_count(p.numel())
-    if not isinstance(scales, Tensor) or scales.dtype != torch.float32 or tuple(scales.shape) != (count,):
-        got = f"{scales.dtype} {tuple(scales.shape)}" if isinstance(scales, Tensor) else repr(scales)
-        raise ValueError(f"{where}[{name + SCALE!r}] must be torch.float32 ({count},), beside 8 bits; got {got}")
+    scales: Any
+    scales, like = entry.get(name + SCALE), zeros_of_blocks(p, torch.float32)
+    if isinstance(scales, Tensor) and not is_shard(scales) and not is_shard(p) and scales.numel() == like.numel():
+        scales = scales.reshape(-1)  # gathered from ranks that had a line for some rows each
+    fits = isinstance(scales, Tensor) and scales.dtype == like.dtype and scales.shape == like.shape
+    if not (fits and placed_alike(scales, like) and has_memory(scales)):
+        need = f"{like.dtype} {tuple(like.shape)}" + (f", {placement_of(like)}" if is_shard(like) else "")
+        raise ValueError(f"{where}[{name + SCALE!r}] must be {need}, beside 8 bits; got {named(scales)}")
     entry[name + SCALE] = scales.detach().contiguous()
 
 
 def decode(entry: Entry, name: str, rule: Rule) -> Tensor:
-    """Return a state as float32 numbers."""
-    state: Tensor = entry[name]
+    """Return this process's part of a state as float32 numbers."""
+    state: Tensor = local_of(entry[name]).detach()
     if state.dtype != torch.uint8:
-        return state.detach().to(torch.float32)
-    flat = formats.decode_u8(_flat(state).numpy(), entry[name + SCALE].numpy(), rule.is_positive(name))
-    return _shaped(torch.from_numpy(flat), state)
+        return state.to(torch.float32)
+    codes, scales = state.numpy(), local_of(entry[name + SCALE]).numpy().ravel()
+    numbers = formats.decode_u8(arrays.flat(codes), scales, rule.is_positive(name))
+    return torch.from_numpy(arrays.shaped(numbers, codes))
 
 
 def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
-    """Write float32 numbers, which lie as the state does, into a state of 8 bits."""
-    codes, scales = formats.encode_u8(_flat(numbers).numpy(), rule.is_positive(name))
-    entry[name].copy_(_shaped(torch.from_numpy(codes), entry[name]))
-    entry[name + SCALE].copy_(torch.from_numpy(scales))
+    """Write float32 numbers, which lie as the state does, into this process's part of a state of 8 bits."""
+    state, scales = local_of(entry[name]), local_of(entry[name + SCALE])
+    codes, found = formats.encode_u8(arrays.flat(numbers.numpy()), rule.is_positive(name))
+    state.copy_(torch.from_numpy(arrays.shaped(codes, state.numpy())))
+    scales.copy_(torch.from_numpy(found).view_as(scales))
 
 
 def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
     """Make what a 16-bit parameter keeps of float32, or check it.
+
+    Where the sums over low bits are lacking, as in what ranks have saved together, the parameter is taken to be the
+    one that the bits belong to.
 
     Raises
     ------
@@ -96,43 +109,48 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
         If it is not of the parameter's shape and of the right dtype.
     """
     name, dtype = ("low", torch.int16) if p.dtype == torch.bfloat16 else ("master", torch.float32)
-    like = torch.empty_like(p, dtype=dtype, device="meta")
-    kept, count = entry.get(name), formats.block_count(p.numel())
+    kept, own = entry.get(name), local_of(p).detach()
     if kept is None:
         made = torch.empty_like(p, dtype=dtype, requires_grad=False)
         entry[name] = made.copy_(p.detach()) if name == "master" else made.zero_()
-        entry |= {"low_sum": torch.zeros(count, dtype=torch.int32)} if name == "low" else {}
+        entry |= {"low_sum": torch.zeros(formats.block_count(own.numel()), dtype=torch.int32)} if name == "low" else {}
         return
-    if not isinstance(kept, Tensor) or kept.dtype != dtype or kept.shape != p.shape:
-        raise ValueError(f"{where}[{name!r}] must be {dtype} {tuple(p.shape)}; got {_named(kept)}")
-    moved = kept.stride() != like.stride() or kept.device != p.device
+    fits = isinstance(kept, Tensor) and kept.dtype == dtype and kept.shape == p.shape and placed_alike(kept, p)
+    if not fits or not has_memory(kept):
+        raise ValueError(f"{where}[{name!r}] must be {dtype} {tuple(p.shape)}; got {named(kept)}")
+    moved = not _lies_like(local_of(kept), own)
     if moved:
         entry[name] = torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(kept.detach())
-    if name == "master":
+    if name == "low":
+        _keep_sums(where, entry, own, moved)
+
+
+def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
+    sums, count = entry.get("low_sum"), formats.block_count(own.numel())
+    if sums is None or moved:  # of other blocks
+        entry["low_sum"] = torch.from_numpy(formats.low_sums(arrays.flat(own.view(torch.int16).numpy())))
         return
-    sums = entry.get("low_sum")
     if not isinstance(sums, Tensor) or sums.dtype != torch.int32 or tuple(sums.shape) != (count,):
-        raise ValueError(f"{where}['low_sum'] must be torch.int32 ({count},); got {_named(sums)}")
-    if moved:  # the blocks are others now: the parameter is taken to be the one that the bits belong to
-        entry["low_sum"] = torch.from_numpy(formats.low_sums(_flat(p.detach()).view(torch.int16).numpy()))
-    elif not sums.is_contiguous():
+        raise ValueError(f"{where}['low_sum'] must be torch.int32 ({count},); got {named(sums)}")
+    if not sums.is_contiguous():
         entry["low_sum"] = sums.contiguous()
 
 
-def _named(value: Any) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+def _lies_like(t: Tensor, p: Tensor) -> bool:
+    """Tell whether a state lies in memory as one that is made for its parameter."""
+    return t.stride() == torch.empty_like(p, device="meta").stride() and t.device == p.device
 
 
-def _axes(t: Tensor) -> list[int]:
-    """Return the axes from the widest stride to the narrowest."""
-    return sorted(range(t.dim()), key=lambda d: (t.shape[d] == 1, -t.stride()[d], d))
+def named(value: Any) -> str:
+    """Return how errors call a state."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return f"{value.dtype} {tuple(value.shape)}" + ("" if has_memory(value) else " without dense memory")
 
 
-def _flat(t: Tensor) -> Tensor:
-    """Return the elements in the order of memory."""
-    return t.permute(_axes(t)).reshape(-1)
-
-
-def _shaped(flat: Tensor, like: Tensor) -> Tensor:
-    axes = _axes(like)
-    return flat.reshape([like.shape[d] for d in axes]).permute([int(d) for d in np.argsort(axes)])
+def has_memory(whole: Tensor) -> bool:
+    """Tell whether a tensor's first element lies in memory: torch's own reading of one that does not may crash."""
+    t = local_of(whole)
+    if t.layout != torch.strided or t.is_meta:
+        return False
+    return t.numel() == 0 or t.untyped_storage().nbytes() >= (t.storage_offset() + 1) * t.element_size()

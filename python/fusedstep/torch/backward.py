@@ -11,17 +11,18 @@ class BackwardSteps:
     """The hooks of `step_in_backward`; `remove` removes them."""
 
     def __init__(self, optimizer: FusedOptimizer) -> None:
+        after = AfterReduction("step_in_backward")
+        params = dict.fromkeys(p for group in optimizer.param_groups for p in group["params"] if p.requires_grad)
+        stepped = {optimizer._of_model(p): p for p in params}
+
         def step(p: Tensor) -> None:
             optimizer.step_one(p)
-            p.grad = None
+            optimizer._drop_gradient(p)
 
-        after = AfterReduction("step_in_backward")
+        def completed(of_model: Tensor) -> None:
+            after.add(of_model, lambda: step(stepped[of_model]))
 
-        def completed(p: Tensor) -> None:
-            after.add(p, lambda: step(p))
-
-        params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        self._handles = [p.register_post_accumulate_grad_hook(completed) for p in dict.fromkeys(params)]
+        self._handles = [p.register_post_accumulate_grad_hook(completed) for p in stepped]
 
     def remove(self) -> None:
         """Remove the hooks, so that only `optimizer.step` updates parameters."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
 
 from .._base import formats
-from . import _widths
 from ._base import FusedOptimizer
-from ._ranks import is_shard
+from ._hosts import Hosts
 from ._state import Tensor
-from ._wrapped import AfterReduction, refuse_wrapped
+from ._widths import named
+from ._wrapped import refuse_wrapped
 
 
 class OffloadedOptimizer(torch.optim.Optimizer):
@@ -47,12 +47,16 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     Notes
     -----
-    ``param_groups`` have the hosts. The gradients of one backward pass are used in their own dtype; if there are more
-    passes before a step, the gradients of 16-bit parameters are added in float32. A step drops the gradients after it
-    has used them, so that the next pass starts from zero, also in loops of other libraries that only call
-    ``model.zero_grad()``. In the CPU's memory a gradient stays in ``p.grad`` until the step, so that
-    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. On a device it does not stay there, and that
-    function would clip nothing: use ``clip_norm=``. The speed on a GPU has not been measured.
+    ``param_groups`` have the hosts and their gradients, so that a ``GradScaler`` can divide these. If other code has
+    written the model, a host that is a copy takes over the written values before the step. Hooks of `step` run before
+    and after all of it. `averaged` and `lookahead` change the model too.
+
+    The gradients of one backward pass are used in their own dtype; if there are more passes before a step, the gradients
+    of 16-bit parameters are added in float32. A step drops the gradients after it has used them, so that the next pass
+    starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. In the CPU's memory a
+    gradient stays in ``p.grad`` until the step, so that ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips
+    it. On a device it does not stay there, and that function would clip nothing: use ``clip_norm=``. The speed on a GPU
+    has not been measured.
 
     In a process of torch.distributed the gradients are fetched at the end of the backward pass, when
     DistributedDataParallel has reduced them; after a pass under its ``no_sync`` they stay on the device and add up
@@ -84,153 +88,138 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def __init__(
         self, optimizer_class: Any, model: Any, *args: Any, master_dtype: torch.dtype = torch.float32, **options: Any
     ) -> None:
-        self._master_dtype = master_dtype
+        label = type(self).__name__
+        if not (isinstance(master_dtype, torch.dtype) and master_dtype.is_floating_point):
+            raise TypeError(f"{label}: master_dtype must be a floating dtype of torch; got {master_dtype!r}")
+        self._theirs = optimizer_class
         self._is_ours = issubclass(optimizer_class, FusedOptimizer)
-        self._models: dict[Tensor, Tensor] = {}  # host -> the model's parameter
-        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # of a host's gradients, made when first needed
-        self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, on its way from the device
-        self._copies: torch.cuda.Stream | None = None
-        self._after = AfterReduction(type(self).__name__)
-        if self._is_ours and master_dtype == torch.float32:
+        keeps_bits = self._is_ours and master_dtype == torch.float32
+        self._hosts = Hosts(label, master_dtype, keeps_bits, reads_any=self._is_ours)
+        if keeps_bits:
             options.setdefault("master_weights", True)
-        super().__init__(model.parameters() if isinstance(model, torch.nn.Module) else model, *args, **options)
+        try:
+            super().__init__(model.parameters() if isinstance(model, torch.nn.Module) else model, *args, **options)
+        except BaseException:
+            self._hosts.keep([])
+            raise
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of hosts, which have the gradients that have come."""
+        self._hosts.give_gradients()
+        groups: list[dict[str, Any]] = self.__dict__["param_groups"]
+        return groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self.__dict__["param_groups"] = groups
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves the division to the step: it refuses to divide float16 gradients itself."""
+        return any(p.dtype == torch.float16 for p in self._hosts.models.values())
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, value: bool) -> None:
+        """Take no notice: torch's constructors set it for ``fused=True``."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of the model's parameters."""
-        given = param_group["params"]
-        members = [given] if isinstance(given, Tensor) else list(given)
-        hosts = [(m[0], self._host(m[1])) if isinstance(m, tuple) else self._host(m) for m in members]
-        super().add_param_group({**param_group, "params": hosts})
-
-    def _host(self, p: Tensor) -> Tensor:
-        for host, known in self._models.items():
-            if known is p:
-                return host  # for torch's own check of duplicates
-        refuse_wrapped(type(self).__name__, [p])
-        keeps_bits = self._is_ours and p.dtype in _widths.HALVES and self._master_dtype == torch.float32
-        dtype = p.dtype if keeps_bits else self._master_dtype
-        if p.device.type == "cpu" and p.dtype == dtype:
-            host = p
-        else:
-            host = torch.nn.Parameter(_on_cpu(p, dtype).copy_(p.detach()), requires_grad=p.requires_grad)
-        self._models[host] = p
-        if p.requires_grad:
-            self._watch(host, p)
-        return host
-
-    def _watch(self, host: Tensor, p: Tensor) -> None:
-        reference = weakref.ref(self)  # a model outlives its optimizers
-
-        def widen(_: Tensor) -> None:
-            if (alive := reference()) is not None:
-                alive._widen(p)
-
-        def fetch(_: Tensor) -> None:
-            if (alive := reference()) is not None:
-                alive._after.add(p, lambda: alive._fetch(host))
-
-        if p.device.type != "cpu":
-            self._copies = self._copies or (torch.cuda.Stream(p.device) if p.is_cuda else None)
-            p.register_post_accumulate_grad_hook(fetch)
-        elif p.dtype in _widths.HALVES and not is_shard(p):
-            p.register_hook(widen)
-
-    def _buffer(self, host: Tensor, dtype: torch.dtype) -> Tensor:
-        key = (host, dtype)
-        if key not in self._buffers:
-            self._buffers[key] = _on_cpu(self._models.get(host, host), dtype)
-        return self._buffers[key]
-
-    @torch.no_grad()
-    def _widen(self, p: Tensor) -> None:
-        """Before a second gradient is added to one of 16 bits in the CPU's memory: let the sum be float32."""
-        if p.grad is None or p.grad.dtype == torch.float32:
+        given = param_group.get("params") if isinstance(param_group, dict) else None
+        if given is None or isinstance(given, set):
+            super().add_param_group(param_group)  # which refuses it
             return
-        if not (dist.is_available() and dist.is_initialized()):
-            wide = self._buffer(p, torch.float32).copy_(p.grad)
-            p.grad = None
-            p.grad_dtype = torch.float32
-            p.grad = wide
+        before = list(self._hosts.models)
+        of = self._hosts.of
+        try:
+            members = [given] if isinstance(given, Tensor) else list(given)
+            hosts = [(m[0], of(m[1])) if isinstance(m, tuple) and len(m) == 2 else of(m) for m in members]
+            super().add_param_group({**param_group, "params": hosts})
+        except BaseException:
+            self._hosts.keep(before)
+            raise
 
-    @torch.no_grad()
-    def _fetch(self, host: Tensor) -> None:
-        """Send a gradient on its way to the CPU, and free it on the device."""
-        p = self._models[host]
-        grad, p.grad = p.grad, None
-        assert grad is not None  # its hook has just run
-        if host in self._arriving:  # of an earlier backward pass
-            self._wait()
-            first, wide = self._arriving[host], torch.promote_types(grad.dtype, torch.float32)
-            total = first if first.dtype == wide else self._buffer(host, wide).copy_(first)
-            self._arriving[host] = total.add_(grad.detach().to(total))
-            return
-        if self._copies is not None:
-            self._copies.wait_stream(torch.cuda.current_stream(p.device))
-            grad.record_stream(self._copies)
-        with torch.cuda.stream(self._copies):
-            self._arriving[host] = self._buffer(host, grad.dtype).copy_(grad, non_blocking=True)
+    def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
+        """Update the hosts with the gradients that have come, and the model with them.
 
-    def _wait(self) -> None:
-        if self._copies is not None:
-            self._copies.synchronize()
+        Parameters
+        ----------
+        closure : callable, optional
+            Evaluates the model again and returns the loss.
+        **options
+            Of the step of `optimizer_class`.
 
-    @torch.no_grad()
-    def _give_gradients(self) -> None:
-        """Let every host have its gradient, in a dtype that its optimizer reads."""
-        self._wait()
-        for host, p in self._models.items():
-            grad = p.grad if p.device.type == "cpu" else self._arriving.get(host)
-            if host is p or grad is None:
-                continue
-            mixed = self._is_ours and torch.float64 not in (grad.dtype, host.dtype)
-            dtype = grad.dtype if mixed else host.dtype
-            if grad.dtype != dtype:
-                grad = self._buffer(host, dtype).copy_(grad)
-            host.grad_dtype = dtype
-            host.grad = grad.detach()
-
-    @torch.no_grad()
-    def _send_back(self) -> None:
-        with torch.cuda.stream(self._copies):
-            for host, p in self._models.items():
-                if host is not p and host.grad is not None:
-                    p.copy_(host, non_blocking=True)
-        if self._copies is not None:
-            torch.cuda.current_stream(self._copies.device).wait_stream(self._copies)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the hosts with the gradients that have come, and the model with them."""
-        loss = None
+        Returns
+        -------
+        What `closure` returned, or None.
+        """
+        loss, hosts = None, self._hosts
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        refuse_wrapped(f"{type(self).__name__}.step", self._models.values())  # it may have been wrapped since
-        self._give_gradients()
-        super().step()
-        self._send_back()
-        self._forget_gradients()
+        refuse_wrapped(f"{type(self).__name__}.step", hosts.models.values())  # it may have been wrapped since
+        hosts.give_gradients()
+        try:
+            for host in hosts.models:
+                hosts.prepare(host)
+            if self._is_ours:
+                super()._step(**options)  # type: ignore[misc]  # torch runs the hooks around this step
+            else:
+                self._step_theirs(options)
+            hosts.send_back(host for host in hosts.models if host.grad is not None)
+        except BaseException:
+            hosts.forget_gradients()  # what was converted
+            raise
+        hosts.drop_gradients()
         return loss
 
-    step.hooked = True  # type: ignore[attr-defined]  # the step inside runs the hooks
+    def _step_theirs(self, options: dict[str, Any]) -> None:
+        """Step by an optimizer that leaves a GradScaler's division to others, and without its hooks."""
+        scaled: dict[str, Any] = {
+            name: self.__dict__.pop(name) for name in ("grad_scale", "found_inf") if name in self.__dict__
+        }
+        try:
+            if float(scaled.get("found_inf", 0)):
+                return
+            if (scale := scaled.get("grad_scale")) is not None:
+                self._hosts.divide_gradients(float(scale))
+            step = self._theirs.step
+            (step.__wrapped__ if getattr(step, "hooked", False) else step)(self, **options)
+        finally:
+            self.__dict__.update(scaled)
+
+    def step_one(self, p: Tensor) -> None:
+        """Update one host; see `step_in_backward`."""
+        self._hosts.wait()
+        self._hosts.give(p)
+        self._hosts.prepare(p)
+        super().step_one(p)  # type: ignore[misc]
+        self._hosts.send_back([p])
+
+    def _of_model(self, p: Tensor) -> Tensor:
+        return self._hosts.models[p]
+
+    def _drop_gradient(self, p: Tensor) -> None:
+        self._hosts.wait()
+        self._hosts.drop(p)
+
+    @contextmanager
+    def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
+        """Exchange values not only of the hosts, but of the model too."""
+        with self._hosts.kept_values(), super()._put(method, values):  # type: ignore[misc]
+            self._hosts.send_back(self._hosts.models)
+            yield
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, on the CPU and on the device."""
-        self._forget_gradients()
-
-    def _forget_gradients(self) -> None:
-        self._wait()
-        self._arriving.clear()
-        for host, p in self._models.items():
-            host.grad = p.grad = None
-            if (p, torch.float32) in self._buffers:  # the next pass is read as it comes
-                p.grad_dtype = p.dtype
+        self._hosts.drop_gradients()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `optimizer_class` does, and the hosts that hold more bits than the model."""
         saved = super().state_dict()
         hosts = [p for group in self.param_groups for p in group["params"]]
         for k, host in enumerate(hosts):
-            if host.dtype != self._models[host].dtype:
+            if host.dtype != self._hosts.models[host].dtype:
                 saved["state"][k] = {**saved["state"].get(k, {}), "master": host.detach().clone()}
         return saved
 
@@ -248,9 +237,11 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         masters: dict[Tensor, Tensor] = {}
         for k, host in zip(saved, hosts, strict=False):  # other lengths are refused below
             master = entries.get(k, {}).get("master")
-            if master is not None and master.shape != host.shape:
-                need, got = tuple(host.shape), tuple(master.shape)
-                raise ValueError(f"{type(self).__name__}.load_state_dict: master of {k} must be {need}; got {got}")
+            if master is not None and not (isinstance(master, Tensor) and master.shape == host.shape):
+                need = f"a tensor of {tuple(host.shape)}"
+                raise ValueError(
+                    f"{type(self).__name__}.load_state_dict: master of {k} must be {need}; got {named(master)}"
+                )
             if master is not None and not (self._is_ours and host.dtype == torch.float16):
                 masters[host] = entries[k].pop("master")
         for k, host in zip(saved, hosts, strict=False):
@@ -261,10 +252,10 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _take_masters(self, masters: dict[Tensor, Tensor]) -> None:
-        for host, p in self._models.items():
+        for host, p in self._hosts.models.items():
             master = masters.get(host)
             if host.dtype == torch.bfloat16 and master is not None:
-                host.copy_(_rounded(master))
+                host.copy_(_halves(master)[0])
             elif host is not p or master is not None:
                 host.copy_(p if master is None else master)
             if host is not p and host.dtype == p.dtype:
@@ -275,19 +266,13 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         raise TypeError("OffloadedOptimizer: cannot be copied or pickled without its model; use state_dict")
 
 
-def _on_cpu(p: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.empty_like(p, dtype=dtype, device="cpu", pin_memory=p.is_cuda, requires_grad=False)
-
-
-def _rounded(master: Tensor) -> Tensor:
-    """Return float32 numbers as bfloat16, rounded as parameters that keep low bits are: ties away from zero."""
-    bits = master.detach().to("cpu", torch.float32).contiguous().view(torch.int32)
-    return ((bits + 0x8000) >> 16).to(torch.int16).view(torch.bfloat16)
+def _halves(master: Tensor) -> tuple[Tensor, Tensor]:
+    """Return float32 numbers as bfloat16, rounded as parameters that keep low bits are, and these bits."""
+    items, low = formats.halves_of(master.detach().to("cpu", torch.float32).contiguous().numpy())
+    return torch.from_numpy(items.view(np.int16)).view(torch.bfloat16), torch.from_numpy(low)
 
 
 def _low_bits(master: Tensor) -> dict[str, Tensor]:
-    """Return what beside `_rounded` makes up float32 numbers."""
-    wide = master.detach().to("cpu", torch.float32).contiguous()
-    low = wide.view(torch.int32).to(torch.int16)
-    flat = _rounded(wide).reshape(-1).view(torch.int16).numpy()
-    return {"low": low, "low_sum": torch.from_numpy(formats.low_sums(flat))}
+    high, low = _halves(master)
+    sums = formats.low_sums(high.view(torch.int16).numpy().ravel())
+    return {"low": low, "low_sum": torch.from_numpy(sums)}

@@ -1,0 +1,134 @@
+"""Blocks of 256 elements, of which narrow formats keep something, where ranks have parts of a tensor.
+
+Blocks follow the memory of the whole tensor. A part that begins in the middle of one cannot have blocks of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from .._base.formats import BLOCK, block_count
+from ._ranks import is_of_fsdp1, is_shard, local_of, placement_of
+
+Tensor = torch.Tensor
+
+#: Beyond the blocks of any tensor: where the random bits of parts begin that are not cut at blocks.
+_APART = 1 << 40
+
+
+def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return zeros, one for each block of a parameter; of a DTensor that is cut, one that is cut as it is."""
+    count = block_count(local_of(p).numel())
+    if not is_shard(p):
+        return torch.zeros(count, dtype=dtype)
+    shape = _shape(p)
+    local = torch.zeros(shape if len(shape) == 1 else (count // shape[1], shape[1]), dtype=dtype)
+    kind: Any = type(p.detach())  # DTensor; a parameter may be of a subclass
+    strides = torch.empty(shape, device="meta").stride()
+    whole: Any = p
+    made: Tensor = kind.from_local(
+        local, whole.device_mesh, whole.placements, run_check=False, shape=torch.Size(shape), stride=strides
+    )
+    return made
+
+
+def refuse_cut_blocks(where: str, p: Tensor) -> None:
+    """Raise if a rank's part of a parameter does not begin with a block.
+
+    Raises
+    ------
+    ValueError
+        With the name of what divides it, and what works.
+    """
+    hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
+    if is_of_fsdp1(p):
+        raise ValueError(
+            f"{where} must not be divided by FullyShardedDataParallel (FSDP1), which cuts it anywhere, {hint}"
+        )
+    if is_shard(p) and _cuts(p) and not _is_cut_at_blocks(p):
+        raise ValueError(
+            f"{where} must be cut along its first axis at multiples of {BLOCK} elements {hint}; got "
+            f"{placement_of(p)} of {tuple(p.shape)} on {p.device_mesh.shape} ranks"  # type: ignore[attr-defined]
+        )
+
+
+def first_block(p: Tensor) -> int:
+    """Return the block of the whole parameter with which this rank's part begins, for random bits.
+
+    Parts that begin in the middle of a block get numbers that no other part has.
+    """
+    if not is_shard(p) or not (cuts := _cuts(p)):
+        return 0
+    at = [cut.index for cut in cuts]
+    start = min(at[0] * _rows_of_one(p), p.shape[0]) * (p.numel() // max(p.shape[0], 1)) if _is_by_rows(p) else 1
+    if start % BLOCK == 0:
+        return start // BLOCK
+    index = 0
+    for cut in cuts:
+        index = index * cut.ranks + cut.index
+    return (1 + index) * _APART
+
+
+class _Cut:
+    """An axis of the mesh along which a DTensor is divided: among how many ranks, and which of them this is."""
+
+    def __init__(self, p: Any, axis: int) -> None:
+        self.placement = p.placements[axis]
+        self.ranks: int = p.device_mesh.size(axis)
+        coordinate = p.device_mesh.get_coordinate()
+        self.index: int = 0 if coordinate is None else coordinate[axis]
+
+
+def _cuts(p: Any) -> list[_Cut]:
+    axes = range(len(p.placements))
+    return [_Cut(p, a) for a in axes if not p.placements[a].is_replicate() and p.device_mesh.size(a) > 1]
+
+
+def _is_by_rows(p: Any) -> bool:
+    """Tell whether a DTensor's parts are rows that lie behind one another in the whole."""
+    cuts = _cuts(p)
+    plain = len(cuts) == 1 and type(cuts[0].placement).__name__ == "Shard" and cuts[0].placement.dim == 0
+    return bool(plain and p.is_contiguous())
+
+
+def _rows_of_one(p: Tensor) -> int:
+    return -(-p.shape[0] // _cuts(p)[0].ranks)
+
+
+def _together(p: Tensor) -> tuple[int, int]:
+    """Return the smallest number of rows that are whole blocks, and of how many."""
+    row = math.prod(p.shape[1:])
+    common = math.gcd(row, BLOCK)
+    return BLOCK // common, row // common
+
+
+def _is_regular(p: Tensor) -> bool:
+    """Tell whether the blocks of a tensor make a table: a line for every few rows."""
+    rows, blocks = _together(p)
+    return blocks == 1 or p.shape[0] % rows == 0
+
+
+def _is_cut_at_blocks(p: Tensor) -> bool:
+    if p.numel() == 0:
+        return True
+    if not _is_by_rows(p):
+        return False
+    return p.shape[0] == 1 or (_is_regular(p) and _rows_of_one(p) % _together(p)[0] == 0)
+
+
+def _shape(p: Any) -> tuple[int, ...]:
+    """Return the shape of what a DTensor has of each block.
+
+    A line for every few rows is divided among any number of ranks as the rows are.
+    """
+    count = block_count(p.numel())
+    is_whole = all(placed.is_replicate() for placed in p.placements)
+    if is_whole or count == 0 or not p.is_contiguous():
+        return (count,)
+    if p.shape[0] == 1:
+        return 1, count
+    rows, blocks = _together(p)
+    return (-(-p.shape[0] // rows), blocks) if _is_regular(p) else (count,)

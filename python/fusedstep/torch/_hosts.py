@@ -1,0 +1,242 @@
+"""The tensors in the CPU's memory that an `OffloadedOptimizer` steps in the place of a model's parameters."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ._ranks import is_shard, local_of
+from ._widths import HALVES
+from ._wrapped import AfterReduction, refuse_wrapped
+
+Tensor = torch.Tensor
+
+
+class Hosts:
+    """The host of each parameter, and the ways of gradients and values between the two.
+
+    Parameters
+    ----------
+    label : str
+        The optimizer's name, for errors.
+    dtype : torch.dtype
+        Of hosts.
+    keeps_bits : bool
+        Whether 16-bit hosts keep their dtype, because the optimizer keeps what they lack of float32.
+    reads_any : bool
+        Whether the optimizer reads gradients of other dtypes than its parameters'.
+    """
+
+    def __init__(self, label: str, dtype: torch.dtype, keeps_bits: bool, reads_any: bool) -> None:
+        self.label, self.dtype = label, dtype
+        self._keeps_bits, self._reads_any = keeps_bits, reads_any
+        self.models: dict[Tensor, Tensor] = {}  # host -> the model's parameter
+        self._copies: dict[Tensor, Tensor] = {}  # of these, the hosts that are copies
+        self._hooks: dict[Tensor, Any] = {}
+        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # of a host's gradients, made when first needed
+        self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, on its way from the device
+        self._given: dict[Tensor, Tensor] = {}  # host -> the gradient that it shows
+        self._sent: dict[Tensor, int] = {}  # parameter -> its version when its host's values came
+        self._stream: torch.cuda.Stream | None = None
+        self._after = AfterReduction(label)
+
+    def of(self, p: Any) -> Any:
+        """Return the host of a parameter, made when it is first asked for; what optimizers refuse is its own."""
+        if not isinstance(p, Tensor):
+            return p
+        known = next((host for host, model in self.models.items() if model is p), None) if p in self._hooks else None
+        if known is not None:
+            return known  # for torch's own check of duplicates
+        refuse_wrapped(self.label, [p])
+        if p.requires_grad and not p.is_floating_point():
+            raise TypeError(f"{self.label}: parameters must be of a floating dtype; got {p.dtype} {tuple(p.shape)}")
+        dtype = p.dtype if self._keeps_bits and p.dtype in HALVES else self.dtype
+        if not (p.is_leaf and p.is_floating_point()) or (p.device.type == "cpu" and p.dtype == dtype):
+            host = p
+        else:
+            host = torch.nn.Parameter(_on_cpu(p, dtype).copy_(p.detach()), requires_grad=p.requires_grad)
+            self._copies[host] = p
+            self._sent[p] = p._version
+        self.models[host] = p
+        self._hooks[p] = self._watch(host, p) if p.is_leaf and p.is_floating_point() else None
+        return host
+
+    def keep(self, hosts: Iterable[Tensor]) -> None:
+        """Forget all hosts but these, and remove the hooks of their parameters."""
+        kept = set(hosts)
+        for host in [h for h in self.models if h not in kept]:
+            p = self.models.pop(host)
+            self._copies.pop(host, None)
+            self._sent.pop(p, None)
+            if (hook := self._hooks.pop(p)) is not None:
+                hook.remove()
+
+    def _watch(self, host: Tensor, p: Tensor) -> Any:
+        """Add the hook that a parameter's gradients need; one that is frozen may be trained later."""
+        reference = weakref.ref(self)  # a model outlives its optimizers
+
+        def widen(_: Tensor) -> None:
+            if (alive := reference()) is not None:
+                alive._widen(p)
+
+        def fetch(_: Tensor) -> None:
+            if (alive := reference()) is not None:
+                alive._after.add(p, lambda: alive._fetch(host))
+
+        trained = p.requires_grad
+        try:
+            p.requires_grad_(True)  # torch adds hooks to no other tensor, and keeps them
+            if p.device.type != "cpu":
+                self._stream = self._stream or (torch.cuda.Stream(p.device) if p.is_cuda else None)
+                return p.register_post_accumulate_grad_hook(fetch)
+            return p.register_hook(widen) if p.dtype in HALVES and not is_shard(p) else None
+        finally:
+            p.requires_grad_(trained)
+
+    def _buffer(self, host: Tensor, dtype: torch.dtype) -> Tensor:
+        key = (host, dtype)
+        if key not in self._buffers:
+            self._buffers[key] = _on_cpu(self.models.get(host, host), dtype)
+        return self._buffers[key]
+
+    @torch.no_grad()
+    def _widen(self, p: Tensor) -> None:
+        """Before a second gradient is added to one of 16 bits in the CPU's memory: let the sum be float32."""
+        if p.grad is None or p.grad.dtype == torch.float32:
+            return
+        if not (dist.is_available() and dist.is_initialized()):
+            _put_gradient(p, self._buffer(p, torch.float32).copy_(p.grad))
+
+    @torch.no_grad()
+    def _fetch(self, host: Tensor) -> None:
+        """Send a gradient on its way to the CPU, and free it on the device."""
+        p = self.models[host]
+        grad, p.grad = p.grad, None
+        assert grad is not None  # its hook has just run
+        if host in self._arriving:  # of an earlier backward pass
+            self.wait()
+            first, wide = self._arriving[host], torch.promote_types(grad.dtype, torch.float32)
+            total = first if first.dtype == wide else self._buffer(host, wide).copy_(first)
+            self._arriving[host] = total.add_(grad.detach().to(total))
+            return
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(p.device))
+            grad.record_stream(self._stream)
+        with torch.cuda.stream(self._stream):
+            self._arriving[host] = self._buffer(host, grad.dtype).copy_(grad, non_blocking=True)
+
+    def wait(self) -> None:
+        """Wait for what is on its way from a device."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def give_gradients(self) -> None:
+        """Let each host that is a copy show the gradient that has come: the same memory, whatever its dtype.
+
+        What changes a host's gradient (``GradScaler.unscale_``) changes the model's therefore, and the other way round.
+        """
+        if self._copies:
+            self.wait()
+        for host in self._copies:
+            self.give(host)
+
+    @torch.no_grad()
+    def give(self, host: Tensor) -> None:
+        """Let one host show its gradient, and be trained or frozen as its parameter is."""
+        p = self._copies.get(host, host)
+        if host is p:
+            return
+        if host.requires_grad != p.requires_grad:
+            host.requires_grad_(p.requires_grad)
+        grad = p.grad if p.device.type == "cpu" else self._arriving.get(host)
+        if grad is self._given.get(host):
+            return
+        if grad is None:
+            host.grad = None
+            del self._given[host]
+        else:
+            _put_gradient(host, grad.detach())
+            self._given[host] = grad
+
+    @torch.no_grad()
+    def prepare(self, host: Tensor) -> None:
+        """Make a copy ready for its step.
+
+        It starts from what others have written into the model since the last one. A gradient that the optimizer does
+        not read is converted, into a buffer: `drop` or `forget_gradients` has to follow.
+        """
+        p = self._copies.get(host, host)
+        if host is p:
+            return
+        if p._version != self._sent[p] and not torch.equal(local_of(host).to(p.dtype), local_of(p).to(host.device)):
+            host.copy_(p)
+        self._sent[p] = p._version
+        grad = host.grad
+        if grad is None or grad.dtype == host.dtype:
+            return
+        if not self._reads_any or torch.float64 in (grad.dtype, host.dtype):
+            _put_gradient(host, self._buffer(host, host.dtype).copy_(grad))
+
+    @torch.no_grad()
+    def send_back(self, hosts: Iterable[Tensor]) -> None:
+        """Copy the values of hosts into the model."""
+        with torch.cuda.stream(self._stream):
+            for host in hosts:
+                if (p := self._copies.get(host)) is not None:
+                    p.copy_(host, non_blocking=True)
+                    self._sent[p] = p._version
+        if self._stream is not None:
+            torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+    @contextmanager
+    def kept_values(self) -> Iterator[None]:
+        """Put the model's own values back at the end, bit for bit: of parameters whose hosts are copies."""
+        values = {p: p.detach().to("cpu", copy=True) for p in self._copies.values()}
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, value in values.items():
+                    p.copy_(value)
+                    self._sent[p] = p._version
+
+    def forget_gradients(self) -> None:
+        """Let hosts show the model's gradients anew."""
+        self._given.clear()
+
+    def drop(self, host: Tensor) -> None:
+        """Drop a gradient, on the CPU and on the device."""
+        p = self.models[host]
+        self._arriving.pop(host, None)
+        self._given.pop(host, None)
+        host.grad = p.grad = None
+        if (p, torch.float32) in self._buffers:  # the next pass is read as it comes
+            p.grad_dtype = p.dtype
+
+    def drop_gradients(self) -> None:
+        """Drop all gradients."""
+        self.wait()
+        for host in self.models:
+            self.drop(host)
+
+    def divide_gradients(self, divisor: float) -> None:
+        """Divide the hosts' gradients."""
+        for host in self.models:
+            if host.grad is not None:
+                host.grad.div_(divisor)
+
+
+def _put_gradient(p: Tensor, grad: Tensor) -> None:
+    """Let a tensor have a gradient of any dtype."""
+    p.grad = None
+    p.grad_dtype = grad.dtype
+    p.grad = grad
+
+
+def _on_cpu(p: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(p, dtype=dtype, device="cpu", pin_memory=p.is_cuda, requires_grad=False)

@@ -1,0 +1,90 @@
+"""What loading and saving add to torch's: own options of groups, and states that are not of their parameter's dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .._base.rules import RULES
+from ._ranks import is_part
+from ._widths import CODES, SCALE
+
+Tensor = torch.Tensor
+
+
+def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
+    """Do what torch's loading has left out, and undo what it should not have done; `own` are the groups before it.
+
+    Raises
+    ------
+    ValueError
+        If the groups lack options of the optimizer.
+    """
+    _keep_options(opt, own, state_dict)
+    _check_options(opt)
+    _restore_widths(opt, state_dict)
+    for _, p in _params_of(opt, state_dict):
+        if is_part(p):  # sums that were saved are of other parts
+            opt.state.get(p, {}).pop("low_sum", None)
+
+
+def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict without what other ranks could not load: sums over the low bits of a rank's parts."""
+    for k, p in _params_of(opt, saved) if opt.master_weights else ():
+        if is_part(p) and "low_sum" in saved["state"].get(k, {}):
+            saved["state"][k] = {name: value for name, value in saved["state"][k].items() if name != "low_sum"}
+    return saved
+
+
+def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
+    """Leave sums over low bits that were not saved to the next step: the model may be loaded after its optimizer."""
+    for k, p in _params_of(opt, state_dict):
+        entry = state_dict["state"].get(k, {})
+        if is_part(p) or ("low" in entry and "low_sum" not in entry):
+            opt.state.get(p, {}).pop("low_sum", None)
+
+
+def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]:
+    """Return the parameters with their keys in a state dict."""
+    keys = [k for group in state_dict["param_groups"] for k in group["params"]]
+    params = [p for group in opt.param_groups for p in group["params"]]
+    return list(zip(keys, params, strict=True))
+
+
+def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
+    """Give the groups back their own options that torch does not know, where nothing else was saved.
+
+    The width of states is a group's own in any case: what was saved in another is converted.
+    """
+    for group, mine, saved in zip(opt.param_groups, own, state_dict["param_groups"], strict=True):
+        group.update({name: mine[name] for name in opt.extras if name in mine and name not in saved})
+        if "state_dtype" in group:
+            group["state_dtype"] = mine.get("state_dtype")
+
+
+def _check_options(opt: Any) -> None:
+    """Refuse what another optimizer has saved: it lacks options, and a step would take defaults for them."""
+    where = f"{type(opt).__name__}.load_state_dict: param_groups"
+    for k, group in enumerate(opt.param_groups):
+        for name in opt.kernel.checks:
+            if name not in group and name not in opt.extras:
+                raise ValueError(f"{where}[{k}] must have {name!r}; got {list(group)}")
+
+
+def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
+    """Undo torch's cast to the parameter's dtype where a state has another one.
+
+    Averages of 16-bit parameters are float32, scalars at least that.
+    """
+    wide = ["ema", *(name for name, _ in RULES[opt.kernel.rule].scalars)]
+    groups = [group for group in opt.param_groups for _ in group["params"]]
+    for (k, p), group in zip(_params_of(opt, state_dict), groups, strict=True):
+        has_width = group.get("state_dtype") is not None or opt.master_weights
+        for name, value in state_dict["state"].get(k, {}).items():
+            if not isinstance(value, Tensor) or name == "step":
+                continue
+            other = has_width and value.dtype != opt.state[p][name].dtype
+            if other or name in wide or name.endswith(SCALE) or value.dtype in CODES:
+                opt.state[p][name] = value.detach().clone()

@@ -1,0 +1,57 @@
+"""What narrow widths take of the process's memory: bytes per parameter, as the system counts them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")]
+
+PARAMETERS = 16_000_000
+SCRIPT = """
+import ctypes, gc
+import torch
+import fusedstep.torch as ft
+
+WIDTHS = [
+    lambda p: ft.AdamW([p], master_weights=True, state_dtype="uint8"),
+    lambda p: ft.OffloadedOptimizer(ft.AdamW, [p], state_dtype="uint8"),
+    lambda p: ft.AdamW([p], master_weights=True),
+]
+
+def held():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+    return 1024 * int(line.split()[1])
+
+def stepped(make, count):
+    p = torch.nn.Parameter(torch.full((count,), 0.5, dtype=torch.bfloat16))
+    optimizer = make(p)
+    for _ in range(2):
+        p.grad = torch.full_like(p, 0.25)
+        optimizer.step()
+    p.grad = None
+    return p, optimizer
+
+for make in WIDTHS:
+    stepped(make, 1000)  # what the libraries make once
+for make in WIDTHS:
+    before = held()
+    kept = stepped(make, COUNT)
+    print((held() - before) / COUNT)
+    del kept
+"""
+
+
+def test_a_parameter_takes_as_many_bytes_as_its_widths_say() -> None:
+    """AdamW of a bfloat16 model with low bits; the gradient is not counted."""
+    script = SCRIPT.replace("COUNT", str(PARAMETERS))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    narrow, offloaded, wide = map(float, done.stdout.split())
+    assert 6.0 <= narrow <= 6.2
+    assert 6.0 <= offloaded <= 6.2
+    assert 12.0 <= wide <= 12.2
