@@ -151,8 +151,9 @@ void HalfBatchNorm::apply(const BatchNormForward& f, const BatchNormRegion& regi
     part.center = numbers_at(f.center, c), part.scale = numbers_at(f.scale, c), part.offset = numbers_at(f.offset, c);
     part.first_bit = bit, part.stream = false;
     float_.apply[type](part, all_of(s));
-    encode(x, f.y, at, n);
+    encode(x, f.y, at, n, f.stream);
   });
+  if (f.stream) half_kernels().end_streaming();
 }
 
 void HalfBatchNorm::gradient(const BatchNormBackward& b, const BatchNormRegion& region) const {
@@ -166,9 +167,10 @@ void HalfBatchNorm::gradient(const BatchNormBackward& b, const BatchNormRegion& 
     part.mean = numbers_at(b.mean, c), part.slope = numbers_at(b.slope, c);
     part.first_bit = bit, part.stream = false;
     float_.gradient[type](part, all_of(s));
-    encode(dy, b.dx, at, n);
-    if (b.dz) encode(x, b.dz, at, n);
+    encode(dy, b.dx, at, n, b.stream);
+    if (b.dz) encode(x, b.dz, at, n, b.stream);
   });
+  if (b.stream) half_kernels().end_streaming();
 }
 
 }  // namespace fusedstep

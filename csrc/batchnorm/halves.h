@@ -22,8 +22,8 @@ class HalfBatchNorm {
   void decode(const void* array, std::ptrdiff_t first, std::ptrdiff_t n, float* to) const {
     half_.decode(item_at(array, first, 2), {1, n, n}, to);
   }
-  void encode(const float* from, void* array, std::ptrdiff_t first, std::ptrdiff_t n) const {
-    half_.encode(from, {1, n, n}, item_at(array, first, 2));
+  void encode(const float* from, void* array, std::ptrdiff_t first, std::ptrdiff_t n, bool past_cache) const {
+    half_.encode(from, {1, n, n}, item_at(array, first, 2), past_cache);
   }
 
   const HalfKernels& half_;
