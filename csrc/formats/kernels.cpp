@@ -28,15 +28,21 @@ FUSEDSTEP_INLINE void decode_few(const std::uint16_t* from, float* to) {
     for (int k = 0; k < N; ++k) to[k] = Format::decode(from[k]);
 #endif
   } else {
-    using Bits = Vector<std::uint32_t, N>;
-    store(to, __builtin_convertvector(load<Vector<std::uint16_t, N>>(from), Bits) << 16);
+    constexpr int W = N < width<float> ? N : width<float>;
+    for (int k = 0; k < N; k += W)
+      store(to + k, __builtin_convertvector(load<Vector<std::uint16_t, W>>(from + k), Vector<std::uint32_t, W>) << 16);
   }
 }
 
 template <class Format, int N>
 void decode_rows(const void* from, const Stretches& s, float* to) {
+  constexpr std::ptrdiff_t ahead = 64;  // rows
+  const bool begins_line = reinterpret_cast<std::uintptr_t>(from) % 64 < N * sizeof(std::uint16_t);
   const auto* const items = static_cast<const std::uint16_t*>(from);
-  for (std::ptrdiff_t k = 0; k < s.count; ++k) decode_few<Format, N>(items + k * s.stride, to + k * N);
+  for (std::ptrdiff_t k = 0; k < s.count; ++k) {
+    if (begins_line) __builtin_prefetch(items + (k + ahead) * s.stride, 0, 2);
+    decode_few<Format, N>(items + k * s.stride, to + k * N);
+  }
 }
 
 template <class Format>
