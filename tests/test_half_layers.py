@@ -142,6 +142,21 @@ def test_batch_norm_bits_of_variants_on_machines(rng: np.random.Generator, half:
 
 
 @every_half
+@pytest.mark.parametrize(("shape", "axis"), [((64, 33, 3001), 1), ((3001, 2112), -1)], ids=str)
+def test_streamed_bits(rng: np.random.Generator, half: Any, shape: Any, axis: int) -> None:
+    """Arrays so large that stores bypass the caches have the bits of float32's results, rounded."""
+    x = rng.standard_normal(shape, dtype=np.float32).astype(half)
+    wide = x.astype(np.float32)
+    assert_same_bits(fs.dropout(x, 0.3, KEY, offset=5), fs.dropout(wide, 0.3, KEY, offset=5).astype(half))
+    y, saved = fs.batch_norm(x, axis=axis, relu=True, residual=x)
+    want, wide_saved = fs.batch_norm(wide, axis=axis, relu=True, residual=wide)
+    assert_same_bits(y, want.astype(half))
+    grads, wanted = fs.batch_norm_backward(x, saved), fs.batch_norm_backward(wide, wide_saved)
+    assert_same_bits(grads.dx, wanted.dx.astype(half))
+    assert_same_bits(grads.dresidual, wanted.dresidual.astype(half))
+
+
+@every_half
 def test_batch_norm_in_place(rng: np.random.Generator, half: Any) -> None:
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_iris
 
 import fusedstep as fs
-import sklearn
 from fusedstep import nn
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
 from support.integrations import package

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import doctest
 import importlib
+import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -219,6 +221,29 @@ def test_accelerate_does_not_replace_unsupported_layers(torch: Any, ft: Any) -> 
     assert [type(m) for m in left] == types
     with pytest.raises(TypeError, match=r"accelerate: model must be a torch\.nn\.Module; got Tensor"):
         ft.accelerate(torch.ones(3))
+
+
+def is_asked_for(address: int) -> bool:
+    """Tell whether the mapping that holds this address is to be in huge pages."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(found[1], 16) <= address < int(found[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return "hg" in line.split()
+    return False
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a system without huge pages that are asked for"
+)
+def test_large_outputs_are_asked_to_be_in_huge_pages(torch: Any, ft: Any) -> None:
+    x = torch.ones(12, 1_000_003, requires_grad=True)
+    y = ft.Dropout(0.5)(x)
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    normalised = ft.BatchNorm1d(1_000_003)(x)
+    assert all(is_asked_for(t.data_ptr() + t.nbytes // 2) for t in (y, dx, normalised))
+    assert torch.equal(y == 0, dx == 0)
 
 
 @pytest.mark.thread_unsafe

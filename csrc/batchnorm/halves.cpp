@@ -5,8 +5,9 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t room = 2048;    // numbers that are normalised at a time, a quarter of a first-level cache
-constexpr std::ptrdiff_t together = 16;  // neighbouring channels that are summed at a time, half a cache line
+constexpr std::ptrdiff_t room = 2048;  // numbers that are normalised at a time: a fourth of a first-level cache
+// Neighbouring channels that are summed at a time: 64 KiB of numbers, of 1,024 rows.
+constexpr std::ptrdiff_t together = 16;
 constexpr int type = int(DType::f32);
 
 const float* numbers_at(const void* coefficients, std::ptrdiff_t channel) {
@@ -103,7 +104,7 @@ void HalfBatchNorm::moments(const BatchNormShape& s, const void* x, std::ptrdiff
     width = std::min(step, end - c);
     if (s.inner > 1)
       for_stretches(s, block, c, [&](std::ptrdiff_t plane, std::ptrdiff_t i, std::ptrdiff_t count, std::ptrdiff_t at) {
-        decode(x, plane * s.inner + i, count, numbers + at);
+        decode_and_prefetch(x, plane * s.inner + i, count, numbers + at);
       });
     else
       half_.decode(item_at(x, block * batch_block * s.channels + c, 2), {n, width, s.channels}, numbers);
@@ -114,15 +115,16 @@ void HalfBatchNorm::moments(const BatchNormShape& s, const void* x, std::ptrdiff
 
 void HalfBatchNorm::sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end,
                          double* sum, double* dot) const {
-  alignas(64) float dy[batch_block * together / 2], x[batch_block * together / 2];
+  alignas(64) float dy[batch_block * together], x[batch_block * together];
   const BatchNormShape& s = b.shape;
-  const std::ptrdiff_t n = values_of(s, block), step = s.inner > 1 ? 1 : together / 2;
+  const std::ptrdiff_t n = values_of(s, block), step = s.inner > 1 ? 1 : together;
   for (std::ptrdiff_t c = begin, width; c < end; c += step) {
     width = std::min(step, end - c);
     Gathered open;
     if (s.inner > 1) {
       for_stretches(s, block, c, [&](std::ptrdiff_t plane, std::ptrdiff_t i, std::ptrdiff_t count, std::ptrdiff_t at) {
-        decode(b.dy, plane * s.inner + i, count, dy + at), decode(b.x, plane * s.inner + i, count, x + at);
+        decode_and_prefetch(b.dy, plane * s.inner + i, count, dy + at);
+        decode_and_prefetch(b.x, plane * s.inner + i, count, x + at);
         if (b.mask == BatchNormMask::saved) open.add(b.open, mask_bit(s, plane, i), count);
       });
     } else {
@@ -152,8 +154,9 @@ void HalfBatchNorm::apply(const BatchNormForward& f, const BatchNormRegion& regi
     part.center = numbers_at(f.center, c), part.scale = numbers_at(f.scale, c), part.offset = numbers_at(f.offset, c);
     part.first_bit = bit, part.stream = false;
     float_.apply[type](part, all_of(s));
-    encode(x, f.y, at, n);
+    encode(x, f.y, at, n, f.stream);
   });
+  if (f.stream) half_kernels().end_streaming();
 }
 
 void HalfBatchNorm::gradient(const BatchNormBackward& b, const BatchNormRegion& region) const {
@@ -167,9 +170,10 @@ void HalfBatchNorm::gradient(const BatchNormBackward& b, const BatchNormRegion& 
     part.mean = numbers_at(b.mean, c), part.slope = numbers_at(b.slope, c);
     part.first_bit = bit, part.stream = false;
     float_.gradient[type](part, all_of(s));
-    encode(dy, b.dx, at, n);
-    if (b.dz) encode(x, b.dz, at, n);
+    encode(dy, b.dx, at, n, b.stream);
+    if (b.dz) encode(x, b.dz, at, n, b.stream);
   });
+  if (b.stream) half_kernels().end_streaming();
 }
 
 }  // namespace fusedstep

@@ -22,8 +22,13 @@ class HalfBatchNorm {
   void decode(const void* array, std::ptrdiff_t first, std::ptrdiff_t n, float* to) const {
     half_.decode(item_at(array, first, 2), {1, n, n}, to);
   }
-  void encode(const float* from, void* array, std::ptrdiff_t first, std::ptrdiff_t n) const {
-    half_.encode(from, {1, n, n}, item_at(array, first, 2));
+  /// The same, and asks for as many elements behind them.
+  void decode_and_prefetch(const void* array, std::ptrdiff_t first, std::ptrdiff_t n, float* to) const {
+    for (std::ptrdiff_t i = 0; i < n; i += 32) __builtin_prefetch(item_at(array, first + n + i, 2));
+    decode(array, first, n, to);
+  }
+  void encode(const float* from, void* array, std::ptrdiff_t first, std::ptrdiff_t n, bool past_cache) const {
+    half_.encode(from, {1, n, n}, item_at(array, first, 2), past_cache);
   }
 
   const HalfKernels& half_;

@@ -14,13 +14,14 @@ struct Stretches {
   std::ptrdiff_t count, n, stride;
 };
 
-/// Convert between memory and float32 numbers without gaps.
+/// Convert between memory and float32 numbers without gaps. `past_cache` asks for stores that bypass the caches.
 struct HalfKernels {
   void (*decode)(const void* from, const Stretches&, float* to);
-  void (*encode)(const float* from, const Stretches&, void* to);
+  void (*encode)(const float* from, const Stretches&, void* to, bool past_cache);
 };
 struct HalfTable {
   HalfKernels bf16, f16;
+  void (*end_streaming)();  // makes stores that bypass the caches visible to the thread that synchronises next
   const HalfKernels& of(DType d) const { return d == DType::bf16 ? bf16 : f16; }
 };
 FUSEDSTEP_TABLES(HalfTable, half_kernels)

@@ -2,6 +2,11 @@
 
 #include <fstream>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 namespace fusedstep {
 namespace {
 
@@ -20,6 +25,14 @@ std::int64_t read_size() {
 std::int64_t last_level_cache() {
   static const std::int64_t size = read_size();
   return size;
+}
+
+void ask_for_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  const auto page = std::uintptr_t(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t first = (begin + page - 1) / page * page, end = (begin + bytes) / page * page;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);  // a wish: errors do not matter
+#endif
 }
 
 }  // namespace fusedstep

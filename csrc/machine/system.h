@@ -1,8 +1,9 @@
-// Information from the operating system: cache sizes, and functions of loaded libraries.
+// Information from the operating system: cache sizes, huge pages, and functions of loaded libraries.
 #pragma once
 
 #include <dlfcn.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -10,6 +11,10 @@ namespace fusedstep {
 
 /// Bytes of the last-level cache that one core can use; 32 MiB if the system does not say.
 std::int64_t last_level_cache();
+
+/// Asks the system for huge pages in [data, data + bytes). The first write to each page of new memory is a fault; huge
+/// pages make these few.
+void ask_for_huge_pages(void* data, std::size_t bytes) noexcept;
 
 /// Looks up a function of a library at run time. Returns false, and sets null, if the library does not have it.
 template <class F>

@@ -33,7 +33,8 @@ class PerChannel {
   void* data() { return numbers_.empty() ? written_or_null(array_) : numbers_.data(); }
   /// Returns the array, after the written numbers are stored in it.
   const py::array& written() {
-    if (!numbers_.empty()) half_kernels().of(dtype_of(array_)).encode(numbers_.data(), all(), written_or_null(array_));
+    if (!numbers_.empty())
+      half_kernels().of(dtype_of(array_)).encode(numbers_.data(), all(), written_or_null(array_), false);
     return array_;
   }
 

@@ -4,6 +4,7 @@
 
 #include "machine/level.h"
 #include "machine/parallel.h"
+#include "machine/system.h"
 #include "python/bindings.h"
 #include "python/gate.h"
 #include "python/gil.h"
@@ -91,6 +92,10 @@ void bind_runtime(py::module_& m) {
   m.def("rules", rules,
         "name -> (names of variant bits, names of hyperparameters, [(state, variant bits it needs)], [(scalar, "
         "initial)]).");
+  m.def(
+      "ask_for_huge_pages",
+      [](std::uintptr_t address, std::size_t bytes) { ask_for_huge_pages(reinterpret_cast<void*>(address), bytes); },
+      py::arg("address"), py::arg("bytes"), "For memory that is about to be written for the first time; a wish.");
   m.def("roofline", roofline, py::arg("read_write"), py::arg("read"), py::arg("num_threads") = 0,
         "Adds `read` to every array of `read_write`: the traffic of an optimizer without its arithmetic.");
 }

@@ -14,6 +14,7 @@ from .. import _core
 
 Array = np.ndarray[Any, Any]
 
+_HUGE = 4 << 20  # bytes from which on NumPy asks for huge pages
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
@@ -67,6 +68,14 @@ def array_of(t: Tensor) -> Array:
     """Return the tensor as an array over the same memory, outside of any graph."""
     t = t.detach()
     return t.view(torch.int16).numpy().view(_core.bfloat16) if t.dtype is torch.bfloat16 else t.numpy()
+
+
+def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
+    """Return memory for an output, in C order or of these strides; much memory in huge pages, as NumPy's is."""
+    t = torch.empty(shape, dtype=dtype) if strides is None else torch.empty_strided(shape, strides, dtype=dtype)
+    if t.nbytes >= _HUGE:
+        _core.ask_for_huge_pages(t.data_ptr(), t.nbytes)
+    return t
 
 
 def tensor_of(a: Array) -> Tensor:

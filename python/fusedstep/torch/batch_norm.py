@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
 from .._base.checks import flag
-from ._memory import Array, array_of, require_memory, served, tensor_of
+from ._memory import Array, array_of, empty, require_memory, served, tensor_of
 
 
 class _Options(NamedTuple):
@@ -200,7 +200,7 @@ def normalize(
     """Return y, and what its gradient needs besides x."""
     last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
     strides = x.stride() if last else None
-    y = empty(x, strides)
+    y = empty(x.shape, strides, x.dtype)
     per_channel = (None if t is None else array_of(t) for t in (gamma, beta, *options.running))
     weight, bias, mean, var, batches = per_channel
     _, saved = _core.batch_norm(
@@ -226,8 +226,8 @@ def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
     """Return the gradients of x, gamma, beta and the residual."""
     saved, strides, relu, has_residual = kept
     last = strides is not None
-    dx = empty(x, strides)
-    dresidual = empty(x, strides) if relu and has_residual else dy if has_residual else None
+    dx = empty(x.shape, strides, x.dtype)
+    dresidual = empty(x.shape, strides, x.dtype) if relu and has_residual else dy if has_residual else None
     out: Any = array_in_order(dx, last)
     if relu and dresidual is not None:
         out = out, array_in_order(dresidual, last)
@@ -253,13 +253,6 @@ def differentiable_gradients(
     inputs = [t for t, is_wanted in zip((x, gamma, beta), wanted, strict=True) if is_wanted and t is not None]
     found = iter(torch.autograd.grad(z, inputs, dy, create_graph=True) if inputs else ())
     return *(next(found) if is_wanted else None for is_wanted in wanted), dy if kept.has_residual else None
-
-
-def empty(x: Tensor, strides: tuple[int, ...] | None) -> Tensor:
-    """Return memory for a tensor like x, with the strides of channels last, or with channels second."""
-    return (
-        torch.empty(x.shape, dtype=x.dtype) if strides is None else torch.empty_strided(x.shape, strides, dtype=x.dtype)
-    )
 
 
 def array_in_order(t: Tensor, last: bool) -> Array:

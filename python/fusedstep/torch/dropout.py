@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import _core
 from .._base.random import threshold_and_scale, threshold_of
-from ._memory import flat_array_of, known, require_memory, served
+from ._memory import empty, flat_array_of, known, require_memory, served
 
 How = tuple[int, int]  # threshold: how many of 65,536 random numbers drop an element; seed of the mask
 SEEDS = 2**63 - 1
@@ -90,7 +90,7 @@ def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = Non
     """Return x with elements dropped. They are numbered in the memory order of a dense tensor with these strides."""
     require_memory(x)
     dense = x.stride() == strides
-    y = x if out is x and dense else torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    y = x if out is x and dense else empty(x.shape, strides, x.dtype)
     threshold, seed = how
     _, scale = threshold_and_scale(threshold, "inverted", True)
     source = x if dense else y.copy_(x.detach())

@@ -12,9 +12,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
-from ._memory import Array, array_of, served
+from ._memory import Array, array_of, empty, served
 from ._ranks import gathered
-from .batch_norm import _Normalization, _Options, array_in_order, empty
+from .batch_norm import _Normalization, _Options, array_in_order
 
 
 class SyncBatchNorm(_Normalization):
@@ -194,7 +194,7 @@ class _Synchronized(torch.autograd.Function):
     ) -> Tensor:
         last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
         strides, axis = (x.stride(), -1) if last else (None, 1)
-        values, y = array_in_order(x, last), empty(x, strides)
+        values, y = array_in_order(x, last), empty(x.shape, strides, x.dtype)
         s = _statistics(values, axis, group)
         _record(options, s)
         ctx.save_for_backward(x, weight)
@@ -216,8 +216,8 @@ class _Synchronized(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         s, strides, group, has_bias, has_residual, relu = ctx.kept
         last = strides is not None
-        dx = empty(x, strides)
-        opened = empty(x, strides) if has_residual and relu else None  # the gradient behind a ReLU
+        dx = empty(x.shape, strides, x.dtype)
+        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the gradient behind a ReLU
         own = np.zeros((2, s.mean.size))
         if x.numel():
             out: Any = array_in_order(dx, last)
