@@ -51,12 +51,12 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     written the model, a host that is a copy takes over the written values before the step. Hooks of `step` run before
     and after all of it. `averaged` and `lookahead` change the model too.
 
-    The gradients of one backward pass are used in their own dtype; if there are more passes before a step, the gradients
-    of 16-bit parameters are added in float32. A step drops the gradients after it has used them, so that the next pass
-    starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. In the CPU's memory a
-    gradient stays in ``p.grad`` until the step, so that ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips
-    it. On a device it does not stay there, and that function would clip nothing: use ``clip_norm=``. The speed on a GPU
-    has not been measured.
+    The gradients of one backward pass are used in their own dtype. If there are more passes before a step, the
+    gradients of 16-bit parameters are added in float32. A step drops the gradients after it has used them, so that the
+    next pass starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. In the CPU's
+    memory a gradient stays in ``p.grad`` until the step, so that
+    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. On a device it does not stay there, and that
+    function would clip nothing: use ``clip_norm=``. The speed on a GPU has not been measured.
 
     In a process of torch.distributed the gradients are fetched at the end of the backward pass, when
     DistributedDataParallel has reduced them; after a pass under its ``no_sync`` they stay on the device and add up
