@@ -175,7 +175,7 @@ class Torch(NumPyRunner):
         cls = getattr(self.torch.optim, job.case.rule, None)
         if cls is None:
             raise Unavailable(f"torch has no {job.case.rule}")
-        if not job.cls.element_wise:
+        if job.case.rule == "Muon":
             raise Unavailable("not the same products: python -m bench.muon")
         if self.form == "default":
             return cls(self.tp, **job.options)

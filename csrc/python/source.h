@@ -74,7 +74,8 @@ class Source {
   /// True if the user may exchange states and parameters, and a parameter may have gaps between its elements.
   virtual bool lends() const = 0;
 
-  /// Fetches the gradients and learning rates of a step. May run code of the user, which may change anything.
+  /// Fetches the gradients and learning rates of a step; for tensors, what is given in the place of gradients. May run
+  /// code of the user, which may change anything.
   virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
 
   /// False if the groups and states that the plan was made from are no longer the user's.

@@ -15,8 +15,8 @@ from ._options import Settings, settings
 from ._ranks import Ranks, is_shard, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
-#: Gradients of rows, in the place of sparse ones.
-Rows = dict[Tensor, _core.RowGradient]
+#: What is stepped in the place of gradients: rows of sparse ones, or directions.
+Rows = dict[Tensor, Any]
 
 
 class Member(NamedTuple):
@@ -177,6 +177,9 @@ class Binding:
         for name, initial in rule.scalars:
             if _scalar(where, entry, name, initial, dtype).dtype != dtype:
                 entry[name] = entry[name].to(dtype)
+        for name, shape in self.kernel._own_states(tuple(m.param.shape)).items():
+            start = self.kernel._initial_state(name, self.sources[m.group])
+            entry[name] = own_state(f"{where}[{name!r}]", entry.get(name), shape, m.param.dtype, start)
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
@@ -269,6 +272,17 @@ def _named(value: Any) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
     return f"{value.dtype} {tuple(value.shape)}" + ("" if _has_memory(value) else " without dense memory")
+
+
+def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
+    """Return a state that only directions need, of a parameter of this dtype; one that there is not yet begins."""
+    wide = torch.promote_types(dtype, torch.float32)
+    if value is None:
+        return torch.full(shape, start, dtype=wide)
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape or not _has_memory(value):
+        raise ValueError(f"{what} must be {wide} {shape}; got {_named(value)}")
+    plain = value.dtype == wide and value.is_contiguous() and not value.requires_grad and value.device.type == "cpu"
+    return value if plain else value.detach().to("cpu", wide).contiguous()
 
 
 def _check_count(where: str, steps: Tensor) -> None:

@@ -27,7 +27,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
         return False
     opt._steps_rows = True
     label = f"{type(opt).__name__}.step: grads"
-    rows = {p: _prepared(opt, f"{label}[{k}]", group, p) for k, (group, p) in enumerate(members) if p in sparse}
+    rows = {p: prepared(opt, f"{label}[{k}]", group, p) for k, (group, p) in enumerate(members) if p in sparse}
     scale = opt.__dict__.get("grad_scale")
     scale = 1.0 if scale is None else float(scale)
     if grad_norm is None and (opt.clip_norm is not None or opt.skip_nonfinite):
@@ -42,7 +42,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     return True
 
 
-def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
+def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
     """Return a sparse gradient as the core takes it."""
     g: Any = p.grad
     options = {"l1": 0.0, "momentum": 0.0, **group}
