@@ -72,7 +72,8 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
         of_columns = np.array([sums_of_columns(m) / g.shape[-2] for m in matrices]).astype(c).reshape(column.shape)
         row[...] = row + weight * (of_rows - row)
         column[...] = column + weight * (of_columns - column)
-        mean = np.maximum(row.mean(axis=-2, keepdims=True, dtype=np.float64), eps).astype(c)
+        sums = np.array([sum(r.astype(np.float64).tolist(), 0.0) for r in row.reshape(-1, g.shape[-2])])
+        mean = np.maximum(sums / g.shape[-2], eps).astype(c).reshape(*g.shape[:-2], 1, 1)
         v = row / mean * column
     return np.asarray(g / np.sqrt(np.maximum(v, c(eps * eps))))
 
@@ -392,3 +393,13 @@ def test_torch_refuses_what_has_no_rows_and_columns_of_its_own(torch: Any) -> No
     with pytest.raises(ValueError, match=r"grads\[0\] must be without repeated elements, to be zeroed"):
         ours("Adafactor")([p], zero_grads=True).step()
     assert (p == 1).all()
+
+
+@pytest.mark.torch
+@every_class
+def test_torch_zeroes_gradients_of_skipped_steps_too(cls: Any, torch: Any) -> None:
+    p = torch.nn.Parameter(torch.ones(3, 2))
+    opt = ours(cls.__name__)([p], skip_nonfinite=True, zero_grads=True)
+    p.grad = torch.full((3, 2), torch.inf)
+    opt.step()
+    assert opt.skipped and not p.grad.any() and (p == 1).all()

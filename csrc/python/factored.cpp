@@ -1,5 +1,7 @@
 #include "step/factored.h"
 
+#include <vector>
+
 #include "python/bindings.h"
 #include "python/call.h"
 #include "python/gil.h"
@@ -12,43 +14,54 @@ Matrices matrices(const Call& call, const py::array& x) {
   return {x.shape(0), x.shape(1), x.shape(2)};
 }
 
-py::object squares(py::handle x_, bool columns) {
-  const Call call("squares_of_rows_and_columns");
+/// A number for every row or column of x.
+py::array factor(const Call& call, py::handle object, const char* argument, const py::array& x, py::ssize_t count) {
+  py::array a = call.c_array(object, argument);
+  if (a.size() != count || dtype_of(a) != dtype_of(x))
+    refuse_value(call.where(argument), std::to_string(count) + " numbers of x's dtype", describe(a));
+  return a;
+}
+
+py::object squares(py::handle x_) {
+  const Call call("squares_of_rows");
   const py::array x = call.c_array(x_, "x");
   const Matrices m = matrices(call, x);
   py::array_t<double> of_rows({m.count, m.rows});
-  py::object of_columns = py::none();
-  if (columns) of_columns = py::array_t<double>({m.count, m.columns});
-  double* const written = columns ? py::array_t<double>(of_columns).mutable_data() : nullptr;
-  double* const rows = of_rows.mutable_data();
+  double* const written = of_rows.mutable_data();
   {
     const WithoutGil without_gil;
-    squares_of_rows_and_columns(static_cast<const char*>(x.data()), m, dtype_of(x), rows, written);
+    squares_of_rows(static_cast<const char*>(x.data()), m, dtype_of(x), written);
   }
-  return py::make_tuple(of_rows, of_columns);
+  return of_rows;
 }
 
-void divide(py::handle x_, py::handle row_, py::handle column_, double floor, py::handle out_) {
+py::tuple divide(py::handle x_, py::handle row_, py::handle column_, double weight, double eps) {
   const Call call("divide_by_factors");
-  const py::array x = call.c_array(x_, "x"), out = call.like(out_, "out", x, "x");
+  const py::array x = call.c_array(x_, "x");
   const Matrices m = matrices(call, x);
-  const py::array row = call.per_channel(row_, "row", x, m.count * m.rows);
-  const py::array column = call.per_channel(column_, "column", x, m.count * m.columns);
-  call.writeable(out, "out");
-  for (const py::array& other : {x, row, column}) call.disjoint(out, "out", other, "what is read");
-  if (!row.ptr() || !column.ptr()) refuse_type(call.where("row and column"), "arrays", "None");
+  const py::array row = factor(call, row_, "row", x, m.count * m.rows);
+  const py::array column = factor(call, column_, "column", x, m.count * m.columns);
+  const auto like = [&](const py::array& a) {
+    return py::array(x.dtype(), std::vector<py::ssize_t>(a.shape(), a.shape() + a.ndim()));
+  };
   const auto data = [](const py::array& a) { return static_cast<const char*>(a.data()); };
-  const WithoutGil without_gil;
-  divide_by_factors(data(x), data(row), data(column), m, dtype_of(x), floor, static_cast<char*>(written_or_null(out)));
+  py::array next_row = like(row), next_column = like(column), y = like(x);
+  const auto written = [](py::array& a) { return static_cast<char*>(a.mutable_data()); };
+  const Factored f{data(row), data(column), written(next_row), written(next_column), weight, eps};
+  char* const direction = written(y);
+  {
+    const WithoutGil without_gil;
+    divide_by_factors(data(x), m, dtype_of(x), f, direction);
+  }
+  return py::make_tuple(next_row, next_column, y);
 }
 
 }  // namespace
 
 void bind_factored(py::module_& m) {
-  m.def("squares_of_rows_and_columns", squares, py::arg("x"), py::arg("columns"),
-        "Of the rows and, if asked, of the columns of each matrix, in float64.");
-  m.def("divide_by_factors", divide, py::arg("x"), py::arg("row"), py::arg("column"), py::arg("floor"), py::arg("out"),
-        "out = x / sqrt(max(row * column, floor)) for each matrix.");
+  m.def("squares_of_rows", squares, py::arg("x"), "The sum of squares of each row of matrices, in float64.");
+  m.def("divide_by_factors", divide, py::arg("x"), py::arg("row"), py::arg("column"), py::arg("weight"), py::arg("eps"),
+        "The averages of rows and columns to come, and x / sqrt(row * column / mean(row)).");
 }
 
 }  // namespace fusedstep::bind

@@ -26,9 +26,8 @@ void for_parts(const Matrices& m, Visit&& visit) {
   });
 }
 
-}  // namespace
-
-void squares_of_rows_and_columns(const char* x, const Matrices& m, DType dtype, double* of_rows, double* of_columns) {
+/// Writes the sum of squares of every row and, unless null, of every column of each matrix.
+void add_squares(const char* x, const Matrices& m, DType dtype, double* of_rows, double* of_columns) {
   const RowColumnSquaresFn add = step_kernels().row_column_squares[int(dtype)];
   const std::int64_t parts = parts_of(m);
   const std::ptrdiff_t row_bytes = m.columns * item_size(dtype);
@@ -46,14 +45,48 @@ void squares_of_rows_and_columns(const char* x, const Matrices& m, DType dtype, 
       of_columns[k / parts * m.columns + j] += partial[std::size_t(k * m.columns + j)];
 }
 
-void divide_by_factors(const char* x, const char* row, const char* column, const Matrices& m, DType dtype, double floor,
-                       char* y) {
-  const DivideByFactorsFn divide = step_kernels().divide_by_factors[int(dtype)];
-  const std::ptrdiff_t item = item_size(dtype), row_bytes = m.columns * item;
+/// Takes averages of mean squares one step on: `n` sums over `count` numbers each.
+template <class T>
+void move(const T* average, const double* squares, std::ptrdiff_t n, std::ptrdiff_t count, double weight, T* next) {
+  for (std::ptrdiff_t i = 0; i < n; ++i)
+    next[i] = average[i] + T(weight) * (T(squares[i] / double(count)) - average[i]);
+}
+
+/// Divides the n averages of the rows of a matrix by their mean.
+template <class T>
+void normalise(const T* row, std::ptrdiff_t n, double eps, T* result) {
+  double sum = 0;
+  for (std::ptrdiff_t i = 0; i < n; ++i) sum += double(row[i]);
+  const T mean = T(sum / double(n) < eps ? eps : sum / double(n));  // nan stays nan
+  for (std::ptrdiff_t i = 0; i < n; ++i) result[i] = row[i] / mean;
+}
+
+template <class T>
+void divide(const char* x, const Matrices& m, DType dtype, const Factored& f, char* y) {
+  const std::ptrdiff_t rows = m.count * m.rows, columns = m.count * m.columns, row_bytes = m.columns * sizeof(T);
+  std::vector<double> squares(std::size_t(rows + columns));
+  add_squares(x, m, dtype, squares.data(), squares.data() + rows);
+  T *const row = reinterpret_cast<T*>(f.next_row), *const column = reinterpret_cast<T*>(f.next_column);
+  move(reinterpret_cast<const T*>(f.row), squares.data(), rows, m.columns, f.weight, row);
+  move(reinterpret_cast<const T*>(f.column), squares.data() + rows, columns, m.rows, f.weight, column);
+  std::vector<T> normalised(static_cast<std::size_t>(rows));
+  for (std::int64_t k = 0; k < m.count; ++k) normalise(row + k * m.rows, m.rows, f.eps, normalised.data() + k * m.rows);
+  const DivideByFactorsFn of_rows = step_kernels().divide_by_factors[int(dtype)];
   for_parts(m, [&](std::int64_t matrix, std::int64_t, std::ptrdiff_t first, std::ptrdiff_t n) {
     const std::int64_t at = matrix * m.rows + first;
-    divide(x + at * row_bytes, row + at * item, column + matrix * row_bytes, n, m.columns, floor, y + at * row_bytes);
+    of_rows(x + at * row_bytes, normalised.data() + at, column + matrix * m.columns, n, m.columns, f.eps * f.eps,
+            y + at * row_bytes);
   });
+}
+
+}  // namespace
+
+void squares_of_rows(const char* x, const Matrices& m, DType dtype, double* of_rows) {
+  add_squares(x, m, dtype, of_rows, nullptr);
+}
+
+void divide_by_factors(const char* x, const Matrices& m, DType dtype, const Factored& f, char* y) {
+  dtype == DType::f32 ? divide<float>(x, m, dtype, f, y) : divide<double>(x, m, dtype, f, y);
 }
 
 }  // namespace fusedstep

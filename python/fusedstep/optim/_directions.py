@@ -60,18 +60,18 @@ def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: di
     factor = _factor(opt, raw, options)
     steps, moved = opt._plan.tensor_steps, []
     replaced: Any = given.copy()
-    for k, g in raw.items():
-        if not opt._directs(k) and bound is None:
-            continue
-        rows, values = (g.indices, g.values) if isinstance(g, Rows) else (None, g)
-        direction = _scaled(values, factor, bound)
-        if opt._directs(k):
-            with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        for k, g in raw.items():
+            if not opt._directs(k) and bound is None:
+                continue
+            rows, values = (g.indices, g.values) if isinstance(g, Rows) else (None, g)
+            direction = _scaled(values, factor, bound)
+            if opt._directs(k):
                 of_states, direction = opt._direction(k, direction, steps[k] + 1, rows)
-            moved += of_states
-        direction = _unscaled(direction, factor)
-        key = opt._keys[k] if isinstance(replaced, dict) else k
-        replaced[key] = direction if rows is None else Rows(rows, direction)
+                moved += of_states
+            direction = _unscaled(direction, factor)
+            key = opt._keys[k] if isinstance(replaced, dict) else k
+            replaced[key] = direction if rows is None else Rows(rows, direction)
     info = fused(replaced, **options)
     for state, where, value in () if info.skipped else moved:
         state[where] = value
@@ -94,17 +94,10 @@ def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> 
     eps : float
         The smallest root that is divided by, and the smallest mean of the rows' averages.
     """
-    n, m = g.shape[-2:]
     if g.size == 0:
         return row, column, g
-    c, matrices = g.dtype.type, np.ascontiguousarray(g).reshape(-1, n, m)
-    of_rows, of_columns = _core.squares_of_rows_and_columns(matrices, True)
-    row = row + c(weight) * ((of_rows / m).astype(c).reshape(row.shape) - row)
-    column = column + c(weight) * ((of_columns / n).astype(c).reshape(column.shape) - column)
-    flat = row.reshape(-1, n)
-    mean = np.maximum(flat.mean(axis=1, dtype=np.float64), eps).astype(c)
-    direction = np.empty_like(matrices)
-    _core.divide_by_factors(matrices, (flat / mean[:, None]).ravel(), column.ravel(), eps * eps, direction)
+    matrices = np.ascontiguousarray(g).reshape(-1, *g.shape[-2:])
+    row, column, direction = _core.divide_by_factors(matrices, row, column, weight, eps)
     return row, column, direction.reshape(g.shape)
 
 
@@ -121,7 +114,7 @@ def by_rows(g: Array, total: Array, rate: float, eps: float) -> tuple[Array, Arr
     if g.size == 0:
         return total, g
     c, matrix = g.dtype.type, np.ascontiguousarray(g).reshape(total.size, -1)
-    squares, _ = _core.squares_of_rows_and_columns(matrix[None], False)
+    squares = _core.squares_of_rows(matrix[None])
     total = total + (squares[0] / matrix.shape[1]).astype(c).reshape(total.shape)
     return total, (matrix * (c(rate) / (np.sqrt(total) + c(eps))).reshape(-1, 1)).reshape(g.shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloa
 
 def _second(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     return {"eps2": group[name][1]}
+
+
+_power = lru_cache(16)(real_power)  # of a step, for all parameters
 
 
 class Adafactor(Directed):
@@ -78,7 +82,7 @@ class Adafactor(Directed):
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
         """Return the states to come and the direction u."""
-        weight, eps = real_power(t, group["beta2_decay"]), group["eps"][0]
+        weight, eps = _power(t, group["beta2_decay"]), group["eps"][0]
         eps = SPACING[dtype] if eps is None else eps
         if "variance" in state:
             variance, u = of_vector(g, state["variance"], weight, eps)

@@ -26,9 +26,9 @@ class Moved(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A gradient: of all rows, or of those that are given."""
+    """A gradient of all rows, or of those that are given, and the options of its parameter's group."""
 
-    group: Mapping[str, Any]
+    options: Mapping[str, Any]
     values: Tensor
     rows: Any = None
 
@@ -66,10 +66,10 @@ class DirectedSteps(FusedOptimizer):
             coefficient = self.clip_norm / (checks.norm(f"{type(self).__name__}.step: grad_norm", grad_norm) + 1e-6)
             factor = 1.0 if coefficient > 1 else coefficient  # nan stays nan
 
-        def fused(directions: Rows) -> bool:
+        def fused(directions: Rows) -> bool | None:
             before = self._info
             self._step_with_care(grad_norm, directions, directed=True)
-            return self._info is not before and self._info is not None and not self._info.skipped
+            return None if self._info is before or self._info is None else not self._info.skipped
 
         self._around(raw, factor / scale, fused)
         return loss
@@ -79,7 +79,7 @@ class DirectedSteps(FusedOptimizer):
         if self.skip_nonfinite and p.grad is not None and not bool(torch.isfinite(p.grad).all()):
             return
 
-        def fused(directions: Rows) -> bool:
+        def fused(directions: Rows) -> bool | None:
             self._step_single(p, directions)
             return True
 
@@ -89,43 +89,44 @@ class DirectedSteps(FusedOptimizer):
     def _raw(self) -> dict[Tensor, Raw]:
         """Return the gradients that fit. All others are left for the fused step to refuse."""
         found, k = {}, 0
-        for group in self.param_groups:
+        for n, group in enumerate(self.param_groups):
+            options = self._options_of(n, group)
             for p in group["params"]:
                 g, k = p.grad, k + 1
                 if g is not None and g.layout == torch.sparse_coo and self.kernel.takes_rows:
                     what = f"{type(self).__name__}.step: grads[{k - 1}]"
                     rows, values = prepared(self, what, group, p).coalesced()
-                    found[p] = Raw(group, torch.from_numpy(values).reshape(len(rows), *p.shape[1:]), rows)
+                    found[p] = Raw(options, torch.from_numpy(values).reshape(len(rows), *p.shape[1:]), rows)
                 elif g is not None and _is_plain(p, g):
-                    found[p] = Raw(group, g)
+                    found[p] = Raw(options, g)
         return found
 
     @torch.no_grad()
-    def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool]) -> None:
+    def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool | None]) -> None:
         """Step with the directions in the place of gradients, and keep the states if it stepped.
 
-        The fused step multiplies what it is given by `factor`: directions are divided by it first.
+        `fused` returns whether it did, or None where it took no notice of the gradients. It multiplies what it is given
+        by `factor`: directions are divided by it first.
         """
         if self.zero_grads:
             _check_can_be_zeroed(f"{type(self).__name__}.step: grads", raw)
         bound, directions, moved = self.clip_value, {}, []
-        for p, (group, values, rows) in raw.items():
-            if not self._directs(group) and bound is None:
+        for p, (options, values, rows) in raw.items():
+            if not self._directs(options) and bound is None:
                 continue
             direction = self._scaled(values, factor)
             direction = direction if bound is None else direction.clamp(-bound, bound)
-            if self._directs(group):
-                of_states, direction = self._direction(p, direction, group, rows)
+            if self._directs(options):
+                of_states, direction = self._direction(p, direction, options, rows)
                 moved += of_states
             if factor != 1:
                 direction = direction / factor if factor else torch.zeros_like(direction)
             whole = direction if rows is None else _core.RowGradient(rows, direction.contiguous().numpy(), p.size(0))
             directions[p] = whole
-        if not fused(directions):
-            return
-        for p, name, where, value in moved:
+        stepped = fused(directions)
+        for p, name, where, value in moved if stepped else ():
             self.state[p][name][where] = value
-        if self.zero_grads:
+        if self.zero_grads and stepped is not None:
             for g in [p.grad for p in raw if p.grad is not None]:
                 g.zero_()
 
@@ -134,30 +135,32 @@ class DirectedSteps(FusedOptimizer):
             g = g.to(torch.promote_types(g.dtype, torch.float32))
         return g if factor == 1 else g * factor
 
-    def _directs(self, group: Mapping[str, Any]) -> bool:
+    def _options_of(self, n: int, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        return values_of(self.kernel, group, f"{type(self).__name__}: param_groups[{n}]: ")
+
+    def _directs(self, options: Mapping[str, Any]) -> bool:
         """Tell whether the parameters of a group have directions; else their gradients are stepped."""
         return True
 
-    def _direction(self, p: Tensor, g: Tensor, group: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
+    def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
         """Return what moves and the direction of a parameter, from its gradient or that of rows."""
-        own = self._own(p, group)
+        own = self._own(p, options)
         where = ... if rows is None else rows
         taken = self.state.get(p, {}).get("step", 0)
-        values = values_of(self.kernel, group, f"{type(self).__name__}: param_groups: ")
         part = {name: a[where] for name, a in own.items()}
         dtype = str(p.dtype).removeprefix("torch.")
         with np.errstate(all="ignore"):
-            found, direction = self.kernel._directed(g.detach().numpy(), part, int(taken) + 1, values, dtype)
+            found, direction = self.kernel._directed(g.detach().numpy(), part, int(taken) + 1, options, dtype)
         at = ... if rows is None else torch.from_numpy(rows)
         moved = [Moved(p, name, at, torch.from_numpy(np.asarray(value))) for name, value in found.items()]
         return moved, torch.from_numpy(np.asarray(direction))
 
-    def _own(self, p: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+    def _own(self, p: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameter's own states as arrays; those that it lacks begin."""
         entry, result = self.state.get(p, {}), {}
         for name, shape in self.kernel._own_states(tuple(p.shape)).items():
             what = f"{type(self).__name__}: state[{name!r}]"
-            start = self.kernel._initial_state(name, group)
+            start = self.kernel._initial_state(name, options)
             result[name] = own_state(what, entry.get(name), shape, p.dtype, start).numpy()
         return result
 

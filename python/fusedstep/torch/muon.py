@@ -47,11 +47,14 @@ class OrthogonalSteps(DirectedSteps):
                 _require_matrix(what, p, flatten)
         super().check_group(optimizer, k)
 
-    def _directs(self, group: Mapping[str, Any]) -> bool:
-        return not group.get("adamw")
+    def _options_of(self, n: int, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        return group
 
-    def _direction(self, p: Tensor, g: Tensor, group: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
-        buffer, direction = _direction(g, self.state.get(p, {}).get("momentum_buffer"), group)
+    def _directs(self, options: Mapping[str, Any]) -> bool:
+        return not options.get("adamw")
+
+    def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
+        buffer, direction = _direction(g, self.state.get(p, {}).get("momentum_buffer"), options)
         return [Moved(p, "momentum_buffer", ..., buffer)], direction.to(p.dtype)
 
 
