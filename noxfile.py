@@ -71,7 +71,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Read ten thousand files that lie; with FUSEDSTEP_NIGHTLY=1, as many as ten minutes allow."""
+    """Read ten thousand invalid files; with FUSEDSTEP_NIGHTLY=1, as many as ten minutes allow."""
     install_package(session, "test")
     install(session, "atheris==3.0.0")
     program = str(Path("tests/fuzz.py").resolve())

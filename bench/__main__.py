@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 COMMANDS = ("all", "report", "compare", "instructions")
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_options(command, None)
     report = commands.add_parser("report", help="write README's table, docs/benchmarks.md and its pictures")
     report.add_argument("results", type=Path, nargs="?", help="of a run (default: the results in the repository)")
+    report.add_argument("--disturbed", action="store_true", help="also of a disturbed machine; the tables say so")
     report.set_defaults(run=run_report)
     compare = commands.add_parser("compare", help="say what got slower or faster; status 1 if anything got slower")
     compare.add_argument("old", type=Path)
@@ -79,15 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_suites(args: argparse.Namespace) -> int:
-    from .run import Run
+    from fusedstep._bench.run import Options, Run
 
-    return Run(args, args.suites).start()
+    given = {field.name: getattr(args, field.name) for field in fields(Options) if hasattr(args, field.name)}
+    return Run(Options(**given), args.suites).start()
 
 
 def run_report(args: argparse.Namespace) -> int:
     from .publish import publish
 
-    return publish(args.results)
+    return publish(args.results, args.disturbed)
 
 
 def run_compare(args: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import records, report
-from .records import Ratio
+from fusedstep._bench import records, report
+from fusedstep._bench.harness import Ratio
 
 Key = tuple[str, str, str]  # suite, case, implementation
 

@@ -23,8 +23,7 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep import _core, nn
-
-from . import report
+from fusedstep._bench import report
 
 CEILINGS = Path(__file__).with_name("instructions.json")
 SLACK = 1.10  # of a new ceiling over what was counted: room for another compiler and another Python, not for a pass

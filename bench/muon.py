@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 import fusedstep.torch
-
-from .harness import ratio_interval
-from .optim.models import gpt2, resnet18
+from fusedstep._bench.harness import ratio_interval
+from fusedstep._bench.optim.models import gpt2, resnet18
 
 ROUNDS = 4
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from . import records, report
-from .common import missing
-from .records import Record
+from fusedstep._bench import records, report
+from fusedstep._bench.common import missing
+from fusedstep._bench.harness import Ratio
+from fusedstep._bench.records import Record
+from fusedstep._bench.rows import COLUMNS, Row, columns_of, fastest, rows_of
+from fusedstep._bench.verdicts import count, said
+
 from .suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE, PICTURES = ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
+KEPT = ROOT / "bench" / "results" / "reference.json"  # what README and docs/benchmarks.md show
 TORCH_PAGE = ROOT / "docs" / "torch.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench: end -->"
 
@@ -26,6 +30,7 @@ ROWS = (
     ("Adam, the six tensors of a 64-64-64-10 network", "adam/mlp"),
     ("Adam, ResNet-18", "adam/resnet18"),
     ("Adam, GPT-2 (124M)", "adam/gpt2"),
+    ("Adam with states of 8 bits, one tensor of 8M", "8bit/8M"),
     ("clip + AdamW + average + zero, 300 tensors of 1,000", "full/300x1000"),
     ("clip + AdamW + average + zero, ResNet-18", "full/resnet18"),
     ("dropout, 32M elements", "dropout/32M"),
@@ -35,8 +40,6 @@ ROWS = (
     ("training step, 256-256 network, 32 rows of digits", "digits/256-256"),
     ("training step, 1024-1024 network, 32 rows of digits", "digits/1024-1024"),
 )
-# Kinds of output, by the end of a line's name; a case that has them has a row for each.
-KINDS = {", out": "into given memory", ", new": "into new memory"}
 # README's rows: one for each kind of work, where other libraries are near and where they are not.
 SHORT = (
     "Adam, GPT-2 (124M)",
@@ -45,8 +48,6 @@ SHORT = (
     "batch norm forward, 64x64x56x56, into new memory",
     "training step, 256-256 network, 32 rows of digits",
 )
-# Columns: what to call them, and how the names of their lines begin; of several, the fastest counts.
-COLUMNS = (("torch", "torch"), ("JAX", "jax"), ("numba", "numba"), ("scikit-learn", "scikit-learn"))
 
 # Why a peer is faster, and what would cure it: case, peer, reason. The first that matches.
 REASONS = (
@@ -65,17 +66,25 @@ LIMIT = "both are at the speed of the yardstick, which memory sets"
 UNKNOWN = "no reason found yet"
 
 
-def publish(path: Path | None) -> int:
-    """Keep the results of a run (None: those that are kept), and write everything that shows them."""
-    document = records.read(records.KEPT) if path is None else records.reduce(records.read(path))
+def publish(path: Path | None, disturbed: bool = False) -> int:
+    """Keep the results of a run (None: those that are kept), and write everything that shows them.
+
+    Raises
+    ------
+    ValueError
+        If the file has no results, or results of a disturbed machine and `disturbed` does not allow these.
+    """
+    document = records.read(KEPT) if path is None else records.reduce(records.read(path))
+    if path is not None and not disturbed:
+        refuse_disturbed(path, document)
     texts = {
         README: with_block(README.read_text("utf-8"), readme_block(document)),
         TORCH_PAGE: with_block(TORCH_PAGE.read_text("utf-8"), torch_block(document)),
         PAGE: page(document),
     }
     if path is not None:
-        records.KEPT.parent.mkdir(exist_ok=True)
-        texts[records.KEPT] = records.dump(document)
+        KEPT.parent.mkdir(exist_ok=True)
+        texts[KEPT] = records.dump(document)
     for file, text in texts.items():
         file.write_text(text, "utf-8")
     written = list(texts)
@@ -87,6 +96,16 @@ def publish(path: Path | None) -> int:
         written += draw(document, PICTURES)
     print("\n".join(f"written: {file.relative_to(ROOT)}" for file in written))
     return 0
+
+
+def refuse_disturbed(path: Path, document: Mapping[str, Any]) -> None:
+    """Raise an error that says what disturbed the run."""
+    reasons = document["machine"].get("state", {}).get("disturbed", ["it has no record of that"])
+    if reasons:
+        raise ValueError(
+            f"{path} must be of a quiet machine; got: {'; '.join(reasons)}. Nothing was written. Run again when the "
+            "machine is quiet; --disturbed publishes it all the same, and every table says what disturbed it"
+        )
 
 
 def with_block(text: str, block: str) -> str:
@@ -101,26 +120,29 @@ def with_block(text: str, block: str) -> str:
 def readme_block(document: Mapping[str, Any]) -> str:
     """Write the short table, and how all comparisons came out."""
     everything = list(records.records(document))
-    rows = [
-        row[:2] + row[3:]
-        for label, lines in lines_of_rows(everything)
-        if label in SHORT and (row := table_row(label, lines))
-    ]
-    header = ("float32", "fusedstep", *(f"{label} / fusedstep" for label, _ in COLUMNS))
-    return "\n".join([where(document), "", *table(header, rows), "", *verdict(everything)])
+    short = [row for row in rows_of_page(everything) if row[0] in SHORT]
+    columns = columns_of(short)
+    rows = [row[:2] + row[3:] for label, lines in short if (row := table_row(label, lines, columns))]
+    return "\n".join([where(document), "", *table(header(columns), rows), "", *outcome(everything)])
 
 
 def page_block(document: Mapping[str, Any]) -> str:
     """Write the long table, and how all comparisons came out."""
     everything = list(records.records(document))
-    rows = [row for label, lines in lines_of_rows(everything) if (row := table_row(label, lines))]
-    header = ("float32", "fusedstep", "yardstick", *(f"{label} / fusedstep" for label, _ in COLUMNS))
+    every = rows_of_page(everything)
+    columns = columns_of(every)
+    rows = [row for label, lines in every if (row := table_row(label, lines, columns))]
     text = (
         "The yardstick is how many times as long fusedstep takes as a kernel that reads and writes the same arrays "
         "and does one addition each (Adam), a copy of as many bytes (layers), or the same formulas in plain NumPy "
         "(training)."
     )
-    return "\n".join([where(document), "", text, "", *table(header, rows), "", *verdict(everything)])
+    head = header(columns, "yardstick")
+    return "\n".join([where(document), "", text, "", *table(head, rows), "", *outcome(everything)])
+
+
+def header(columns: Sequence[tuple[str, str]], *more: str) -> tuple[str, ...]:
+    return ("float32", "fusedstep", *more, *(f"{label} / fusedstep" for label, _ in columns))
 
 
 def torch_block(document: Mapping[str, Any]) -> str:
@@ -141,39 +163,27 @@ def torch_block(document: Mapping[str, Any]) -> str:
     return "\n".join([*([busy, ""] if busy else []), *table(("float32", "fusedstep", *names), rows)])
 
 
-def table_row(label: str, lines: Sequence[Record]) -> tuple[str, ...] | None:
+def table_row(label: str, lines: Sequence[Record], columns: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
     """Return a row: what it is, our time, our time over the yardstick, and the time of each peer over ours."""
     mine = [r for r in lines if r.mine and r.seconds is not None]
     if not mine:
         return None
     ours = mine[0]
-    peers = [fastest(r for r in lines if r.name.startswith(start)) for _, start in COLUMNS]
-    cells = [report.interval(r.over_ours) if r and r.over_ours else "-" for r in peers]
+    peers = [fastest(lines, start) for _, start in columns]
+    cells = [said(r.over_ours) if r else "-" for r in peers]
     yardstick = report.interval(ours.over_yardstick) if ours.over_yardstick else "-"
     return (label, f"**{report.duration(ours.seconds or 0.0)}**", yardstick, *cells)
 
 
-def lines_of_rows(everything: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
-    """Yield what each row is called and its lines, which make outputs of one kind: their ratios are of those times."""
-    for label, case in ROWS:
-        lines = [r for r in everything if r.case == case]
-        kinds = [kind for kind in KINDS if any(r.mine and r.name.endswith(kind) for r in lines)]
-        for kind in kinds:
-            yield f"{label}, {KINDS[kind]}", [r for r in lines if r.name.endswith(kind)]
-        if lines and not kinds:
-            yield label, lines
-
-
-def fastest(lines: Iterable[Record]) -> Record | None:
-    """Return the line with the smallest time over ours."""
-    timed = [r for r in lines if r.over_ours is not None]
-    return min(timed, key=lambda r: r.over_ours[0] if r.over_ours else 0.0, default=None)
+def rows_of_page(everything: Sequence[Record]) -> list[Row]:
+    """Return what each row is called, and its lines."""
+    return [row for label, case in ROWS for row in rows_of(label, [r for r in everything if r.case == case])]
 
 
 def cell(record: Record | None) -> str:
     if record is None or record.seconds is None or record.over_ours is None:
         return "-"
-    return f"{report.duration(record.seconds)} ({report.interval(record.over_ours)})"
+    return f"{report.duration(record.seconds)} ({said(record.over_ours)})"
 
 
 def where(document: Mapping[str, Any]) -> str:
@@ -183,40 +193,33 @@ def where(document: Mapping[str, Any]) -> str:
     return (
         f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for every library, "
         f"instruction set {machine['isa'][0]}; {versions}. "
-        "Each ratio is the time of the other library over the time of fusedstep, with its 95% interval: above 1 "
-        "fusedstep is faster, and an interval that contains 1 shows no difference."
+        "Each ratio is the time of the other library over the time of fusedstep, with its 95% interval. Fusedstep is "
+        "faster or slower if the interval lies on one side of 1."
     )
 
 
-def verdict(everything: Sequence[Record]) -> list[str]:
+def outcome(everything: Sequence[Record]) -> list[str]:
     """Count how all comparisons came out, and list every one that we lose, with the reason."""
     timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
-    won = sum(low > 1 for _, low, _ in timed)
-    head = (
-        f"In {len(timed)} comparisons with other libraries, fusedstep is faster in {won} and the other library in "
-        f"{len(lost)}; in {len(timed) - won - len(lost)} the interval contains 1."
-    )
-    listed = [f"- {r.case}: {r.name} takes {ratio(r)} of our time; {reason(r, everything)}." for r in lost]
+    head = f"In {len(timed)} comparisons with other libraries, fusedstep is {counted(timed)}."
+    listed = [f"- {r.case}: {r.name} takes {said(r.over_ours)}; {reason(r, everything)}." for r in lost]
     return [head, *([""] if lost else []), *listed]
 
 
+def counted(ratios: Iterable[Ratio]) -> str:
+    return ", ".join(f"{word} in {number}" for word, number in count(ratios).items())
+
+
 def takeaway(lines: Sequence[Record]) -> str:
-    """Say what a suite shows of each peer: how many comparisons, and the median and the range of their ratios."""
+    """Say what a suite shows of each peer: how the comparisons came out, and the least and the greatest ratio."""
     parts = []
     for label, start in COLUMNS:
-        ratios = [r.over_ours[0] for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours]
+        ratios = sorted(r.over_ours for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours)
         if ratios:
-            middle, low, high = (report.significant(x) for x in (median(ratios), min(ratios), max(ratios)))
-            parts.append(
-                f"{label} takes {middle} times as long as fusedstep (median of {len(ratios)}; {low} to {high})"
-            )
+            ends = " to ".join(report.interval(r) for r in dict.fromkeys((ratios[0], ratios[-1])))
+            parts.append(f"against {label}, fusedstep is {counted(ratios)} ({ends} times as long)")
     return f"**In short:** {'; '.join(parts)}." if parts else ""
-
-
-def ratio(r: Record) -> str:
-    assert r.over_ours is not None
-    return report.interval(r.over_ours)
 
 
 def reason(lost: Record, everything: Sequence[Record]) -> str:
@@ -259,7 +262,7 @@ def pictures(document: Mapping[str, Any]) -> list[str]:
 
 def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[str]:
     """Write every figure of every suite."""
-    header = ("implementation", "time", "GB/s", "time / yardstick", "time / ours")
+    header = ("implementation", "time", "GB/s", "time / yardstick", "time / ours, and what fusedstep is")
     parts = []
     for suite in dict.fromkeys(r.suite for r in everything):
         about = next((s.about for s in SUITES if s.name == suite), "")
@@ -269,15 +272,23 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
         for case in (case for case in document["cases"] if case["suite"] == suite):
             lines = [r for r in everything if (r.suite, r.case) == (suite, case["name"])]
             rows = [page_row(r) for r in lines]
-            yardstick = f"; yardstick: {case['yardstick']}" if case["yardstick"] else ""
-            parts += [f"### {case['name']}\n\n{case['what']}{yardstick}"]
+            yardstick = f"; yardstick: {case['yardstick']}" if case.get("yardstick") else ""
+            parts += [f"### {case['name']}\n\n{case['what']}{yardstick}{taken(case)}"]
             parts.append("\n".join(table(header, rows)))
     return parts
+
+
+def taken(case: Mapping[str, Any]) -> str:
+    """Say what other processes took from a case, if that was much."""
+    load = case.get("load") or {}
+    return f"; other processes took {load['others'] + load['stolen']:.2f} CPUs" if load.get("disturbed") else ""
 
 
 def page_row(r: Record) -> tuple[str, ...]:
     if r.seconds is None:
         return (r.name, r.status, "", "", "")
     bandwidth = report.significant(r.gb_s) if r.gb_s else "-"
-    ratios = (report.interval(x) if x else "-" for x in (r.over_yardstick, r.over_ours))
-    return (r.name, report.duration(r.seconds), bandwidth, *ratios)
+    yardstick = report.interval(r.over_yardstick) if r.over_yardstick else "-"
+    ratio = report.interval(r.over_ours) if r.over_ours and r.mine else said(r.over_ours)
+    name = r.name if r.ready_s is None else f"{r.name}, ready after {report.duration(r.ready_s)}"
+    return (name, report.duration(r.seconds), bandwidth, yardstick, ratio)

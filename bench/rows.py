@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 import fusedstep.torch
-
-from .harness import ratio_interval
+from fusedstep._bench.harness import ratio_interval
 
 ROWS, QUICK_ROWS, WIDTH, TOUCHED, BATCHES, ROUNDS = 10_000_000, 100_000, 64, 4096, 16, 4
 

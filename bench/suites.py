@@ -1,123 +1,23 @@
-"""The suites: each has a table of cases, functions that run and print a case, and targets."""
+"""The suites: those of the package, and training in PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from fusedstep._bench.suites import SUITES as SHIPPED
+from fusedstep._bench.suites import Suite
 
-import fusedstep as fs
-
-from .harness import SHORT_S, Sampling
-from .layers import cases as layer_cases
-from .layers import report as layer_report
-from .layers import suite as layer_suite
-from .optim import cases as optim_cases
-from .optim import report as optim_report
-from .optim import suite as optim_suite
-from .sklearn import cases as sklearn_cases
-from .sklearn import report as sklearn_report
-from .sklearn import suite as sklearn_suite
 from .torch import cases as torch_cases
 from .torch import report as torch_report
 from .torch import suite as torch_suite
-from .training import cases as training_cases
-from .training import report as training_report
-from .training import suite as training_suite
 
-LAYERS_SHORT_S = 0.1  # layers are held to a few percent of a copy: a pool that spins for 5 ms shows in less than this
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The settings of a run, the same for all cases."""
-
-    threads: int
-    levels: Sequence[str]  # instruction sets of our layers
-    memory: float  # bytes for the arrays of one case
-
-
-@dataclass(frozen=True)
-class Suite:
-    """One table of cases. Results have `as_dict`, whose "lines" have the fields that `records` names."""
-
-    name: str
-    about: str
-    cases: Callable[[Setting], Sequence[Any]]
-    run: Callable[[Any, Sampling, Setting], Any]
-    show: Callable[[Any], None]
-    notes: Callable[[], None]
-    judge: Callable[[Mapping[str, Any], Setting], list[dict[str, Any]]]
-    budget_s: float  # of one case
-    short_s: float = SHORT_S
-
-
-def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
-    return optim_suite.run_case(case, plan, setting.threads, setting.memory)
-
-
-SUITES = (
-    Suite(
-        "optim",
-        "optimizer steps: every rule in DRAM, in cache, as many small tensors, on two models",
-        lambda setting: optim_cases.optim_cases(fs.optim.registry),
-        run_optim,
-        optim_report.print_case,
-        optim_report.print_notes,
-        lambda results, setting: [optim_report.judge(target, results) for target in optim_cases.TARGETS],
-        budget_s=1.5,
-    ),
-    Suite(
-        "layers",
-        "dropout and batch norm: ratios to a copy and to peers",
-        lambda setting: layer_cases.CASES,
-        lambda case, plan, setting: layer_suite.run_case(case, plan, setting.levels, setting.threads),
-        layer_report.print_case,
-        layer_report.print_notes,
-        lambda results, setting: [
-            layer_report.judge(target, level, results) for level in setting.levels for target in layer_cases.TARGETS
-        ],
-        budget_s=3.0,
-        short_s=LAYERS_SHORT_S,
-    ),
-    Suite(
-        "training",
-        "whole training steps of small networks",
-        lambda setting: training_cases.CASES,
-        lambda case, plan, setting: training_suite.run_case(case, plan, setting.threads),
-        training_report.print_case,
-        training_report.print_notes,
-        lambda results, setting: [training_report.judge(target, results) for target in training_cases.TARGETS],
-        budget_s=4.0,
-    ),
-    Suite(
-        "sklearn",
-        "whole fits of the scikit-learn estimators, and their accuracy",
-        lambda setting: sklearn_cases.CASES,
-        lambda case, plan, setting: sklearn_suite.run_case(case, plan),
-        sklearn_report.print_case,
-        sklearn_report.print_notes,
-        lambda results, setting: [sklearn_report.judge(target, results) for target in sklearn_cases.TARGETS],
-        budget_s=5.0,
-    ),
-    Suite(
-        "torch",
-        "training loops in PyTorch, with torch's optimizers and layers and with ours",
-        lambda setting: torch_cases.CASES,
-        lambda case, plan, setting: torch_suite.run_case(case, plan, setting.threads),
-        torch_report.print_case,
-        torch_report.print_notes,
-        lambda results, setting: [torch_report.judge(target, results) for target in torch_cases.TARGETS],
-        budget_s=4.0,
-    ),
-    Suite(
-        "scaling",
-        "how the time of an Adam step grows with its size, and falls with threads",
-        lambda setting: optim_cases.scaling_cases(setting.threads),
-        run_optim,
-        optim_report.print_case,
-        optim_report.print_notes,
-        lambda results, setting: [],
-        budget_s=1.0,
-    ),
+TORCH = Suite(
+    "torch",
+    "training loops in PyTorch, with torch's optimizers and layers and with ours",
+    lambda setting: torch_cases.CASES,
+    lambda case, plan, setting: torch_suite.run_case(case, plan, setting.threads),
+    torch_report.print_case,
+    torch_report.print_notes,
+    lambda results, setting: [torch_report.judge(target, results) for target in torch_cases.TARGETS],
+    budget_s=4.0,
 )
+
+SUITES = (*SHIPPED[:-1], TORCH, SHIPPED[-1])  # scaling, which may be late, at the end

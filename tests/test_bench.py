@@ -15,11 +15,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
 
 from bench import __main__ as command
-from bench import common, harness, report
-from bench.optim import cases, peers, reference, suite
-from bench.optim import report as optim_report
 
 import fusedstep as fs
+from fusedstep._bench import common, harness, report
+from fusedstep._bench.optim import cases, peers, reference, suite
+from fusedstep._bench.optim import report as optim_report
 
 TINY = cases.Case("tiny", "Adam", ((7, 5), (3,)), {"lr": 1e-3})
 PLAN = harness.Sampling(budget_s=0.02, min_rounds=5, max_rounds=9, settle_s=0.0)
@@ -71,7 +71,7 @@ def test_interval_needs_samples_of_the_same_rounds() -> None:
 
 def test_calibration_makes_samples_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Counting(seconds=3e-6)
-    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: runner.clock)
+    monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: runner.clock)
     repeats, seconds = harness.calibrate(runner)
     assert seconds == pytest.approx(3e-6)
     assert 34 <= repeats <= 68
@@ -79,7 +79,7 @@ def test_calibration_makes_samples_long_enough(monkeypatch: pytest.MonkeyPatch) 
 
 def test_refilling_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Counting(seconds=2e-6, refilled=True)
-    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: runner.clock)
+    monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: runner.clock)
     assert harness.sample(runner, 10) == pytest.approx(2e-6)
     assert runner.clock > 10
 
@@ -157,7 +157,7 @@ def test_every_rule_is_checked_and_timed(rule: str) -> None:
     assert ours.status == "timed"
     assert ours.error is not None and ours.error < 1
     assert ours.ratio == (1.0, 1.0, 1.0)
-    assert ours.of_roofline is not None and ours.of_roofline > 0
+    assert ours.over_yardstick is not None and ours.over_yardstick[0] > 0
 
 
 def test_the_full_step_is_checked_and_timed() -> None:

@@ -15,15 +15,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
 
 from bench import __main__ as command
-from bench import harness
-from bench import run as bench_run
-from bench.layers import cases, copies, peers, reference, report, suite
-from bench.layers.cases import ALONE, COPY, TORCH, Case, Target
-from bench.layers.numpy_peer import NumPy
-from bench.layers.ours import Ours
-from bench.layers.runner import Job, Runner
 
 import fusedstep as fs
+from fusedstep._bench import harness
+from fusedstep._bench import run as bench_run
+from fusedstep._bench.layers import cases, copies, peers, reference, report, suite
+from fusedstep._bench.layers.cases import ALONE, COPY, TORCH, Case, Target
+from fusedstep._bench.layers.numpy_peer import NumPy
+from fusedstep._bench.layers.ours import Ours
+from fusedstep._bench.layers.runner import Job, Runner
 
 PLAN = harness.Sampling(budget_s=0.01, min_rounds=3, max_rounds=5, settle_s=0.0)
 NUMPY = tuple(peer for peer in peers.PEERS if peer.name == "numpy")

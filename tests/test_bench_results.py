@@ -14,7 +14,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
 
 from bench import __main__ as command
-from bench import compare, harness, instructions, pictures, publish, records, run
+from bench import compare, instructions, pictures, publish
+
+from fusedstep._bench import harness, records, run
+
+QUIET: dict[str, Any] = {"distance": 1.02, "others": 0.01, "stolen": 0.0, "disturbed": []}
 
 
 def line(name: str, over_ours: float, over_yardstick: float = 1.0, **more: Any) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def document(ours: float = 1.0, torch: float = 2.0) -> dict[str, Any]:
     lines = [line("fusedstep", 1.0, ours), line("roofline", 1 / ours), line("torch fused", torch)]
     absent = {"name": "numba", "mine": False, "status": "not installed: numba", "seconds": None}
     case = {"suite": "optim", "name": "adam/50M", "what": "Adam", "elements": 9, "bytes_per_element": 28}
-    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "cpus_busy": 0.1, "versions": {"numpy": "2.0"}}
+    machine = {"cpu": "a CPU", "threads": 2, "isa": ["v4"], "versions": {"numpy": "2.0"}, "state": QUIET}
     return {
         "machine": machine,
         "cases": [case | {"yardstick": "roofline", "lines": [*lines, absent]}],
@@ -111,7 +115,7 @@ def test_results_of_another_version_are_refused_before_anything_is_written(
 ) -> None:
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
-    monkeypatch.setattr(records, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(publish, "KEPT", tmp_path / "kept.json")
     path = tmp_path / "x.json"
     path.write_text(spoilt(how))
     with pytest.raises(SystemExit, match="2"):
@@ -124,11 +128,11 @@ def test_a_report_that_cannot_be_written_leaves_the_kept_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "README", tmp_path / "README")
-    monkeypatch.setattr(records, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(publish, "KEPT", tmp_path / "kept.json")
     (tmp_path / "README").write_text("no markers")
     with pytest.raises(SystemExit, match="2"):
         command.main(["report", *files(tmp_path, document())])
-    assert not records.KEPT.exists()
+    assert not publish.KEPT.exists()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_another_file_is_refused_in_one_line(content: str, tmp_path: Path, capsy
 
 
 def test_readme_and_page_are_what_the_kept_results_give() -> None:
-    kept = records.read(records.KEPT)
+    kept = records.read(publish.KEPT)
     readme = publish.README.read_text("utf-8")
     assert publish.with_block(readme, publish.readme_block(kept)) == readme, "run `python -m bench report`"
     torch_page = publish.TORCH_PAGE.read_text("utf-8")
@@ -154,58 +158,112 @@ def test_readme_and_page_are_what_the_kept_results_give() -> None:
 
 
 def test_every_lost_comparison_is_listed() -> None:
-    assert publish.verdict(list(records.records(document()))) == [
-        "In 1 comparisons with other libraries, fusedstep is faster in 1 and the other library in 0; "
-        "in 0 the interval contains 1."
-    ]
-    (even,) = publish.verdict(list(records.records(document(torch=1.01))))
-    assert "in 0 and the other library in 0; in 1 the interval contains 1." in even
-    lost = "\n".join(publish.verdict(list(records.records(document(torch=0.9)))))
-    assert "faster in 0 and the other library in 1" in lost
-    assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] of our time; both are at the speed of the yardstick" in lost
-    assert publish.UNKNOWN in "\n".join(publish.verdict(list(records.records(document(ours=1.5, torch=0.9)))))
+    def outcome(**times: float) -> str:
+        return "\n".join(publish.outcome(list(records.records(document(**times)))))
+
+    start = "In 1 comparisons with other libraries, fusedstep is "
+    assert outcome() == f"{start}faster in 1, equal within the interval in 0, slower in 0."
+    assert outcome(torch=1.01) == f"{start}faster in 0, equal within the interval in 1, slower in 0."
+    lost = outcome(torch=0.9)
+    assert lost.startswith(f"{start}faster in 0, equal within the interval in 0, slower in 1.")
+    assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] slower; both are at the speed of the yardstick" in lost
+    assert publish.UNKNOWN in outcome(ours=1.5, torch=0.9)
 
 
-def test_report_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let `report` write into an empty folder."""
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
-    monkeypatch.setattr(records, "KEPT", tmp_path / "results" / "kept.json")
+    monkeypatch.setattr(publish, "KEPT", tmp_path / "kept.json")
     for name in ("README", "TORCH_PAGE"):
-        (tmp_path / name).write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
-    assert command.main(["report", *files(tmp_path, document())]) == 0
-    text = (tmp_path / "README").read_text()
+        (tmp_path / name).write_text(f"{publish.BEGIN}\n{publish.END}\n")
+    return tmp_path
+
+
+def test_report_writes_everything(pages: Path) -> None:
+    for name in ("README", "TORCH_PAGE"):
+        (pages / name).write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    assert command.main(["report", *files(pages, document())]) == 0
+    text = (pages / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "fusedstep is faster in 1" in text and "| float32 | fusedstep | torch / fusedstep |" in text
-    page = (tmp_path / "PAGE").read_text()
-    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] | - | - | - |" in page
-    assert "**In short:** torch takes 2.00 times as long as fusedstep (median of 1; 2.00 to 2.00)." in page
+    assert "fusedstep is faster in 1" in text and "| float32 | fusedstep |" in text
+    page = (pages / "PAGE").read_text()
+    assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in page
+    counted = "faster in 1, equal within the interval in 0, slower in 0"
+    assert f"**In short:** against torch, fusedstep is {counted} (2.00 [1.96, 2.04] times as long)." in page
     assert "| numba | not installed: numba |" in page
-    assert (tmp_path / "results" / "kept.json").exists()
+    assert (pages / "kept.json").exists()
+
+
+def disturbed(*reasons: str) -> dict[str, Any]:
+    result = document()
+    result["machine"]["state"] = QUIET | {"disturbed": list(reasons)}
+    return result
+
+
+def test_results_of_a_disturbed_machine_are_refused_before_anything_is_written(
+    pages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file.name: file.read_text() for file in pages.iterdir()}
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["report", *files(pages, disturbed("other processes took 1.30 CPUs", "the cores differ"))])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "0.json must be of a quiet machine; got: other processes took 1.30 CPUs; the cores differ." in error
+    assert {file.name: file.read_text() for file in pages.iterdir() if file.name != "0.json"} == before
+
+
+def test_results_without_the_state_of_the_machine_are_refused(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = document()
+    del old["machine"]["state"]
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["report", *files(pages, old)])
+    assert "it has no record of that" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_is_published_of_a_disturbed_machine_says_so(pages: Path) -> None:
+    assert command.main(["report", "--disturbed", *files(pages, disturbed("other processes took 1.30 CPUs"))]) == 0
+    for name in ("README", "PAGE"):
+        assert "The machine was disturbed: other processes took 1.30 CPUs." in (pages / name).read_text()
+
+
+def test_a_case_during_which_others_worked_says_so(pages: Path) -> None:
+    results = document()
+    results["cases"][0]["load"] = {"seconds": 2.0, "others": 0.4, "stolen": 0.02, "disturbed": True}
+    assert command.main(["report", *files(pages, results)]) == 0
+    assert "yardstick: roofline; other processes took 0.42 CPUs" in (pages / "PAGE").read_text()
+
+
+def test_time_until_a_compiled_step_is_ready_is_published(pages: Path) -> None:
+    results = document()
+    results["cases"][0]["lines"].append(line("torch.compile", 3.0, ready_s=31.5))
+    assert command.main(["report", *files(pages, results)]) == 0
+    assert "| torch.compile, ready after 31.5 s | 3.00 ms |" in (pages / "PAGE").read_text()
 
 
 def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
-    rows = [publish.table_row(label, own) for label, own in publish.lines_of_rows(lines)]
+    rows = [publish.table_row(label, own, [("torch", "torch")]) for label, own in publish.rows_of_page(lines)]
     assert [(row[0], row[1], row[3]) for row in rows if row] == [
-        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 [4.90, 5.10]"),
-        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "0.70 [0.69, 0.71]"),
+        ("Adam, one tensor of 50M, into given memory", "**1.00 ms**", "5.00 [4.90, 5.10] faster"),
+        ("Adam, one tensor of 50M, into new memory", "**9.00 ms**", "0.70 [0.69, 0.71] slower"),
     ]
 
 
 def test_readme_has_five_rows_and_each_is_a_row_of_the_page() -> None:
-    kept = list(records.records(records.read(records.KEPT)))
+    kept = list(records.records(records.read(publish.KEPT)))
     assert len(publish.SHORT) == 5
-    assert set(publish.SHORT) <= {label for label, _ in publish.lines_of_rows(kept)}
+    assert set(publish.SHORT) <= {label for label, _ in publish.rows_of_page(kept)}
 
 
 def test_training_in_torch_has_its_table() -> None:
     assert "no training in PyTorch" in publish.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
     text = publish.torch_block(lines)
-    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 [1.96, 2.04])" in text and text.count("mlp/step") == 1
+    assert "| **1.00 ms** |" in text and "2.00 ms (2.00 [1.96, 2.04] faster)" in text and text.count("mlp/step") == 1
 
 
 def test_instructions_above_their_ceiling_fail() -> None:
@@ -234,7 +292,7 @@ def test_without_valgrind_the_count_says_so(
 
 def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("bench.run.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fusedstep._bench.run.time.perf_counter", lambda: now[0])
     pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
     budgets = []
     for seconds in (20.0, 30.0, 15.0):
@@ -249,7 +307,7 @@ def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: py
 
 def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("bench.harness.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: clock[0])
 
     def step() -> None:
         clock[0] += 1.0

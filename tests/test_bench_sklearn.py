@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
-
-from bench import harness
-from bench.sklearn import report, suite
-from bench.sklearn.cases import CASES, OURS, OURS_FLOAT32, TARGETS, THEIRS, Case, Target
+from fusedstep._bench import harness
+from fusedstep._bench.sklearn import report, suite
+from fusedstep._bench.sklearn.cases import CASES, OURS, OURS_FLOAT32, TARGETS, THEIRS, Case, Target
 
 PLAN = harness.Sampling(budget_s=0.01, min_rounds=3, max_rounds=3, settle_s=0.0)
 FIT = Case("fit/tiny", "wine", (4,), 64)

@@ -11,8 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
 
-from bench import common, harness
 from bench.torch import cases, peers, report, suite
+
+from fusedstep._bench import common, harness
 
 PLAN = harness.Sampling(budget_s=0.02, min_rounds=3, max_rounds=3, settle_s=0.0)
 CASES = {case.name: case for case in cases.CASES}

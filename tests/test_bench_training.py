@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not installed
-
-from bench import common, harness
-from bench.training import cases, data, peers, reference, report, suite
-
 from fusedstep import _core
+from fusedstep._bench import common, harness
+from fusedstep._bench.training import cases, data, peers, reference, report, suite
 from support.slopes import assert_same_gradient, differences
 
 PLAN = harness.Sampling(budget_s=0.02, min_rounds=3, max_rounds=5, settle_s=0.0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep._base import machine
 from fusedstep.cli import _advice, _footprint, _machine, doctor, main
 from fusedstep.cli._advice import Figures, advise
 from fusedstep.cli._machine import Library, Machine
@@ -113,7 +114,7 @@ def test_without_threadpoolctl_the_libraries_are_named_all_the_same(
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(_machine, "find_spec", lambda name: None)
-    monkeypatch.setattr(_machine, "read", lambda path: maps if path.endswith("maps") else "")
+    monkeypatch.setattr(_machine, "text_of", lambda path: maps if path.endswith("maps") else "")
     found = [(lib.name, lib.is_openmp, lib.threads) for lib in _machine.libraries()]
     assert found == [("libgomp.so.1.0.0", True, None), ("libscipy_openblas64_-3.so", False, None)]
     assert main(["doctor", "--millions", "0.01"]) == 0
@@ -179,8 +180,8 @@ def test_available_memory_is_the_least_of_machine_and_container(
     (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8 kB\n")
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert _footprint.available(str(tmp_path / "meminfo"), iter([str(tmp_path)])) == expected
-    assert _footprint.available(str(tmp_path / "none"), iter([])) is None
+    assert machine.available(str(tmp_path / "meminfo"), iter([str(tmp_path)])) == expected
+    assert machine.available(str(tmp_path / "none"), iter([])) is None
 
 
 def test_params_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:

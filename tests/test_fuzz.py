@@ -14,12 +14,13 @@ pytest.importorskip("safetensors")
 import fusedstep as fs
 import fuzz
 from fusedstep import nn
+from support.corpus import corpus
 
-CORPUS = fuzz.corpus()
+CORPUS = corpus()
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_files_that_lie(name: str) -> None:
+def test_files_of_the_corpus(name: str) -> None:
     read = [fuzz.check(name, data) for data in CORPUS[name]]
     assert read[0] and not all(read)
 

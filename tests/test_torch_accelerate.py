@@ -71,7 +71,7 @@ def test_an_optimizer_in_mid_training(name: str, torch: Any, ft: Any, clock: Any
     want = train(twin, twin_opt, batches(8, seed=3), twin_schedule.step)
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
     assert len(calls) == 8
-    assert str(ft.accelerate(model, opt)) == "optimizer: left as it was, it is ours"
+    assert str(ft.accelerate(model, opt)) == "optimizer: not replaced, its class is already fusedstep's"
 
 
 def test_schedule_still_observes_the_steps(torch: Any, ft: Any, clock: Any) -> None:
@@ -105,8 +105,8 @@ def test_accelerate_keeps_what_would_not_be_faster(torch: Any, ft: Any, clock: A
     report = ft.accelerate(model, opt, loss_of(batches(1)[0]))
     assert (report.layers, report.optimizer) == ((), "")
     assert str(report).splitlines() == [
-        "layers: left as it was, not faster (2 us, torch's 2 us)",
-        "optimizer: left as it was, not faster (2 us, torch's 2 us)",
+        "layers: not replaced, not faster (2 us, torch's 2 us)",
+        "optimizer: not replaced, not faster (2 us, torch's 2 us)",
     ]
     assert type(model[1]) is torch.nn.BatchNorm1d and type(opt) is torch.optim.SGD
 
@@ -139,9 +139,9 @@ def test_accelerate_leaves_what_it_cannot_replace(torch: Any, ft: Any, clock: An
         return str(report.left["optimizer"])
 
     params = [torch.ones(3, requires_grad=True)]
-    assert left(Mine(params)) == "no class of ours is Mine"
-    assert left(torch.optim.LBFGS(params)) == "no class of ours is LBFGS"
-    assert left(ft.AdamW(params)) == "it is ours"
+    assert left(Mine(params)) == f"fusedstep.torch has no class for {Mine.__module__}.Mine"
+    assert left(torch.optim.LBFGS(params)) == "fusedstep.torch has no class for torch.optim.lbfgs.LBFGS"
+    assert left(ft.AdamW(params)) == "its class is already fusedstep's"
     assert "dense tensor in the CPU's memory" in left(torch.optim.SGD([torch.ones(3, device="meta").requires_grad_()]))
     assert "differentiable must be False" in left(torch.optim.SGD(params, differentiable=True))
     patched = torch.optim.SGD(params)

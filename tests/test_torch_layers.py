@@ -208,7 +208,7 @@ def test_accelerate_leaves_what_we_do_not_serve(torch: Any, ft: Any) -> None:
         patched,
         nn.SyncBatchNorm(3),
         nn.LazyBatchNorm1d(),
-        nn.BatchNorm1d(3, dtype=torch.bfloat16),
+        nn.BatchNorm1d(3, dtype=torch.float8_e5m2),
         nn.BatchNorm2d(3, device="meta"),
         nn.Dropout2d(),
         nn.AlphaDropout(),

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-from .. import common
+from fusedstep._bench import common
+
 from .cases import CLIP_NORM, LR, Case, Network
 
 P = 0.1  # of dropout

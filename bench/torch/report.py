@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import duration, interval, print_rows
+from fusedstep._bench import verdicts
+from fusedstep._bench.report import VERDICT, duration, interval, print_rows
+
 from .cases import Target
-from .peers import PEERS
+from .peers import OURS, PEERS
 from .suite import CaseResult, Line
 
-HEADER = ("implementation", "median", "time / ours [95%]", "")
+HEADER = ("implementation", "median", "time / ours [95%]", VERDICT)
 
 
 def print_notes() -> None:
@@ -21,7 +23,7 @@ def print_notes() -> None:
 def cells(line: Line) -> tuple[str, ...]:
     if line.seconds is None:
         return (line.name, "-", "-", line.status)
-    return (line.name, duration(line.seconds), interval(line.over_ours) if line.over_ours else "-", "")
+    return (line.name, duration(line.seconds), *verdicts.cells(line.over_ours, line.name == OURS))
 
 
 def print_case(result: CaseResult) -> None:
@@ -37,5 +39,5 @@ def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
     if not ratios:
         return {"case": target.case, "target": text, "value": None, "measured": "-", "met": None}
     ratio, name = min(ratios)
-    measured, met = f"{interval(ratio)} x {name}", ratio[0] >= target.bound
-    return {"case": target.case, "target": text, "value": ratio[0], "measured": measured, "met": met}
+    measured = f"{interval(ratio)} x {name}"
+    return {"case": target.case, "target": text, "measured": measured, **verdicts.held(ratio, target.bound)}

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from ..common import why
-from ..harness import TOO_SLOW, Sampling, Timing, measure, ratio_interval
+from fusedstep._bench.common import why
+from fusedstep._bench.harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+
 from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 
-Ratio = tuple[float, float, float]  # with its 95% interval
 CHECKED_STEPS = 4
 ALLOWED = 1e-3  # difference of a loss without dropout, against torch's default in float32
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fusedstep._base import formats
+from fusedstep._bench.common import Array
 
-from ..common import Array
 from . import digits
 from .variants import REFERENCE
 

@@ -10,9 +10,9 @@ import numpy as np
 import fusedstep as fs
 from fusedstep import nn
 from fusedstep._base import formats
+from fusedstep._bench.common import Array
+from fusedstep._bench.training.data import digits
 
-from ..common import Array
-from ..training.data import digits
 from .variants import REFERENCE, Variant
 
 

@@ -18,8 +18,7 @@ import numpy as np
 
 import fusedstep as fs
 from fusedstep import _core
-
-from ..harness import Sampling, Timing, measure, ratio_interval
+from fusedstep._bench.harness import Sampling, Timing, measure, ratio_interval
 
 OPTIONS: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.01}
 FLOAT32 = "fusedstep float32"

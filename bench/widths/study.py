@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from ..report import machine
+from fusedstep._bench.report import machine
+
 from . import codes, digits, text
 from .variants import REFERENCE, VARIANTS
 

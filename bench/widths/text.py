@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fusedstep._bench.common import Array
 from fusedstep.torch import AdamW
 
-from ..common import Array
 from .variants import REFERENCE, Variant
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))

@@ -163,7 +163,7 @@ void gradient_variant(const BatchNormBackward& b, const BatchNormRegion& region)
   const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
                                                  std::ptrdiff_t bit, C<T> m, C<T> a, C<T> o, C<T> mean, C<T> slope) {
     walk<stream>(dx + at, n, period,
-                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, b.open, bit, dx + at,
+                 InputGradient<mask, frozen, stream, T, C>{dy + at, x + at, b.open, b.first_bit + bit, dx + at,
                                                            offset_or_null(dz, at), m, a, o, mean, slope});
   };
   const T *m = static_cast<const T*>(b.center), *a = static_cast<const T*>(b.scale),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "batchnorm/halves.h"
 #include "machine/parallel.h"
 
 namespace fusedstep {
@@ -28,10 +29,11 @@ std::ptrdiff_t channel_slice(const BatchNormShape& s, std::ptrdiff_t item, int t
 BatchNormPass::BatchNormPass(const BatchNormShape& shape, DType dtype, int threads)
     : shape_(shape),
       dtype_(dtype),
+      number_(computed_in(dtype)),
       threads_(useful_threads(shape.outer * shape.inner * shape.channels, threads)),
       slice_(channel_slice(shape, std::ptrdiff_t(item_size(dtype)), threads_)),
       blocks_(shape),
-      mean_(coefficient_bytes(shape, dtype)),
+      mean_(coefficient_bytes(shape, number_)),
       slope_(mean_.size()) {}
 
 bool BatchNormPass::worth_streaming() const {
@@ -41,7 +43,7 @@ bool BatchNormPass::worth_streaming() const {
 /// Repeats the channels' values for each row that is walked.
 void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
   if (shape_.inner > 1) return;
-  const std::size_t once = std::size_t(shape_.channels) * item_size(dtype_);
+  const std::size_t once = std::size_t(shape_.channels) * std::size_t(item_size(number_));
   for (std::size_t at = once; at < coefficients.size(); at += once)
     std::copy_n(coefficients.begin(), std::min(once, coefficients.size() - at),
                 coefficients.begin() + std::ptrdiff_t(at));
@@ -90,45 +92,55 @@ void BatchNormPass::apply_all(const Apply& apply) noexcept {
 
 void BatchNormPass::forward(BatchNormForward f, const BatchNormParameters& p, const BatchNormOptions& options,
                             BatchNormCoefficients& out) noexcept {
-  const BatchNormKernels& kernel = batch_norm_kernels();
-  const int type = int(dtype_);
   f.shape = shape_, f.stream = worth_streaming();
   f.center = out.center.data(), f.scale = out.scale.data(), f.offset = out.offset.data();
   const auto moments = [&](std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) {
-    kernel.moments[type](shape_, f.x, block, begin, end, blocks_.first(block), blocks_.second(block));
+    block_moments(f.x, block, begin, end);
   };
   const auto finish = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     if (options.training) blocks_.merge_moments(begin, end, 0, blocks_.first(), blocks_.second());
-    set_forward(dtype_, p, options, blocks_, begin, end, out);
+    set_forward(number_, p, options, blocks_, begin, end, out);
     repeat(out.center), repeat(out.scale), repeat(out.offset);
   };
-  const auto apply = [&](const BatchNormRegion& region) { kernel.apply[type](f, region); };
+  const auto apply = [&](const BatchNormRegion& region) {
+    if (is_half(dtype_)) return HalfBatchNorm(dtype_).apply(f, region);
+    batch_norm_kernels().apply[int(dtype_)](f, region);
+  };
   if (options.training) return run(moments, finish, apply);
   finish(0, shape_.channels);
   apply_all(apply);
 }
 
 void BatchNormPass::backward(BatchNormBackward b, const BatchNormCoefficients& k, void* dgamma, void* dbeta) noexcept {
-  const BatchNormKernels& kernel = batch_norm_kernels();
-  const int type = int(dtype_);
   const bool same_phase = !b.dz || (static_cast<char*>(b.dz) - static_cast<char*>(b.dx)) % 64 == 0;
   b.shape = shape_, b.stream = worth_streaming() && same_phase;
   b.center = k.center.data(), b.scale = k.scale.data(), b.offset = k.offset.data();
   b.mean = mean_.data(), b.slope = slope_.data();
-  run([&](std::ptrdiff_t block, std::ptrdiff_t begin,
-          std::ptrdiff_t end) { kernel.sums[type](b, block, begin, end, blocks_.first(block), blocks_.second(block)); },
+  run(
+      [&](std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) {
+        double *const sum = blocks_.first(block), *const dot = blocks_.second(block);
+        if (is_half(dtype_)) return HalfBatchNorm(dtype_).sums(b, block, begin, end, sum, dot);
+        batch_norm_kernels().sums[int(dtype_)](b, block, begin, end, sum, dot);
+      },
       [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
         blocks_.add_sums(begin, end);
-        set_backward(dtype_, k, blocks_, begin, end, {dgamma, dbeta, mean_.data(), slope_.data()});
+        set_backward(number_, k, blocks_, begin, end, {dgamma, dbeta, mean_.data(), slope_.data()});
         repeat(mean_), repeat(slope_);
       },
-      [&](const BatchNormRegion& region) { kernel.gradient[type](b, region); });
+      [&](const BatchNormRegion& region) {
+        if (is_half(dtype_)) return HalfBatchNorm(dtype_).gradient(b, region);
+        batch_norm_kernels().gradient[int(dtype_)](b, region);
+      });
+}
+
+void BatchNormPass::block_moments(const void* x, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  double *const mean = blocks_.first(block), *const m2 = blocks_.second(block);
+  if (is_half(dtype_)) return HalfBatchNorm(dtype_).moments(shape_, x, block, begin, end, mean, m2);
+  batch_norm_kernels().moments[int(dtype_)](shape_, x, block, begin, end, mean, m2);
 }
 
 void BatchNormPass::moments(const void* x, BatchMoments& out) noexcept {
-  const BatchMomentsFn fn = batch_norm_kernels().moments[int(dtype_)];
-  run([&](std::ptrdiff_t block, std::ptrdiff_t begin,
-          std::ptrdiff_t end) { fn(shape_, x, block, begin, end, blocks_.first(block), blocks_.second(block)); },
+  run([&](std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) { block_moments(x, block, begin, end); },
       [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
         blocks_.merge_moments(begin, end, out.count, out.mean.data(), out.m2.data());
       },

@@ -5,7 +5,8 @@
 
 namespace fusedstep {
 
-/// The constructor allocates all memory; the methods cannot fail.
+/// The constructor allocates all memory; the methods cannot fail. Of elements in 16 bits, all that is per channel is
+/// float32.
 class BatchNormPass {
  public:
   BatchNormPass(const BatchNormShape& shape, DType dtype, int threads);
@@ -13,7 +14,7 @@ class BatchNormPass {
   void forward(BatchNormForward f, const BatchNormParameters& parameters, const BatchNormOptions& options,
                BatchNormCoefficients& c) noexcept;
 
-  /// dgamma and dbeta: arrays over channels of the data's type, or null.
+  /// dgamma and dbeta: arrays over channels of the type that is computed in, or null.
   void backward(BatchNormBackward b, const BatchNormCoefficients& c, void* dgamma, void* dbeta) noexcept;
 
   /// Adds the values of x to `out`, whose arrays have one item per channel.
@@ -24,11 +25,12 @@ class BatchNormPass {
   void run(const Sums& sums, const Finish& finish, const Apply& apply) noexcept;
   template <class Apply>
   void apply_all(const Apply& apply) noexcept;
+  void block_moments(const void* x, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end);
   bool worth_streaming() const;
   void repeat(std::vector<unsigned char>& coefficients) const;
 
   BatchNormShape shape_;
-  DType dtype_;
+  DType dtype_, number_;  // of the elements; of what is per channel
   int threads_;
   std::ptrdiff_t slice_;  // channels per unit of work, or 0: units are blocks
   BatchBlocks blocks_;

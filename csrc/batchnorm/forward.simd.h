@@ -60,7 +60,7 @@ void apply_variant(const BatchNormForward& f, const BatchNormRegion& region) {
           *b = static_cast<const T*>(f.offset);
   const auto run = [&]<template <class> class C>(std::ptrdiff_t at, std::ptrdiff_t n, std::ptrdiff_t period,
                                                  std::ptrdiff_t bit, C<T> center, C<T> scale, C<T> offset) {
-    BitWriter open(offset_or_null(f.open, bit / 32));
+    BitWriter open(f.open, f.first_bit + bit);
     walk<stream>(
         y + at, n, period,
         Normalize<residual, relu, stream, T, C>{x + at, offset_or_null(r, at), y + at, center, scale, offset, &open});

@@ -53,8 +53,9 @@ struct BatchNormForward {
   const void *x, *residual;  // residual or null
   void* y;
   const void *center, *scale, *offset;
-  std::uint32_t* open;  // bits: where the ReLU passes its argument; only with a residual; see mask_bit
-  bool relu, stream;    // stream: stores of y bypass the caches
+  std::uint32_t* open;       // bits: where the ReLU passes its argument; only with a residual; see mask_bit
+  bool relu, stream;         // stream: stores of y bypass the caches
+  std::ptrdiff_t first_bit;  // of the mask, where the arrays are a piece of larger ones
 };
 
 /// Where the gradient passes a ReLU.
@@ -70,6 +71,7 @@ struct BatchNormBackward {
   BatchNormMask mask;
   bool frozen, stream;
   void *dx, *dz;  // dz or null
+  std::ptrdiff_t first_bit;
 };
 
 using BatchMomentsFn = void (*)(const BatchNormShape&, const void* x, std::ptrdiff_t block,

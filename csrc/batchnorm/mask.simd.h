@@ -36,10 +36,12 @@ FUSEDSTEP_INLINE std::uint32_t positive_bits(V z) {
   return bits;
 }
 
-/// Writes bits in order, from a whole word on.
+/// Writes bits in order. Those before the first one are kept, those behind the last one of its word are not.
 class BitWriter {
  public:
-  explicit BitWriter(std::uint32_t* words) : words_(words) {}
+  BitWriter(std::uint32_t* words, std::ptrdiff_t bit) : words_(offset_or_null(words, bit / 32)) {
+    if (words && bit % 32) pending_ = *words_ & ((1u << bit % 32) - 1), filled_ = int(bit % 32);
+  }
   FUSEDSTEP_INLINE void put(std::uint32_t bits, int count) {
     pending_ |= std::uint64_t(bits) << filled_;
     filled_ += count;

@@ -122,7 +122,7 @@ std::size_t coefficient_bytes(const BatchNormShape& shape, DType dtype) {
 BatchNormCoefficients::BatchNormCoefficients(const BatchNormShape& shape, DType dtype)
     : mean(std::size_t(shape.channels)),
       invstd(mean.size()),
-      center(coefficient_bytes(shape, dtype)),
+      center(coefficient_bytes(shape, computed_in(dtype))),
       scale(center.size()),
       offset(center.size()) {}
 

@@ -36,7 +36,7 @@ struct BatchBlocks {
   std::vector<double> numbers_;
 };
 
-/// The values that the forward pass saves for the backward pass. Coefficients hold items of the data's type.
+/// The values that the forward pass saves for the backward pass. Coefficients are of the type that is computed in.
 struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
   BatchNormCoefficients(const BatchNormShape& shape, DType dtype);
@@ -44,7 +44,7 @@ struct BatchNormCoefficients {
   std::vector<unsigned char> center, scale, offset;
 };
 
-/// Per-channel arrays of the data's type; each may be null.
+/// Per-channel arrays of the type that is computed in; each may be null.
 struct BatchNormParameters {
   const void *gamma = nullptr, *beta = nullptr;
   void *running_mean = nullptr, *running_var = nullptr;
@@ -64,7 +64,8 @@ std::size_t coefficient_bytes(const BatchNormShape& shape, DType dtype);
 void set_forward(DType dtype, const BatchNormParameters& p, const BatchNormOptions& options, BatchBlocks& moments,
                  std::ptrdiff_t begin, std::ptrdiff_t end, BatchNormCoefficients& out);
 
-/// Per-channel arrays of the data's type: gradients of the parameters, which may be null, and the coefficients of dx.
+/// Per-channel arrays of the type that is computed in: gradients of the parameters, which may be null, and the
+/// coefficients of dx.
 struct BatchNormGradients {
   void *dgamma, *dbeta, *mean, *slope;
 };

@@ -13,18 +13,19 @@ struct bf16 {
 
   static float decode(Item h) { return float_of(std::uint32_t(h) << 16); }
 
-  /// Of a number or of a vector of them: with one nan, which stays nan in the upper half whatever is added below.
+  /// The bits of a number or of a vector of numbers. Every nan becomes the same one, which stays nan in the upper half
+  /// after anything is added to the lower half.
   template <class F>
   [[gnu::always_inline]] static auto with_one_nan(F x) {
     const auto u = bits_of(x);
     return x != x ? u - u + (std::uint32_t(nan) << 16) : u;
   }
-  /// In the lower half.
+  /// Rounded to nearest. The result is in the lower half.
   template <class U>
   [[gnu::always_inline]] static U rounded(U u) {
     return round_off(u, 16);
   }
-  /// Up with the probability that the dropped bits are of one unit.
+  /// Rounded up with the probability (dropped bits) / 2^16, by 16 random bits. The result is in the lower half.
   template <class U>
   [[gnu::always_inline]] static U rounded(U u, U noise) {
     return (u + noise) >> 16;

@@ -1,4 +1,4 @@
-// The bits of a float32, or of a vector of them. In integers every instruction set has the same bits.
+// The bits of a float32, or of a vector of them. Integer arithmetic has the same bits on every instruction set.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 namespace fusedstep {
 namespace {
 
-/// What is as wide as X: of bits and of floats, a number or a vector.
+/// The types of unsigned integers and of floats with the size of X, which is a number or a vector.
 template <class X>
 struct As {
   typedef std::uint32_t bits __attribute__((vector_size(sizeof(X))));

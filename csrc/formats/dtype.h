@@ -1,4 +1,4 @@
-// The types of items in memory.
+// The types of array items.
 #pragma once
 
 #include <cstddef>
@@ -6,9 +6,10 @@
 
 namespace fusedstep {
 
-/// Numbers first; then what only narrow states and master weights are kept in.
+/// float32 and float64 first; then the other floating-point types; the integer types are for narrow states and low
+/// bits.
 enum class DType : std::uint8_t { f32, f64, bf16, f16, u8, i16, i32 };
-constexpr int dtype_count = 2;  // that kernels compute in: float32 and float64; they come first
+constexpr int dtype_count = 2;  // float32 and float64, the types in which kernels compute; they come first
 constexpr bool is_number(DType d) { return d <= DType::f16; }
 constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
 constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// IEEE float16, rounded to nearest, ties to even, or stochastically. nan keeps its upper bits and becomes quiet, as
-/// the CPU's own conversion has it.
+/// IEEE float16, rounded to nearest, ties to even, or stochastically. nan keeps its upper bits and becomes quiet, as in
+/// the CPU's own conversion.
 struct f16 {
   using Item = std::uint16_t;
   using Number = float;
@@ -15,7 +15,8 @@ struct f16 {
   static constexpr std::uint32_t smallest_normal = 0x38800000;  // 2^-14
   static constexpr std::uint32_t beyond = 0x47800000;           // 2^16
   static constexpr std::uint32_t infinite = 0x7f800000, quiet = 0x00400000;
-  static constexpr std::uint32_t half = 0x3f000000;  // 0.5: one unit in its last place is 2^-24, as here
+  // 0.5: the unit in its last place is 2^-24, as that of a denormal float16
+  static constexpr std::uint32_t half = 0x3f000000;
 
   static float decode(Item h) {
     const std::uint32_t sign = std::uint32_t(h & 0x8000) << 16, a = h & 0x7fff;

@@ -7,7 +7,8 @@
 namespace fusedstep {
 namespace {
 
-/// The weights of a block's elements in the sum that shows whether others have written them: odd, without a pattern.
+/// The weights of the items in a block's sum, which shows whether other code has written them. They are odd, so that a
+/// change of one item always changes the sum.
 struct Weights {
   alignas(64) std::int16_t of[scaled_together];
   constexpr Weights() : of() {
@@ -17,14 +18,14 @@ struct Weights {
 };
 constexpr Weights weights;
 
-/// A bfloat16 parameter with the 16 bits of the float32 that it lacks. The parameter is the float32 rounded to nearest,
-/// ties away from zero; the low bits, read as signed, lead back to it exactly.
+/// A bfloat16 parameter and the 16 bits that it lacks of the float32. The parameter is the float32 rounded to nearest,
+/// ties away from zero. The low bits, read as a signed number, restore the float32 exactly.
 struct bf16_low {
   static std::uint32_t join(std::uint16_t high, std::int16_t low) {
     return (std::uint32_t(high) << 16) + std::uint32_t(std::int32_t(low));
   }
   template <class U>
-  [[gnu::always_inline]] static U high(U u) {  // in the lower half
+  [[gnu::always_inline]] static U high(U u) {  // the result is in the lower half
     return (u + 0x8000) >> 16;
   }
   static std::int16_t low(std::uint32_t u) { return std::int16_t(u); }

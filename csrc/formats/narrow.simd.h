@@ -1,4 +1,4 @@
-// Vectors of 32 bits from and to items of 16 and 8 bits, in the order of memory; with AVX2 or AVX-512.
+// Conversions between vectors of 32 bits and items of 16 and 8 bits, in memory order. Needs AVX2 or AVX-512.
 #pragma once
 
 #include "formats/bits.h"
@@ -13,7 +13,7 @@ constexpr int words = width<float>;
 using Halves = Vector<std::uint16_t, 2 * words>;
 using Bytes = Vector<std::uint8_t, 4 * words>;
 
-/// All elements put together by a function of two, which may be vectors.
+/// Folds all elements into one with a function of two arguments, which may be vectors.
 template <int N = words, class Fold>
 FUSEDSTEP_INLINE std::uint32_t reduce(Vector<std::uint32_t, N> x, const Fold& fold) {
   if constexpr (N == 4) {
@@ -41,7 +41,7 @@ FUSEDSTEP_INLINE bool any_nan(const Floats (&x)[4]) {
 #endif
 }
 
-/// `widen` takes as many items as a vector has words.
+/// `widen` converts as many items as a vector has words.
 #if defined(__AVX512BW__)
 FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) {
   return Words(_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
@@ -56,15 +56,15 @@ FUSEDSTEP_INLINE Words widen(const std::int8_t* from) {
   return Words(_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
 
-/// Of pairs of neighbours, read as signed, the sum of the products.
+/// Multiplies as signed 16-bit numbers and adds each pair of neighbouring products.
 FUSEDSTEP_INLINE Words products(Halves a, Halves b) { return Words(_mm512_madd_epi16(__m512i(a), __m512i(b))); }
 
-/// The lower halves of two vectors, whose upper halves are 0.
+/// The lower halves of the words of two vectors. The upper halves must be 0.
 FUSEDSTEP_INLINE Halves halves(Words a, Words b) {
   const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
   return Halves(_mm512_maskz_permutexvar_epi64(0xff, order, _mm512_packus_epi32(__m512i(a), __m512i(b))));
 }
-/// The lowest bytes of four vectors, whose other bytes are 0.
+/// The lowest bytes of the words of four vectors. The other bytes must be 0.
 FUSEDSTEP_INLINE Bytes bytes(const Words (&x)[4]) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const __m512i a = _mm512_packus_epi32(__m512i(x[0]), __m512i(x[1]));

@@ -3,7 +3,7 @@
 namespace fusedstep {
 namespace {
 
-/// float32 and float64 are the types that kernels compute in: a number is stored as it is.
+/// float32 and float64, the types in which kernels compute: a number is stored as it is.
 template <class T>
 struct native {
   using Item = T;

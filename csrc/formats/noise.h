@@ -1,4 +1,5 @@
-// The random bits of stochastic rounding: 16 for each element, a function of a key and of its place in the tensor.
+// The random bits of stochastic rounding: 16 for each element, a function of a key and of the element's index in the
+// tensor.
 #pragma once
 
 #include "formats/format.h"
@@ -6,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_block = 256;  // elements that share a key of 64 bits; two of them share a hash
+constexpr std::ptrdiff_t noise_block = 256;  // elements that share a key of 64 bits; two elements share a hash
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
 inline std::uint64_t scramble(std::uint64_t x) {
@@ -15,13 +16,13 @@ inline std::uint64_t scramble(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// Random bits of two elements, in the lower half of each; of numbers or of vectors of them.
+/// 16 random bits for each of two elements, in the lower half; U is a number or a vector.
 template <class U>
 struct NoisePair {
   U first, second;
 };
 
-/// 32 bits of a lane under a key, by two multiplications: the constants are those of C. Wellons' lowbias32.
+/// Hashes a lane with a key: two multiplications, with the constants of C. Wellons' lowbias32.
 template <class U>
 [[gnu::always_inline]] inline NoisePair<U> noise_pair(U lane, std::uint32_t key0, std::uint32_t key1) {
   U x = lane + key0;
@@ -40,14 +41,14 @@ inline BlockKey block_key(std::uint64_t key, std::ptrdiff_t block) {
   return {std::uint32_t(mixed), std::uint32_t(mixed >> 32)};
 }
 
-/// The bits of elements [first, first + n): element i of a block takes the first of the pair of lane i or, from 128
-/// on, the second of lane i - 128.
+/// The random bits of elements [first, first + n). Element i of a block takes `first` of lane i's pair if i < 128, else
+/// `second` of lane i - 128's pair.
 inline void make_noise(std::uint64_t key, std::ptrdiff_t first, std::ptrdiff_t n, std::uint32_t* out) {
   constexpr std::ptrdiff_t half = noise_block / 2;
   for (std::ptrdiff_t done = 0; done < n;) {
     const std::ptrdiff_t block = (first + done) / noise_block, start = (first + done) % noise_block;
     const auto [key0, key1] = block_key(key, block);
-    std::uint32_t* const to = out + done - start;  // of the block's first element
+    std::uint32_t* const to = out + done - start;  // where the block's first element would be
     if (start == 0 && n - done >= noise_block) {
       for (std::ptrdiff_t i = 0; i < half; ++i) {
         const auto [first_half, second_half] = noise_pair(std::uint32_t(i), key0, key1);

@@ -1,5 +1,5 @@
-// Formats for fused sweeps: whole blocks without gaps, a part at a time, so that the CPU overlaps conversions with the
-// divisions of a rule. The bits are those of the block functions.
+// Formats for fused sweeps: whole blocks without gaps, one part at a time, so that the CPU overlaps conversions with
+// the divisions of a rule. The bits are those of the block functions.
 #pragma once
 
 #include <type_traits>
@@ -11,7 +11,8 @@ namespace fusedstep {
 namespace {
 
 constexpr std::ptrdiff_t half_block = scaled_together / 2;
-/// Elements of a part. Two parts are taken together, the second half a block behind the first: they share random bits.
+/// Elements of a part. Two parts are taken together, half a block apart, because their elements share hashes of random
+/// bits.
 constexpr std::ptrdiff_t part = 2 * words, coded_together = 4 * words;
 static_assert(half_block % part == 0 && scaled_together == noise_block);
 
@@ -25,7 +26,7 @@ FUSEDSTEP_INLINE Words lanes_from(std::ptrdiff_t first) {
   return lane + std::uint32_t(first);
 }
 
-/// Two vectors from each place. nan is rare: a branch is cheaper than a choice for each element.
+/// Loads two vectors from each address. nan is rare, so a branch is cheaper than a selection for each element.
 FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&out)[4]) {
   const Floats x[] = {load<Floats>(a), load<Floats>(a + words), load<Floats>(b), load<Floats>(b + words)};
 #pragma GCC unroll 4
@@ -36,8 +37,9 @@ FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&
   }
 }
 
-/// Each coder has begin(first), of a block's first element; get(i, buffer), the part at element i of the block; and
-/// put(i, a, b), the parts at i and i + half_block, which get was called for. end() completes a block; finish() all.
+/// Each coder has these functions. begin(first) starts the block whose first element is `first`. get(i, buffer) returns
+/// the part at element i of the block. put(i, a, b) stores the parts at i and i + half_block, which get has returned
+/// before. end() completes a block, finish() the last one.
 struct NativePart {
   explicit NativePart(const Stream& s, const Rounding&) : all(reinterpret_cast<float*>(s.at.data)) {}
   void begin(std::ptrdiff_t first) { at = all + first; }
@@ -103,7 +105,7 @@ struct F16Part {
   std::uint16_t *all, *at = nullptr;
 };
 
-/// Low bits that do not hold, because others have written the parameter, are 0 from the beginning of a block on.
+/// If a block's sum shows that other code has written the parameter, begin() sets the block's low bits to 0.
 struct LowPart {
   LowPart(const Stream& s, const Rounding&)
       : all(reinterpret_cast<std::uint16_t*>(s.at.data)),
@@ -146,7 +148,8 @@ struct LowPart {
   Words sum{};
 };
 
-/// The codes of a block wait for its largest number: they are made during the next block, behind its divisions.
+/// The codes of a block depend on its largest number. So they are computed during the next block, where the CPU
+/// overlaps them with divisions.
 template <bool positive>
 struct U8Part {
   using Codes = u8_codes<positive>;

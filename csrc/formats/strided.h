@@ -1,26 +1,26 @@
-// Where the elements of a stream lie: with any strides, walked in the memory order of a parameter.
+// The addresses of a stream's elements, with any strides, in the memory order of a parameter.
 #pragma once
 
 #include <cstddef>
 
 namespace fusedstep {
 
-/// A view whose k-th element is found by unrolling `dims`, outermost first. Neighbouring dims that can be merged have
-/// been merged. Strides are in bytes. The dims belong to whoever described the view.
+/// A view. The index of an element is split into indices of `dims`, outermost first. Neighbouring dims are merged where
+/// possible. Strides are in bytes. The owner of the view owns the dims.
 struct Strided {
   struct Dim {
     std::ptrdiff_t size, stride;
   };
   char* data = nullptr;
-  bool contiguous = true;  // then dims are not needed
+  bool contiguous = true;  // if so, dims are not used
   int dim_count = 0;
   const Dim* dims = nullptr;
 };
 
 namespace {
 
-/// Calls visit(address, stride, count, done) for the innermost stretches that make up elements
-/// [first, first + n) of a view that is not contiguous.
+/// Calls visit(address, stride, count, done) for the innermost runs that make up elements [first, first + n) of a view
+/// that is not contiguous.
 template <class Visit>
 inline void for_each_stretch(const Strided& s, std::ptrdiff_t first, std::ptrdiff_t n, Visit&& visit) {
   const int inner = s.dim_count - 1;
@@ -40,7 +40,7 @@ inline void for_each_stretch(const Strided& s, std::ptrdiff_t first, std::ptrdif
   }
 }
 
-/// body(item, i) for elements first + i, i in [0, n), in order.
+/// Calls body(item, i) for elements first + i, i in [0, n), in order.
 template <class Item, class Body>
 inline void for_each_item(const Strided& s, std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   if (s.contiguous) {

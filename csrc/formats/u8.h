@@ -5,27 +5,29 @@
 namespace fusedstep {
 namespace {
 
-/// 8 bits and a scale for each block: code c is scale (2^(c / 8) (1 + c mod 8 / 8) - 1), which is linear near 0 and
-/// logarithmic beyond. Of numbers that are never negative the codes reach over 32 powers of two; else over 16, and the
-/// eighth bit is the sign. The scale is the power of two with which the largest number of the block has one of the
-/// highest codes. A positive number never becomes 0 where all are positive: what is divided by its root would be
-/// infinite.
+/// 8 bits and a scale for each block. Code c is scale (2^(c / 8) (1 + c mod 8 / 8) - 1), with c / 8 rounded down:
+/// linear near 0 and logarithmic beyond. If numbers are never negative, the codes span 32 powers of two; else they span
+/// 16 and the eighth bit is the sign. The scale is a power of two such that the largest number of the block has one of
+/// the highest codes. If numbers are never negative, a positive number does not become 0, because rules divide by its
+/// root.
 template <bool positive>
 struct u8_codes {
   static constexpr std::uint32_t exponents = positive ? 32 : 16,
-                                 mantissa = 20;  // the bits of a float32 that are dropped
+                                 mantissa = 20;  // bits of a float32 that are dropped
   static constexpr std::uint32_t one = 0x3f800000, infinite = 0x7f800000;
-  static constexpr std::uint32_t room = (1u << mantissa) - 1 + (1u << 10);  // for rounding up, and for the 1
-  static constexpr std::uint32_t lowest = 32;  // exponent of a scale: smaller ones would make denormal numbers
+  // for rounding up, and for the 1 that is added
+  static constexpr std::uint32_t room = (1u << mantissa) - 1 + (1u << 10);
+  // exponent of the smallest scale: with smaller ones numbers would become denormal
+  static constexpr std::uint32_t lowest = 32;
 
-  /// The bits of the scale of a block whose largest number has these bits; nan if it is not finite.
+  /// The bits of the scale of a block, from the bits of its largest number; nan if that is not finite.
   static std::uint32_t scale(std::uint32_t largest) {
     if (largest >= infinite) return 0x7fc00000;
     const std::uint32_t exponent = (largest + room) >> 23;
     return (exponent < lowest + exponents - 1 ? lowest : exponent - (exponents - 1)) << 23;
   }
 
-  /// Of a code or of a vector of them, widened as unsigned where all are positive, else as signed.
+  /// Decodes a code or a vector of codes, widened as unsigned if `positive`, else as signed.
   template <class U>
   [[gnu::always_inline]] static auto decode(U code, float scale) {
     const U size = positive ? code << mantissa : (code << mantissa) & 0x07f00000;
@@ -36,14 +38,14 @@ struct u8_codes {
       return float_of(bits_of(number) | (code << mantissa & 0x80000000));
   }
 
-  /// `per_scale`: 1 / scale, which is exact; `noise`: 16 random bits, unless it is rounded to nearest.
+  /// `per_scale`: 1 / scale, which is exact. `noise`: 16 random bits, used if `stochastic`.
   template <bool stochastic, class F, class U>
   [[gnu::always_inline]] static U encode(F x, float per_scale, U noise) {
     const U u = bits_of(x) & 0x7fffffff;
     const U above = bits_of(float_of(u) * per_scale + 1.0f) - one;
     const U code = stochastic ? (above + (noise << (mantissa - 16))) >> mantissa : round_off(above, mantissa);
     if constexpr (positive) {
-      const U least = (u + 0x7fffffff) >> 31;  // 1 unless u is 0
+      const U least = (u + 0x7fffffff) >> 31;  // 1 if u is not 0
       return code > least ? code : least;
     } else {
       return code | (bits_of(x) >> 24 & 0x80);

@@ -10,7 +10,7 @@ struct Level {
   bool (*available)();
 };
 
-// __builtin_cpu_supports asks the operating system too: a CPU whose wide registers are not saved lacks them.
+// __builtin_cpu_supports also checks that the operating system saves the wide registers.
 #if defined(FUSEDSTEP_X86_LEVELS)
 bool has_v2() {
   return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("popcnt");

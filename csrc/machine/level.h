@@ -1,4 +1,4 @@
-// Which instruction set's kernels run. Every feature compiles its kernels once per level.
+// The instruction set whose kernels run. Every feature compiles its kernels once per level.
 #pragma once
 
 #include <string>
@@ -6,11 +6,11 @@
 
 namespace fusedstep {
 
-/// The index of the level in use, 0 for the best that is compiled: the best that the CPU has, unless another was
-/// chosen.
+/// The index of the level in use; 0 is the best level that is compiled. It is the best level that the CPU has, unless
+/// the user chose another.
 int level();
 
-/// The names of the levels that are compiled, best first; of those that this CPU has.
+/// The names of the compiled levels, best first; the names of those among them that this CPU has.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();
 

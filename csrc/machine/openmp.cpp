@@ -1,5 +1,5 @@
-// OpenMP through libgomp's functions, looked up at run time: nothing is linked, and where another
-// library of the process (torch, say) has loaded one under the same soname, both share one pool of threads.
+// OpenMP through libgomp's functions. They are looked up at run time, so nothing is linked. If another library of the
+// process (torch, say) has loaded a libgomp with the same soname, both use one pool of threads.
 #include "machine/parallel.h"
 #include "machine/system.h"
 
@@ -36,7 +36,7 @@ struct Region {
   void* context;
 };
 
-// OpenMP may start fewer threads than requested: the ranges follow the actual number.
+// OpenMP may start fewer threads than requested, so the ranges are computed from the actual number.
 void member(void* data) {
   const auto& r = *static_cast<Region*>(data);
   const int threads = gomp().num_threads(), k = gomp().thread_num();

@@ -11,7 +11,7 @@
 namespace fusedstep {
 namespace {
 
-std::atomic<const Backend*> chosen{nullptr};  // by the user
+std::atomic<const Backend*> chosen{nullptr};  // the user's choice, or null
 std::atomic<const Backend*> found{nullptr};
 std::atomic<int> user_limit{0};
 std::atomic<int> machine_limit{1};
@@ -19,8 +19,8 @@ std::atomic<int> forced{0};
 std::atomic<bool> forked{false};
 Stalls stalls;
 
-// An OpenMP region in a forked child waits for threads that the fork did not copy; there is no safe cure, so
-// a child is serial.
+// An OpenMP region in a forked child waits for threads that the fork did not copy. There is no safe remedy, so a child
+// process is serial.
 [[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 const Backend& backend() {
@@ -32,7 +32,8 @@ const Backend& backend() {
 
 using Clock = Stalls::Clock;
 
-/// A parallel region of OpenMP that measures how long its caller waits. Used where OpenMP is the default, not a choice.
+/// A parallel region of OpenMP that measures how long its caller waits. It is used if OpenMP is the default and not the
+/// user's choice.
 class OpenMPRegion {
  public:
   OpenMPRegion(RangeFn fn, void* context) : fn_(fn), context_(context) {}

@@ -1,5 +1,5 @@
-// Logarithm and exponential. They are our own because libm's differ from machine to machine, and series rather than
-// fitted polynomials: the terms need no source. Without branches, so that the compiler makes vectors of them.
+// Logarithm and exponential. Those of libm give different bits on different machines. Series are used instead of fitted
+// polynomials because their terms need no source. There are no branches, so that the compiler can vectorise them.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-/// Terms of each series for half a unit in the last place, and the bits of the floating-point format.
+/// The number of terms for an error of half a unit in the last place, and constants of the floating-point format.
 template <class T>
 struct Format;
 template <>
@@ -52,8 +52,9 @@ inline T logarithm(T u) {
   return T(2) * s * series - exponent * T(0.693147180559945309417);
 }
 
-/// Terms of the exponential's series for half a unit in the last place up to ln(2) / 2; ln 2 in two parts, the first
-/// with so few bits that any multiple in range is exact; below `lowest` the exponential is 0.
+/// The number of terms of the exponential's series for an error of half a unit in the last place up to ln(2) / 2. ln 2
+/// comes in two parts; the first has so few bits that any multiple in range is exact. Below `lowest` the exponential is
+/// 0.
 template <class T>
 struct Exponential;
 template <>
@@ -67,7 +68,7 @@ struct Exponential<double> {
   static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
 };
 
-/// Where the last bit of T is worth 1: x + magnet is rounded to an integer, which shows in the lowest bits.
+/// A number at which the last bit of T is worth 1: x + magnet is rounded to an integer, which is in the lowest bits.
 template <class T>
 constexpr T magnet = T(3ull << (Format<T>::mantissa - 1));
 
@@ -77,14 +78,15 @@ inline T rounded(T x) {
   return shifted - magnet<T>;
 }
 
-/// 2^k for an integer k that makes it a normal number.
+/// 2^k, for an integer k such that 2^k is a normal number.
 template <class T>
 inline T power_of_two(T k) {
   using Bits = typename Format<T>::Bits;
   return bits_as<T>((bits_as<Bits>(k + magnet<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
 }
 
-/// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. Powers of two in two steps, for the result may be denormal.
+/// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. The power of two is applied in two steps, because the result may
+/// be denormal.
 template <class T>
 inline T exponential(T x) {
   using E = Exponential<T>;

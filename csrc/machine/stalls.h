@@ -1,4 +1,4 @@
-// When to stop using OpenMP's threads for a while.
+// Decides when to use the thread pool instead of OpenMP for a while.
 #pragma once
 
 #include <atomic>
@@ -6,14 +6,15 @@
 
 namespace fusedstep {
 
-/// An OpenMP region ends when its last thread does. One that must wait for a core, because a worker of another library
-/// (OpenBLAS's, say) spins there, costs a time slice of the system, hundreds of times a small step. After such a wait
-/// OpenMP is not used for a hundred times as long, so that waiting costs a hundredth of the time at most.
+/// An OpenMP region ends when its last thread is done. If a worker of another library (OpenBLAS's, say) spins on the
+/// core that a thread needs, the region lasts one time slice of the operating system longer, which is hundreds of times
+/// a small step. After such a wait OpenMP is not used for a hundred times as long. So waiting costs at most a hundredth
+/// of the time.
 class Stalls {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// A region's caller worked for so long, and waited for so long until the others were done.
+  /// Records one region: how long its caller worked, and how long it then waited for the other threads.
   void waited(Clock::duration work, Clock::duration wait, Clock::time_point now) {
     if (wait > work + tolerated) until_.store((now + 100 * wait).time_since_epoch().count(), std::memory_order_relaxed);
   }

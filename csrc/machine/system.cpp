@@ -5,10 +5,10 @@
 namespace fusedstep {
 namespace {
 
-// Not sysconf(_SC_LEVEL3_CACHE_SIZE), which on processors of several dies returns the sum of caches that no single core
-// can use.
+// sysconf(_SC_LEVEL3_CACHE_SIZE) is wrong here: on processors of several dies it returns the sum of caches, and no core
+// can use all of them.
 std::int64_t read_size() {
-  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "32768K"
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // its content is, for example, "32768K"
   std::int64_t size = 0;
   char unit = 0;
   if (!(file >> size >> unit) || size <= 0) return 32 << 20;

@@ -1,4 +1,4 @@
-// Information from the operating system: sizes of caches, and functions of loaded libraries.
+// Information from the operating system: cache sizes, and functions of loaded libraries.
 #pragma once
 
 #include <dlfcn.h>
@@ -8,10 +8,10 @@
 
 namespace fusedstep {
 
-/// Bytes of the last-level cache that one core can use; 32 MiB where the system does not say.
+/// Bytes of the last-level cache that one core can use; 32 MiB if the system does not say.
 std::int64_t last_level_cache();
 
-/// An entry point of a library, found at run time: no link-time need of it. False, and null, where it has none.
+/// Looks up a function of a library at run time. Returns false, and sets null, if the library does not have it.
 template <class F>
 bool find(void* library, const std::string& name, F*& out) {
   out = reinterpret_cast<F*>(dlsym(library, name.c_str()));

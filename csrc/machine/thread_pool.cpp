@@ -1,8 +1,8 @@
-// A pool of plain threads that works well beside other pools (BLAS, torch) on the same cores.
+// A pool of plain threads that works well beside the pools of other libraries (BLAS, torch) on the same cores.
 //
-// Each thread has a share of the range, cut into pieces, and takes pieces of others when its own are done. So no thread
-// waits for one that has not begun because another library's worker occupies its core. An idle thread
-// polls for some microseconds, yielding its core in every iteration, and then sleeps.
+// Each thread has a share of the range, cut into pieces. When its own pieces are done, it takes pieces of other
+// threads. So the region does not wait for a thread whose core is occupied by another library's worker. An idle thread
+// polls for some microseconds, yields its core now and then, and then sleeps.
 #include <sched.h>
 
 #include <algorithm>
@@ -19,9 +19,9 @@ namespace fusedstep {
 namespace {
 
 constexpr int max_threads = 1024;
-constexpr int pieces = 4;                                 // of a share
+constexpr int pieces = 4;                                 // per share
 constexpr int polls = 16;                                 // between two yields of the core
-constexpr auto patience = std::chrono::microseconds(50);  // of an idle worker, before it sleeps
+constexpr auto patience = std::chrono::microseconds(50);  // how long an idle worker polls before it sleeps
 
 thread_local bool inside = false;
 
@@ -33,13 +33,14 @@ inline void pause() {
 #endif
 }
 
-/// One thread's pieces that nobody has taken: the region's number above, how many below. It belongs to one region
-/// alone, so that who comes late finds nothing in it, and whoever takes a piece keeps its region from ending.
+/// The pieces of one thread's share that no thread has taken. The upper half is the number of the region, the lower
+/// half the number of pieces. A thread that comes late, with the number of an earlier region, takes nothing. A region
+/// does not end before every taken piece is done.
 class alignas(64) Share {
  public:
   void deal(unsigned region) { left_.store(std::uint64_t(region) << 32 | pieces, std::memory_order_release); }
 
-  /// The number of a piece, from 0; -1 if none is left, or the share is another region's.
+  /// Takes a piece and returns its number, from 0. Returns -1 if none is left or the share belongs to another region.
   int take(unsigned region) {
     std::uint64_t left = left_.load(std::memory_order_acquire);
     while (unsigned(left >> 32) == region && unsigned(left) > 0)
@@ -70,18 +71,18 @@ class Pool {
   }
 
  private:
-  /// Starts as many threads as the system allows; they take the shares of the missing ones.
+  /// Starts as many threads as the system allows. The other threads take the shares of those that could not start.
   void grow(int workers) noexcept {
     try {
       for (; workers_ < workers; ++workers_)
         std::thread([this, k = workers_ + 1, seen = region_.load()]() mutable {
           for (;; work(k, seen)) seen = next(seen);
         }).detach();
-    } catch (const std::exception&) {  // of std::thread or of its allocation; the next region asks again
+    } catch (const std::exception&) {  // std::thread or its allocation failed; the next region tries again
     }
   }
 
-  /// Waits for a region after `seen`.
+  /// Waits for a region that is newer than `seen`.
   unsigned next(unsigned seen) {
     const auto start = std::chrono::steady_clock::now();
     do {
@@ -95,7 +96,7 @@ class Pool {
     return region_.load(std::memory_order_acquire);
   }
 
-  /// Thread k's own pieces, then those that others have not begun.
+  /// Runs thread k's own pieces, then those that other threads have not taken.
   void work(int k, unsigned region) {
     const int threads = threads_.load(std::memory_order_relaxed);
     if (k >= threads) return;
@@ -124,7 +125,7 @@ class Pool {
   int workers_ = 0;
 };
 
-// Constant-initialised, so that it cannot fail, and never destroyed: the process exits while the workers sleep, and the
+// Constant-initialised, so that it cannot fail. Never destroyed: the process exits while the workers sleep, so the
 // order of destructors does not matter.
 union Forever {
   constexpr Forever() : pool() {}

@@ -1,5 +1,4 @@
-// Vectors of the machine's width, and loops over them in which a formula is written once, whatever an element's
-// position.
+// Vectors of the machine's width, and loops over them in which a formula is written once for every position.
 #pragma once
 
 #include <cstddef>
@@ -65,7 +64,7 @@ FUSEDSTEP_INLINE void stream_store(T* p, V v) {
 #endif
 }
 
-/// Asks for the line that holds element i into the second-level cache, once per line of a walk by vectors; i may lie
+/// Prefetches the cache line of element i into the second-level cache, once per line of a loop over vectors. i may be
 /// outside the array.
 template <int step, class T>
 FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
@@ -73,7 +72,7 @@ FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
   if (step >= line || i % line < step) __builtin_prefetch(p + i, 0, 2);
 }
 
-/// Makes streamed stores visible to the thread that synchronises with this one next.
+/// Makes streaming stores visible to the next thread that synchronises with this one.
 FUSEDSTEP_INLINE void end_streaming() {
 #if defined(__x86_64__)
   _mm_sfence();
@@ -93,7 +92,7 @@ FUSEDSTEP_INLINE T* offset_or_null(T* p, std::ptrdiff_t at) {
   return p ? p + at : nullptr;
 }
 
-/// A value per channel: the same for all elements of a stretch, or one for each.
+/// A value per channel: one for all elements of a run, or one for each element.
 template <class T>
 struct Constant {
   T value;
@@ -117,7 +116,7 @@ FUSEDSTEP_INLINE void visit_rest(std::ptrdiff_t i, std::ptrdiff_t n, const Visit
   if constexpr (N > 1) visit_rest<T, N / 2>(i, n, visit);
 }
 
-/// visit.operator()<V>(i) for vectors that cover [0, n).
+/// Calls visit.operator()<V>(i) for vectors that cover [0, n).
 template <class T, class Visit>
 FUSEDSTEP_INLINE void for_vectors(std::ptrdiff_t n, const Visit& visit) {
   visit_rest<T, width<T>>(0, n, visit);
@@ -125,8 +124,9 @@ FUSEDSTEP_INLINE void for_vectors(std::ptrdiff_t n, const Visit& visit) {
 
 constexpr int line_bytes = 64;
 
-/// visit.operator()<V>(i, k) for vectors that cover [0, n), where k = i mod `period` but runs on to the end of a
-/// vector. Streaming, full vectors come only in whole lines of `target`: a line that is half streamed is slow.
+/// Calls visit.operator()<V>(i, k) for vectors that cover [0, n). k is i mod `period`, but within a vector it counts on
+/// past the period. With streaming stores, full vectors come only in whole cache lines of `target`: a line that is
+/// streamed only in part is slow.
 template <bool stream, class T, class Visit>
 FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t period, const Visit& visit) {
   constexpr int W = width<T>, step = stream ? line_bytes / int(sizeof(T)) : W;
@@ -151,14 +151,14 @@ FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t per
   narrow(i, n, k);
 }
 
-/// How many elements lie between the last boundary of vectors and p.
+/// The number of elements between the last vector boundary before p and p.
 template <class T>
 inline std::ptrdiff_t past_boundary(const T* p) {
   return std::ptrdiff_t(reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % std::uintptr_t(width<T>));
 }
 
-/// y[i] = fn(x[i], i), in whole vectors wherever y allows it. fn is generic: it is given a number or a vector of
-/// neighbours, so that a formula is written once.
+/// y[i] = fn(x[i], i), in whole vectors wherever the alignment of y allows it. fn is generic: it takes one number or a
+/// vector of neighbouring numbers, so that a formula is written once.
 template <bool stream, class T, class F>
 inline void transform(const T* x, T* y, std::ptrdiff_t n, F&& fn) {
   constexpr int length = width<T>;
@@ -170,7 +170,7 @@ inline void transform(const T* x, T* y, std::ptrdiff_t n, F&& fn) {
   for (; i < n; ++i) y[i] = fn(x[i], i);
 }
 
-/// Calls body.operator()<flags...>(): a variant of the code for every combination.
+/// Calls body.operator()<flags...>() with the flags as constants, so that each combination is compiled on its own.
 template <bool... chosen, class Body>
 inline void with_flags(const Body& body) {
   body.template operator()<chosen...>();

@@ -1,4 +1,5 @@
-// OpenBLAS's functions in the library that NumPy has loaded, looked up at run time as libgomp's are. Nothing is linked.
+// OpenBLAS's functions in the library that NumPy has loaded. They are looked up at run time, as libgomp's are; nothing
+// is linked.
 #include "network/blas.h"
 
 #include <algorithm>
@@ -14,12 +15,13 @@
 namespace fusedstep {
 namespace {
 
-// Multiplications up to which OpenBLAS (interface/gemm.c) works on the calling thread alone: a tile.
+// A tile has at most this many multiplications. Up to this number OpenBLAS (interface/gemm.c) uses only the calling
+// thread.
 constexpr std::ptrdiff_t one_tile = 64 * 64 * 64;
-// Tiles of longer sums would be too thin.
+// With longer sums the tiles would be too thin.
 constexpr std::ptrdiff_t longest_sum = 1024;
 
-// Of cblas.h.
+// Constants of cblas.h.
 constexpr int row_major = 101;
 constexpr int operation(const Matrix& x) { return x.transposed ? 112 : 111; }
 
@@ -37,7 +39,7 @@ struct Blas {
   Gemms<std::int64_t> wide;
   Gemms<int> narrow;
   int (*threads)() = nullptr;
-  bool multiplies_in_place = false;  // small matrices are not copied first, so that tiles cost nothing extra
+  bool multiplies_in_place = false;  // small matrices are not copied first, so tiles cost nothing extra
 };
 
 template <class Int>
@@ -46,7 +48,7 @@ bool find_gemms(void* library, const std::string& prefix, const std::string& suf
          find(library, prefix + "cblas_dgemm" + suffix, gemms.f64);
 }
 
-/// Prefix and suffix depend on the build. The width of integers is asked of OpenBLAS itself.
+/// Prefix and suffix depend on the build. OpenBLAS itself says how wide its integers are.
 bool find_all(void* library, const std::string& prefix, const std::string& suffix, Blas& blas) {
   char* (*core)() = nullptr, *(*config)() = nullptr;
   if (!find(library, prefix + "openblas_get_num_threads" + suffix, blas.threads) ||
@@ -59,7 +61,7 @@ bool find_all(void* library, const std::string& prefix, const std::string& suffi
                                               : find_gemms(library, prefix, suffix, blas.narrow);
 }
 
-/// The names of NumPy's wheels, of those that SciPy's need, of distributions.
+/// Tries the names of NumPy's wheels, those of the OpenBLAS wheel that SciPy uses, and those of distributions.
 std::optional<Blas> look_in(void* library) {
   for (const char* prefix : {"scipy_", ""})
     for (const char* suffix : {"64_", ""})
@@ -73,7 +75,7 @@ struct Tile {
   std::ptrdiff_t rows, columns;
 };
 
-/// Of a result of m x n sums of k products. 32 columns fill the registers of the widest machine.
+/// The tile of a result of m x n sums of k products. 32 columns fill the registers of AVX-512.
 Tile tile_of(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k) {
   const std::ptrdiff_t area = one_tile / k;
   const std::ptrdiff_t rows = std::min(m, std::clamp<std::ptrdiff_t>(area / 32 / 8 * 8, 8, 32));

@@ -1,4 +1,4 @@
-// Products of small matrices: OpenBLAS's kernels, one tile of the result at a time, on our own threads.
+// Products of small matrices: OpenBLAS's kernels compute one tile of the result at a time, on our own threads.
 #pragma once
 
 #include <cstddef>
@@ -7,23 +7,24 @@
 
 namespace fusedstep {
 
-/// Its rows are contiguous, or its columns if it is transposed; `stride` is the distance between two of them in
-/// elements.
+/// A matrix with contiguous rows, or contiguous columns if it is transposed. `stride` is the distance between two of
+/// them in elements.
 struct Matrix {
   const char* data;
   std::ptrdiff_t rows, columns, stride;
   bool transposed;
 };
 
-/// The sides of the result by which threads can share it: each then has rows, or columns, of its own.
+/// How threads share the result: each takes some of its rows, or some of its columns.
 enum class Side { rows, columns };
 
-/// Looks for OpenBLAS in a loaded library and in those that it needs; returns whether it was found. Only the first call
-/// looks.
+/// Looks for OpenBLAS in a loaded library and in its dependencies; returns true if it was found. Only the first call
+/// searches.
 bool find_blas(const char* library);
 
-/// out = a b, in contiguous rows that overlap neither; the bits do not depend on the threads (0: as many as the limits
-/// and OpenBLAS's own allow). Returns false and writes nothing if NumPy's product should be used instead.
+/// out = a b, row by row without gaps. `out` must not overlap a or b. The bits do not depend on `threads` (0: as many
+/// as the limits of this library and of OpenBLAS allow). Returns false and writes nothing if NumPy's product should be
+/// used instead.
 bool multiply(const Matrix& a, const Matrix& b, char* out, DType dtype, Side shared, int threads);
 
 }  // namespace fusedstep

@@ -1,4 +1,4 @@
-// The kernels of a network's small layers: ReLU with the bias in front of it, softmax with its loss.
+// The kernels of small networks: bias and ReLU, softmax and its loss.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +14,11 @@ using ReluFn = void (*)(const void* x, const void* bias, void* y, std::ptrdiff_t
 /// dx = dy where y > 0, else 0; dx may be dy.
 using ReluBackwardFn = void (*)(const void* dy, const void* y, void* dx, std::ptrdiff_t n);
 
-/// losses[i] = -log softmax(z_i)[labels[i]], and the gradient of their mean; labels are below `width`.
+/// losses[i] = -log softmax(z_i)[labels[i]], and the gradient of their mean. Each label must be below `width`.
 using SoftmaxLossFn = void (*)(const void* z, const std::int64_t* labels, void* losses, void* gradient,
                                std::ptrdiff_t rows, std::ptrdiff_t width);
 
-/// By dtype.
+/// Indexed by dtype.
 struct NetworkKernels {
   ReluFn relu[2];
   ReluBackwardFn relu_backward[2];

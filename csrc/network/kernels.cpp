@@ -1,5 +1,5 @@
-// A network's layers, compiled once per instruction set; FUSEDSTEP_LEVEL names it. Only the table at the end leaves
-// this file: everything else has internal linkage, so that the linker cannot merge a function with another level's.
+// The layers of a network, compiled once per instruction set, which FUSEDSTEP_LEVEL names. Only the table at the end
+// has external linkage, so that the linker cannot merge a function with that of another level.
 #include "network/relu.simd.h"
 #include "network/softmax.simd.h"
 

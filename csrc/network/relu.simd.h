@@ -1,4 +1,4 @@
-// ReLU in one pass, and the bias of the layer in front of it in the same one.
+// The bias of a layer and ReLU after it, in one pass.
 #pragma once
 
 #include "machine/vectors.simd.h"

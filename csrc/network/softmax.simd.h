@@ -1,4 +1,4 @@
-// The softmax of rows, with the negative log-likelihood of a label for each.
+// The softmax of rows, and the negative log-likelihood of each row's label.
 #pragma once
 
 #include "machine/series.simd.h"
@@ -8,9 +8,10 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t softmax_tile = 1024;  // elements that are read three times from the first-level cache
+// elements that are read three times, from the first-level cache after the first
+constexpr std::ptrdiff_t softmax_tile = 1024;
 
-constexpr int softmax_lanes = 16;  // side by side in a long row, on every machine
+constexpr int softmax_lanes = 16;  // sums of a long row that are computed side by side, on every machine
 
 template <class V>
 FUSEDSTEP_INLINE V larger(V a, V b) {

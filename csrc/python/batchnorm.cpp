@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "batchnorm/batchnorm.h"
+#include "formats/halves.h"
 #include "machine/parallel.h"
 #include "python/bindings.h"
 #include "python/call.h"
@@ -21,6 +22,27 @@ py::array empty_like(const py::array& a) { return empty(a, dims_of(a)); }
 py::object object_or_none(const py::array& a) { return a.ptr() ? py::object(a) : py::none(); }
 py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
 
+/// Values per channel as the type that is computed in: the array's own memory, or float32 numbers of 16 bits.
+class PerChannel {
+ public:
+  explicit PerChannel(py::array array, bool is_read = true) : array_(std::move(array)) {
+    if (!array_.ptr() || !is_half(dtype_of(array_))) return;
+    numbers_.resize(std::size_t(array_.size()));
+    if (is_read) half_kernels().of(dtype_of(array_)).decode(array_.data(), all(), numbers_.data());
+  }
+  void* data() { return numbers_.empty() ? written_or_null(array_) : numbers_.data(); }
+  /// The array, with the numbers that have been written.
+  const py::array& written() {
+    if (!numbers_.empty()) half_kernels().of(dtype_of(array_)).encode(numbers_.data(), all(), written_or_null(array_));
+    return array_;
+  }
+
+ private:
+  Stretches all() const { return {1, std::ptrdiff_t(numbers_.size()), std::ptrdiff_t(numbers_.size())}; }
+  py::array array_;
+  std::vector<float> numbers_;
+};
+
 struct Saved {
   py::array x;  // no array where whoever called keeps it
   Snapshot as_it_was;
@@ -30,7 +52,8 @@ struct Saved {
   BatchNormCoefficients coefficients;
   std::unique_ptr<std::uint32_t[]> open;  // one bit per element, where there are both a residual and a ReLU
   BatchNormMask mask;
-  bool training, has_gamma, has_beta, has_residual, overwritten;
+  bool training, has_residual, overwritten;
+  py::object gamma, beta;  // the dtypes of their gradients, or null
 };
 
 /// All arrays of a forward call; absent ones are no array.
@@ -113,23 +136,41 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
   return a;
 }
 
+py::object dtype_or_null(const py::array& a) { return a.ptr() ? py::object(a.dtype()) : py::object(); }
+
 std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool training, bool relu) {
   const bool both = relu && a.residual.ptr();
-  return std::unique_ptr<Saved>(
-      new Saved{a.x, Snapshot(view_of(a.x)), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
-                both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
-                both   ? BatchNormMask::saved
-                : relu ? BatchNormMask::recomputed
-                       : BatchNormMask::none,
-                training, a.gamma.ptr() != nullptr, a.beta.ptr() != nullptr, a.residual.ptr() != nullptr,
-                same_memory(a.x, a.out)});
+  return std::unique_ptr<Saved>(new Saved{
+      a.x, Snapshot(view_of(a.x)), dims_of(a.x), dtype_of(a.x), s, BatchNormCoefficients(s, dtype_of(a.x)),
+      both ? std::make_unique_for_overwrite<std::uint32_t[]>(std::size_t(mask_words(s))) : nullptr,
+      both   ? BatchNormMask::saved
+      : relu ? BatchNormMask::recomputed
+             : BatchNormMask::none,
+      training, a.residual.ptr() != nullptr, same_memory(a.x, a.out), dtype_or_null(a.gamma), dtype_or_null(a.beta)});
+}
+
+/// y, `saved`, the running statistics and the number of batches.
+void normalize(const Arrays& a, const BatchNormOptions& options, bool relu, Saved& saved) {
+  BatchNormPass pass(saved.shape, saved.dtype, available_threads());
+  BatchNormForward f{};
+  f.x = a.x.data(), f.residual = data_or_null(a.residual), f.y = written_or_null(a.out);
+  f.relu = relu, f.open = saved.open.get();
+  PerChannel gamma(a.gamma), beta(a.beta), mean(a.running_mean), var(a.running_var);
+  const BatchNormParameters p{gamma.data(), beta.data(), mean.data(), var.data()};
+  {
+    const WithoutGil without_gil;
+    pass.forward(f, p, options, saved.coefficients);
+  }
+  if (!options.training) return;
+  mean.written(), var.written();
+  if (a.num_batches.ptr()) ++*static_cast<std::int64_t*>(written_or_null(a.num_batches));
 }
 
 py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py::handle running_mean,
                      py::handle running_var, bool training, py::handle momentum, double eps, py::ssize_t axis,
                      bool relu, py::handle residual, py::handle out, py::handle num_batches) {
   const Call call("batch_norm");
-  const py::array x = call.c_array(x_object, "x");
+  const py::array x = call.c_array(x_object, "x", true);
   const BatchNormShape s = call.shape_of(x, axis);
   if (training && s.outer * s.inner < 2)
     refuse_value(call.where("x"), "of more than one value per channel where training is True", describe(x));
@@ -137,18 +178,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
   const Arrays a = checked(call, s, x, gamma, beta, running_mean, running_var, training, residual, out, num_batches);
   const BatchNormOptions options{training, weight(call, momentum, a, training), eps};
   const py::object held = py::cast(make_saved(a, s, training, relu));
-  auto& saved = py::cast<Saved&>(held);
-  BatchNormPass pass(s, dtype_of(x), available_threads());
-  BatchNormForward f{};
-  f.x = x.data(), f.residual = data_or_null(a.residual), f.y = written_or_null(a.out);
-  f.relu = relu, f.open = saved.open.get();
-  const BatchNormParameters p{data_or_null(a.gamma), data_or_null(a.beta), written_or_null(a.running_mean),
-                              written_or_null(a.running_var)};
-  {
-    const WithoutGil without_gil;
-    pass.forward(f, p, options, saved.coefficients);
-  }
-  if (training && a.num_batches.ptr()) ++*static_cast<std::int64_t*>(written_or_null(a.num_batches));
+  normalize(a, options, relu, py::cast<Saved&>(held));
   return py::make_tuple(a.out, held);
 }
 
@@ -165,7 +195,7 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
       refuse_value(call.where("saved"), "of an x that is as it was", describe(saved.x) + ", changed since");
     return saved.x;
   }
-  const py::array x = call.c_array(given, "x");
+  const py::array x = call.c_array(given, "x", true);
   if (dims_of(x) != saved.dims || dtype_of(x) != saved.dtype)
     refuse_value(call.where("x"), "the x of the forward call", describe(x));
   return x;
@@ -203,18 +233,20 @@ py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py:
     refuse_value(call.where("saved"), "of a call that left x as it was: the gradient needs x", "a call with out=x");
   const py::array x = input_of(call, saved, given), dy = call.like(dy_object, "dy", x, "x");
   const Targets t = targets(call, saved, x, dy, out);
-  const auto per_channel = [&](bool there) { return there ? empty(dy, {saved.shape.channels}) : no_array(); };
-  const py::array dgamma = per_channel(saved.has_gamma), dbeta = per_channel(saved.has_beta);
+  const auto per_channel = [&](const py::object& dtype) {
+    return dtype ? py::array(py::dtype::from_args(dtype), Dims{saved.shape.channels}) : no_array();
+  };
+  PerChannel dgamma(per_channel(saved.gamma), false), dbeta(per_channel(saved.beta), false);
   BatchNormPass pass(saved.shape, dtype_of(dy), available_threads());
   BatchNormBackward b{};
   b.dy = dy.data(), b.x = x.data(), b.open = saved.open.get(), b.mask = saved.mask;
   b.frozen = !saved.training, b.dx = written_or_null(t.dx), b.dz = written_or_null(t.dz);
   {
     const WithoutGil without_gil;
-    pass.backward(b, saved.coefficients, written_or_null(dgamma), written_or_null(dbeta));
+    pass.backward(b, saved.coefficients, dgamma.data(), dbeta.data());
   }
   const py::object dresidual = t.dz.ptr() ? py::object(t.dz) : saved.has_residual ? py::object(dy) : py::none();
-  return py::make_tuple(t.dx, object_or_none(dgamma), object_or_none(dbeta), dresidual);
+  return py::make_tuple(t.dx, object_or_none(dgamma.written()), object_or_none(dbeta.written()), dresidual);
 }
 
 }  // namespace

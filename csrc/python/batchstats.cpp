@@ -8,12 +8,12 @@
 namespace fusedstep::bind {
 namespace {
 
-/// Statistics that grow by whole arrays.
-class Moments {
+/// The count, mean and sum of squared deviations of each channel over all arrays given so far.
+class ChannelMoments {
  public:
   void update(py::handle object, py::ssize_t axis) {
     const Call call("BatchStats.update");
-    const py::array x = call.c_array(object, "x");
+    const py::array x = call.c_array(object, "x", true);
     const BatchNormShape s = call.shape_of(x, axis);
     check(s.channels, call.where("x"));
     BatchNormPass pass(s, dtype_of(x), available_threads());
@@ -21,7 +21,7 @@ class Moments {
     pass.moments(x.data(), moments_);
   }
 
-  void merge(const Moments& other) {
+  void merge(const ChannelMoments& other) {
     const Call call("BatchStats.merge");
     if (other.moments_.count == 0) return;
     const auto channels = std::ptrdiff_t(other.moments_.mean.size());
@@ -32,9 +32,9 @@ class Moments {
 
   py::tuple state() const { return py::make_tuple(count(), mean(), m2()); }
 
-  static Moments of(const py::tuple& state) {
+  static ChannelMoments of(const py::tuple& state) {
     using Values = std::vector<double>;
-    Moments made;
+    ChannelMoments made;
     if (state.size() == 3)
       made.moments_ = {state[0].cast<std::int64_t>(), state[1].cast<Values>(), state[2].cast<Values>()};
     const auto& [count, mean, m2] = made.moments_;
@@ -63,14 +63,14 @@ class Moments {
 }  // namespace
 
 void bind_batchstats(py::module_& m) {
-  py::class_<Moments>(m, "Moments", py::is_final())
+  py::class_<ChannelMoments>(m, "ChannelMoments", py::is_final())
       .def(py::init<>())
-      .def("update", &Moments::update, py::arg("x"), py::arg("axis"))
-      .def("merge", &Moments::merge, py::arg("other"))
-      .def_property_readonly("count", &Moments::count)
-      .def_property_readonly("mean", &Moments::mean)
-      .def_property_readonly("m2", &Moments::m2)
-      .def(py::pickle([](const Moments& self) { return self.state(); }, &Moments::of));
+      .def("update", &ChannelMoments::update, py::arg("x"), py::arg("axis"))
+      .def("merge", &ChannelMoments::merge, py::arg("other"))
+      .def_property_readonly("count", &ChannelMoments::count)
+      .def_property_readonly("mean", &ChannelMoments::mean)
+      .def_property_readonly("m2", &ChannelMoments::m2)
+      .def(py::pickle([](const ChannelMoments& self) { return self.state(); }, &ChannelMoments::of));
 }
 
 }  // namespace fusedstep::bind

@@ -1,4 +1,4 @@
-// What module.cpp is made of: every file of bindings adds its names to the module.
+// The functions that module.cpp calls. Each adds the names of one file of bindings to the module.
 #pragma once
 
 #include <pybind11/pybind11.h>

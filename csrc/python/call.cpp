@@ -2,8 +2,8 @@
 
 namespace fusedstep::bind {
 
-py::array Call::c_array(py::handle object, const char* argument) const {
-  py::array a = require_float_array(object, where(argument));
+py::array Call::c_array(py::handle object, const char* argument, bool halves) const {
+  py::array a = (halves ? require_number_array : require_float_array)(object, where(argument));
   if (!(a.flags() & py::array::c_style))
     refuse_value(where(argument), "C-contiguous (channels last: an N, ..., C array with axis=-1)",
                  describe(a) + " with strides " + std::string(py::str(a.attr("strides"))));
@@ -11,7 +11,7 @@ py::array Call::c_array(py::handle object, const char* argument) const {
 }
 
 py::array Call::like(py::handle object, const char* argument, const py::array& model, const char* of) const {
-  py::array a = c_array(object, argument);
+  py::array a = c_array(object, argument, is_half(dtype_of(model)));
   bool same = a.ndim() == model.ndim() && dtype_of(a) == dtype_of(model);
   for (py::ssize_t d = 0; same && d < a.ndim(); ++d) same = a.shape(d) == model.shape(d);
   if (!same) refuse_value(where(argument), "like " + std::string(of) + ": " + describe(model), describe(a));
@@ -21,13 +21,14 @@ py::array Call::like(py::handle object, const char* argument, const py::array& m
 py::array Call::per_channel(py::handle object, const char* argument, const py::array& model,
                             py::ssize_t channels) const {
   if (object.is_none()) return no_array();
-  py::array a = require_float_array(object, where(argument));
-  const bool dense = a.flags() & py::array::c_style;
-  if (a.ndim() != 1 || a.shape(0) != channels || dtype_of(a) != dtype_of(model) || !dense)
-    refuse_value(
-        where(argument),
-        "None or a C-contiguous " + std::string(py::str(model.dtype())) + " (" + std::to_string(channels) + ",)",
-        describe(a) + (dense ? "" : " with gaps"));
+  const DType type = dtype_of(model), number = computed_in(type);
+  py::array a = (is_half(type) ? require_number_array : require_float_array)(object, where(argument));
+  const bool dense = a.flags() & py::array::c_style, known = dtype_of(a) == type || dtype_of(a) == number;
+  if (a.ndim() != 1 || a.shape(0) != channels || !known || !dense)
+    refuse_value(where(argument),
+                 "None or a C-contiguous " + dtype_name(model) + (number == type ? "" : " or float32") + " (" +
+                     std::to_string(channels) + ",)",
+                 describe(a) + (dense ? "" : " with gaps"));
   return a;
 }
 

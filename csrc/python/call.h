@@ -1,4 +1,4 @@
-// The arguments of one call of a layer: what they must be, and the errors that name them.
+// Checks the arguments of a call of a layer. The errors name them.
 #pragma once
 
 #include "batchnorm/kernel.h"
@@ -16,21 +16,21 @@ class Call {
 
   Where where(const char* argument) const { return {name_, argument, -1, no_name_}; }
 
-  /// C-contiguous, of float32 or float64.
-  py::array c_array(py::handle object, const char* argument) const;
+  /// C-contiguous, of float32 or float64; or of 16 bits, if `halves`.
+  py::array c_array(py::handle object, const char* argument, bool halves = false) const;
 
-  /// An array of the shape and type of `model`, which is the argument `of`.
+  /// An array with the shape and dtype of `model`, which is the argument named `of`.
   py::array like(py::handle object, const char* argument, const py::array& model, const char* of) const;
 
-  /// One value per channel, of the type of `model`; no array for None.
+  /// One value per channel, of the dtype of `model` or of its computing dtype; no array if the object is None.
   py::array per_channel(py::handle object, const char* argument, const py::array& model, py::ssize_t channels) const;
 
   void writeable(const py::array& a, const char* argument) const;
 
-  /// Refuses a written array that shares memory with another, which the error calls `name`.
+  /// Refuses a written array that shares memory with another array, which the error calls `name`.
   void disjoint(const py::array& written, const char* argument, const py::array& other, const char* name) const;
 
-  /// Of x with channels along `axis`; x is refused if it is empty.
+  /// The shape of x, whose channels are along `axis`. Refuses an empty x.
   BatchNormShape shape_of(const py::array& x, py::ssize_t axis) const;
 
  private:

@@ -33,7 +33,7 @@ constexpr int max_axes = 64;
 
 constexpr char plain_name[] = "dltensor", versioned_name[] = "dltensor_versioned";
 
-/// Of a capsule; `writeable` only if it says so.
+/// The tensor in a capsule. Only the newer kind of capsule can say that it is writeable.
 const Tensor* tensor_of(PyObject* capsule, bool& writeable) {
   writeable = false;
   if (PyCapsule_IsValid(capsule, versioned_name)) {
@@ -45,7 +45,7 @@ const Tensor* tensor_of(PyObject* capsule, bool& writeable) {
   return &static_cast<const Managed*>(PyCapsule_GetPointer(capsule, plain_name))->tensor;
 }
 
-/// Strides of C order, until the next call of this thread.
+/// Strides in C order. They are valid until this thread's next call.
 const std::int64_t* c_order(const Tensor& t) {
   thread_local std::int64_t strides[max_axes];
   std::int64_t next = 1;
@@ -95,7 +95,7 @@ bool look_at_stored(const Tensor& t, View& v) {
   if (!dtype || t.device.type != cpu) return false;
   const std::ptrdiff_t size = item_size(*dtype);
   v = {static_cast<char*>(t.data) + t.byte_offset, size, t.ndim, t.shape, t.strides, size, *dtype, true};
-  // A tensor that is only traced has a size and no memory.
+  // A tensor that is only traced has a size but no memory.
   return v.is_aligned() && (t.data || v.size() == 0);
 }
 
@@ -106,7 +106,7 @@ py::object ask_for_capsule(py::handle object) {
     return object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
-    return object.attr("__dlpack__")();  // of before DLPack 1.0
+    return object.attr("__dlpack__")();  // an object from before DLPack 1.0
   }
 }
 
@@ -120,9 +120,10 @@ py::object capsule_of(py::handle object, const Where& where) {
     if (py::hasattr(object, "is_neg")) require_plain_numbers(object, where);
     py::object capsule = ask_for_capsule(object);
     if (PyCapsule_CheckExact(capsule.ptr())) return capsule;
-    refuse_value(where, "readable by DLPack", bind::describe(object) + ", which gives no capsule");
+    refuse_value(where, "readable by DLPack", bind::describe(object) + ", whose __dlpack__ returns no capsule");
   } catch (const py::cast_error&) {
-    refuse_value(where, "in the CPU's memory", bind::describe(object) + " on a device that is none");
+    refuse_value(where, "in the CPU's memory",
+                 bind::describe(object) + ", whose __dlpack_device__ is not a pair of integers");
   } catch (py::error_already_set& error) {
     refuse_value(where, "readable by DLPack",
                  bind::describe(object) + " (" + std::string(py::str(error.value())) + ")");

@@ -1,6 +1,6 @@
-// The part of DLPack 1.3's binary interface that reads a tensor in place: a type offers a table of functions in a
-// capsule, `__dlpack_c_exchange_api__`; one of them describes an object of the type without taking a reference. What
-// lacks the table gives a capsule.
+// The part of DLPack 1.3's binary interface that reads a tensor in place. A type can offer a table of functions in a
+// capsule, `__dlpack_c_exchange_api__`; one of them describes an object of the type without taking a reference. Objects
+// of other types give a capsule.
 // https://dmlc.github.io/dlpack/latest/python_spec.html
 #pragma once
 
@@ -31,31 +31,31 @@ struct Tensor {
   std::uint64_t byte_offset;
 };
 
-/// Fills in a tensor whose pointers are the object's own; not zero, and a Python error, if that cannot be had.
+/// Fills in a tensor, whose pointers belong to the object. If it cannot, it returns nonzero and sets a Python error.
 using Describe = int (*)(void* object, Tensor* out);
 
-/// The function of a type that offers the interface; null if it offers none that is known here.
+/// The describing function of a type; null if the type does not offer the interface or offers another version of it.
 Describe describe_of(py::handle type);
 
-/// Describes what kernels can read as it lies: dense or strided, in the CPU's memory, aligned to its item.
+/// Describes a tensor that kernels can read in place: in the CPU's memory, aligned to its item, with any strides.
 bool look(const Tensor& t, View& view);
-/// The same, also of the integers that narrow states are kept in.
+/// The same, but also accepts the integers of narrow states.
 bool look_at_stored(const Tensor& t, View& view);
 
 bool is_empty(const Tensor& t);
 
-/// What kernels compute with; none for other types.
+/// The dtype in which the kernels know the items; none for other types.
 std::optional<DType> dtype_of(const Tensor& t);
 
-/// The capsule that an object gives of its memory, kept with it; raises if it gives none.
+/// The capsule that describes an object's memory, stored together with the object. Raises if the object gives none.
 py::object capsule_of(py::handle object, const Where& where);
 bool look_at_capsule(PyObject* capsule, View& view);
-/// "float32 (3, 4)", of the object that gave the capsule.
+/// "float32 (3, 4)", for the object that gave the capsule.
 std::string describe(py::handle capsule, py::handle object);
 
-/// Raises if a torch tensor means other numbers than lie in its memory.
+/// Raises if the numbers of a torch tensor differ from those in its memory, as in a lazily negated view.
 void require_plain_numbers(py::handle tensor, const Where& where);
-/// How many bytes a torch tensor's storage has, if they do not hold all of the tensor.
+/// The bytes of a torch tensor's storage if they are too few for the tensor; else nothing.
 std::optional<std::ptrdiff_t> lacking_storage(py::handle tensor, const View& view);
 
 }  // namespace fusedstep::bind::dlpack

@@ -9,23 +9,23 @@
 namespace fusedstep::bind {
 namespace {
 
-Matrices matrices(const Call& call, const py::array& x) {
+Matrices stack_of(const Call& call, const py::array& x) {
   if (x.ndim() != 3) refuse_value(call.where("x"), "of 3 axes", describe(x));
   return {x.shape(0), x.shape(1), x.shape(2)};
 }
 
 /// A number for every row or column of x.
-py::array factor(const Call& call, py::handle object, const char* argument, const py::array& x, py::ssize_t count) {
+py::array of_axis(const Call& call, py::handle object, const char* argument, const py::array& x, py::ssize_t count) {
   py::array a = call.c_array(object, argument);
   if (a.size() != count || dtype_of(a) != dtype_of(x))
     refuse_value(call.where(argument), std::to_string(count) + " numbers of x's dtype", describe(a));
   return a;
 }
 
-py::object squares(py::handle x_) {
+py::object row_squares(py::handle x_) {
   const Call call("squares_of_rows");
   const py::array x = call.c_array(x_, "x");
-  const Matrices m = matrices(call, x);
+  const Matrices m = stack_of(call, x);
   py::array_t<double> of_rows({m.count, m.rows});
   double* const written = of_rows.mutable_data();
   {
@@ -35,12 +35,12 @@ py::object squares(py::handle x_) {
   return of_rows;
 }
 
-py::tuple divide(py::handle x_, py::handle row_, py::handle column_, double weight, double eps) {
+py::tuple directions(py::handle x_, py::handle row_, py::handle column_, double weight, double eps) {
   const Call call("divide_by_factors");
   const py::array x = call.c_array(x_, "x");
-  const Matrices m = matrices(call, x);
-  const py::array row = factor(call, row_, "row", x, m.count * m.rows);
-  const py::array column = factor(call, column_, "column", x, m.count * m.columns);
+  const Matrices m = stack_of(call, x);
+  const py::array row = of_axis(call, row_, "row", x, m.count * m.rows);
+  const py::array column = of_axis(call, column_, "column", x, m.count * m.columns);
   const auto like = [&](const py::array& a) {
     return py::array(x.dtype(), std::vector<py::ssize_t>(a.shape(), a.shape() + a.ndim()));
   };
@@ -59,9 +59,9 @@ py::tuple divide(py::handle x_, py::handle row_, py::handle column_, double weig
 }  // namespace
 
 void bind_factored(py::module_& m) {
-  m.def("squares_of_rows", squares, py::arg("x"), "The sum of squares of each row of matrices, in float64.");
-  m.def("divide_by_factors", divide, py::arg("x"), py::arg("row"), py::arg("column"), py::arg("weight"), py::arg("eps"),
-        "The averages of rows and columns to come, and x / sqrt(row * column / mean(row)).");
+  m.def("squares_of_rows", row_squares, py::arg("x"), "The sum of squares of each row of matrices, in float64.");
+  m.def("divide_by_factors", directions, py::arg("x"), py::arg("row"), py::arg("column"), py::arg("weight"),
+        py::arg("eps"), "The averages of rows and columns to come, and x / sqrt(row * column / mean(row)).");
 }
 
 }  // namespace fusedstep::bind

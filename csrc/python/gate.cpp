@@ -10,14 +10,14 @@ namespace fusedstep::bind {
 namespace {
 
 constexpr int npy_ubyte = 2, npy_short = 3, npy_int = 5, npy_float = 11, npy_double = 12,
-              npy_half = 23;  // NPY_FLOAT and so on: part of NumPy's ABI
+              npy_half = 23;  // NPY_HALF and so on: part of NumPy's ABI
 
 std::string message(const Where& where, const std::string& need, const std::string& got) {
   return where.text() + " must be " + need + "; got " + got;
 }
 
 bool is_instance_of(py::handle object, const char* module, const char* type) {
-  // What was never imported has no instances.
+  // A module that was never imported has no instances.
   const py::dict modules = py::module_::import("sys").attr("modules");
   return modules.contains(module) && py::isinstance(object, modules[module].attr(type));
 }
@@ -27,10 +27,16 @@ constexpr int writeable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
 
 }  // namespace
 
+PyObject* tensors_bfloat16 = nullptr;
+
 std::string shape_text(const py::array& a) {
   std::string s = "(";
   for (py::ssize_t d = 0; d < a.ndim(); ++d) s += (d ? ", " : "") + std::to_string(a.shape(d));
   return s + (a.ndim() == 1 ? ",)" : ")");
+}
+
+std::string dtype_name(const py::array& a) {
+  return a.dtype().ptr() == tensors_bfloat16 ? "bfloat16" : std::string(py::str(a.dtype()));
 }
 
 bool is_scalar(py::handle object) { return is_instance_of(object, "numpy", "generic"); }
@@ -66,17 +72,32 @@ std::string describe(py::handle object, const char* between) {
   const std::string scalar = is_scalar(object) ? "NumPy scalar " : "";
   if (!is_plain_array(object)) return scalar + std::string(py::str(py::type::handle_of(object).attr("__name__")));
   const auto a = py::reinterpret_borrow<py::array>(object);
-  return std::string(py::str(a.dtype())) + between + shape_text(a);
+  return dtype_name(a) + between + shape_text(a);
 }
 
-py::array require_float_array(py::handle object, const Where& where) {
-  if (!is_plain_array(object)) refuse_type(where, "a numpy.ndarray of float32 or float64", describe(object));
+namespace {
+
+/// `known`: whether an array's dtype is one of the `dtypes`.
+template <class Known>
+py::array require_array(py::handle object, const Where& where, const std::string& dtypes, const Known& known) {
+  if (!is_plain_array(object)) refuse_type(where, "a numpy.ndarray of " + dtypes, describe(object));
   auto a = py::reinterpret_borrow<py::array>(object);
-  if (!is_native_float(a)) refuse_type(where, "float32 or float64 in native byte order", describe(object));
+  if (!known(a)) refuse_type(where, dtypes + " in native byte order", describe(object));
   if (!is_aligned(a))
     refuse_value(where, "aligned to its item of " + std::to_string(a.itemsize()) + " bytes",
                  "a misaligned " + describe(object));
   return a;
+}
+
+}  // namespace
+
+py::array require_float_array(py::handle object, const Where& where) {
+  return require_array(object, where, "float32 or float64", is_native_float);
+}
+
+py::array require_number_array(py::handle object, const Where& where) {
+  return require_array(object, where, "float32, float64, float16 or bfloat16",
+                       [](const py::array& a) { return dtype_of_array(a).has_value(); });
 }
 
 py::array require_parameter(py::handle object, const Where& where) {
@@ -89,7 +110,7 @@ py::array require_parameter(py::handle object, const Where& where) {
 }
 
 py::array require_output(py::handle object, const py::array& x, const char* x_name, const Where& where) {
-  auto a = require_float_array(object, where);
+  auto a = require_number_array(object, where);
   const bool like_x =
       a.dtype().is(x.dtype()) && a.ndim() == x.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), x.shape());
   if (!like_x) refuse_value(where, describe(x, " of shape ") + ", like " + x_name, describe(object));
@@ -109,11 +130,9 @@ bool overlap(const py::array& a, const py::array& b) {
   return x.low < y.high && y.low < x.high;
 }
 
-DType dtype_of(const py::array& a) { return a.itemsize() == 4 ? DType::f32 : DType::f64; }
-
 namespace {
 
-/// Of a dtype object that is not one of NumPy's own; none for what kernels cannot read.
+/// The dtype of a dtype object that is not one of NumPy's built-in objects; none if kernels cannot read it.
 std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
   if (dtype.byteorder() != '=' && dtype.byteorder() != '|') return {};
   switch (dtype.num()) {
@@ -132,7 +151,8 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
     default:
       break;
   }
-  const py::dict modules = py::module_::import("sys").attr("modules");  // what was never imported has no arrays
+  // if ml_dtypes was never imported, there are no arrays of it
+  const py::dict modules = py::module_::import("sys").attr("modules");
   const bool is_bfloat16 = dtype.itemsize() == 2 && modules.contains("ml_dtypes") &&
                            dtype.attr("type").is(modules["ml_dtypes"].attr("bfloat16"));
   return is_bfloat16 ? std::optional(DType::bf16) : std::nullopt;
@@ -140,9 +160,9 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
 
 std::optional<DType> dtype_of_descr(PyObject* descr) {
   static PyObject* const half = py::dtype("e").release().ptr();
-  static std::atomic<PyObject*> brain{nullptr};  // that of ml_dtypes, once seen, and kept from then on
+  static std::atomic<PyObject*> brain{nullptr};  // the dtype object of ml_dtypes, kept after it was first seen
   if (descr == half) return DType::f16;
-  if (descr == brain) return DType::bf16;
+  if (descr == brain || descr == tensors_bfloat16) return DType::bf16;
   const std::optional<DType> dtype = dtype_of_unusual(py::reinterpret_borrow<py::dtype>(descr));
   if (PyObject* none = nullptr; dtype == DType::bf16 && brain.compare_exchange_strong(none, descr)) Py_INCREF(descr);
   return dtype;
@@ -155,6 +175,9 @@ UsualArray usual_array{};
 void find_usual_array() {
   usual_array = {py::detail::npy_api::get().PyArray_Type_, py::dtype::of<float>().release().ptr(),
                  py::dtype::of<double>().release().ptr()};
+  py::list fields;
+  fields.append(py::make_tuple("bfloat16", "u2"));
+  tensors_bfloat16 = py::dtype::from_args(fields).release().ptr();
 }
 
 std::optional<DType> dtype_of_array(const py::array& array) {

@@ -1,4 +1,4 @@
-// The only way for an array into the core: it is used where it lies or refused; nothing is ever copied or cast.
+// Every array enters the core through these functions: it is used in place or refused, and never copied or converted.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -29,32 +29,47 @@ struct Where {
 /// "float64 (128, 64)" for an array, the type's name for anything else.
 std::string describe(py::handle object, const char* between = " ");
 
-/// A number with a dtype, as arithmetic on arrays without axes returns it.
+/// A NumPy scalar, which arithmetic on arrays without axes returns.
 bool is_scalar(py::handle object);
 
-/// An ndarray that means what its bytes say: no masked array, no matrix.
+/// An ndarray whose bytes are its numbers: not a masked array or a matrix.
 bool is_plain_array(py::handle object);
 
 bool is_native_float(const py::array& array);  // float32 or float64
 bool is_aligned(const py::array& array);
 std::string shape_text(const py::array& array);  // "(3, 4)"
+std::string dtype_name(const py::array& array);
 
-/// What kernels compute with; none for other dtypes, or another order of bytes.
+/// The dtype in which the kernels know the items; none for other dtypes and for foreign byte order.
 std::optional<DType> dtype_of_array(const py::array& array);
 
-/// Of an array of float32 or float64.
+/// The dtype of an array that has one of the dtypes of the kernels.
+inline DType dtype_of(const py::array& a) {
+  return a.itemsize() == 8 ? DType::f64 : a.itemsize() == 4 ? DType::f32 : dtype_of_array(a).value_or(DType::f16);
+}
 inline View view_of(const py::array& a) {
-  return {const_cast<char*>(static_cast<const char*>(a.data())), a.itemsize(), int(a.ndim()), a.shape(), a.strides(), 1,
-          a.itemsize() == 4 ? DType::f32 : DType::f64,           a.writeable()};
+  return {const_cast<char*>(static_cast<const char*>(a.data())),
+          a.itemsize(),
+          int(a.ndim()),
+          a.shape(),
+          a.strides(),
+          1,
+          dtype_of(a),
+          a.writeable()};
 }
 
-/// Asks for the memory that `look_at_array` will read.
+/// The dtype of arrays over torch's bfloat16 tensors, which has one field of 16 bits: NumPy has none of its own, and
+/// ml_dtypes need not be installed.
+extern PyObject* tensors_bfloat16;
+
+/// Prefetches the memory that `look_at_array` will read.
 inline void prefetch(py::handle object) {
   __builtin_prefetch(object.ptr());
   __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
 }
 
-/// What most arrays have: the type numpy.ndarray, and one of these dtype objects. Set when the module is made.
+/// The type and dtype objects of most arrays: numpy.ndarray and these. Set when the module is created, as
+/// `tensors_bfloat16` is.
 struct UsualArray {
   PyTypeObject* type;
   PyObject *single, *twice;
@@ -64,10 +79,10 @@ void find_usual_array();
 
 bool look_at_unusual_array(PyObject* object, View& view);
 
-/// Also describes the integers that narrow states are kept in.
+/// Also describes arrays of the integers of narrow states.
 bool look_at_stored_array(PyObject* object, View& view);
 
-/// Describes an array of the usual type and dtypes, aligned to its item; false for anything else.
+/// Describes an array of the usual type and dtypes that is aligned to its item; false for all other objects.
 inline bool look_at_usual_array(PyObject* object, View& view) {
   const auto* const a = py::detail::array_proxy(object);
   if (Py_TYPE(object) != usual_array.type || !(a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) ||
@@ -85,24 +100,24 @@ inline bool look_at_usual_array(PyObject* object, View& view) {
   return true;
 }
 
-/// Describes an array that kernels can read as it lies: an ndarray (no masked array, no matrix) of a floating dtype in
-/// native byte order, aligned to its item. False for anything else.
+/// Describes an array that kernels can read in place: an ndarray (not a masked array or a matrix) of a floating-point
+/// dtype in native byte order, aligned to its item. False for all other objects.
 inline bool look_at_array(PyObject* object, View& view) {
   return look_at_usual_array(object, view) || look_at_unusual_array(object, view);
 }
 
-/// An ndarray (no masked array, no matrix) of native float32 or float64, aligned to its item.
+/// An ndarray (not a masked array or a matrix) of native float32 or float64, aligned to its item.
 py::array require_float_array(py::handle object, const Where& where);
+/// The same, or of float16 or bfloat16.
+py::array require_number_array(py::handle object, const Where& where);
 
-/// The same, and dense and writeable: something that is updated in place.
+/// The same, and also dense and writeable, so that it can be updated in place.
 py::array require_parameter(py::handle object, const Where& where);
 
-/// What a layer writes: of x's dtype and shape, writeable, no element twice, and x itself or memory of its own.
+/// An output of a layer: of x's dtype and shape, writeable, without repeated elements; x itself or memory of its own.
 py::array require_output(py::handle object, const py::array& x, const char* x_name, const Where& where);
 
-/// True if one has elements between the first and the last of the other.
+/// True if the address ranges of the two overlap.
 bool overlap(const py::array& a, const py::array& b);
-
-DType dtype_of(const py::array& array);
 
 }  // namespace fusedstep::bind

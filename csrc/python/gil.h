@@ -5,8 +5,9 @@
 
 namespace fusedstep::bind {
 
-/// No GIL while this lives. Before Python 3.14, a daemon thread that asks for it while the interpreter ends is unwound
-/// by force, through destructors that must not be left so: it stays here until the process is gone, as in 3.14.
+/// Releases the GIL while this object exists. Before Python 3.14, a daemon thread that asks for the GIL while the
+/// interpreter ends is unwound by force, and its destructors leave broken state behind. Such a thread blocks here until
+/// the process ends, as it does from 3.14 on.
 class WithoutGil {
  public:
   WithoutGil() : thread_(PyEval_SaveThread()) {}

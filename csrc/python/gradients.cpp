@@ -1,12 +1,12 @@
-// The gradients of a step: described, compared with those of the step before, and laid out for the kernels.
+// The gradients of a step are described, compared with those of the step before, and laid out for the kernels.
 #include <algorithm>
 
 #include "python/plan.h"
 
 namespace fusedstep::bind {
 
-/// False if a parameter that has a gradient lacks its state. A gradient that is the same as in the step before needs
-/// nothing; all others are looked at one by one.
+/// Returns false if a parameter has a gradient but no state. Only gradients that differ from those of the step before
+/// are looked at one by one.
 bool PyPlan::take_gradients(bool zero) {
   bool ready = true;
   for (std::size_t k = 0; (k = source_->first_other(k, params_, inputs_.gradients)) < params_.size(); ++k) {
@@ -38,7 +38,7 @@ void PyPlan::look_at_gradient(std::size_t k) {
   }
 }
 
-/// One that lies elsewhere, but in the same way as that of the step before, need not be laid out anew.
+/// If the gradient differs from that of the step before only by its address, only the address is updated.
 void PyPlan::take_gradient(std::size_t k, const View& v) {
   Parameter& p = params_[k];
   Tensor& t = plan_->tensors[k];
@@ -66,7 +66,8 @@ void PyPlan::refuse_to_zero(std::size_t k) const {
                got + " with strides (" + strides + ") bytes");
 }
 
-/// A strided gradient may lie between others' rows: where the bounds overlap, the elements need not.
+/// A gradient with gaps may lie between the rows of another array. Then the address ranges overlap, but the elements
+/// may not.
 void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
   const Extent e = extent(gradient);
   if (e.empty()) return;
@@ -77,7 +78,7 @@ void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
       refuse_value(gradient_at(k), "memory of its own", "memory shared with " + what(*o));
 }
 
-/// Gradients that are zeroed must not be read for another parameter.
+/// Zeroing a gradient must not change the gradient of another parameter.
 void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < params_.size(); ++k)

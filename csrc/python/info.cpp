@@ -3,7 +3,7 @@
 namespace fusedstep::bind {
 namespace {
 
-/// A StepInfo for Python. Plain fields: a tuple with names costs more to make than a small network's checks.
+/// Python's StepInfo, with plain fields: creating a named tuple takes longer than checking a small network.
 struct InfoObject {
   PyObject_HEAD StepInfo info;
 };
@@ -43,12 +43,12 @@ PyTypeObject* make_info_type() {
   static PyGetSetDef fields[] = {
       {"step", step_of, nullptr, "Steps taken so far, this one included.", nullptr},
       {"grad_norm", grad_norm_of, nullptr,
-       "Norm of the unscaled gradients; None unless it was given, or clip_norm or skip_nonfinite asked for it.",
+       "Norm of the unscaled gradients; None unless grad_norm, clip_norm or skip_nonfinite was given.", nullptr},
+      {"clip_coef", clip_coef_of, nullptr, "Factor by which clip_norm multiplied the gradients; 1.0 without clip_norm.",
        nullptr},
-      {"clip_coef", clip_coef_of, nullptr, "What clip_norm multiplied the gradients by; 1.0 without it.", nullptr},
-      {"skipped", skipped_of, nullptr, "True if non-finite gradients left everything untouched.", nullptr},
+      {"skipped", skipped_of, nullptr, "True if the step was skipped because of non-finite gradients.", nullptr},
       {}};
-  static char doc[] = "What a step did.";
+  static char doc[] = "The result of a step.";
   PyType_Slot slots[] = {{Py_tp_doc, doc},
                          {Py_tp_getset, fields},
                          {Py_tp_repr, reinterpret_cast<void*>(repr)},

@@ -23,8 +23,8 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_network(m);
 }
 
-/// Looks before pybind11 does anything: up to Python 3.11 it waits forever for the GIL in a subinterpreter. Later
-/// Pythons call this in the main interpreter first, and the module's body in the one that imports.
+/// Checks the interpreter before pybind11 does anything: up to Python 3.11 pybind11 waits forever for the GIL in a
+/// subinterpreter. Later Pythons call this in the main interpreter first, and the module's body in the importing one.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (in_main_interpreter()) return PyInit_core();
   PyErr_SetString(PyExc_ImportError, main_only);

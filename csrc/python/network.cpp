@@ -12,7 +12,7 @@
 namespace fusedstep::bind {
 namespace {
 
-/// What is written: like x, and x itself or memory of its own.
+/// An output: like x, and either x itself or memory of its own.
 py::array output(const Call& call, py::handle object, const char* argument, const py::array& x, const char* x_name) {
   py::array to = call.like(object, argument, x, x_name);
   call.writeable(to, argument);
@@ -43,7 +43,7 @@ void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
   fn(dy.data(), y.data(), written_or_null(dx), dy.size());
 }
 
-/// Where a label is not one of the classes; -1 if all are.
+/// The index of the first label that is not a class; -1 if all are.
 py::ssize_t first_bad(const std::vector<std::int64_t>& labels, py::ssize_t classes) {
   const auto bad = std::find_if(labels.begin(), labels.end(),
                                 [=](std::int64_t label) { return std::uint64_t(label) >= std::uint64_t(classes); });
@@ -63,7 +63,8 @@ py::ssize_t softmax_loss(py::handle logits_, const py::array_t<std::int64_t, py:
   call.writeable(losses, "losses");
   for (const py::array& other : {z, gradient}) call.disjoint(losses, "losses", other, "logits or gradient");
   const SoftmaxLossFn fn = network_kernels().softmax_loss[int(dtype_of(z))];
-  const std::vector<std::int64_t> own(labels.data(), labels.data() + n);  // another thread may write to theirs
+  // a copy, because another thread may write to the user's array
+  const std::vector<std::int64_t> own(labels.data(), labels.data() + n);
   const WithoutGil without_gil;
   const py::ssize_t bad = first_bad(own, k);
   if (bad < 0) fn(z.data(), own.data(), written_or_null(losses), written_or_null(gradient), n, k);
@@ -76,7 +77,7 @@ double squares(py::handle x_) {
   return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x));
 }
 
-/// Of an aligned array whose rows, or columns, are contiguous; nothing for other strides.
+/// Describes an aligned array whose rows or columns are contiguous; nothing for other strides.
 std::optional<Matrix> matrix(const py::array& a) {
   const py::ssize_t item = a.itemsize(), rows = a.shape(0), columns = a.shape(1);
   const char* const data = static_cast<const char*>(a.data());
@@ -92,7 +93,7 @@ std::optional<Matrix> matrix(const py::array& a) {
   return {};
 }
 
-/// What BLAS can take as it lies; nothing for what NumPy would convert or copy first, or refuse.
+/// Describes an array that BLAS can use in place; nothing for one that NumPy would convert, copy or refuse.
 std::optional<Matrix> factor(py::handle object, const py::array& out) {
   if (!is_plain_array(object)) return {};
   const auto a = py::reinterpret_borrow<py::array>(object);
@@ -109,9 +110,10 @@ bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int th
   const std::optional<Matrix> a = factor(a_, out), b = factor(b_, out);
   if (!a || !b) return false;
   if (a->columns != b->rows)
-    refuse_value(call.where("b"), "of " + std::to_string(a->columns) + " rows, as a has columns", describe(b_));
+    refuse_value(call.where("b"), "of " + std::to_string(a->columns) + " rows, one for each column of a", describe(b_));
   if (a->rows != out.shape(0) || b->columns != out.shape(1))
-    refuse_value(call.where("out"), "of the rows of a " + describe(a_) + " and the columns of b " + describe(b_),
+    refuse_value(call.where("out"),
+                 "of as many rows as a, " + describe(a_) + ", and as many columns as b, " + describe(b_),
                  describe(out));
   const WithoutGil without_gil;
   return multiply(*a, *b, static_cast<char*>(written_or_null(out)), dtype_of(out), by_rows ? Side::rows : Side::columns,
@@ -126,11 +128,12 @@ void bind_network(py::module_& m) {
   m.def("softmax_loss", softmax_loss, py::arg("logits"), py::arg("labels").noconvert(), py::arg("losses"),
         py::arg("gradient"),
         "Writes -log softmax(logits)[label] of each row and the gradient of their mean. Returns the index of the first "
-        "label that is no class, having written nothing; else -1.");
-  m.def("sum_of_squares", squares, py::arg("x"), "In float64.");
-  m.def("find_blas", find_blas, py::arg("library"), "Whether the library, or one that it needs, is OpenBLAS.");
+        "label that is no class, and then writes nothing; else -1.");
+  m.def("sum_of_squares", squares, py::arg("x"), "The sum of squares, in float64.");
+  m.def("find_blas", find_blas, py::arg("library"), "True if the library, or one of its dependencies, is OpenBLAS.");
   m.def("product", product, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("by_rows"), py::arg("threads"),
-        "out = a b, shared between threads by rows or columns. False, and nothing written, where NumPy should do it.");
+        "Writes out = a b; threads share it by rows or by columns. Returns False, and writes nothing, if NumPy should "
+        "do it.");
 }
 
 }  // namespace fusedstep::bind

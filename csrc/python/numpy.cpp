@@ -1,4 +1,4 @@
-// Arrays of NumPy, and gradients of whatever offers DLPack.
+// NumPy arrays as a source of a plan's arrays, and gradients from any object that supports DLPack.
 #include <pybind11/stl.h>
 
 #include <deque>
@@ -13,7 +13,8 @@ constexpr char floats[] = "float32, float64, float16 or bfloat16";
 
 py::object item_of_list(PyObject* list, Py_ssize_t k) {
 #ifdef Py_GIL_DISABLED
-  return py::reinterpret_steal<py::object>(PyList_GetItemRef(list, k));  // null, and an error, if it has become shorter
+  // null with a Python error if the list has become shorter
+  return py::reinterpret_steal<py::object>(PyList_GetItemRef(list, k));
 #else
   return py::reinterpret_borrow<py::object>(PyList_GET_ITEM(list, k));
 #endif
@@ -30,11 +31,11 @@ py::object item_of_dict(PyObject* dict, PyObject* key) {
   return py::reinterpret_steal<py::object>(value);
 }
 
-/// What to do with an object that is no array; empty where that is plain.
+/// A hint for the user who passes an object that is not an array; empty if there is none.
 std::string hint_for(py::handle object) {
   const std::string module = py::str(py::type::handle_of(object).attr("__module__"));
   if (module == "torch" || module.rfind("torch.", 0) == 0) return " (the optimizers of fusedstep.torch update tensors)";
-  if (py::hasattr(object, "__dlpack__")) return " (numpy.from_dlpack may give an array that shows its memory)";
+  if (py::hasattr(object, "__dlpack__")) return " (numpy.from_dlpack may give an array that shares its memory)";
   return "";
 }
 
@@ -47,7 +48,7 @@ class NumpySource final : public Loops<NumpySource> {
   bool look_at_stored(PyObject* object, View& view) const override { return look_at_stored_array(object, view); }
 
   bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
-    if (View v; look_at_usual_array(object, v)) return seen.matches(v, use);  // its address stays here: in registers
+    if (View v; look_at_usual_array(object, v)) return seen.matches(v, use);  // inlined, so that `v` stays in registers
     View v;
     return look_at_stored_array(object, v) && seen.matches(v, use);
   }
@@ -68,7 +69,7 @@ class NumpySource final : public Loops<NumpySource> {
     return bind::describe(object);
   }
 
-  bool lends() const override { return false; }
+  bool user_may_replace() const override { return false; }
 
   void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) override;
 
@@ -89,7 +90,8 @@ class NumpySource final : public Loops<NumpySource> {
   void convert(std::size_t k, const std::string& call, Inputs& inputs);
 
   py::list keys_;
-  std::vector<std::pair<py::object, py::object>> made_;  // arrays and capsules of this step, and what they were made of
+  // arrays and capsules made in this step, and the objects they were made from
+  std::vector<std::pair<py::object, py::object>> made_;
 };
 
 void NumpySource::refuse(py::handle object, const Where& where) const {
@@ -167,8 +169,8 @@ void NumpySource::take_dict(PyObject* gradients, const std::string& call, Inputs
                         ", unknown " + std::string(py::repr(unknown)));
 }
 
-/// Arithmetic on arrays without axes gives scalars: such a gradient is read from an array made of it. Whatever else
-/// offers its memory is read there, but for rows.
+/// Arithmetic on arrays without axes returns scalars. For such a gradient an array is made. Rows are put aside. For
+/// other objects the memory that they offer by DLPack is read.
 void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs) {
   py::object& gradient = inputs.gradients[k];
   if (py::isinstance<PyRows>(gradient)) return void(inputs.rows.emplace_back(k, std::exchange(gradient, py::none())));
@@ -181,7 +183,7 @@ void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs
   } else if (!py::isinstance<py::array>(from) && py::hasattr(from, "__dlpack__")) {
     gradient = dlpack::capsule_of(from, where);
   } else {
-    return;  // `refuse_gradient` says why not
+    return;  // `refuse_gradient` gives the reason
   }
   made_.emplace_back(gradient, from);
 }
@@ -190,6 +192,7 @@ void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs
 
 void bind_numpy(py::module_& m) {
   find_usual_array();
+  m.attr("bfloat16") = py::handle(tensors_bfloat16);
   m.def(
       "plan_of_arrays",
       [](std::string label, const std::string& rule, py::list keys, const py::list& params,

@@ -56,7 +56,7 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
       layouts_(params.size()) {
   look_for_openmp();
   if (names_.size() != params_.size() || group_of.size() != params_.size())
-    throw py::value_error("Plan: names and groups must be as many as the parameters");
+    throw py::value_error("Plan: names and group_of must have one item for each parameter");
   std::vector<Tensor> tensors(params_.size());
   for (std::size_t k = 0; k < params_.size(); ++k) {
     adopt_parameter(k, params[k], tensors[k]);
@@ -70,13 +70,13 @@ PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Sourc
   plan_->seed = choices.seed;
 }
 
-/// Something that is updated in place.
+/// Checks and keeps an array that is updated in place.
 Held PyPlan::hold(py::handle whole, const Where& where, bool stored) const {
   py::object object = source_->part(whole);
   View v;
   const bool known = stored ? source_->look_at_stored(object.ptr(), v) : source_->look(object.ptr(), v);
   if (!known || !v.writeable || !is_disjoint(v)) source_->refuse(object, where);
-  if (!source_->lends() && !is_dense(v, memory_order(v))) source_->refuse(object, where);
+  if (!source_->user_may_replace() && !is_dense(v, memory_order(v))) source_->refuse(object, where);
   const Snapshot seen(v);
   py::object memory = source_->keep(object, seen.view(), where);
   return {std::move(object), std::move(memory), seen};
@@ -96,7 +96,7 @@ void PyPlan::adopt_parameter(std::size_t k, py::handle object, Tensor& t) {
   t.format = format_of(v.dtype);
 }
 
-/// A state or an average: an array that lies like its parameter, without gaps.
+/// A state or an average: an array with the shape and memory order of its parameter, without gaps.
 Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
   const Parameter& p = params_[k];
   Held held = hold(object, where(argument, k), true);
@@ -109,7 +109,7 @@ Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, D
   return held;
 }
 
-/// What a format keeps of each block of a parameter.
+/// An array with one item for each block of a parameter.
 Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name, DType dtype) const {
   const std::ptrdiff_t count = block_count(params_[k].array.seen.view().size());
   const Where at = where(name.c_str(), k);
@@ -166,7 +166,7 @@ bool PyPlan::has_states(const State& state, unsigned variant) const {
 
 namespace {
 
-/// Of a state's dict; the caller has made it.
+/// An item of a state's dict. The caller has created it, so it must be there.
 py::object item(const py::dict& state, const char* name) {
   PyObject* const value = PyDict_GetItemString(state.ptr(), name);
   if (!value) throw py::value_error(std::string("Plan: a state must have \"") + name + "\"");
@@ -253,7 +253,7 @@ void PyPlan::settle() {
       if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
         throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
   }
-  for (Parameter& p : params_) p.gradient = {};  // was compared with what was attached by then
+  for (Parameter& p : params_) p.gradient = {};  // was checked only against what was attached before
   source_->settle();
 }
 

@@ -1,7 +1,7 @@
-// fusedstep._core.Plan: an optimizer's arrays, groups and kernels. All that a step can do is written here, once; a
-// Source yields the arrays. A step works on the plan's own snapshot of pointers and sizes: it is compared with the
-// arrays after the last line of Python code has run, and what no longer matches is refused, or left to the caller to
-// plan anew.
+// fusedstep._core.Plan: an optimizer's arrays, groups and kernels. Everything that a step can do is implemented here,
+// once, for all sources of arrays. A step uses the plan's own snapshot of pointers and sizes. It compares the snapshot
+// with the arrays after the last line of Python code has run. If an array differs, the step is refused, or it returns
+// nothing and the caller makes a new plan.
 #pragma once
 
 #include <atomic>
@@ -14,20 +14,20 @@
 
 namespace fusedstep::bind {
 
-/// Of a group: variant, hyperparameters, lr (unless a step has its own), weight_decay, l1, decay, maximize; the states'
-/// dtype ("": that of the parameter) and the rounding ("": that of the width).
+/// The options of a group: variant, hyperparameters, lr (unless a step is given rates), weight_decay, l1, decay,
+/// maximize; the dtype of the states ("": that of the parameter) and the rounding ("": the default of the dtype).
 using Options =
     std::tuple<unsigned, std::vector<double>, double, double, double, std::string, bool, std::string, std::string>;
 
-/// Of a plan, besides its arrays.
+/// The options of a plan.
 struct Choices {
   std::optional<double> ema_decay;
-  bool master_weights = false;              // 16-bit parameters keep the bits of float32
-  std::uint64_t seed = 0;                   // of stochastic rounding
-  std::vector<std::uint32_t> numbers = {};  // of the parameters among all of the optimizer; empty: from 0 on
+  bool master_weights = false;              // 16-bit parameters keep the lower bits of float32
+  std::uint64_t seed = 0;                   // for stochastic rounding
+  std::vector<std::uint32_t> numbers = {};  // each parameter's index in the whole optimizer; empty: 0, 1, ...
 };
 
-/// Clears something however the scope is left.
+/// Runs an action at the end of the scope, also after an exception.
 template <class F>
 struct AtExit {
   F action;
@@ -38,35 +38,35 @@ AtExit(F) -> AtExit<F>;
 
 class PyPlan {
  public:
-  /// `groups` is their number; every group is to be set before `attach`.
+  /// `groups` is the number of groups. Each group must be set before `attach` is called.
   PyPlan(std::string label, const std::string& rule, std::unique_ptr<Source> source, const py::list& params,
          std::vector<std::string> names, const std::vector<int>& group_of, std::size_t groups, const Choices& choices);
 
   void set_group(std::size_t k, const Options& options);
 
-  /// Gives parameter k its state, without which it is not stepped: a dict with the rule's arrays and scalars, "ema" if
-  /// the plan averages, and "step", a counter, if there is one; None for an empty one. An array NAME of 8 bits has
-  /// "NAME_scale" beside it, and a parameter that keeps the bits of float32 "low" and "low_sum", or "master". `steps`
-  /// were taken.
+  /// Gives parameter k its state; without it the parameter cannot be stepped. `state` is a dict with the rule's arrays
+  /// and scalars, with "ema" if the plan averages, and with "step", a counter, if there is one; None means an empty
+  /// dict. A state NAME of 8 bits needs "NAME_scale". A parameter that keeps the lower bits of float32 needs "low" and
+  /// "low_sum", or "master". `steps` is the number of steps that were taken.
   void attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps);
 
-  /// To be called when all are attached: raises if two of the arrays that a step writes share memory.
+  /// Must be called after all states are attached. Raises if two of the arrays that a step writes share memory.
   void settle();
 
-  /// Takes the options of the user's groups as they are now for what must not change; false if more has changed.
+  /// Accepts the current options of the user's groups as unchanged. Returns false if more than options has changed.
   bool follow_options();
 
-  /// One step; nothing, and nothing happens, if the user has changed what the plan was made from, or a parameter with a
-  /// gradient lacks its state.
+  /// Takes one step. Returns nothing, and does nothing, if the user has changed what the plan was made from, or if a
+  /// parameter with a gradient has no state.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
 
-  /// Of the gradients of one class of parameters: the sum of their squares, that of (2^-600 x)^2, which overflows for
-  /// none, and whether all are finite.
+  /// For one class of parameters: the sum of the squares of all gradients; the sum of (2^-600 x)^2, which never
+  /// overflows; whether all gradients are finite.
   using Squares = std::tuple<double, double, bool>;
 
-  /// Checks all that a step would, and returns what this process knows of a norm that several share, for each class;
-  /// nothing where `step` would return nothing. Writes nothing. `classes` has a number for each parameter. Rows are
-  /// checked, and do not count.
+  /// Makes all checks of a step and returns, for each class, this process's part of a norm over several processes.
+  /// Returns nothing where `step` would. Writes nothing. `classes` has the number of the class of each parameter. Rows
+  /// are checked, and are not part of the norm.
   std::optional<std::vector<Squares>> squares(py::handle gradients, const std::vector<std::size_t>& classes, bool zero,
                                               int threads);
 
@@ -76,16 +76,17 @@ class PyPlan {
   std::int64_t steps() const { return plan_->steps; }
   std::vector<std::int64_t> tensor_steps() const;
 
-  /// Copies sources into targets that lie like them, sets counts and groups, and updates dicts: all at once, for no
-  /// code of the user, no signal's handler either, runs in between.
+  /// Copies sources into targets of the same layout, sets counts and groups, and updates dicts. No user code, not even
+  /// a signal handler, runs in between.
   void restore(std::int64_t steps, const std::vector<std::int64_t>& of_tensors, const py::list& pairs,
                const std::vector<Options>& groups, const py::list& updates);
 
-  /// Keeps steps away until `release` by the same holder: `method` needs the arrays for itself.
+  /// Refuses steps until the same holder calls `release`, because `method` uses the arrays.
   void reserve(const std::string& method, const py::object& holder);
-  /// Exchanges parameters with arrays that lie like them (None: left alone), until `release`.
+  /// Exchanges parameters with arrays of the same layout, until `release`. None leaves a parameter as it is.
   void swap(const py::list& others);
-  /// Undoes both; nothing for any other holder. What cannot be put back stays reserved.
+  /// Undoes `reserve` and `swap`; does nothing for another holder. If a parameter cannot be restored, steps stay
+  /// refused.
   void release(const py::object& holder);
   const std::string& reserved_by() const { return reserved_by_; }
 
@@ -104,7 +105,7 @@ class PyPlan {
     std::vector<int> order;  // of the parameter's axes in memory
     std::vector<Strided::Dim> dims, gradient_dims;
   };
-  /// Memory that a step writes; `reach` is the highest address of this and all before it.
+  /// Memory that a step writes. `reach` is the highest address of this array and of all before it.
   struct Owned {
     Extent extent;
     const char* reach;
@@ -112,12 +113,12 @@ class PyPlan {
     const char* argument;
     std::size_t parameter;
   };
-  /// Nobody else changes or steps the plan while this lives.
+  /// While this object exists, no other thread can change or step the plan.
   class Claim {
    public:
-    /// Raises if somebody does.
+    /// Raises if another thread has a claim.
     Claim(PyPlan& plan, const std::string& call, const char* otherwise);
-    /// Waits for those who will be refused, or are done soon.
+    /// Waits for other threads' claims, which end soon.
     explicit Claim(PyPlan& plan);
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
@@ -171,13 +172,13 @@ class PyPlan {
   std::vector<Parameter> params_;
   std::vector<State> states_;    // of each parameter
   std::vector<Layout> layouts_;  // of each parameter
-  bool has_scalars_ = false;     // or counters: some parameter does
-  Inputs inputs_;                // of the step at hand
-  bool disjoint_ = false;        // the gradients seen are known to share no memory
-  std::string reserved_by_;      // the method that keeps steps away; mostly none
-  py::object holder_;            // what called it
-  std::vector<Held> swapped_;    // what the parameters' own values lie in; mostly none
-  std::vector<Owned> owned_;     // all that a step writes, by address
+  bool has_scalars_ = false;     // some parameter has scalars or a counter
+  Inputs inputs_;                // of the current step
+  bool disjoint_ = false;        // the current gradients are known to share no memory
+  std::string reserved_by_;      // the method during which steps are refused; mostly empty
+  py::object holder_;            // the object that called it
+  std::vector<Held> swapped_;    // arrays that hold the parameters' own values during a swap; mostly empty
+  std::vector<Owned> owned_;     // all memory that a step writes, sorted by address
   std::optional<Plan> plan_;
   std::atomic<bool> claimed_{false};
 };

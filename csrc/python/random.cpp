@@ -15,7 +15,7 @@ using Shape = std::vector<std::int64_t>;
 
 Shape shape_of(const py::array& a) { return {a.shape(), a.shape() + a.ndim()}; }
 bool in_c_order(const py::array& a) { return a.flags() & py::array::c_style; }
-py::array empty_like(const py::array& x) { return {x.dtype(), shape_of(x)}; }
+py::array new_like(const py::array& x) { return {x.dtype(), shape_of(x)}; }
 
 void copy_to(const py::array& to, const py::array& from) { py::module_::import("numpy").attr("copyto")(to, from); }
 
@@ -39,13 +39,13 @@ const std::string no_name;
 /// Checks out and calls run(from, to) on memory in C order: theirs where it is so, else by way of copies of x.
 template <class Run>
 py::array apply(const std::string& call, const char* argument, const py::array& from, py::handle out, Run&& run) {
-  py::array to = out.is_none() ? empty_like(from) : require_output(out, from, argument, {call, "out", -1, no_name});
+  py::array to = out.is_none() ? new_like(from) : require_output(out, from, argument, {call, "out", -1, no_name});
   if (in_c_order(to)) {
     if (!in_c_order(from)) copy_to(to, from);
     run(in_c_order(from) ? from : to, to);
     return to;
   }
-  py::array between = empty_like(from);
+  py::array between = new_like(from);
   copy_to(between, from);
   run(between, between);
   copy_to(to, between);
@@ -55,7 +55,7 @@ py::array apply(const std::string& call, const char* argument, const py::array& 
 py::array drop(const std::string& call, const char* argument, py::handle x, py::handle out,
                const std::optional<Shape>& shape, std::int32_t threshold, double scale, std::uint64_t seed,
                std::uint64_t stream, std::uint64_t offset) {
-  const py::array array = require_float_array(x, {call, argument, -1, no_name});
+  const py::array array = require_number_array(x, {call, argument, -1, no_name});
   const Broadcast b = lay_mask(call, argument, array, shape);
   const Drop d{{seed, stream}, offset, b.run, threshold, scale};
   const DType dtype = dtype_of(array);

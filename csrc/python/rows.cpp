@@ -16,7 +16,8 @@ PyRows::PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::a
   if (!is_native_float(values) || !(values.flags() & py::array::c_style) || values.ndim() < 1 || index.ndim() != 1 ||
       values.shape(0) != index.size())
     throw py::value_error("RowGradient: values must be contiguous, float32 or float64, a row for every index");
-  const std::vector<std::int64_t> own(index.data(), index.data() + index.size());  // nobody changes it any more
+  // a copy, which no other code can change
+  const std::vector<std::int64_t> own(index.data(), index.data() + index.size());
   for (const std::int64_t i : own)
     if (i < 0 || i >= rows) throw py::index_error(std::to_string(i));
   const std::ptrdiff_t width = own.empty() ? 0 : values.size() / values.shape(0);

@@ -77,7 +77,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
 void bind_runtime(py::module_& m) {
   m.def("isa", isa, "Name of the instruction set in use.");
   m.def("set_isa", choose_isa, py::arg("name"));
-  m.def("available_isas", available_isas, "Levels that are compiled in and that this CPU has, best first.");
+  m.def("available_isas", available_isas, "The compiled levels that this CPU has, best first.");
   m.def(
       "backend", [] { return std::string(backend_name()); }, "\"openmp\" or \"threads\".");
   m.def("set_backend", choose_backend, py::arg("name"));
@@ -87,7 +87,7 @@ void bind_runtime(py::module_& m) {
   });
   m.def("set_num_threads", set_thread_limit, py::arg("n"));
   m.def("set_machine_limit", set_machine_limit, py::arg("n"));
-  m.def("force_threads", force_threads, py::arg("n"), "Exactly n threads, whatever the limits; 0 ends it.");
+  m.def("force_threads", force_threads, py::arg("n"), "Uses exactly n threads and ignores all limits; 0 ends this.");
   m.def("rules", rules,
         "name -> (names of variant bits, names of hyperparameters, [(state, variant bits it needs)], [(scalar, "
         "initial)]).");

@@ -1,4 +1,4 @@
-// Tensors of which a process holds a part: DTensor of torch.distributed. A plan works on the parts.
+// DTensors of torch.distributed. A process holds one part of each, and a plan works on these parts.
 #pragma once
 
 #include <unordered_map>
@@ -9,20 +9,20 @@ namespace fusedstep::bind {
 
 class Shards {
  public:
-  /// `type` is torch.distributed.tensor.DTensor; None where it is not imported, and no tensor can be one.
+  /// `type` is torch.distributed.tensor.DTensor, or None if that is not imported: then no tensor can be one.
   explicit Shards(py::object type) : type_(type.is_none() ? py::object() : std::move(type)) {}
 
-  /// What of an object lies in this process's memory: of a DTensor its local tensor, of any other the object itself.
-  /// From here on `unchanged` watches it.
+  /// The part of an object that lies in this process's memory: the local tensor of a DTensor, and the object itself if
+  /// it is no DTensor. From here on `unchanged` compares with it.
   py::object part(py::handle object);
 
-  /// The part of a gradient; raises unless it is cut and placed as its parameter is.
+  /// This process's part of a gradient. Raises unless the gradient is sharded and placed as its parameter is.
   py::object part_of_gradient(const py::object& gradient, py::handle parameter, const Where& where) const;
 
-  /// False if a DTensor has got another local tensor.
+  /// False if a DTensor has another local tensor now.
   bool unchanged() const;
 
-  /// Adds the DTensors to a list of parts: torch counts the versions of both.
+  /// Adds the DTensors to a list of their parts, because torch counts versions of both.
   void add_wholes(const py::list& parts) const;
 
   int traverse(visitproc visit, void* arg) const;
@@ -33,7 +33,7 @@ class Shards {
     py::object whole, part;
   };
   py::object type_;
-  std::unordered_map<PyObject*, Pair> pairs_;  // by part
+  std::unordered_map<PyObject*, Pair> pairs_;  // by the part's address
 };
 
 }  // namespace fusedstep::bind

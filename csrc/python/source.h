@@ -1,5 +1,6 @@
-// Where the arrays of a plan come from. A source yields views, gradients and learning rates, says what is wrong in the
-// words of its library, and tells the library what a step has written. NumPy and torch are the two.
+// The interface to the library whose arrays a plan uses. A source gives views of arrays, gradients and learning rates,
+// writes error messages in the words of its library, and tells the library which arrays a step has written. There are
+// two sources: NumPy and torch.
 #pragma once
 
 #include <memory>
@@ -8,14 +9,14 @@
 
 namespace fusedstep::bind {
 
-/// What a step is given; kept alive until its end.
+/// The arguments of a step, kept alive until its end.
 struct Inputs {
-  std::vector<py::object> gradients;                     // of every parameter; None: it is left alone
-  std::vector<double> rates;                             // of every group; empty: the groups' own
-  std::vector<std::pair<std::size_t, py::object>> rows;  // in the place of gradients, which are None: RowGradient
+  std::vector<py::object> gradients;                     // of every parameter; None: the parameter is not stepped
+  std::vector<double> rates;                             // of every group; empty: each group's lr
+  std::vector<std::pair<std::size_t, py::object>> rows;  // RowGradient of a parameter, whose entry in gradients is None
 };
 
-/// An array that a plan relies on, and what keeps its memory alive.
+/// An array that a plan uses, and the object that keeps its memory alive.
 struct Held {
   py::object object, memory;
   Snapshot seen;
@@ -23,11 +24,11 @@ struct Held {
   void* data() const { return object ? seen.view().data : nullptr; }
 };
 
-/// What every step looks at: kept short, for looking at hundreds is waiting for memory.
+/// What every step reads for each parameter. It is small, because reading hundreds of them is limited by memory.
 struct Parameter {
   Held array;
-  Snapshot gradient;      // checked, laid out, and apart from all that is written; empty: it is to be looked at again
-  bool can_zero = false;  // the gradient: writeable, no element twice
+  Snapshot gradient;      // checked, laid out and disjoint from all that is written; empty: must be checked
+  bool can_zero = false;  // the gradient is writeable and has no repeated elements
   bool ready = false;     // its state is attached
 };
 
@@ -35,68 +36,69 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  /// Describes an object as it lies in memory; false if kernels cannot use it. Runs no code of the user.
+  /// Describes the memory of an object; returns false if kernels cannot use it. Runs no user code.
   virtual bool look(PyObject* object, View& view) const = 0;
 
-  /// The same, also of the integers that narrow states are kept in.
+  /// The same, but also accepts the integers of narrow states.
   virtual bool look_at_stored(PyObject* object, View& view) const = 0;
 
-  /// True if an object is as it was seen.
+  /// True if the memory of an object is still as in the snapshot.
   virtual bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const = 0;
 
   enum class Look { same, other, unusable };
-  /// Compares gradient k with what was seen. `view` describes one that is other; one that kernels cannot use, or that
-  /// `collect` has not seen like this, is unusable.
+  /// Compares gradient k with the snapshot. If it is `other`, `view` describes it. It is `unusable` if kernels cannot
+  /// use it, or if it differs from what `collect` has checked.
   virtual Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const = 0;
 
-  /// From parameter k on, the first whose array is not as it was seen; their number if all are.
+  /// The first parameter from k on whose array differs from its snapshot; the number of parameters if there is none.
   virtual std::size_t first_changed(std::size_t k, const std::vector<Parameter>& params, Snapshot::Use use) const = 0;
-  /// From parameter k on, the first whose gradient is not the same as was seen; their number if all are.
+  /// The first parameter from k on whose gradient differs from its snapshot; the number of parameters if there is none.
   virtual std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
                                   const std::vector<py::object>& gradients) const = 0;
-  /// What of an object lies in this process's memory and is stepped: mostly all of it, the object itself.
+  /// The part of an object that lies in this process's memory and is stepped: nearly always the object itself.
   virtual py::object part(py::handle object) { return py::reinterpret_borrow<py::object>(object); }
 
-  /// Keeps the memory behind an array of the plan alive, after a check that there is as much as the view claims.
+  /// Keeps the memory of an array alive, and checks that it is as large as the view says.
   virtual py::object keep(py::handle object, const View&, const Where&) const {
     return py::reinterpret_borrow<py::object>(object);
   }
 
-  /// Raises the error for a parameter or a state that cannot be updated in place.
+  /// Raises the error of a parameter or state that cannot be updated in place.
   [[noreturn]] virtual void refuse(py::handle object, const Where& where) const = 0;
 
-  /// Raises the error for a gradient that does not suit its parameter.
+  /// Raises the error of a gradient that does not fit its parameter.
   [[noreturn]] virtual void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const = 0;
 
-  /// How errors call an object: "float32 (3, 4)".
+  /// The text for an object in errors: "float32 (3, 4)".
   virtual std::string describe(py::handle object) const = 0;
 
-  /// True if the user may exchange states and parameters, and a parameter may have gaps between its elements.
-  virtual bool lends() const = 0;
+  /// True if the user may replace states and parameters at any time, and a parameter may have gaps.
+  virtual bool user_may_replace() const = 0;
 
-  /// Fetches the gradients and learning rates of a step; for tensors, what is given in the place of gradients. May run
-  /// code of the user, which may change anything.
+  /// Fetches the gradients and learning rates of a step; for tensors, what is given in place of gradients. May run
+  /// user code, which may change anything.
   virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
 
-  /// False if the groups and states that the plan was made from are no longer the user's.
+  /// False if the user has replaced groups or states that the plan was made from.
   virtual bool unchanged() const { return true; }
 
-  /// From here on relies on a state's dict as it is.
+  /// Adds a state's dict to what `unchanged` compares, as it is now.
   virtual void rely_on(const py::dict&) {}
 
-  /// From here on relies on what holds these dicts.
+  /// Adds what contains these dicts to what `unchanged` compares.
   virtual void settle() {}
 
-  /// Relies on the options of the groups as they are now; false if more than options has changed.
+  /// Accepts the current options of the groups as unchanged. Returns false if more than options has changed.
   virtual bool follow_options() { return true; }
 
-  /// Tells the library what a step has written.
+  /// Tells the library which arrays a step has written.
   virtual void wrote(const py::list&) const {}
 
   virtual int traverse(visitproc, void*) const { return 0; }
 };
 
-/// The two loops of a source, compiled with its own look at an array: hundreds are looked at in each step.
+/// The two loops of a source. They are compiled with the source's own check inlined, because each step checks hundreds
+/// of arrays.
 template <class S>
 class Loops : public Source {
  public:

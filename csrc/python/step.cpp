@@ -1,4 +1,4 @@
-// The step, from its arguments to its StepInfo.
+// A step, from its arguments to its StepInfo.
 #include "python/step.h"
 
 #include <algorithm>
@@ -17,15 +17,15 @@ namespace {
 constexpr char one_thread[] = "one thread at a time may step an optimizer; another one is doing so";
 }
 
-/// Fetches and checks what a step is made of. False if the plan is no longer of what the user has. After it no code of
-/// the user runs until the step is done.
+/// Fetches and checks all inputs of a step. Returns false if the plan no longer describes the user's arrays. After this
+/// function no user code runs until the step is done.
 bool PyPlan::take_inputs(py::handle gradients, py::handle rates, bool zero) {
   require_free(step_label_);
   source_->collect(gradients, rates, step_label_, inputs_);
   if (!inputs_.rates.empty() && inputs_.rates.size() != plan_->groups.size())
-    throw py::value_error(step_label_ + ": rates must be as many as the groups");
-  if (source_->lends() && !(source_->unchanged() && parameters_unchanged())) return false;
-  if (!source_->lends()) require_unchanged(step_label_, Snapshot::Use::write);
+    throw py::value_error(step_label_ + ": rates must have one number for each group");
+  if (source_->user_may_replace() && !(source_->unchanged() && parameters_unchanged())) return false;
+  if (!source_->user_may_replace()) require_unchanged(step_label_, Snapshot::Use::write);
   if (!take_gradients(zero) || !take_rows()) return false;
   if (has_scalars_) take_scalars();
   return true;
@@ -58,7 +58,7 @@ std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(py::handle gradients
                                                             int threads) {
   const Claim claim(*this, step_label_, one_thread);
   const AtExit end{[this] { drop_inputs(); }};
-  if (classes.size() != params_.size()) throw py::value_error("Plan: classes must be as many as the parameters");
+  if (classes.size() != params_.size()) throw py::value_error("Plan: classes must have one number for each parameter");
   if (!take_inputs(gradients, py::none(), zero)) return {};
   const int available = plan_->useful_threads() > 1 ? available_threads(threads) : 1;
   std::vector<Squares> all(classes.empty() ? 0 : *std::max_element(classes.begin(), classes.end()) + 1);
@@ -93,7 +93,7 @@ double as_counted(const Snapshot& seen, std::int64_t steps) {
 
 }  // namespace
 
-/// A counter that was written by others holds from here on.
+/// If other code has written a counter, its value is used from here on.
 void PyPlan::take_scalars() {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     Tensor& t = plan_->tensors[k];
@@ -119,9 +119,9 @@ void PyPlan::write_scalars() {
   }
 }
 
-/// What a graph has saved and a step has changed must not be used in a backward pass.
+/// Tells the source what was written. Then torch refuses a backward pass that needs the old values.
 void PyPlan::tell_source(bool gradients_too) const {
-  if (!source_->lends()) return;
+  if (!source_->user_may_replace()) return;
   py::list written;
   for (std::size_t k = 0; k < params_.size(); ++k) {
     if (!plan_->tensors[k].active) continue;
@@ -176,7 +176,7 @@ StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
   return options;
 }
 
-/// Plan.step in Python's own calling convention: pybind11's dispatch costs as much as a third of a small network's
+/// Plan.step in Python's own calling convention: pybind11's dispatch takes a third of the time of a small network's
 /// step.
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   try {

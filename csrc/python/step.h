@@ -1,4 +1,4 @@
-// What Plan.step returns, and the step in Python's own calling convention: for a small network the call counts.
+// StepInfo, and Plan.step in Python's own calling convention, because the cost of the call matters for small networks.
 #pragma once
 
 #include "python/plan.h"
@@ -7,11 +7,11 @@ namespace fusedstep::bind {
 
 py::object to_python(const StepInfo& info);
 
-/// Adds StepInfo to the module.
+/// Adds the type StepInfo to the module.
 void bind_info(py::module_& m);
-/// Adds `step` to the plan's type.
+/// Adds the method `step` to the type Plan.
 void bind_step(py::handle plan_type);
-/// Adds RowGradient to the module.
+/// Adds the type RowGradient to the module.
 void bind_rows(py::module_& m);
 
 }  // namespace fusedstep::bind

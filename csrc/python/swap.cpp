@@ -1,4 +1,4 @@
-// What a plan does with its arrays besides stepping: exchanges them for a while, and takes over a saved state.
+// What a plan does with its arrays besides stepping: it swaps parameters for a while, and restores a saved state.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -19,7 +19,8 @@ void PyPlan::reserve(const std::string& method, const py::object& holder) {
 
 void PyPlan::swap(const py::list& others) {
   const Claim claim(*this, call(reserved_by_), "not while another thread steps the optimizer");
-  if (others.size() != params_.size()) throw py::value_error("Plan: arrays must be as many as the parameters");
+  if (others.size() != params_.size())
+    throw py::value_error("Plan: others must have one array or None for each parameter");
   std::vector<Held> held(params_.size());
   for (std::size_t k = 0; k < params_.size(); ++k)
     if (!others[k].is_none()) held[k] = companion(k, others[k], "values", plan_->tensors[k].dtype);
@@ -37,7 +38,7 @@ py::list PyPlan::exchange() {
   return written;
 }
 
-/// What was made read-only in between is put back all the same; what was resized cannot be.
+/// A parameter that was made read-only in between is restored too; one that was resized cannot be.
 void PyPlan::release(const py::object& holder) {
   if (!holder.is(holder_)) return;
   const Claim claim(*this);
@@ -46,7 +47,7 @@ void PyPlan::release(const py::object& holder) {
   const auto kept = std::exchange(swapped_, {});
   holder_ = py::object();
   reserved_by_.clear();
-  source_->wrote(written);  // Ctrl-C may strike there
+  source_->wrote(written);  // a signal handler may raise here (Ctrl-C)
 }
 
 std::vector<std::int64_t> PyPlan::tensor_steps() const {
@@ -65,7 +66,7 @@ void PyPlan::restore(std::int64_t steps, const std::vector<std::int64_t>& of_ten
     if (!source_->look_at_stored(PyTuple_GET_ITEM(both.ptr(), 0), target) ||
         !source_->look_at_stored(PyTuple_GET_ITEM(both.ptr(), 1), from) ||
         extent(target).high - extent(target).low != extent(from).high - extent(from).low)
-      throw py::value_error("Plan: sources must lie like their targets");
+      throw py::value_error("Plan: sources must have the layout of their targets");
   }
   std::vector<Group> options;
   for (const Options& g : groups) options.push_back(group_of(g));

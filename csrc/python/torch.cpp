@@ -1,5 +1,5 @@
-// Tensors of torch. The groups, the state and the tensors in them are the user's to change: a plan declines to step
-// where they are not as they were, for Python to make a new one.
+// Tensors of torch as a source of a plan's arrays. The user may replace the groups, the state and the tensors at any
+// time. Then the plan declines to step, and Python makes a new one.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -14,12 +14,12 @@
 namespace fusedstep::bind {
 namespace {
 
-/// "torch.float32 (3, 4)", and the device and layout where they are unusual; the type's name for what is no tensor.
+/// "torch.float32 (3, 4)", with device and layout if they are unusual; the type's name if the object is no tensor.
 std::string describe_tensor(py::handle object) {
   if (!py::hasattr(object, "dtype") || !py::hasattr(object, "device") || !py::hasattr(object, "layout"))
     return py::str(py::type::handle_of(object).attr("__name__"));
   std::string text = py::str(object.attr("dtype"));
-  text += " " + std::string(py::str(py::tuple(py::list(object.attr("shape")))));  // a plain one, not torch.Size
+  text += " " + std::string(py::str(py::tuple(py::list(object.attr("shape")))));  // a tuple, not torch.Size
   const std::string device = py::str(object.attr("device")), layout = py::str(object.attr("layout"));
   if (device != "cpu") text += " on " + device;
   if (layout != "torch.strided") text += " with layout " + layout;
@@ -32,7 +32,7 @@ void require_storage(py::handle tensor, const View& view, const Where& where) {
                  describe_tensor(tensor) + " in a storage of " + std::to_string(*bytes) + " bytes");
 }
 
-/// Of a number or of a tensor of one element.
+/// The value of a number or of a tensor with one element.
 double rate_of(const py::object& object, const Where& where) {
   if (!object) refuse_type(where, "a number", "nothing");
   const double rate = PyFloat_AsDouble(object.ptr());
@@ -49,7 +49,7 @@ bool all_unchanged(const List& list) {
   return std::all_of(list.begin(), list.end(), [](const auto& one) { return one.unchanged(); });
 }
 
-/// An attribute of an object, by a name that is made once.
+/// Reads one attribute of objects; the name object is created once.
 struct Attribute {
   explicit Attribute(const char* text) : name(PyUnicode_InternFromString(text)) {}
   py::object of(py::handle object) const {
@@ -62,11 +62,10 @@ struct Attribute {
 
 class TorchSource final : public Loops<TorchSource> {
  public:
-  /// torch's own `tensor_type` describes tensors, and its `increment_version` is told what a step has written. `owner`
-  /// holds the optimizer's attributes, and `members` lists the groups of which the plan is made. `params` bring the
-  /// gradients; `idle` are parameters without one, and the source has changed once one has one. It has changed too if a
-  /// group has yet other parameters, but for a plan of `some` of them.
-  /// `shard_type` is DTensor, or None.
+  /// `tensor_type` is torch.Tensor, and `increment_version` is called with the tensors that a step has written. `owner`
+  /// is the optimizer's __dict__, and `members` the groups of the plan. The gradients are those of `params`. `idle` are
+  /// parameters without a gradient; if one gets a gradient, the source has changed. It has also changed if a group has
+  /// other parameters than these, unless the plan is for `some` of them. `shard_type` is DTensor, or None.
   TorchSource(const std::string& label, const py::object& tensor_type, py::object shard_type,
               py::object increment_version, const py::dict& owner, const py::list& members, const py::list& params,
               const py::list& idle, bool some);
@@ -98,7 +97,7 @@ class TorchSource final : public Loops<TorchSource> {
   [[noreturn]] void refuse(py::handle object, const Where& where) const override;
   [[noreturn]] void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const override;
   std::string describe(py::handle object) const override { return describe_tensor(object); }
-  bool lends() const override { return true; }
+  bool user_may_replace() const override { return true; }
   void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) override;
   bool unchanged() const override;
   void rely_on(const py::dict& entry) override { entries_.emplace_back(entry); }
@@ -131,9 +130,9 @@ class TorchSource final : public Loops<TorchSource> {
     const void* data = nullptr;
     std::ptrdiff_t bytes = 0;
   };
-  std::vector<View> described_;    // each gradient as it was checked; no axes, not even none: it is unusable
-  bool asked_ = false;             // code of Python has run since: what was described may have changed
-  std::vector<Checked> storages_;  // by hash of the address: gradients that had a storage large enough
+  std::vector<View> described_;    // each gradient as it was checked; ndim < 0: unusable
+  bool asked_ = false;             // Python code has run since the check, so a gradient may have changed
+  std::vector<Checked> storages_;  // gradients whose storage was large enough, by hash of the address
   bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
 
@@ -180,7 +179,7 @@ TorchSource::TorchSource(const std::string& label, const py::object& tensor_type
   has_others_ = !some && found != known;
 }
 
-/// An attribute of the optimizer as it is now; null if there is none.
+/// The current attribute of the optimizer; null if there is none.
 py::object TorchSource::of_owner(PyObject* name) const {
   return py::reinterpret_borrow<py::object>(PyDict_GetItem(owner_.ptr(), name));
 }
@@ -191,7 +190,7 @@ void TorchSource::watch_options() {
     options_.emplace_back(py::reinterpret_borrow<py::dict>(group), "lr");
 }
 
-/// An alias, so that the memory outlives an assignment to the tensor's `data` during a step.
+/// Returns an alias, so that the memory stays alive if user code assigns to the tensor's `data` during a step.
 py::object TorchSource::keep(py::handle tensor, const View& view, const Where& where) const {
   dlpack::require_plain_numbers(tensor, where);
   require_storage(tensor, view, where);
@@ -258,7 +257,7 @@ void TorchSource::take_given(const py::list& given, Inputs& inputs) const {
   }
 }
 
-/// By the C function itself: Python's way to it takes longer than the answer.
+/// Calls torch's C function itself, because a call by way of Python takes longer than the function.
 bool TorchSource::is_negative(py::handle tensor) const {
   PyObject* const negative =
       is_neg_function_ ? is_neg_function_(tensor.ptr(), nullptr) : PyObject_CallOneArg(is_neg_.ptr(), tensor.ptr());
@@ -267,9 +266,9 @@ bool TorchSource::is_negative(py::handle tensor) const {
   return negative != Py_False;
 }
 
-/// What cannot be seen in a description: numbers that stand for their negatives, and a storage that is too small. To
-/// ask costs as much as to step a small tensor: it is done where a gradient lies at a new address, and, for the sign,
-/// where it may be a part of complex numbers.
+/// Checks what a description does not show: numbers that are lazily negated, and a storage that is too small. These
+/// checks take as long as a step of a small tensor. So they are made only for a gradient at a new address, and the
+/// first also for one that may be part of a complex tensor.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
@@ -295,7 +294,7 @@ bool TorchSource::unchanged() const {
          all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
 }
 
-/// What was attached may have been taken out of the state meanwhile.
+/// The user may have removed an attached dict from the state in the meantime.
 void TorchSource::settle() {
   entries_of_state_ = WatchedDict(state_);
   std::unordered_set<PyObject*> held;

@@ -40,7 +40,7 @@ Extent extent(const View& v) {
 
 namespace {
 
-/// Whether sum(steps[i] * x[i]) = target has a solution with 0 <= x[i] <= most[i], all of them not negative.
+/// Says whether sum(steps[i] * x[i]) = target has a solution with 0 <= x[i] <= most[i]. No number is negative.
 class Equation {
  public:
   void add(std::ptrdiff_t step, std::ptrdiff_t most) {
@@ -64,7 +64,7 @@ class Equation {
  private:
   struct Term {
     std::ptrdiff_t step, most;
-    std::ptrdiff_t divisor = 0, reach = 0;  // of this term and all behind it
+    std::ptrdiff_t divisor = 0, reach = 0;  // of this and all later terms
   };
 
   bool search(std::size_t k, std::ptrdiff_t target) {
@@ -91,7 +91,8 @@ bool has_whole_strides(const View& v) {
   return true;
 }
 
-/// Strides that nest cannot meet: the usual case, decided at once.
+/// If each stride is larger than all inner axes together, no elements overlap. This is the usual case, and cheap to
+/// see.
 bool nests(const View& v) {
   std::ptrdiff_t span = v.item_size;
   const std::vector<int> order = memory_order(v);
@@ -105,15 +106,15 @@ bool nests(const View& v) {
 
 }  // namespace
 
-/// Two elements whose index differs first in axis `lead` lie `stride(lead) * x + ...` apart, x >= 1. They share memory
-/// if that is less than an item: if it is 0, where strides are whole items.
+/// Two elements whose index differs first in axis `lead` are `stride(lead) * x + ...` bytes apart, with x >= 1. They
+/// share memory if this distance is less than an item. If all strides are multiples of an item, it must be 0.
 bool is_disjoint(const View& v) {
   if (v.size() == 0 || nests(v)) return true;
   const std::ptrdiff_t slack = has_whole_strides(v) ? 0 : v.item_size - 1;
   for (int lead = 0; lead < v.ndim; ++lead) {
     if (v.shape[lead] < 2) continue;
     Equation equation;
-    std::ptrdiff_t target = slack - std::abs(v.stride(lead));  // x = 1, each other difference at its lowest
+    std::ptrdiff_t target = slack - std::abs(v.stride(lead));  // x = 1, and every other difference as small as possible
     equation.add(1, 2 * slack);
     equation.add(std::abs(v.stride(lead)), v.shape[lead] - 2);
     for (int d = lead + 1; d < v.ndim; ++d) {
@@ -132,7 +133,8 @@ bool share_memory(const View& a, const View& b) {
   if (is_dense(a, memory_order(a)) && is_dense(b, memory_order(b))) return true;
   const bool whole =
       a.item_size == b.item_size && has_whole_strides(a) && has_whole_strides(b) && (x.low - y.low) % a.item_size == 0;
-  // A byte of a counts up from its lowest, a byte of b down from its highest; whole items meet in their first bytes.
+  // Counts the bytes of a upwards from its lowest and those of b downwards from its highest. If strides are multiples
+  // of the item, it is enough to compare first bytes.
   Equation equation;
   equation.add(1, whole ? 0 : a.item_size + b.item_size - 2);
   for (const View* v : {&a, &b})

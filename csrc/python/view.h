@@ -1,4 +1,4 @@
-// How the elements of an array or a tensor lie in memory, whoever owns it.
+// How the elements of an array or a tensor lie in memory, for any library.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace fusedstep::bind {
 
-/// Borrowed: the shape and strides are the owner's. `unit` is what a stride counts: 1 or the bytes of an item.
+/// A view borrows the owner's shape and strides. `unit` is the unit of a stride in bytes: 1, or the size of an item.
 struct View {
   char* data = nullptr;
   std::ptrdiff_t item_size = 1;
@@ -29,21 +29,21 @@ struct View {
   bool is_aligned() const { return reinterpret_cast<std::uintptr_t>(data) % std::uintptr_t(item_size) == 0; }
 };
 
-// Looking at a few hundred arrays is waiting for memory: the next ones are asked for this far ahead.
+// Reading the descriptions of some hundred arrays is limited by memory: a loop prefetches so many arrays ahead.
 constexpr std::size_t ahead = 8;
 
 bool same_shape(const View& a, const View& b);
 
-/// Axes longer than 1 from the widest stride to the narrowest.
+/// The axes longer than 1, from the largest stride to the smallest.
 std::vector<int> memory_order(const View& view);
 
-/// True if the elements fill a stretch of memory, each element once, in some order of the axes.
+/// True if the elements fill a contiguous range of memory, each once, in some order of the axes.
 bool is_dense(const View& view, const std::vector<int>& order);
 
 /// True if no two elements share memory.
 bool is_disjoint(const View& view);
 
-/// The bytes from the lowest to behind the highest that the elements touch; an empty view has none.
+/// The range from the lowest byte of the elements to the end of the highest; empty for an empty view.
 struct Extent {
   const char *low, *high;
   bool empty() const { return low == high; }
@@ -51,24 +51,24 @@ struct Extent {
 };
 Extent extent(const View& view);
 
-/// True if an element of one shares memory with an element of the other. Exact; where that would take too long (some
-/// ten thousand steps, for strides that no library makes), it is taken for granted.
+/// True if an element of one shares memory with an element of the other. The answer is exact, except for strides that
+/// no library makes: it is true if the search takes more than 20,000 steps.
 bool share_memory(const View& a, const View& b);
 
-/// How a view, of the shape of a parameter whose axes in memory are `order`, is walked in that order. `dims` are what
-/// the result points to.
+/// Describes a view with the shape of a parameter, in the memory order of that parameter: `order` has its axes. The
+/// result points to `dims`.
 Strided describe_layout(const View& view, const std::vector<int>& order, std::vector<Strided::Dim>& dims);
 
-/// What a view was when it was checked. One that still matches needs no second look.
+/// A copy of a view, made when it was checked. A view that still matches it need not be checked again.
 class Snapshot {
  public:
   Snapshot() = default;
   explicit Snapshot(const View& view);
 
-  enum class Use { read, write };  // what is only read may become read-only or writeable
+  enum class Use { read, write };  // read: a change of `writeable` does not matter
   bool matches(const View& view, Use use = Use::write) const { return view.data == data_ && lies_like(view, use); }
 
-  /// The same but for the address.
+  /// The same, except that the address may differ.
   bool lies_like(const View& view, Use use = Use::write) const {
     if (view.ndim != ndim_ || view.dtype != dtype_) return false;
     if (use == Use::write && view.writeable != writeable_) return false;
@@ -80,7 +80,7 @@ class Snapshot {
 
   View view() const;
 
-  /// Asks for the memory that `matches` will read.
+  /// Prefetches the memory that `matches` will read.
   void prefetch() const {
     __builtin_prefetch(this);
     __builtin_prefetch(reinterpret_cast<const char*>(this) + 64);
@@ -91,11 +91,11 @@ class Snapshot {
   const std::ptrdiff_t* axes() const { return ndim_ <= few ? few_ : many_.data(); }
 
   char* data_ = nullptr;
-  int ndim_ = -1;  // matches nothing
+  int ndim_ = -1;  // -1 matches nothing
   DType dtype_ = DType::f32;
   bool writeable_ = false;
-  std::ptrdiff_t few_[2 * few] = {};  // sizes, then strides; here, not on the heap: a look at hundreds of arrays is
-                                      // waiting for memory
+  std::ptrdiff_t few_[2 * few] = {};  // sizes, then strides; in the object, because reading
+                                      // the heap for each of hundreds of arrays is slow
   std::vector<std::ptrdiff_t> many_;
 };
 

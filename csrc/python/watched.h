@@ -1,5 +1,5 @@
-// What a plan relies on but does not own: the user's dicts and lists, compared with what was seen before each use.
-// They keep alive what they saw, and tell the garbage collector so: a tensor's hooks may lead back to the plan.
+// The user's dicts and lists, on which a plan relies. Before each use they are compared with what was seen before. They
+// keep alive what was seen, and report it to the garbage collector, because a tensor's hooks may refer to the plan.
 #pragma once
 
 #include <utility>
@@ -11,7 +11,7 @@ namespace fusedstep::bind {
 
 namespace py = pybind11;
 
-/// A dict and what it held, by identity of keys and values.
+/// A dict, and the keys and values that it had, compared by identity.
 class WatchedDict {
  public:
   WatchedDict() = default;
@@ -21,21 +21,21 @@ class WatchedDict {
   bool unchanged() const;
   PyObject* dict() const { return dict_.ptr(); }
   const std::vector<std::pair<py::object, py::object>>& items() const { return items_; }
-  /// What a key holds now; null if nothing.
+  /// The current value of a key; null if there is none.
   py::object value(PyObject* key) const;
   int traverse(visitproc visit, void* arg) const;
 
  private:
   py::object dict_;
-  std::vector<std::pair<py::object, py::object>> items_;  // kept alive: another may not come to lie at the same address
+  std::vector<std::pair<py::object, py::object>> items_;  // kept alive, so that no other object gets the same address
   std::size_t free_ = std::size_t(-1);
 };
 
-/// A list and its members, by identity.
+/// A list, and the members that it had, compared by identity.
 class WatchedList {
  public:
   WatchedList() = default;
-  /// A list that is to have these members.
+  /// A list that must have these members.
   WatchedList(const py::list& list, const py::list& members);
   bool unchanged() const;
   bool is(py::handle list) const { return list_.is(list); }

@@ -39,7 +39,7 @@ inline void drop_halves(const T* x, T* y, const std::uint16_t* halves, std::ptrd
 }
 
 /// One index per element. Halves are made a tile at a time; the last few are carried over to the next tile, so that
-/// all vectors but the first and the last of y are whole.
+/// all vectors but the first and the last of y are whole. While a tile is made, memory brings the next elements.
 template <bool past_cache, class T>
 void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Drop& d) {
   constexpr std::ptrdiff_t length = width<T>;
@@ -47,6 +47,8 @@ void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Dr
   std::ptrdiff_t skip = std::ptrdiff_t(first % tile_halves), held = 0;
   std::uint64_t block = first / tile_halves * tile_blocks;
   for (std::ptrdiff_t done = 0; done < n; block += tile_blocks) {
+    if constexpr (past_cache)
+      for (std::ptrdiff_t i = 0; i < tile_halves; i += width<T>) prefetch<width<T>>(x, done + tile_halves + i);
     philox_tile(d.random, block, halves + length);
     const std::ptrdiff_t ready = held + tile_halves - skip;
     std::ptrdiff_t count = n - done;
@@ -60,7 +62,7 @@ void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Dr
   if constexpr (past_cache) end_streaming();
 }
 
-/// Runs of `d.run` elements that share an index.
+/// Runs of `d.run` elements that share an index. Element `begin` is x[0].
 template <class T>
 void drop_runs(const T* x, T* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
   std::uint16_t halves[tile_halves];
@@ -72,10 +74,12 @@ void drop_runs(const T* x, T* y, std::ptrdiff_t begin, std::ptrdiff_t end, const
     const std::ptrdiff_t stop = (run + 1) * d.run < end ? (run + 1) * d.run : end;
     const std::int32_t half = halves[index % tile_halves];
     const T scale = T(d.scale);
+    const T* const from = x + (at - begin);
+    T* const to = y + (at - begin);
     if (half < d.threshold)
-      transform<false>(y + at, y + at, stop - at, [](auto v, std::ptrdiff_t) { return decltype(v){}; });
+      transform<false>(to, to, stop - at, [](auto v, std::ptrdiff_t) { return decltype(v){}; });
     else
-      transform<false>(x + at, y + at, stop - at, [=](auto v, std::ptrdiff_t) { return v * scale; });
+      transform<false>(from, to, stop - at, [=](auto v, std::ptrdiff_t) { return v * scale; });
     at = stop;
   }
 }
@@ -86,7 +90,7 @@ void drop(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, cons
   T* to = static_cast<T*>(y);
   if (d.run != 1) return drop_runs(from, to, begin, end, d);
   const auto each = past_cache ? drop_each<true, T> : drop_each<false, T>;
-  each(from + begin, to + begin, end - begin, d.first + std::uint64_t(begin), d);
+  each(from, to, end - begin, d.first + std::uint64_t(begin), d);
 }
 
 /// The mask itself: 1 for what is kept.

@@ -30,11 +30,11 @@ struct Noise {
   double scale;
 };
 
-/// Elements [begin, end) of y from those of x, which is y or does not overlap it. `past_cache` asks for stores that
-/// do not read y into the cache first.
+/// Elements [begin, end) of an array, whose first is x[0]: to y, which is x or does not overlap it. `past_cache` asks
+/// for stores that do not read y into the cache first.
 using DropFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&, bool past_cache);
 
-/// The same for y = x + scale * normal; where x is null, y = scale * normal.
+/// y = x + scale * normal for elements [begin, end) of x and y; where x is null, y = scale * normal.
 using NoiseFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Noise&);
 
 struct RandomKernels {

@@ -5,7 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adadelta (Zeiler 2012, algorithm 1), its step times lr as in torch. Eps is inside both roots everywhere.
+/// Adadelta (Zeiler 2012, algorithm 1), its step multiplied by lr as in torch. Eps is inside both roots in every
+/// source.
 struct adadelta {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"rho", "eps"};

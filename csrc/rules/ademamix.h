@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// AdEMAMix (Pagliardini et al. 2024): Adam with a second, slow average of the gradients beside the fast one, whose
-/// weight alpha and decay beta3 grow over the first steps: alpha linearly, beta3 so that its half-life does.
+/// AdEMAMix (Pagliardini et al. 2024): Adam with a second, slow average of the gradients. Its weight alpha and its
+/// decay beta3 grow over the first steps: alpha linearly, and beta3 such that its half-life grows linearly.
 struct ademamix {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "beta3", "eps", "alpha", "alpha_warmup", "beta3_warmup"};

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Averaged gradient descent (Polyak and Juditsky 1992) as torch has it: `eta` and `mu` are those of the step to come,
-/// rounded to float32, as torch keeps them.
+/// Averaged gradient descent (Polyak and Juditsky 1992) as in torch. `eta` and `mu` are those of the next step, rounded
+/// to float32 as torch stores them.
 struct asgd {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"lambd", "alpha", "t0"};

@@ -5,7 +5,7 @@
 namespace fusedstep {
 namespace {
 
-/// LAMB (You et al. 2020, algorithm 2): Adam's direction with its decay, as long as the parameter's norm makes it.
+/// LAMB (You et al. 2020, algorithm 2): Adam's direction with decay, scaled to the norm of the parameter.
 struct lamb {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps", "weight_decay", "adapt"};

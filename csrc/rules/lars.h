@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// LARS (You et al. 2017, algorithm 1): momentum at a rate that follows the ratio of the norms of parameter and
-/// gradient.
+/// LARS (You et al. 2017, algorithm 1): momentum, with a rate that is proportional to the norm of the parameter over
+/// the norm of the gradient.
 struct lars {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"momentum", "weight_decay", "trust_coefficient", "adapt"};

@@ -5,7 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Lion (Chen et al. 2023, algorithm 2): every element moves by lr, in the direction of an interpolated momentum.
+/// Lion (Chen et al. 2023, algorithm 2): every element moves by lr, in the direction of the sign of an interpolated
+/// momentum.
 struct lion {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2"};

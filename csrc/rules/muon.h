@@ -5,8 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// The last part of Muon (Jordan et al. 2024): the gradient is the orthogonalised momentum already, which takes
-/// products of matrices. Or AdamW, for what is no matrix of hidden weights, with the momentum as first moment.
+/// The last part of Muon (Jordan et al. 2024). The gradient must be the orthogonalised momentum, which needs products
+/// of matrices. The variant is AdamW, for parameters that are not matrices of hidden weights; the momentum is its first
+/// moment.
 struct muon {
   enum : unsigned { adamw = 1 };
   static constexpr const char* variants[] = {"adamw"};

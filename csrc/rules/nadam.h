@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// NAdam (Dozat 2016): Adam with Nesterov's momentum, whose weight mu_t grows with the step. The product of all mu is
-/// rounded to float32, as torch keeps it.
+/// NAdam (Dozat 2016): Adam with Nesterov's momentum, whose weight mu_t grows with the step. The product of all mu_t is
+/// rounded to float32, as torch stores it.
 struct nadam {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps", "momentum_decay"};

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Rprop (Riedmiller and Braun 1993): every element has a step of its own, which grows while its gradient keeps its
-/// sign and shrinks where it turns. Of the gradient only the sign counts; nan stays nan.
+/// Rprop (Riedmiller and Braun 1993): every element has its own step size, which grows while the sign of its gradient
+/// stays the same and shrinks when the sign changes. Only the sign of the gradient counts; nan stays nan.
 struct rprop {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"eta1", "eta2", "step_size1", "step_size2"};
@@ -15,7 +15,7 @@ struct rprop {
   template <class T>
   struct coefficients {
     T shrinking, growing, smallest, largest, start;
-    T first;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
+    T first;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
   };
 
   template <class T>

@@ -1,5 +1,5 @@
-// What every update rule is made of. A rule is scalar arithmetic: it knows no pointers, threads, dtypes or
-// instruction sets. The anonymous namespace keeps each instruction set's copy private to its object file.
+// Common code of all update rules. A rule is scalar arithmetic: it knows no pointers, threads, dtypes or instruction
+// sets. The anonymous namespace keeps each instruction set's copy inside its object file.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@ constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
 constexpr int max_scalars = 2;
 
-/// A state array of a rule; it exists only in variants that contain all bits of `needs`. One that is never negative
-/// has codes of its own in 8 bits.
+/// A state array of a rule. It exists only in variants that contain all bits of `needs`. With 8 bits, a state that is
+/// never negative has its own codes.
 struct StateName {
   const char* name;
   unsigned needs;
   bool positive = false;
 };
 
-/// A number that a rule keeps for each tensor and `prepare` takes one step on: `scalars` of a rule that has some.
+/// A number that a rule keeps for each tensor, and that `prepare` moves one step on. A rule lists them in `scalars`.
 struct ScalarName {
   const char* name;
   double initial;
@@ -28,7 +28,7 @@ struct ScalarName {
 
 namespace {
 
-/// No call of numeric_limits: without optimisation it would be a function that the linker merges across levels.
+/// numeric_limits is not used: without optimisation it is a function that the linker merges across levels.
 template <class T>
 constexpr T largest_number = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
@@ -41,8 +41,9 @@ inline T sign(T x) {
   return T(x > T(0)) - T(x < T(0));
 }
 
-/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. As a mask, not as a
-/// comparison: gcc splits the loop where it sees that a term can be constant, and computes what comes behind it twice.
+/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. It is a mask and not a
+/// comparison: if gcc sees a comparison that is constant in the loop, it makes two loops and compiles the code after it
+/// twice.
 template <class T>
 struct Weight {
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
@@ -58,19 +59,19 @@ inline T operator*(Weight<T> weight, T x) {
   return weight.value * __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x) & weight.mask));
 }
 
-/// beta average + (1 - beta) x. It starts from the number with the larger weight, as torch's lerp does: what is
-/// constant stays so, and the result is exactly x where beta is 0 and the average where it is 1.
+/// beta average + (1 - beta) x. It starts from the term with the larger weight, as torch's lerp does. So a constant
+/// stays the same, and the result is exactly x if beta is 0 and exactly the average if beta is 1.
 template <class T>
 struct Ema {
-  T from_x;  // 0 or 1, a number, for loops over numbers have no vectors of truth values
+  T from_x;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
   Weight<T> step;
   Ema() = default;
   explicit Ema(double beta) : from_x(T(1.0 - beta >= 0.5)), step(from_x != T(0) ? -beta : 1.0 - beta) {}
   T operator()(T average, T x) const { return (from_x != T(0) ? x : average) + step * (x - average); }
 };
 
-/// beta average + (1 - beta) x^2. The weight is multiplied by x first, as torch does it, so that x^2 itself may
-/// overflow.
+/// beta average + (1 - beta) x^2. The weight is multiplied by x first, as in torch, so that the result can be finite
+/// where x^2 is not.
 template <class T>
 struct SquareEma {
   Weight<T> beta;
@@ -80,11 +81,11 @@ struct SquareEma {
   T operator()(T average, T x) const { return beta * average + (rest * x) * x; }
 };
 
-/// Two numbers that a rule treats alike.
+/// Two numbers with the same operations.
 typedef double DoublePair __attribute__((vector_size(16)));
 
-/// Both to the t-th power by repeated squaring: unlike libm's pow the same bits on every machine. Without a branch on
-/// the bits of t, which no processor foresees.
+/// Both numbers to the t-th power, by repeated squaring. The bits are the same on every machine, unlike those of libm's
+/// pow. There is no branch on the bits of t, because no CPU can predict it.
 inline DoublePair power(DoublePair x, std::int64_t t) {
   constexpr DoublePair one = {1.0, 1.0};
   DoublePair result = one;
@@ -95,12 +96,12 @@ inline DoublePair power(DoublePair x, std::int64_t t) {
   return result;
 }
 
-/// Logarithm, exponential and real powers, by their series: unlike libm's the same bits on every machine. To be
-/// called once per tensor, not per element.
+/// Logarithm, exponential and real powers, by their series. The bits are the same on every machine, unlike those of
+/// libm. Call them once per tensor, not per element.
 inline double log(double x) {
   int exponent;
   double m = __builtin_frexp(x, &exponent);
-  if (m < 0x1.6a09e667f3bcdp-1) m *= 2, --exponent;  // from sqrt(1/2) to sqrt(2)
+  if (m < 0x1.6a09e667f3bcdp-1) m *= 2, --exponent;  // now sqrt(1/2) <= m < sqrt(2)
   const double s = (m - 1.0) / (m + 1.0), s2 = s * s;
   double series = 0;
   for (int k = 23; k > 0; k -= 2) series = series * s2 + 1.0 / k;
@@ -108,7 +109,7 @@ inline double log(double x) {
 }
 
 inline double exp(double x) {
-  const double bounded = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;  // 0 and inf by far
+  const double bounded = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;  // beyond these the result is 0 or inf
   const double k = __builtin_floor(bounded / 0x1.62e42fefa39efp-1 + 0.5);
   const double rest = bounded - k * 0x1.62e42feep-1 - k * 0x1.a39ef35793c76p-33;  // ln 2 in two parts
   double series = 1.0;
@@ -122,7 +123,7 @@ inline double real_power(double x, double y) {
   return exp(y * log(x));
 }
 
-/// The share of z in the t-th average of a rule without a schedule: t^r lr_max^power over the sum of all such weights.
+/// The weight of z in the t-th average of a schedule-free rule: t^r lr_max^power over the sum of all such numbers.
 /// `scalars` are that sum and the largest rate so far.
 inline double next_share(double lr, std::int64_t t, double r, double power, double* scalars) {
   double &sum = scalars[0], &lr_max = scalars[1];

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Gradient descent without a schedule (Defazio et al. 2024, algorithm 1): the parameters are y, where gradients are
-/// taken, between z, which descends, and x, the average of z that is to be evaluated.
+/// Gradient descent without a schedule (Defazio et al. 2024, algorithm 1). The parameters are y, at which gradients are
+/// computed. y lies between z, which descends, and x, the average of z, which is to be evaluated.
 struct sgd_schedule_free {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"momentum", "weight_decay", "warmup_steps", "r", "weight_lr_power"};
@@ -16,7 +16,7 @@ struct sgd_schedule_free {
   template <class T>
   struct coefficients {
     T lr, share, rest, weight_decay;
-    T first;  // 0 or 1: a number, for loops over numbers have no vectors of truth values
+    T first;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
   };
 
   template <class T>

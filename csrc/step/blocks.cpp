@@ -9,16 +9,17 @@
 namespace fusedstep {
 namespace {
 
-// Six arrays of it lie in the first-level cache; with fewer elements the calls cost more, with more of them the CPU
-// overlaps less of the conversions with the divisions of a rule.
+// With this size, six arrays of a block fit in the first-level cache. Smaller blocks spend more time in calls. With
+// larger ones the CPU overlaps less of the conversions with the divisions of a rule.
 constexpr std::ptrdiff_t block = 256;
 
-/// Room for a block of numbers of either computing type.
+/// Room for one block of float32 or float64 numbers.
 struct Buffer {
   alignas(64) double numbers[block];
 };
 
-/// Calls body(at, n) for the blocks of elements [first, first + n), cut where those of the whole tensor are.
+/// Calls body(at, n) for the blocks of elements [first, first + n). The cuts are those of the tensor, counted from its
+/// first element.
 template <class Body>
 void for_blocks(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   for (const std::ptrdiff_t end = first + n; first < end;) {
@@ -30,7 +31,7 @@ void for_blocks(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
 
 Stream gradient_of(const Tensor& t) { return {t.gradient, format_of(t.gradient_dtype)}; }
 
-/// A stream of a block: in place, or decoded into a buffer and encoded by `put_back`.
+/// One block of a stream: used in place, or decoded into a buffer and encoded again by `put_back`.
 class Window {
  public:
   Window(const Stream& stream, Rounding rounding = {})
@@ -53,7 +54,7 @@ class Window {
   Buffer buffer_;
 };
 
-/// Of stream 0, the parameter, or of state k - 1, at the step that the tensor takes.
+/// How stream k is rounded at the tensor's current step: k = 0 is the parameter, k >= 1 is state k - 1.
 Rounding rounding(const Tensor& t, const Randomness& r, int k) {
   if (!(k == 0 ? r.parameters : r.states)) return {};
   const std::uint64_t tensor = scramble(scramble(r.seed) + t.number);
@@ -67,7 +68,7 @@ bool states_are(Format format, const Tensor& t) {
   return true;
 }
 
-/// The sweep for all streams at once, or null.
+/// The kernel that sweeps all streams at once, or null if there is none for these formats.
 FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, const Randomness& r) {
   if (before_rule<float>(st) || after_rule(st) || t.ema || !t.p.contiguous || !t.gradient.contiguous) return nullptr;
   for (const FusedKernel* k = list.kernels; k != list.kernels + list.count; ++k)
@@ -77,9 +78,10 @@ FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, co
   return nullptr;
 }
 
-constexpr std::ptrdiff_t zeroed_together = 4 * block;  // gradients, while they are in the first-level cache
+// elements whose gradient is zeroed at once, still in the first-level cache
+constexpr std::ptrdiff_t zeroed_together = 4 * block;
 
-/// Whole blocks.
+/// Takes whole blocks through a fused kernel.
 void sweep_fused(FusedFn run, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
                  const Coefficients& coefficients, const Randomness& r) {
   FusedStreams streams{t.parameter(), gradient_of(t), {}, {rounding(t, r, 0)}};
@@ -92,7 +94,7 @@ void sweep_fused(FusedFn run, const Tensor& t, std::ptrdiff_t first, std::ptrdif
   }
 }
 
-/// Any elements.
+/// Takes any elements through a rule, in blocks that are decoded and encoded where the format needs it.
 void sweep_decoded(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
                    const Coefficients& coefficients, const Randomness& r) {
   static_assert(max_states == 4 && block % scaled_together == 0);
@@ -134,7 +136,7 @@ void sweep_blocks(SweepFn sweep, const FusedList& list, const Tensor& t, std::pt
 
 namespace {
 
-/// body(numbers, n) for stretches of a gradient, in order, as numbers of the computing type.
+/// Calls body(numbers, n) for consecutive runs of a gradient, as numbers of the computing type.
 template <class Body>
 void for_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, Body&& body) {
   Window g(gradient_of(t));

@@ -1,5 +1,5 @@
-// Sweeps that read and write some combinations of formats themselves, part by part, for the rules and streams that
-// matter most. Everything else goes through the block functions of each format, with the same bits.
+// Sweeps that read and write some combinations of formats themselves, part by part, for the most used rules and
+// formats. All other combinations use the block functions of each format, with the same bits.
 #pragma once
 
 #include "step/sweep.simd.h"
@@ -11,7 +11,7 @@ namespace fusedstep {
 namespace {
 
 #if defined(__AVX2__)
-/// Of a state that a variant does not have.
+/// Stands for a state that a variant does not have.
 struct NoPart {
   NoPart(const Stream&, const Rounding&) {}
   void begin(std::ptrdiff_t) const {}
@@ -54,7 +54,7 @@ struct Coders {
   StatePart<Rule, V, S, 3> s3;
 };
 
-/// Elements i and i + half_block of a block, and those that follow them, as many as a part has.
+/// Takes two parts of a block, which begin at elements i and i + half_block.
 template <class Rule, unsigned V, class C>
 FUSEDSTEP_INLINE void fused_parts(C& coders, std::ptrdiff_t i, const Factors<float>& f,
                                   const typename Rule::template coefficients<float>& c) {
@@ -104,7 +104,7 @@ constexpr FusedKernel fused_kernels[] = {
     {Format::f16, Format::f16, Format::f16, false, fused<Rule, V, F16Part, F16Part, F16State>},
     {Format::bf16, Format::bf16, Format::bf16, false, fused<Rule, V, Bf16Part<false>, Bf16Part<false>, NearestState>}};
 
-/// Of the rules that have them. Vectors of 16 bytes gain nothing over the block functions.
+/// The fused kernels of a rule, if it has any. With vectors of 16 bytes they are no faster than the block functions.
 template <class Rule, unsigned V>
 constexpr FusedList fused_list() {
   if constexpr (std::is_same_v<Rule, adam>)

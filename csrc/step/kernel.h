@@ -1,4 +1,4 @@
-// The border between the code that is compiled once and the code compiled per instruction set: plain structs
+// The interface between the code that is compiled once and the code that is compiled per instruction set: plain structs
 // and a table of function pointers.
 #pragma once
 
@@ -11,13 +11,13 @@
 
 namespace fusedstep {
 
-/// A rule's coefficients<T>; only the rule knows what is inside.
+/// Storage for a rule's coefficients<T>. Only the rule knows the type.
 struct Coefficients {
   alignas(8) unsigned char bytes[112];
 };
 
-/// What surrounds the rule, as scalars of one parameter group at one step. The neutral values leave every
-/// element as it is, bit for bit.
+/// The stages around a rule, as numbers of one parameter group at one step. The default values leave every element as
+/// it is, bit for bit.
 struct Stages {
   double scale = 1.0;        // unscale x clip x sign of maximize
   double clip_value = -1.0;  // bound of |g| after scaling; negative: none
@@ -27,31 +27,31 @@ struct Stages {
   double subtract = 0.0;     // p -= subtract sign(p) before the rule: decoupled l1
   double threshold = 0.0;    // p = sign(p) max(|p| - threshold, 0) after the rule: proximal l1
   double divide = 1.0;       // p /= divide after the rule: proximal decay
-  double ema_decay = 1.0;    // avg = d avg + (1 - d) p, where there is an average
+  double ema_decay = 1.0;    // avg = d avg + (1 - d) p, if there is an average
   bool zero_gradient = false;
-  double* sums = nullptr;  // two times the lanes, of the first pass of a rule that has two
+  double* sums = nullptr;  // of a rule with two passes, in its first one: two arrays of norm_lanes
 };
 
-// Internal, for both sides of the border compile them.
+// In an anonymous namespace, because both sides compile them.
 namespace {
 
-/// True if a factor is as exact in T as its digits allow: 0, or in the range of T's normal numbers.
+/// True if converting a factor to T keeps its precision: it is 0 or within the range of T's normal numbers.
 template <class T>
 inline bool keeps_digits(double factor) {
-  // No call of numeric_limits: without optimisation it would be a function that the linker merges across levels.
+  // numeric_limits is not used: without optimisation it is a function that the linker merges across levels.
   constexpr double smallest = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022;
   constexpr double largest = sizeof(T) == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023;
   const double size = factor < 0 ? -factor : factor;
   return size == 0 || (size >= smallest && size <= largest);
 }
 
-/// A gradient by a factor that may lie beyond the range of its type, as a clip coefficient below 1e-38 does.
+/// A gradient times a factor. The factor may be outside the range of T, as a clip coefficient below 1e-38 is.
 template <class T>
 inline T scaled(T g, double factor) {
   return keeps_digits<T>(factor) ? g * T(factor) : T(double(g) * factor);
 }
 
-/// True if there are stages before the rule that take a loop of their own.
+/// True if there are stages before the rule that need a loop of their own.
 template <class T>
 inline bool before_rule(const Stages& st) {
   return st.clip_value >= 0 || st.l2 != 0 || st.l1 != 0 || st.subtract != 0 || !keeps_digits<T>(st.scale);
@@ -61,7 +61,7 @@ inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide
 
 }  // namespace
 
-/// A run of elements of one tensor, all of its streams contiguous and in the computing type.
+/// A run of elements of one tensor. All streams are contiguous and of the computing type.
 struct Run {
   void* p;
   void* states[max_states];
@@ -75,7 +75,7 @@ constexpr int norm_lanes = 16;
 
 namespace {
 
-/// In a fixed order; the lanes are used up.
+/// Adds up the lanes in a fixed order, and overwrites them.
 inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
   for (int width = norm_lanes / 2; width > 0; width /= 2)
     for (int k = 0; k < width; ++k) lanes[k] += lanes[k + width];
@@ -85,7 +85,7 @@ inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
 }  // namespace
 
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
-/// What is constant over a step of one tensor, from its t-th step and its scalar states, which go one step on.
+/// Computes the coefficients of one tensor for its t-th step, and moves its scalar states one step on.
 using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out);
 using SquareSumFn = void (*)(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes);
 using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
@@ -110,20 +110,21 @@ struct RuleInfo {
   int scalar_count;
 };
 
-/// The streams of a tensor, all of them without gaps, and how those that are written are rounded: p, then the states.
+/// The streams of a tensor, all without gaps, and the rounding of those that are written: the parameter, then the
+/// states.
 struct FusedStreams {
   Stream p, g, states[max_states];
   Rounding rounding[1 + max_states];
 };
-/// Whole blocks of 256 elements from `first` on, with a factor of the gradient and of the parameter as their only
-/// stages.
+/// Steps whole blocks of 256 elements from `first` on. The only stages are a factor of the gradient and one of the
+/// parameter.
 using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
                          const Coefficients&);
 
-/// A sweep for streams of these formats; u8 stands for both of 8 bits.
+/// A sweep for streams of these formats. u8 stands for u8_positive too.
 struct FusedKernel {
   Format p, g, states;
-  bool stochastic;  // how states are rounded, unless they are float32
+  bool stochastic;  // the rounding of the states, unless they are float32
   FusedFn run;
 };
 struct FusedList {
@@ -131,14 +132,15 @@ struct FusedList {
   int count = 0;
 };
 
-/// Gives the second pass the norms of a tensor's `count` parameters and of what the first pass has measured.
+/// Gives the second pass the two norms of the first: that of the tensor's `count` parameters and that of the measured
+/// numbers.
 using TrustFn = void (*)(double norm, double measured, std::int64_t count, Coefficients& out);
 
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
   FusedList fused[1 << max_variants];
-  // Of rules with norms; else null.
+  // Of rules with two passes; null for other rules.
   SweepFn measure[dtype_count][1 << max_variants];
   TrustFn trust[dtype_count];
 };

@@ -1,4 +1,4 @@
-// The first of two passes, of rules whose step depends on norms of the whole tensor.
+// The first pass of rules whose step depends on norms of the whole tensor.
 #pragma once
 
 #include "step/norm.simd.h"
@@ -11,7 +11,7 @@ constexpr bool has_norms = requires {
   &Rule::template trust<float>;
 };
 
-/// What the rule measures of n elements; it may take its states one step on.
+/// Computes the rule's `measure` of n elements, which may also update its states.
 template <class Rule, unsigned V, class T>
 inline void measure_all(const T* p, const T* g, T* const* states, T* __restrict measured, std::ptrdiff_t n, T scale,
                         const typename Rule::template coefficients<T>& c) {
@@ -35,8 +35,8 @@ inline void measure_all(const T* p, const T* g, T* const* states, T* __restrict 
   }
 }
 
-/// Adds the squares of the parameters and of what is measured to the lanes at `sums`, the one behind the other. The
-/// run begins with the first lane.
+/// Adds the squares of the parameters to the first norm_lanes lanes at `sums`, and the squares of the measured numbers
+/// to the next ones. The run begins with lane 0.
 template <class Rule, unsigned V, class T>
 void measure(const Run& run, const Stages& st, const Coefficients& raw) {
   typename Rule::template coefficients<T> c;

@@ -1,4 +1,4 @@
-// Sums whose bits depend on the elements' positions alone.
+// Sums whose bits depend only on the positions of the elements.
 #pragma once
 
 #include "step/sweep.simd.h"
@@ -6,7 +6,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adds the squares of whole rows of lanes. The indices are constants, so that the lanes stay in registers.
+/// Adds the squares of `rows` rows of norm_lanes elements. The indices are constants, so that the lanes stay in
+/// registers.
 template <class T>
 inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
   double sum[norm_lanes];
@@ -16,7 +17,8 @@ inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
   for (int k = 0; k < norm_lanes; ++k) lanes[k] = sum[k];
 }
 
-/// Adds g[i]^2 to lane (lane + i) mod norm_lanes, in order, in double: no order of threads or vectors shows.
+/// Adds g[i]^2 to lane (lane + i) mod norm_lanes, in order, in double. So threads and vector widths do not change the
+/// sum.
 template <class T>
 inline void add_squares(const T* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
   std::ptrdiff_t i = 0;
@@ -31,7 +33,7 @@ void square_sum(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
   add_squares(static_cast<const T*>(g), n, lane, lanes);
 }
 
-/// The memory traffic of an optimizer and one addition per array: what a step is measured against.
+/// The memory traffic of an optimizer with one addition per array. A step is compared with its time.
 template <class T, int N>
 inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
   T* x[N];

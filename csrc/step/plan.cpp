@@ -11,7 +11,7 @@
 namespace fusedstep {
 namespace {
 
-// A stretch of chunks long enough for the hardware to see a stream.
+// Chunks that are read in order. So many are long enough for the hardware's prefetcher.
 constexpr std::int64_t stretch = 64;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
@@ -40,29 +40,30 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
-/// Where the block of an element begins, or the next one: a share that begins inside of a block leaves it to another.
+/// The first border of blocks at or after an element. If a share begins inside a block, the share before it takes that
+/// block.
 std::int64_t next_block(std::int64_t at, std::int64_t size) {
   return std::min(size, (at + scaled_together - 1) / scaled_together * scaled_together);
 }
 
-/// Which hyperparameter of a rule is the decay, if the rule decays by itself; -1 if the stages do.
+/// The index of the hyperparameter "weight_decay" of a rule that decays by itself; -1 if the stages decay.
 int own_decay(const RuleInfo& info) {
   const char* const* const end = info.hyper + info.hyper_count;
   const auto* const found = std::find(info.hyper, end, std::string_view("weight_decay"));
   return found == end ? -1 : int(found - info.hyper);
 }
 
-/// True if t, whose step has been counted, has the coefficients of `last` unless its scalars differ.
+/// True if t, whose step has been counted, has the same coefficients as `last`, unless its scalars differ.
 bool shares_coefficients(const Tensor& last, const Tensor& t) {
   return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
 }
 
-/// True if the scalars of t are those that the last coefficients were prepared from.
+/// True if the scalars of t are those from which the last coefficients were prepared.
 bool shares_scalars(const double* before, const Tensor& t) {
   return std::equal(before, before + max_scalars, t.scalars);
 }
 
-/// give(tensor, norm, measured) for the tensors that the pieces make up, which lie in order.
+/// Calls give(tensor, norm, measured) for each tensor. The pieces of a tensor follow each other.
 template <class Pieces, class Give>
 void for_norms(const Pieces& pieces, Give&& give) {
   for (std::size_t k = 0; k < pieces.size();) {
@@ -129,8 +130,9 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   return info;
 }
 
-/// Finds out the norm, and what follows from it. What is skipped is a step whose rule would see an inf or a nan. A
-/// given norm decides alone: where several processes share a step, all of them must decide alike.
+/// Computes the norm and the clip coefficient, and decides whether the step is skipped. A step is skipped if its rule
+/// would see an inf or a nan. If a norm is given, it alone decides: where several processes share a step, all of them
+/// must decide alike.
 void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
   const double own = options.grad_norm ? 0 : norm(threads);
   const double norm = options.grad_norm ? *options.grad_norm : own / options.grad_scale;
@@ -140,7 +142,7 @@ void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
     info.skipped = options.grad_norm ? !std::isfinite(norm) : overflows(own, info.clip_coef / options.grad_scale);
 }
 
-/// One chunk's sum of squares.
+/// The sum of squares of one chunk.
 double Plan::squared_norm_of(std::int64_t chunk) const {
   double lanes[norm_lanes] = {};
   for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
@@ -150,11 +152,12 @@ double Plan::squared_norm_of(std::int64_t chunk) const {
   return sum_of_lanes(lanes);
 }
 
-/// The same bits for any number of threads and any split into tensors: an element's lane and chunk follow
-/// from its position in the concatenation, and lanes and chunks are added in a fixed order.
+/// The bits are the same for any number of threads and any split into tensors: an element's lane and chunk follow from
+/// its position in the concatenation, and lanes and chunks are added in a fixed order.
 double Plan::squared_norm(int threads) {
   parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
-    // The last stretch first: the sweep that follows begins with what was read last and is still in the cache.
+    // From the last run of chunks to the first: the sweep that follows begins with what was read last and is still
+    // cached.
     for (std::int64_t stop = end; stop > begin; stop -= stretch)
       for (std::int64_t chunk = std::max(begin, stop - stretch); chunk < stop; ++chunk)
         partial_[std::size_t(chunk)] = squared_norm_of(chunk);
@@ -164,8 +167,9 @@ double Plan::squared_norm(int threads) {
   return sum;
 }
 
-/// The squares of float64 overflow beyond 1e154, and lose digits below 1e-146: their numbers are multiplied by a power
-/// of two first. What smaller types hold counts for nothing beside the one, and is zero beside the other.
+/// The squares of float64 numbers overflow beyond 1e154 and lose digits below 1e-146. In these cases the numbers are
+/// multiplied by a power of two first. Numbers of smaller types are left out of that sum: they are negligible beside
+/// overflowing ones, and if the sum is tiny they are 0.
 double Plan::norm(int threads) {
   const double squares = squared_norm(threads);
   if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;
@@ -192,7 +196,7 @@ bool Plan::has_float64() const {
                                    [](const Tensor& t) { return t.active && t.gradient_dtype == DType::f64; });
 }
 
-/// True if no gradient is inf or nan after it is multiplied by a factor. Exact.
+/// True if no gradient is inf or nan after it is multiplied by a factor. Looks at every element.
 bool Plan::finite(double factor) const {
   bool finite = true;
   if (total_ > 0)
@@ -202,9 +206,10 @@ bool Plan::finite(double factor) const {
   return finite;
 }
 
-/// The same question the other way round. The norm, which no element exceeds, answers it nearly always.
+/// True if some gradient is inf or nan after it is multiplied by a factor. No element exceeds the norm, so the norm
+/// nearly always answers without a look at the elements.
 bool Plan::overflows(double norm, double factor) const {
-  constexpr double safe = 0x1p127;  // half of what float32 holds
+  constexpr double safe = 0x1p127;  // half of the largest float32
   return !(norm < safe && norm * factor < safe) && !finite(factor);
 }
 
@@ -226,7 +231,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
   const RuleKernels& rule = step_kernels().rules[rule_];
   const bool has_scalars = step_kernels().infos[rule_].scalar_count > 0;
   const Tensor* last = nullptr;
-  double before[max_scalars] = {};  // the step: the scalars of those that share the last coefficients
+  double before[max_scalars] = {};  // the scalars, before this step, of the tensors that share the last coefficients
   int used = 0;
   for (Tensor& t : tensors) {
     if (!t.active) continue;
@@ -244,8 +249,9 @@ void Plan::prepare(const StepOptions& options, double factor) {
   }
 }
 
-/// The first pass of a rule with norms. A tensor's norms have the same bits wherever it lies among the others and for
-/// any number of threads. What changes the parameters before the rule is done here, and not in the second pass.
+/// The first pass of a rule with two passes. A tensor's norms have the same bits wherever it lies among the others and
+/// for any number of threads. Stages that change the parameters before the rule are applied here and not in the second
+/// pass.
 void Plan::measure(int threads) {
   const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(pieces_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
@@ -272,7 +278,8 @@ void Plan::measure(int threads) {
   for (Stages& s : stages_) s.subtract = 0.0;
 }
 
-/// Takes elements [first, first + n) of a tensor through a kernel; where formats have blocks, those that begin there.
+/// Takes elements [first, first + n) of a tensor through a kernel. If its formats have blocks, it takes instead the
+/// blocks that begin in this range.
 void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
                const Stages& stages) {
   const Coefficients& coefficients = coefficients_[std::size_t(t.coefficients)];

@@ -1,5 +1,5 @@
-// An optimizer as the driver sees it: tensors laid end to end, groups of hyperparameters, one sweep per step.
-// Knows no Python; whoever fills it in vouches for the memory.
+// An optimizer as the core sees it: tensors laid end to end, groups of hyperparameters, one sweep per step. It knows no
+// Python. The caller must ensure that the pointers are valid.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace fusedstep {
 
-// Chunks cut the concatenation of all tensors; the bits of a norm depend on this number and on nothing else.
+// Chunks divide the concatenation of all tensors. The bits of a norm depend on this number.
 constexpr std::int64_t chunk_size = 4096;
 
 class RowGradient;
@@ -21,42 +21,42 @@ enum class Decay { l2, decoupled, proximal };
 struct Group {
   unsigned variant = 0;
   double hyper[max_hyper] = {};
-  double lr = 0, weight_decay = 0, l1 = 0;  // lr: unless the step has its own
+  double lr = 0, weight_decay = 0, l1 = 0;  // lr is used unless the step is given rates
   Decay decay = Decay::l2;
   bool maximize = false;
-  bool stochastic_parameters = false, stochastic_states = false;  // how those that have no float32's bits are rounded
+  bool stochastic_parameters = false, stochastic_states = false;  // how numbers of less than 32 bits are rounded
 };
 
 struct Tensor {
   Strided p;
-  void* states[max_states] = {};  // contiguous, in the memory order of p, of its dtype
-  void* ema = nullptr;            // the same, of the dtype that is computed in
+  void* states[max_states] = {};  // contiguous, in the memory order of p
+  void* ema = nullptr;            // the same, of the computing type
   std::ptrdiff_t size = 0;
   int group = 0;
   DType dtype = DType::f32;
-  std::int64_t steps = 0;  // taken by this tensor: a step without its gradient does not count
+  std::int64_t steps = 0;  // that this tensor has taken; a step without its gradient does not count
   double scalars[max_scalars] = {};
 
-  // For the step at hand.
+  // Of the current step.
   Strided gradient;
-  DType gradient_dtype = DType::f32;  // computed in the same type as dtype
-  const RowGradient* rows = nullptr;  // in the place of the gradient
+  DType gradient_dtype = DType::f32;  // has the same computing type as dtype
+  const RowGradient* rows = nullptr;  // if set, the gradient of some rows, and `gradient` is not used
   bool active = false;
-  bool in_place = true;  // all streams lie in the computing type without gaps: none needs a block; see `lay_out`
+  bool in_place = true;  // all streams are of the computing type and without gaps; see `lay_out`
   int coefficients = 0;
-  std::int64_t start = 0;  // in the concatenation of all tensors; set by Plan
+  std::int64_t start = 0;  // its first element in the concatenation of all tensors; set by Plan
 
-  // Of streams in other formats.
+  // The formats of the streams.
   Format format = Format::f32;            // of p
-  Format state_formats[max_states] = {};  // of those that there are
-  void *low = nullptr, *sums = nullptr;   // beside p; see Stream
-  void* scales[max_states] = {};          // beside the states
-  std::uint32_t number = 0;               // of the tensor among all of the optimizer, for random bits
+  Format state_formats[max_states] = {};  // of the states that exist
+  void *low = nullptr, *sums = nullptr;   // see Stream::beside and Stream::sums
+  void* scales[max_states] = {};          // Stream::beside of the states
+  std::uint32_t number = 0;               // the tensor's index in the whole optimizer, for random bits
 
   Stream parameter() const { return {p, format, low, sums}; }
   Stream state(int k) const { return {{static_cast<char*>(states[k])}, state_formats[k], scales[k]}; }
 
-  /// To be called when streams have changed.
+  /// Must be called after streams have changed.
   void lay_out() {
     in_place = p.contiguous && gradient.contiguous && is_native(format) && !is_half(gradient_dtype);
     for (int k = 0; k < max_states; ++k) in_place = in_place && (!states[k] || is_native(state_formats[k]));
@@ -72,43 +72,43 @@ struct StepOptions {
   double decay_scale = 1, grad_scale = 1;
   double clip_norm = -1, clip_value = -1;  // negative: none
   bool skip_nonfinite = false, zero_gradients = false;
-  const double* rates = nullptr;         // of every group, for this step; null: the groups' own
-  std::optional<double> grad_norm = {};  // to clip by, of all gradients after their division by grad_scale
+  const double* rates = nullptr;         // of every group, for this step; null: each group's lr
+  std::optional<double> grad_norm = {};  // the norm to clip by, of all gradients after their division by grad_scale
 };
 
 struct StepInfo {
   std::int64_t step = 0;            // steps taken so far
-  std::optional<double> grad_norm;  // of the unscaled gradients; known for clip_norm and skip_nonfinite
+  std::optional<double> grad_norm;  // of the unscaled gradients; known if clip_norm or skip_nonfinite is given
   double clip_coef = 1.0;
   bool skipped = false;
 };
 
-/// What one process knows of a norm over the gradients of several.
+/// One process's contribution to a norm over the gradients of several processes.
 struct Squares {
-  double sum, scaled;  // of x^2; of (2^-600 x)^2, which stays in range where squares of float64 do not
-  bool finite;         // all of them are
+  double sum, scaled;  // of x^2; of (2^-600 x)^2, which does not overflow where float64's squares do
+  bool finite;         // all gradients are finite
 };
 
 class Plan {
  public:
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
-  /// One step with the gradients that the tensors hold. Allocates nothing and cannot fail. The norm of gradients of
-  /// rows must be given where the step needs one.
+  /// Takes one step with the gradients in `tensors`. Allocates nothing and cannot fail. If the step needs a norm and
+  /// there are gradients of rows, the caller must give the norm.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
-  /// Of the gradients that the tensors hold.
+  /// Sums of squares of the gradients in `tensors`.
   Squares squares(int threads);
 
   int rule() const { return rule_; }
 
-  /// How many threads a step can use: each pays for its start from some number of elements.
+  /// How many threads pay for a step over all elements.
   std::int64_t useful_threads() const;
 
   std::vector<Tensor> tensors;
   std::vector<Group> groups;
   std::int64_t steps = 0;
-  std::uint64_t seed = 0;  // of stochastic rounding
+  std::uint64_t seed = 0;  // for stochastic rounding
 
  private:
   template <class Visit>
@@ -132,14 +132,14 @@ class Plan {
 
   int rule_;
   double ema_decay_;
-  int own_decay_ = -1;                      // the hyperparameter that a rule decays by itself with; -1: stages do
-  std::int64_t total_ = 0;                  // elements
-  std::vector<std::int32_t> first_tensor_;  // of each chunk
-  std::vector<double> partial_;             // of each chunk: its sum of squares
-  std::vector<Stages> stages_;              // of each group
-  std::vector<std::array<double, max_hyper>> hyper_;  // of each group, for this step
+  int own_decay_ = -1;      // index of "weight_decay" in hyper if the rule decays by itself; -1 if the stages decay
+  std::int64_t total_ = 0;  // number of elements
+  std::vector<std::int32_t> first_tensor_;            // for each chunk
+  std::vector<double> partial_;                       // for each chunk: its sum of squares
+  std::vector<Stages> stages_;                        // for each group
+  std::vector<std::array<double, max_hyper>> hyper_;  // for each group, in this step
   std::vector<Coefficients> coefficients_;
-  // Of rules with norms: chunks that begin anew with each tensor, and their sums of squares.
+  // Of rules with two passes: chunks that begin anew with each tensor, and their sums of squares.
   struct Piece {
     std::int32_t tensor;
     std::int64_t first;

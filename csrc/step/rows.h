@@ -1,4 +1,4 @@
-// Gradients of some rows of a table: those of one row are added up, and each row is stepped where it lies.
+// Gradients of some rows of a table. The gradients of the same row are added up, and each row is stepped in place.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@ namespace fusedstep {
 
 class RowGradient {
  public:
-  /// Row index[i] of the table has values[i]: `width` numbers of float32 or float64, without gaps. Rows may come in any
-  /// order and more than once. The index is read here alone; the values must live as long as this.
+  /// values[i] is the gradient of row index[i]: `width` numbers of float32 or float64, without gaps. Rows may come in
+  /// any order and more than once. The constructor reads `index`; `values` must live as long as this object.
   RowGradient(const std::int64_t* index, std::int64_t count, const char* values, DType dtype, std::ptrdiff_t width);
 
-  /// The sum of the squares of all rows, added up where one comes more than once; the same bits for any threads.
+  /// The sum of squares, after gradients of the same row are added up. The bits are the same for any number of threads.
   double squared_norm(int threads) const;
 
   std::int64_t count() const { return std::int64_t(rows_.size()); }
@@ -31,8 +31,8 @@ class RowGradient {
 
  private:
   struct Row {
-    std::int64_t row, first, count;  // in the table; of its values, in `order_`
-    std::ptrdiff_t room;             // in `room_`, for the sum of several
+    std::int64_t row, first, count;  // index in the table; first position in `order_` and number of positions
+    std::ptrdiff_t room;             // position in `room_` of the sum of several
   };
   const char* gradient(const Row& row) const;
 

@@ -1,4 +1,4 @@
-// The stages around a rule, each a loop over one block of elements that lies in the first-level cache.
+// The stages around a rule. Each is a loop over one block of elements in the first-level cache.
 #pragma once
 
 #include "step/kernel.h"
@@ -6,7 +6,7 @@
 namespace fusedstep {
 namespace {
 
-/// The gradient with L2 added to it, which is left out where it is 0: 0 times inf is nan.
+/// Adds L2 to the scaled gradient. If L2 is 0 the term is left out, because 0 times inf is nan.
 template <class T>
 inline void scale_and_decay(const T* g, T* out, const T* p, std::ptrdiff_t n, T scale, T l2) {
   if (l2 != T(0))

@@ -1,5 +1,5 @@
-// One sweep over a run of elements: every element passes through the whole chain of stages while it is in
-// registers or in the first-level cache, so that memory is crossed once.
+// One sweep over a run of elements: each element passes through all stages while it is in a register or in the
+// first-level cache, so that memory is read and written once.
 #pragma once
 
 #include "machine/vectors.simd.h"
@@ -27,15 +27,15 @@ constexpr bool has_state() {
     return false;
 }
 
-/// What the loop around a rule multiplies by.
+/// The factors of the loop around a rule.
 template <class T>
 struct Factors {
   T scale, shrink;
   Ema<T> average;
 };
 
-/// The rule over n elements, and the average of its results if `averaged`: two more streams that the divisions of most
-/// rules hide. `g` does not overlap anything that is written.
+/// Applies the rule to n elements, and averages its results if `averaged`. The average costs two more streams, which
+/// most rules hide behind their divisions. `g` must not overlap anything that is written.
 template <class Rule, unsigned V, bool averaged, class T>
 FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, const Factors<T>& f,
                              const typename Rule::template coefficients<T>& c) {
@@ -61,8 +61,8 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
   }
 }
 
-/// The stages before the rule for one block: the gradient that the rule sees, in `buffer` unless it can be used as it
-/// lies. What has been scaled here must not be scaled again.
+/// Applies the stages before the rule to one block and returns the gradient for the rule: `g` if nothing changes it,
+/// else `buffer`. If it scales the gradient here, the rule's loop must not scale it again.
 template <class T>
 inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
   if (!before_rule<T>(st)) return g;
@@ -82,11 +82,11 @@ inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n,
   return buffer;
 }
 
-/// Stages work on blocks of this many elements, in the first-level cache.
+/// Stages work on blocks of this many elements, which fit in the first-level cache.
 constexpr std::ptrdiff_t block_size = 128;
 
-/// Gradients are zeroed this many elements at a time, still in the first-level cache: a call per block would cost more
-/// than the stores.
+/// Gradients are zeroed this many elements at a time, while they are in the first-level cache. A call for each block
+/// would cost more than the stores.
 constexpr std::ptrdiff_t zeroed_together = 8 * block_size;
 
 template <class T>
@@ -97,7 +97,8 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
-/// How many elements a stage after the other can take: a block, unless the rule's loop is the only one.
+/// The number of elements that pass through one stage before the next: a block, or all if the rule's loop is the only
+/// one.
 template <class T>
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st) {
   if (before_rule<T>(st) || after_rule(st)) return block_size;

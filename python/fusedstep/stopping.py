@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._base.checks import non_negative, observed, whole
+from ._base.checks import non_negative, observed, whole_number
 from ._base.names import shown as _shown
 from ._base.weights import Weights, copies, put_back
 
@@ -71,7 +71,7 @@ class EarlyStopping:
 
     def __init__(self, weights: Weights, patience: int | None = 10, *, mode: str = "min", tol: float = 0.0) -> None:
         name = "EarlyStopping"
-        if patience is not None and whole(f"{name}: patience", patience, 2**63) == 0:
+        if patience is not None and whole_number(f"{name}: patience", patience, 2**63) == 0:
             raise ValueError(f"{name}: patience must be at least 1, or None; got {patience!r}")
         if mode not in ("min", "max"):
             raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
@@ -148,7 +148,9 @@ class EarlyStopping:
             If a number is missing or none.
         """
         name = "EarlyStopping.load_state_dict"
-        counts = [whole(f"{name}: {key}", state.get(key), 2**63) for key in ("best_at", "observations", "waited")]
+        counts = [
+            whole_number(f"{name}: {key}", state.get(key), 2**63) for key in ("best_at", "observations", "waited")
+        ]
         best = state.get("best")
         best = None if best is None else observed(f"{name}: best", best)
         self._kept = copy.deepcopy(best_weights)

@@ -32,10 +32,10 @@ class Layer {
         x_(n_, dtype, 1, setting.values),
         residual_(setting.residual ? n_ : 0, dtype, 2),
         y_(n_, dtype),
-        gamma_(shape.channels, dtype, 3),
-        beta_(shape.channels, dtype, 4),
-        mean_(shape.channels, dtype, 5),
-        var_(shape.channels, dtype, 6, Values::positive),
+        gamma_(shape.channels, computed_in(dtype), 3),
+        beta_(shape.channels, computed_in(dtype), 4),
+        mean_(shape.channels, computed_in(dtype), 5),
+        var_(shape.channels, computed_in(dtype), 6, Values::positive),
         open_(std::size_t(mask_words(shape))),
         coefficients_(shape, dtype) {}
 
@@ -53,7 +53,7 @@ class Layer {
   void backward(int threads, Hash& hash) {
     const bool saved = setting_.relu && setting_.residual;
     Memory dy(n_, dtype_, 7, setting_.values), dx(n_, dtype_), dz(saved ? n_ : 0, dtype_);
-    Memory dgamma(shape_.channels, dtype_), dbeta(shape_.channels, dtype_);
+    Memory dgamma(shape_.channels, computed_in(dtype_)), dbeta(shape_.channels, computed_in(dtype_));
     BatchNormBackward b{};
     b.dy = dy.data(), b.x = x_.data(), b.dx = dx.data(), b.open = open_.data(), b.frozen = !setting_.training;
     b.mask = saved ? BatchNormMask::saved : setting_.relu ? BatchNormMask::recomputed : BatchNormMask::none;
@@ -104,8 +104,9 @@ void add(Cases& cases, const BatchNormShape& shape, DType dtype, const Setting& 
 }  // namespace
 
 void add_batch_norm(Cases& cases) {
-  for (const DType dtype : {DType::f32, DType::f64})
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
     for (const Setting& setting : settings) {
+      if (is_half(dtype) && !setting.relu) continue;  // of the kernels of float32
       for (const BatchNormShape& shape : small) add(cases, shape, dtype, setting, false);
       for (const BatchNormShape& shape : large) add(cases, shape, dtype, setting, true);
     }

@@ -82,24 +82,29 @@ std::uint64_t roofline(DType dtype) {
   return hash.value();
 }
 
-void add_layers(Cases& cases, DType dtype) {
-  const std::string of = std::string("/") + name_of(dtype) + "/";
-  for (const std::uint64_t first : firsts) {
-    const std::string from = "/from-" + std::to_string(first);
-    for (const std::ptrdiff_t n : {std::ptrdiff_t(10007), std::ptrdiff_t(100003)}) {
-      cases.push_back({"noise" + of + std::to_string(n) + from, n > 20000,
-                       [=](int threads) { return noisy(dtype, n, first, threads); }});
+constexpr std::ptrdiff_t lengths[] = {10007, 100003};
+
+std::string prefix(DType dtype) { return std::string("/") + name_of(dtype) + "/"; }
+
+void add_dropout(Cases& cases, DType dtype) {
+  for (const std::uint64_t first : firsts)
+    for (const std::ptrdiff_t n : lengths)
       for (const std::ptrdiff_t run : {1, 7})
         for (const std::int32_t threshold : {0, 1, 32768, 65536})
-          cases.push_back({"dropout" + of + std::to_string(n) + from + "/runs-of-" + std::to_string(run) +
-                               "/threshold-" + std::to_string(threshold),
+          cases.push_back({"dropout" + prefix(dtype) + std::to_string(n) + "/from-" + std::to_string(first) +
+                               "/runs-of-" + std::to_string(run) + "/threshold-" + std::to_string(threshold),
                            n > 20000, [=](int threads) {
                              const Drop drop{stream, first, run, threshold, 65536.0 / (65537 - threshold)};
                              return dropped(dtype, n, drop, n > 20000, threads);
                            }});
-    }
-  }
-  cases.push_back({"roofline" + of, false, [=](int) { return roofline(dtype); }});
+}
+
+void add_others(Cases& cases, DType dtype) {
+  for (const std::uint64_t first : firsts)
+    for (const std::ptrdiff_t n : lengths)
+      cases.push_back({"noise" + prefix(dtype) + std::to_string(n) + "/from-" + std::to_string(first), n > 20000,
+                       [=](int threads) { return noisy(dtype, n, first, threads); }});
+  cases.push_back({"roofline" + prefix(dtype), false, [=](int) { return roofline(dtype); }});
 }
 
 }  // namespace
@@ -108,7 +113,8 @@ void add_random(Cases& cases) {
   cases.push_back({"philox", false, [](int) { return words_and_masks(); }});
   for (const DType dtype : {DType::bf16, DType::f16})
     cases.push_back({std::string("halves/") + name_of(dtype), false, [=](int) { return halves(dtype); }});
-  for (const DType dtype : {DType::f32, DType::f64}) add_layers(cases, dtype);
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16}) add_dropout(cases, dtype);
+  for (const DType dtype : {DType::f32, DType::f64}) add_others(cases, dtype);
 }
 
 }  // namespace fusedstep::test

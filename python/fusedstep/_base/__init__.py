@@ -1,1 +1,1 @@
-"""Shared by all parts of the package: checks, arrays, memory, files, threads, optional packages."""
+"""What all parts of the package use: checks, arrays, memory, files, threads, optional packages."""

@@ -1,4 +1,4 @@
-"""Arrays: checks, descriptions for errors, and writing of several at once."""
+"""Arrays: checks, descriptions for errors, and assignment of several at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 def is_base_ndarray(x: object) -> bool:
-    """Tell whether x is a NumPy array or memory map itself, not a subclass such as a masked array or a matrix."""
+    """Return True for a NumPy array or memory map, False for other subclasses, such as a masked array or a matrix."""
     return type(x) is np.ndarray or isinstance(x, np.memmap)
 
 
@@ -37,7 +37,7 @@ def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def real_numbers(what: str, value: Any) -> Array:
-    """Return an array of real numbers, as it is; `what` ends in the verb."""
+    """Return an array of real numbers without conversion. `what` begins the error message and ends in its verb."""
     found = np.asarray(value)
     if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{what} numbers; got {type(value).__name__} {found.dtype} {found.shape}")
@@ -45,7 +45,7 @@ def real_numbers(what: str, value: Any) -> Array:
 
 
 def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """``target[...] = source`` for all pairs, as if all sources were read first: they may be the targets, exchanged."""
+    """Do ``target[...] = source`` for all pairs. Sources may be targets of other pairs: they are read first."""
     written = {_owner(target) for target, _ in pairs}
     apart = [(target, source.copy() if _owner(source) in written else source) for target, source in pairs]
     for target, source in apart:
@@ -53,7 +53,7 @@ def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
 
 
 def _owner(array: Array) -> int:
-    """Name the object whose memory an array shows."""
+    """Return the id of the object that owns an array's memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return id(array if array.base is None else array.base)

@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value as a plain type or raises an error."""
+"""Checks of arguments. Each returns the value as a plain Python type or raises an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def number(what: str, value: Any) -> float:
         raise TypeError(f"{what} must be a number; got {_show(value)}")
     try:
         result = float(value)
-    except OverflowError:  # a whole number or fraction that no float holds
+    except OverflowError:  # an integer or a fraction beyond float64
         result = math.inf
     if not math.isfinite(result):
         raise ValueError(f"{what} must be finite; got {_show(value)}")
@@ -46,7 +46,7 @@ def non_negative(what: str, value: Any) -> float:
 
 def norm(what: str, value: Any) -> float:
     """Return a norm: a number of at least 0, inf or nan; arrays and tensors of one element are numbers."""
-    if isinstance(value, (str, bytes)):  # `float` would read it
+    if isinstance(value, (str, bytes)):  # `float` would convert it
         raise TypeError(f"{what} must be a number; got {_show(value)}")
     result = observed(what, value)
     if result < 0:
@@ -116,11 +116,11 @@ def three_numbers(what: str, value: Any) -> tuple[float, float, float]:
 
 def iterations(what: str, value: Any) -> int:
     """Return a number of iterations, below 100."""
-    return whole(what, value, below=100)
+    return whole_number(what, value, below=100)
 
 
 def rate_adjustment(what: str, value: Any) -> str | None:
-    """Return how a rate follows the shape of its matrix, or None."""
+    """Return the name of a way to adjust a rate to the shape of a matrix, or None."""
     if value is not None and (not isinstance(value, str) or value not in ("original", "match_rms_adamw")):
         raise ValueError(f'{what} must be "original", "match_rms_adamw" or None; got {_show(value)}')
     return value
@@ -167,7 +167,7 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
 
 
 def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
-    """Refuse a number that keeps a denominator from zero, but is zero itself in the type that is computed in."""
+    """Refuse a positive number that must keep a denominator above zero but becomes zero in the computing type."""
     for dtype in dtypes if isinstance(value, float) else ():
         if value > 0 and dtype != "float64" and np.float32(value) == 0:
             smallest = np.finfo(np.float32).smallest_subnormal
@@ -197,7 +197,7 @@ def decay_form(what: str, value: Any) -> str:
 
 
 def state_dtype(what: str, value: Any) -> str:
-    """Return the name of a dtype that states can be kept in."""
+    """Return the name of a dtype of states."""
     if not isinstance(value, str) or value not in STATE_DTYPES:
         raise ValueError(f'{what} must be "float32", "bfloat16", "uint8" or None; got {_show(value)}')
     return value
@@ -212,7 +212,7 @@ def rounding(what: str, value: Any) -> str:
 
 def seed(what: str, value: Any) -> int:
     """Return a seed: a whole number of at least 0 and below 2**64."""
-    return whole(what, value, 1 << 64)
+    return whole_number(what, value, 1 << 64)
 
 
 def thread_count(what: str, value: Any) -> int:
@@ -232,7 +232,7 @@ def index(what: str, value: Any) -> int:
         raise TypeError(f"{what} must be a whole number; got {value!r}") from None
 
 
-def whole(what: str, value: Any, below: int) -> int:
+def whole_number(what: str, value: Any, below: int) -> int:
     """Return a whole number of at least 0 and below `below`."""
     result = index(what, value)
     if not 0 <= result < below:
@@ -250,7 +250,7 @@ def axis_of(call: str, axis: Any) -> int:
 def check_width(layer: str, name: str, value: object) -> int:
     """Return a number of features as an int; refuse it below 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
+        raise ValueError(f"{layer}: {name} must be a whole number of at least 1; got {value!r}")
     return int(value)
 
 

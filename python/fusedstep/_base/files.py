@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Array
 
-SPARE = 1 << 24  # bytes for what else it takes to read a file
+SPARE = 1 << 24  # bytes that reading a file needs besides its tensors
 
 
 def existing(call: str, path: str | os.PathLike[str]) -> str:
@@ -21,7 +21,7 @@ def existing(call: str, path: str | os.PathLike[str]) -> str:
     Raises
     ------
     OSError
-        The usual ones of what is missing, may not be read or is a folder.
+        If the file is missing, cannot be read or is a folder.
     ValueError
         If it is not a regular file: reading a pipe or a terminal would wait.
     """
@@ -45,13 +45,13 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
     from safetensors import SafetensorError, safe_open
 
     name = existing(call, path)
-    # The file is mapped, its tensors are copies. Where there is no room, safetensors panics and may never return.
+    # The file is mapped and its tensors are copied. Without room for them safetensors panics and may never return.
     np.empty(2 * os.path.getsize(name) + SPARE, np.uint8)
     try:
         with safe_open(name, framework="numpy") as file:
             text = (file.metadata() or {}).get("fusedstep")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, TypeError, AttributeError) as error:  # the latter: dtypes that NumPy has not
+    except (SafetensorError, TypeError, AttributeError) as error:  # AttributeError: a dtype that NumPy lacks
         raise ValueError(f"{call}: {name!r} is not a safetensors file: {error}") from None
     if text is None:
         raise ValueError(f"{call}: {name!r} is a safetensors file, but not one of fusedstep")
@@ -74,13 +74,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
         with open(temporary, "xb") as file:
             mode = os.fstat(file.fileno()).st_mode if mode is None else mode
     except OSError as error:
-        error.filename = path  # what was asked for
+        error.filename = path  # the user's path
         raise
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, stat.S_IMODE(mode) & 0o777)  # whoever wrote it may have made it anew
+        os.chmod(temporary, stat.S_IMODE(mode) & 0o777)  # the writer may have created the file again
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Formats of narrow states, in NumPy: what csrc/formats does, bit for bit, rounded to nearest."""
+"""The formats of narrow states in NumPy: the same bits as csrc/formats with rounding to nearest."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .arrays import Array
 
 #: Elements that share a scale.
 BLOCK = 256
-#: What `state_dtype` may be.
+#: The values of `state_dtype`.
 STATE_DTYPES = ("float32", "bfloat16", "uint8")
 
-_MANTISSA = 20  # bits of a float32 that 8 bits drop
-_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # for rounding up, and for the 1
-_LOWEST = 32  # exponent of the smallest scale: smaller ones would make denormal numbers
+_MANTISSA = 20  # bits of a float32 that are dropped
+_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # for rounding up, and for the 1 that is added
+_LOWEST = 32  # exponent of the smallest scale: with smaller ones numbers would become denormal
 _ONE, _SIZE, _INFINITE = np.uint32(0x3F800000), np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 
 
@@ -25,9 +25,9 @@ def block_count(size: int) -> int:
 
 
 def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
-    """Return float32 numbers of codes of 8 bits, both flat, in the order of memory.
+    """Decode 8-bit codes into float32 numbers. Both are flat, in memory order.
 
-    Code c is ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``; the eighth bit is the sign unless all are `positive`.
+    Code c is ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If not `positive`, the eighth bit is the sign.
     """
     c = codes.astype(np.uint32)
     size = (c if positive else c & np.uint32(0x7F)) << np.uint32(_MANTISSA)
@@ -38,7 +38,7 @@ def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
 
 
 def encode_u8(numbers: Array, positive: bool, noise: Array | None = None) -> tuple[Array, Array]:
-    """Return codes and scales of flat float32 numbers; `noise`: 16 random bits each, or rounding to nearest."""
+    """Encode flat float32 numbers as codes and scales; `noise`: 16 random bits for each, None to round to nearest."""
     blocks = block_count(numbers.size)
     x = np.zeros((blocks, BLOCK), np.float32)
     x.reshape(-1)[: numbers.size] = numbers
@@ -74,7 +74,10 @@ def _codes(x: Array, sizes: Array, per_scale: Array, positive: bool, noise: Arra
 
 
 def low_sums(items: Array) -> Array:
-    """Return of each block the sum that shows whether others have written a bfloat16 parameter; flat 16-bit items."""
+    """Return the sum of each block of a bfloat16 parameter, which shows whether other code has written it.
+
+    `items` are the 16-bit items, flat, in memory order.
+    """
     products = items.view(np.int16).astype(np.int32) * np.resize(_weights(), items.size)
     starts = np.arange(0, items.size, BLOCK)
     return np.add.reduceat(products, starts, dtype=np.int32) if items.size else np.zeros(0, np.int32)
@@ -105,7 +108,7 @@ def bfloat16() -> Any:
     Raises
     ------
     ImportError
-        Without the package ml_dtypes, whose it is.
+        Without the package ml_dtypes, which defines it.
     """
     try:
         import ml_dtypes

@@ -1,4 +1,4 @@
-"""Memory at multiples of 64 bytes: arenas for parameters and states, reused buffers for activations."""
+"""Memory aligned to 64 bytes: arenas for parameters and states, reused buffers for activations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from .arrays import Array, Shape
 
-ALIGNMENT = 64  # bytes: a cache line and the widest vector register; NumPy itself promises 16
-KEPT_SHAPES = 8  # training, its last short batch, validation, test, and some to spare
+ALIGNMENT = 64  # bytes of a cache line and of the widest vector register; NumPy aligns to 16
+KEPT_SHAPES = 8  # batches of training, its short last one, validation and test, and a few more
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
-    """Make a flat array of zeros that starts on a cache line."""
+    """Return a flat array of zeros that starts on a cache line."""
     nbytes = size * np.dtype(dtype).itemsize
     raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
@@ -24,9 +24,9 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
 
 
 def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
-    """Return zeroed arrays of the same shapes and orders of axes: one block, each at a multiple of 64 bytes.
+    """Return arrays of zeros with the same shapes and memory orders, in one block, each aligned to 64 bytes.
 
-    The arrays are dense. The dtypes are theirs unless others are given.
+    The given arrays must be dense. The dtypes are the same unless `dtypes` is given.
     """
     dtypes = [a.dtype for a in arrays] if dtypes is None else dtypes
     offsets = [0]
@@ -40,7 +40,7 @@ def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None =
 
 
 def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
-    """Return copies of the same shapes and orders of axes, and dtypes unless others are given."""
+    """Return copies with the same shapes and memory orders, and the same dtypes unless `dtypes` is given."""
     copies = zeros_like(arrays, dtypes)
     for copy, array in zip(copies, arrays, strict=True):
         copy[...] = array
@@ -48,17 +48,17 @@ def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = 
 
 
 def averages_of(arrays: Sequence[Array]) -> list[Array]:
-    """Return copies for averages, in float32 for 16-bit arrays, in which small changes would be lost."""
+    """Return copies for averages. Those of 16-bit arrays are float32, because 16 bits would lose small changes."""
     return copies_of(arrays, [np.dtype(np.float32) if a.itemsize == 2 else a.dtype for a in arrays])
 
 
 def in_dtypes_of(arrays: Sequence[Array], values: Sequence[Array]) -> list[Array]:
-    """Return each value if it has its array's dtype, else a copy of it that does."""
+    """Return each value in the dtype of its array: itself if it has that dtype, else a converted copy."""
     return [v if v.dtype == a.dtype else copies_of([v], [a.dtype])[0] for a, v in zip(arrays, values, strict=True)]
 
 
 def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:
-    """Cut views of consecutive pieces of ``arena``, one per name, in order and without gaps."""
+    """Return one view of ``arena`` per name: consecutive pieces without gaps, in the order of the names."""
     views, start = {}, 0
     for name, shape in shapes.items():
         stop = start + math.prod(shape)
@@ -70,8 +70,8 @@ def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:
 class Buffers(dict[Shape, Array]):
     """Scratch memory by shape: ``buffers[shape]`` is the same array every time.
 
-    Made on first use and kept for the last few shapes, so that a training loop allocates nothing after its
-    first epoch and a thousand odd batch sizes do not fill the memory.
+    An array is created on first use. Arrays of the last few shapes are kept. So a training loop allocates nothing
+    after its first epoch, and many different batch sizes do not fill the memory.
     """
 
     def __init__(self, dtype: npt.DTypeLike, fill: float = 0.0) -> None:

@@ -21,10 +21,10 @@ def shown(
     namespace : dict
         Its ``globals()``.
     names : sequence of str, optional
-        What is public; by default all that it has but modules and what begins with an underscore.
+        The public names; by default all names of the module, except modules and names that begin with an underscore.
     homes : mapping, optional
-        Name -> module, relative to this one, that has it and is imported when the name is first used; where the
-        module's own name is the same, it is the module that is meant.
+        Name -> module that defines it, relative to this one. It is imported when the name is first used. If the
+        name is that of the module, the value is the module.
     """
     module = namespace["__name__"]
     named = (name for name, value in namespace.items() if not isinstance(value, ModuleType))

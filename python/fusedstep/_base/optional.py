@@ -22,5 +22,5 @@ def need(module: str, package: str, extra: str = "train") -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != module.split(".")[0]:
-            raise  # the package is there; something that it needs is not
+            raise  # the package is installed, but one of its dependencies is not
         raise MissingPackage(f"this needs {package}: pip install 'fusedstep[{extra}]'") from None

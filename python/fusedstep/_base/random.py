@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _core
-from .checks import up_to_one, whole
+from .checks import up_to_one, whole_number
 
 LIMIT = 2**64
 #: Elements use blocks below 2**63; the other blocks make derived keys.
@@ -17,7 +17,7 @@ STEPS = 65536
 
 @dataclass(frozen=True)
 class Key:
-    """The name of one stream of random numbers. It holds no position: used twice, it gives the same numbers twice.
+    """The name of one stream of random numbers. It has no position: each use of a key gives the same numbers.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Key:
     Raises
     ------
     TypeError, ValueError
-        If an argument is no such number.
+        If an argument is not such a number.
 
     Examples
     --------
@@ -42,8 +42,8 @@ class Key:
     stream: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", whole("Key: seed", self.seed, LIMIT))
-        object.__setattr__(self, "stream", whole("Key: stream", self.stream, LIMIT))
+        object.__setattr__(self, "seed", whole_number("Key: seed", self.seed, LIMIT))
+        object.__setattr__(self, "stream", whole_number("Key: stream", self.stream, LIMIT))
 
     def fold(self, index: int) -> Key:
         """Return the index-th key derived from this one; its numbers are independent of this key's.
@@ -65,12 +65,13 @@ class Key:
         Raises
         ------
         TypeError, ValueError
-            If the index is no such number.
+            If the index is not such a number.
 
         Notes
         -----
-        For what comes in unforeseen numbers: one key per sample, layer or step, without a counter. Two of the 2**128
-        possible keys coincide with a chance that can be neglected. Like ``jax.random.fold_in``; torch has none.
+        Use it to give each sample, layer or step its own key if their number is not known before. Two derived keys are
+        equal with negligible probability, as there are 2**128 keys. It is like ``jax.random.fold_in``; torch has no
+        such function.
 
         Examples
         --------
@@ -79,7 +80,7 @@ class Key:
         >>> key.fold(0) == key.fold(0), key.fold(0) == key.fold(1)
         (True, False)
         """
-        index = whole("Key.fold: index", index, _FOLDS)
+        index = whole_number("Key.fold: index", index, _FOLDS)
         w = _core.philox_block(self.seed, self.stream, _FOLDS + index)
         return Key(w[0] | w[1] << 32, w[2] | w[3] << 32)
 
@@ -95,17 +96,17 @@ def offset_of(call: str, offset: Any) -> int:
     """Return the index of the first element."""
     if type(offset) is int and 0 <= offset < 2**63:
         return offset
-    return whole(f"{call}: offset", offset, 2**63)
+    return whole_number(f"{call}: offset", offset, 2**63)
 
 
 def shape_of(call: str, shape: Any) -> tuple[int, ...]:
-    """Return a shape, given as one or as a whole number."""
+    """Return a shape as a tuple; it is given as a tuple, a list or a whole number."""
     sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
-    return tuple(whole(f"{call}: shape[{k}]", size, 2**63) for k, size in enumerate(sizes))
+    return tuple(whole_number(f"{call}: shape[{k}]", size, 2**63) for k, size in enumerate(sizes))
 
 
 def threshold_of(call: str, p: Any) -> int:
-    """Return how many of the STEPS values of a random half mean that an element is dropped."""
+    """Return how many of the STEPS values of 16 random bits drop an element."""
     if not (type(p) is float and 0.0 <= p <= 1.0):
         p = up_to_one(f"{call}: p", p)
     return round(STEPS * p)

@@ -1,4 +1,4 @@
-"""A compiled rule: its variants, hyperparameters and states."""
+"""Compiled rules: their variants, hyperparameters and states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NARROW = ("bfloat16", "uint8")
 
 
 def require_width(where: str, group: Mapping[str, Any], is_double: bool, element_wise: bool) -> None:
-    """Raise unless the states of a group can have its `state_dtype`, and be rounded as it says."""
+    """Raise unless a group's `state_dtype` and `rounding` are possible for its parameters and rule."""
     width, way = group.get("state_dtype"), group.get("rounding")
     if is_double and width:
         raise ValueError(
@@ -36,7 +36,7 @@ class Rule(NamedTuple):
     scalars: list[tuple[str, float]]
 
     def variant(self, group: Mapping[str, Any]) -> int:
-        """Return the kernel's variant: bit k is set where the option named like it is on."""
+        """Return the kernel's variant: bit k is set if the option ``variants[k]`` is on."""
         return sum(1 << k for k, name in enumerate(self.variants) if group.get(name))
 
     def state_names(self, variant: int) -> list[str]:
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
         return [name for name, needs, _ in self.states if variant & needs == needs]
 
     def is_positive(self, state: str) -> bool:
-        """Tell whether a state is never negative: it has codes of its own in 8 bits."""
+        """Return True if a state is never negative. Such a state has its own codes in 8 bits."""
         return any(positive for name, _, positive in self.states if name == state)
 
     def hyper_values(self, options: Mapping[str, Any], group: Mapping[str, Any]) -> list[float]:
@@ -59,12 +59,12 @@ RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().
 
 
 def adjustment(name: str | None, rows: int, columns: int) -> float:
-    """Return what the learning rate of a matrix is multiplied by; see `fusedstep.Muon`."""
+    """Return the factor of a matrix's learning rate; see `fusedstep.Muon`."""
     return 0.2 * math.sqrt(max(rows, columns)) if name == "match_rms_adamw" else math.sqrt(max(1.0, rows / columns))
 
 
 def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
-    """Refuse rows where a step would have to change all the others too."""
+    """Refuse rows if a step would have to change the other rows too."""
     names = ("weight_decay", "l1", "momentum", "state_dtype")
     wanted = {name: group[name] for name in names if group.get(name)}
     if has_averages:

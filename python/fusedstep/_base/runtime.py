@@ -10,7 +10,7 @@ from .threads import machine_limit
 
 
 def isa() -> str:
-    """Name the instruction set in use: "v2", "v3" or "v4" (levels of x86-64), or "generic".
+    """Return the instruction set in use: "v2", "v3" or "v4" (levels of x86-64), or "generic".
 
     Examples
     --------
@@ -39,9 +39,9 @@ def set_isa(name: str) -> None:
 
 
 def num_threads() -> int:
-    """Return how many threads a large step would use here and now.
+    """Return how many threads a large step would use now.
 
-    The least of the number set by `set_num_threads`, OpenMP's limit (which ``torch.set_num_threads`` and
+    It is the least of the number set by `set_num_threads`, OpenMP's limit (which ``torch.set_num_threads`` and
     threadpoolctl set), the process's CPU affinity and its container's quota; 1 in a forked child.
     """
     return _core.num_threads()
@@ -72,7 +72,7 @@ def set_num_threads(n: int | None) -> None:
 
 
 def _whole_number(text: str) -> int:
-    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII):  # `int` reads digits of every script, and 1_0
+    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII):  # `int` accepts the digits of every script, and "1_0"
         raise ValueError("must be a whole number")
     return int(text)
 

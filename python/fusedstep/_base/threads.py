@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 
 def granted() -> int:
-    """Return the number of CPUs that affinity and cgroup quota, rounded up, leave to this process."""
+    """Return the number of CPUs that this process may use: the least of its affinity and its quotas, rounded up."""
     return max(1, min([affinity(), *(math.ceil(q) for q in quotas())]))
 
 
 def machine_limit() -> int:
-    """Return the number of threads that the machine grants, and OMP_NUM_THREADS allows."""
+    """Return the number of threads that the machine and OMP_NUM_THREADS allow."""
     limits = [granted()]
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isascii() and openmp.isdecimal() and int(openmp) > 0:
@@ -28,12 +28,12 @@ def local_ranks() -> int:
 
 
 def idle_under_torchrun(threads: int) -> str:
-    """Say how torchrun's OMP_NUM_THREADS=1 is undone where it leaves CPUs idle; empty where it does not.
+    """Return advice if torchrun's OMP_NUM_THREADS=1 leaves CPUs idle, else an empty text.
 
     Parameters
     ----------
     threads : int
-        How many a step has.
+        The number of threads of a step.
     """
     ranks = local_ranks()
     suits = granted() // ranks
@@ -62,12 +62,12 @@ def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> 
 
 
 def control_groups(controller: str, root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[str]:
-    """Yield the folder of every control group (version 1 and 2) around this process, which need not exist."""
+    """Yield the folder of every control group (version 1 and 2) around this process. A folder may not exist."""
     for line in _read(cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        # Inside a container the path may be the host's: the mounted root, which comes last, is the group itself.
+        # Inside a container the path may be that of the host. Then the root, which comes last, is the group itself.
         group = path.strip("/")
         while True:
             yield os.path.join(root, controller if controllers else "", group)
@@ -91,6 +91,6 @@ def _quota(group: str) -> float | None:
     allowed, period = limit
     try:
         quota = int(allowed) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max", or what no kernel writes
+    except (ValueError, ZeroDivisionError):  # "max", or an unknown form
         return None
     return quota if quota > 0 else None

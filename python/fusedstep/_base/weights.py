@@ -13,20 +13,20 @@ from .arrays import Array
 
 @runtime_checkable
 class Model(Protocol):
-    """What can give its weights away and take them back."""
+    """An object with weights that can be saved and restored."""
 
     def state_dict(self) -> Any:
         """Return all weights."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take such weights over."""
+        """Restore all weights."""
 
 
 Weights = Model | Mapping[str, Array] | Sequence[Array]
 
 
 def listed(call: str, params: object) -> list[Array]:
-    """Return the arrays of a mapping or a sequence; refuse what cannot be written to."""
+    """Return the arrays of a mapping or a sequence; refuse arrays that cannot be written to."""
     arrays = list(params.values()) if isinstance(params, Mapping) else params
     if not isinstance(arrays, (list, tuple)) or not all(isinstance(a, np.ndarray) for a in arrays):
         raise TypeError(f"{call}: params must be a list or a dict of arrays; got {type(params).__name__}")
@@ -38,14 +38,14 @@ def listed(call: str, params: object) -> list[Array]:
 
 
 def copies(call: str, weights: Weights) -> Any:
-    """Return copies that `put_back` takes."""
+    """Return copies for `put_back`."""
     if isinstance(weights, Model):
-        return copy.deepcopy(weights.state_dict())  # torch's holds the weights themselves
+        return copy.deepcopy(weights.state_dict())  # a state_dict of torch contains the weights themselves, not copies
     return [array.copy(order="K") for array in listed(call, weights)]
 
 
 def put_back(call: str, weights: Weights, kept: Any) -> None:
-    """Write copies back to where they were taken, in place."""
+    """Write copies back into the weights from which they were made, in place."""
     if isinstance(weights, Model):
         weights.load_state_dict(kept)
         return

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._base.checks import non_negative, number, up_to_one, whole
+from .._base.checks import non_negative, number, up_to_one, whole_number
 from .._base.optional import need
 from .._base.random import key_of, offset_of
 from ..ops.draws import uniform
@@ -55,7 +55,7 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
     """
     call = "shift"
     x, u = _start(call, images, key, first_row, per_image=2)
-    most = whole(f"{call}: max_shift", max_shift, 2**31)
+    most = whole_number(f"{call}: max_shift", max_shift, 2**31)
     steps = np.floor(u * (2 * most + 1)).astype(np.intp) - most
     planes = _planes(x)
     n, channels, height, width = planes.shape

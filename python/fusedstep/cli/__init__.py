@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the command that was asked for."""
-    from . import _compare, _train, doctor, evaluate, predict
+    from . import _compare, _train, bench, doctor, evaluate, predict
 
     if getattr(args, "threads", None) is not None:
         from .. import set_num_threads
@@ -62,6 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         "train": _train.run,
         "compare": _compare.run,
         "doctor": doctor.run,
+        "bench": bench.run,
         "predict": predict.run,
         "evaluate": evaluate.run,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ._errors import UsageError
@@ -18,8 +19,8 @@ FILES = (
 )  # fmt: skip
 
 
-def open_folder(name: str) -> Path:
-    """Make the folder of the results, before the training begins.
+def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
+    """Make the folder of the results, before the work begins.
 
     Raises
     ------
@@ -33,15 +34,15 @@ def open_folder(name: str) -> Path:
         raise UsageError(f"--out: cannot make the directory {name}: {getattr(error, 'strerror', error)}") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise UsageError(f"--out: cannot write into the directory {name}")
-    for file in FILES:
+    for file in files:
         if (path / file).is_dir():
             raise UsageError(f"--out: {path / file} must be no directory: a file of that name is to be written")
     return path
 
 
-def set_aside(path: Path) -> Path | None:
+def set_aside(path: Path, files: Sequence[str] = FILES) -> Path | None:
     """Move the files of another run into the first free folder of run-1, run-2, ...; return it, or None."""
-    there = [path / file for file in FILES if (path / file).exists()]
+    there = [path / file for file in files if (path / file).exists()]
     if not there:
         return None
     folder = next(f for n in itertools.count(1) if not (f := path / f"run-{n}").exists())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .._base import formats
-from .._base.threads import control_groups
 
 BLOCK_BYTES = 4 / formats.BLOCK  # per parameter: a scale, or a sum, of each block
 COLUMNS = ["weights", "gradient", "states", "kept bits", "B/parameter", "GB", "fits", "step at best"]
@@ -59,29 +56,3 @@ def rows(parameters: int, memory: int | None, bandwidth: float) -> list[list[str
             [setting.name, *(f"{part:.2f}" for part in parts), f"{size / 1e9:,.3g}", fits, f"{seconds:.3g} s"]
         )
     return result
-
-
-def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = None) -> int | None:
-    """Return the bytes that this process may still take: the least of the machine's and its container's."""
-    found = [1024 * n for n in _numbers(meminfo, "MemAvailable:")]
-    for group in control_groups("memory") if groups is None else groups:
-        for limit, usage, cache in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ):
-            sizes = [*_numbers(os.path.join(group, limit)), *_numbers(os.path.join(group, usage))]
-            if len(sizes) == 2:  # else "max", or the other version
-                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # which the kernel gives up
-                found.append(max(0, sizes[0] - sizes[1] + unused))
-    return min(found, default=None)
-
-
-def _numbers(path: str, name: str | None = None) -> list[int]:
-    """Return the number in a file, or that after a name; empty where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = [line.split() for line in file]
-    except OSError:
-        return []
-    texts = [words[0] for words in lines if words] if name is None else [w[1] for w in lines if w and w[0] == name]
-    return [int(text) for text in texts if text.isascii() and text.isdecimal()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import fusedstep
 
 from .. import _core
 from .._base import threads as _threads
-from ._footprint import available
+from .._base.machine import available, cpu_model, text_of
 
 VARIABLES = ("FUSEDSTEP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "BLIS_", "LOCAL_WORLD_SIZE")
 LIBRARY = re.compile(r"/(?P<name>lib(?P<stem>gomp|iomp5|omp|scipy_openblas|openblas|mkl_rt|blis)[^/]*\.so[^/]*)$")
@@ -79,17 +78,9 @@ def look() -> Machine:
     )
 
 
-def cpu_model() -> str:
-    """Return the name that the CPU gives itself."""
-    for line in read("/proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def huge_pages() -> str:
     """Return "always", "madvise" or "never"; empty where it is not known."""
-    chosen = re.search(r"\[(\w+)\]", read("/sys/kernel/mm/transparent_hugepage/enabled"))
+    chosen = re.search(r"\[(\w+)\]", text_of("/sys/kernel/mm/transparent_hugepage/enabled"))
     return chosen[1] if chosen else ""
 
 
@@ -101,14 +92,6 @@ def libraries() -> tuple[Library, ...]:
             Library(Path(lib["filepath"]).name, lib["user_api"] == "openmp", lib["num_threads"], lib["filepath"])
             for lib in found
         )
-    paths = sorted({line.split()[-1] for line in read("/proc/self/maps").splitlines() if line.strip()})
+    paths = sorted({line.split()[-1] for line in text_of("/proc/self/maps").splitlines() if line.strip()})
     named = ((path, LIBRARY.search(path)) for path in paths)
     return tuple(Library(m["name"], m["stem"] in OPENMP, None, path) for path, m in named if m)
-
-
-def read(path: str) -> str:
-    """Return the text of a file, empty if there is none."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

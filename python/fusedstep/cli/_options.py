@@ -161,6 +161,18 @@ DOCTOR: list[Row] = [
     ("--import", listed(str), [], "NAME,NAME", "packages to import first, to include their libraries"),
     ("--threads", integer(1), None, "N", "maximal number of threads of a step"),
 ]
+BENCH: list[Row] = [
+    ("--only", str, None, "PATTERN", "cases whose name contains or matches this, as in 'adam/*' (a quick choice)"),
+    ("--minutes", number(open_low=True), 1.0, "M", "for all cases together"),
+    ("--threads", integer(1), None, "N", "of all libraries (what this process may use)"),
+    (
+        "--out",
+        str,
+        "fusedstep-bench",
+        "DIR",
+        "folder of results.json and speedup.png; those of another run are moved to run-1, ...",
+    ),
+]
 
 
 PREDICT: list[Row] = [
@@ -208,6 +220,8 @@ def build_parser() -> Parser:
     _add_rows(evaluate, EVALUATE)
     doctor = commands.add_parser("doctor", help="report what limits a step on this machine, and what to change")
     _add_rows(doctor, DOCTOR)
+    bench = commands.add_parser("bench", help="measure fusedstep and the other installed libraries on this machine")
+    _add_rows(bench, BENCH)
     return parser
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from .._base.checks import whole
+from .._base.checks import whole_number
 from .members import Ensemble, predictor
 
 
@@ -56,7 +56,7 @@ class Snapshots(Ensemble):
         predictor(f"{name}: model", model)
         if not callable(getattr(schedule, "ends_cycle", None)):
             raise TypeError(f"{name}: schedule must have ends_cycle(t), as cosine_restarts has; got {schedule!r}")
-        if last is not None and whole(f"{name}: last", last, 2**63) == 0:
+        if last is not None and whole_number(f"{name}: last", last, 2**63) == 0:
             raise ValueError(f"{name}: last must be at least 1, or None; got {last!r}")
         self._model, self._schedule, self._last = model, schedule, last
         self._members = []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._base.checks import non_negative, positive, whole
+from .._base.checks import non_negative, positive, whole_number
 from .._base.random import key_of
 from ..ops.draws import uniform
 from ..ops.philox import Key
@@ -157,7 +157,7 @@ def sharpness(
     """
     call = "sharpness"
     at, epsilon = place(call, f, theta), positive(f"{call}: epsilon", epsilon)
-    steps = max(1, whole(f"{call}: iterations", iterations, 2**31))
+    steps = max(1, whole_number(f"{call}: iterations", iterations, 2**31))
     source = Key(0) if key is None else key_of(call, key)
     here, _ = both(call, f, at)
     box = epsilon * (np.abs(at) + 1.0)

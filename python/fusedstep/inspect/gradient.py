@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._base.checks import positive, whole
+from .._base.checks import positive, whole_number
 from .._base.random import key_of
 from ..ops.draws import permutation
 from ..ops.philox import Key
@@ -109,7 +109,7 @@ def check_gradient(
     """
     call = "check_gradient"
     at, tol, step = place(call, f, theta), positive(f"{call}: tol", tol), positive(f"{call}: step", step)
-    count = None if coordinates is None else max(1, whole(f"{call}: coordinates", coordinates, 2**63))
+    count = None if coordinates is None else max(1, whole_number(f"{call}: coordinates", coordinates, 2**63))
     source = Key(0) if key is None else key_of(call, key)
     value, analytic = both(call, f, at.copy())
     analytic = analytic.copy()

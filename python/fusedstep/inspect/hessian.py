@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._base.checks import positive, whole
+from .._base.checks import positive, whole_number
 from .._base.random import key_of
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
@@ -171,7 +171,7 @@ def extreme_eigenvalues(
     (array([-1.]), array([3.]))
     """
     call = "extreme_eigenvalues"
-    at, k, tol = place(call, f, theta), whole(f"{call}: k", k, 2**31), positive(f"{call}: tol", tol)
+    at, k, tol = place(call, f, theta), whole_number(f"{call}: k", k, 2**31), positive(f"{call}: tol", tol)
     if not 1 <= k <= at.size:
         raise ValueError(f"{call}: k must be from 1 to {at.size}; got {k}")
     start = gaussian_noise(at.size, 1.0, Key(0) if key is None else key_of(call, key), dtype=np.float64)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._base.checks import non_negative, number, whole
+from .._base.checks import non_negative, number, whole_number
 from .._base.random import key_of
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
@@ -243,7 +243,7 @@ def _steps(call: str, span: tuple[float, float], points: int) -> Vector:
     low, high = (number(f"{call}: span[{i}]", end) for i, end in enumerate(span))
     if not low < high:
         raise ValueError(f"{call}: span must be a pair of rising numbers; got {span!r}")
-    count = whole(f"{call}: points", points, 2**31)
+    count = whole_number(f"{call}: points", points, 2**31)
     if count < 3:
         raise ValueError(f"{call}: points must be at least 3; got {count}")
     return np.linspace(low, high, count)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._base.checks import whole
+from .._base.checks import whole_number
 from .._base.random import key_of
 from ..ensemble.members import predictor
 from ..ops.draws import uniform
@@ -107,7 +107,7 @@ def bias_variance(
             f"{call}: X and y, X_test and y_test must have as many rows, at least 1, and y_test one number in each; "
             f"got {rows.shape}, {targets.shape}, {X_test.shape}, {truth.shape}"
         )
-    if whole(f"{call}: rounds", rounds, 2**31) < 2:
+    if whole_number(f"{call}: rounds", rounds, 2**31) < 2:
         raise ValueError(f"{call}: rounds must be at least 2; got {rounds}")
     source, predictions = Key(0) if key is None else key_of(call, key), []
     for r in range(rounds):

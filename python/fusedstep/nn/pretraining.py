@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._base.arrays import Array, describe, is_base_ndarray
-from .._base.checks import check_width, non_negative, whole
+from .._base.checks import check_width, non_negative, whole_number
 from ..ops.noise import gaussian_noise
 from ..ops.philox import Philox
 from ..optim import Optimizer, registry
@@ -73,7 +73,7 @@ class _Candidate:
     penalty: ActivityPenalty | None = None
 
     def __post_init__(self) -> None:
-        whole("pretrain: epochs", self.epochs, 2**63)
+        whole_number("pretrain: epochs", self.epochs, 2**63)
         check_width("pretrain", "batch_size", self.batch_size)
         non_negative("pretrain: noise", self.noise)
         if not isinstance(self.penalty, ActivityPenalty | None):

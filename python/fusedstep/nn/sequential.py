@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._base.arrays import Array, Shape, assign, describe, float_dtype, is_base_ndarray
-from .._base.checks import whole
+from .._base.checks import whole_number
 from .._base.memory import aligned_zeros, carve
 from ..ops.moments import Moments, dropout_moments
 from ..ops.philox import Key
@@ -233,9 +233,9 @@ class Sequential:
         rows = self._rows("predict_samples", x)
         if not any(layer.is_random for layer in self.layers):
             raise ValueError(f"{call}: needs a model with a Dropout layer; got {self!r}")
-        if whole(f"{call}: k", k, 2**63) == 0:
+        if whole_number(f"{call}: k", k, 2**63) == 0:
             raise ValueError(f"{call}: k must be at least 1; got {k!r}")
-        source = key if isinstance(key, Key) else Key(whole(f"{call}: key", key, 2**64))
+        source = key if isinstance(key, Key) else Key(whole_number(f"{call}: key", key, 2**64))
 
         def draw(own: Key) -> Array:
             outputs = self._outputs(rows, [own.fold(i) for i in range(len(self.layers))])

@@ -62,12 +62,13 @@ def batch_norm(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, shape (N, C), (N, C, ...) or any other with at least 2 axes
-        C-contiguous. Channels last is a C-contiguous (N, ..., C) array and ``axis=-1``.
+    x : ndarray of shape (N, C), (N, C, ...) or any other with at least 2 axes
+        Of float32, float64, float16 or bfloat16, C-contiguous. Channels last is a C-contiguous (N, ..., C) array and
+        ``axis=-1``.
     gamma, beta : ndarray of shape (C,), or None
-        Scale and shift, of x's type; None is 1 and 0.
+        Scale and shift, of x's type, or of float32 for x of 16 bits; None is 1 and 0.
     running_mean, running_var : ndarray of shape (C,), or None
-        Running statistics, of x's type; both or neither. Without training both are needed.
+        Running statistics, of the same types; both or neither. Without training both are needed.
     training : bool
         Use (and record) the statistics of the batch.
     momentum : float from 0 to 1, or None
@@ -108,7 +109,8 @@ def batch_norm(
     cancels, however large the mean: float32 comes out right to 1e-6 with mean 1e4 and deviation 1e-2, and wherever it
     can tell the values apart; float64 to about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the
     same bits for any number of threads, any instruction set and any layout of the same values: (N, C, H, W),
-    (N, H, W, C) and (N * H * W, C).
+    (N, H, W, C) and (N * H * W, C). Of x in 16 bits (bfloat16 is ml_dtypes') all is computed in float32, also the
+    residual and the ReLU, and y is rounded once, to nearest even; so are gradients.
 
     Same as ``torch.nn.functional.batch_norm``, and `momentum` None as in ``torch.nn.BatchNorm2d``; torch's is less
     precise where the mean is large. Keras and Flax weigh the other way round (their momentum 0.9 is 0.1 here) and

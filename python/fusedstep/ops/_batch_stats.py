@@ -44,14 +44,14 @@ class BatchStats:
     __slots__ = ("_moments",)
 
     def __init__(self) -> None:
-        self._moments = _core.Moments()
+        self._moments = _core.ChannelMoments()
 
     def update(self, x: Array, axis: int = 1) -> None:
         """Add the values of an array.
 
         Parameters
         ----------
-        x : ndarray of float32 or float64, at least 2 axes
+        x : ndarray of float32, float64, float16 or bfloat16, at least 2 axes
             C-contiguous; a `numpy.memmap` will do.
         axis : int
             The axis of the channels.

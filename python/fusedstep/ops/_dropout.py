@@ -38,7 +38,7 @@ def dropout(
 
     Parameters
     ----------
-    x : array, float32 or float64
+    x : array of float32, float64, float16 or bfloat16
         Any shape. Read only, unless `out` is x. Arrays in C order are used as they lie; other layouts cost a copy.
     p : float
         Probability of dropping, from 0 to 1, in steps of 1/65536: 1/2 is exact, 0.1 is 6554/65536. Scales are those
@@ -75,7 +75,8 @@ def dropout(
     -----
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); the stream is Philox4x32-10, key = seed, counter =
     (block, stream), the low half of word 0 first. The bits are the same for every instruction set and number of
-    threads. Differences from ``torch.nn.functional.dropout``: a key in place of the global generator; a dropped
+    threads. Numbers of 16 bits (bfloat16 is ml_dtypes') are multiplied in float32 and rounded to nearest even.
+    Differences from ``torch.nn.functional.dropout``: a key in place of the global generator; a dropped
     element is +0 also where x is infinite, nan or negative (torch multiplies: nan, -0); p is rounded to 1/65536; p = 1
     gives zeros.
 
@@ -112,7 +113,7 @@ def dropout_backward(
 
     Parameters
     ----------
-    dy : array, float32 or float64
+    dy : array of float32, float64, float16 or bfloat16
         Gradient by the output.
     p, key, mode, offset, out, training, shape
         As they were given to `dropout`; `out` may be dy.

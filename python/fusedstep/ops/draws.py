@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from .._base.checks import positive, whole
+from .._base.checks import positive, whole_number
 from .._base.random import key_of, offset_of, shape_of
 from .noise import gaussian_noise
 from .philox import Key
@@ -56,7 +56,7 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
     """
     call = "uniform"
     shape, key, offset = shape_of(call, shape), key_of(call, key), offset_of(call, offset)
-    return _uniform(key, offset, whole(f"{call}: size", math.prod(shape), LONGEST)).reshape(shape)
+    return _uniform(key, offset, whole_number(f"{call}: size", math.prod(shape), LONGEST)).reshape(shape)
 
 
 def _uniform(key: Key, first: int, n: int) -> NDArray[np.float64]:
@@ -89,7 +89,7 @@ def permutation(n: int, key: Key) -> NDArray[np.intp]:
     [0, 1, 2, 3, 4]
     """
     call = "permutation"
-    n, key = whole(f"{call}: n", n, LONGEST // 2), key_of(call, key)
+    n, key = whole_number(f"{call}: n", n, LONGEST // 2), key_of(call, key)
     low, high = _core.philox_words(key.seed, key.stream, 0, 2 * n).astype(np.uint64).reshape(n, 2).T
     return np.argsort(low | high << np.uint64(32), kind="stable")
 
@@ -133,7 +133,11 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
     True
     """
     call = "beta"
-    n, key, offset = whole(f"{call}: n", n, LONGEST // 2), key_of(call, key), whole(f"{call}: offset", offset, 2**62)
+    n, key, offset = (
+        whole_number(f"{call}: n", n, LONGEST // 2),
+        key_of(call, key),
+        whole_number(f"{call}: offset", offset, 2**62),
+    )
     shapes = np.tile([positive(f"{call}: a", a), positive(f"{call}: b", b)], n)
     of_a, of_b = _log_gamma_variates(shapes, key, 2 * offset).reshape(n, 2).T
     with np.errstate(over="ignore"):  # exp(large) = inf, and 1 / (1 + inf) = 0 is right

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._base.arrays import real_numbers
-from .._base.checks import whole
+from .._base.checks import whole_number
 from .._base.random import key_of
 from .philox import Key
 
@@ -76,8 +76,8 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     call = "dropout_moments"
     if not callable(f):
         raise TypeError(f"{call}: f must be a function of a Key; got {type(f).__name__}")
-    ddof = whole(f"{call}: ddof", ddof, 2**31)
-    k = whole(f"{call}: k", k, 2**63)
+    ddof = whole_number(f"{call}: ddof", ddof, 2**31)
+    k = whole_number(f"{call}: k", k, 2**63)
     if k <= ddof:
         raise ValueError(f"{call}: k must be at least {ddof + 1}; got {k}")
     key = key_of(call, key)

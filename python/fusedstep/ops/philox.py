@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from .._base.checks import whole
+from .._base.checks import whole_number
 from .._base.random import LIMIT
 from .._base.random import Key as Key
 
@@ -43,7 +43,7 @@ class Philox:
 
     def __init__(self, seed: int) -> None:
         self._lock = threading.Lock()
-        self._seed = whole("Philox: seed", seed, LIMIT)
+        self._seed = whole_number("Philox: seed", seed, LIMIT)
         self._next = 0
 
     @property
@@ -86,8 +86,8 @@ class Philox:
         """
         if not isinstance(state, Mapping) or set(state) != {"seed", "stream"}:
             raise ValueError(f'Philox.load_state_dict: state must have "seed" and "stream"; got {state!r}')
-        seed = whole("Philox.load_state_dict: seed", state["seed"], LIMIT)
-        stream = whole("Philox.load_state_dict: stream", state["stream"], LIMIT + 1)  # the limit: none is left
+        seed = whole_number("Philox.load_state_dict: seed", state["seed"], LIMIT)
+        stream = whole_number("Philox.load_state_dict: stream", state["stream"], LIMIT + 1)  # the limit: none is left
         with self._lock:
             self._seed, self._next = seed, stream
 

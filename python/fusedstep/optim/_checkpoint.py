@@ -18,7 +18,7 @@ _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 
 
 def collect(opt: Any) -> dict[str, Any]:
-    """Copy the optimizer's state, in C order (safetensors misreads any other)."""
+    """Return a copy of the optimizer's state, in C order, because safetensors misreads any other."""
     ema = opt._ema
     with opt._reserved("state_dict"):
         return {
@@ -33,7 +33,7 @@ def collect(opt: Any) -> dict[str, Any]:
 
 
 def _copy(a: Any) -> Any:
-    """Copy in C order, but for what has blocks: those follow the memory."""
+    """Return a copy in C order; arrays with blocks keep their memory order, because blocks follow it."""
     return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
 
@@ -68,7 +68,7 @@ def _restore(opt: Any, saved: Mapping[str, Any], label: str) -> None:
 
 
 def _copy_like(target: Any, source: Any) -> Any:
-    """Return a copy that lies as the target does. The source may be another target's array."""
+    """Return a copy with the target's memory order. It must be a copy, because the source may be another target."""
     copy = np.empty_like(target)
     copy[...] = source
     return copy
@@ -76,9 +76,9 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Hand the schedules their states. If one refuses, or what follows fails, all have their own back.
+    """Load the states of schedules. If one raises, or the body does, all schedules get their old states back.
 
-    Ctrl-C may strike when what follows is done: `restored` is no longer empty then.
+    After the body has done its work, `restored` is not empty. An interrupt after that must not undo anything.
     """
     import copy
 
@@ -106,7 +106,7 @@ def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
     if saved["optimizer"] != type(opt).__name__:
         raise ValueError(f"{label}: optimizer must be {type(opt).__name__!r}; got {saved['optimizer']!r}")
     if not isinstance(saved["groups"], (list, tuple)) or len(saved["groups"]) != len(opt._groups):
-        raise ValueError(f"{label}: groups must be {len(opt._groups)}; got {saved['groups']!r}")
+        raise ValueError(f"{label}: groups must be a list of {len(opt._groups)}; got {saved['groups']!r}")
     for k, options in enumerate(saved["groups"]):
         if not isinstance(options, Mapping):
             raise TypeError(f"{label}: groups[{k}] must be a dict; got {options!r}")
@@ -158,15 +158,17 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     group = opt._groups[k]
     lr_state = values.pop("lr_state", None)
     if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
-        raise ValueError(f"{label}: groups[{k}] must not have lr_state: this optimizer's lr keeps none")
+        raise ValueError(
+            f"{label}: groups[{k}] must not have lr_state, because this optimizer's lr has no state; got one"
+        )
     if callable(group["lr"]):
-        values.pop("lr", None)  # the schedule goes on
+        values.pop("lr", None)  # the schedule stays
     for name, value in values.items():
         if name not in group or name == "params":
             raise ValueError(f"{label}: groups[{k}] has the unknown option {name!r}")
         values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
-    values["state_dtype"] = group["state_dtype"]  # what was saved in another is made of this one
-    values.setdefault("rounding", group["rounding"])  # of a file from before there was one
+    values["state_dtype"] = group["state_dtype"]  # states saved in another dtype are converted
+    values.setdefault("rounding", group["rounding"])  # old files lack it
     missing = [name for name in group if name not in (*values, "params", "lr")]  # a schedule's lr is not saved
     if missing:
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
@@ -191,14 +193,14 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
     ema = saved.pop("ema")
     saved["ema"] = ema is not None
     tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
-    import json  # not needed by those who save nothing
+    import json  # imported here, because only saving needs it
 
-    # One entry: safetensors does not keep the order of several.
+    # One entry, because safetensors does not keep the order of several.
     metadata = {"fusedstep": json.dumps(saved, sort_keys=True)}
     with replacing(path) as temporary:
         try:
             safetensors.save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # what it makes of the system's errors, such as a full disk
+        except SafetensorError as error:  # raised for errors of the system, such as a full disk
             raise OSError(f"{type(opt).__name__}.save: {error}") from None
 
 
@@ -239,7 +241,7 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
 
 
 def _laid(what: str, stored: Any, axes: Any) -> Any:
-    """Return an array whose axes lay in this order in memory."""
+    """Return an array whose axes had this memory order when it was saved."""
     if axes is None:
         return stored
     if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(stored.ndim))):

@@ -11,7 +11,7 @@ from ._params import Array
 
 
 class Group(MutableMapping[str, Any]):
-    """Hyperparameters of a group, by name; checked, and handed to the kernels, when they are assigned.
+    """Hyperparameters of a group, by name. An assignment is checked and passed to the kernels at once.
 
     ``group["params"]`` is the tuple of the group's arrays and cannot be changed.
     """
@@ -26,7 +26,7 @@ class Group(MutableMapping[str, Any]):
         changed: Callable[[Group], None],
     ) -> None:
         self._where, self._checks = where, checks
-        self._changed = weakref.WeakMethod(changed)  # a cycle would keep the memory until the next collection
+        self._changed = weakref.WeakMethod(changed)  # a reference cycle would delay freeing the memory
         self._only_at_first = only_at_first
         self._params = params
         for name in values:
@@ -34,7 +34,7 @@ class Group(MutableMapping[str, Any]):
         self._values = {name: check(self.what(name), values[name]) for name, check in checks.items()}
 
     def what(self, name: str) -> str:
-        """Return how messages call an option of this group."""
+        """Return the name of an option of this group in messages."""
         return f"{self._where}{name}"
 
     def _require_known(self, name: str) -> None:
@@ -53,7 +53,7 @@ class Group(MutableMapping[str, Any]):
         self.assign({name: value})
 
     def assign(self, values: dict[str, Any]) -> None:
-        """Set several at once: all or none."""
+        """Set several options, or none if one is refused."""
         checked = {name: self._checks[name](self.what(name), value) for name, value in values.items()}
         changed = self._changed()
         if changed is None:

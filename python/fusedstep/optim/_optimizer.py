@@ -1,4 +1,4 @@
-"""What all optimizers share: parameters in, one call into the core per step, state out."""
+"""The base of all optimizers: parameters, groups, one call into the core per step, saving of the state."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .._core import StepInfo as StepInfo
 from . import _checkpoint, _narrow, _params, _rows
 from ._group import Group
 from ._options import Option, declare, taken
-from ._params import Array, Key
+from ._params import Array, ParamKey
 
 Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
-_ONE = 1.0  # a default that needs no check, known by its identity
+_ONE = 1.0  # a default value; `is _ONE` saves its check
 
 
-# What torch's optimizers have under another name.
+# What torch's optimizers call by another name.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 
@@ -57,36 +57,38 @@ class Optimizer:
     lr : float or function of the step
         Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
     weight_decay : float
-        Strength of the decay, as `decay` has it.
+        Strength of the decay, whose form `decay` chooses.
     {options}
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; the message names it, the need and the value.
+        If an argument is not as described. The message names the argument, what it must be and what it was.
     """
 
     #: Name of the rule in csrc/rules.
     rule: ClassVar[str]
-    #: Every hyperparameter, by name; a subclass declares its own as `Option` in its body.
+    #: Every hyperparameter, by name. A subclass declares its own as `Option` in its body.
     options: ClassVar[Mapping[str, Option]]
-    #: Names of those that every optimizer has.
+    #: Names of the hyperparameters that every optimizer has.
     common: ClassVar[tuple[str, ...]]
     #: Hyperparameters of the rule and their checks.
     checks: ClassVar[dict[str, Check]]
-    #: Options that only say how the state begins: assigning to them later is refused.
+    #: Options that set how the state begins. They cannot be changed later.
     only_at_first: ClassVar[frozenset[str]]
-    #: Whether torch.optim has an optimizer of this name that does the same.
+    #: True if torch.optim has the same optimizer under this name.
     in_torch: ClassVar[bool] = True
-    #: Whether gradients may be `Rows`.
+    #: True if gradients may be `Rows`.
     takes_rows: ClassVar[bool] = False
-    #: Whether the update of an element depends on that element alone. If not, `reference` is only the part that does.
+    #: True if the update of an element depends on that element alone. If not, `reference` covers only that part.
     element_wise: ClassVar[bool] = True
-    #: Where the defaults (torch's) are not what trains a network of some thousand weights in a few dozen epochs.
+    #: Options that train networks of some thousand weights better than the defaults, which are torch's.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
     l1 = Option(0.0, _checks.non_negative, "Strength of the L1 penalty; with `weight_decay` an elastic net.", True)
-    decay = Option("l2", _checks.decay_form, "How both act; see above. Proximal L1 yields exact zeros.", True)
+    decay = Option(
+        "l2", _checks.decay_form, "How `weight_decay` and `l1` act; see above. Proximal L1 yields exact zeros.", True
+    )
     maximize = Option(False, _checks.flag, "Ascend instead of descend.", True)
     ema_decay = Option(
         None,
@@ -101,26 +103,26 @@ class Optimizer:
     state_dtype = Option(
         None,
         _checks.state_dtype,
-        "In what the states are kept; None for the parameter's dtype. 8 bits have one scale for each 256 elements.",
+        "Dtype of the states; None for the parameter's. With 8 bits, each 256 elements share one scale.",
         by_name=True,
         begins_state=True,
     )
     rounding = Option(
         None,
         _checks.rounding,
-        "How parameters and states that are narrower than float32 are rounded; None rounds parameters to nearest, and "
-        "states that `state_dtype` makes narrow stochastically, up or down by chance so that the mean stays.",
+        "How parameters and states narrower than float32 are rounded. None rounds parameters to nearest, and states "
+        "that `state_dtype` makes narrow stochastically: up or down with probabilities that keep the mean.",
         by_name=True,
     )
     master_weights = Option(
         False,
         _checks.flag,
-        "True keeps what 16-bit parameters cannot hold of float32 as a state, so that no update is lost. The states "
-        "are float32 then, unless `state_dtype` says otherwise.",
+        "True keeps in a state the part of float32 that 16-bit parameters cannot hold, so that no update is lost. The "
+        "other states are then float32, unless `state_dtype` is given.",
         by_name=True,
         of_groups=False,
     )
-    seed = Option(0, _checks.seed, "Of stochastic rounding.", by_name=True, of_groups=False)
+    seed = Option(0, _checks.seed, "Seed of stochastic rounding.", by_name=True, of_groups=False)
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -134,7 +136,7 @@ class Optimizer:
         arrays = [e.array for e in entries]
         names = [e.key if isinstance(e.key, str) else "" for e in entries]
         _core.check_parameters(label, arrays, names)
-        self._keys: list[Key] = [e.key for e in entries]
+        self._keys: list[ParamKey] = [e.key for e in entries]
         self._arrays, self._foreign = arrays, _params.foreign_memory(arrays)
         self._group_of = [e.group for e in entries]
         shared = {n: o.checked(f"{label}: {n}", values[n]) for n, o in self.options.items() if not o.of_groups}
@@ -175,7 +177,7 @@ class Optimizer:
     def _regrouped(
         cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
     ) -> list[_params.Entry]:
-        """Return the parameters with their groups, to which a rule that treats them by their shape may add some."""
+        """Return the parameters with their groups. A rule that treats parameters by their shape may add groups."""
         return entries
 
     @classmethod
@@ -186,9 +188,9 @@ class Optimizer:
     def _variant(cls, group: Mapping[str, Any]) -> int:
         return RULES[cls.rule].variant(group)
 
-    def _allocate_state(self) -> dict[Key, dict[str, Array]]:
+    def _allocate_state(self) -> dict[ParamKey, dict[str, Array]]:
         rule, keys = RULES[self.rule], self._keys
-        state: dict[Key, dict[str, Array]] = {key: {} for key in keys}
+        state: dict[ParamKey, dict[str, Array]] = {key: {} for key in keys}
         groups = [self._groups[k] for k in self._group_of]
         dtypes = [
             _narrow.dtype_of_states(p, g["state_dtype"], self._master_weights)
@@ -229,7 +231,7 @@ class Optimizer:
         return 0.0
 
     def _push(self, group: Group) -> None:
-        """Hand a group's values to the core."""
+        """Pass a group's values to the core."""
         rule = RULES[self.rule]
         k = next(k for k, g in enumerate(self._groups) if g is group)
         variant = self._variant(group)
@@ -245,7 +247,7 @@ class Optimizer:
 
     @classmethod
     def _options(cls, group: Mapping[str, Any]) -> _core.GroupOptions:
-        """Return a group's values as the core takes them."""
+        """Return a group's values in the core's form."""
         lr = 0.0 if callable(group["lr"]) else group["lr"]
         return (
             cls._variant(group),
@@ -268,7 +270,8 @@ class Optimizer:
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
         """The averages of the parameters, in the form of `params`; None without `ema_decay`.
 
-        Inside `averaged` they lie in the parameters. Those of 16-bit parameters are float32, and stay where they are.
+        Inside `averaged` these are the parameters, which hold the averages then. The averages of 16-bit parameters are
+        float32 arrays of their own, also there.
         """
         if self._ema is None:
             return None
@@ -284,11 +287,11 @@ class Optimizer:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The groups: mappings of hyperparameters; assigning to one holds from the next step on."""
+        """The groups: mappings of hyperparameters. A change takes effect with the next step."""
         return tuple(self._groups)
 
     @property
-    def state(self) -> Mapping[Key, Mapping[str, Array]]:
+    def state(self) -> Mapping[ParamKey, Mapping[str, Array]]:
         """Views of the state arrays: by name (or position) of the parameter, then by name of the state."""
         views = {key: {name: a.view() for name, a in arrays.items()} for key, arrays in self._state.items()}
         return MappingProxyType({key: MappingProxyType(arrays) for key, arrays in views.items()})
@@ -318,12 +321,12 @@ class Optimizer:
         Parameters
         ----------
         grads : sequence of arrays in the order of the parameters, or {name: array}
-            Each of its parameter's shape, with any strides; of float32, float16 or bfloat16 for a parameter of these,
-            float64 for float64. Whatever offers ``__dlpack__`` in the CPU's memory (tensors of torch, arrays of JAX) is
-            read where it lies. None leaves its parameter, state and average alone. For a parameter without axes a NumPy
-            scalar will do. Some optimizers take `Rows` too.
+            Each has its parameter's shape and any strides. Its dtype is float64 for a float64 parameter; for float32,
+            float16 and bfloat16 parameters it is any of these three. An object with ``__dlpack__`` in the CPU's memory
+            (a tensor of torch, an array of JAX) is read without a copy. None leaves its parameter, state and average
+            unchanged. For a parameter without axes, a NumPy scalar is accepted. Some optimizers also accept `Rows`.
         lr : float, optional
-            For this step, instead of every group's.
+            Learning rate of this step, for all groups.
         clip_norm : float, optional
             Scales all gradients by min(1, clip_norm / (norm + 1e-6)), with the norm over all of them.
         clip_value : float, optional
@@ -331,16 +334,16 @@ class Optimizer:
         grad_scale : float
             The gradients are divided by it first.
         skip_nonfinite : bool
-            If any gradient holds an inf or a nan, or does so after its division by `grad_scale` and clipping by norm,
-            nothing is changed (but the gradients are zeroed if asked for).
+            If any gradient has an inf or a nan, before or after its division by `grad_scale` and clipping by norm,
+            nothing is changed; only `zero_grads` still zeroes the gradients.
         zero_grads : bool
             Sets the gradients to zero in the same sweep.
         decay_scale : float
             Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
         grad_norm : float, optional
-            The norm to clip by, instead of one that the step computes: that over the gradients of all processes, say.
-            It is the norm after the division by `grad_scale`. With `skip_nonfinite` it decides alone: the step is
-            skipped if it is inf or nan.
+            The norm for `clip_norm`, so that the step does not compute it; for example, the norm over the gradients of
+            all processes. It is the norm after the division by `grad_scale`. With `skip_nonfinite` the step is skipped
+            if this norm is inf or nan, whatever the gradients are.
 
         Returns
         -------
@@ -363,13 +366,13 @@ class Optimizer:
                 zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
                 self._num_threads,
             )
-        except TypeError:  # for the plan, rows are no gradient
+        except TypeError:  # the plan does not take `Rows`
             options = (decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads)
             with_rows = _rows.step(self, grads, rates, options)
             if with_rows is None:
                 raise
             return with_rows
-        assert info is not None  # nobody but the optimizer has its states
+        assert info is not None  # None only if the user could replace states
         return info
 
     def _option(self, check: Check, name: str, value: Any) -> Any:
@@ -379,7 +382,7 @@ class Optimizer:
         return f"{type(self).__name__}.step: {argument}"
 
     def _in_order(self, grads: Any) -> Any:
-        """Return gradients of another kind than a plain list or dict as one."""
+        """Return gradients as a list or a dict."""
         if isinstance(grads, (list, tuple)):
             return list(grads)
         if not isinstance(grads, Mapping):
@@ -389,7 +392,7 @@ class Optimizer:
         return dict(grads)
 
     def _rates(self, lr: float | None) -> list[float]:
-        """Return the learning rate of every group for the coming step."""
+        """Return the learning rate of every group for the next step."""
         if lr is not None:
             return [_checks.non_negative(self._what("lr"), lr)] * len(self._groups)
         t = self.steps + 1
@@ -400,10 +403,10 @@ class Optimizer:
 
     @contextmanager
     def _reserved(self, method: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
-        """Keep steps away; with values, exchange them with the parameters, in place, and back at the end.
+        """Refuse steps inside; with `values`, swap them with the parameters, in place, and swap back at the end.
 
-        Ctrl-C may strike between any two lines. A parameter that was resized cannot be put back: steps stay refused
-        then, for they would start from what is not the optimizer's own.
+        Ctrl-C may interrupt between any two lines. If a parameter was resized inside, it cannot be swapped back. Then
+        steps stay refused, because they would start from the wrong values.
         """
         holder = object()
         try:
@@ -416,16 +419,16 @@ class Optimizer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages into the parameters, in place, and the parameters back at the end.
+        """Swap the averages into the parameters, in place, and back at the end.
 
-        They are those of `ema_decay`, or without it the rule's own where it is evaluated at an average.
+        The averages are those of `ema_decay`. Without it, a schedule-free rule uses its own average.
 
         Raises
         ------
         RuntimeError
-            Without averages; for a step inside.
+            If there are no averages, or if a step is taken inside.
         ValueError
-            If a parameter is read-only or was resized. A resize inside keeps all of them from being put back.
+            If a parameter is read-only or was resized. If one is resized inside, none can be swapped back.
         """
         averages = self._averages()
         if averages is None:
@@ -435,28 +438,28 @@ class Optimizer:
 
     @property
     def has_averages(self) -> bool:
-        """Whether `averaged` has something to put into the parameters."""
+        """True if there are averages for `averaged`."""
         return self._averages() is not None
 
     def _averages(self) -> Callable[[], list[Array]] | None:
-        """Return what computes the averages, in the parameters' dtypes; None without any."""
+        """Return a function that returns the averages in the parameters' dtypes; None if there are none."""
         ema = self._ema
         return None if ema is None else lambda: in_dtypes_of(self._arrays, ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of all that a resumed run needs besides the parameters.
+        """Return a copy of everything, except the parameters, that a resumed run needs.
 
-        Learning rates that are functions are not included, but the state of those that have a ``state_dict`` is.
+        A learning rate that is a function is not included. If it has a ``state_dict``, its state is.
         """
         return _checkpoint.collect(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned: all of it or, if an error is raised, nothing.
+        """Load what `state_dict` returned: all of it or, if an error is raised, nothing.
 
         Raises
         ------
         TypeError, ValueError
-            If it is of another optimizer, or of parameters of other names, shapes or dtypes.
+            If the state is that of another optimizer, or of parameters with other names, shapes or dtypes.
         """
         _checkpoint.restore(self, state)
 
@@ -481,7 +484,7 @@ class Optimizer:
             raise AttributeError(f"{type(self).__name__}: {name} cannot be changed; make a new optimizer")
         super().__setattr__(name, value)
 
-    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+    if not TYPE_CHECKING:  # with this method, type checkers would accept every name
 
         def __getattr__(self, name: str) -> NoReturn:
             label = type(self).__name__
@@ -492,8 +495,8 @@ class Optimizer:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
-            f"{type(self).__name__} cannot be copied or pickled: it updates arrays where they lie; "
-            "make a new one of other arrays and give it the state_dict"
+            f"{type(self).__name__} cannot be copied or pickled, because it updates arrays in place; "
+            "make a new optimizer for the copied arrays and load the state_dict"
         )
 
     def __repr__(self) -> str:
@@ -507,7 +510,7 @@ class Optimizer:
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the rule's new parameters, in NumPy, updating `state`: bit for bit what the kernel does."""
+        """Return the rule's new parameters and update `state`, in NumPy, with the same bits as the kernel."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""Hyperparameters, declared once: each is an argument, a check, an option of groups and a line of the docstring."""
+"""Hyperparameters. One declaration gives the argument, its check, the groups' option and the docstring's line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._base.checks import Check
 
 Group = Mapping[str, Any]
 
-#: How an argument is described, and how it is annotated, by its check; all others are a float.
+#: Check -> how the docstring describes an argument, and its type annotation. With any other check it is a float.
 KINDS: dict[Check, tuple[str, str]] = {
     checks.rate: ("float or function of the step", "Rate"),
     checks.flag: ("bool", "bool"),
@@ -37,12 +37,12 @@ KINDS: dict[Check, tuple[str, str]] = {
 RAISES = """Raises
 ------
 TypeError, ValueError
-    If an argument is not as described; the message names it, the need and the value.
+    If an argument is not as described. The message names the argument, what it must be and what it was.
 """
 
 
 def under_its_name(name: str, group: Group) -> dict[str, Any]:
-    """Return a number as the kernel has it: a pair ``betas`` as ``beta1`` and ``beta2``; flags select its variants."""
+    """Return a number under its own name, and a pair ``betas`` as ``beta1`` and ``beta2``; a flag selects a variant."""
     value = group[name]
     if isinstance(value, bool):
         return {}
@@ -52,12 +52,12 @@ def under_its_name(name: str, group: Group) -> dict[str, Any]:
 
 
 def as_number(name: str, group: Group) -> dict[str, Any]:
-    """Return a flag that the kernel has as a number: 1 or 0."""
+    """Return a flag as a number, 1 or 0."""
     return {name: float(group[name])}
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
-    """Return what hands a hyperparameter to the kernel under the first of these flags that is on."""
+    """Return a function that names a hyperparameter after the first of these flags that is on, else `otherwise`."""
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
 
 
@@ -68,19 +68,19 @@ class Option:
     Parameters
     ----------
     default : object
-        None says that None is allowed.
+        If it is None, None is allowed.
     check : function (what, value) -> value
         Returns the value in its plain form, or raises.
     text : str
-        What it is, for the docstring.
+        Its description in the docstring.
     by_name : bool
-        Whether it is given by name only.
+        True if it can be given by name only.
     of_groups : bool
-        Whether groups may have values of their own.
+        True if groups may have their own values.
     begins_state : bool
-        Whether it says how the state begins, so that it cannot change later.
+        True if it sets how the state begins, so that it cannot change later.
     in_kernel : function (name, group) -> {name: value}
-        What the kernel is given of it.
+        Returns the kernel's arguments.
     """
 
     default: Any
@@ -96,16 +96,16 @@ class Option:
         return None if value is None and self.default is None else self.check(what, value)
 
     def kind(self) -> str:
-        """Say in the docstring's words what it may be."""
+        """Return its type for the docstring."""
         return KINDS.get(self.check, ("float", ""))[0] + " or None" * (self.default is None)
 
     def annotation(self) -> str:
-        """Say in the type checker's words what it may be."""
+        """Return its type annotation."""
         return KINDS.get(self.check, ("", "float"))[1] + " | None" * (self.default is None)
 
 
 def declare(cls: Any) -> None:
-    """Make the options, the constructor and the docstring of a class of what its body declares."""
+    """Set the options, the constructor and the docstring of a class from the `Option`s in its body."""
     own = {name: value for name, value in vars(cls).items() if isinstance(value, Option)}
     for name in own:
         delattr(cls, name)
@@ -125,7 +125,7 @@ def declare(cls: Any) -> None:
 
 
 def taken(cls: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
-    """Return the value of every option, from the arguments of the constructor behind `params`."""
+    """Return the value of every option, from the constructor's arguments after `params`."""
     label, options = cls.__name__, cls.options
     places = [name for name, option in options.items() if not option.by_name]
     if len(arguments) > len(places):
@@ -160,7 +160,7 @@ def signature(cls: Any) -> inspect.Signature:
 
 
 def _documented(cls: Any, own: dict[str, Option]) -> str:
-    """Put the section of the parameters into a docstring: where it says "{options}", or before the notes."""
+    """Insert the section Parameters into a docstring: in the place of "{options}", or before the notes."""
     text = inspect.cleandoc(cls.__doc__)
     if "{options}" in text:
         return text.replace("{options}", _lines(own))

@@ -1,4 +1,4 @@
-"""Muon's products in NumPy: the momentum of a matrix, orthogonalised, in place of its gradient."""
+"""Muon's products in NumPy: the orthogonalised momentum of a matrix, which replaces its gradient."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: flo
 
 
 def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Return the momentum buffer to come, and the orthogonalised momentum times `adjustment`, like the buffer.
+    """Return the next momentum buffer, and the orthogonalised momentum times `adjustment` in the same shape.
 
-    Axes behind the first are taken as one: a convolution's kernel is a matrix with a row per output channel.
+    All axes after the first are merged: the kernel of a convolution is a matrix with a row per output channel.
     """
     wide = np.promote_types(buffer.dtype, np.float32)
     g = g.astype(wide, copy=False)
@@ -48,12 +48,12 @@ def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array,
 
 
 def vectors_apart(label: str, entries: list[Entry], groups: list[dict[str, Any]], adamw: bool) -> list[Entry]:
-    """Return the parameters with their groups; vectors in groups that do not say `adamw` get a group of their own.
+    """Return the parameters with their groups. Vectors of a group without ``adamw`` are moved to a new group.
 
     Raises
     ------
     ValueError
-        If a vector is in a group that says ``adamw=False``.
+        If a vector is in a group with ``adamw=False``.
     """
     found = list(entries)
     for k, group in enumerate(list(groups)):
@@ -77,5 +77,5 @@ def _named(entries: list[Entry], k: int) -> str:
     shown = f' ("{key}")' if isinstance(key, str) else ""
     return (
         f"params[{k}]{shown} must have two or more axes to be orthogonalised; got shape {array.shape} "
-        "(give its group adamw=True; a flattened matrix needs its shape back)"
+        "(set adamw=True for its group, or reshape a flattened matrix)"
     )

@@ -1,4 +1,4 @@
-"""What a user may pass as parameters, brought into one form."""
+"""Brings all forms in which a user can pass parameters into one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Key = str | int
+ParamKey = str | int
 
 
 class Entry(NamedTuple):
-    """One parameter: its key (its name, or its position where it has none), its array and its group."""
+    """One parameter: its key (its name, or its position if it has no name), its array and its group."""
 
-    key: Key
+    key: ParamKey
     array: Array
     group: int
 
@@ -29,7 +29,7 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
     label : str
         Name of the optimizer, for errors.
     params : list of arrays, {name: array}, or list of groups {"params": ..., option: value, ...}
-        What the user passed.
+        The user's argument.
     """
     groups = _groups(label, params)
     entries: list[Entry] = []
@@ -38,7 +38,7 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
         if "params" not in group:
             raise ValueError(f'{label}: groups[{k}] must have "params"; got {sorted(map(str, group))}')
         for name, array in _items(label, group["params"]):
-            key: Key = len(entries) if name is None else name
+            key: ParamKey = len(entries) if name is None else name
             entries.append(Entry(key, array, k))
         options.append({str(name): value for name, value in group.items() if name != "params"})
     if not entries:
@@ -48,13 +48,13 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
 
 
 def foreign_memory(arrays: Iterable[Array]) -> list[memoryview]:
-    """Return views of the memory behind arrays that do not own it: a file or shared memory cannot be closed then."""
+    """Return memoryviews of memory that the arrays do not own. They keep a file or shared memory from being closed."""
     found: dict[int, memoryview] = {}
     for array in arrays:
         base: Any = array
         while isinstance(base, np.ndarray):
             base = base.base
-        with contextlib.suppress(TypeError, BufferError):  # the array's own memory, or that of who guards it otherwise
+        with contextlib.suppress(TypeError, BufferError):  # the array owns its memory, or its owner has no buffer
             found[id(base)] = memoryview(base)
     return list(found.values())
 
@@ -68,7 +68,7 @@ def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
             f"{label}: params must be a list or a dict of arrays; got a {kind}, whose columns may be copies "
             "(make arrays of them, update these, and put them back)"
         )
-    if hasattr(params, "__array__") and not hasattr(params, "__dlpack__"):  # a Series, which is no list of arrays
+    if hasattr(params, "__array__") and not hasattr(params, "__dlpack__"):  # a pandas Series, for example
         raise TypeError(f"{label}: params must be a list or a dict of arrays; got a {type(params).__name__}")
     if isinstance(params, Mapping):
         return [{"params": params}]
@@ -103,7 +103,7 @@ def _is_text(name: str) -> bool:
 
 
 def _check_keys(label: str, entries: list[Entry]) -> None:
-    seen: set[Key] = set()
+    seen: set[ParamKey] = set()
     for entry in entries:
         if entry.key in seen:
             raise ValueError(f"{label}: names of params must differ; got {entry.key!r} twice")

@@ -1,4 +1,4 @@
-"""The whole step in NumPy: what the kernels do, bit for bit, as a short program. The tests' oracle."""
+"""A step in NumPy, with the same bits as the kernels. The tests compare with it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def power(x: float, t: int) -> float:
 
 
 def term(weight: Any, x: Array) -> Array:
-    """Return weight * x, a term of a sum; 0 for a weight of 0, even if x is inf or nan."""
+    """Return weight * x; 0 if the weight is 0, even if x is inf or nan."""
     return np.asarray(weight * (x if weight != 0 else np.zeros_like(x)))
 
 
 def average(ema: Array, x: Array, beta: float) -> Array:
-    """Return beta * ema + (1 - beta) * x, from the number with the larger weight: exact for beta 0 and 1."""
+    """Return beta * ema + (1 - beta) * x. It starts from the term with the larger weight: exact for beta 0 and 1."""
     c = x.dtype.type
     if 1.0 - beta >= 0.5:
         return np.asarray(x + term(c(-beta), x - ema))
@@ -39,14 +39,14 @@ def average(ema: Array, x: Array, beta: float) -> Array:
 
 
 def square_ema(average: Array, x: Array, beta: float) -> Array:
-    """Return beta * average + (1 - beta) * x^2; x^2 itself may overflow."""
+    """Return beta * average + (1 - beta) * x^2. It can be finite where x^2 overflows."""
     c = x.dtype.type
     return np.asarray(term(c(beta), average) + (c(1.0 - beta) * x) * x)
 
 
 def scaled(g: Array, factor: float) -> Array:
-    """Return g * factor, in double where the factor is no normal number of g's type."""
-    if g.dtype.kind != "f":  # numbers without a range
+    """Return g * factor, computed in double if the factor is not a normal number of g's type."""
+    if g.dtype.kind != "f":  # such as exact fractions, which have no range
         return g * factor
     kind, size = np.finfo(g.dtype), abs(factor)
     if size == 0 or float(kind.tiny) <= size <= float(kind.max):
@@ -55,7 +55,7 @@ def scaled(g: Array, factor: float) -> Array:
 
 
 def log(x: float) -> float:
-    """Return the logarithm by its series: the same bits on every machine, unlike libm's."""
+    """Return the logarithm by its series. Unlike libm's, it has the same bits on every machine."""
     m, exponent = math.frexp(x)
     if m < math.sqrt(0.5):
         m, exponent = 2 * m, exponent - 1
@@ -85,12 +85,12 @@ def real_power(x: float, y: float) -> float:
 
 
 def scalar(state: Mapping[str, Array], name: str) -> float:
-    """Return a scalar state, which all tensors share here."""
+    """Return a scalar state; here all tensors have the same one."""
     return float(state[name].flat[0])
 
 
 def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Array]) -> float:
-    """Return the share of z in the t-th average of a rule without a schedule, and take its scalars one step on."""
+    """Return the weight of z in the t-th average of a schedule-free rule, and move its scalars one step on."""
     lr_max = max(lr, scalar(state, "lr_max"))
     weight = real_power(t, group["r"]) * real_power(lr_max, group["weight_lr_power"])
     total = scalar(state, "weight_sum") + weight
@@ -132,7 +132,7 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
         (2.0**-600, np.isinf(total) and np.isfinite(values).all()),  # squares that overflowed
         (2.0**600, total < 2.0**-970 and values.any()),  # or lost digits
     ):
-        if needed:  # once more, scaled and one by one
+        if needed:  # again, with scaled values, one after the other
             return float(np.sqrt(np.add.accumulate((values * power) ** 2)[-1])) / power
     return float(np.sqrt(total))
 
@@ -150,7 +150,7 @@ def step(
     clip_value: float | None = None,
     decay_scale: float = 1.0,
 ) -> Array:
-    """Return the new parameters, updating `state`; `factor` is clip_coef / grad_scale."""
+    """Return the new parameters and update `state`; `factor` is clip_coef / grad_scale."""
     c = p.dtype.type
     weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]
     decay = group["decay"]

@@ -1,4 +1,4 @@
-"""What the rules without a schedule share: the averages that are to be evaluated."""
+"""The base of the schedule-free rules: the averages at which they are evaluated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._params import Array
 
 
 class ScheduleFree(Optimizer):
-    """Base of the rules whose parameters y lie between z, which descends, and the average x of z."""
+    """Base of the rules whose parameters y are between z, which descends, and x, the average of z."""
 
     #: The option whose (first) value is the share of x in y.
     interpolation: ClassVar[str]
@@ -28,13 +28,13 @@ class ScheduleFree(Optimizer):
         return super()._averages() or self._own_averages
 
     def _own_averages(self) -> list[Array]:
-        """Return x = y + (1 - 1 / share) * (z - y); before the first step all three are the same."""
+        """Return x = y + (1 - 1 / share) * (z - y). Before the first step x, y and z are equal."""
         averages = copies_of(self._arrays)
         for key, y, x, k, steps in zip(
             self._keys, self._arrays, averages, self._group_of, self._plan.tensor_steps, strict=True
         ):
             if steps > 0:
-                wide = np.promote_types(y.dtype, np.float32)  # 16-bit types round once
+                wide = np.promote_types(y.dtype, np.float32)  # 16-bit types are rounded only once
                 z, of_y = self._state[key]["z"].astype(wide, copy=False), y.astype(wide, copy=False)
                 x[...] = of_y + wide.type(1.0 - 1.0 / self.share_of_average(self._groups[k])) * (z - of_y)
         return averages

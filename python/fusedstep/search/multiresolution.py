@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from .._base.checks import whole
+from .._base.checks import whole_number
 from .._base.random import key_of
 from ..ops.draws import permutation
 from ..ops.philox import Key
@@ -83,10 +83,10 @@ class MultiResolutionGridSampler(ReplaySampler):
             if not isinstance(distribution, (FloatDistribution, IntDistribution, CategoricalDistribution)):
                 raise TypeError(f"{call}: space[{name!r}] must be a distribution of Optuna; got {distribution!r}")
         super().__init__(list(space))
-        self._space, self._points = list(space.values()), whole(f"{call}: points", points, LARGEST)
+        self._space, self._points = list(space.values()), whole_number(f"{call}: points", points, LARGEST)
         if self._points < 2:
             raise ValueError(f"{call}: points must be at least 2; got {points}")
-        if levels is not None and whole(f"{call}: levels", levels, 2**31) < 1:
+        if levels is not None and whole_number(f"{call}: levels", levels, 2**31) < 1:
             raise ValueError(f"{call}: levels must be at least 1, or None; got {levels}")
         self._levels = FINEST if levels is None else min(levels, FINEST)
         self._key = Key(0) if key is None else key_of(call, key)

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn import get_config
-
 from .. import nn, optim
 from .._base.arrays import Array
-from .._base.checks import whole
+from .._base.checks import whole_number
 from ..ensemble import Snapshots
 from ..ops.philox import Philox
 from ..stopping import EarlyStopping
@@ -105,7 +104,7 @@ class Fitted(Parameters, BaseEstimator):
             raise ValueError(
                 f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
             )
-        if whole("mc_samples", k, 2**63) == 0:
+        if whole_number("mc_samples", k, 2**63) == 0:
             raise ValueError(f"mc_samples must be at least 1; got {k!r}")
         assert self._philox is not None
         x = x.toarray() if sparse.issparse(x) else x

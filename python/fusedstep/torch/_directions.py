@@ -12,8 +12,8 @@ from .. import _core
 from .._base import checks
 from ._base import FusedOptimizer
 from ._options import values_of
-from ._state import Rows, Tensor, has_storage, own_state
-from .rows import prepared
+from ._state import Rows, Tensor, own_state
+from .rows import has_storage, prepared
 
 
 class Moved(NamedTuple):

@@ -1,4 +1,4 @@
-"""Torch's tensors as the arrays that the layers' kernels take: the same memory, or word that it cannot be."""
+"""Torch's tensors as arrays over the same memory, for the kernels of the layers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from .. import _core
+
 Array = np.ndarray[Any, Any]
+
+_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
 def served(x: Tensor, *others: Tensor | None) -> bool:
-    """Return whether the kernels can take these tensors: dense float32 or float64 on the CPU, all of x's type.
+    """Return True if the kernels can use these tensors: dense on the CPU, all of x's dtype, which has kernels.
 
-    Nor may anybody be watching who sees torch's own operators only: a compiler, a tracer, `torch.func`, forward-mode
-    differentiation, a subclass of Tensor. They get torch's layer.
+    The answer is also False under a compiler, a tracer, `torch.func` or forward-mode differentiation, and for a
+    subclass of Tensor: all of these see only torch's own operators, so they get torch's layer.
     """
     dtype = x.dtype
-    if watched() or not known(x) or x.is_neg():
+    if is_transformed() or not known(x) or x.is_neg():
         return False
     for t in (x, *others):
         if t is None:
@@ -34,7 +38,7 @@ def served(x: Tensor, *others: Tensor | None) -> bool:
 
 
 def require_memory(t: Tensor) -> None:
-    """Refuse a tensor whose storage was freed or shrunk: torch itself would read and write beyond it."""
+    """Refuse a tensor whose storage was freed or shrunk. Torch itself would read and write beyond it."""
     last = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True))
     held = t.untyped_storage().nbytes()
     if t.numel() and held < (last + 1) * t.element_size():
@@ -44,8 +48,8 @@ def require_memory(t: Tensor) -> None:
         )
 
 
-def watched() -> bool:
-    """Return whether what happens to tensors is being recorded or transformed, but for backward differentiation."""
+def is_transformed() -> bool:
+    """Return True while torch records or transforms operations, except for backward differentiation."""
     return bool(
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state()
@@ -55,15 +59,22 @@ def watched() -> bool:
 
 
 def known(x: Tensor) -> bool:
-    """Return whether there are kernels for tensors of this type at this place."""
-    return x.is_cpu and (x.dtype is torch.float32 or x.dtype is torch.float64)
+    """Return True if there are kernels for tensors of this dtype on this device."""
+    return x.is_cpu and x.dtype in _DTYPES
 
 
 def array_of(t: Tensor) -> Array:
     """Return the tensor as an array over the same memory, outside of any graph."""
-    return t.detach().numpy()
+    t = t.detach()
+    return t.view(torch.int16).numpy().view(_core.bfloat16) if t.dtype is torch.bfloat16 else t.numpy()
+
+
+def tensor_of(a: Array) -> Tensor:
+    """Return an array, which may be over 16 bits as `array_of` makes them, as a tensor over the same memory."""
+    is_bfloat16 = a.dtype == _core.bfloat16
+    return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(a)
 
 
 def flat_array_of(t: Tensor) -> Array:
-    """Return the elements of a dense tensor in the order in which they lie in memory."""
+    """Return the elements of a dense tensor in memory order."""
     return array_of(t if t.is_contiguous() else t.as_strided((t.numel(),), (1,)))

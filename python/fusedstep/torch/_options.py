@@ -1,4 +1,4 @@
-"""Options of torch's parameter groups, in the form that the kernels take."""
+"""Converts the options of torch's parameter groups into the form of the kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import optim
 from .._base import checks
 from .._base.rules import RULES, require_width
 
-#: What kernels cannot do, by the name of the group's option.
+#: Options of a group that must be off, and why.
 _REFUSED = {
     "capturable": "a step on the CPU is not part of a CUDA graph",
     "differentiable": "autograd does not pass through a fused step",
@@ -21,7 +21,7 @@ _REFUSED = {
 
 
 class Settings(NamedTuple):
-    """What the kernels need to know of a group besides its learning rate; see `_core.Plan.set_group`."""
+    """The options of a group for the kernels, without the learning rate; see `_core.Plan.set_group`."""
 
     variant: int
     hyper: list[float]
@@ -34,19 +34,19 @@ class Settings(NamedTuple):
 
     @property
     def is_random(self) -> bool:
-        """Whether steps round stochastically: the random bits depend on the number of the step."""
+        """True if steps round stochastically. Then the random bits depend on the number of the step."""
         return self.rounding == "stochastic" or (self.rounding == "" and self.state_dtype in ("bfloat16", "uint8"))
 
 
 @cache
 def defaults_of(kernel: Any) -> dict[str, Any]:
-    """Return the options of a group that names none."""
+    """Return the default options of a group."""
     group = kernel([np.zeros((1, 1))]).groups[0]
     return {name: value for name, value in group.items() if name != "params"}
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers for tensors of one element, and names for dtypes."""
+    """Convert a tensor of one element into a number, and a dtype into its name."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         return value.item()
     if isinstance(value, torch.dtype):
@@ -55,11 +55,11 @@ def _plain(value: Any) -> Any:
 
 
 def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return all options of one of torch's groups, checked; those that it does not name have their defaults."""
+    """Return all options of one of torch's groups, checked. Options that it lacks have their defaults."""
     for name, reason in _REFUSED.items():
         if group.get(name):
             raise ValueError(f"{where}{name} must be False ({reason}); got {group[name]!r}")
-    values = dict(defaults_of(kernel))  # type: ignore[arg-type]  # a class hashes
+    values = dict(defaults_of(kernel))  # type: ignore[arg-type]  # classes are hashable
     if "decoupled_weight_decay" in group:
         values["decay"] = "decoupled" if group["decoupled_weight_decay"] else "l2"
     for name, option in kernel.options.items():

@@ -1,7 +1,7 @@
-"""Optimizers whose parameters are spread over the processes of torch.distributed: what is where, and what all decide.
+"""Optimizers whose parameters are divided among the processes of torch.distributed.
 
-A norm that is computed of one process's part looks right and is wrong. Here it is made of the parts of all ranks, and
-so is every decision that follows from it: all ranks step, all skip or all raise.
+A norm of one process's part alone would be wrong without an error. Here the norm is computed from the parts of all
+ranks, and so is every decision that follows from it: all ranks step, all skip or all raise.
 """
 
 from __future__ import annotations
@@ -20,51 +20,52 @@ from .._base.runtime import num_threads
 from .._base.threads import idle_under_torchrun
 
 Tensor = torch.Tensor
-#: Of one class of parameters: the sum of squares, the same scaled by 2^-1200, whether all are finite; see `_core.Plan`.
+#: One class of parameters: the sum of squares, this sum times 2^-1200, and whether all are finite; see `_core.Plan`.
 Squares = tuple[float, float, bool]
 
 _MESSAGE_BYTES = 512
-#: Sums of squares of what should be copies of one another may differ by rounding, where ranks are different machines.
+#: Relative difference allowed between the sums of squares of copies: ranks on different machines may round differently.
 _COPIES_MAY_DIFFER = 1e-2
 
 
 def shard_type() -> Any:
-    """Return DTensor if it has been imported; else no tensor can be one, and its import takes a second."""
+    """Return DTensor if it has been imported, else None. It is not imported here, because that takes a second."""
     return getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
 
 
 def is_shard(t: Any) -> bool:
-    """Tell whether a tensor is a DTensor."""
+    """Return True for a DTensor."""
     kind = shard_type()
     return kind is not None and isinstance(t, kind)
 
 
 def local_of(t: Any) -> Any:
-    """Return what of a tensor lies in this process: the local tensor of a DTensor, any other tensor itself."""
+    """Return the part of a tensor in this process: a DTensor's local tensor, or the tensor itself."""
     return t._local_tensor if is_shard(t) else t
 
 
 def placement_of(t: Any) -> str:
-    """Return how errors call the placement of a tensor."""
+    """Return the text for the placement of a tensor in errors."""
     return f"a DTensor of {tuple(t.placements)}" if is_shard(t) else "a tensor that is no DTensor"
 
 
 def placed_alike(a: Any, b: Any) -> bool:
-    """Tell whether two tensors are on the same ranks in the same way."""
+    """Return True if two tensors have the same placement on the same ranks."""
     if not (is_shard(a) and is_shard(b)):
         return is_shard(a) == is_shard(b)
     return bool(a.placements == b.placements and a.device_mesh == b.device_mesh)
 
 
 def is_of_fsdp1(p: Tensor) -> bool:
-    """Tell whether FullyShardedDataParallel, the first of torch's, has divided a parameter."""
+    """Return True if FullyShardedDataParallel (FSDP1) has divided a parameter."""
     return getattr(p, "_fsdp_flattened", False)
 
 
 def zero_that_makes_this() -> weakref.ref[Any] | None:
-    """Return the ZeroRedundancyOptimizer whose local optimizer is being made, if one is.
+    """Return the ZeroRedundancyOptimizer that is creating its local optimizer, or None.
 
-    It gives that optimizer some of the parameters and says so to nobody.
+    It gives the local optimizer only some of the parameters, without an argument that says so. So the callers are
+    searched.
     """
     if "torch.distributed.optim.zero_redundancy_optimizer" not in sys.modules:
         return None
@@ -84,13 +85,13 @@ class Ranks:
     label : str
         The optimizer's name, for errors.
     groups : sequence of ProcessGroup
-        One for each axis of the grid of ranks: the one over whose ranks that axis runs.
+        One for each axis of the grid of ranks: the group of the ranks along that axis.
     cuts : dict of Tensor to tuple of int
-        Of every parameter: the axes along which it is divided. Along the others there are copies.
+        For each parameter: the axes along which it is divided. Along the other axes there are copies.
     unknown : str
-        Why nobody knows the groups; empty if they are known.
+        Why the groups are unknown; empty if they are known.
     by_hand : bool
-        Whether the group is the user's word, which may be wrong.
+        True if the user gave the group, so that it may be wrong.
     """
 
     def __init__(
@@ -102,35 +103,35 @@ class Ranks:
         by_hand: bool = False,
     ) -> None:
         self.label, self.groups, self.unknown, self.by_hand = label, groups, unknown, by_hand
-        self.cuts = list(dict.fromkeys(cuts.values())) or [(0,)]  # ZeRO may leave a rank no parameter
+        self.cuts = list(dict.fromkeys(cuts.values())) or [(0,)]  # with ZeRO, a rank may have no parameter
         self._class_of = {p: self.cuts.index(cut) for p, cut in cuts.items()}
 
     def classes_of(self, params: Iterable[Tensor]) -> list[int]:
-        """Return which of `cuts` each parameter has."""
+        """Return, for each parameter, the index of its cut in `cuts`."""
         return [self._class_of[p] for p in params]
 
     def decide(self, squares: Callable[[], list[Squares]], found_inf: bool) -> tuple[bool, float]:
-        """Return whether any rank has found an inf, and the norm over the gradients of all ranks: the same everywhere.
+        """Return whether any rank has found an inf, and the norm over all ranks' gradients. All ranks return the same.
 
         Parameters
         ----------
         squares : callable
-            Checks all that a step would and returns the sums of this rank, one for each of `cuts`; may raise.
+            Makes all checks of a step and returns the sums of this rank, one for each of `cuts`. It may raise.
         found_inf : bool
-            Whether this rank has found an inf already.
+            True if this rank has already found an inf.
 
         Raises
         ------
         RuntimeError
-            If `squares` has raised on another rank; and whatever it raises here.
+            If `squares` has raised on another rank. If it raises on this rank, its error is raised.
         """
         if self.unknown:
             raise ValueError(f"{self.label}: {self.unknown}")
         error, sums = None, [(0.0, 0.0, True)] * len(self.cuts)
         try:
             found = squares()
-            sums[: len(found)] = found  # the last classes may have no parameter that is trained
-        except BaseException as e:  # Ctrl-C too: the others wait for this rank
+            sums[: len(found)] = found  # the last classes may have no trained parameter
+        except BaseException as e:  # also Ctrl-C, because the other ranks wait for this one
             error = e
         table = self._gather([error is not None, found_inf, *(x for of_class in sums for x in of_class)])
         if table[..., 0].any():
@@ -141,19 +142,19 @@ class Ranks:
         return bool(table[..., 1].any()), _norm(rows)
 
     def _device(self) -> torch.device:
-        """Return where these groups take tensors: on the CPU, if they can."""
+        """Return the device for messages in these groups: the CPU if they accept it."""
         kinds = {device.type for group in self.groups for device in group._device_types}
         return torch.device("cpu" if "cpu" in kinds or not kinds else sorted(kinds)[0])
 
     def _gather(self, values: Iterable[float]) -> Tensor:
-        """Return the values of all ranks, on the grid of ranks."""
+        """Return the values of all ranks; the first axes are those of the grid."""
         table = torch.tensor([float(v) for v in values], dtype=torch.float64, device=self._device())
         for group in reversed(self.groups):
             table = gathered(table, group)
         return table.cpu()
 
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
-        """Return the sums of a class of parameters, each part once, in the order of ranks."""
+        """Return the sums of a class of parameters: each part once, in the order of ranks."""
         columns = table[..., 2 + 3 * k : 5 + 3 * k]
         for axis in reversed(range(len(self.groups))):
             if axis not in self.cuts[k]:
@@ -162,26 +163,26 @@ class Ranks:
         return columns.reshape(-1, 3).tolist()
 
     def _require_copies(self, sums: Tensor) -> None:
-        """Raise, on all ranks, if gradients that are whole on each rank are others on another."""
+        """Raise, on all ranks, if gradients that should be copies of each other differ."""
         high, low = sums.amax(0), sums.amin(0)
         if not bool(((high - low <= _COPIES_MAY_DIFFER * high) | ~high.isfinite()).all()):
             raise ValueError(
-                f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, for their "
-                f"norm counts once; the sums of their squares are {sums[..., 0].flatten().tolist()}"
+                f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, because "
+                f"their norm counts once; got sums of squares {sums[..., 0].flatten().tolist()}"
             )
 
     def _refuse_copies(self, sums: list[float]) -> None:
-        """Raise, on all ranks, if two of them have the same gradients: those of a copy would count twice."""
+        """Raise, on all ranks, if two of them have the same gradients, because these would count twice."""
         brought = [x for x in sums if x > 0 and math.isfinite(x)]
         if len(set(brought)) < len(brought):
             raise ValueError(
-                f"{self.label}: process_group must be of processes that have different parts of the gradients; got one "
-                f"where the sums of squares are {sums}: under DistributedDataParallel leave it None, in a grid of "
-                "processes give the group along which parameters are divided, and see grad_norm of step for all else"
+                f"{self.label}: process_group must be of processes that have different parts of the gradients; got "
+                f"one with sums of squares {sums}. Under DistributedDataParallel leave it None. In a grid of processes "
+                "give the group along which parameters are divided. In all other cases use grad_norm of step"
             )
 
     def _raise_everywhere(self, error: BaseException | None) -> None:
-        """Raise this rank's error, and on the other ranks one that tells of it."""
+        """Raise this rank's error, and on the other ranks an error with its text."""
         text = "" if error is None else f"rank {dist.get_rank()}: {type(error).__name__}: {error}"
         raw = text.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0")
         table = torch.tensor(list(raw), dtype=torch.uint8, device=self._device())
@@ -203,7 +204,7 @@ def gathered(table: Tensor, group: Any) -> Tensor:
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the square root of the sums, added in order; where squares have overflowed, of those that could not."""
+    """Return the root of all sums, added in order. If they overflow, the scaled sums are used."""
     total, scaled, finite = 0.0, 0.0, True
     for one, small, is_finite in rows:
         total, scaled, finite = total + one, scaled + small, finite and bool(is_finite)
@@ -214,7 +215,7 @@ _warned = False
 
 
 def warn_of_idle_cores() -> None:
-    """Warn, once in a process, where torchrun's OMP_NUM_THREADS=1 makes steps slow."""
+    """Warn, once in a process, if torchrun's OMP_NUM_THREADS=1 makes steps slow."""
     global _warned
     if not _warned and (text := idle_under_torchrun(num_threads())):
         _warned = True
@@ -222,17 +223,17 @@ def warn_of_idle_cores() -> None:
 
 
 def may_be_shared() -> bool:
-    """Tell whether there is anybody to share with."""
+    """Return True if there may be other ranks."""
     return shard_type() is not None or (dist.is_available() and dist.is_initialized())
 
 
 def ranks_of(optimizer: Any, params: Sequence[Tensor]) -> Ranks | None:
-    """Return how parameters of an optimizer are spread over ranks; None if each is whole wherever it is.
+    """Return the ranks that share an optimizer's parameters; None if each rank has all of them.
 
     Raises
     ------
     ValueError
-        If they are on device meshes that have nothing in common, or `process_group` contradicts them.
+        If the parameters are on unrelated device meshes, or `process_group` is given for DTensors.
     """
     label, group = type(optimizer).__name__, optimizer.process_group
     by_hand = group is not None
@@ -272,7 +273,7 @@ def _ranks_of_meshes(label: str, params: Sequence[Any]) -> Ranks:
 
 
 def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
-    """Return the axes of a grid of ranks of which a mesh is made; None if it is made of others."""
+    """Return the axes of a grid of ranks that form a mesh; None if it is not a slice of the grid."""
     if mesh == grid:
         return tuple(range(grid.ndim))
     names = grid.mesh_dim_names or ()
@@ -282,7 +283,7 @@ def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
 
 
 def zero_gradients_of_others(optimizer: Any) -> None:
-    """Zero the gradients that other ranks step, under a ZeroRedundancyOptimizer: they have been used too."""
+    """Zero the gradients that other ranks step, under a ZeroRedundancyOptimizer, because they have been used too."""
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is None:
         return
@@ -294,7 +295,7 @@ def zero_gradients_of_others(optimizer: Any) -> None:
 
 
 def spread_parameters(optimizer: Any) -> None:
-    """Give every rank the values that their owners have put into the parameters, under a ZeroRedundancyOptimizer."""
+    """Under a ZeroRedundancyOptimizer, send each parameter's values from its owner to all ranks."""
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is not None:
         zero._sync_params()

@@ -177,9 +177,7 @@ class Binding:
         for name, initial in rule.scalars:
             if _scalar(where, entry, name, initial, dtype).dtype != dtype:
                 entry[name] = entry[name].to(dtype)
-        for name, shape in self.kernel._own_states(tuple(m.param.shape)).items():
-            start = self.kernel._initial_state(name, self.sources[m.group])
-            entry[name] = own_state(f"{where}[{name!r}]", entry.get(name), shape, m.param.dtype, start)
+        self._complete_own(where, m, entry)
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
@@ -197,6 +195,11 @@ class Binding:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
             _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
         return taken
+
+    def _complete_own(self, where: str, m: Member, entry: dict[str, Any]) -> None:
+        for name, shape in self.kernel._own_states(tuple(m.param.shape)).items():
+            start = self.kernel._initial_state(name, self.sources[m.group])
+            entry[name] = own_state(f"{where}[{name!r}]", entry.get(name), shape, m.param.dtype, start)
 
 
 def _groups_of(opt: Any) -> list[dict[str, Any]]:
@@ -259,12 +262,6 @@ def _has_memory(whole: Tensor) -> bool:
     if t.layout != torch.strided or t.is_meta:
         return False
     return t.numel() == 0 or t.untyped_storage().nbytes() >= (t.storage_offset() + 1) * t.element_size()
-
-
-def has_storage(t: Tensor) -> bool:
-    """Tell whether all elements of a dense tensor lie in its storage."""
-    reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
-    return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 def _named(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Trials on copies of a model and its optimizer: whether ours give the same results in less time."""
+"""Tries on copies of a model and its optimizer whether our layers give the same results in less time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-SECONDS, LEAST = 0.3, 7  # of measuring one pair; rounds of it
+SECONDS, LEAST = 0.3, 7  # time to measure one pair; least number of rounds
 
 
 class Trial(NamedTuple):
-    """What a trial has found: the times of ours and torch's, and why ours are not to be used ("" if they are)."""
+    """The result of a trial: our time, torch's time, and the reason not to use ours ("" if there is none)."""
 
     ours: float
     theirs: float
@@ -33,7 +33,7 @@ def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Mod
 
 
 def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
-    """Compare steps of two copies of the optimizer, and time them; the gradients are its own, or random."""
+    """Compare steps of two copies of the optimizer, and time them. Missing gradients are random."""
     theirs, ours = copy.deepcopy(optimizer), copy.deepcopy(optimizer)
     params, *copies = (_params(o) for o in (optimizer, theirs, ours))
     for p, twins in zip(params, zip(*copies, strict=True), strict=True):
@@ -62,7 +62,7 @@ def _backward(model: Module, loss: Callable[[Any], Tensor]) -> None:
 
 
 def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
-    """Return all gradients of the loss without dropout, whose masks are not torch's; the model is left as it was."""
+    """Return all gradients of the loss, without dropout, whose masks differ from torch's. The model is restored."""
     dropouts = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]
     kept = [m.p for m in dropouts]
     for m in dropouts:
@@ -76,7 +76,7 @@ def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
 
 
 def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
-    """Return the largest difference in units of the largest number of theirs; 0 where rounding explains it."""
+    """Return the largest difference relative to the largest of torch's numbers; 0 if rounding explains it."""
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):
         if a.numel():
@@ -92,7 +92,7 @@ def _timed(ours: Callable[[], Any], theirs: Callable[[], Any]) -> Trial:
 
 
 def medians(*functions: Callable[[], Any]) -> list[float]:
-    """Return the median time of each, from interleaved rounds."""
+    """Return the median time of each function, from interleaved rounds."""
     times: list[list[float]] = [[] for _ in functions]
     end = time.perf_counter() + SECONDS
     while len(times[0]) <= LEAST or time.perf_counter() < end:

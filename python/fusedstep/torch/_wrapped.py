@@ -1,4 +1,4 @@
-"""Models that are wrapped for several processes: what the hook of a gradient may rely on there."""
+"""Models that are wrapped for several processes: when a hook sees a complete gradient."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ Tensor = torch.Tensor
 
 
 def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
-    """Raise if FullyShardedDataParallel, the first of torch's, has wrapped a parameter.
+    """Raise if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
 
-    It reduces gradients after their hooks have run, or never runs them.
+    It reduces gradients after their hooks have run, or never runs the hooks.
 
     Raises
     ------
     ValueError
-        With the wrapper's name.
+        The message names the wrapper.
     """
     if any(is_of_fsdp1(p) for p in params):
         raise ValueError(
-            f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), which leaves the hooks of "
-            "parameters no reduced gradients; wrap it by torch.distributed.fsdp.fully_shard (FSDP2), or step after the "
+            f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), whose hooks of "
+            "parameters see no reduced gradients; use torch.distributed.fsdp.fully_shard (FSDP2), or step after the "
             "backward pass"
         )
 
 
 class AfterReduction:
-    """Does something for each parameter whose gradient a backward pass completes: when it is complete on all ranks.
+    """Runs an action for each parameter whose gradient is complete on all ranks.
 
-    DistributedDataParallel reduces gradients after the hooks of the parameters have run. In a process of
-    torch.distributed all is done at the end of the pass therefore, behind what DistributedDataParallel does there; in a
-    pass under its `no_sync` nothing is done, and the gradients go on adding up where they are. DTensors have reduced
-    gradients when their hooks run.
+    DistributedDataParallel reduces gradients after the hooks of the parameters have run. So in a process of
+    torch.distributed all actions run at the end of the backward pass, after the work of DistributedDataParallel. In a
+    pass under its `no_sync` no action runs, and the gradients continue to add up. The gradients of DTensors are already
+    reduced when their hooks run.
     """
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._waiting: list[tuple[Tensor, Callable[[], None]]] = []
-        self._pass = -1  # torch's number of the one at hand
+        self._pass = -1  # torch's number of the current backward pass
         self._wrappers: list[weakref.ref[Any]] | None = None
 
     def add(self, p: Tensor, action: Callable[[], None]) -> None:
-        """Do it now or later in this pass. To be called by the hook of a parameter."""
+        """Run the action now or later in this pass. A parameter's hook calls this."""
         refuse_wrapped(self._label, [p])
         if is_shard(p) or not (dist.is_available() and dist.is_initialized()):
             return action()
         this = torch._C._current_graph_task_id()
-        if this != self._pass:  # what waits is of a pass that was broken off
+        if this != self._pass:  # waiting actions belong to an earlier pass, which was interrupted
             self._pass, self._waiting = this, []
             _at_the_end(lambda: _at_the_end(self._finish))
         self._waiting.append((p, action))
@@ -72,12 +72,12 @@ class AfterReduction:
 
 
 def _at_the_end(action: Callable[[], None]) -> None:
-    """Run something at the end of the backward pass at hand, after all that was asked for before."""
+    """Run an action at the end of the current backward pass, after all callbacks that were queued before."""
     torch.autograd.Variable._execution_engine.queue_callback(action)
 
 
 def _wrappers_of(params: Iterable[Tensor]) -> list[weakref.ref[Any]]:
-    """Return the models that wrap parameters by DistributedDataParallel. Nothing leads from a parameter to them."""
+    """Return the DistributedDataParallel models of parameters, which have no link to them: all objects are searched."""
     kind, wanted = torch.nn.parallel.DistributedDataParallel, set(params)
     found = [o for o in gc.get_objects() if issubclass(type(o), kind)]
     return [weakref.ref(o) for o in found if not wanted.isdisjoint(o._module_parameters)]

@@ -1,4 +1,4 @@
-"""A model's layers and its optimizer replaced by ours where they stand."""
+"""Replaces a model's layers and its optimizer by ours, in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._base import FusedOptimizer
 from ._memory import known
 from ._trial import Trial, try_layers, try_optimizer
 
-#: torch's class -> ours, which has the same state and adds options that are off.
+#: torch's class -> ours, which has the same state and more options, all off.
 OURS: dict[type[Module], type[Module]] = {
     torch.nn.Dropout: dropout.Dropout,
     torch.nn.BatchNorm1d: batch_norm.BatchNorm1d,
@@ -27,19 +27,18 @@ OURS: dict[type[Module], type[Module]] = {
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What `accelerate` has done. Its text is a report.
+    """The result of `accelerate`. As text it is a report.
 
     Attributes
     ----------
     layers : tuple of str
-        Names of the layers that are ours now.
+        Names of the replaced layers.
     optimizer : str
-        The class of the optimizer, if it is ours now; else empty.
+        The class of the optimizer if it was replaced; else empty.
     seconds : dict of (float, float)
-        Medians of ours and of torch's for what was measured: "layers", a forward and backward pass of the model;
-        "optimizer", a step.
+        Median times of ours and of torch's. "layers" is a forward and backward pass of the model, "optimizer" a step.
     left : dict of str
-        What was left as it was, and why.
+        What was not replaced, and why.
     """
 
     layers: tuple[str, ...] = ()
@@ -50,7 +49,7 @@ class Acceleration:
     def __str__(self) -> str:
         lines = [f"layers: {len(self.layers)} replaced{self._times('layers')}"] if self.layers else []
         lines += [f"optimizer: {self.optimizer} replaced{self._times('optimizer')}"] if self.optimizer else []
-        lines += [f"{what}: left as it was, {why}{self._times(what)}" for what, why in self.left.items()]
+        lines += [f"{what}: not replaced, {why}{self._times(what)}" for what, why in self.left.items()]
         return "\n".join(lines) or "nothing to replace"
 
     def _times(self, what: str) -> str:
@@ -61,52 +60,53 @@ class Acceleration:
 
 
 def _microseconds(seconds: float) -> str:
-    """Three digits or all before the point, never an exponent."""
+    """Return a time with three digits, or all digits before the point, without an exponent."""
     return f"{1e6 * seconds:,.0f}" if seconds >= 1e-4 else f"{1e6 * seconds:.3g}"
 
 
 def accelerate(
     model: Module, optimizer: torch.optim.Optimizer | None = None, loss: Callable[[Any], torch.Tensor] | None = None
 ) -> Acceleration:
-    r"""Make a model's dropout and batch normalisation, and its optimizer, ours, in place.
+    r"""Replace a model's dropout and batch normalisation layers, and its optimizer, by ours, in place.
 
     ::
 
         torch.nn.Dropout, BatchNorm1d, BatchNorm2d, BatchNorm3d,
         torch.optim.SGD, Adagrad, ...                            -> the class of that name in fusedstep.torch
 
-    Layers and optimizer stay the objects that they are: names, parameters, buffers, state, modes and hooks, their place
-    in the model, and what a learning rate schedule holds of them. Only their classes change, and with them what
-    `forward` and `step` do.
+    Layers and optimizer remain the same objects, with their names, parameters, buffers, state, modes and hooks, in the
+    same model and learning rate schedule. Only their classes change, and with them `forward` and `step`.
 
     Parameters
     ----------
     model : torch.nn.Module
         Any model, or one layer.
     optimizer : torch.optim.Optimizer, optional
-        One of torch's. Its step is tried on a copy first: ours replaces it only if it makes the same step in less time.
+        One of torch's. A step is tried on copies first. The optimizer is replaced only if ours makes the same step in
+        less time.
     loss : function of a model, optional
-        Returns the loss of a batch, ``lambda model: criterion(model(x), y)``, the same batch each time. With it the
-        layers too are tried on copies, and replaced only if they give the same gradients in less time. Without it all
-        are replaced.
+        Returns the loss of a batch, ``lambda model: criterion(model(x), y)``, the same batch each time. If it is
+        given, the layers are tried on copies too, and replaced only if ours give the same gradients in less time.
+        Without it, all are replaced.
 
     Returns
     -------
     Acceleration
-        What was replaced, what was measured, what was left and why; ``print`` it.
+        What was replaced, the measured times, and what was not replaced and why. ``print`` it.
 
     Raises
     ------
     TypeError
-        If an argument is not as described. What `loss` raises is raised here, before anything is changed.
+        If an argument is not as described. An error of `loss` is raised before anything is changed.
 
     Notes
     -----
-    Left alone: subclasses of torch's layers and optimizers (``SyncBatchNorm``, lazy or quantized layers, your own: they
-    may do something else), layers with a `forward` and optimizers with a `step` of their own (assigned to the
-    instance, but for what schedules assign), and what has parameters or buffers that the kernels do not take. The
-    model computes what it did, up to rounding and the masks that a seed gives; call it before ``torch.compile``. A
-    second call finds nothing to do. The trials need memory for two more copies of the model and of the optimizer.
+    Not replaced are: subclasses of torch's layers and optimizers (``SyncBatchNorm``, lazy or quantized layers, your
+    own), because they may compute something else; layers with a `forward` and optimizers with a `step` assigned to the
+    instance (a step that a schedule has assigned is no obstacle); parameters or buffers that the kernels do not
+    support. The model computes the same as before, except for rounding and for the dropout masks of a seed. Call
+    `accelerate` before ``torch.compile``. A second call changes nothing. The trials need memory for two more copies of
+    the model and of the optimizer.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def accelerate(
 
 
 def _passes(report: Acceleration, what: str, trial: Trial) -> bool:
-    """Note what a trial has found; return whether ours are to be used."""
+    """Add a trial to the report; return True if ours should be used."""
     if trial.theirs:
         report.seconds[what] = trial.ours, trial.theirs
     if trial.reason:
@@ -150,24 +150,24 @@ def _passes(report: Acceleration, what: str, trial: Trial) -> bool:
 
 
 def replaceable_layers(model: Module) -> dict[str, Module]:
-    """Return the layers that have an equal among ours, by name."""
-    return {name: m for name, m in model.named_modules() if type(m) in OURS and is_plain(m)}
+    """Return the layers that one of our classes can replace, by name."""
+    return {name: m for name, m in model.named_modules() if type(m) in OURS and is_supported(m)}
 
 
 def replace_layers(model: Module) -> None:
-    """Make them ours."""
+    """Replace the classes of all replaceable layers."""
     for layer in replaceable_layers(model).values():
         layer.__class__ = OURS[type(layer)]
 
 
-def is_plain(layer: Module) -> bool:
-    """Return whether the layer does what its class says, on tensors that the kernels take."""
+def is_supported(layer: Module) -> bool:
+    """Return True if the layer has its class's `forward`, and tensors that the kernels support."""
     tensors = (t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point())
     return "forward" not in vars(layer) and all(known(t) for t in tensors)
 
 
 def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
-    """Return our class for exactly torch's."""
+    """Return our class for an optimizer whose class is exactly torch's."""
     name = type(optimizer).__name__
     theirs = getattr(torch.optim, name, None)
     ours: type[FusedOptimizer] | None = vars(optimizers).get(name) if type(optimizer) is theirs else None
@@ -175,12 +175,12 @@ def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
 
 
 def why_left(optimizer: torch.optim.Optimizer) -> str:
-    """Return why an optimizer cannot be ours; empty if it can."""
+    """Return why an optimizer cannot be replaced; empty if it can."""
     if isinstance(optimizer, FusedOptimizer):
-        return "it is ours"
+        return "its class is already fusedstep's"
     ours = our_class(optimizer)
     if ours is None:
-        return f"no class of ours is {type(optimizer).__name__}"
+        return f"fusedstep.torch has no class for {type(optimizer).__module__}.{type(optimizer).__name__}"
     step = vars(optimizer).get("step")
     if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
         return "its step was replaced"
@@ -193,7 +193,7 @@ def why_left(optimizer: torch.optim.Optimizer) -> str:
 
 
 def replace_optimizer(optimizer: Any) -> None:
-    """Make it ours."""
+    """Replace the class of an optimizer."""
     followed = vars(optimizer).pop("step", None) is not None
     optimizer.__class__ = our_class(optimizer)
     optimizer._forget()
@@ -202,7 +202,7 @@ def replace_optimizer(optimizer: Any) -> None:
 
 
 def _follow(optimizer: Any) -> None:
-    """Let learning rate schedules know of steps, as they do when they are made: they replace `step`."""
+    """Replace `step` as learning rate schedules do, so that they know of each step."""
     step, reference = type(optimizer).step, weakref.ref(optimizer)
 
     @functools.wraps(step)

@@ -1,4 +1,4 @@
-"""Steps during the backward pass: no gradient outlives its parameter's step."""
+"""Steps during the backward pass, after which each gradient is freed at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._wrapped import AfterReduction, refuse_wrapped
 
 
 class BackwardSteps:
-    """What `step_in_backward` has set up; `remove` ends it."""
+    """The hooks of `step_in_backward`; `remove` removes them."""
 
     def __init__(self, optimizer: FusedOptimizer) -> None:
         def step(p: Tensor) -> None:
@@ -24,7 +24,7 @@ class BackwardSteps:
         self._handles = [p.register_post_accumulate_grad_hook(completed) for p in dict.fromkeys(params)]
 
     def remove(self) -> None:
-        """Leave the gradients to `optimizer.step` again."""
+        """Remove the hooks, so that only `optimizer.step` updates parameters."""
         for handle in self._handles:
             handle.remove()
 
@@ -32,13 +32,13 @@ class BackwardSteps:
 def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
 
-    The memory's peak falls by almost the size of all gradients. ``optimizer.step()`` may still be called, as learning
+    The peak of memory falls by almost the size of all gradients. ``optimizer.step()`` may still be called, as learning
     rate schedulers expect: it updates parameters that still have a gradient, usually none.
 
     Parameters
     ----------
     optimizer : FusedOptimizer
-        An optimizer of this package, without `clip_norm`: the norm of all gradients is known too late for it.
+        An optimizer of this package, without `clip_norm`, because the norm of all gradients is known too late.
 
     Returns
     -------
@@ -48,17 +48,17 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     Raises
     ------
     TypeError, ValueError
-        For another optimizer, or one with `clip_norm`. For parameters of FullyShardedDataParallel (FSDP1), the local
-        optimizer of a ZeroRedundancyOptimizer, and `skip_nonfinite` where ranks have parts of the gradients.
+        For another optimizer, or one with `clip_norm`; for parameters of FullyShardedDataParallel (FSDP1); for the
+        local optimizer of a ZeroRedundancyOptimizer; for `skip_nonfinite` if each rank has a part of the gradients.
 
     Notes
     -----
-    Every backward pass is a step: gradients cannot be accumulated over several, nor unscaled by a ``GradScaler`` (whose
-    ``step`` then finds no gradient and says so). Hooks of the optimizer's `step` do not run.
+    Every backward pass is a step. So gradients cannot be accumulated over several passes, and a ``GradScaler`` cannot
+    unscale them (its ``step`` raises, as it finds no gradient). Hooks of the optimizer's `step` do not run.
 
     In a process of torch.distributed the steps wait for the end of the backward pass, when
     DistributedDataParallel has reduced the gradients; a pass under its ``no_sync`` takes no step, and its gradients add
-    up. The model is to be wrapped before the first pass. Sharded parameters (``fully_shard``) step as soon as their
+    up. Wrap the model before the first pass. Sharded parameters (``fully_shard``) step as soon as their
     gradients are reduced.
 
     Examples
@@ -83,15 +83,15 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
 
 
 def _refuse_shared(optimizer: FusedOptimizer) -> None:
-    """Raise where single steps would part the ranks, or leave gradients behind."""
+    """Raise if steps of single parameters would make ranks differ, or leave gradients unused."""
     if optimizer._zero is not None:
         raise ValueError(
-            "step_in_backward: optimizer must not be the local one of a ZeroRedundancyOptimizer: this rank would keep "
-            "the gradients that others step, and have none of their steps"
+            "step_in_backward: optimizer must not be the local one of a ZeroRedundancyOptimizer, because this rank "
+            "would keep the gradients of other ranks' parameters and miss their steps"
         )
     refuse_wrapped("step_in_backward", (p for group in optimizer.param_groups for p in group["params"]))
     if optimizer.skip_nonfinite and sharing(optimizer) is not None:
         raise ValueError(
-            "step_in_backward: skip_nonfinite must be False where ranks have parts of the gradients: each would decide "
-            "for itself; got True"
+            "step_in_backward: skip_nonfinite must be False if ranks have parts of the gradients, because each would "
+            "decide alone; got True"
         )

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
 from .._base.checks import flag
-from ._memory import Array, array_of, require_memory, served
+from ._memory import Array, array_of, require_memory, served, tensor_of
 
 
 class _Options(NamedTuple):
@@ -78,7 +78,7 @@ class _Normalization(_BatchNorm):
             need, got = tuple(input.shape), tuple(residual.shape)
             raise ValueError(f"{type(self).__name__}: residual must be of the input's shape {need}; got {got}")
         options = self._options()
-        if not (served(input, residual, self.weight, self.bias, *options.running[:2]) and self._fits(input, options)):
+        if not (self._serves(input, residual) and self._fits(input, options)):
             return self._by_torch(input, residual)
         inputs = input, self.weight, self.bias, residual
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
@@ -97,6 +97,13 @@ class _Normalization(_BatchNorm):
         updated = self.training and mean is not None
         running = mean, var, self.num_batches_tracked if updated else None
         return _Options(running, training, self.momentum if updated else 0.0, self.eps, self.relu)
+
+    def _serves(self, x: Tensor, residual: Tensor | None) -> bool:
+        """Return whether all tensors are of a known type: parameters and buffers of x's, or float32 for 16 bits."""
+        given = [t for t in (self.weight, self.bias, self.running_mean, self.running_var) if t is not None]
+        if not given or given[0].dtype is x.dtype:
+            return served(x, residual, *given)
+        return given[0].dtype is torch.float32 and x.element_size() == 2 and served(x, residual) and served(*given)
 
     def _fits(self, x: Tensor, options: _Options) -> bool:
         """Return whether this is a call that the kernel knows; torch's layer has its own word for all others."""
@@ -154,10 +161,11 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Statistics are summed so that nothing cancels,
     and results have the same bits for any number of threads. Inputs with channels second in memory (as torch makes
     them) or last (``torch.channels_last``, and (N, L, C) transposed) are used as they lie and give outputs like them;
-    others cost a copy. Float32 and float64 on the CPU are served, where the parameters and buffers are of the input's
-    type; everything else is left to torch's layer, followed by the sum and the ReLU, and so is everything under
-    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation. A gradient that is to be
-    differentiated again (``create_graph=True``) is computed by torch.
+    others cost a copy. Float32, float64, bfloat16 and float16 on the CPU are served, where the parameters and buffers
+    are of the input's type, or of float32 where it has 16 bits; everything else is left to torch's layer, followed by
+    the sum and the ReLU, and so is everything under ``torch.compile``, tracing, ``torch.func`` and forward-mode
+    differentiation. A gradient that is to be differentiated again (``create_graph=True``) is computed by torch.
+    Inputs of 16 bits are computed in float32, with the residual and the ReLU, and rounded once, to nearest even.
 
     Differences from torch's layer: `relu` and the residual; more precise where a mean is large; as always with
     ``relu=True``, whoever takes the parameters and buffers out of the layer (folding into a convolution) must apply the
@@ -224,7 +232,7 @@ def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
     if relu and dresidual is not None:
         out = out, array_in_order(dresidual, last)
     grads = _core.batch_norm_backward(array_in_order(dy, last), saved, out, array_in_order(x, last))
-    dgamma, dbeta = (None if g is None else torch.from_numpy(g) for g in grads[1:3])
+    dgamma, dbeta = (None if g is None else tensor_of(g) for g in grads[1:3])
     return dx, dgamma, dbeta, dresidual
 
 
@@ -235,7 +243,8 @@ def differentiable_gradients(
     mean = var = None
     if not training:
         invstd = torch.from_numpy(kept.saved.invstd)
-        mean, var = (t.to(x.dtype) for t in (torch.from_numpy(kept.saved.mean), invstd**-2 - eps))
+        kind = x.dtype if gamma is None else gamma.dtype
+        mean, var = (t.to(kind) for t in (torch.from_numpy(kept.saved.mean), invstd**-2 - eps))
     z = torch.nn.functional.batch_norm(x, mean, var, gamma, beta, training, 0.0, eps)
     if kept.relu:  # the gradient of ones says where it was open
         opened = gradients(torch.ones_like(dy), x, kept)[3]

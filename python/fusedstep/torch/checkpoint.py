@@ -1,4 +1,4 @@
-"""Checkpoints of several processes that replace older ones all at once."""
+"""Checkpoints of several processes. A new one replaces the old one in one step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
 class CheckpointWriter(FileSystemWriter):
     r"""Write a checkpoint of torch.distributed over an older one, which stays loadable until the new one is complete.
 
-    torch's own writer writes into the files that are there: if a process is killed meanwhile, neither the old nor the
-    new state is left. Here every save has files of its own beside them; the renaming of one file, ``.metadata``, makes
-    them the checkpoint. Then older files are removed, also those of saves that were broken off.
+    torch's own writer overwrites the existing files. If a process is killed in the meantime, both the old and the new
+    state are lost. Here every save writes new files. When one file, ``.metadata``, is renamed, they become the
+    checkpoint. Then all older files are removed, also those of interrupted saves.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class CheckpointWriter(FileSystemWriter):
 
     Notes
     -----
-    Loading is torch's: ``dcp.load(state, checkpoint_id=path)``. One save at a time may go on in a folder, and no load
-    while one ends.
+    Load with torch: ``dcp.load(state, checkpoint_id=path)``. Only one save at a time may run in a folder, and no load
+    may run while a save ends.
 
     Examples
     --------
@@ -48,11 +48,11 @@ class CheckpointWriter(FileSystemWriter):
         self.fs = _Replacing()
 
     def _metadata_exists(self) -> bool:
-        """Tell the base class that nothing is written over; it would warn."""
+        """Return False, so that the base class does not warn about files that it would overwrite."""
         return False
 
     def prepare_global_plan(self, plans: list[Any]) -> list[Any]:
-        """Give the files of this save names that no other save has."""
+        """Add this save's id to the names of its files."""
         planned = []
         for plan in super().prepare_global_plan(plans):
             names = dataclasses.replace(plan.storage_data, prefix=f"{self.save_id}{plan.storage_data.prefix}")
@@ -60,7 +60,7 @@ class CheckpointWriter(FileSystemWriter):
         return planned
 
     def finish(self, metadata: Any, results: list[list[Any]]) -> None:
-        """Make the files of this save the checkpoint, and remove others."""
+        """Rename the metadata, so that this save becomes the checkpoint, and remove all other files."""
         super().finish(metadata, results)
         used = {info.relative_path for info in metadata.storage_data.values()}
         for file in Path(self.path).glob("*.distcp"):
@@ -69,7 +69,7 @@ class CheckpointWriter(FileSystemWriter):
 
 
 class _Replacing(FileSystem):
-    """Lets a rename replace the file that says what belongs to a checkpoint, so that there is one at any time."""
+    """Does not delete the old ``.metadata``: the rename replaces it, so that there is one at any time."""
 
     def rm_file(self, path: str | os.PathLike[str]) -> None:
         if Path(path).name != ".metadata":

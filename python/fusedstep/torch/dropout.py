@@ -1,4 +1,4 @@
-"""Dropout on torch's tensors: no mask is stored, and the pass over memory is the only one."""
+"""Dropout on torch's tensors: in one pass over memory, without a stored mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import _core
 from .._base.random import threshold_and_scale, threshold_of
 from ._memory import flat_array_of, known, require_memory, served
 
-How = tuple[int, int]  # threshold and seed: of 65,536 numbers how many drop an element; the name of the mask
+How = tuple[int, int]  # threshold: how many of 65,536 random numbers drop an element; seed of the mask
 SEEDS = 2**63 - 1
 
 
@@ -28,9 +28,9 @@ class Dropout(torch.nn.Dropout):
     Parameters
     ----------
     p : float
-        Probability of dropping, from 0 to 1, used in steps of 1/65536.
+        Probability of dropping, from 0 to 1, rounded to multiples of 1/65536.
     inplace : bool
-        Write y over x.
+        Overwrite x with y.
 
     Raises
     ------
@@ -40,14 +40,14 @@ class Dropout(torch.nn.Dropout):
     Notes
     -----
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Every training pass draws
-    one number from torch's generator for the CPU, which names the mask: ``torch.manual_seed`` repeats a run, whatever
-    the number of threads, and a pass that is recomputed (``torch.utils.checkpoint``) draws the same mask.
-    Float32 and float64 tensors on the CPU in any layout are served; everything else is left to
-    ``torch.nn.Dropout``, and so is everything under ``torch.compile``, tracing, ``torch.func`` and forward-mode
-    differentiation.
+    one number from torch's generator for the CPU, the seed of the mask. So ``torch.manual_seed`` repeats a run for any
+    number of threads, and a recomputed pass (``torch.utils.checkpoint``) has the same mask.
+    The kernels are used for float32, float64, bfloat16 and float16 tensors on the CPU in any layout. Everything else is
+    computed by ``torch.nn.Dropout``, and so is everything under ``torch.compile``, tracing, ``torch.func`` and
+    forward-mode differentiation.
 
-    Differences from ``torch.nn.Dropout``: other masks from the same seed; a dropped element is +0 also where x is
-    infinite, nan or negative; p is rounded to 1/65536.
+    Differences from ``torch.nn.Dropout``: the masks of a seed differ; a dropped element is +0 even if x is infinite,
+    nan or negative; p is rounded to a multiple of 1/65536.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Dropout(torch.nn.Dropout):
             return compiled(input, torch.randint(SEEDS, (), device="cpu"), float(self.p), dense_strides(input))
         with_graph = input.requires_grad and torch.is_grad_enabled()
         if not served(input) or (self.inplace and with_graph and (input.is_leaf or input._is_view())):
-            return super().forward(input)  # torch's refusal of leaves, and its way with views
+            return super().forward(input)  # torch refuses leaves and handles views
         how = threshold_of("Dropout", float(self.p)), draw()
         if with_graph:
             return dropped(input, how, dense_strides(input), self.inplace)
@@ -77,17 +77,17 @@ class Dropout(torch.nn.Dropout):
 
 
 def draw() -> int:
-    """Draw the name of a mask from torch's generator for the CPU."""
+    """Draw the seed of a mask from torch's generator for the CPU."""
     return int(torch.randint(SEEDS, (), device="cpu").item())
 
 
 def dense_strides(x: Tensor) -> tuple[int, ...]:
-    """Return x's strides if it has no gaps; those of torch's outputs for x if it has."""
+    """Return x's strides if it has no gaps, else those of torch's output for x."""
     return x.stride() if x.is_contiguous() else torch.empty_like(x).stride()
 
 
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
-    """Return x with elements dropped, which are counted in the order of memory of a dense tensor of these strides."""
+    """Return x with elements dropped. They are numbered in the memory order of a dense tensor with these strides."""
     require_memory(x)
     dense = x.stride() == strides
     y = x if out is x and dense else torch.empty_strided(x.shape, strides, dtype=x.dtype)
@@ -99,7 +99,7 @@ def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = Non
 
 
 class _Drop(torch.autograd.Function):
-    """Linear, with a diagonal Jacobian: the gradient is the same function of dy, and so is the gradient's."""
+    """Dropout is linear with a diagonal Jacobian. So its gradient is the same function of dy, for any derivative."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, how: How, strides: tuple[int, ...], inplace: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""What takes the parameters' place: look-ahead points, and averages of the rules without a schedule."""
+"""Values that are swapped into the parameters: look-ahead points, and the averages of schedule-free rules."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lookahead(self: FusedOptimizer) -> Iterator[None]:
-    """Put the look-ahead points into the parameters, in place, and the parameters back at the end, bit for bit.
+    """Swap the look-ahead points into the parameters, in place, and swap back at the end, bit for bit.
 
-    Gradients are to be taken inside; a step, outside. See `fusedstep.NAG`.
+    Compute gradients inside, and step outside. See `fusedstep.NAG`.
 
     Raises
     ------
     RuntimeError
-        For a step inside.
+        If a step is taken inside.
     """
     values = {}
     for group in self.param_groups:
@@ -33,7 +33,7 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
 
 
 def own_averages(self: FusedOptimizer) -> dict[torch.Tensor, torch.Tensor]:
-    """Return x = y + (1 - 1 / share) * (z - y) where y was stepped. See `fusedstep.SGDScheduleFree`."""
+    """Return x = y + (1 - 1 / share) * (z - y) for each stepped y. See `fusedstep.SGDScheduleFree`."""
     values = {}
     for group in self.param_groups:
         rest = 1.0 - 1.0 / self.kernel.share_of_average(group)  # type: ignore[attr-defined]

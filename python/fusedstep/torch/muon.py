@@ -14,7 +14,7 @@ from ._state import Tensor
 
 
 class CheckedOptions(torch.optim.Muon):
-    """torch's Muon without its refusal of all that has not two axes: a group may say what else is done with it."""
+    """torch's Muon, but parameters without two axes are not refused, because a group may have an option for them."""
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
         own = {name: options.pop(name) for name in tuple(options) if name not in _TORCHS}
@@ -28,13 +28,13 @@ _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps
 class OrthogonalSteps(DirectedSteps):
     """What Muon does before the fused step."""
 
-    #: Options of a group that the optimizers for arrays have not.
+    #: Options of a group that the optimizers for arrays do not have.
     own_extras = ("flatten", "ns_dtype")
     in_type_of_gradient = True
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise unless every parameter of the group is a whole matrix, or the group says what to do with it."""
+        """Raise if a parameter of the group is not a whole matrix and the group has no option for it."""
         group, label = optimizer.param_groups[k], cls.__name__
         flatten = _checks.flag(f"{label}: param_groups[{k}]: flatten", group.get("flatten", False))
         dtype = group.get("ns_dtype")
@@ -59,13 +59,13 @@ class OrthogonalSteps(DirectedSteps):
 
 
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
-    """Raise unless a parameter is a matrix as it lies, in one piece."""
+    """Raise unless a parameter is a matrix and not a shard of one."""
     if hasattr(p, "placements") and any(placement.is_shard() for placement in p.placements):
         raise ValueError(
             f"{what} must be whole to be orthogonalised; got a shard of a DTensor (give its group adamw=True)"
         )
     if p.ndim != 2 and not (flatten and p.ndim > 2):
-        hint = "flatten=True takes the axes behind the first as one" if p.ndim > 2 else "a flattened shard is no matrix"
+        hint = "flatten=True merges the axes after the first" if p.ndim > 2 else "a flattened shard is not a matrix"
         raise ValueError(
             f"{what}: Muon only supports 2D parameters; got a parameter of size {tuple(p.shape)} "
             f"({hint}; a group with adamw=True is stepped by AdamW)"
@@ -73,7 +73,7 @@ def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
 
 
 def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the momentum buffer to come, and the orthogonalised momentum times the adjustment of the rate."""
+    """Return the next momentum buffer, and the orthogonalised momentum times the adjustment of the rate."""
     momentum, lr_fn = group["momentum"], group["adjust_lr_fn"]
     moved = (torch.zeros_like(g) if buffer is None else buffer.to(g.dtype)).lerp(g, 1 - momentum)
     update = g.lerp(moved, momentum) if group["nesterov"] else moved

@@ -1,11 +1,11 @@
 r"""Optimizers for PyTorch parameters in the CPU's memory: torch's constructors and state, fusedstep's kernels.
 
-For every optimizer of `fusedstep.optim` there is a class of its name here. Where ``torch.optim`` has one too, it is a
-subclass of torch's: the same arguments, defaults, groups, state and state_dict, so that an import is all that changes::
+Each optimizer of `fusedstep.optim` has a class with the same name here. If ``torch.optim`` has that name too, the class
+is a subclass of torch's, with the same arguments, defaults, groups, state and state_dict. So only an import changes::
 
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
-All take, by keyword, what torch lacks: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
+All accept more options by keyword: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
 ``ema_decay``, ``zero_grads``, ``num_threads``, ``process_group``, and as options of a group ``l1`` and ``decay``.
 """
 
@@ -36,7 +36,7 @@ clip_norm : float, optional
 clip_value : float, optional
     Bounds every element's absolute value, after `clip_norm`.
 skip_nonfinite : bool
-    If any gradient holds an inf or a nan, a step changes nothing; see `skipped`.
+    If any gradient has an inf or a nan, a step changes nothing; see `skipped`.
 decay_scale : float
     Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
 ema_decay : float, optional
@@ -46,19 +46,21 @@ zero_grads : bool
 num_threads : int, optional
     At most this many threads for this optimizer.
 master_weights : bool
-    True keeps what 16-bit parameters cannot hold of float32 as a state (``"low"`` and ``"low_sum"``, or ``"master"``).
+    True keeps the part of float32 that 16-bit parameters cannot hold in a state (``"low"`` and ``"low_sum"``, or
+    ``"master"``).
 seed : int
-    Of stochastic rounding.
+    Seed of stochastic rounding.
 process_group : torch.distributed.ProcessGroup, optional
-    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`: FSDP1, tensors cut by
-    hand. DTensors and ``ZeroRedundancyOptimizer`` say it themselves; under DDP every process has all gradients.
+    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`. Give it for FSDP1 and
+    for tensors that you divide yourself. It is found for DTensors and ``ZeroRedundancyOptimizer``. Under DDP every
+    process has all gradients, and it stays None.
 {extras}
     As in `fusedstep.{name}`; options of a group.
 
 Raises
 ------
 TypeError, ValueError
-    If an argument is not as described; the message names it, the need and the value.
+    If an argument is not as described. The message names the argument, what it must be and what it was.
 
 Examples
 --------
@@ -72,7 +74,7 @@ Examples
 
 
 class _NotInTorch(torch.optim.Optimizer):
-    """Takes the arguments of an optimizer of `fusedstep` as torch's constructors take theirs."""
+    """A base in the place of torch's class: it accepts the arguments of an optimizer of `fusedstep`."""
 
     arguments: inspect.Signature
 
@@ -83,7 +85,7 @@ class _NotInTorch(torch.optim.Optimizer):
 
 
 def _arguments(function: Any) -> list[inspect.Parameter]:
-    """Return the parameters of a constructor, without `self` and without a rest."""
+    """Return the parameters of a constructor, without `self` and ``**options``."""
     parameters = inspect.signature(function).parameters.values()
     return [p.replace(annotation=p.empty) for p in parameters if p.kind is not p.VAR_KEYWORD]
 
@@ -93,7 +95,7 @@ def _keyword(name: str, default: Any) -> inspect.Parameter:
 
 
 def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
-    """Tell whether torch keeps a counter for each parameter; SGD has none."""
+    """Return True if torch keeps a counter for each parameter; SGD has none."""
     p = torch.zeros(1, 1, requires_grad=True)
     p.grad = torch.zeros(1, 1)
     optimizer = theirs([p])  # type: ignore[call-arg]
@@ -103,7 +105,7 @@ def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
     return "step" in optimizer.state[p]
 
 
-#: Of the optimizers that are more than a kernel.
+#: Base classes of the optimizers that need more than a kernel.
 _BASES: dict[str, tuple[type, ...]] = {
     "Adafactor": (DirectedSteps, torch.optim.Adafactor),
     "Muon": (OrthogonalSteps, CheckedOptions),
@@ -127,9 +129,9 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,
-            subclass="A subclass of torch's, and like it in arguments, groups, state and state_dict."
+            subclass="A subclass of torch's class, with the same arguments, groups, state and state_dict."
             if theirs
-            else "torch has no optimizer of this name; this one is like torch's in all that they have in common.",
+            else "torch has no optimizer of this name. This one behaves like torch's optimizers.",
             arguments=", ".join(known),
             source=f"torch.optim.{name}" if theirs else f"fusedstep.{name}",
             extras=", ".join(extras),

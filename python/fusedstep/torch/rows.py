@@ -8,7 +8,6 @@ import torch
 
 from .. import _core
 from .._base.rules import check_rows
-from ._state import has_storage
 
 Tensor = torch.Tensor
 
@@ -66,6 +65,12 @@ def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
         return _core.RowGradient(indices[0].numpy(), values.resolve_neg().contiguous().numpy(), p.size(0))
     except IndexError as error:
         raise ValueError(f"{label} must have indices from 0 to {p.size(0) - 1}; got {error}") from None
+
+
+def has_storage(t: Tensor) -> bool:
+    """Tell whether all elements of a dense tensor lie in its storage."""
+    reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
+    return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 class RowSteps:

@@ -126,7 +126,7 @@ class SyncBatchNorm(_Normalization):
             )
         options = self._options()
         others = residual, self.weight, self.bias, *options.running[:2]
-        if not served(input, *others):
+        if input.element_size() < 4 or not served(input, *others):
             got = f"{input.dtype} on {input.device}"
             raise TypeError(f"SyncBatchNorm: input must be float32 or float64 on the CPU, as weights are; got {got}")
         y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
@@ -150,15 +150,15 @@ class _Statistics(NamedTuple):
 
 def _statistics(x: Array, axis: int, group: Any) -> _Statistics:
     channels = x.shape[axis]
-    own = _core.Moments()
+    own = _core.ChannelMoments()
     if x.size:
         own.update(x, axis)
     row = torch.zeros(1 + 2 * channels, dtype=torch.float64)
     if own.count:
         row = torch.from_numpy(np.concatenate([[own.count], own.mean, own.m2]))
-    total = _core.Moments()
+    total = _core.ChannelMoments()
     for count, *values in gathered(row, group).tolist():
-        part = _core.Moments.__new__(_core.Moments)
+        part = _core.ChannelMoments.__new__(_core.ChannelMoments)
         part.__setstate__((int(count), values[:channels] if count else [], values[channels:] if count else []))
         total.merge(part)
     if total.count < 2:

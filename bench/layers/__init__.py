@@ -1,1 +1,0 @@
-"""Dropout and batch normalisation: `python -m bench layers`."""

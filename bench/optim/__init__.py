@@ -1,1 +1,0 @@
-"""Optimizer steps: `python -m bench optim`."""

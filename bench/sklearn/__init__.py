@@ -1,1 +1,0 @@
-"""Whole fits of the scikit-learn estimators: `python -m bench sklearn`."""

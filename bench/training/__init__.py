@@ -1,1 +1,0 @@
-"""Whole training steps of small networks: `python -m bench training`."""

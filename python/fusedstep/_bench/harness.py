@@ -1,0 +1,177 @@
+"""Timing: one process, interleaved rounds, medians, and bootstrap intervals of ratios."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
+SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
+TOO_SLOW = "left out: too slow for the time that was left"
+LEAST_ROUNDS = 3  # if a busy machine makes every round long
+SETTLE_S = 5e-3  # idle workers spin, OpenMP's for some ms, OpenBLAS's for 100, on a core that the next one needs
+SETTLE_LIMIT_S = 0.25  # some never stop spinning
+WARM_S = 3e-3  # after that idleness a core takes a while to come to its speed, and caches to hold what a loop reuses
+
+
+Ratio = tuple[float, float, float]  # of two times, with its 95% interval
+
+
+class Runner(Protocol):
+    """One implementation of one case, ready to step."""
+
+    @property
+    def step(self) -> Callable[[], object]: ...
+
+    @property
+    def refill(self) -> Callable[[], None] | None:
+        """Return a function to call untimed before each step, for steps that change their gradients."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How long to measure: rounds until the budget is spent, within bounds."""
+
+    budget_s: float = 4.0
+    min_rounds: int = 11
+    max_rounds: int = 151
+    settle_s: float = SETTLE_S
+    short_s: float = SHORT_S  # steps below this run untimed before each sample
+    warm_s: float = WARM_S  # so long, and once at least
+    limit_s: float = (
+        math.inf
+    )  # of all rounds: after it, LEAST_ROUNDS are enough; an implementation that needs it alone is left out
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per step, one figure per round."""
+
+    samples: np.ndarray
+    repeats: int
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.samples))
+
+
+def sample(runner: Runner, repeats: int) -> float:
+    """Seconds per step, over `repeats` steps."""
+    step, refill, clock = runner.step, runner.refill, time.perf_counter
+    if refill is None:
+        start = clock()
+        for _ in range(repeats):
+            step()
+        return (clock() - start) / repeats
+    total = 0.0
+    for _ in range(repeats):
+        refill()
+        start = clock()
+        step()
+        total += clock() - start
+    return total / repeats
+
+
+def warm(runner: Runner, repeats: int, seconds: float) -> None:
+    """Run as in a sample, untimed."""
+    end = time.perf_counter() + seconds
+    sample(runner, repeats)
+    while time.perf_counter() < end:
+        sample(runner, repeats)
+
+
+def settle(seconds: float) -> None:
+    """Wait until the threads of the library that ran before sleep: until the process uses no CPU time."""
+    end = time.perf_counter() + SETTLE_LIMIT_S
+    while seconds > 0 and time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(seconds)
+        if time.process_time() - used < seconds / 2:
+            break
+
+
+def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
+    """Warm up; then the repeats that make one sample last at least `sample_s`, and the time of one step."""
+    for _ in range(2):
+        sample(runner, 1)
+    repeats = 1
+    while (seconds := sample(runner, repeats)) * repeats < sample_s:
+        repeats = max(2 * repeats, math.ceil(sample_s / max(seconds, 1e-9)))
+    return repeats, seconds
+
+
+def measure(
+    runners: Mapping[str, Runner], plan: Sampling, seed: int = 0, before: Callable[[str], None] = lambda name: None
+) -> dict[str, Timing]:
+    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
+
+    `before` is called, untimed, with the name of the next implementation. One that is too slow has no timing.
+    """
+    with no_garbage_collection():
+        repeats, is_short, cost = {}, {}, 0.0
+        for name, runner in runners.items():
+            before(name)
+            number, seconds = calibrate(runner)
+            if LEAST_ROUNDS * seconds * number > plan.limit_s:
+                continue
+            repeats[name] = number
+            is_short[name] = seconds < plan.short_s
+            cost += seconds * number + plan.settle_s
+            if is_short[name]:
+                cost += max(seconds * number, plan.warm_s)
+        rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
+        samples: dict[str, list[float]] = {name: [] for name in repeats}
+        # A fixed order would give every implementation the same neighbour in every round.
+        order, names, end = np.random.default_rng(seed), list(repeats), time.perf_counter() + plan.limit_s
+        for done in range(rounds):
+            if done >= LEAST_ROUNDS and time.perf_counter() > end:
+                break
+            for i in order.permutation(len(names)):
+                name = names[i]
+                before(name)
+                settle(plan.settle_s)
+                if is_short[name]:
+                    warm(runners[name], repeats[name], plan.warm_s)
+                samples[name].append(sample(runners[name], repeats[name]))
+    return {name: Timing(np.array(values), repeats[name]) for name, values in samples.items()}
+
+
+def ratio_interval(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+    seed: int = 0,
+) -> Ratio:
+    """Ratio of medians with its bootstrap interval: (ratio, low, high).
+
+    A round's samples are drawn together, so that a slow moment of the machine, which affects both, cancels.
+    """
+    rounds = len(numerator)
+    if len(denominator) != rounds:
+        raise ValueError(f"ratio_interval: need samples from the same rounds; got {rounds} and {len(denominator)}")
+    drawn = np.random.default_rng(seed).integers(0, rounds, (resamples, rounds))
+    ratios = np.median(numerator[drawn], axis=1) / np.median(denominator[drawn], axis=1)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(ratios, [tail, 1.0 - tail])
+    return float(np.median(numerator) / np.median(denominator)), float(low), float(high)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Disable garbage collection during the samples."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,67 @@
+"""The layers' tables and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import verdicts
+from ..harness import Ratio
+from ..report import VERDICT, duration, interval, print_rows, significant
+from .cases import ALONE, COPY, TORCH, Target
+from .suite import CaseResult, Line
+
+NOTES = (
+    "A copy moves as many bytes, preallocated, with the same threads; the fastest copy is the yardstick. "
+    "Times over a copy are per byte. Output: new = allocated by the call; out = memory given to it. "
+    "Who allocates is held against ours allocating."
+)
+
+
+def print_notes() -> None:
+    print(f"{NOTES}\n")
+
+
+def print_case(result: CaseResult) -> None:
+    first = result.levels[0]
+    ours = f"x ours {first} [95%]"
+    header = ("implementation", "output", "median", "GB/s", "x copy [95%]", ours, VERDICT)
+    heading = f"{result.case.name}: {result.case.describe()}; yardstick {result.yardstick or 'none'}"
+    print_rows(heading, header, [cells(line, first) for line in result.lines])
+
+
+def cells(line: Line, level: str) -> tuple[str, ...]:
+    kind = "out" if line.out else "new"
+    if line.seconds is None or line.gb_s is None:
+        return (line.name, kind, "-", "-", "-", "-", line.status)
+    copy = interval(line.of_copy) if line.of_copy else "-"
+    ratio = verdicts.cells(line.of_ours.get(level), bool(line.level))
+    return (line.name, kind, duration(line.seconds), significant(line.gb_s), copy, *ratio)
+
+
+def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
+    """Hold a target against the figures of one instruction set: `met` is None where there is none."""
+    found = measured(target, level, results.get(target.case))
+    entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text(level)}
+    if found is None:
+        return entry | {"value": None, "measured": "-", "met": None}
+    ratio, whom = found
+    bound = target.bound_of(level)
+    held = verdicts.held(ratio, bound, at_most=target.against != TORCH)
+    return entry | {"measured": f"{interval(ratio)} x {whom}", **held}
+
+
+def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
+    """Return the ratio and whom it is to; torch is the one of its forms that comes nearest to ours."""
+    ours = result.ours(level) if result is not None else None
+    if result is None or ours is None:
+        return None
+    if target.against == COPY:
+        return (ours.of_copy, COPY) if ours.of_copy else None
+    if target.against == ALONE:
+        return (ours.of_alone, ALONE) if ours.of_alone else None
+    forms = [(line.of_ours[level], line) for line in result.lines if line.name == TORCH and level in line.of_ours]
+    if not forms:
+        return None
+    ratio, line = min(forms, key=lambda form: form[0][0])
+    return ratio, f"{TORCH}, {'out' if line.out else 'new'}"

@@ -1,0 +1,169 @@
+"""What a step must compute: NumPy transcriptions of the rules, and the check in float64 before the timing.
+
+The transcriptions serve twice: in float64 as the oracle for every implementation, ours included, and in
+float32 as the floor of the table (what a user writes without any library).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .cases import CLIP_NORM, EMA_DECAY
+
+Array = np.ndarray
+State = dict[str, Array]
+MakeStep = Callable[[Array], Callable[[Array, int], object]]  # parameters -> a step(gradients, t) on them
+Rule = Callable[[Array, Array, State, int, Mapping[str, Any]], None]
+
+GRADIENT_SCALES = (1.0, -0.5, 2.0)  # one step each: a constant gradient would hide a wrong decay rate
+SAMPLED = 1_000_000  # of larger cases, about this many elements are checked; all are checked to be finite
+RELATIVE = 2e-3  # allowed error of the total update, against the largest update
+NARROW = 0.1  # with states of 8 bits: allowed root mean square of the error, against that of the update
+ROUNDING = 4 * float(np.finfo(np.float32).eps)  # and of the value it is added to, over the steps
+
+
+def _zeros(state: State, name: str, like: Array) -> Array:
+    return state.setdefault(name, np.zeros_like(like))
+
+
+def sgd(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+    if mu := h.get("momentum", 0.0):
+        buf = _zeros(state, "buf", p)
+        buf *= mu
+        buf += g
+        g = g + mu * buf if h.get("nesterov") else buf
+    p -= h["lr"] * g
+
+
+def adagrad(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+    total = _zeros(state, "sum", p)
+    total += g * g
+    p -= h["lr"] * g / (np.sqrt(total) + h.get("eps", 1e-10))
+
+
+def adadelta(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+    square, acc, rho, eps = (
+        _zeros(state, "square", p),
+        _zeros(state, "acc", p),
+        h.get("rho", 0.9),
+        h.get("eps", 1e-6),
+    )
+    square *= rho
+    square += (1 - rho) * g * g
+    delta = np.sqrt(acc + eps) / np.sqrt(square + eps) * g
+    acc *= rho
+    acc += (1 - rho) * delta * delta
+    p -= h["lr"] * delta
+
+
+def rmsprop(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+    square, alpha = _zeros(state, "square", p), h.get("alpha", 0.99)
+    square *= alpha
+    square += (1 - alpha) * g * g
+    p -= h["lr"] * g / (np.sqrt(square) + h.get("eps", 1e-8))
+
+
+def adam(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+    m, v, (b1, b2) = _zeros(state, "m", p), _zeros(state, "v", p), h.get("betas", (0.9, 0.999))
+    m += (1 - b1) * (g - m)
+    v *= b2
+    v += (1 - b2) * g * g
+    p -= h["lr"] / (1 - b1**t) * m / (np.sqrt(v) / math.sqrt(1 - b2**t) + h.get("eps", 1e-8))
+
+
+def adamw(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+    p *= 1 - h["lr"] * h["weight_decay"]
+    adam(p, g, state, t, h)
+
+
+RULES: dict[str, Rule] = {
+    "SGD": sgd,
+    "Adagrad": adagrad,
+    "Adadelta": adadelta,
+    "RMSprop": rmsprop,
+    "Adam": adam,
+    "AdamW": adamw,
+}
+
+
+def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
+    """Return the transcription above, or a newer optimizer's own; None if that leaves out decay."""
+    if name in RULES:
+        return RULES[name]
+    probe = cls([np.ones(1)], **options)
+    group, first = probe.groups[0], next(iter(probe.state.values()))
+    if group["weight_decay"] or group["l1"]:
+        return None
+
+    def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
+        for name, array in first.items():  # arrays like the parameter, and numbers of it
+            state.setdefault(name, np.full_like(p, array.flat[0]) if array.ndim else array.copy())
+        p[...] = cls.reference(p, g, dict(state), t, h["lr"], group)
+
+    return rule
+
+
+def clip_coefficient(norm: float) -> float:
+    """As in torch: max_norm / (norm + 1e-6), at most 1."""
+    return min(1.0, CLIP_NORM / (norm + 1e-6))
+
+
+def norm_of(arrays: list[Array]) -> float:
+    return math.sqrt(sum(float(np.square(a, dtype=np.float64).sum()) for a in arrays))
+
+
+def picked(arrays: list[Array]) -> Array:
+    """Take a sample over all tensors, their last elements included, in float64."""
+    stride = max(1, sum(a.size for a in arrays) // SAMPLED)
+    parts = [part for a in arrays for part in (a.reshape(-1)[::stride], a.reshape(-1)[-1:])]
+    return np.concatenate(parts).astype(np.float64)
+
+
+class Oracle:
+    """Where parameters and averages must be after one step per entry of GRADIENT_SCALES, in float64."""
+
+    def __init__(
+        self, params: list[Array], gradients: list[Array], make: MakeStep, clip: bool, narrow: bool = False
+    ) -> None:
+        self.error_of = narrow_error_of if narrow else error_of
+        self.start, g = picked(params), picked(gradients)
+        self.params, self.averages = self.start.copy(), self.start.copy()
+        norm, step = norm_of(gradients) if clip else 0.0, make(self.params)
+        for t, scale in enumerate(GRADIENT_SCALES, start=1):
+            step(g * (scale * (clip_coefficient(abs(scale) * norm) if clip else 1.0)), t)
+            self.averages += (1 - EMA_DECAY) * (self.params - self.averages)
+
+    def error(self, params: list[Array], averages: list[Array]) -> float:
+        """Largest error in units of what is allowed: at most 1 is right."""
+        error = self.error_of(picked(params), self.params, self.start)
+        return max(error, self.error_of(picked(averages), self.averages, self.start)) if averages else error
+
+
+class WholeOracle(Oracle):
+    """The same for a rule that is more than element-wise: our own in double precision, on all of the arrays."""
+
+    def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
+        self.error_of, self.start = error_of, picked(params)
+        wide = [p.astype(np.float64) for p in params]
+        optimizer = make(wide)
+        for scale in GRADIENT_SCALES:
+            optimizer.step([g.astype(np.float64) * scale for g in gradients])
+        self.params = self.averages = picked(wide)
+
+
+def error_of(got: Array, want: Array, start: Array) -> float:
+    if not np.isfinite(got).all():
+        return math.inf
+    allowed = RELATIVE * np.abs(want - start).max() + ROUNDING * np.abs(want)
+    return float((np.abs(got - want) / allowed).max())
+
+
+def narrow_error_of(got: Array, want: Array, start: Array) -> float:
+    """Return the same where states are rounded to 8 bits: single elements may be far off, all together may not."""
+    if not np.isfinite(got).all():
+        return math.inf
+    return float(np.sqrt(np.square(got - want).mean() / np.square(want - start).mean())) / NARROW

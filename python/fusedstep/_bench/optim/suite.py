@@ -1,0 +1,209 @@
+"""One case from beginning to end: build every implementation, check it, time it, compare it with ours."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..common import why
+from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+from . import reference
+from .array_peers import Roofline
+from .cases import Case, bytes_per_element
+from .job import Job, NumPyRunner
+from .peers import AT, OURS, PEERS, ROOFLINE, Peer, line_up
+
+
+@dataclass
+class Line:
+    """The results of one implementation in one case. `status` is "timed" or why there is no time."""
+
+    name: str
+    status: str = "timed"
+    error: float | None = None  # against float64, in units of what is allowed
+    ready_s: float | None = None  # of what compiles: until its first step was done
+    seconds: float | None = None
+    gb_s: float | None = None
+    over_yardstick: Ratio | None = None  # time over the roofline's, with its 95% interval
+    ratio: Ratio | None = None  # time over ours, likewise
+    repeats: int = 0
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def at(self) -> str:
+        """What follows the implementation's name: the number of threads, where a case varies it."""
+        return "".join(self.name.partition(AT)[1:])
+
+    @property
+    def mine(self) -> bool:
+        return self.name == OURS + self.at
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"mine": self.mine, "over_ours": self.ratio}
+
+
+@dataclass
+class CaseResult:
+    case: Case
+    bytes_per_element: int
+    lines: list[Line]
+
+    def line(self, name: str) -> Line | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.case.name,
+            "what": self.case.describe(),
+            "shapes": [list(shape) for shape in self.case.shapes],
+            "elements": self.case.elements,
+            "bytes_per_element": self.bytes_per_element,
+            "yardstick": ROOFLINE,
+            "lines": [line.as_dict() for line in self.lines],
+        }
+
+
+@dataclass
+class Room:
+    """Memory for the arrays of one case: an implementation that does not fit is left out, and listed."""
+
+    job: Job
+    limit: float
+    used: float = 0.0
+    temporaries: int = 0
+
+    def take(self, peer: Peer) -> bool:
+        array = 4.0 * self.job.case.elements
+        arrays = 2 + self.job.states + self.job.case.full  # parameter, gradient, state, average
+        temporaries = max(self.temporaries, peer.temporaries)
+        source = 1  # the gradients that runners copy from
+        if self.used + (arrays + temporaries + source) * array > self.limit:
+            return False
+        self.used, self.temporaries = self.used + arrays * array, temporaries
+        return True
+
+
+def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
+    """One interleaved run of all peers on one case."""
+    job = Job(case, threads)
+    size = np.dtype(case.states).itemsize
+    result = CaseResult(case, bytes_per_element(job.states, case.full, size), [])
+    runners = build(job, line_up(case, peers or PEERS), Room(job, memory), result.lines)
+    before = {name: reference.picked(runner.params()) for name, runner in runners.items()}
+    timings = measure(runners, plan, before=lambda name: runners[name].enter())
+    for late in result.lines:
+        if late.name in runners and late.name not in timings:
+            late.status = TOO_SLOW
+    for name, timing in timings.items():
+        line = result.line(name)
+        assert line is not None
+        after = [*runners[name].params(), *runners[name].averages()]
+        if not all(np.isfinite(a).all() for a in after):
+            line.status = "WRONG: not finite after timing"
+        elif (reference.picked(runners[name].params()) == before[name]).mean() > 0.5:
+            line.status = "WRONG: timed without moving its parameters"
+        else:
+            line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
+    runners.clear()
+    gc.collect()
+    compare(result, timings)
+    return result
+
+
+def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
+    """Make the runners that are installed, fit in memory and are right; a line for every other one too."""
+    runners: dict[str, NumPyRunner] = {}
+    oracle = exact(job)
+    for peer in peers:
+        line = Line(peer.name)
+        lines.append(line)
+        if missing := peer.missing():
+            line.status = f"not installed: {', '.join(missing)}"
+        elif not room.take(peer):
+            line.status = f"left out: together over {room.limit / 2**30:.3g} GiB of arrays (--memory)"
+        elif runner := build_one(peer, job, oracle, line):
+            runners[peer.name] = runner
+    return runners
+
+
+def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
+    """Return the peer's runner once its first steps are right; else say in the line why not."""
+    try:
+        start, error = time.perf_counter(), 0.0
+        runner = peer.build(job.with_threads(peer.threads))
+        runner.enter()
+        if not isinstance(runner, Roofline):
+            take(runner, reference.GRADIENT_SCALES[0])
+            line.ready_s = time.perf_counter() - start if peer.compiles else None
+            error = check(runner, oracle)
+    except Exception as problem:  # a broken peer must not take the others' figures with it
+        line.status = why(problem)
+    else:
+        line.error = error if math.isfinite(error) else None
+        if error <= 1:
+            return runner
+        line.status = f"WRONG: {error:.3g} x the error allowed against float64"
+    return None
+
+
+def exact(job: Job) -> reference.Oracle:
+    """Return where the first steps must lead."""
+    if job.cls.element_wise:
+        return reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full, job.case.is_narrow)
+    return reference.WholeOracle(job.params(), job.gradients, lambda arrays: job.cls(arrays, **job.options))
+
+
+def exact_step(job: Job) -> reference.MakeStep:
+    """Return the maker of the rule's step in float64.
+
+    Without a transcription it is fusedstep's step in float64, from which no float32 step may differ.
+    """
+    options = job.options
+    rule = reference.rule_of(job.case.rule, job.cls, options)
+
+    def make(p: np.ndarray) -> Callable[[np.ndarray, int], object]:
+        if rule is None:
+            optimizer = job.cls([p], **options)
+            return lambda g, t: optimizer.step([g])
+        state = reference.State()
+        return lambda g, t: rule(p, g, state, t, options)
+
+    return make
+
+
+def take(runner: NumPyRunner, scale: float) -> None:
+    """Take a step of scaled gradients."""
+    runner.load(scale)
+    runner.step()
+
+
+def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
+    """Return the error of the first steps, of which one is done; leave the runner with fresh gradients."""
+    for scale in reference.GRADIENT_SCALES[1:]:
+        take(runner, scale)
+    error = oracle.error(runner.params(), runner.averages())
+    if runner.full and runner.in_place and any(g.any() for g in runner.grads()):
+        error = math.inf
+    runner.load()
+    return error
+
+
+def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
+    """Bandwidths, and ratios to the roofline and to ours, from the same rounds."""
+    for line in result.lines:
+        if line.seconds is not None:
+            line.gb_s = result.bytes_per_element * result.case.elements / line.seconds / 1e9
+    for line in result.lines:
+        if line.gb_s is None:
+            continue
+        roof, ours = result.line(ROOFLINE + line.at), result.line(OURS + line.at)
+        if roof is not None and roof.gb_s is not None:
+            line.over_yardstick = ratio_interval(timings[line.name].samples, timings[roof.name].samples)
+        if ours is not None and ours.seconds is not None:
+            line.ratio = ratio_interval(timings[line.name].samples, timings[ours.name].samples)

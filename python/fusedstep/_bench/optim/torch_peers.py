@@ -1,0 +1,101 @@
+"""What steps torch's tensors: torch.optim in its forms, and the optimizers of other packages for torch."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..common import Unavailable
+from .cases import CLIP_NORM, EMA_DECAY
+from .job import Job, NumPyRunner
+
+MOST_COMPILED = 16  # tensors: 300 took 136 s
+
+
+class Torch(NumPyRunner):
+    """torch.optim in one of its three forms; around it, the strongest form of everything else."""
+
+    def __init__(self, job: Job, form: str = "default") -> None:
+        self.torch: Any = importlib.import_module("torch")
+        self.torch.set_num_threads(job.threads)  # before anything is built, and before each sample
+        self.form = form
+        self.p, self.g, self.e = [], [], []
+        super().__init__(job)
+
+    def enter(self) -> None:
+        self.torch.set_num_threads(self.job.threads)
+
+    def optimizer(self, job: Job) -> Any:
+        cls = getattr(self.torch.optim, job.case.rule, None)
+        if cls is None:
+            raise Unavailable(f"torch has no {job.case.rule}")
+        if job.case.rule == "Muon":
+            raise Unavailable("not the same products: python -m bench.muon")
+        if self.form == "default":
+            return cls(self.tp, **job.options)
+        if self.form not in inspect.signature(cls).parameters:
+            raise Unavailable(f"torch has no {self.form} {job.case.rule}")
+        return cls(self.tp, **job.options, **{self.form: True})
+
+    def prepare(self, job: Job) -> Callable[[], object]:
+        # Cloned, so that torch works on memory of its own making (64-byte aligned); NumPy sees it as views.
+        self.tp = [self.torch.from_numpy(p).clone().requires_grad_() for p in self.p]
+        self.te = [self.torch.from_numpy(e).clone() for e in self.e]
+        for p, g in zip(self.tp, self.g, strict=True):
+            p.grad = self.torch.from_numpy(g).clone()
+        self.tg = [p.grad for p in self.tp]
+        self.p, self.g, self.e = ([t.detach().numpy() for t in ts] for ts in (self.tp, self.tg, self.te))
+        optimizer = self.optimizer(job)
+        return partial(self.sequence, optimizer.step) if self.full else optimizer.step
+
+    def sequence(self, step: Callable[[], object]) -> None:
+        self.torch.nn.utils.clip_grad_norm_(self.tp, CLIP_NORM, foreach=True)
+        step()
+        with self.torch.no_grad():  # what swa_utils.get_ema_multi_avg_fn does
+            self.torch._foreach_lerp_(self.te, self.tp, 1 - EMA_DECAY)
+            self.torch._foreach_zero_(self.tg)
+
+
+class DeepSpeed(Torch):
+    def optimizer(self, job: Job) -> Any:
+        if job.case.rule not in ("Adam", "AdamW"):
+            raise Unavailable(f"no DeepSpeedCPUAdam for {job.case.rule}")
+        adam: Any = importlib.import_module("deepspeed.ops.adam")
+        return adam.DeepSpeedCPUAdam(self.tp, **job.options, adamw_mode=job.case.rule == "AdamW")
+
+
+class Compiled(Torch):
+    """`torch.compile(optimizer.step)`, with the learning rate in a tensor: a number would be compiled into the step."""
+
+    def optimizer(self, job: Job) -> Any:
+        count = len(job.case.shapes)
+        if count > MOST_COMPILED:
+            raise Unavailable(f"torch.compile takes minutes for {count} tensors; at most {MOST_COMPILED} are tried")
+        options = job.options | {"lr": self.torch.tensor(job.options["lr"])}
+        return getattr(self.torch.optim, job.case.rule)(self.tp, **options)
+
+    def prepare(self, job: Job) -> Callable[[], object]:
+        forget_compiled(self.torch)
+        step: Callable[[], object] = self.torch.compile(super().prepare(job))
+        return step
+
+
+class EightBit(Torch):
+    """Adam with states of 8 bits, of another package."""
+
+    def __init__(self, job: Job, package: str) -> None:
+        self.package = package
+        super().__init__(job)
+
+    def optimizer(self, job: Job) -> Any:
+        forget_compiled(self.torch)
+        package: Any = importlib.import_module(self.package)
+        return getattr(package, f"{job.case.rule}8bit")(self.tp, **job.options)
+
+
+def forget_compiled(torch: Any) -> None:
+    """Compile anew what earlier runs have compiled, so that the time until the first step includes the compiler's."""
+    torch.compiler.config.force_disable_caches = True

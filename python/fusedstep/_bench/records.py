@@ -1,0 +1,109 @@
+"""Files of results: reading, reducing and iterating over the lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .harness import Ratio
+
+FIELDS = ("name", "mine", "status", "ready_s", "seconds", "gb_s", "over_yardstick", "over_ours")
+CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick", "load")
+MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
+YARDSTICKS = ("roofline", "copy: ")  # not libraries that a user would call
+
+
+@dataclass(frozen=True)
+class Record:
+    """One implementation in one case."""
+
+    suite: str
+    case: str
+    what: str
+    name: str
+    mine: bool
+    status: str
+    seconds: float | None
+    gb_s: float | None
+    over_yardstick: Ratio | None
+    over_ours: Ratio | None
+    ready_s: float | None = None  # of what compiles: until its first step was done
+
+    @property
+    def is_peer(self) -> bool:
+        return not self.mine and not self.name.startswith(YARDSTICKS) and not self.name.startswith("fusedstep")
+
+    @property
+    def is_faster_than_ours(self) -> bool:
+        """Beyond the interval."""
+        return self.is_peer and self.over_ours is not None and self.over_ours[2] < 1
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a file that a run or `reduce` has written.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        if is_complete(document):
+            return dict(document)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError(f"{path} must be the results of `python -m bench`; it holds something else")
+
+
+def is_complete(document: Mapping[str, Any]) -> bool:
+    """Tell whether a document has all required fields; some incomplete ones raise instead."""
+    found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
+    ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)
+    return ratios_are and "targets" in document and all(name in document["machine"] for name in MACHINE_FIELDS)
+
+
+def records(document: Mapping[str, Any]) -> Iterator[Record]:
+    for case in document["cases"]:
+        for line in case["lines"]:
+            figures: dict[str, Any] = {k: line.get(k) for k in ("name", "mine", "status", "seconds", "gb_s", "ready_s")}
+            ratios: dict[str, Any] = {
+                k: tuple(r) if (r := line.get(k)) else None for k in ("over_yardstick", "over_ours")
+            }
+            yield Record(case["suite"], case["name"], case["what"], **figures, **ratios)
+
+
+def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the samples, and round to four digits."""
+    cases = [
+        {k: short(case[k]) for k in CASE_FIELDS if case.get(k) is not None}
+        | {"lines": [{k: short(line[k]) for k in FIELDS if line.get(k) is not None} for line in case["lines"]]}
+        for case in document["cases"]
+    ]
+    targets = [entry | {"value": short(entry["value"])} for entry in document["targets"]]
+    rest = {k: document.get(k, []) for k in ("machine", "out_of_time")}
+    return {**rest, "cases": cases, "targets": targets}
+
+
+def short(x: Any) -> Any:
+    if isinstance(x, float):
+        return float(f"{x:.4g}")
+    if isinstance(x, dict):
+        return {k: short(v) for k, v in x.items()}
+    return [short(item) for item in x] if isinstance(x, (list, tuple)) else x
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """Write JSON with one implementation per line: small, and fit for a diff."""
+    parts = []
+    for case in document["cases"]:
+        head = json.dumps({k: v for k, v in case.items() if k != "lines"})[:-1]
+        lines = ",\n   ".join(json.dumps(line) for line in case["lines"])
+        parts.append(f'{head}, "lines": [\n   {lines}]}}')
+    rest = json.dumps({k: v for k, v in document.items() if k not in ("cases", "targets")}, indent=1)[:-2]
+    targets = ",\n  ".join(json.dumps(entry) for entry in document["targets"])
+    return f'{rest},\n "cases": [\n  ' + ",\n  ".join(parts) + f'],\n "targets": [\n  {targets}]\n}}\n'

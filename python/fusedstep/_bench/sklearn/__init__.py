@@ -1,0 +1,1 @@
+"""Whole fits of the scikit-learn estimators."""

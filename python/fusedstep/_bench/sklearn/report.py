@@ -1,0 +1,53 @@
+"""The estimators' tables and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import verdicts
+from ..report import VERDICT, duration, interval, print_rows
+from .cases import OURS, THEIRS, Target
+from .suite import CaseResult, Line
+
+NOTES = (
+    "Time: a training step, with its share of all else that fit does; of the accuracy cases, the whole "
+    "cross-validation, measured once. The weights after a fit must be scikit-learn's, up to rounding."
+)
+HEADER = ("implementation", "time", "accuracy", "weights from theirs", "time / ours [95%]", VERDICT)
+
+
+def print_notes() -> None:
+    print(f"{NOTES}\n")
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    if line.seconds is None or line.accuracy is None:
+        return (line.name, "-", "-", "-", "-", line.status)
+    error = "-" if line.error is None else f"{line.error:.1g}"
+    return (
+        line.name,
+        duration(line.seconds),
+        f"{line.accuracy:.4f}",
+        error,
+        *verdicts.cells(line.over_ours, line.name == OURS),
+    )
+
+
+def print_case(result: CaseResult) -> None:
+    print_rows(f"{result.case.name}: {result.case.describe()}", HEADER, [cells(line) for line in result.lines])
+
+
+def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
+    """Hold a target against the figures: `met` is None where there is none."""
+    entry: dict[str, Any] = {"case": target.case, "target": target.text(), "value": None, "measured": "-", "met": None}
+    result = results.get(target.case)
+    lines = [result.line(name) if result else None for name in (OURS, THEIRS)]
+    if lines[0] is None or lines[1] is None or lines[0].accuracy is None or lines[1].accuracy is None:
+        return entry
+    if target.bound:
+        ratio = lines[1].over_ours
+        assert ratio is not None  # both were timed
+        return entry | {"measured": f"{interval(ratio)} x", **verdicts.held(ratio, target.bound)}
+    ours, theirs = lines[0].accuracy, lines[1].accuracy
+    return entry | {"value": ours, "measured": f"{ours:.4f} against {theirs:.4f}", "met": ours >= theirs}

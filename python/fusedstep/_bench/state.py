@@ -1,0 +1,129 @@
+"""Whether a machine is quiet: how far apart the speeds of its cores are, and how many CPUs other processes use.
+
+A run looks at the cores at its beginning and its end, and at the CPUs during each case. Results of a disturbed machine
+say so, and are not published.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from .._base.machine import text_of
+
+FAR = 1.15  # between the fastest and the slowest core: the clocks of quiet cores differ by a few percent
+BUSY = 0.25  # CPUs, on average of a case: a thread may wait milliseconds for its core
+STOLEN = 0.05  # CPUs that a hypervisor gave to others
+MANY = 0.05  # share of the measured time that may be in disturbed cases
+MOST_CORES = 8  # looked at
+ROUNDS = 15
+PROBE = 20_000  # elements, which fit into the first two levels of cache
+
+
+@dataclass(frozen=True)
+class Load:
+    """What took CPUs from a case: averages, in CPUs."""
+
+    seconds: float
+    others: float  # used by other processes
+    stolen: float  # taken by the hypervisor
+
+    @property
+    def is_disturbed(self) -> bool:
+        return self.others > BUSY or self.stolen > STOLEN
+
+
+class Watch:
+    """The load of other processes from its making on; `load` is None where the system does not report it."""
+
+    def __init__(self) -> None:
+        self.ticks, self.own, self.start = ticks(), own_seconds(), time.perf_counter()
+
+    def load(self) -> Load | None:
+        now = ticks()
+        if now is None or self.ticks is None:
+            return None
+        seconds = max(time.perf_counter() - self.start, 1e-9)
+        used, stolen = ((b - a) / os.sysconf("SC_CLK_TCK") for a, b in zip(self.ticks, now, strict=True))
+        others = used - (own_seconds() - self.own)
+        return Load(seconds, max(0.0, others / seconds), stolen / seconds)
+
+
+def ticks() -> tuple[int, int] | None:
+    """Return the ticks in which the CPUs that this process may use worked, and which were stolen from them."""
+    usable = {f"cpu{n}" for n in usable_cores()}
+    rows = [line.split() for line in text_of("/proc/stat").splitlines()]
+    found = [list(map(int, row[1:9])) for row in rows if row and row[0] in usable and len(row) > 8]
+    if not found:
+        return None
+    user, nice, system, _idle, _wait, hard, soft, stolen = (sum(column) for column in zip(*found, strict=True))
+    return user + nice + system + hard + soft, stolen
+
+
+def own_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended, such as compilers."""
+    return sum(os.times()[:4])
+
+
+def usable_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def core_times() -> dict[int, float]:
+    """Return the median time of the same work on each core, interleaved; of some of the cores where there are many."""
+    usable = usable_cores()
+    cores = usable[:: max(1, len(usable) // MOST_CORES)][:MOST_CORES]
+    a, out = np.full(PROBE, 1.5, np.float32), np.empty(PROBE, np.float32)
+    times: dict[int, list[float]] = {core: [] for core in cores}
+    try:
+        for core in cores * ROUNDS:
+            os.sched_setaffinity(0, {core})
+            times[core].append(seconds_of(lambda: np.sqrt(a, out=out)))
+    finally:
+        if usable:
+            os.sched_setaffinity(0, usable)
+    return {core: median(samples) for core, samples in times.items()}
+
+
+def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
+    """Return the time of the repetitions, after one that is not timed."""
+    work()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return time.perf_counter() - start
+
+
+def distance(times: Mapping[int, float]) -> float:
+    """Return how many times as long the slowest core takes as the fastest."""
+    return max(times.values()) / min(times.values()) if times else 1.0
+
+
+def summary(cores: Sequence[Mapping[int, float]], loads: Mapping[str, Load]) -> dict[str, Any]:
+    """Return the state for a file of results: figures, and under `disturbed` what disturbed the run, in words."""
+    total = sum(load.seconds for load in loads.values())
+    bad = {name: load for name, load in loads.items() if load.is_disturbed}
+    mean = {
+        key: sum(getattr(load, key) * load.seconds for load in loads.values()) / max(total, 1e-9)
+        for key in ("others", "stolen")
+    }
+    far = max((distance(times) for times in cores), default=1.0)
+    reasons = [f"the slowest core took {far:.2f} times as long as the fastest"] if far > FAR else []
+    if sum(load.seconds for load in bad.values()) > MANY * total:
+        worst = max(bad, key=lambda name: bad[name].others + bad[name].stolen)
+        taken = bad[worst].others + bad[worst].stolen
+        reasons.append(
+            f"other processes took {mean['others'] + mean['stolen']:.2f} CPUs on average, and {taken:.2f} in {worst}; "
+            f"{len(bad)} of {len(loads)} measurements were disturbed"
+        )
+    return {"distance": far, **mean, "disturbed": reasons}
+
+
+def as_dict(load: Load | None) -> dict[str, Any] | None:
+    return None if load is None else asdict(load) | {"disturbed": load.is_disturbed}

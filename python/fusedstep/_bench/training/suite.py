@@ -1,0 +1,129 @@
+"""One case from beginning to end: build every trainer, check it, time it, compare it."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fusedstep import _core
+
+from ..common import why
+from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+from .cases import Case
+from .data import Job
+from .peers import OURS, PEERS, YARDSTICK, Peer, Trainer
+from .reference import CHECKED_STEPS, Oracle
+
+
+@dataclass
+class Line:
+    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+
+    name: str
+    status: str = "timed"
+    error: float | None = None  # against float64, in units of what is allowed
+    seconds: float | None = None  # of one training step
+    gflop_s: float | None = None  # of the products
+    over_yardstick: Ratio | None = None
+    over_ours: Ratio | None = None
+    repeats: int = 0
+    samples: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"mine": self.name == OURS}
+
+
+@dataclass
+class CaseResult:
+    case: Case
+    lines: list[Line]
+
+    def line(self, name: str) -> Line | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.case.name,
+            "what": self.case.describe(),
+            "elements": self.case.elements,
+            "bytes_per_element": self.case.bytes_per_element,
+            "yardstick": YARDSTICK,
+            "lines": [line.as_dict() for line in self.lines],
+        }
+
+
+def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = ()) -> CaseResult:
+    """One interleaved run of all peers on one case.
+
+    Ours runs on its own threads, as in a process that has not loaded torch's OpenMP.
+    """
+    usual = _core.backend()
+    _core.set_backend("threads")
+    try:
+        return _run_case(Job(case, threads), plan, peers or PEERS)
+    finally:
+        _core.set_backend(usual)
+
+
+def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
+    result, oracle = CaseResult(job.case, []), Oracle(job)
+    trainers = build(job, peers, oracle, result.lines)
+    timings = measure(trainers, plan, before=lambda name: trainers[name].enter())
+    for late in result.lines:
+        if late.name in trainers and late.name not in timings:
+            late.status = TOO_SLOW
+    for name, timing in timings.items():
+        line = result.line(name)
+        assert line is not None
+        if not oracle.has_learnt(trainers[name].params()):
+            line.status = "WRONG: has learnt nothing in the last pass"
+            continue
+        line.samples = (timing.samples / job.case.batches).tolist()
+        line.seconds, line.repeats = timing.median / job.case.batches, timing.repeats
+        line.gflop_s = job.case.flops / line.seconds / 1e9
+    trainers.clear()
+    gc.collect()
+    compare(result, timings)
+    return result
+
+
+def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) -> dict[str, Trainer]:
+    """Make the trainers that are installed and right; a line for every other one too."""
+    trainers: dict[str, Trainer] = {}
+    for peer in peers:
+        line = Line(peer.name)
+        lines.append(line)
+        if absent := peer.missing():
+            line.status = f"not installed: {', '.join(absent)}"
+        elif trainer := build_one(peer, job, oracle, line):
+            trainers[peer.name] = trainer
+    return trainers
+
+
+def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | None:
+    """Return the peer's trainer once its first steps are right; else say in the line why not."""
+    try:
+        trainer = peer.build(job)
+        trainer.enter()
+        trainer.run(CHECKED_STEPS)
+        error = oracle.error(trainer.params())
+    except Exception as problem:  # a broken peer must not take the others' figures with it
+        line.status = why(problem)
+        return None
+    line.error = error if math.isfinite(error) else None
+    if error <= 1:
+        return trainer
+    line.status = f"WRONG: {error:.3g} x the error allowed against float64"
+    return None
+
+
+def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
+    """Ratios to plain NumPy and to ours, from the same rounds."""
+    for line in result.lines:
+        for other, ratio in ((YARDSTICK, "over_yardstick"), (OURS, "over_ours")):
+            base = result.line(other)
+            if line.seconds is not None and base is not None and base.seconds is not None:
+                setattr(line, ratio, ratio_interval(timings[line.name].samples, timings[other].samples))

@@ -1,0 +1,71 @@
+"""``fusedstep bench``: how fast the installed libraries are on this machine, in a picture and a file of results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .._base.optional import MissingPackage
+from ._errors import UsageError
+from ._folder import open_folder, set_aside
+
+FILES = RESULTS, PICTURE = "results.json", "speedup.png"
+ABSENT = "not installed: "  # how the status of a line begins, before the names of modules
+PACKAGES = {"sklearn": "scikit-learn"}
+# What libraries ask for when they are imported: torch for huge pages, as NumPy always does; JAX for the CPU.
+VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, draw; return 0, or 1 if a result of ours was wrong."""
+    folder = open_folder(args.out, FILES)
+    set_aside(folder, FILES)
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
+    from .._bench.common import Unmatched
+    from .._bench.run import Options, Run
+    from .._bench.suites import QUICK_SUITES
+
+    options = Options(
+        args.only is None, args.only, args.threads, minutes=args.minutes, json=folder / RESULTS, targets=False
+    )
+    try:
+        status = Run(options, QUICK_SUITES).start()
+    except Unmatched as error:
+        raise UsageError(str(error)) from None
+    document = json.loads((folder / RESULTS).read_text("utf-8"))
+    for text in [*outcome(document), *files(document, folder)]:
+        print(text)
+    return status
+
+
+def outcome(document: Mapping[str, Any]) -> Iterable[str]:
+    """Say how the comparisons came out, and which libraries were not there."""
+    from .._bench import records, verdicts
+
+    every = list(records.records(document))
+    words = verdicts.count(r.over_ours for r in every if r.is_peer and r.over_ours)
+    counted = ", ".join(f"{word} in {number}" for word, number in words.items())
+    yield f"In {sum(words.values())} comparisons with other libraries, fusedstep is {counted}."
+    statuses = [r.status.removeprefix(ABSENT) for r in every if r.status.startswith(ABSENT)]
+    if absent := sorted({PACKAGES.get(name, name) for status in statuses for name in status.split(", ")}):
+        yield f"Not compared, because not installed: {', '.join(absent)}."
+
+
+def files(document: Mapping[str, Any], folder: Path) -> Iterable[str]:
+    """Draw the picture, and name what was written."""
+    from .._bench import pictures, records, rows
+
+    lines = list(records.records(document))
+    cases = dict.fromkeys(r.case for r in lines)
+    shown = [row for case in cases for row in rows.rows_of(case, [r for r in lines if r.case == case and r.over_ours])]
+    yield f"written: {folder / RESULTS}"
+    try:
+        if pictures.draw(shown, folder / PICTURE):
+            yield f"written: {folder / PICTURE}"
+    except MissingPackage as error:
+        yield f"no picture: {error}"

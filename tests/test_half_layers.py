@@ -1,0 +1,258 @@
+"""Dropout and batch norm of float16 and bfloat16: the bits of float32, rounded once to nearest even."""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from ml_dtypes import bfloat16
+
+import fusedstep as fs
+from fusedstep.ops import _philox_reference as reference
+from support.bits import KEY, Array, same_bits, values
+from support.fences import Fenced, guarded, untouched_around
+from support.machines import BACKENDS, MACHINES, SERIAL, machines, running
+from support.norms import Case
+
+HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(bfloat16)}
+every_half = pytest.mark.parametrize("half", HALVES.values(), ids=str)
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value|overflow:RuntimeWarning")  # of NumPy's conversions
+
+# Dropout
+
+
+def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
+    """Return the transcription's result."""
+    wide = x.astype(np.float32)
+    kept = reference.mask(KEY.seed, KEY.stream, offset, x.size, p).reshape(x.shape)
+    y = reference.dropout(wide, kept, p) if mode == "inverted" else np.where(kept, wide, np.float32(0))
+    return y.astype(x.dtype)
+
+
+@every_half
+@pytest.mark.parametrize("offset", [0, 7, 505, 2**35 - 600, 2**63 - 1])
+def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> None:
+    for n in (0, 1, 15, 16, 17, 511, 513, 2047, 2048, 2049, 5000, 100_003):
+        x = values(n, half)
+        for machine in machines((4,) if n > 5000 else (1,)):
+            out, memory = guarded(n, half, n % 5)
+            assert fs.dropout(x, 0.3, KEY, offset=offset, out=out) is out
+            same_bits(out, dropped(x, 0.3, offset), (machine, n), any_nan=True)
+            assert untouched_around(out, memory), (machine, n)
+
+
+@every_half
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("mode", ["inverted", "vanilla"])
+def test_dropout_in_place_backward_and_when_predicting(half: Any, p: float, mode: str) -> None:
+    x = values(3001, half)
+    want = dropped(x, p, 3, mode)
+    same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
+    predicted = fs.dropout(x, p, KEY, mode, training=False)
+    kept = np.float32(1 - p) if mode == "vanilla" else np.float32(1)
+    same_bits(predicted, (x.astype(np.float32) * kept).astype(half), any_nan=True)
+    fs.dropout(x, p, KEY, mode, 3, out=x)
+    same_bits(x, want, any_nan=True)
+
+
+@every_half
+@pytest.mark.parametrize("shape", [(40, 1, 1, 1), (1, 7, 1, 1), (40, 7, 1, 33), (1, 1, 11, 33)])
+def test_dropout_with_a_mask_of_another_shape(half: Any, shape: tuple[int, ...]) -> None:
+    """Whole channels, features at all times: as in float32, whose masks have their own tests."""
+    x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
+    want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
+    same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
+    turned = np.asfortranarray(x)
+    same_bits(np.ascontiguousarray(fs.dropout(turned, 0.4, KEY, offset=5, shape=shape, out=turned)), want)
+
+
+def test_dropout_refuses_an_output_of_another_half() -> None:
+    x = np.ones(3, np.float16)
+    with pytest.raises(ValueError, match=r"out must be float16 of shape \(3,\), like x; got bfloat16 \(3,\)"):
+        fs.dropout(x, 0.5, KEY, out=np.ones(3, bfloat16))
+
+
+# Batch norm
+
+# (shape, axis): around the 2,048 numbers that are decoded at a time, 8 and 16 channels, blocks, words of a mask.
+SHAPES = [
+    ((2, 1), 1),
+    ((33, 17), 1),
+    ((1025, 5), 1),
+    ((70, 64), 1),
+    ((35, 2049), 1),
+    ((3, 4100), 1),
+    ((70, 9, 7, 7), 1),
+    ((3, 2, 2), 1),
+    ((3, 2, 2053), 1),
+    ((1, 1, 40_000), 1),
+    ((2, 50, 65), 1),
+    ((5, 4, 3, 19), -1),
+]
+VARIANTS = list(itertools.product((True, False), repeat=3))
+
+
+def rounded_case(
+    rng: np.random.Generator, shape: Any, axis: int, half: Any, variant: Any, parameters: Any
+) -> tuple[Case, list[Array]]:
+    """Return a case of 16-bit elements, and the results of the transcription of its float32 numbers, rounded."""
+    case = Case(rng, shape, axis, np.float32, *variant)
+    names = {"x": half, "dy": half, **({} if case.residual is None else {"residual": half})}
+    names |= dict.fromkeys(("gamma", "beta", "mean", "var"), parameters)
+    for name, dtype in names.items():
+        setattr(case, name, getattr(case, name).astype(dtype).astype(np.float32))
+    kinds = half, parameters, parameters, half, parameters, parameters, half
+    want = [a.astype(dtype) for a, dtype in zip(case.bits(), kinds, strict=False)]
+    for name, dtype in names.items():
+        setattr(case, name, getattr(case, name).astype(dtype))
+    return case, want
+
+
+@every_half
+@pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
+def test_batch_norm_has_the_bits_of_its_transcription(
+    rng: np.random.Generator, half: Any, shape: Any, axis: int
+) -> None:
+    """With a residual and a ReLU, whose mask is stored; nothing is written outside."""
+    case, want = rounded_case(rng, shape, axis, half, (True, True, True), np.float32)
+    fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
+    x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
+    for machine in machines((1, 4)):
+        for got, wanted in zip(case.run(x, y, dy, dx), want, strict=True):
+            same_bits(got, wanted, machine)
+        fenced.check((shape, axis))
+    same_bits(x, case.x)
+
+
+@pytest.mark.parametrize("machine", [m for m in MACHINES if m in SERIAL or m[1:] == (BACKENDS[-1], 4)], ids=str)
+@every_half
+@pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
+def test_batch_norm_bits_of_variants_on_machines(rng: np.random.Generator, half: Any, machine: Any, wide: bool) -> None:
+    parameters = np.dtype(np.float32) if wide else half
+    for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
+        for variant in VARIANTS:
+            case, want = rounded_case(rng, shape, axis, half, variant, parameters)
+            with running(machine):
+                found = case.run(case.x, None, case.dy, None)
+            for got, wanted in zip(found, want, strict=True):
+                same_bits(got, wanted, (shape, variant))
+
+
+@every_half
+def test_batch_norm_in_place(rng: np.random.Generator, half: Any) -> None:
+    case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
+    kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
+    same_bits(kept, y)
+    _, saved = fs.batch_norm(case.x, case.gamma, case.beta)
+    fs.batch_norm_backward(case.dy, saved, out=case.dy)
+    same_bits(case.dy, dx)
+    fs.batch_norm(case.x, case.gamma, case.beta, out=case.x)
+    same_bits(case.x, y)
+
+
+@every_half
+def test_batch_stats_of_halves_are_those_of_their_numbers(rng: np.random.Generator, half: Any) -> None:
+    x = rng.normal(3, 2, (70, 33)).astype(half)
+    narrow, wide = fs.BatchStats(), fs.BatchStats()
+    narrow.update(x)
+    wide.update(x.astype(np.float32))
+    same_bits(narrow.mean, wide.mean)
+    same_bits(narrow.var(), wide.var())
+
+
+def test_batch_norm_refuses_mixtures_of_halves(rng: np.random.Generator) -> None:
+    x, gamma = np.ones((4, 3), np.float16), np.ones(3, bfloat16)
+    need = r"gamma must be None or a C-contiguous float16 or float32 \(3,\); got bfloat16 \(3,\)"
+    with pytest.raises(ValueError, match=need):
+        fs.batch_norm(x, gamma)
+    with pytest.raises(TypeError, match=r"gamma must be float32 or float64 in native byte order; got float16 \(3,\)"):
+        fs.batch_norm(x.astype(np.float32), np.ones(3, np.float16))
+    with pytest.raises(ValueError, match=r"residual must be like x: float16 \(4, 3\); got bfloat16 \(4, 3\)"):
+        fs.batch_norm(x, residual=x.astype(bfloat16))
+    with pytest.raises(TypeError, match="relu: x must be float32 or float64"):
+        fs._core.relu(x, None, x)  # a layer of fusedstep.nn
+
+
+# torch's tensors
+
+every_name = pytest.mark.parametrize("name", HALVES)
+
+
+@pytest.fixture
+def ft(torch: ModuleType) -> Any:
+    import fusedstep.torch
+
+    torch.manual_seed(0)
+    return fusedstep.torch
+
+
+@every_name
+def test_torch_dropout_is_that_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
+    dtype = getattr(torch, name)
+    wide = torch.randn(3, 4, 50, 6).to(dtype).float().to(memory_format=torch.channels_last)
+    for inplace in (False, True):
+        torch.manual_seed(5)
+        want = ft.Dropout(0.3)(wide)
+        x = wide.to(dtype).requires_grad_(not inplace)
+        torch.manual_seed(5)
+        y = ft.Dropout(0.3, inplace=inplace)(x)
+        assert y.dtype is dtype and y.stride() == wide.stride() and torch.equal(y, want.to(dtype))
+    x = wide.to(dtype).requires_grad_()
+    y = ft.Dropout(0.3)(x)
+    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert dx.dtype is dtype and torch.equal(dx != 0, y != 0)
+
+
+def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]:
+    """Return the output, the gradients and the running statistics, in float64."""
+    x, residual = x.clone().requires_grad_(), residual.clone().requires_grad_()
+    own = isinstance(layer, torch.nn.BatchNorm2d) and "fusedstep" in type(layer).__module__
+    y = layer(x, residual) if own else torch.relu(layer(x) + residual)
+    y.backward(dy)
+    grads = x.grad, layer.weight.grad, layer.bias.grad
+    assert y.dtype is x.dtype and layer.weight.grad.dtype is layer.weight.dtype
+    return [t.detach().double() for t in (y, *grads, layer.running_mean, layer.running_var)]
+
+
+@every_name
+@pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
+@pytest.mark.parametrize("last", [False, True])
+def test_torch_batch_norm_is_nearer_to_float64_than_torchs(
+    torch: Any, ft: Any, name: str, wide: bool, last: bool
+) -> None:
+    dtype = getattr(torch, name)
+    layers = [ft.BatchNorm2d(7, relu=True), torch.nn.BatchNorm2d(7), torch.nn.BatchNorm2d(7).double()]
+    torch.nn.init.normal_(layers[0].weight), torch.nn.init.normal_(layers[0].bias)
+    layers = [layer if wide else layer.to(dtype) for layer in layers[:2]] + layers[2:]
+    layers[1].load_state_dict(layers[0].state_dict())
+    layers[2].load_state_dict(layers[0].state_dict())
+    data = [torch.randn(8, 7, 9, 5).mul(2).add(1).to(dtype) for _ in range(3)]
+    if last:
+        data = [t.to(memory_format=torch.channels_last) for t in data]
+    ours, theirs = (results(torch, layer, *data) for layer in layers[:2])
+    exact = results(torch, layers[2], *(t.double() for t in data))
+    for got, other, want in zip(ours, theirs, exact, strict=True):
+        error, others = ((t - want).abs().mean() for t in (got, other))
+        assert error <= 1.02 * others + 2e-7 * want.abs().max(), (error, others)
+    layers[0].eval(), layers[1].eval()
+    y = layers[0](data[0])
+    assert y.dtype is dtype and torch.allclose(y.float(), torch.relu(layers[1](data[0])).float(), atol=0.02, rtol=0.02)
+
+
+@every_name
+def test_torch_batch_norm_gradient_of_the_gradient(torch: Any, ft: Any, name: str) -> None:
+    layer, x = ft.BatchNorm1d(3), torch.randn(20, 3).to(getattr(torch, name)).requires_grad_()
+    (dx,) = torch.autograd.grad(layer(x).float().pow(3).sum(), x, create_graph=True)
+    dx.float().pow(2).sum().backward()
+    assert x.grad.dtype is x.dtype and bool(torch.isfinite(x.grad).all()) and bool(x.grad.any())
+
+
+@every_name
+def test_accelerate_takes_layers_of_16_bits(torch: Any, ft: Any, name: str) -> None:
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)).to(getattr(torch, name))
+    ft.accelerate(model)
+    assert [type(m) for m in model] == [ft.BatchNorm1d, ft.Dropout]
+    assert model(torch.randn(6, 3).to(getattr(torch, name))).dtype is getattr(torch, name)
