@@ -91,7 +91,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
-    """Return the transcription above, or a newer optimizer's own; None if that leaves out decay, or is of directions."""
+    """Return the transcription above, or a newer optimizer's own; None if it lacks decay, or is of directions."""
     if name in RULES:
         return RULES[name]
     probe = cls([np.ones(1)], **options)
