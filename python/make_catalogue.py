@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parent / "fusedstep"
 CATALOGUES = {"optim/_catalogue.py": "optimizer", "nn/activations/catalogue.py": "activation"}
 NAMES = {"Iterator": "collections.abc", "Mapping": "collections.abc", "contextmanager": "contextlib", "Any": "typing",
          "Literal": "typing", "Gradients": "._optimizer", "StepInfo": "._optimizer",
-         "Optimizer": "._optimizer", "ScheduleFree": "._schedule_free",
+         "Optimizer": "._optimizer", "Directed": "._directions", "ScheduleFree": "._schedule_free",
          "Rate": "._optimizer", "Array": "._params",
          "FusedOptimizer": "._base"}  # fmt: skip
 

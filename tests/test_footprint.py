@@ -57,3 +57,9 @@ def test_torch_and_offloaded_optimizers_are_counted(torch: Any) -> None:
 def test_other_objects_are_refused() -> None:
     with pytest.raises(TypeError, match=r"memory: optimizer must be one of fusedstep .*; got int"):
         fs.inspect.memory(3)
+
+
+def test_states_of_rows_and_columns_are_counted() -> None:
+    p = np.zeros((100, 50), np.float32)
+    assert fs.inspect.memory(fs.Adafactor([p])).groups[0].states == 4 * (100 + 50) / 5000
+    assert fs.inspect.memory(fs.RowwiseAdagrad([p])).groups[0].states == 4 * 100 / 5000

@@ -12,7 +12,7 @@ import pytest
 from support.torch_cases import SHARED, backward, batches, network, ours, theirs
 
 pytestmark = pytest.mark.torch
-every_optimizer_of_torch = pytest.mark.parametrize("name", [*SHARED, "Muon", "SparseAdam"])
+every_optimizer_of_torch = pytest.mark.parametrize("name", [*SHARED, "Adafactor", "Muon", "SparseAdam"])
 
 
 @pytest.fixture(autouse=True)

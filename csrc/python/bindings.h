@@ -7,6 +7,7 @@ namespace fusedstep::bind {
 
 void bind_batchnorm(pybind11::module_& m);
 void bind_batchstats(pybind11::module_& m);
+void bind_factored(pybind11::module_& m);
 void bind_network(pybind11::module_& m);
 void bind_plan(pybind11::module_& m);
 void bind_random(pybind11::module_& m);

@@ -19,6 +19,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_random(m);
   fusedstep::bind::bind_batchnorm(m);
   fusedstep::bind::bind_batchstats(m);
+  fusedstep::bind::bind_factored(m);
   fusedstep::bind::bind_network(m);
 }
 

@@ -30,6 +30,18 @@ double PyRows::squared_norm() const {
   return gradient->squared_norm(available_threads());
 }
 
+py::tuple PyRows::coalesced() const {
+  py::array_t<std::int64_t> index(gradient->count());
+  py::array summed(values.dtype(), std::vector<py::ssize_t>{gradient->count(), gradient->width()});
+  std::int64_t* const rows = index.mutable_data();
+  char* const written = static_cast<char*>(summed.mutable_data());
+  {
+    const WithoutGil without_gil;
+    gradient->write(rows, written, available_threads());
+  }
+  return py::make_tuple(index, summed);
+}
+
 namespace {
 
 bool has_narrow_states(const Tensor& t) {
@@ -76,7 +88,8 @@ void bind_rows(py::module_& m) {
       "The rows of a parameter that have a gradient, for `Plan.step`: sorted, with gradients of the same row added up.")
       .def(py::init<const py::array_t<std::int64_t, py::array::c_style>&, py::array, std::int64_t>(), py::arg("index"),
            py::arg("values"), py::arg("rows"))
-      .def("squared_norm", &PyRows::squared_norm);
+      .def("squared_norm", &PyRows::squared_norm)
+      .def("coalesced", &PyRows::coalesced);
 }
 
 }  // namespace fusedstep::bind

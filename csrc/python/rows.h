@@ -13,6 +13,8 @@ namespace fusedstep::bind {
 struct PyRows {
   PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::array values, std::int64_t rows);
   double squared_norm() const;
+  /// The rows that have a gradient, in order, and the gradient of each as a row of a matrix.
+  py::tuple coalesced() const;
 
   py::array values;
   std::int64_t of;  // number of rows of the parameter; every index is below it

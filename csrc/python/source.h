@@ -75,7 +75,8 @@ class Source {
   /// True if the user may replace states and parameters at any time, and a parameter may have gaps.
   virtual bool user_may_replace() const = 0;
 
-  /// Fetches the gradients and learning rates of a step. May run user code, which may change anything.
+  /// Fetches the gradients and learning rates of a step; for tensors, what is given in place of gradients. May run
+  /// user code, which may change anything.
   virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
 
   /// False if the user has replaced groups or states that the plan was made from.

@@ -114,7 +114,7 @@ class TorchSource final : public Loops<TorchSource> {
   void watch_options();
   bool is_negative(py::handle tensor) const;
   void check_gradient(std::size_t k, const py::object& gradient, const std::string& call);
-  void take_rows(const py::list& rows, Inputs& inputs) const;
+  void take_given(const py::list& given, Inputs& inputs) const;
 
   dlpack::Describe describe_;
   py::object tensor_type_, is_neg_, increment_version_;
@@ -226,7 +226,7 @@ void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, con
   refuse_value(where, need, got + (t.data || dlpack::is_empty(t) ? "" : " without memory"));
 }
 
-void TorchSource::collect(py::handle rows, py::handle, const std::string& call, Inputs& inputs) {
+void TorchSource::collect(py::handle given, py::handle, const std::string& call, Inputs& inputs) {
   static const Attribute grad("grad"), lr("lr");
   static const std::string lr_text = "lr", none;
   inputs.rates.clear();
@@ -237,7 +237,7 @@ void TorchSource::collect(py::handle rows, py::handle, const std::string& call, 
     if (!gradient.is_none())
       gradient = shards_.part_of_gradient(gradient, params_[k], {call, "grads", std::ptrdiff_t(k), none});
   }
-  if (!rows.is_none()) take_rows(py::cast<py::list>(rows), inputs);
+  if (!given.is_none()) take_given(py::cast<py::list>(given), inputs);
   idle_has_gradient_ = std::any_of(idle_.begin(), idle_.end(), [](py::handle p) { return !grad.of(p).is_none(); });
   asked_ = false;
   for (std::size_t k = 0; k < params_.size(); ++k) {
@@ -246,12 +246,14 @@ void TorchSource::collect(py::handle rows, py::handle, const std::string& call, 
   }
 }
 
-/// Takes the rows of each parameter, or None. A parameter that has rows has no other gradient.
-void TorchSource::take_rows(const py::list& rows, Inputs& inputs) const {
-  for (std::size_t k = 0; k < params_.size() && k < rows.size(); ++k) {
-    if (!py::isinstance<PyRows>(rows[k])) continue;
-    inputs.rows.emplace_back(k, rows[k]);
-    inputs.gradients[k] = py::none();
+/// Of every parameter what is stepped in the place of its gradient: rows, a tensor, or None for the gradient itself.
+void TorchSource::take_given(const py::list& given, Inputs& inputs) const {
+  for (std::size_t k = 0; k < params_.size() && k < given.size(); ++k) {
+    const py::object one = given[k];
+    if (one.is_none()) continue;
+    const bool is_rows = py::isinstance<PyRows>(one);
+    if (is_rows) inputs.rows.emplace_back(k, one);
+    inputs.gradients[k] = is_rows ? py::none() : one;
   }
 }
 

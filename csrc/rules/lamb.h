@@ -39,7 +39,7 @@ struct lamb {
   }
 
   template <class T>
-  static void trust(coefficients<T>& c, double norm, double measured) {
+  static void trust(coefficients<T>& c, double norm, double measured, std::int64_t) {
     c.rate = T(c.adapt != 0.0 && norm > 0.0 && measured > 0.0 ? c.lr * (norm / measured) : c.lr);
   }
 

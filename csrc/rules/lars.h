@@ -30,7 +30,7 @@ struct lars {
   }
 
   template <class T>
-  static void trust(coefficients<T>& c, double norm, double measured) {
+  static void trust(coefficients<T>& c, double norm, double measured, std::int64_t) {
     if (c.adapt && norm > 0.0 && measured > 0.0)
       c.rate = T(c.lr * (c.trust_coefficient * norm / (measured + c.decay * norm)));
   }

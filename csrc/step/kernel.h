@@ -73,6 +73,8 @@ struct Run {
 /// Sums of squares are kept in this many virtual lanes on every machine.
 constexpr int norm_lanes = 16;
 
+namespace {
+
 /// Adds up the lanes in a fixed order, and overwrites them.
 inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
   for (int width = norm_lanes / 2; width > 0; width /= 2)
@@ -80,12 +82,21 @@ inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
   return lanes[0];
 }
 
+}  // namespace
+
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
 /// Computes the coefficients of one tensor for its t-th step, and moves its scalar states one step on.
 using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out);
 using SquareSumFn = void (*)(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes);
 using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
                             std::ptrdiff_t n);
+
+/// Of consecutive rows: writes the squares of each, and adds them to those of the columns unless they are null.
+using RowColumnSquaresFn = void (*)(const void* x, std::ptrdiff_t rows, std::ptrdiff_t columns, double* of_rows,
+                                    double* of_columns);
+/// y = x / sqrt(max(row * column, floor)) for consecutive rows of a matrix.
+using DivideByFactorsFn = void (*)(const void* x, const void* row, const void* column, std::ptrdiff_t rows,
+                                   std::ptrdiff_t columns, double floor, void* y);
 
 struct RuleInfo {
   const char* name;
@@ -121,8 +132,9 @@ struct FusedList {
   int count = 0;
 };
 
-/// Gives the second pass the two norms of the first: that of the tensor's parameters and that of the measured numbers.
-using TrustFn = void (*)(double norm, double measured, Coefficients& out);
+/// Gives the second pass the two norms of the first: that of the tensor's `count` parameters and that of the measured
+/// numbers.
+using TrustFn = void (*)(double norm, double measured, std::int64_t count, Coefficients& out);
 
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
@@ -140,6 +152,8 @@ struct StepKernels {
   const RuleKernels* rules;
   SquareSumFn square_sum[dtype_count];
   RooflineFn roofline[dtype_count];
+  RowColumnSquaresFn row_column_squares[dtype_count];
+  DivideByFactorsFn divide_by_factors[dtype_count];
   FormatKernels formats[format_count];
 };
 FUSEDSTEP_TABLES(StepKernels, step_kernels)

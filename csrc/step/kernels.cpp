@@ -1,6 +1,7 @@
 // The optimizer step, compiled once per instruction set, which FUSEDSTEP_LEVEL names. Only the table at the end has
 // external linkage, so that the linker cannot merge a function with that of another level.
 #include "formats/blocks.simd.h"
+#include "step/factored.simd.h"
 #include "step/kernel.h"
 #include "step/measure.simd.h"
 #include "step/norm.simd.h"
@@ -25,15 +26,10 @@ template <class Rule>
 constexpr RuleInfo info(const char* name) {
   static_assert(length(Rule::hyper) <= max_hyper && state_count<Rule> <= max_states);
   static_assert(variant_bits<Rule> <= max_variants);
-  RuleInfo info{name,
-                Rule::variants,
-                variant_bits<Rule>,
-                Rule::hyper,
-                length(Rule::hyper),
-                Rule::states,
-                state_count<Rule>,
-                nullptr,
-                0};
+  RuleInfo info{
+      name, Rule::variants, variant_bits<Rule>, Rule::hyper, length(Rule::hyper), nullptr, state_count<Rule>, nullptr,
+      0};
+  if constexpr (state_count < Rule >> 0) info.states = Rule::states;
   if constexpr (has_scalars<Rule>) {
     static_assert(length(Rule::scalars) <= max_scalars);
     info.scalars = Rule::scalars, info.scalar_count = length(Rule::scalars);
@@ -74,6 +70,8 @@ extern constexpr StepKernels FUSEDSTEP_TABLE(step_kernels) = {
     rules,
     {square_sum<float>, square_sum<double>},
     {roofline<float>, roofline<double>},
+    {row_column_squares<float>, row_column_squares<double>},
+    {divide_by_factors<float>, divide_by_factors<double>},
     {format_kernels<native<float>>, format_kernels<native<double>>, format_kernels<bf16>, format_kernels<f16>,
      low_kernels, master_kernels, u8_kernels<false>, u8_kernels<true>}};
 

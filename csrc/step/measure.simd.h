@@ -39,10 +39,10 @@ void measure(const Run& run, const Stages& st, const Coefficients& raw) {
 }
 
 template <class Rule, class T>
-void trust(double norm, double measured, Coefficients& out) {
+void trust(double norm, double measured, std::int64_t count, Coefficients& out) {
   typename Rule::template coefficients<T> c;
   __builtin_memcpy(&c, out.bytes, sizeof c);
-  Rule::trust(c, norm, measured);
+  Rule::trust(c, norm, measured, count);
   __builtin_memcpy(out.bytes, &c, sizeof c);
 }
 

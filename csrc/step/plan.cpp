@@ -282,7 +282,8 @@ void Plan::measure(int threads) {
   });
   for_norms(pieces_, [&](std::size_t i, double norm, double measured) {
     const Tensor& t = tensors[i];
-    if (t.active) rule.trust[int(computed_in(t.dtype))](norm, measured, coefficients_[std::size_t(t.coefficients)]);
+    if (t.active)
+      rule.trust[int(computed_in(t.dtype))](norm, measured, t.size, coefficients_[std::size_t(t.coefficients)]);
   });
   for (Stages& s : stages_) s.subtract = 0.0;
 }

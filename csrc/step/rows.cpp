@@ -86,6 +86,17 @@ double RowGradient::squared_norm(int threads) const {
   return std::accumulate(partial.begin(), partial.end(), 0.0);
 }
 
+void RowGradient::write(std::int64_t* index, char* gradients, int threads) const {
+  const std::ptrdiff_t bytes = width_ * item_size(dtype_);
+  parallel_for(count(), useful_threads(threads), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t k = begin; k < end; ++k) {
+      index[k] = rows_[std::size_t(k)].row;
+      const char* const g = gradient(rows_[std::size_t(k)]);
+      std::copy(g, g + bytes, gradients + k * bytes);
+    }
+  });
+}
+
 void RowGradient::sweep(SweepFn kernel, const Tensor& table, const Stages& stages, const Coefficients& c,
                         int threads) const {
   const std::ptrdiff_t bytes = width_ * item_size(dtype_);

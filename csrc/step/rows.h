@@ -17,6 +17,10 @@ class RowGradient {
   /// The sum of squares, after gradients of the same row are added up. The bits are the same for any number of threads.
   double squared_norm(int threads) const;
 
+  std::int64_t count() const { return std::int64_t(rows_.size()); }
+  /// Writes the number of each row that has a gradient, in order, and its gradient.
+  void write(std::int64_t* index, char* gradients, int threads) const;
+
   /// Takes every row of a table through a rule and its stages. Allocates nothing.
   void sweep(SweepFn kernel, const Tensor& table, const Stages& stages, const Coefficients& c, int threads) const;
 

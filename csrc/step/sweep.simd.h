@@ -8,8 +8,16 @@
 namespace fusedstep {
 namespace {
 
+/// Rules without states need not name any.
 template <class Rule>
-constexpr int state_count = int(sizeof(Rule::states) / sizeof(StateName));
+constexpr int count_states() {
+  if constexpr (requires { Rule::states[0]; })
+    return int(sizeof(Rule::states) / sizeof(StateName));
+  else
+    return 0;
+}
+template <class Rule>
+constexpr int state_count = count_states<Rule>();
 
 template <class Rule, unsigned V, int K>
 constexpr bool has_state() {

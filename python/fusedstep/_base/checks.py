@@ -126,6 +126,29 @@ def rate_adjustment(what: str, value: Any) -> str | None:
     return value
 
 
+def eps_pair(what: str, value: Any) -> tuple[float | None, float]:
+    """Return two numbers of at least 0, of which the first may be None."""
+    first, second = _tuple(what, value, 2)
+    first = None if first is None else non_negative(f"{what}[0]", first)
+    return first, non_negative(f"{what}[1]", second)
+
+
+def at_least_one(what: str, value: Any) -> float:
+    """Return a finite number of at least 1."""
+    result = number(what, value)
+    if result < 1:
+        raise ValueError(f"{what} must be at least 1; got {value!r}")
+    return result
+
+
+def at_most_zero(what: str, value: Any) -> float:
+    """Return a finite number of at most 0."""
+    result = number(what, value)
+    if result > 0:
+        raise ValueError(f"{what} must be at most 0; got {value!r}")
+    return result
+
+
 def factors_around_one(what: str, value: Any) -> tuple[float, float]:
     """Return a factor above 0 and below 1, and one above 1."""
     low, high = _tuple(what, value, 2)
@@ -143,9 +166,9 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
-def survives(what: str, value: float, dtypes: Iterable[str]) -> None:
+def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
     """Refuse a positive number that must keep a denominator above zero but becomes zero in the computing type."""
-    for dtype in dtypes:
+    for dtype in dtypes if isinstance(value, float) else ():
         if value > 0 and dtype != "float64" and np.float32(value) == 0:
             smallest = np.finfo(np.float32).smallest_subnormal
             raise ValueError(

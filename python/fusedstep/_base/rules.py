@@ -70,5 +70,7 @@ def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: 
     if has_averages:
         wanted["ema_decay"] = "given"
     if not takes or wanted:
-        need = "no optimizer but SGD, Adagrad and SparseAdam" if not takes else f"no {', '.join(wanted)}"
+        need = (
+            "no optimizer but SGD, Adagrad, RowwiseAdagrad and SparseAdam" if not takes else f"no {', '.join(wanted)}"
+        )
         raise ValueError(f"{label}: rows and sparse gradients go with {need}; got {wanted or 'one'}")

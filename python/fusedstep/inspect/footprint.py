@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 from .._base import formats
@@ -53,12 +54,18 @@ class Memory:
         return "\n".join(lines)
 
 
+#: The first fields of `_Tensor`.
+_Described = tuple[int, int, int, int, bool, tuple[int, ...]]
+
+
 class _Tensor(NamedTuple):
     size: int
     itemsize: int
     weight: int  # bytes of an element, with those of a copy
     gradient: int
     is_bfloat16: bool
+    shape: tuple[int, ...]
+    own: int  # numbers in states of shapes of their own
     states: int
     state_dtype: str | None
     averaged: bool
@@ -137,24 +144,28 @@ def _groups(optimizer: Any) -> list[list[_Tensor]]:
         values = {n: o.default for n, o in cls.options.items()} | {n: v for n, v in group.items() if v is not None}
         states = len(RULES[cls.rule].state_names(cls._variant(values)))
         width = group.get("state_dtype")
-        sizes = _of_numpy(group) if is_numpy else _of_torch(optimizer, group)
-        result.append([_Tensor(*s, states, width, averaged, kept and s[1] == 2) for s in sizes])
+        sizes = list(_of_numpy(group) if is_numpy else _of_torch(optimizer, group))
+        own = [sum(map(prod, cls._own_states(s[-1]).values())) for s in sizes]
+        result.append(
+            [_Tensor(*s, n, states, width, averaged, kept and s[1] == 2) for s, n in zip(sizes, own, strict=True)]
+        )
     return result
 
 
-def _of_numpy(group: Any) -> Iterator[tuple[int, int, int, int, bool]]:
+def _of_numpy(group: Any) -> Iterator[_Described]:
     for p in group["params"]:
-        yield p.size, p.itemsize, p.itemsize, p.itemsize, p.dtype.name == "bfloat16"
+        yield p.size, p.itemsize, p.itemsize, p.itemsize, p.dtype.name == "bfloat16", p.shape
 
 
-def _of_torch(optimizer: Any, group: Any) -> Iterator[tuple[int, int, int, int, bool]]:
+def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
     models = getattr(optimizer, "_models", {})  # of an OffloadedOptimizer
     for p in group["params"]:
         source = models.get(p, p)
         copied = source is not p and source.device.type == "cpu"
         weight = p.element_size() + (source.element_size() if copied else 0)
         grad = source if source.grad is None else source.grad
-        yield p.numel(), p.element_size(), weight, grad.element_size(), str(p.dtype) == "torch.bfloat16"
+        is_bfloat16 = str(p.dtype) == "torch.bfloat16"
+        yield p.numel(), p.element_size(), weight, grad.element_size(), is_bfloat16, tuple(p.shape)
 
 
 def _count(name: str, tensors: list[_Tensor]) -> Bytes:
@@ -164,7 +175,7 @@ def _count(name: str, tensors: list[_Tensor]) -> Bytes:
         width = WIDTHS[t.state_dtype] if t.state_dtype else 4 if t.keeps_bits else t.itemsize
         sums["weights"] += t.weight * t.size
         sums["gradients"] += t.gradient * t.size
-        sums["states"] += t.states * width * t.size
+        sums["states"] += t.states * width * t.size + t.own * max(4, t.itemsize)
         sums["averages"] += max(4, t.itemsize) * t.size * t.averaged
         if t.keeps_bits:
             sums["kept_bits"] += 2 * t.size + blocks if t.is_bfloat16 else 4 * t.size

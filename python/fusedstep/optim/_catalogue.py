@@ -1,6 +1,7 @@
 """Every optimizer of this folder. Written by python/make_catalogue.py."""
 
 from .adadelta import Adadelta
+from .adafactor import Adafactor
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import Adamax
@@ -16,6 +17,7 @@ from .nadam import NAdam
 from .nag import NAG
 from .radam import RAdam
 from .rmsprop import RMSprop
+from .rowwise_adagrad import RowwiseAdagrad
 from .rprop import Rprop
 from .sgd import SGD
 from .sgd_schedule_free import SGDScheduleFree
@@ -25,6 +27,7 @@ __all__ = [
     "ASGD",
     "AdEMAMix",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -38,6 +41,7 @@ __all__ = [
     "NAdam",
     "RAdam",
     "RMSprop",
+    "RowwiseAdagrad",
     "Rprop",
     "SGD",
     "SGDScheduleFree",

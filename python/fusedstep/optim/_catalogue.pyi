@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
-from ._optimizer import Gradients, Optimizer, Rate, StepInfo
+from ._directions import Directed
+from ._optimizer import Optimizer, Rate
 from ._params import Array
 from ._schedule_free import ScheduleFree
 
@@ -11,6 +12,7 @@ __all__ = [
     "ASGD",
     "AdEMAMix",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -24,6 +26,7 @@ __all__ = [
     "NAdam",
     "RAdam",
     "RMSprop",
+    "RowwiseAdagrad",
     "Rprop",
     "SGD",
     "SGDScheduleFree",
@@ -91,6 +94,30 @@ class Adadelta(Optimizer):
         *,
         l1: float = 0.0,
         decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class Adafactor(Directed):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.01,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 0.001),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'decoupled',
         maximize: bool = False,
         ema_decay: float | None = None,
         num_threads: int | None = None,
@@ -296,7 +323,7 @@ class Lion(Optimizer):
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         ...
 
-class Muon(Optimizer):
+class Muon(Directed):
     def __init__(
         self,
         params: Any,
@@ -322,8 +349,6 @@ class Muon(Optimizer):
         master_weights: bool = False,
         seed: int = 0,
     ) -> None: ...
-    def step(self, grads: Gradients, **options: Any) -> StepInfo:
-        ...
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
         ...
@@ -412,6 +437,30 @@ class RMSprop(Optimizer):
         centered: bool = False,
         *,
         eps_inside: bool = False,
+        l1: float = 0.0,
+        decay: Literal["l2", "decoupled", "proximal"] = 'l2',
+        maximize: bool = False,
+        ema_decay: float | None = None,
+        num_threads: int | None = None,
+        state_dtype: Literal["float32", "bfloat16", "uint8"] | None = None,
+        rounding: Literal["nearest", "stochastic"] | None = None,
+        master_weights: bool = False,
+        seed: int = 0,
+    ) -> None: ...
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        ...
+
+class RowwiseAdagrad(Directed):
+    def __init__(
+        self,
+        params: Any,
+        lr: Rate = 0.01,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
         l1: float = 0.0,
         decay: Literal["l2", "decoupled", "proximal"] = 'l2',
         maximize: bool = False,

@@ -202,7 +202,10 @@ class Optimizer:
             for v, array in zip(having, made, strict=True):
                 initial = self._initial_state(name, groups[v])
                 _narrow.add(state[keys[v]], name, array, initial, rule)
-        for key, p in zip(keys, self._arrays, strict=True):
+        for key, p, group in zip(keys, self._arrays, groups, strict=True):
+            for name, shape in self._own_states(p.shape).items():
+                start = self._initial_state(name, group)
+                state[key][name] = np.full(shape, start, np.float64 if p.dtype == np.float64 else np.float32)
             state[key] |= {name: np.array(initial) for name, initial in rule.scalars}
             if self._master_weights and p.itemsize == 2:
                 state[key] |= _narrow.kept_bits(p)
@@ -210,6 +213,18 @@ class Optimizer:
 
     def _state_names(self, k: int) -> list[str]:
         return RULES[self.rule].state_names(self._variants[k])
+
+    @classmethod
+    def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the states of a parameter that its directions need, and the kernel does not know."""
+        return {}
+
+    @classmethod
+    def _directed(
+        cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
+    ) -> tuple[dict[str, Array], Array]:
+        """Return the states to come and the direction, from a gradient of a parameter of this dtype."""
+        raise NotImplementedError
 
     @classmethod
     def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:

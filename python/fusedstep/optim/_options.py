@@ -25,6 +25,7 @@ KINDS: dict[Check, tuple[str, str]] = {
     **dict.fromkeys(
         (checks.three_betas, checks.three_numbers), ("(float, float, float)", "tuple[float, float, float]")
     ),
+    checks.eps_pair: ("(float or None, float)", "tuple[float | None, float]"),
     checks.iterations: ("int", "int"),
     checks.rate_adjustment: ('{"original", "match_rms_adamw"}', 'Literal["original", "match_rms_adamw"]'),
     checks.decay_form: ('{"l2", "decoupled", "proximal"}', 'Literal["l2", "decoupled", "proximal"]'),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._base import checks
 from .._base.rules import adjustment
-from .._core import StepInfo
 from ._params import Array, Entry
 
 
@@ -82,68 +79,3 @@ def _named(entries: list[Entry], k: int) -> str:
         f"params[{k}]{shown} must have two or more axes to be orthogonalised; got shape {array.shape} "
         "(set adamw=True for its group, or reshape a flattened matrix)"
     )
-
-
-def step(opt: Any, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Take a step in which the directions of matrices replace their gradients.
-
-    The fused step multiplies gradients by `factor`. So the directions are divided by it first.
-    """
-    given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
-    raw = _that_fit(opt, given)
-    bound = options.pop("clip_value", None)
-    bound = None if bound is None else opt._option(checks.non_negative, "clip_value", bound)
-    if options.get("zero_grads"):
-        _check_writeable(opt, raw)
-    factor = _factor(opt, raw, options)
-    moved: dict[int, Array] = {}
-    for k, g in raw.items():
-        group = opt._groups[opt._group_of[k]]
-        if group["adamw"] and bound is None:
-            continue
-        wide = g.dtype.type if g.itemsize > 2 else np.float32
-        scaled = g * wide(factor)
-        scaled = scaled if bound is None else np.clip(scaled, -bound, bound)
-        if not group["adamw"]:
-            with np.errstate(all="ignore"):
-                moved[k], scaled = direction(scaled, opt._state[opt._keys[k]]["momentum_buffer"], group)
-        given = given.copy() if given is grads else given
-        given[opt._keys[k] if isinstance(given, dict) else k] = scaled / wide(factor) if factor else scaled * 0
-    info = fused(given, **options)
-    for k, buffer in moved.items() if not info.skipped else ():
-        opt._state[opt._keys[k]]["momentum_buffer"][...] = buffer
-    for g in raw.values() if options.get("zero_grads") else ():
-        g[...] = 0
-    return info
-
-
-def _that_fit(opt: Any, given: Any) -> dict[int, Array]:
-    """Return gradients by position of the parameter, without those that the fused step will refuse."""
-    found = {}
-    for k, (key, p) in enumerate(zip(opt._keys, opt._arrays, strict=True)):
-        g = given.get(key) if isinstance(given, dict) else given[k] if k < len(given) else None
-        if g is not None and not isinstance(g, np.ndarray) and hasattr(g, "__dlpack__"):
-            g = np.from_dlpack(g)
-        if isinstance(g, np.ndarray) and g.shape == p.shape and (g.dtype == p.dtype or max(g.itemsize, p.itemsize) < 8):
-            found[k] = g
-    return found
-
-
-def _check_writeable(opt: Any, raw: Mapping[int, Array]) -> None:
-    for k, g in raw.items():
-        if not g.flags.writeable:
-            raise ValueError(f"{opt._what(f'grads[{k}]')} must be writeable; got a read-only {g.dtype} {g.shape}")
-
-
-def _factor(opt: Any, raw: Mapping[int, Array], options: dict[str, Any]) -> float:
-    """Return the factor by which the fused step multiplies gradients, and add their norm to `options`."""
-    scale = opt._option(checks.positive, "grad_scale", options.get("grad_scale", 1.0))
-    clip = options.get("clip_norm")
-    if options.get("grad_norm") is None and (clip is not None or options.get("skip_nonfinite")):
-        squares = (float(np.square(g, dtype=np.float64).sum()) for g in raw.values())
-        options["grad_norm"] = math.sqrt(sum(squares)) / scale
-    if clip is None:
-        return float(1.0 / scale)
-    clip = opt._option(checks.non_negative, "clip_norm", clip)
-    coefficient = clip / (opt._option(checks.norm, "grad_norm", options["grad_norm"]) + 1e-6)
-    return float((1.0 if coefficient > 1 else coefficient) / scale)

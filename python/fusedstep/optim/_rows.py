@@ -17,8 +17,8 @@ from ._params import Array
 class Rows:
     """The gradient of some rows of a parameter. All other rows have no gradient, and are neither read nor written.
 
-    `SGD` without momentum, `Adagrad` and `SparseAdam` accept it in place of an array, for float32 and float64
-    parameters in C order, without decay, L1 and averages.
+    `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept it in place of an array, for float32 and
+    float64 parameters in C order, without decay, L1 and averages.
 
     Parameters
     ----------
@@ -57,9 +57,10 @@ class Rows:
         return f"Rows({self.indices.size} of {self.values.dtype} {self.values.shape[1:]})"
 
 
-def prepared(what: str, rows: Rows, p: Array) -> Any:
-    """Return a gradient of rows in the core's form."""
-    values = rows.values
+def prepared(opt: Any, k: int, rows: Rows) -> Any:
+    """Return a gradient of rows of parameter k in the core's form."""
+    what, p, values = opt._what(f"grads[{k}]"), opt._arrays[k], rows.values
+    check_rows(what, opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
     if values.shape != (rows.indices.size, *p.shape[1:]) or values.dtype != p.dtype or p.ndim < 1:
         need = f"{p.dtype} with {rows.indices.size} rows of shape {p.shape[1:]}"
         raise ValueError(f"{what} must be {need}; got {values.dtype} with {len(values)} of {values.shape[1:]}")
@@ -71,6 +72,12 @@ def prepared(what: str, rows: Rows, p: Array) -> Any:
         return _core.RowGradient(rows.indices.astype(np.int64, copy=False), np.ascontiguousarray(values), len(p))
     except IndexError as error:
         raise ValueError(f"{what} must have indices from 0 to {len(p) - 1}; got {error}") from None
+
+
+def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
+    """Return a gradient of rows of parameter k in order, each row once."""
+    index, values = prepared(opt, k, rows).coalesced()
+    return Rows(index, values.reshape(len(index), *opt._arrays[k].shape[1:]))
 
 
 def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ...]) -> StepInfo | None:
@@ -85,10 +92,9 @@ def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ..
     decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads = options
     rows = {}
     for k, gradient in found.items():
-        check_rows(opt._what(f"grads[{k}]"), opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
-        rows[k] = prepared(opt._what(f"grads[{k}]"), gradient, opt._arrays[k])
+        rows[k] = prepared(opt, k, gradient)
         if zero_grads:
-            _check_can_be_zeroed(opt._what(f"grads[{k}]"), gradient)
+            check_can_be_zeroed(opt._what(f"grads[{k}]"), gradient)
     scale = opt._option(checks.positive, "grad_scale", grad_scale)
     if grad_norm is None and (clip_norm is not None or skip_nonfinite is True):
         others = [g for k, key in enumerate(keys) if k not in rows and (g := _of(grads, key)) is not None]
@@ -117,7 +123,7 @@ def _at(grads: Any, key: Any) -> bool:
     return isinstance(_of(grads, key), Rows)
 
 
-def _check_can_be_zeroed(what: str, rows: Rows) -> None:
+def check_can_be_zeroed(what: str, rows: Rows) -> None:
     flags = rows.values.flags
     if not flags.writeable or not flags.c_contiguous:
         got = "read-only" if not flags.writeable else f"with strides {rows.values.strides}"

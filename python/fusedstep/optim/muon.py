@@ -9,15 +9,14 @@ import numpy as np
 
 from .._base import checks
 from .._base.arrays import Array
-from .._core import StepInfo
 from . import _orthogonal
-from ._optimizer import Gradients, Optimizer
+from ._directions import Directed, Moved
 from ._options import Option
 from ._params import Entry
 from ._reference import average, power, square_ema
 
 
-class Muon(Optimizer):
+class Muon(Directed):
     r"""Muon: a step along the orthogonalised momentum of each matrix, and AdamW for all other parameters.
 
     ::
@@ -54,7 +53,6 @@ class Muon(Optimizer):
     """
 
     rule = "muon"
-    element_wise = False
     for_small_networks = {"lr": 0.01}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
@@ -74,9 +72,13 @@ class Muon(Optimizer):
     def _regrouped(cls, entries: list[Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]) -> list[Entry]:
         return _orthogonal.vectors_apart(cls.__name__, entries, groups, values["adamw"])
 
-    def step(self, grads: Gradients, **options: Any) -> StepInfo:
-        """Update all parameters in place; see `Optimizer.step`."""
-        return _orthogonal.step(self, super().step, grads, options)
+    def _directs(self, k: int) -> bool:
+        return not self._groups[self._group_of[k]]["adamw"]
+
+    def _direction(self, k: int, g: Array, t: int, rows: Array | None) -> tuple[list[Moved], Array]:
+        buffer = self._state[self._keys[k]]["momentum_buffer"]
+        moved, direction = _orthogonal.direction(g, buffer, self._groups[self._group_of[k]])
+        return [Moved(buffer, ..., moved)], direction
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -221,8 +221,11 @@ class FusedOptimizer(torch.optim.Optimizer):
         return loss
 
     @_uncompiled
-    def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None) -> None:
-        """Step if something has changed, or if a step is more than a call of the kernels."""
+    def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None, directed: bool = False) -> None:
+        """Step if something has changed, or if a step is more than a call of the kernels.
+
+        If `directed`, `rows` are directions: the caller has clipped the gradients by value, and will zero them.
+        """
         self._require_own("step")
         found_inf = "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0
         scale = self.__dict__.get("grad_scale")
@@ -233,8 +236,9 @@ class FusedOptimizer(torch.optim.Optimizer):
             grad_norm = norm / scale if grad_norm is None else grad_norm
         if found_inf:
             return
-        clipped = (self.clip_norm, self.clip_value, scale, grad_norm, self.skip_nonfinite)
-        arguments = (self.decay_scale, *clipped, self.zero_grads, self.num_threads)
+        bound, zero = (None, False) if directed else (self.clip_value, self.zero_grads)
+        clipped = (self.clip_norm, bound, scale, grad_norm, self.skip_nonfinite)
+        arguments = (self.decay_scale, *clipped, zero, self.num_threads)
         self._info, binding = self._attempt(lambda binding: binding.step(*arguments, rows=rows))
         if ranks is None:
             self._plan = binding.plan
@@ -285,11 +289,15 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def step_one(self, p: Tensor) -> None:
         """Update one parameter; see `step_in_backward`."""
+        self._step_single(p)
+
+    def _step_single(self, p: Tensor, directions: Rows | None = None) -> None:
         self._require_own("step")
-        clipped = (None, self.clip_value, 1.0, None, self.skip_nonfinite)
+        bound, zero = (self.clip_value, self.zero_grads) if directions is None else (None, False)
+        clipped = (None, bound, 1.0, None, self.skip_nonfinite)
         for _ in range(2):
             binding = self._singles.pop(p, None) or Binding(self, only=p)
-            if binding.step(self.decay_scale, *clipped, self.zero_grads, self.num_threads) is not None:
+            if binding.step(self.decay_scale, *clipped, zero, self.num_threads, rows=directions) is not None:
                 self._singles[p] = binding
                 return
         raise RuntimeError(f"{type(self).__name__}: its groups or state were changed during a step")

@@ -81,10 +81,11 @@ def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
     wide = ["ema", *(name for name, _ in RULES[opt.kernel.rule].scalars)]
     groups = [group for group in opt.param_groups for _ in group["params"]]
     for (k, p), group in zip(_params_of(opt, state_dict), groups, strict=True):
+        own = opt.kernel._own_states(tuple(p.shape))
         has_width = group.get("state_dtype") is not None or opt.master_weights
         for name, value in state_dict["state"].get(k, {}).items():
             if not isinstance(value, Tensor) or name == "step":
                 continue
             other = has_width and value.dtype != opt.state[p][name].dtype
-            if other or name in wide or name.endswith(SCALE) or value.dtype in CODES:
+            if other or name in wide or name in own or name.endswith(SCALE) or value.dtype in CODES:
                 opt.state[p][name] = value.detach().clone()

@@ -16,8 +16,8 @@ from ._options import Settings, settings
 from ._ranks import Ranks, Squares, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
-#: Gradients of rows, which replace sparse ones.
-Rows = dict[Tensor, _core.RowGradient]
+#: What replaces gradients in a step: the rows of sparse ones, or directions.
+Rows = dict[Tensor, Any]
 
 
 class Member(NamedTuple):
@@ -167,6 +167,7 @@ class Binding:
         for name, initial in rule.scalars:
             if _scalar(where, entry, name, initial, dtype).dtype != dtype:
                 entry[name] = entry[name].to(dtype)
+        self._complete_own(where, m, entry)
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
@@ -184,6 +185,11 @@ class Binding:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
             _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
         return taken
+
+    def _complete_own(self, where: str, m: Member, entry: dict[str, Any]) -> None:
+        for name, shape in self.kernel._own_states(tuple(m.param.shape)).items():
+            start = self.kernel._initial_state(name, self.sources[m.group])
+            entry[name] = _widths.own_state(f"{where}[{name!r}]", entry.get(name), shape, m.param.dtype, start)
 
 
 def _groups_of(opt: Any) -> list[dict[str, Any]]:
@@ -241,12 +247,6 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype:
         value = value.to("cpu", dtype)
     entry[name] = value
     return value
-
-
-def has_storage(t: Tensor) -> bool:
-    """Return True if all elements of a dense tensor are in its storage."""
-    reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
-    return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 def _check_count(where: str, steps: Tensor) -> None:

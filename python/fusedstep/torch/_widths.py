@@ -141,6 +141,17 @@ def _lies_like(t: Tensor, p: Tensor) -> bool:
     return t.stride() == torch.empty_like(p, device="meta").stride() and t.device == p.device
 
 
+def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
+    """Return a state that has not its parameter's shape, of a parameter of this dtype; create it if it is None."""
+    wide = torch.promote_types(dtype, torch.float32)
+    if value is None:
+        return torch.full(shape, start, dtype=wide)
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape or not has_memory(value):
+        raise ValueError(f"{what} must be {wide} {shape}; got {named(value)}")
+    fits = value.dtype == wide and value.is_contiguous() and not value.requires_grad and value.device.type == "cpu"
+    return value if fits else value.detach().to("cpu", wide).contiguous()
+
+
 def named(value: Any) -> str:
     """Return how errors call a state."""
     if not isinstance(value, Tensor):

@@ -1,15 +1,15 @@
-"""Muon's part of a step in torch: the orthogonalised momentum of each matrix replaces its gradient."""
+"""Muon's directions in torch: the orthogonalised momentum of every matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
 from .._base import checks as _checks
 from .._base.rules import adjustment
-from ._base import FusedOptimizer
+from ._directions import DirectedSteps, Moved
 from ._state import Tensor
 
 
@@ -25,11 +25,12 @@ class CheckedOptions(torch.optim.Muon):
 _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps", "ns_steps", "adjust_lr_fn")
 
 
-class OrthogonalSteps(FusedOptimizer):
-    """Muon's work before and after the fused step."""
+class OrthogonalSteps(DirectedSteps):
+    """What Muon does before the fused step."""
 
     #: Options of a group that the optimizers for arrays do not have.
     own_extras = ("flatten", "ns_dtype")
+    in_type_of_gradient = True
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
@@ -42,82 +43,19 @@ class OrthogonalSteps(FusedOptimizer):
         names = group.get("param_names", [""] * len(group["params"]))
         for i, (p, name) in enumerate(zip(group["params"], names, strict=True)):
             what = f"{label}: param_groups[{k}]: params[{i}]" + (f' ("{name}")' if name else "")
-            if p.is_complex():
-                raise RuntimeError(f"{what}: Muon does not support complex parameters; got {p.dtype}")
-            if not group.get("adamw"):
+            if not p.is_complex() and not group.get("adamw"):
                 _require_matrix(what, p, flatten)
         super().check_group(optimizer, k)
 
-    def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        members, scale = self._members(), self.__dict__.get("grad_scale")
-        scale = 1.0 if scale is None else float(scale)
-        if grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite):
-            grad_norm = float(torch.nn.utils.get_total_norm([p.grad for _, p in members if p.grad is not None])) / scale
-        factor = 1.0
-        if self.clip_norm is not None and grad_norm is not None:
-            coefficient = self.clip_norm / (float(grad_norm) + 1e-6)
-            factor = 1.0 if coefficient > 1 else coefficient  # nan stays nan
+    def _options_of(self, n: int, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        return group
 
-        def fused() -> bool:
-            before = self._info
-            FusedOptimizer._step(self, grad_norm=grad_norm)
-            return self._info is not before and self._info is not None and not self._info.skipped
+    def _directs(self, options: Mapping[str, Any]) -> bool:
+        return not options.get("adamw")
 
-        self._around(members, factor / scale, fused)
-        return loss
-
-    def step_one(self, p: Tensor) -> None:
-        """Update one parameter; see `step_in_backward`."""
-        if self.skip_nonfinite and p.grad is not None and not bool(torch.isfinite(p.grad).all()):
-            return
-
-        def fused() -> bool:
-            FusedOptimizer.step_one(self, p)
-            return True
-
-        self._around([m for m in self._members() if m[1] is p], 1.0, fused)
-
-    def _members(self) -> list[tuple[Mapping[str, Any], Tensor]]:
-        return [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-
-    @torch.no_grad()
-    def _around(
-        self, members: list[tuple[Mapping[str, Any], Tensor]], factor: float, fused: Callable[[], bool]
-    ) -> None:
-        """Step with directions in place of gradients, then restore the gradients. If it stepped, update the momentum.
-
-        The fused step multiplies gradients by `factor`. So the directions are divided by it first.
-        """
-        bound = self.clip_value
-        kept: dict[Tensor, Tensor] = {}
-        moved: dict[Tensor, Tensor] = {}
-        try:
-            for group, p in members:
-                g = p.grad
-                if g is None or (group.get("adamw") and bound is None) or not _is_supported(p, g):
-                    continue  # AdamW's gradient stays; the fused step refuses an unsupported one
-                kept[p], g = g, g if factor == 1 else g * factor
-                g = g if bound is None else g.clamp(-bound, bound)
-                if not group.get("adamw"):
-                    moved[p], g = _direction(g, self.state.get(p, {}).get("momentum_buffer"), group)
-                if factor != 1:
-                    g = g / factor if factor else torch.zeros_like(g)
-                p.grad = g.to(p.dtype)
-            self.clip_value = None
-            stepped = fused()
-        finally:
-            self.clip_value = bound
-            for p, g in kept.items():
-                p.grad = g
-        if stepped:
-            for p, buffer in moved.items():
-                self.state[p]["momentum_buffer"].copy_(buffer)
-        if self.zero_grads and kept:
-            torch._foreach_zero_(list(kept.values()))
+    def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
+        buffer, direction = _direction(g, self.state.get(p, {}).get("momentum_buffer"), options)
+        return [Moved(p, "momentum_buffer", ..., buffer)], direction.to(p.dtype)
 
 
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
@@ -132,10 +70,6 @@ def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
             f"{what}: Muon only supports 2D parameters; got a parameter of size {tuple(p.shape)} "
             f"({hint}; a group with adamw=True is stepped by AdamW)"
         )
-
-
-def _is_supported(p: Tensor, g: Tensor) -> bool:
-    return g.layout == torch.strided and g.shape == p.shape and g.device == p.device and g.device.type == "cpu"
 
 
 def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ import torch
 
 from .. import optim
 from ._base import FusedOptimizer
+from ._directions import DirectedSteps
 from .lookahead import lookahead, own_averages
 from .muon import CheckedOptions, OrthogonalSteps
 from .rows import RowSteps
@@ -106,7 +107,9 @@ def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
 
 #: Base classes of the optimizers that need more than a kernel.
 _BASES: dict[str, tuple[type, ...]] = {
+    "Adafactor": (DirectedSteps, torch.optim.Adafactor),
     "Muon": (OrthogonalSteps, CheckedOptions),
+    "RowwiseAdagrad": (DirectedSteps, _NotInTorch),
     "SparseAdam": (type("_RowSteps", (RowSteps, FusedOptimizer), {}), torch.optim.SparseAdam),
 }
 

@@ -8,7 +8,6 @@ import torch
 
 from .. import _core
 from .._base.rules import check_rows
-from ._state import has_storage
 
 Tensor = torch.Tensor
 
@@ -27,7 +26,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
         return False
     opt._steps_rows = True
     label = f"{type(opt).__name__}.step: grads"
-    rows = {p: _prepared(opt, f"{label}[{k}]", group, p) for k, (group, p) in enumerate(members) if p in sparse}
+    rows = {p: prepared(opt, f"{label}[{k}]", group, p) for k, (group, p) in enumerate(members) if p in sparse}
     scale = opt.__dict__.get("grad_scale")
     scale = 1.0 if scale is None else float(scale)
     if grad_norm is None and (opt.clip_norm is not None or opt.skip_nonfinite):
@@ -42,7 +41,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     return True
 
 
-def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
+def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
     """Return a sparse gradient in the core's form."""
     g: Any = p.grad
     options = {"l1": 0.0, "momentum": 0.0, **group}
@@ -66,6 +65,12 @@ def _prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
         return _core.RowGradient(indices[0].numpy(), values.resolve_neg().contiguous().numpy(), p.size(0))
     except IndexError as error:
         raise ValueError(f"{label} must have indices from 0 to {p.size(0) - 1}; got {error}") from None
+
+
+def has_storage(t: Tensor) -> bool:
+    """Return True if all elements of a dense tensor are in its storage."""
+    reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
+    return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 class RowSteps:

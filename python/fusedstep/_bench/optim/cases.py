@@ -29,6 +29,7 @@ DECAY = {"weight_decay": 0.01}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {"": {}, "-momentum": {"momentum": 0.9}},
     "AdamW": {"": DECAY},
+    "Adafactor": {"": {"eps": (2.0**-23, 1e-3)}},  # float64, against which results are checked, has a smaller default
 }
 
 CLIP_NORM = 1.0

@@ -91,12 +91,12 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
-    """Return the transcription above, or a newer optimizer's own; None if that leaves out decay."""
+    """Return the transcription above, or a newer optimizer's own; None if it lacks decay, or is of directions."""
     if name in RULES:
         return RULES[name]
     probe = cls([np.ones(1)], **options)
     group, first = probe.groups[0], next(iter(probe.state.values()))
-    if group["weight_decay"] or group["l1"]:
+    if group["weight_decay"] or group["l1"] or cls._own_states((1,)):
         return None
 
     def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:

@@ -1,0 +1,99 @@
+"""Adafactor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .._base import checks
+from .._base.arrays import Array
+from ._directions import Directed, factored, of_vector
+from ._options import Option
+from ._reference import norm, real_power
+
+#: The distance from 1 to the next number, where `eps` has none of its own.
+SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def _second(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
+    return {"eps2": group[name][1]}
+
+
+_power = lru_cache(16)(real_power)  # of a step, for all parameters
+
+
+class Adafactor(Directed):
+    r"""Adafactor: a second moment with one number per row and one per column, and steps relative to the parameter.
+
+    ::
+
+        w = t^beta2_decay
+        row = row + w * (mean(g^2 over columns) - row);  column = column + w * (mean(g^2 over rows) - column)
+        v = row * column / max(mean(row), eps1)          (fewer than two axes: v = v + w * (g^2 - v))
+        u = g / max(sqrt(v), eps1)
+        p = p * (1 - lr * weight_decay)
+        p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
+
+    The last two axes are the rows and columns; rms(x) is the root of the mean of x^2, rms(p) that before the decay. The
+    states take n + m numbers for a matrix of n x m. Sums have the same bits for any number of threads.
+
+    Notes
+    -----
+    Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost" (2018). Same as
+    ``torch.optim.Adafactor``, which says where it departs from the paper; states of 16-bit parameters are float32.
+    A step takes a copy of the gradients besides. Clipping and `grad_scale` hold for the gradients; L1, `maximize` and
+    averages for the step. States: ``row_var`` and ``col_var``, or ``variance``.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> w = np.array([[3.0, -4.0]])
+    >>> opt = fs.Adafactor([w], lr=0.1)
+    >>> _ = opt.step([2 * w])
+    >>> w.round(4)
+    array([[ 2.6464, -3.6464]])
+    """
+
+    rule = "adafactor"
+
+    lr = Option(0.01, checks.rate, "Learning rate: the largest relative step, and of the decay.")
+    beta2_decay = Option(-0.8, checks.at_most_zero, "Exponent of the weight of the newest square.")
+    eps = Option(
+        (None, 0.001),
+        checks.eps_pair,
+        "eps1, None for the spacing of the parameter's type at 1, and eps2.",
+        in_kernel=_second,
+    )
+    d = Option(1.0, checks.at_least_one, "The largest root mean square of u that is not scaled down.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
+    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+
+    @classmethod
+    def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        if len(shape) < 2:
+            return {"variance": shape}
+        return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
+
+    @classmethod
+    def _directed(
+        cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
+    ) -> tuple[dict[str, Array], Array]:
+        """Return the states to come and the direction u."""
+        weight, eps = _power(t, group["beta2_decay"]), group["eps"][0]
+        eps = SPACING[dtype] if eps is None else eps
+        if "variance" in state:
+            variance, u = of_vector(g, state["variance"], weight, eps)
+            return {"variance": variance}, u
+        row, column, u = factored(g, state["row_var"], state["col_var"], weight, eps)
+        return {"row_var": row, "col_var": column}, u
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the new parameters of a direction g; see `Optimizer.reference`."""
+        c = p.dtype.type
+        rms_of_p, rms_of_u = (norm([x], [x.size]) / np.sqrt(float(x.size)) for x in (p, g))
+        rate = max(group["eps"][1], rms_of_p) * min(lr, 1.0 / np.sqrt(float(t))) / max(1.0, rms_of_u / group["d"])
+        return p * c(1.0 - lr * group["weight_decay"]) - c(rate) * g

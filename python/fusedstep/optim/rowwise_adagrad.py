@@ -1,0 +1,72 @@
+"""Row-wise Adagrad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._base import checks
+from .._base.arrays import Array
+from ._directions import Directed, by_rows
+from ._options import Option
+
+
+class RowwiseAdagrad(Directed):
+    r"""Adagrad with one sum for each row, for large embeddings.
+
+    ::
+
+        for the rows of the gradient:
+            sum = sum + mean(g^2 over the row)
+            p   = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)
+
+    A row is all that the first axis counts; the state has one number for each.
+
+    Notes
+    -----
+    Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019), whose
+    code has it for the tables. Takes `Rows` and arrays, which are a gradient of all rows; the same as `Adagrad` where a
+    row has one element. Clipping and `grad_scale` hold for the gradients; weight decay, L1 and averages for the step,
+    of arrays only. torch has no optimizer of this name. States: ``sum``.
+
+    Examples
+    --------
+    >>> import numpy as np, fusedstep as fs
+    >>> table = np.zeros((4, 2))
+    >>> opt = fs.RowwiseAdagrad([table], lr=0.1)
+    >>> _ = opt.step([fs.Rows([3, 1, 3], np.ones((3, 2)))])
+    >>> table[:, 0].round(6), opt.state[0]["sum"]
+    (array([ 0. , -0.1,  0. , -0.1]), array([0., 1., 0., 4.]))
+    """
+
+    rule = "sgd"
+    in_torch = False
+    takes_rows = True
+    for_small_networks = {"lr": 0.03}
+
+    lr = Option(0.01, checks.rate, "Learning rate.")
+    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps t, from 1.")
+    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`), of arrays only.")
+    initial_accumulator_value = Option(0.0, checks.non_negative, "What `sum` starts from.", begins_state=True)
+    eps = Option(1e-10, checks.non_negative, "Keeps the denominator from zero.")
+
+    @classmethod
+    def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        return {"sum": shape[:1]}
+
+    @classmethod
+    def _initial_state(cls, name: str, group: Mapping[str, Any]) -> float:
+        return float(group["initial_accumulator_value"])
+
+    @classmethod
+    def _directed(
+        cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
+    ) -> tuple[dict[str, Array], Array]:
+        """Return the sums to come and the direction."""
+        total, direction = by_rows(g, state["sum"], 1.0 / (1.0 + (t - 1) * group["lr_decay"]), group["eps"])
+        return {"sum": total}, direction
+
+    @staticmethod
+    def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
+        """Return the new parameters of a direction g; see `Optimizer.reference`."""
+        return p - p.dtype.type(lr) * g

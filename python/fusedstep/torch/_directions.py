@@ -1,0 +1,179 @@
+"""Steps of rules that first make a direction of each gradient: `fusedstep.optim._directions` for torch's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import _core
+from .._base import checks
+from ._base import FusedOptimizer
+from ._options import values_of
+from ._state import Rows, Tensor
+from ._widths import own_state
+from .rows import has_storage, prepared
+
+
+class Moved(NamedTuple):
+    """A part of a parameter's state, and what it becomes if the step is taken."""
+
+    param: Tensor
+    name: str
+    where: Any
+    value: Tensor
+
+
+class Raw(NamedTuple):
+    """A gradient of all rows, or of those that are given, and the options of its parameter's group."""
+
+    options: Mapping[str, Any]
+    values: Tensor
+    rows: Any = None
+
+
+class DirectedSteps(FusedOptimizer):
+    """What surrounds the fused step where the kernel is given directions in the place of gradients."""
+
+    #: Options of a group that the optimizers for arrays have not.
+    own_extras: tuple[str, ...] = ()
+    #: Whether directions of 16-bit gradients are computed in 16 bits.
+    in_type_of_gradient = False
+
+    @classmethod
+    def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
+        """Raise unless every parameter of the group is real and whole."""
+        for i, p in enumerate(optimizer.param_groups[k]["params"]):
+            what = f"{cls.__name__}: param_groups[{k}]: params[{i}]"
+            if p.is_complex():
+                raise RuntimeError(f"{what}: {cls.__name__} does not support complex parameters; got {p.dtype}")
+            if hasattr(p, "placements") and cls.kernel._own_states(tuple(p.shape)):
+                raise ValueError(f"{what} must be no DTensor, whose rows or columns other processes have; got one")
+        super().check_group(optimizer, k)
+
+    def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        raw, scale = self._raw(), self.__dict__.get("grad_scale")
+        scale = 1.0 if scale is None else float(scale)
+        if grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite):
+            grad_norm = float(torch.nn.utils.get_total_norm([g.values for g in raw.values()])) / scale
+        factor = 1.0
+        if self.clip_norm is not None and grad_norm is not None:
+            coefficient = self.clip_norm / (checks.norm(f"{type(self).__name__}.step: grad_norm", grad_norm) + 1e-6)
+            factor = 1.0 if coefficient > 1 else coefficient  # nan stays nan
+
+        def fused(directions: Rows) -> bool | None:
+            before = self._info
+            self._step_with_care(grad_norm, directions, directed=True)
+            return None if self._info is before or self._info is None else not self._info.skipped
+
+        self._around(raw, factor / scale, fused)
+        return loss
+
+    def step_one(self, p: Tensor) -> None:
+        """Update one parameter; see `step_in_backward`."""
+        if self.skip_nonfinite and p.grad is not None and not bool(torch.isfinite(p.grad).all()):
+            return
+
+        def fused(directions: Rows) -> bool | None:
+            self._step_single(p, directions)
+            return True
+
+        self._around({q: g for q, g in self._raw().items() if q is p}, 1.0, fused)
+
+    @torch.no_grad()
+    def _raw(self) -> dict[Tensor, Raw]:
+        """Return the gradients that fit. All others are left for the fused step to refuse."""
+        found, k = {}, 0
+        for n, group in enumerate(self.param_groups):
+            options = self._options_of(n, group)
+            for p in group["params"]:
+                g, k = p.grad, k + 1
+                if g is not None and g.layout == torch.sparse_coo and self.kernel.takes_rows:
+                    what = f"{type(self).__name__}.step: grads[{k - 1}]"
+                    rows, values = prepared(self, what, group, p).coalesced()
+                    found[p] = Raw(options, torch.from_numpy(values).reshape(len(rows), *p.shape[1:]), rows)
+                elif g is not None and _is_plain(p, g):
+                    found[p] = Raw(options, g)
+        return found
+
+    @torch.no_grad()
+    def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool | None]) -> None:
+        """Step with the directions in the place of gradients, and keep the states if it stepped.
+
+        `fused` returns whether it did, or None where it took no notice of the gradients. It multiplies what it is given
+        by `factor`: directions are divided by it first.
+        """
+        if self.zero_grads:
+            _check_can_be_zeroed(f"{type(self).__name__}.step: grads", raw)
+        bound, directions, moved = self.clip_value, {}, []
+        for p, (options, values, rows) in raw.items():
+            if not self._directs(options) and bound is None:
+                continue
+            direction = self._scaled(values, factor)
+            direction = direction if bound is None else direction.clamp(-bound, bound)
+            if self._directs(options):
+                of_states, direction = self._direction(p, direction, options, rows)
+                moved += of_states
+            if factor != 1:
+                direction = direction / factor if factor else torch.zeros_like(direction)
+            whole = direction if rows is None else _core.RowGradient(rows, direction.contiguous().numpy(), p.size(0))
+            directions[p] = whole
+        stepped = fused(directions)
+        for p, name, where, value in moved if stepped else ():
+            self.state[p][name][where] = value
+        if self.zero_grads and stepped is not None:
+            for g in [p.grad for p in raw if p.grad is not None]:
+                g.zero_()
+
+    def _scaled(self, g: Tensor, factor: float) -> Tensor:
+        if not self.in_type_of_gradient:
+            g = g.to(torch.promote_types(g.dtype, torch.float32))
+        return g if factor == 1 else g * factor
+
+    def _options_of(self, n: int, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        return values_of(self.kernel, group, f"{type(self).__name__}: param_groups[{n}]: ")
+
+    def _directs(self, options: Mapping[str, Any]) -> bool:
+        """Tell whether the parameters of a group have directions; else their gradients are stepped."""
+        return True
+
+    def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
+        """Return what moves and the direction of a parameter, from its gradient or that of rows."""
+        own = self._own(p, options)
+        where = ... if rows is None else rows
+        taken = self.state.get(p, {}).get("step", 0)
+        part = {name: a[where] for name, a in own.items()}
+        dtype = str(p.dtype).removeprefix("torch.")
+        with np.errstate(all="ignore"):
+            found, direction = self.kernel._directed(g.detach().numpy(), part, int(taken) + 1, options, dtype)
+        at = ... if rows is None else torch.from_numpy(rows)
+        moved = [Moved(p, name, at, torch.from_numpy(np.asarray(value))) for name, value in found.items()]
+        return moved, torch.from_numpy(np.asarray(direction))
+
+    def _own(self, p: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameter's own states as arrays; those that it lacks begin."""
+        entry, result = self.state.get(p, {}), {}
+        for name, shape in self.kernel._own_states(tuple(p.shape)).items():
+            what = f"{type(self).__name__}: state[{name!r}]"
+            start = self.kernel._initial_state(name, options)
+            result[name] = own_state(what, entry.get(name), shape, p.dtype, start).numpy()
+        return result
+
+
+def _is_plain(p: Tensor, g: Tensor) -> bool:
+    fits = g.layout == torch.strided and g.shape == p.shape and g.device == p.device and g.device.type == "cpu"
+    return fits and not g.is_neg() and has_storage(g)
+
+
+def _check_can_be_zeroed(what: str, raw: Mapping[Tensor, Raw]) -> None:
+    for k, (_, g, rows) in enumerate(raw.values()):
+        repeats = any(n > 1 and stride == 0 for n, stride in zip(g.shape, g.stride(), strict=True))
+        if rows is None and repeats:
+            got = f"{g.dtype} {tuple(g.shape)} with strides {g.stride()}"
+            raise ValueError(f"{what}[{k}] must be without repeated elements, to be zeroed; got {got}")

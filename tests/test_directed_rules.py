@@ -1,0 +1,405 @@
+"""Adafactor and row-wise Adagrad: second moments by rows and columns, with the same bits for any threads."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.optim import _reference
+from support.bits import Array, numbers, same_bits
+from support.machines import MACHINES, running
+from support.torch_cases import ours, theirs
+
+every_class = pytest.mark.parametrize("cls", [fs.Adafactor, fs.RowwiseAdagrad])
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+SHAPES: list[tuple[int, ...]] = [(300, 70), (1, 9), (9, 1), (4, 3, 3, 3), (2, 130, 40), (17,), (), (0, 3), (400, 5)]
+OPTIONS: dict[Any, list[dict[str, Any]]] = {
+    fs.Adafactor: [
+        {},
+        {"lr": 0.05, "weight_decay": 0.1},
+        {"beta2_decay": -1.0, "d": 1.5, "eps": (1e-3, 1e-2)},
+    ],
+    fs.RowwiseAdagrad: [{}, {"lr_decay": 0.1, "eps": 1e-3, "initial_accumulator_value": 0.5}],
+}
+
+
+def sum_of_squares(x: Array) -> float:
+    """Return the sum over one row, in the kernels' order."""
+    squares = x.astype(np.float64) ** 2
+    if x.size < _reference.LANES:
+        return float(sum(squares.tolist(), 0.0))
+    lanes = np.zeros(_reference.LANES)
+    for first in range(0, x.size, _reference.LANES):
+        part = squares[first : first + _reference.LANES]
+        lanes[: part.size] += part
+    while lanes.size > 1:
+        lanes = lanes[: lanes.size // 2] + lanes[lanes.size // 2 :]
+    return float(lanes[0])
+
+
+def sums_of_columns(x: Array) -> Array:
+    """Return the sums over the rows of a matrix, 128 at a time, in the kernels' order."""
+    total = np.zeros(x.shape[1])
+    for first in range(0, len(x), 128):
+        part = np.zeros(x.shape[1])
+        for row in x[first : first + 128].astype(np.float64):
+            part += row**2
+        total += part
+    return total
+
+
+def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any) -> Array:
+    """Return the direction, without any kernel."""
+    c, n = g.dtype.type, g.shape[-1] if g.ndim else 1
+    if cls is fs.RowwiseAdagrad:
+        rows, total = g.reshape(state["sum"].size, -1), state["sum"]
+        means = np.array([sum_of_squares(row) / rows.shape[1] for row in rows]).astype(c).reshape(total.shape)
+        total[...] = total + means
+        rate = c(1.0 / (1.0 + (t - 1) * group["lr_decay"])) / (np.sqrt(total) + c(group["eps"]))
+        return (rows * rate.reshape(-1, 1)).reshape(g.shape)
+    weight = c(_reference.real_power(t, group["beta2_decay"]))
+    eps = group["eps"][0] if group["eps"][0] is not None else float(np.finfo(c).eps)
+    if g.ndim < 2:
+        v = state["variance"]
+        v[...] = v + weight * (g * g - v)
+    else:
+        row, column, matrices = state["row_var"], state["col_var"], g.reshape(-1, *g.shape[-2:])
+        of_rows = np.array([[sum_of_squares(r) / n for r in m] for m in matrices]).astype(c).reshape(row.shape)
+        of_columns = np.array([sums_of_columns(m) / g.shape[-2] for m in matrices]).astype(c).reshape(column.shape)
+        row[...] = row + weight * (of_rows - row)
+        column[...] = column + weight * (of_columns - column)
+        sums = np.array([sum(r.astype(np.float64).tolist(), 0.0) for r in row.reshape(-1, g.shape[-2])])
+        mean = np.maximum(sums / g.shape[-2], eps).astype(c).reshape(*g.shape[:-2], 1, 1)
+        v = row / mean * column
+    return np.asarray(g / np.sqrt(np.maximum(v, c(eps * eps))))
+
+
+@every_dtype
+@every_class
+def test_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+    for k, options in enumerate(OPTIONS[cls]):
+        start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
+        grads = [[numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES] for _ in range(3)]
+        want, opt = [p.copy() for p in start], cls([p.copy() for p in start], **options)
+        states = [{n: a.copy() for n, a in s.items()} for s in opt.state.values()]
+        for t, given in enumerate(grads, 1):
+            for i, g in enumerate(given):
+                if g.size:
+                    direction = transcribed(cls, g, states[i], t, opt.groups[0])
+                    want[i] = np.asarray(
+                        _reference.step(cls, want[i], direction, {}, t, opt.groups[0]["lr"], opt.groups[0])
+                    )
+        for machine in MACHINES if k == 0 else MACHINES[:1]:
+            with running(machine):
+                got = [p.copy() for p in start]
+                opt = cls(got, **options)
+                for given in grads:
+                    opt.step([g.copy() for g in given])
+            for i, p in enumerate(got):
+                same_bits(p, want[i], (machine, i, options))
+                for name, a in opt.state[i].items():
+                    same_bits(a, states[i][name], (machine, i, name))
+
+
+@every_class
+def test_gradients_of_any_strides_and_16_bits(cls: Any, rng: np.random.Generator) -> None:
+    p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
+    plain, strided, half, want = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
+    cls([plain]).step([g])
+    cls([strided]).step([np.asfortranarray(g)])
+    np.testing.assert_array_equal(plain, strided)
+    cls([half]).step([g.astype(np.float16)])
+    cls([want]).step([g.astype(np.float16).astype(np.float32)])
+    assert half.tobytes() == want.tobytes()
+    opt, narrow = cls([want]), p.astype(np.float16)
+    of_half = cls([narrow])
+    of_half.step([g.astype(np.float16)])
+    assert {a.dtype for a in of_half.state[0].values()} == {np.dtype(np.float32)} and (
+        narrow != p.astype(np.float16)
+    ).any()
+    with pytest.raises(ValueError, match='state_dtype must be "float32" or None'):
+        cls([want], state_dtype="bfloat16")
+    assert opt.steps == 0
+
+
+def test_a_row_without_gradients_is_left_alone_by_adafactor() -> None:
+    p, g = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
+    g[1] = 0
+    for eps in ((None, 1e-3), (1e-30, 1e-3)):
+        fs.Adafactor([p], eps=eps).step([g])
+        assert (p[1] == 1).all() and (p[0] < 1).all()
+
+
+def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tuple[Array, Array, Any]:
+    rng = np.random.default_rng(rng_seed)
+    w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
+    opt = cls([w, b], lr=0.1)
+    for _ in range(2):
+        info = opt.step([scale * rng.standard_normal((8, 5)), scale * rng.standard_normal(5)], **step)
+    return w, b, info
+
+
+@every_class
+def test_what_surrounds_the_step_holds_for_the_gradients(cls: Any) -> None:
+    for step, same in (
+        ({"grad_scale": 4.0, "scale": 4.0}, {}),
+        ({"clip_norm": 1e9}, {}),
+        ({"clip_value": 0.5, "grad_scale": 2.0, "scale": 2.0}, {"clip_value": 0.5}),
+    ):
+        for a, b in zip(stepped(cls, **step)[:2], stepped(cls, **same)[:2], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=str(step))
+    assert stepped(cls, clip_norm=2.0)[2].clip_coef < 1
+    assert (stepped(cls, clip_value=0.5)[0] != stepped(cls)[0]).any()
+
+
+@every_class
+def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
+    w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
+    opt = cls([w, b])
+    opt.step([np.ones((8, 5)), np.ones(5)])
+    everything = [w, b, *(a for entry in opt.state.values() for a in entry.values())]
+    before = [a.tobytes() for a in everything]
+    assert opt.step([np.full((8, 5), np.inf), np.ones(5)], skip_nonfinite=True).skipped
+    for wrong in ([np.ones((8, 5)), np.ones(4)], [np.ones((5, 8)), np.ones(5)], [np.ones((8, 5))]):
+        with pytest.raises(ValueError, match=rf"^{cls.__name__}\.step: grads"):
+            opt.step(wrong)
+    everything = [w, b, *(a for entry in opt.state.values() for a in entry.values())]
+    assert [a.tobytes() for a in everything] == before
+    grads = [np.ones((8, 5)), np.ones(5)]
+    opt.step(grads, zero_grads=True)
+    assert not any(g.any() for g in grads) and w.tobytes() != before[0]
+
+
+@every_class
+def test_a_checkpoint_goes_on(cls: Any, rng: np.random.Generator, tmp_path: Any) -> None:
+    shapes = [(4, 3), (2, 3, 5), (3,), ()]
+    start = [rng.standard_normal(s) for s in shapes]
+    grads = [[np.asarray(rng.standard_normal(s)) for s in shapes] for _ in "1234"]
+    whole, half = [np.array(p) for p in start], [np.array(p) for p in start]
+    opt, first = cls(whole), cls(half)
+    for g in grads:
+        opt.step(g)
+    for g in grads[:2]:
+        first.step(g)
+    first.save(tmp_path / "state.safetensors")
+    rest = cls(half)
+    rest.load(tmp_path / "state.safetensors")
+    for g in grads[2:]:
+        rest.step(g)
+    assert [a.tobytes() for a in whole] == [a.tobytes() for a in half]
+    saved = first.state_dict()
+    saved["state"][0] = {n: a[..., :2] for n, a in saved["state"][0].items()}
+    with pytest.raises(ValueError, match=r"load_state_dict: state\[0\]"):
+        rest.load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta2_decay": 0.1}, "beta2_decay must be at most 0; got 0.1"),
+        ({"d": 0.5}, "d must be at least 1; got 0.5"),
+        ({"eps": 1e-3}, "eps must be a pair of numbers; got 0.001"),
+        ({"eps": (None, -1.0)}, r"eps\[1\] must be at least 0; got -1.0"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"Adafactor: {message}"):
+        fs.Adafactor([np.ones((2, 2))], **options)
+
+
+def test_rows_of_one_element_are_those_of_adagrad(rng: np.random.Generator) -> None:
+    (p, q), g = np.ones((2, 50)), rng.standard_normal(50)
+    opt, other = fs.RowwiseAdagrad([p], lr=0.1), fs.Adagrad([q], lr=0.1)
+    for _ in range(3):
+        opt.step([g])
+        other.step([g])
+    np.testing.assert_allclose(p, q, rtol=1e-12)
+
+
+@every_dtype
+def test_rows_are_the_same_as_an_array_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
+    """Duplicates are added up, and all that surrounds the step holds for the sums."""
+    rows = [fs.Rows(rng.integers(0, 20, 30), rng.standard_normal((30, 4, 2)).astype(dtype)) for _ in range(3)]
+    table, dense = np.ones((2, 20, 4, 2), dtype)
+    w, v = np.ones((2, 5), dtype)
+    opt, other = fs.RowwiseAdagrad([table, w], lr=0.1), fs.RowwiseAdagrad([dense, v], lr=0.1)
+    for given in rows:
+        g = np.zeros_like(dense)
+        np.add.at(g, given.indices, given.values)
+        b = rng.standard_normal(5).astype(dtype)
+        infos = [o.step([x, b], clip_norm=2.0, grad_scale=2.0) for o, x in ((opt, given), (other, g))]
+        assert infos[0].grad_norm == pytest.approx(infos[1].grad_norm, rel=1e-6)
+    np.testing.assert_allclose(table, dense, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(opt.state[0]["sum"], other.state[0]["sum"], rtol=1e-5)
+    same_bits(w, v) if dtype == np.float64 else np.testing.assert_allclose(w, v, rtol=1e-6)
+
+
+def test_rows_beside_what_is_refused_leave_sums_alone() -> None:
+    table, w = np.ones((4, 2)), np.ones(3)
+    opt = fs.RowwiseAdagrad([table, w])
+    for rows, g, message in (
+        (fs.Rows([4], np.ones((1, 2))), np.ones(3), r"grads\[0\] must have indices from 0 to 3; got 4"),
+        (fs.Rows([1], np.ones((1, 2))), np.ones(4), r"grads\[1\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            opt.step([rows, g], zero_grads=True)
+    assert (table == 1).all() and (w == 1).all() and not opt.state[0]["sum"].any() and not opt.state[1]["sum"].any()
+    given = fs.Rows([1], np.ones((1, 2)))
+    opt.step([given, np.ones(3)], zero_grads=True)
+    assert opt.state[0]["sum"].tolist() == [0, 1, 0, 0] and not given.values.any()
+    with pytest.raises(ValueError, match="go with no weight_decay"):
+        fs.RowwiseAdagrad([table], weight_decay=0.1).step([fs.Rows([1], np.ones((1, 2)))])
+
+
+def leaves(torch: Any, shapes: list[tuple[int, ...]], dtype: Any, seed: int = 1) -> list[Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(s, generator=generator, dtype=dtype).requires_grad_() for s in shapes]
+
+
+def train(torch: Any, opt: Any, tensors: list[Any], steps: int, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        for p in tensors:
+            p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p.dtype)
+        opt.step()
+
+
+TORCH_SHAPES: list[tuple[int, ...]] = [(20, 30), (6, 4, 3, 3), (5, 1), (17,), ()]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "options", [*OPTIONS[fs.Adafactor], {"maximize": True}], ids=lambda o: ", ".join(o) or "default"
+)
+def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: Any) -> None:
+    mine, other = (leaves(torch, TORCH_SHAPES, getattr(torch, dtype)) for _ in range(2))
+    opt, reference = ours("Adafactor")(mine, **options), theirs("Adafactor")(other, **options)
+    train(torch, opt, mine, 100)
+    train(torch, reference, other, 100)
+    tolerance = 1e-6 if dtype == "float32" else 1e-12
+    for p, q in zip(mine, other, strict=True):
+        torch.testing.assert_close(p, q, rtol=tolerance, atol=tolerance)
+    for entry, want in zip(opt.state.values(), reference.state.values(), strict=True):
+        assert set(entry) == set(want)
+        for name, value in want.items():
+            torch.testing.assert_close(entry[name], value, rtol=10 * tolerance, atol=tolerance)
+
+
+@pytest.mark.torch
+@every_class
+def test_the_same_bits_in_torch(cls: Any, torch: Any) -> None:
+    for options in (
+        {"clip_norm": 0.7},
+        {"clip_value": 0.3, "zero_grads": True},
+        {"ema_decay": 0.5},
+        {"maximize": True},
+    ):
+        tensors = leaves(torch, [(8, 5), (5,)], torch.float32)
+        arrays = [p.detach().numpy().copy() for p in tensors]
+        of_step = {n: v for n, v in options.items() if n in ("clip_norm", "clip_value", "zero_grads")}
+        opt = ours(cls.__name__)(tensors, lr=0.1, **options)
+        arrays_opt = cls(arrays, lr=0.1, **{n: v for n, v in options.items() if n not in of_step})
+        for seed in range(3):
+            generator = torch.Generator().manual_seed(seed)
+            for p in tensors:
+                p.grad = torch.randn(p.shape, generator=generator)
+            given = [p.grad for p in tensors]
+            arrays_opt.step([g.numpy().copy() for g in given], **of_step)
+            opt.step()
+            assert all(p.grad is g for p, g in zip(tensors, given, strict=True))
+            assert all(not g.any() for g in given) == bool(options.get("zero_grads"))
+        for a, p in zip(arrays, tensors, strict=True):
+            if "clip_norm" in options:  # the norms are not
+                np.testing.assert_allclose(a, p.detach().numpy(), rtol=1e-5)
+            else:
+                same_bits(p.detach().numpy(), a, options)
+
+
+@pytest.mark.torch
+def test_states_go_over_to_torch_and_back(torch: Any) -> None:
+    mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
+    opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
+    train(torch, opt, mine, 3), train(torch, reference, other, 3)
+    mine[0].grad = torch.full((20, 30), torch.nan)
+    before = copy.deepcopy(opt.state_dict())
+    opt.step()
+    assert opt.skipped
+    torch.testing.assert_close(opt.state_dict()["state"], before["state"])
+    reference.load_state_dict(copy.deepcopy(opt.state_dict()))
+    again = ours("Adafactor")(mine)
+    again.load_state_dict(copy.deepcopy(reference.state_dict()))
+    train(torch, again, mine, 3, seed=1), train(torch, reference, other, 3, seed=1)
+    for p, q in zip(mine, other, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.torch
+def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
+    tensors = leaves(torch, [(8, 5), (5,)], torch.bfloat16)
+    opt = ours("Adafactor")(tensors, master_weights=True)
+    train(torch, opt, tensors, 3)
+    saved = copy.deepcopy(opt.state_dict())
+    again = ours("Adafactor")(tensors, master_weights=True)
+    again.load_state_dict(saved)
+    for entry, want in zip(again.state.values(), saved["state"].values(), strict=True):
+        for name in entry.keys() - {"step"}:
+            assert entry[name].dtype == want[name].dtype and torch.equal(entry[name], want[name]), name
+    assert opt.state[tensors[0]]["row_var"].dtype == torch.float32
+    bad = copy.deepcopy(saved)
+    bad["state"][0]["row_var"] = torch.ones(3, 1)
+    with pytest.raises(ValueError, match=r"\['row_var'\] must be torch.float32 \(8, 1\); got"):
+        again.load_state_dict(bad)
+    assert again.state[tensors[0]]["row_var"].shape == (8, 1)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("coalesced", [False, True])
+def test_sparse_gradients_of_an_embedding(coalesced: bool, torch: Any) -> None:
+    """The steps are those of arrays; torch has no row-wise Adagrad."""
+    model = torch.nn.Embedding(12, 3, sparse=True)
+    w = torch.nn.Parameter(torch.ones(3))
+    arrays = [model.weight.detach().numpy().copy(), np.ones(3, np.float32)]
+    opt, arrays_opt = ours("RowwiseAdagrad")([model.weight, w], lr=0.1), fs.RowwiseAdagrad(arrays, lr=0.1)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        opt.zero_grad()
+        ((model(torch.randint(0, 12, (9,))) @ w - 1) ** 2).mean().backward()
+        gradient = model.weight.grad = model.weight.grad.coalesce() if coalesced else model.weight.grad
+        rows = fs.Rows(gradient._indices()[0].numpy(), gradient._values().numpy())
+        arrays_opt.step([rows, w.grad.numpy()])
+        opt.step()
+    same_bits(model.weight.detach().numpy(), arrays[0])
+    same_bits(opt.state[model.weight]["sum"].numpy(), arrays_opt.state[0]["sum"])
+    before = [model.weight.detach().clone(), opt.state[model.weight]["sum"].clone()]
+    model.weight.grad = torch.sparse_coo_tensor([[0, 12]], torch.ones(2, 3), (12, 3), check_invariants=False)
+    with pytest.raises(ValueError, match=r"RowwiseAdagrad\.step: grads\[0\] must have indices from 0 to 11; got 12"):
+        opt.step()
+    assert torch.equal(before[0], model.weight) and torch.equal(before[1], opt.state[model.weight]["sum"])
+
+
+@pytest.mark.torch
+def test_torch_refuses_what_has_no_rows_and_columns_of_its_own(torch: Any) -> None:
+    p = torch.nn.Parameter(torch.ones(3, 2))
+    p.grad = torch.ones(3, 2).to_sparse()
+    opt = ours("Adafactor")([p])
+    with pytest.raises(RuntimeError, match="must be dense, sparse gradients are not supported"):
+        opt.step()
+    p.grad = torch.ones(1, 1).expand(3, 2)
+    with pytest.raises(ValueError, match=r"grads\[0\] must be without repeated elements, to be zeroed"):
+        ours("Adafactor")([p], zero_grads=True).step()
+    assert (p == 1).all()
+
+
+@pytest.mark.torch
+@every_class
+def test_torch_zeroes_gradients_of_skipped_steps_too(cls: Any, torch: Any) -> None:
+    p = torch.nn.Parameter(torch.ones(3, 2))
+    opt = ours(cls.__name__)([p], skip_nonfinite=True, zero_grads=True)
+    p.grad = torch.full((3, 2), torch.inf)
+    opt.step()
+    assert opt.skipped and not p.grad.any() and (p == 1).all()
