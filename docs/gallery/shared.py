@@ -11,12 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from scipy.stats import t as student
+from sklearn import datasets
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from fusedstep import nn
-from sklearn import datasets
 
 threadpool_limits(1)  # the products of matrices are so small that a second thread costs more than it gains
 SEEDS = range(5)
