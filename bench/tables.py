@@ -135,8 +135,9 @@ def where(document: Mapping[str, Any]) -> str:
     return (
         f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for every library, "
         f"instruction set {machine['isa'][0]}; {versions}. "
-        "Each ratio is the time of the other library over the time of fusedstep, with its 95% interval. Fusedstep is "
-        "faster or slower if the interval lies on one side of 1."
+        "A ratio is the time of the other library over the time of fusedstep: at 2, the other library takes twice the "
+        "time. The brackets show its 95% interval. If the interval contains 1, the two are equal within the interval. "
+        "Of each library the fastest variant counts (torch: default, foreach and fused; JAX: optax, jitted)."
     )
 
 

@@ -82,7 +82,7 @@ def test_readme_examples_run_and_print_what_they_say(capsys: pytest.CaptureFixtu
     for code in README:
         if "import torch" not in code:
             exec(code, {})
-    assert capsys.readouterr().out == "step 300, error 0.0000\n"
+    assert capsys.readouterr().out == "error 0.0000\n"
 
 
 def test_readme_example_for_torch_runs(torch: Any) -> None:
