@@ -13,7 +13,7 @@ from support.norms import Case
 
 
 def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
-    """Forward into x or the residual, and backward into dy, give the same bits; without x there is no gradient."""
+    """Forward into x or the residual, and backward into dy, give the same bits. Without x the gradient is refused."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
         y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)

@@ -1,4 +1,4 @@
-"""Training steps: an implementation that does not learn the same is not timed."""
+"""The suite of training steps: a library whose weights differ from the reference's is not timed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_ours_is_checked_and_timed() -> None:
 
 
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
-def test_every_peer_learns_the_same(peer: peers.Peer) -> None:
+def test_every_peer_learns_the_weights_of_the_reference(peer: peers.Peer) -> None:
     if absent := peer.missing():
         pytest.skip(f"not installed: {absent}")
     line = lines(peer)[-1] if peer not in HERE else next(x for x in lines() if x.name == peer.name)
@@ -44,7 +44,7 @@ def test_the_reference_has_the_right_gradient() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.random((6, cases.FEATURES)), rng.integers(0, cases.CLASSES, 6)
     for p, g in zip(network.p, network.gradients(x, y), strict=True):
-        if p.size < 100:  # biases and the last weights say enough
+        if p.size < 100:  # the biases and the last weights suffice
             assert_same_gradient(g, differences(lambda: network.loss(x, y), p))
 
 
@@ -76,7 +76,7 @@ def test_quick_run_without_scikit_learn_uses_random_rows(monkeypatch: pytest.Mon
     assert x.min() >= 0 and x.max() <= 1 and set(y) == set(range(cases.CLASSES))
 
 
-def test_verdict_and_counts() -> None:
+def test_target_is_met_if_the_ratio_reaches_it_and_cases_count_elements_and_flops() -> None:
     line = suite.Line("torch fused", seconds=1.0, over_ours=(2.5, 2.4, 2.6))
     results = {"digits/64-64": suite.CaseResult(cases.CASES[0], [line])}
 

@@ -210,7 +210,7 @@ def test_a_bad_npz_file_is_one_clear_line(
         ("x.csv.gz", b"a,b\n1,2\n", "x.csv.gz: cannot be unpacked as gz"),
         ("x.parquet", b"PAR1", "x.parquet: cannot be read as parquet"),
         ("x.csv", b"", "x.csv: needs a line of column names"),
-        ("x.csv", b"1,2,3\n4,5,6\n", "x.csv: the first line must name the columns; it holds only numbers"),
+        ("x.csv", b"1,2,3\n4,5,6\n", "x.csv: the first line must be names of columns; got only numbers"),
         ("x.csv", b"a,a,y\n4,5,6\n", "x.csv: column names must differ; 'a' comes twice"),
     ],
 )

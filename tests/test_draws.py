@@ -20,21 +20,23 @@ def test_words_equal_those_of_the_reference(first: int) -> None:
             assert np.array_equal(_core.philox_words(KEY.seed, KEY.stream, first, n), expected), machine
 
 
-def test_uniform_numbers_are_uniform_and_index_pure() -> None:
+def test_uniform_numbers_are_uniform_and_depend_only_on_key_and_index() -> None:
     u = fs.ops.uniform((200, 500), KEY)
     assert u.dtype == np.float64 and u.min() > 0 and u.max() < 1
     counts = np.histogram(u, bins=100, range=(0, 1))[0]
-    assert ((counts - 1000) ** 2 / 1000).sum() < 160  # chi-squared, 99 degrees of freedom: 1e-4 above 158
+    # Chi-squared with 99 degrees of freedom is above 158 with probability 1e-4.
+    assert ((counts - 1000) ** 2 / 1000).sum() < 160
     assert np.array_equal(fs.ops.uniform(500, KEY, offset=1000), u[2])
 
 
-def test_every_order_is_as_likely() -> None:
+def test_all_orders_are_equally_likely() -> None:
     seen = np.zeros(24, int)
     for i in range(4800):
         order = fs.ops.permutation(4, KEY.fold(i))
         assert sorted(order) == [0, 1, 2, 3]
         seen[_rank(order)] += 1
-    assert ((seen - 200) ** 2 / 200).sum() < 58  # chi-squared, 23 degrees of freedom: 1e-4 above 58
+    # Chi-squared with 23 degrees of freedom is above 58 with probability 1e-4.
+    assert ((seen - 200) ** 2 / 200).sum() < 58
     assert len(fs.ops.permutation(0, KEY)) == 0
 
 

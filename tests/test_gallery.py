@@ -1,6 +1,6 @@
-"""The gallery: every page has a title, a formula, a picture and claims; the quick ones are run, with their claims.
+"""The gallery: every page has a title, a formula, a picture and claims. The quick pages are run.
 
-``nox -s docs`` runs all pages: a claim that does not hold stops the build.
+``nox -s docs`` runs all pages. A claim that does not hold stops the build.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_repeats_its_comparison_at_least_five_times(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The range of seeds or splits is stated by one name in capitals; the shared one has five."""
+    """One name in capitals states the range of seeds or splits. The shared name `SEEDS` has five."""
     monkeypatch.syspath_prepend(HERE)
     text = page.read_text("utf-8")
     own = [int(n) for n in re.findall(r"\b(?:RUNS|SEEDS|SPLITS|TESTING)\b.*?range\((\d+)\)", text)]

@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps or not."""
+"""Groups, missing gradients, averages and look-ahead; attributes that may or may not change between steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.oracle import CLASSES, accepted, every_class, every_class_of_this_r
 every_context = pytest.mark.parametrize(
     ("cls", "context"), [(c, name) for c in CLASSES for name in ("averaged", "lookahead") if hasattr(c, name)]
 )
-every_variant_that_looks_ahead = pytest.mark.parametrize(
+every_variant_with_lookahead = pytest.mark.parametrize(
     ("cls", "options"), [(c, options) for c in CLASSES if hasattr(c, "lookahead") for options in variants(c)]
 )
 
@@ -36,7 +36,7 @@ def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
     alone = np.ones(5)
     cls([alone], lr=0.1, weight_decay=0.1).step([g])
     opt.step([None, g])
-    assert b.tobytes() == alone.tobytes(), "its own first step"
+    assert b.tobytes() == alone.tobytes(), "the first step with a gradient is the parameter's first step"
 
 
 @every_class
@@ -109,7 +109,7 @@ def test_a_group_cannot_gain_or_lose_state(cls: Any) -> None:
 
 
 @every_class_of_this_rate
-def test_a_rate_for_one_step_only(cls: Any) -> None:
+def test_rate_that_is_given_to_a_step_holds_for_this_step_only(cls: Any) -> None:
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
     once.step([np.ones(3)], lr=0.0)
@@ -197,7 +197,7 @@ def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: s
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
         inside = opt.params[0].copy()
         opt.params[1].resize(7, refcheck=False)
-    assert opt.params[0].tobytes() == inside.tobytes()  # none is put back
+    assert opt.params[0].tobytes() == inside.tobytes()  # no parameter is restored
     for call in (lambda: opt.step(grads), opt.state_dict, getattr(opt, context)().__enter__):
         with pytest.raises(RuntimeError, match=rf"not inside {context}\(\)"):
             call()
@@ -205,7 +205,7 @@ def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: s
 
 def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
     for rate in (np.nan, "fast", -1.0):
-        opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in this turn of the loop)
+        opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in the same iteration)
         with pytest.raises((TypeError, ValueError), match=r"lr of groups\[0\] at step 1 must be"), opt.lookahead():
             pass
         assert (p == 1).all()
@@ -262,7 +262,7 @@ def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name
 @every_class
 def test_averaged_needs_averages(cls: Any) -> None:
     if cls([np.ones(3)]).has_averages:
-        return  # of its own
+        return  # this class keeps averages without ema_decay
     with pytest.raises(RuntimeError, match="averaged: needs ema_decay; it was None"), cls([np.ones(3)]).averaged():
         pass
 
@@ -281,7 +281,7 @@ def test_context_that_fails_to_begin_changes_nothing(cls: Any, context: str) -> 
     opt.step(grads)
 
 
-@every_variant_that_looks_ahead
+@every_variant_with_lookahead
 def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, options: dict[str, Any]) -> None:
     momentum = options.get("momentum", 0.9)
     for lr in (0.1, lambda t: 0.3 / t):

@@ -1,4 +1,4 @@
-"""Error messages for unusual tensors, numbers and tables. `refused` asserts the error and its words."""
+"""Error messages for unusual tensors, numbers and tables. `refused` asserts the type and the text of an error."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any)
 
 
 @pytest.mark.parametrize("wish", ["\u0663", "\uff11", "1_0", "0x2", "2.0", "\u00b2"])
-def test_digits_of_other_scripts_are_no_number_of_threads(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_threads_refuses_digits_of_other_scripts(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = python("import fusedstep", FUSEDSTEP_NUM_THREADS=wish)
     assert done.returncode == 1 and f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -75,7 +75,7 @@ def test_digits_of_other_scripts_are_no_number_of_threads(wish: str, monkeypatch
     assert threads.machine_limit() == min([threads.affinity(), *map(math.ceil, threads.quotas())])
 
 
-def test_columns_of_a_table_are_no_parameters() -> None:
+def test_optimizer_refuses_tables_and_columns_of_tables() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1.0, 2.0]})
     with refused(TypeError, "SGD: params must be a list or a dict of arrays; got a DataFrame"):

@@ -48,7 +48,7 @@ def test_batches_refuse_arrays_of_other_lengths() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_weight_counts_like_so_many_rows(name: str, rng: np.random.Generator) -> None:
+def test_a_row_of_weight_n_counts_like_n_rows(name: str, rng: np.random.Generator) -> None:
     kind, make = LOSSES[name]
     loss = kind()
     outputs, targets, weights = rng.standard_normal((5, 3)), make(rng), np.array([2.0, 0.0, 1.0, 3.0, 1.0])
@@ -109,7 +109,7 @@ def test_gradients_are_taken_at_the_look_ahead_point() -> None:
     assert np.array_equal(trainer.model.grad_arena, expected.model.grad_arena)
 
 
-def test_decay_by_rows_is_that_of_a_summed_loss() -> None:
+def test_decay_by_rows_divides_the_decay_by_the_rows_of_a_batch() -> None:
     trainer, batches = small(of_optimizer={"weight_decay": 0.8}, decay_by_rows=True)
     twin, _ = small(of_optimizer={"weight_decay": 0.2})
     batch = next(batches.epoch())
@@ -128,7 +128,7 @@ def test_no_step_is_taken_from_a_loss_that_is_not_finite() -> None:
     assert np.array_equal(trainer.model.arena, before) and trainer.steps == 0
 
 
-def test_an_epoch_ends_where_stop_says() -> None:
+def test_an_epoch_ends_when_stop_returns_true() -> None:
     trainer, batches = small()
     seen: list[float] = []
     trainer.epoch(batches.epoch(), lambda value: seen.append(value) or len(seen) == 2)
@@ -171,7 +171,7 @@ def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batche
     return trainer, nn.Batches(x, 3 * x, size=6)
 
 
-def test_a_fit_is_epochs_in_their_orders_with_what_is_changed() -> None:
+def test_fit_equals_epochs_with_the_same_orders_and_changes() -> None:
     (fitting, batches), (stepping, same) = (line(lr=0.1, momentum=0.5) for _ in range(2))
     orders, change = [np.random.default_rng(i).permutation(20) for i in range(3)], lambda found: list(found)[:2]
     turn = iter(orders)
@@ -180,17 +180,17 @@ def test_a_fit_is_epochs_in_their_orders_with_what_is_changed() -> None:
     np.testing.assert_array_equal(fitting.model.arena, stepping.model.arena)
 
 
-def test_a_fit_validates_each_epoch_with_the_averages_and_tells_the_schedule() -> None:
+def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_schedule() -> None:
     plateau = schedules.ReduceOnPlateau(0.1, patience=0)
     for schedule in (plateau, schedules.warmup(plateau, 2)):
         trainer, batches = line(lr=schedule, ema_decay=0.9)
         heard: list[float] = []
 
         def validate(loss: float) -> float:
-            heard.append(loss)  # noqa: B023 (called in this turn of the loop)
+            heard.append(loss)  # noqa: B023 (called in the same iteration)
             for name, average in trainer.optimizer.ema.items():  # noqa: B023
                 assert np.shares_memory(trainer.model.params[name], average)  # noqa: B023
-            return 1.0  # stands still
+            return 1.0  # no improvement
 
         rate = plateau(1)
         losses = trainer.fit(batches, 4, validate=validate)
@@ -199,7 +199,7 @@ def test_a_fit_validates_each_epoch_with_the_averages_and_tells_the_schedule() -
 
 
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_says_so(epochs: int) -> None:
+def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs: int) -> None:
     def validate(loss: float) -> float:
         validated.append(loss)
         return loss

@@ -143,7 +143,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"batch_norm": True, "batch_size": 1}, "batch_norm needs batch_size >= 2; got 1"),
     ({"batch_norm": True, "pretraining": {}}, "pretraining needs batch_norm=False"),
     ({"pretraining": {"epoch": 3}}, "pretrain: settings are epochs, .*; got 'epoch'"),
-    ({"sparsity": 0.1, "sparsity_penalty": "kl"}, "needs activations from 0 to 1, activation='logistic'; got 'relu'"),
+    (
+        {"sparsity": 0.1, "sparsity_penalty": "kl"},
+        "activation must be 'logistic' .* with sparsity_penalty='kl'; got 'relu'",
+    ),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
     ({"snapshots": 3, "early_stopping": True}, "snapshots are networks of a whole run, without early_stopping"),
     ({"solver": "lbfgs", "scoring": "roc_auc"}, "solver='lbfgs' takes the whole gradient, without scoring"),

@@ -224,7 +224,7 @@ def test_step_survives_code_that_changes_its_tensors(act: Act, place: str, torch
 
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
 def test_step_survives_code_that_runs_while_states_are_made(act: Act, torch: Any) -> None:
-    """A patched `torch.full_like` stands for another thread."""
+    """A patched `torch.full_like` has the effect of another thread."""
 
     def case() -> None:
         w = World()
@@ -250,7 +250,7 @@ def test_step_survives_code_that_runs_while_states_are_made(act: Act, torch: Any
     assert survives(case)
 
 
-def test_states_that_are_made_in_memory_of_others(torch: Any) -> None:
+def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> None:
     def case() -> None:
         w = World(sizes=((5,), (5,)))
         made, given = torch.full_like, [w.params[1].grad]
@@ -265,5 +265,5 @@ def test_states_that_are_made_in_memory_of_others(torch: Any) -> None:
 
 
 def test_short_stress_test_finds_no_fault(torch: Any) -> None:
-    """`python tests/stress_snapshot.py` takes longer."""
+    """`python tests/stress_snapshot.py` runs this test for longer."""
     assert survives(lambda: stress(tensors, 1.0))

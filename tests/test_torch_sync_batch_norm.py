@@ -1,4 +1,4 @@
-"""SyncBatchNorm on two ranks against one big batch."""
+"""SyncBatchNorm: two ranks give the results of one process with both batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_batches_of_two_ranks_are_normalised_as_one(
     assert running[0] == running[1]
 
 
-def test_conversion_keeps_relu_parameters_and_mode_and_torchs_is_refused(ranks: Any) -> None:
+def test_conversion_keeps_relu_parameters_and_mode_but_torchs_conversion_is_refused(ranks: Any) -> None:
     world_of(2).run(ranks.conversions)
 
 

@@ -1,6 +1,6 @@
-// Batch normalisation (Ioffe and Szegedy, 2015, algorithm 1; its gradient, section 3), compiled once per instruction
-// set, which FUSEDSTEP_LEVEL names. Only the table at the end has external linkage, so that the linker cannot merge a
-// function with that of another level.
+// Batch normalisation (Ioffe and Szegedy, 2015, algorithm 1; its gradient, section 3). This file is compiled once per
+// instruction set; FUSEDSTEP_LEVEL is the name of the set. Only the table at the end has external linkage, so that the
+// linker cannot merge a function with that of another set.
 #include "batchnorm/backward.simd.h"
 #include "batchnorm/forward.simd.h"
 #include "batchnorm/moments.simd.h"

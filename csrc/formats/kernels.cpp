@@ -1,5 +1,5 @@
-// Blocks of 16-bit numbers, compiled once per instruction set, which FUSEDSTEP_LEVEL names. Only the table at the end
-// has external linkage, so that the linker cannot merge a function with that of another level.
+// Blocks of 16-bit numbers. This file is compiled once per instruction set; FUSEDSTEP_LEVEL is the name of the set.
+// Only the table at the end has external linkage, so that the linker cannot merge a function with that of another set.
 #include "formats/halves.h"
 #include "formats/numbers.simd.h"
 

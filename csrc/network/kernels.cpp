@@ -1,5 +1,5 @@
-// The layers of a network, compiled once per instruction set, which FUSEDSTEP_LEVEL names. Only the table at the end
-// has external linkage, so that the linker cannot merge a function with that of another level.
+// The layers of a network. This file is compiled once per instruction set; FUSEDSTEP_LEVEL is the name of the set. Only
+// the table at the end has external linkage, so that the linker cannot merge a function with that of another set.
 #include "network/relu.simd.h"
 #include "network/softmax.simd.h"
 

@@ -1,5 +1,5 @@
-// The optimizer step, compiled once per instruction set, which FUSEDSTEP_LEVEL names. Only the table at the end has
-// external linkage, so that the linker cannot merge a function with that of another level.
+// The optimizer step. This file is compiled once per instruction set; FUSEDSTEP_LEVEL is the name of the set. Only the
+// table at the end has external linkage, so that the linker cannot merge a function with that of another set.
 #include "formats/blocks.simd.h"
 #include "step/factored.simd.h"
 #include "step/kernel.h"

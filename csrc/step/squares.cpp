@@ -11,7 +11,7 @@ namespace fusedstep {
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
   const SquareSumFn add_squares = step_kernels().square_sum[int(dtype)];
   std::vector<double> partial(std::size_t((n + chunk_size - 1) / chunk_size));
-  // As many threads as a step takes, so that each finds in its cache what it wrote.
+  // A step uses the same number of threads. So each thread has in its cache the data that it wrote.
   const int threads = useful_threads(n, available_threads());
   parallel_for(std::int64_t(partial.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t k = begin; k < end; ++k) {

@@ -11,9 +11,10 @@ Every update rule on one model
               theta -= eta m' / (sqrt(v') + eps)
     AdamW     theta *= 1 - eta lambda, then Adam's step        Lion: theta -= eta sign(b1 m + (1 - b1) g)
 
-The formulas of the classical rules; the API reference has those of all. Is Adam the best choice all round? Each
-rule gets the same budget: thirteen learning rates from 1e-4 to 100, of which the one with the lowest validation
-loss (mean of three seeds) is taken. With that rate it is trained again, with other seeds and on other splits.
+These are the formulas of the classical rules. The API reference has the formulas of all rules. Is Adam the best
+choice in every respect? Each rule gets the same budget: thirteen learning rates from 1e-4 to 100. The page takes the
+rate with the lowest validation loss (mean of three seeds). With this rate the network is trained again, with other
+seeds and on other splits.
 """
 
 import numpy as np
@@ -44,7 +45,7 @@ with np.errstate(all="ignore"):
         found[name] = np.array([learn(optimizer, rates[name], seed) for seed in TESTING])
 
 # %%
-# The picture shows the loss that was reached in 20 epochs, and the accuracy on the test rows.
+# The picture shows the loss after 20 epochs, and the accuracy on the test rows.
 
 names = sorted(found, key=lambda name: -found[name][:, 2].mean())
 left, right = subplots(2, size=(8.0, 1.2 + 0.33 * len(names)))
@@ -59,7 +60,7 @@ left.set(xscale="log", title="How fast: the loss after 20 epochs")
 _ = right.set(title="How good: the accuracy")
 
 # %%
-# The difference of each rule to Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss:
+# The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss:
 
 gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in names}
 slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
@@ -68,10 +69,10 @@ for name in names:
     print(f"{name:9} right {right:.1%}, against Adam {gains[name]:+.1%}; log of the loss {slower[name]:+.2f}")
 
 # %%
-# "Adam is the best all round" does not hold here. Of the classical rules several cannot be told from Adam in
-# accuracy, and NAG and Adadelta reach a lower training loss. An interval above 0 in the table marks a rule that is
-# more accurate than Adam. Plain SGD, without momentum, is slower and less accurate. AdamW's loss stays higher because
-# its decay keeps the weights small.
+# Adam is not the best in every respect here. Several classical rules do not differ measurably from Adam in accuracy.
+# NAG and Adadelta reach a lower training loss. If an interval in the table is above 0, that rule is more accurate than
+# Adam. Plain SGD, without momentum, is slower and less accurate. AdamW's loss stays higher because its decay keeps the
+# weights small.
 
 assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())
 assert sum(gain.high >= 0 for name, gain in gains.items() if name != "Adam") >= 3

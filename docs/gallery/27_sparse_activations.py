@@ -6,7 +6,7 @@ Sparse activations
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 
-Penalties on the 64 hidden units of a network that learns the digits. A unit counts as active above 0.1.
+A network learns the digits, with a penalty on its 64 hidden units. A unit is active if its output is above 0.1.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ NETWORKS = {
 
 
 def learn(makers, seed):
-    """Return for every unit on how many test rows it is active, and the accuracy."""
+    """Return for every unit the share of test rows on which it is active, and the accuracy."""
     data = load("digits", seed=seed)
     model = nn.Sequential(nn.Linear(64, 64), *(make() for make in makers), nn.Linear(64, 10), rng=seed)
     list(training(model, fs.Adam(model.params, lr=3e-3), data.x, data.y, epochs=40, seed=seed))
@@ -42,7 +42,7 @@ axes.set(title="Penalties make activations sparse, five seeds")
 _ = axes.legend(loc=(0.02, 0.43))
 
 # %%
-# On how many test rows a unit is active on average, and how often the network is right:
+# The share of test rows on which a unit is active (the mean of all units), and the accuracy:
 
 active = {label: np.array([units.mean() for units, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}

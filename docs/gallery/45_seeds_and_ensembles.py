@@ -6,8 +6,8 @@ Seeds and ensembles
 
     p(x) = 1/m sum_j softmax(f_j(x)),    f_j from seed j;    standard error of a mean over n seeds = std / sqrt(n)
 
-Networks that differ in nothing but their seed, on 100 and on 400 digits: single ones, and the average of the first m.
-Five splits for each number of digits.
+The networks differ only in their seed. They learn 100 or 400 digits. The page compares single networks with the average
+of the first m, on five splits for each number of digits.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def learn(data, seed):
 
 
 def run(rows, split):
-    """Return the scores of the single networks, and how often the first m together are right, for every m."""
+    """Return the scores of the single networks, and for every m the accuracy of the first m together."""
     data = load("digits", rows, split)
     models = [learn(data, seed) for seed in range(N)]
     scores = over_seeds(lambda seed: accuracy(models[seed], data.x_test, data.y_test), range(N))
@@ -49,8 +49,8 @@ for axes, (rows, found) in zip(subplots(2), runs.items(), strict=True):
 axes.legend()
 
 # %%
-# A difference between two single runs says little: with 100 digits, seeds alone make a standard deviation of about a
-# percent. The ensemble gains more where there are few rows.
+# Two single runs do not show which method is better: with 100 digits, the standard deviation over seeds alone is about
+# one percent. The gain of the ensemble is larger if there are few rows.
 
 gains = {}
 for rows, found in runs.items():

@@ -7,8 +7,8 @@ Bagging and boosting
     bagging: the average of networks from bootstrap samples      AdaBoost: networks one after the other, each with more
     weight on the rows that those before got wrong
 
-Networks with 6 hidden units learn 600 digits, on six splits: twelve from bootstrap samples together, twelve boosted
-ones together, and single ones on all rows.
+Networks with 6 hidden units learn 600 digits, on six splits. The page compares an ensemble of twelve networks from
+bootstrap samples, an ensemble of twelve boosted networks, and single networks that learn all rows.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ network = MLPClassifier((6,), max_iter=15, batch_size=32, learning_rate=constant
 
 
 def run(seed):
-    """Return the accuracies of the first m networks together, bagged and boosted, and that of single ones."""
+    """Return the accuracy of the first m bagged and boosted networks together, and of single networks."""
     data = load("digits", 600, seed)
     bag = BaggingClassifier(network, N, random_state=seed).fit(data.x, data.y)
     probabilities = np.cumsum([member.predict_proba(data.x_test) for member in bag.estimators_], axis=0)
@@ -48,9 +48,9 @@ axes.set(xlabel="number of networks", ylabel="share of right answers, test rows"
 _ = axes.legend()
 
 # %%
-# Both are better than a single network. Boosting begins above it already, and not because of boosting: AdaBoost's
-# weights sum to 1 and not to the number of rows, so that ``alpha``, which is divided by the weights of a batch,
-# counts 600 times as much. The first network is better regularised.
+# Both are better than a single network. The first boosted network is also better than a single network. Boosting is
+# not the reason. AdaBoost's weights sum to 1 and not to the number of rows. ``alpha`` is divided by the sum of the
+# weights of a batch, so its effect is 600 times as large. The first network is better regularised.
 
 print(f"one network {interval(single):.1%}, the first boosted one {interval(boosting[:, 0]):.1%}")
 print(f"bagging of {N} {interval(bagging[:, -1]):.1%}, boosting of {N} {interval(boosting[:, -1]):.1%}")

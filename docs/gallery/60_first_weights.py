@@ -7,8 +7,8 @@ First weights and biases
     Var(w): fan-in scale^2 / fan_in      Glorot 2 scale^2 / (fan_in + fan_out)      He 2 scale^2 / fan_in
     output weights 0: every class begins with the same probability      bias < 0: most hidden units begin inactive
 
-Ten layers of ReLU, 256 and 64 wide in turn, on the digits; and one hidden layer with output weights of 0 and biases
-from 0 to -1.
+There are two experiments on the digits. The first has ten layers of ReLU, with widths of 256 and 64 in turn. The second
+has one hidden layer, with output weights of 0 and biases from 0 to -1.
 """
 
 import numpy as np
@@ -52,8 +52,9 @@ left.legend()
 _ = right.legend()
 
 # %%
-# In networks of ReLU only He's weights keep the spread of the activations. With output weights of 0 the loss begins
-# at log 10, with random ones above it. Negative biases make most hidden units inactive at first.
+# Of the three rules, only He's keeps the standard deviation of the activations in networks of ReLU. With output weights
+# of 0, the first loss is log 10. With random output weights it is higher. Negative biases make most hidden units
+# inactive at first.
 
 ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
 for name, values in ratio.items():

@@ -6,8 +6,8 @@ Preprocessing
 
     standardise: (x - mean) / std      uniformise: the rank of x      PCA: the first directions of largest variance
 
-The same network on the breast cancer data, whose features lie between 0.0007 and 4254, with different steps before
-it. Eight splits.
+One network learns the breast cancer data. Their features lie between 0.0007 and 4254. The page compares different
+steps before the network, on eight splits.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ axes.set(xticks=range(len(right)), xticklabels=right, ylabel="share of right ans
 axes.set(title="What is done to the features first (grey: single splits)")
 
 # %%
-# All steps help against the features as they are. Among themselves their differences are small.
+# Each step gives a higher accuracy than the features without a step. The differences between the steps are small.
 
 for name, shares in right.items():
     print(f"{name}: right {interval(shares):.1%}, gain {interval(shares - right['as they are']):+.1%}")

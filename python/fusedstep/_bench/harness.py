@@ -156,7 +156,9 @@ def ratio_interval(
     """
     rounds = len(numerator)
     if len(denominator) != rounds:
-        raise ValueError(f"ratio_interval: need samples from the same rounds; got {rounds} and {len(denominator)}")
+        raise ValueError(
+            f"ratio_interval: denominator must have {rounds} samples, as numerator; got {len(denominator)}"
+        )
     drawn = np.random.default_rng(seed).integers(0, rounds, (resamples, rounds))
     ratios = np.median(numerator[drawn], axis=1) / np.median(denominator[drawn], axis=1)
     tail = (1.0 - confidence) / 2.0

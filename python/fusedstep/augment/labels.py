@@ -54,7 +54,7 @@ def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.f
 def label_smoothing(
     targets: npt.ArrayLike, eps: float = 0.1, num_classes: int | None = None, dtype: npt.DTypeLike = np.float32
 ) -> Array:
-    """Move a part eps of the label's probability evenly to all k classes.
+    """Distribute a part eps of the label's probability evenly over all k classes.
 
     ::
 
@@ -67,7 +67,7 @@ def label_smoothing(
     eps : float
         From 0 (nothing changes) to 1 (uniform).
     num_classes : int, optional
-        k; needed for labels.
+        The number of classes k. It must be given if the targets are labels.
     dtype : dtype
         float32 or float64.
 

@@ -25,10 +25,10 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     Parameters
     ----------
     outputs : iterable of arrays of one shape
-        One prediction per member: probabilities or values (not labels). Memory for two arrays is needed, for any
-        number.
+        One prediction per member: probabilities or values (not labels). For any number of predictions, the call needs
+        memory for two arrays.
     weights : sequence of float, optional
-        One for each, at least 0 and not all 0; equal by default.
+        One weight per prediction, at least 0; not all may be 0. By default all weights are equal.
 
     Returns
     -------

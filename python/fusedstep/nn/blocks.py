@@ -21,7 +21,7 @@ def hidden_block(
     weight_init: init.Initializer | None = None,
     bias_init: init.Initializer | None = None,
 ) -> list[Layer]:
-    """Return the parts of a hidden layer: `Linear`, `BatchNorm`, activation, penalty on it, `Dropout`.
+    """Return the parts of a hidden layer: `Linear`, `BatchNorm`, an activation, a penalty on it, `Dropout`.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def hidden_block(
     activation : type of Layer, optional
         None: the identity. A ReLU after a batch norm is applied in the same pass.
     batch_norm : bool
-        If True, the `Linear` has no bias, because the norm would subtract it.
+        If True, the `Linear` has no bias, because batch norm would subtract it.
     dropout : float
-        Probability. If it is 0, there is no layer.
+        Probability. If it is 0, there is no `Dropout`.
     penalty : Layer, optional
         A penalty on the activations.
     weight_init, bias_init : callable, optional

@@ -17,11 +17,13 @@ class SampledPrediction(NamedTuple):
     Attributes
     ----------
     prediction : ndarray, shape (n,)
-        The class with the largest mean probability, or the mean value.
+        For a classification: the class with the largest mean probability. For a regression: the mean value.
     uncertainty : ndarray, shape (n,)
-        Entropy of the mean probabilities, in nats, or the standard deviation, in the target's units.
+        For a classification: the entropy of the mean probabilities, in nats. For a regression: the standard deviation,
+        in the target's units.
     mean, variance : ndarray, shape (n, outputs)
-        Over the masks, of the probabilities or of the value in the target's units.
+        Mean and variance over the masks. For a classification: of the probabilities. For a regression: of the value, in
+        the target's units.
     """
 
     prediction: Array

@@ -1,7 +1,7 @@
 """A trained model, or a network alone, in one safetensors file.
 
-The file has arrays and one JSON text under one metadata key. With several keys, their order would change from run to
-run, but the same training must give the same bytes.
+The file has arrays and one JSON text under one metadata key. The same training must give the same bytes. With several
+keys it would not, because their order changes from run to run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
     Raises
     ------
     TypeError, ValueError
-        If `trained` is something else, has a layer that `load` does not know, or has parts that do not fit together.
+        If `trained` is of another type, has a layer that `load` does not know, or has parts that do not fit together.
     OSError
         If the file cannot be written.
     ImportError
@@ -48,7 +48,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
 
     Notes
     -----
-    The file has arrays and plain text. Unlike a pickle, reading it executes no code.
+    The file has arrays and plain text. Reading it executes no code. Reading a pickle may execute code.
 
     Examples
     --------

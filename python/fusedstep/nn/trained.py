@@ -31,26 +31,27 @@ class TrainedModel:
     model : Sequential
         The network. Its input is ``(X - input_mean) / input_scale``.
     task : {"classification", "regression"}
-        The outputs are logits of the classes, or ``(y - target_mean) / target_scale``.
+        For a classification, the outputs are logits of the classes. For a regression, the output is
+        ``(y - target_mean) / target_scale``.
     input_mean, input_scale : ndarray, shape (in_features,)
         Statistics of the training inputs.
     feature_names : list of str
         Names of the input columns, in order; may be empty.
     classes : list
-        Class names (or numbers) in the order of the outputs; empty for regression.
+        Class names (or numbers) in the order of the outputs. Empty for a regression.
     target_mean, target_scale : float
         Statistics of the training targets of a regression.
     columns : tables.Columns, optional
-        The conversion of a table into these inputs; ``feature_names`` are then its outputs.
+        Converts a table into the inputs. If given, ``feature_names`` are the names of its outputs.
     target_name : str
         The column that is predicted; may be empty.
     error : float, optional
-        For a regression: the error of 9 of 10 validation rows was at most this, in the units of the target.
+        For a regression: an error in the units of the target. 9 of 10 validation rows had at most this error.
 
     Raises
     ------
     ValueError
-        If these do not fit together, a statistic is not finite, or a scale is not above 0.
+        If the attributes do not fit together, a statistic is not finite, or a scale is not above 0.
     """
 
     model: Sequential

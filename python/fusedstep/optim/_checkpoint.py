@@ -186,7 +186,8 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
 
     saved = collect(opt)
     if len({str(key) for key in opt._keys}) < len(opt._keys):
-        raise ValueError(f"{type(opt).__name__}.save: names of parameters must differ from positions")
+        names = [key for key in opt._keys if isinstance(key, str) and key.isdigit()]
+        raise ValueError(f"{type(opt).__name__}.save: names of parameters must not be positions of others; got {names}")
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
     # safetensors misreads any other order than C's.
     saved["axes"] = {n: axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}

@@ -41,7 +41,7 @@ class Adagrad(Optimizer):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps t, from 1.")
+    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps. t is 1 in the first step.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
     initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(
@@ -53,7 +53,7 @@ class Adagrad(Optimizer):
     eps_inside = Option(
         False,
         checks.flag,
-        "True puts eps inside the root, the notes' form: sqrt(sum + eps) for sqrt(sum) + eps.",
+        "True puts eps inside the root: sqrt(sum + eps) instead of sqrt(sum) + eps.",
         by_name=True,
     )
 

@@ -57,8 +57,7 @@ class Adam(Optimizer):
     eps_inside = Option(
         False,
         checks.flag,
-        "True puts eps inside the root, the notes' form: sqrt(v + eps) for sqrt(v) + eps. The bias is corrected "
-        "after it.",
+        "True puts eps inside the root: sqrt(v + eps) instead of sqrt(v) + eps. The bias is corrected after it.",
         by_name=True,
     )
     eps_hat = Option(

@@ -28,8 +28,8 @@ class RMSprop(Optimizer):
 
     Notes
     -----
-    Tieleman and Hinton (2012); centered: Graves (2013). Same as ``torch.optim.RMSprop``, except that rounding
-    cannot make the centered variance negative: it is clamped at zero, where torch's step becomes nan.
+    Tieleman and Hinton (2012); centered: Graves (2013). Same as ``torch.optim.RMSprop``, except that the
+    centered variance is at least 0. In torch, rounding can make it negative, and the step becomes nan.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class RMSprop(Optimizer):
     eps_inside = Option(
         False,
         checks.flag,
-        "True puts eps inside the root, the notes' form: sqrt(variance + eps) for sqrt(variance) + eps.",
+        "True puts eps inside the root: sqrt(variance + eps) instead of sqrt(variance) + eps.",
         by_name=True,
     )
 

@@ -45,7 +45,7 @@ class RowwiseAdagrad(Directed):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps t, from 1.")
+    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps. t is 1 in the first step.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`), of arrays only.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "What `sum` starts from.", begins_state=True)
     eps = Option(1e-10, checks.non_negative, "Keeps the denominator from zero.")

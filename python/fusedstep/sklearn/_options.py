@@ -45,7 +45,7 @@ def check_options(given: Parameters) -> None:
         raise ValueError("pretraining needs batch_norm=False; got batch_norm=True")
     if given.sparsity and given.sparsity_penalty == "kl" and given.activation != "logistic":
         raise ValueError(
-            f"sparsity_penalty='kl' needs activations from 0 to 1, activation='logistic'; got {given.activation!r}"
+            f"activation must be 'logistic' (from 0 to 1) with sparsity_penalty='kl'; got {given.activation!r}"
         )
     for callback in given.callbacks or ():
         if not callable(callback):

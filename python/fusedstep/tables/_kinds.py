@@ -79,7 +79,7 @@ class Column:
         column = cls(**{"name": "", "kind": "", **described})
         texts = (column.name, column.kind, column.note, column.decimal, column.format, *column.values)
         if column.kind not in kinds or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"a column must be one of {', '.join(kinds)}; got {described!r}")
+            raise ValueError(f"a column must have texts, and one of the kinds {', '.join(kinds)}; got {described!r}")
         if not isinstance(column.fill, (int, float)) or not np.isfinite(column.fill):
             raise ValueError(f"column {column.name!r}: fill must be a finite number; got {column.fill!r}")
         return column

@@ -125,7 +125,7 @@ def _read_text(path: Path, text: str, target: str | None) -> Frame:
     header, lines = _rows(path, text, delimiter)
     _check_names(path, [name for name in header if name])
     if all(_is_number(name) for name in header):
-        raise TableError(f"{path.name}: the first line must name the columns; it holds only numbers")
+        raise TableError(f"{path.name}: the first line must be names of columns; got only numbers")
     pandas, decimal = need("pandas", "pandas"), _decimal(text[:SAMPLE], delimiter)
     names = [name or f"Unnamed: {i}" for i, name in enumerate(header)]
     common: dict[str, Any] = {

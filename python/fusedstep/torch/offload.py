@@ -1,4 +1,4 @@
-"""An optimizer on the CPU for a model that may be elsewhere."""
+"""An optimizer on the CPU for a model that may be on another device."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     The optimizer steps the *host* of each parameter. A parameter in the CPU's memory is its own host: it is stepped in
     place, in one sweep. The host of any other parameter is a copy in pinned memory. When the backward pass has
-    completed a gradient, the gradient is copied to the CPU, on a separate stream while the pass continues, and freed on
-    the device. After the step the new parameters are copied back, while the device may do work that does not need them.
+    completed a gradient, a separate stream copies it to the CPU, and it is freed on the device. The backward pass
+    continues during the copy. After the step, the new parameters are copied back. During this copy the device may do
+    work that does not need them.
 
-    With an optimizer of this package, 16-bit hosts keep their dtype and have the missing bits of float32 as a state
-    (``master_weights=True``), so that steps are those of float32. With an optimizer of torch, the hosts are copies in
-    `master_dtype`. Only the first step allocates memory.
+    With an optimizer of this package, 16-bit hosts keep their dtype. A state holds the missing bits of float32
+    (``master_weights=True``), so each step gives the same values as a step of float32 parameters. With an optimizer of
+    torch, the hosts are copies in `master_dtype`. Only the first step allocates memory.
 
     Parameters
     ----------
     optimizer_class : type
         Class of the optimizer, such as `fusedstep.torch.AdamW`. The result is an instance of it.
     model : torch.nn.Module, or parameters or groups as for an optimizer
-        Its parameters may be on any device, also on the CPU, and of any floating dtype.
+        Its parameters may be on any device, the CPU included. They may have any floating dtype.
     *args, **options
         Arguments of `optimizer_class`.
     master_dtype : torch.dtype
@@ -47,19 +48,20 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     Notes
     -----
-    ``param_groups`` have the hosts and their gradients, so that a ``GradScaler`` can divide these. If other code has
-    written the model, a host that is a copy takes over the written values before the step. Hooks of `step` run before
-    and after all of it. `averaged` and `lookahead` change the model too.
+    ``param_groups`` contain the hosts and their gradients, so that a ``GradScaler`` can divide the gradients. If other
+    code has written into the model, a host that is a copy takes the written values before the step. Hooks of `step` run
+    before and after the whole step. `averaged` and `lookahead` change the model too.
 
     The gradients of one backward pass are used in their own dtype. If there are more passes before a step, the
-    gradients of 16-bit parameters are added in float32. A step drops the gradients after it has used them, so that the
-    next pass starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. In the CPU's
-    memory a gradient stays in ``p.grad`` until the step, so that
-    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. On a device it does not stay there, and that
-    function would clip nothing: use ``clip_norm=``. The speed on a GPU has not been measured.
+    gradients of 16-bit parameters are added in float32. A step drops the gradients after it has used them. So the next
+    pass starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. For a parameter in the
+    CPU's memory, the gradient stays in ``p.grad`` until the step, and
+    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. For a parameter on another device, the
+    gradient does not stay there, and that function would clip nothing: use ``clip_norm=``. The speed on a GPU has not
+    been measured.
 
-    In a process of torch.distributed the gradients are fetched at the end of the backward pass, when
-    DistributedDataParallel has reduced them; after a pass under its ``no_sync`` they stay on the device and add up
+    In a process of torch.distributed, the gradients are copied to the CPU at the end of the backward pass, when
+    DistributedDataParallel has reduced them. After a pass under its ``no_sync`` they stay on the device and are added
     there, in their own dtype. Wrap the model before the first pass. With ``fully_shard``, master weights and state are
     sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
 
@@ -121,7 +123,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @_step_supports_amp_scaling.setter
     def _step_supports_amp_scaling(self, value: bool) -> None:
-        """Take no notice: torch's constructors set it for ``fused=True``."""
+        """Ignore the value, which torch's constructors set for ``fused=True``."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of the model's parameters."""
@@ -229,7 +231,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         Raises
         ------
         ValueError
-            If a master weight has not the shape of its parameter, and as `optimizer_class`; nothing is changed then.
+            If a master weight does not have the shape of its parameter, and as for `optimizer_class`. In both cases
+            nothing is changed.
         """
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
         hosts = [p for group in self.param_groups for p in group["params"]]
