@@ -10,7 +10,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.optim import _reference
-from support.bits import Array, numbers, same_bits
+from support.bits import Array, assert_same_bits, numbers
 from support.machines import MACHINES, running
 from support.torch_cases import ours, theirs
 
@@ -100,9 +100,9 @@ def test_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.random.Gene
                 for given in grads:
                     opt.step([g.copy() for g in given])
             for i, p in enumerate(got):
-                same_bits(p, want[i], (machine, i, options))
+                assert_same_bits(p, want[i], (machine, i, options))
                 for name, a in opt.state[i].items():
-                    same_bits(a, states[i][name], (machine, i, name))
+                    assert_same_bits(a, states[i][name], (machine, i, name))
 
 
 @every_class
@@ -235,7 +235,7 @@ def test_rows_are_the_same_as_an_array_with_these_rows(dtype: Any, rng: np.rando
         assert infos[0].grad_norm == pytest.approx(infos[1].grad_norm, rel=1e-6)
     np.testing.assert_allclose(table, dense, rtol=1e-5 if dtype == np.float32 else 1e-12)
     np.testing.assert_allclose(opt.state[0]["sum"], other.state[0]["sum"], rtol=1e-5)
-    same_bits(w, v) if dtype == np.float64 else np.testing.assert_allclose(w, v, rtol=1e-6)
+    assert_same_bits(w, v) if dtype == np.float64 else np.testing.assert_allclose(w, v, rtol=1e-6)
 
 
 def test_rows_beside_what_is_refused_leave_sums_alone() -> None:
@@ -317,7 +317,7 @@ def test_the_same_bits_in_torch(cls: Any, torch: Any) -> None:
             if "clip_norm" in options:  # the norms are not
                 np.testing.assert_allclose(a, p.detach().numpy(), rtol=1e-5)
             else:
-                same_bits(p.detach().numpy(), a, options)
+                assert_same_bits(p.detach().numpy(), a, options)
 
 
 @pytest.mark.torch
@@ -373,8 +373,8 @@ def test_sparse_gradients_of_an_embedding(coalesced: bool, torch: Any) -> None:
         rows = fs.Rows(gradient._indices()[0].numpy(), gradient._values().numpy())
         arrays_opt.step([rows, w.grad.numpy()])
         opt.step()
-    same_bits(model.weight.detach().numpy(), arrays[0])
-    same_bits(opt.state[model.weight]["sum"].numpy(), arrays_opt.state[0]["sum"])
+    assert_same_bits(model.weight.detach().numpy(), arrays[0])
+    assert_same_bits(opt.state[model.weight]["sum"].numpy(), arrays_opt.state[0]["sum"])
     before = [model.weight.detach().clone(), opt.state[model.weight]["sum"].clone()]
     model.weight.grad = torch.sparse_coo_tensor([[0, 12]], torch.ones(2, 3), (12, 3), check_invariants=False)
     with pytest.raises(ValueError, match=r"RowwiseAdagrad\.step: grads\[0\] must have indices from 0 to 11; got 12"):
