@@ -65,7 +65,7 @@ def test_interval_without_noise_is_a_point() -> None:
 
 
 def test_interval_needs_samples_of_the_same_rounds() -> None:
-    with pytest.raises(ValueError, match="from the same rounds; got 3 and 4"):
+    with pytest.raises(ValueError, match="denominator must have 3 samples, as numerator; got 4"):
         harness.ratio_interval(np.ones(3), np.ones(4))
 
 

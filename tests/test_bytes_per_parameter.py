@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.torch, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 
 PARAMETERS = 16_000_000
 SCRIPT = """
@@ -46,7 +47,7 @@ for make in WIDTHS:
 """
 
 
-def test_a_parameter_takes_as_many_bytes_as_its_widths_say() -> None:
+def test_a_parameter_takes_as_many_bytes_as_its_widths_say(torch: Any) -> None:
     """AdamW of a bfloat16 model with low bits; the gradient is not counted."""
     script = SCRIPT.replace("COUNT", str(PARAMETERS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
