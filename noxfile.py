@@ -164,7 +164,7 @@ def bench(session: nox.Session) -> None:
     install_package(session, "bench", "test")
     install(session, *PEERS)
     results = str(Path(session.create_tmp(), "quick.json").resolve())
-    session.run("python", "-m", "bench", "--quick", "--minutes", "1", "--json", results)
+    session.run("python", "-m", "bench", "--quick", "--minutes", "0.5", "--json", results)
     session.run("python", "-m", "bench", "compare", results, results)
     session.run("python", "-m", "bench", "instructions")
 

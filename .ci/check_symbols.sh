@@ -10,7 +10,9 @@ trap 'rm -rf "$folder"' EXIT
 check() {
   local build=build/$1-$2
   CXX=$1 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE="$2" -DFUSEDSTEP_EXTENSION=OFF >"$folder/log" || { cat "$folder/log"; exit 1; }
-  for level in $(cmake --build "$build" --target help | grep -o 'kernels_[a-z0-9]*' | sort -u); do
+  mapfile -t levels < <(cmake --build "$build" --target help | grep -o 'kernels_[a-z0-9]*' | sort -u)
+  [[ $2 == Debug ]] && levels=("${levels[0]}") # where nothing is inlined, all levels export the same
+  for level in "${levels[@]}"; do
     cmake --build "$build" --target "$level" --parallel 2 >"$folder/log" || { cat "$folder/log"; exit 1; }
     while read -r object; do
       objects=$((objects + 1))

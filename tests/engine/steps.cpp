@@ -146,6 +146,7 @@ const std::vector<std::ptrdiff_t> small = {1,  2,  3,  0,  5,  7,   8,   9,   15
                                            31, 33, 63, 64, 65, 127, 128, 129, 255, 1029, 385, 2048};
 const std::vector<std::ptrdiff_t> blocks = {256, 1, 255, 257, 511, 600, 1041, 5000};
 const std::vector<std::ptrdiff_t> large = {11, 70001, 4095, 4096, 4097, 50001, 30003};
+const std::vector<std::ptrdiff_t> large_narrow = {11, 40001, 4097, 30003};
 
 Group with_variant(Group g, unsigned variant) {
   g.variant = variant;
@@ -178,7 +179,8 @@ void add_widths(Cases& cases) {
             const std::string name = std::string(table.infos[rule].name) + "/" + name_of(dtype) + "/" + w.name + "/" +
                                      s.name + (parallel ? "/large" : "");
             cases.push_back({name, parallel, [=](int threads) {
-                               Model model(rule, with_variant(s.group, all), s, parallel ? large : small, {dtype}, w);
+                               Model model(rule, with_variant(s.group, all), s, parallel ? large_narrow : small,
+                                           {dtype}, w);
                                return model.train(s.options, threads);
                              }});
           }
@@ -199,7 +201,7 @@ void add_fused(Cases& cases) {
                                        name_of(dtype) + "/" + w.name + "/contiguous/" + s.name +
                                        (parallel ? "/large" : "");
               cases.push_back({name, parallel, [=](int threads) {
-                                 Model model(rule, with_variant(s.group, variant), s, parallel ? large : blocks,
+                                 Model model(rule, with_variant(s.group, variant), s, parallel ? large_narrow : blocks,
                                              {dtype}, w);
                                  return model.train(s.options, threads);
                                }});
