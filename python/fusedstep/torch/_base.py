@@ -228,8 +228,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         """
         self._require_own("step")
         found_inf = "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0
-        scale = self.__dict__.get("grad_scale")
-        scale = 1.0 if scale is None else float(scale)
+        scale = self._grad_scale()
         ranks = self._sharing()
         if ranks is not None and self._needs_ranks(grad_norm):
             found_inf, norm = ranks.decide(lambda: self._squares(rows), found_inf)
@@ -244,6 +243,11 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._plan = binding.plan
         elif self.zero_grads:
             _ranks.zero_gradients_of_others(self)
+
+    def _grad_scale(self) -> float:
+        """Return the divisor of the gradients, which a `GradScaler` sets; 1 without one."""
+        scale = self.__dict__.get("grad_scale")
+        return 1.0 if scale is None else float(scale)
 
     def _sharing(self) -> _ranks.Ranks | None:
         """Return the ranks that share the gradients with this one; None if it has all of them."""

@@ -58,8 +58,7 @@ class DirectedSteps(FusedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        raw, scale = self._raw(), self.__dict__.get("grad_scale")
-        scale = 1.0 if scale is None else float(scale)
+        raw, scale = self._raw(), self._grad_scale()
         if grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite):
             grad_norm = float(torch.nn.utils.get_total_norm([g.values for g in raw.values()])) / scale
         factor = 1.0

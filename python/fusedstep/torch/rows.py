@@ -27,12 +27,10 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     opt._steps_rows = True
     label = f"{type(opt).__name__}.step: grads"
     rows = {p: prepared(opt, f"{label}[{k}]", group, p) for k, (group, p) in enumerate(members) if p in sparse}
-    scale = opt.__dict__.get("grad_scale")
-    scale = 1.0 if scale is None else float(scale)
     if grad_norm is None and (opt.clip_norm is not None or opt.skip_nonfinite):
         dense = [p.grad for _, p in members if p.grad is not None and p not in sparse]
         squares = sum(g.squared_norm() for g in rows.values())
-        grad_norm = float((torch.nn.utils.get_total_norm(dense).double() ** 2 + squares).sqrt()) / scale
+        grad_norm = float((torch.nn.utils.get_total_norm(dense).double() ** 2 + squares).sqrt()) / opt._grad_scale()
     before = opt._info
     opt._step_with_care(grad_norm, rows)
     if opt.zero_grads and opt._info is not before:
