@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from fusedstep._bench.common import ABSENT, why
-from fusedstep._bench.harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+from fusedstep._bench.harness import Lines, Ratio, Sampling, Timing, measure, ratio_interval
 
 from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
@@ -37,12 +37,9 @@ class Line:
 
 
 @dataclass
-class CaseResult:
+class CaseResult(Lines[Line]):
     case: Case
     lines: list[Line]
-
-    def line(self, name: str) -> Line | None:
-        return next((line for line in self.lines if line.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -60,9 +57,7 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
     trainers = build(case, threads, peers, result.lines)
     before = {name: trainer.snapshot() for name, trainer in trainers.items()}
     timings = measure(trainers, plan)
-    for late in result.lines:
-        if late.name in trainers and late.name not in timings:
-            late.status = TOO_SLOW
+    result.mark_late(trainers, timings)
     for name, timing in timings.items():
         line, trainer = result.line(name), trainers[name]
         assert line is not None

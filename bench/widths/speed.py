@@ -19,7 +19,7 @@ import numpy as np
 import fusedstep as fs
 from fusedstep._bench import verdicts
 from fusedstep._bench.common import missing, random_array, why
-from fusedstep._bench.harness import TOO_SLOW, Ratio, Sampling, measure, ratio_interval
+from fusedstep._bench.harness import TOO_SLOW, Lines, Ratio, Sampling, measure, ratio_interval
 from fusedstep._bench.optim.cases import SIZES, describe_shapes
 from fusedstep._bench.optim.models import Shapes
 from fusedstep._bench.optim.suite import Line
@@ -231,14 +231,11 @@ class WidthLine(Line):
 
 
 @dataclass
-class WidthResult:
+class WidthResult(Lines[WidthLine]):
     """The results of a case."""
 
     case: WidthCase
     lines: list[WidthLine]
-
-    def line(self, name: str) -> WidthLine | None:
-        return next((line for line in self.lines if line.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
         return {

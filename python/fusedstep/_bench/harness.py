@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,31 @@ class Runner(Protocol):
     @property
     def refill(self) -> Callable[[], None] | None:
         """Return a function to call untimed before each step, for steps that change their gradients."""
+
+
+class NamedLine(Protocol):
+    """The line of one implementation in the results of a case."""
+
+    name: str
+    status: str
+
+
+L = TypeVar("L", bound=NamedLine)
+
+
+class Lines(Generic[L]):
+    """What the results of cases share: a line for each implementation."""
+
+    lines: list[L]
+
+    def line(self, name: str) -> L | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def mark_late(self, built: Container[str], timings: Container[str]) -> None:
+        """Note for each implementation that was built but not timed that there was no time for it."""
+        for line in self.lines:
+            if line.name in built and line.name not in timings:
+                line.status = TOO_SLOW
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..common import ABSENT, why
-from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+from ..harness import Lines, Ratio, Sampling, Timing, measure, ratio_interval
 from . import reference
 from .array_peers import Roofline
 from .cases import Case, bytes_per_element
@@ -49,13 +49,10 @@ class Line:
 
 
 @dataclass
-class CaseResult:
+class CaseResult(Lines[Line]):
     case: Case
     bytes_per_element: int
     lines: list[Line]
-
-    def line(self, name: str) -> Line | None:
-        return next((line for line in self.lines if line.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -97,9 +94,7 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
     runners = build(job, line_up(case, peers or PEERS), Room(job, memory), result.lines)
     before = {name: reference.picked(runner.params()) for name, runner in runners.items()}
     timings = measure(runners, plan, before=lambda name: runners[name].enter())
-    for late in result.lines:
-        if late.name in runners and late.name not in timings:
-            late.status = TOO_SLOW
+    result.mark_late(runners, timings)
     for name, timing in timings.items():
         line = result.line(name)
         assert line is not None

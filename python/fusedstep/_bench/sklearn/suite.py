@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common import ABSENT, missing, why
-from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+from ..harness import TOO_SLOW, Lines, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ACCURACY_EPOCHS, EPOCHS, FOLDS, OURS, OURS_FLOAT32, THEIRS, Case
 
 ROUNDING = {OURS: 1e-6, OURS_FLOAT32: 1e-2}  # how far weights may be from theirs after a fit
@@ -35,12 +35,9 @@ class Line:
 
 
 @dataclass
-class CaseResult:
+class CaseResult(Lines[Line]):
     case: Case
     lines: list[Line]
-
-    def line(self, name: str) -> Line | None:
-        return next((line for line in self.lines if line.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
         case = self.case

@@ -11,7 +11,7 @@ from typing import Any
 from fusedstep import _core
 
 from ..common import ABSENT, why
-from ..harness import TOO_SLOW, Ratio, Sampling, Timing, measure, ratio_interval
+from ..harness import Lines, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import Case
 from .data import Job
 from .peers import OURS, PEERS, YARDSTICK, Peer, Trainer
@@ -37,12 +37,9 @@ class Line:
 
 
 @dataclass
-class CaseResult:
+class CaseResult(Lines[Line]):
     case: Case
     lines: list[Line]
-
-    def line(self, name: str) -> Line | None:
-        return next((line for line in self.lines if line.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -72,9 +69,7 @@ def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
     result, oracle = CaseResult(job.case, []), Oracle(job)
     trainers = build(job, peers, oracle, result.lines)
     timings = measure(trainers, plan, before=lambda name: trainers[name].enter())
-    for late in result.lines:
-        if late.name in trainers and late.name not in timings:
-            late.status = TOO_SLOW
+    result.mark_late(trainers, timings)
     for name, timing in timings.items():
         line = result.line(name)
         assert line is not None
