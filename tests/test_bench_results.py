@@ -167,7 +167,7 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    assert pace.spent == [0.0, 0.0, 0.0]  # what was reserved is no overrun
+    assert pace.spent == [0.0, 0.0, 0.0]  # reserved time does not count as overrun
     names = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
     made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in names.items()]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]

@@ -1,4 +1,4 @@
-// What a plan does with its arrays besides stepping: it swaps parameters for a while, and restores a saved state.
+// Plan methods that replace arrays: swaps of parameters, and the load of a saved state.
 #include <pybind11/stl.h>
 
 #include <algorithm>

@@ -266,8 +266,8 @@ bool TorchSource::is_negative(py::handle tensor) const {
   return negative != Py_False;
 }
 
-/// Checks what a description does not show: numbers that are lazily negated, and a storage that is too small. These
-/// checks take as long as a step of a small tensor. So they are made only for a gradient at a new address, and the
+/// Refuses numbers that are lazily negated, and a storage that is too small. A description shows neither. These checks
+/// take as long as a step of a small tensor. So they are made only for a gradient at a new address, and the
 /// first also for one that may be part of a complex tensor.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;

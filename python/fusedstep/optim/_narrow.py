@@ -101,7 +101,7 @@ def _has_scales(arrays: Arrays, name: str) -> bool:
 
 
 def _lies_otherwise(a: Any, p: Array) -> bool:
-    """Tell whether an array of the shape of `p` has its axes in another order; what is none is refused later."""
+    """Return True for an array of p's shape with its axes in another order. Later checks refuse other objects."""
     return isinstance(a, np.ndarray) and a.shape == p.shape and axes_of(a) != axes_of(p)
 
 

@@ -1,7 +1,7 @@
 """The lines of the table: each implementation, ours among them, in the strongest form that a user can choose.
 
-A peer is built for one case from the same numbers as all others and keeps its own memory. What a peer does
-not have is an `Unavailable`, which becomes a line of the table.
+A peer is built for one case. All peers get the same numbers, and each has memory of its own. A peer that lacks a rule
+or an option raises `Unavailable`. Its message becomes a line of the table.
 """
 
 from __future__ import annotations
