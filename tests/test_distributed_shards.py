@@ -86,3 +86,22 @@ def test_an_inf_that_the_scaler_found_on_one_rank_skips_all(shards: Any) -> None
 def test_process_group_adds_up_parts_and_refuses_copies(shards: Any) -> None:
     first, second = world_of(2).run(shards.groups_by_hand)
     assert first == second
+
+
+@pytest.mark.parametrize("rule", ["LAMB", "LARS", "Muon", "Adafactor", "RowwiseAdagrad"])
+def test_rules_with_norms_of_whole_tensors_refuse_parts_of_them(shards: Any, rule: str) -> None:
+    world_of(2).run(shards.rules_of_whole_tensors, rule)
+
+
+@pytest.mark.parametrize("rule", ["Muon", "Adafactor", "RowwiseAdagrad"])
+def test_directions_are_clipped_and_skipped_by_the_norm_of_all_ranks(shards: Any, rule: str) -> None:
+    first, second = world_of(2).run(shards.norms_before_directions, rule)
+    assert str(first) == str(second)
+
+
+@pytest.mark.parametrize("how", ["gradient", "state"])
+@pytest.mark.parametrize("rule", ["Muon", "Adafactor"])
+def test_an_error_before_directions_on_one_rank_is_raised_on_all(shards: Any, rule: str, how: str) -> None:
+    first, second = world_of(2).run(shards.one_rank_has_no_direction, rule, how)
+    assert first.startswith(f"RuntimeError: {rule}.step: no rank has stepped, for there was an error on rank 1: ")
+    assert second in first

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
 import fusedstep.torch as ft
@@ -207,6 +208,66 @@ def refusals(rank: int, size: int) -> None:
     with pytest.raises(ValueError, match=r"must be placed as its parameter, a DTensor of \(Shard\(dim=0\),\)"):
         optimizer.load_state_dict(saved.state_dict())
     assert bits(p) == before
+
+
+def rules_of_whole_tensors(rank: int, size: int, rule: str) -> None:
+    """Parts are refused; copies are stepped where a rule needs no direction."""
+    mesh = init_device_mesh("cpu", (size,))
+    part, copied = (parameter(numbers((4, 2), 1), mesh, [where]) for where in (Shard(0), Replicate()))
+    with pytest.raises(ValueError, match=r"params\[0\] must be (whole|no DTensor)"):
+        getattr(ft, rule)([part], lr=0.1)
+    with pytest.raises(ValueError, match=r"params\[0\].*(must be whole on every rank.*FSDP1|only supports 2D)"):
+        getattr(ft, rule)(divided_by_fsdp1().parameters(), lr=0.1)
+    if rule in ("LAMB", "LARS"):
+        whole = torch.nn.Parameter(numbers((4, 2), 1))
+        copied.grad, whole.grad = distribute_tensor(numbers((4, 2), 2), mesh, [Replicate()]), numbers((4, 2), 2)
+        for p in (copied, whole):
+            getattr(ft, rule)([p], lr=0.1).step()
+        assert bits(copied) == bits(whole)
+
+
+def divided_by_fsdp1() -> torch.nn.Module:
+    return FullyShardedDataParallel(torch.nn.Linear(4, 2), use_orig_params=True, device_id=torch.device("cpu"))
+
+
+def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
+    """Directions are made of gradients that are clipped by the norm of all ranks."""
+    params = [torch.nn.Parameter(numbers((4, 3), 1 + k)) for k in range(size)]
+    alone = [torch.nn.Parameter(p.detach().clone()) for p in params]
+    options = {"lr": 0.1, "clip_norm": 0.5, "skip_nonfinite": True, "process_group": None}
+    one = getattr(ft, rule)(alone, **options)
+    ours = getattr(ft, rule)([params[rank]], **{**options, "process_group": dist.group.WORLD})
+    found = []
+    for step in range(4):
+        for k in range(size):
+            params[k].grad = alone[k].grad = numbers((4, 3), 10 * step + k)
+        if step == 1:
+            params[0].grad[0, 0] = torch.inf  # the same tensor for both
+        one.step()
+        ours.step()
+        assert ours.skipped == one.skipped == (step == 1)
+        assert ours.grad_norm == pytest.approx(one.grad_norm, rel=1e-6)
+        found.append(ours.grad_norm)
+    assert torch.allclose(params[rank], alone[rank], rtol=1e-6, atol=1e-7)
+    return found
+
+
+def one_rank_has_no_direction(rank: int, size: int, rule: str, how: str) -> str:
+    """One rank's gradient or state is wrong; return what is raised here, where nothing is written."""
+    p = torch.nn.Parameter(numbers((4, 3), 1 + rank))
+    optimizer = getattr(ft, rule)([p], lr=0.1, clip_norm=0.5, zero_grads=True, process_group=dist.group.WORLD)
+    p.grad = numbers((4, 3), 10 + rank)
+    optimizer.step()
+    p.grad = numbers((4, 3), 20 + rank)
+    if rank == 1 and how == "gradient":
+        p.grad = numbers((1, 3), 21).expand(4, 3)
+    elif rank == 1:
+        optimizer.state[p] = dict.fromkeys(optimizer.state[p], torch.ones(7))
+    before = bits(p)
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        optimizer.step()
+    assert bits(p) == before
+    return f"{caught.type.__name__}: {caught.value}"
 
 
 def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:

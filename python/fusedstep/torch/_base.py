@@ -145,6 +145,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         chosen = settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
+        for i in () if cls.kernel.element_wise or group.get("adamw") else trained:
+            _ranks.refuse_parts(f"{label}: param_groups[{k}]: params[{i}]", group["params"][i])
         for i in trained if chosen.state_dtype == "uint8" else ():
             refuse_cut_blocks(f"{label}: param_groups[{k}]: params[{i}]", group["params"][i])
         local = [_ranks.local_of(group["params"][i]) for i in trained]
@@ -224,13 +226,14 @@ class FusedOptimizer(torch.optim.Optimizer):
     def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None, directed: bool = False) -> None:
         """Step if something has changed, or if a step is more than a call of the kernels.
 
-        If `directed`, `rows` are directions: the caller has clipped the gradients by value, and will zero them.
+        If `directed`, `rows` are directions. The caller has decided with the other ranks and clipped the gradients by
+        value, and will zero them.
         """
         self._require_own("step")
-        found_inf = "found_inf" in self.__dict__ and self.__dict__["found_inf"].item() != 0
+        found_inf = self._found_inf()
         scale = self._grad_scale()
         ranks = self._sharing()
-        if ranks is not None and self._needs_ranks(grad_norm):
+        if ranks is not None and not directed and self._needs_ranks(grad_norm):
             found_inf, norm = ranks.decide(lambda: self._squares(rows), found_inf)
             grad_norm = norm / scale if grad_norm is None else grad_norm
         if found_inf:
@@ -248,6 +251,10 @@ class FusedOptimizer(torch.optim.Optimizer):
         """Return the divisor of the gradients, which a `GradScaler` sets; 1 without one."""
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
+
+    def _found_inf(self) -> bool:
+        """Return True if a `GradScaler` has found an inf or nan in this rank's gradients."""
+        return "found_inf" in self.__dict__ and bool(self.__dict__["found_inf"].item() != 0)
 
     def _sharing(self) -> _ranks.Ranks | None:
         """Return the ranks that share the gradients with this one; None if it has all of them."""

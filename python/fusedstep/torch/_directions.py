@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from .. import _core
 from .._base import checks
 from ._base import FusedOptimizer
 from ._options import values_of
+from ._ranks import Squares, is_shard, local_of, placement_of
 from ._state import Rows, Tensor
 from ._widths import own_state
 from .rows import has_storage, prepared
@@ -27,8 +28,9 @@ class Moved(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A gradient of all rows, or of those that are given, and the options of its parameter's group."""
+    """A gradient of all rows, or of those given, with its parameter's place among all and the options of its group."""
 
+    place: int
     options: Mapping[str, Any]
     values: Tensor
     rows: Any = None
@@ -45,12 +47,16 @@ class DirectedSteps(FusedOptimizer):
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
         """Raise unless every parameter of the group is real and whole."""
-        for i, p in enumerate(optimizer.param_groups[k]["params"]):
-            what = f"{cls.__name__}: param_groups[{k}]: params[{i}]"
+        group = optimizer.param_groups[k]
+        for what, p in named(f"{cls.__name__}: param_groups[{k}]: ", group):
             if p.is_complex():
                 raise RuntimeError(f"{what}: {cls.__name__} does not support complex parameters; got {p.dtype}")
-            if hasattr(p, "placements") and cls.kernel._own_states(tuple(p.shape)):
-                raise ValueError(f"{what} must be no DTensor, whose rows or columns other processes have; got one")
+            if is_shard(p) and not group.get("adamw"):
+                hint = " (give its group adamw=True)" if cls.__name__ == "Muon" else ""
+                raise ValueError(
+                    f"{what} must be no DTensor, because a direction needs all rows and columns; "
+                    f"got {placement_of(p)}{hint}"
+                )
         super().check_group(optimizer, k)
 
     def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
@@ -58,7 +64,13 @@ class DirectedSteps(FusedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        raw, scale = self._raw(), self._grad_scale()
+        ranks, scale = self._sharing(), self._grad_scale()
+        if ranks is not None and self._needs_ranks(grad_norm):
+            found_inf, norm = ranks.decide(self._squares_of_gradients, self._found_inf())
+            grad_norm = norm / scale if grad_norm is None else grad_norm
+            if found_inf:
+                return loss
+        raw = self._raw()
         if grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite):
             grad_norm = float(torch.nn.utils.get_total_norm([g.values for g in raw.values()])) / scale
         factor = 1.0
@@ -73,6 +85,15 @@ class DirectedSteps(FusedOptimizer):
 
         self._around(raw, factor / scale, fused)
         return loss
+
+    def _squares_of_gradients(self) -> list[Squares]:
+        """Make all checks of a step, also those of states, and return this rank's part of the norm."""
+        found = self._squares(None)
+        raw = self._raw()
+        self._check_can_be_zeroed(raw)
+        for p, g in raw.items():
+            self._own(p, g.options)
+        return found
 
     def step_one(self, p: Tensor) -> None:
         """Update one parameter; see `step_in_backward`."""
@@ -92,13 +113,13 @@ class DirectedSteps(FusedOptimizer):
         for n, group in enumerate(self.param_groups):
             options = self._options_of(n, group)
             for p in group["params"]:
-                g, k = p.grad, k + 1
+                g, i, k = p.grad, k, k + 1
                 if g is not None and g.layout == torch.sparse_coo and self.kernel.takes_rows:
-                    what = f"{type(self).__name__}.step: grads[{k - 1}]"
+                    what = f"{type(self).__name__}.step: grads[{i}]"
                     rows, values = prepared(self, what, group, p).coalesced()
-                    found[p] = Raw(options, torch.from_numpy(values).reshape(len(rows), *p.shape[1:]), rows)
+                    found[p] = Raw(i, options, torch.from_numpy(values).reshape(len(rows), *p.shape[1:]), rows)
                 elif g is not None and _is_plain(p, g):
-                    found[p] = Raw(options, g)
+                    found[p] = Raw(i, options, local_of(g))
         return found
 
     @torch.no_grad()
@@ -108,10 +129,9 @@ class DirectedSteps(FusedOptimizer):
         `fused` returns whether it did, or None where it took no notice of the gradients. It multiplies what it is given
         by `factor`: directions are divided by it first.
         """
-        if self.zero_grads:
-            _check_can_be_zeroed(f"{type(self).__name__}.step: grads", raw)
+        self._check_can_be_zeroed(raw)
         bound, directions, moved = self.clip_value, {}, []
-        for p, (options, values, rows) in raw.items():
+        for p, (_, options, values, rows) in raw.items():
             if not self._directs(options) and bound is None:
                 continue
             direction = self._scaled(values, factor)
@@ -129,6 +149,15 @@ class DirectedSteps(FusedOptimizer):
         if self.zero_grads and stepped is not None:
             for g in [p.grad for p in raw if p.grad is not None]:
                 g.zero_()
+
+    def _check_can_be_zeroed(self, raw: Mapping[Tensor, Raw]) -> None:
+        for g in raw.values() if self.zero_grads else ():
+            values = g.values
+            repeats = any(n > 1 and stride == 0 for n, stride in zip(values.shape, values.stride(), strict=True))
+            if g.rows is None and repeats:
+                what = f"{type(self).__name__}.step: grads[{g.place}]"
+                got = f"{values.dtype} {tuple(values.shape)} with strides {values.stride()}"
+                raise ValueError(f"{what} must be without repeated elements, to be zeroed; got {got}")
 
     def _scaled(self, g: Tensor, factor: float) -> Tensor:
         if not self.in_type_of_gradient:
@@ -165,14 +194,13 @@ class DirectedSteps(FusedOptimizer):
         return result
 
 
+def named(where: str, group: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters of a group, each after its text in errors."""
+    names = group.get("param_names", [""] * len(group["params"]))
+    for i, (p, name) in enumerate(zip(group["params"], names, strict=True)):
+        yield f"{where}params[{i}]" + (f' ("{name}")' if name else ""), p
+
+
 def _is_plain(p: Tensor, g: Tensor) -> bool:
     fits = g.layout == torch.strided and g.shape == p.shape and g.device == p.device and g.device.type == "cpu"
-    return fits and not g.is_neg() and has_storage(g)
-
-
-def _check_can_be_zeroed(what: str, raw: Mapping[Tensor, Raw]) -> None:
-    for k, (_, g, rows) in enumerate(raw.values()):
-        repeats = any(n > 1 and stride == 0 for n, stride in zip(g.shape, g.stride(), strict=True))
-        if rows is None and repeats:
-            got = f"{g.dtype} {tuple(g.shape)} with strides {g.stride()}"
-            raise ValueError(f"{what}[{k}] must be without repeated elements, to be zeroed; got {got}")
+    return fits and not g.is_neg() and has_storage(local_of(g))

@@ -9,7 +9,7 @@ import torch
 
 from .._base import checks as _checks
 from .._base.rules import adjustment
-from ._directions import DirectedSteps, Moved
+from ._directions import DirectedSteps, Moved, named
 from ._state import Tensor
 
 
@@ -40,9 +40,7 @@ class OrthogonalSteps(DirectedSteps):
         dtype = group.get("ns_dtype")
         if dtype is not None and (not isinstance(dtype, torch.dtype) or not dtype.is_floating_point):
             raise TypeError(f"{label}: param_groups[{k}]: ns_dtype must be a floating-point dtype; got {dtype!r}")
-        names = group.get("param_names", [""] * len(group["params"]))
-        for i, (p, name) in enumerate(zip(group["params"], names, strict=True)):
-            what = f"{label}: param_groups[{k}]: params[{i}]" + (f' ("{name}")' if name else "")
+        for what, p in named(f"{label}: param_groups[{k}]: ", group):
             if not p.is_complex() and not group.get("adamw"):
                 _require_matrix(what, p, flatten)
         super().check_group(optimizer, k)
@@ -59,11 +57,7 @@ class OrthogonalSteps(DirectedSteps):
 
 
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
-    """Raise unless a parameter is a matrix and not a shard of one."""
-    if hasattr(p, "placements") and any(placement.is_shard() for placement in p.placements):
-        raise ValueError(
-            f"{what} must be whole to be orthogonalised; got a shard of a DTensor (give its group adamw=True)"
-        )
+    """Raise unless a parameter is a matrix."""
     if p.ndim != 2 and not (flatten and p.ndim > 2):
         hint = "flatten=True merges the axes after the first" if p.ndim > 2 else "a flattened shard is not a matrix"
         raise ValueError(
