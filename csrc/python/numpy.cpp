@@ -47,7 +47,8 @@ class NumpySource final : public Loops<NumpySource> {
 
   bool look_at_stored(PyObject* object, View& view) const override { return look_at_stored_array(object, view); }
 
-  bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
+  /// True if the memory of an object is still as in the snapshot.
+  bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const {
     if (View v; look_at_usual_array(object, v)) return seen.matches(v, use);  // inlined, so that `v` stays in registers
     View v;
     return look_at_stored_array(object, v) && seen.matches(v, use);

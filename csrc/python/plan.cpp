@@ -218,6 +218,13 @@ void PyPlan::attach_bits(std::size_t k, const py::dict& entry) {
   own(of.sums, "low_sum", k);
 }
 
+template <class Visit>
+bool PyPlan::State::all(Visit&& visit) const {
+  return visit(average) && visit(count) && visit(low) && visit(sums) &&
+         std::all_of(arrays, arrays + max_states, visit) && std::all_of(scales, scales + max_states, visit) &&
+         std::all_of(scalars, scalars + max_scalars, visit);
+}
+
 void PyPlan::attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps) {
   const Claim claim(*this, label_, stepped);
   State& of = states_.at(k);
@@ -237,6 +244,10 @@ void PyPlan::attach(std::size_t k, const std::optional<py::dict>& state, std::in
   has_scalars_ = has_scalars_ || of.count || of.scalars[0];
   own(of.average, "ema", k), own(of.count, "step", k);
   t.lay_out();
+  of.all([this](const Held& held) {
+    if (held) kept_.push_back(&held);
+    return true;
+  });
   params_[k].ready = true;
 }
 
@@ -262,21 +273,9 @@ bool PyPlan::follow_options() {
   return source_->follow_options();
 }
 
-bool PyPlan::unchanged(const Held& held, Snapshot::Use use) const {
-  return !held || source_->is_still(held.object.ptr(), held.seen, use);
-}
-
-template <class Visit>
-bool PyPlan::State::all(Visit&& visit) const {
-  return visit(average) && visit(count) && visit(low) && visit(sums) &&
-         std::all_of(arrays, arrays + max_states, visit) && std::all_of(scales, scales + max_states, visit) &&
-         std::all_of(scalars, scalars + max_scalars, visit);
-}
-
 bool PyPlan::parameters_unchanged() const {
-  const auto same = [this](const Held& h) { return unchanged(h, Snapshot::Use::write); };
   return source_->first_changed(0, params_, Snapshot::Use::write) == params_.size() &&
-         std::all_of(states_.begin(), states_.end(), [&](const State& s) { return s.all(same); });
+         source_->all_still(kept_, Snapshot::Use::write);
 }
 
 void PyPlan::require_unchanged(const std::string& call, Snapshot::Use use) const {

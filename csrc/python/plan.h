@@ -140,7 +140,6 @@ class PyPlan {
   Group group_of(const Options& options) const;
   bool has_states(const State& state, unsigned variant) const;
 
-  bool unchanged(const Held& held, Snapshot::Use use) const;
   bool parameters_unchanged() const;
   void require_unchanged(const std::string& call, Snapshot::Use use) const;
   void require_free(const std::string& call) const;
@@ -170,15 +169,16 @@ class PyPlan {
   bool averages_, keeps_bits_;
   std::vector<std::string> state_dtypes_;  // of each group
   std::vector<Parameter> params_;
-  std::vector<State> states_;    // of each parameter
-  std::vector<Layout> layouts_;  // of each parameter
-  bool has_scalars_ = false;     // some parameter has scalars or a counter
-  Inputs inputs_;                // of the current step
-  bool disjoint_ = false;        // the current gradients are known to share no memory
-  std::string reserved_by_;      // the method during which steps are refused; mostly empty
-  py::object holder_;            // the object that called it
-  std::vector<Held> swapped_;    // arrays that hold the parameters' own values during a swap; mostly empty
-  std::vector<Owned> owned_;     // all memory that a step writes, sorted by address
+  std::vector<State> states_;      // of each parameter
+  std::vector<const Held*> kept_;  // all arrays in states_
+  std::vector<Layout> layouts_;    // of each parameter
+  bool has_scalars_ = false;       // some parameter has scalars or a counter
+  Inputs inputs_;                  // of the current step
+  bool disjoint_ = false;          // the current gradients are known to share no memory
+  std::string reserved_by_;        // the method during which steps are refused; mostly empty
+  py::object holder_;              // the object that called it
+  std::vector<Held> swapped_;      // arrays that hold the parameters' own values during a swap; mostly empty
+  std::vector<Owned> owned_;       // all memory that a step writes, sorted by address
   std::optional<Plan> plan_;
   std::atomic<bool> claimed_{false};
 };

@@ -16,6 +16,9 @@ class Shards {
   /// it is no DTensor. From here on `unchanged` compares with it.
   py::object part(py::handle object);
 
+  /// True if no DTensor has been passed to `part`.
+  bool empty() const { return pairs_.empty(); }
+
   /// This process's part of a gradient. Raises unless the gradient is sharded and placed as its parameter is.
   py::object part_of_gradient(const py::object& gradient, py::handle parameter, const Where& where) const;
 

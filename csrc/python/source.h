@@ -3,6 +3,7 @@
 // two sources: NumPy and torch.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "python/gate.h"
@@ -42,9 +43,6 @@ class Source {
   /// The same, but also accepts the integers of narrow states.
   virtual bool look_at_stored(PyObject* object, View& view) const = 0;
 
-  /// True if the memory of an object is still as in the snapshot.
-  virtual bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const = 0;
-
   enum class Look { same, other, unusable };
   /// Compares gradient k with the snapshot. If it is `other`, `view` describes it. It is `unusable` if kernels cannot
   /// use it, or if it differs from what `collect` has checked.
@@ -52,6 +50,8 @@ class Source {
 
   /// The first parameter from k on whose array differs from its snapshot; the number of parameters if there is none.
   virtual std::size_t first_changed(std::size_t k, const std::vector<Parameter>& params, Snapshot::Use use) const = 0;
+  /// True if the memory of all arrays is still as in their snapshots.
+  virtual bool all_still(const std::vector<const Held*>& arrays, Snapshot::Use use) const = 0;
   /// The first parameter from k on whose gradient differs from its snapshot; the number of parameters if there is none.
   virtual std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
                                   const std::vector<py::object>& gradients) const = 0;
@@ -97,7 +97,7 @@ class Source {
   virtual int traverse(visitproc, void*) const { return 0; }
 };
 
-/// The two loops of a source. They are compiled with the source's own check inlined, because each step checks hundreds
+/// The loops of a source. They are compiled with the source's own check inlined, because each step checks hundreds
 /// of arrays.
 template <class S>
 class Loops : public Source {
@@ -108,6 +108,10 @@ class Loops : public Source {
       if (!self().S::is_still(params[k].array.object.ptr(), params[k].array.seen, use)) break;
     }
     return k;
+  }
+  bool all_still(const std::vector<const Held*>& arrays, Snapshot::Use use) const final {
+    return std::all_of(arrays.begin(), arrays.end(),
+                       [&](const Held* one) { return self().S::is_still(one->object.ptr(), one->seen, use); });
   }
   std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
                           const std::vector<py::object>& gradients) const final {

@@ -79,7 +79,8 @@ class TorchSource final : public Loops<TorchSource> {
     PyErr_Clear();
     return false;
   }
-  bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const override {
+  /// True if the memory of an object is still as in the snapshot.
+  bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const {
     View v;
     return look_at_stored(object, v) && seen.matches(v, use);
   }
@@ -234,7 +235,7 @@ void TorchSource::collect(py::handle given, py::handle, const std::string& call,
     inputs.rates.push_back(rate_of(options_[k].value(lr.name), {call, "param_groups", std::ptrdiff_t(k), lr_text}));
   for (std::size_t k = 0; k < params_.size(); ++k) {
     py::object& gradient = inputs.gradients[k] = grad.of(params_[k]);
-    if (!gradient.is_none())
+    if (!shards_.empty() && !gradient.is_none())
       gradient = shards_.part_of_gradient(gradient, params_[k], {call, "grads", std::ptrdiff_t(k), none});
   }
   if (!given.is_none()) take_given(py::cast<py::list>(given), inputs);
@@ -274,7 +275,8 @@ void TorchSource::check_gradient(std::size_t k, const py::object& gradient, cons
   const Where where{call, "grads", std::ptrdiff_t(k), none};
   View& v = described_[k];
   if (!look(gradient.ptr(), v)) return void(v.ndim = -1);
-  const std::ptrdiff_t bytes = extent(v).high - extent(v).low;
+  const Extent e = extent(v);
+  const std::ptrdiff_t bytes = e.high - e.low;
   const auto address = reinterpret_cast<std::uintptr_t>(v.data);
   Checked& known = storages_[(address >> 6 ^ address >> 16) % storages_.size()];
   const bool is_new = known.data != v.data || known.bytes < bytes;

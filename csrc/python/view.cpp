@@ -37,16 +37,6 @@ bool is_in_order(const View& v) {
   return true;
 }
 
-Extent extent(const View& v) {
-  const char *low = v.data, *high = low + v.item_size;
-  if (v.size() == 0) return {low, low};
-  for (int d = 0; d < v.ndim; ++d) {
-    const std::ptrdiff_t reach = (v.shape[d] - 1) * v.stride(d);
-    (reach < 0 ? low : high) += reach;
-  }
-  return {low, high};
-}
-
 namespace {
 
 /// Says whether sum(steps[i] * x[i]) = target has a solution with 0 <= x[i] <= most[i]. No number is negative.

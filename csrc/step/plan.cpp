@@ -123,7 +123,7 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
     prepare(options, info.clip_coef / options.grad_scale);
     if (!pieces_.empty()) measure(threads);
     sweep(threads);
-    sweep_rows(threads);
+    if (has_rows_) sweep_rows(threads);
     ++steps;
   }
   info.step = steps;
@@ -236,8 +236,10 @@ void Plan::prepare(const StepOptions& options, double factor) {
   const Tensor* last = nullptr;
   double before[max_scalars] = {};  // the scalars, before this step, of the tensors that share the last coefficients
   int used = 0;
+  has_rows_ = false;
   for (Tensor& t : tensors) {
     if (!t.active) continue;
+    has_rows_ = has_rows_ || t.rows;
     ++t.steps;
     if (!last || !pieces_.empty() || !shares_coefficients(*last, t) || (has_scalars && !shares_scalars(before, t))) {
       const auto g = std::size_t(t.group);

@@ -142,6 +142,7 @@ class Plan {
   double ema_decay_;
   int own_decay_ = -1;      // index of "weight_decay" in hyper if the rule decays by itself; -1 if the stages decay
   std::int64_t total_ = 0;  // number of elements
+  bool has_rows_ = false;   // some tensor has a gradient of rows in this step
   std::vector<std::int32_t> first_tensor_;            // for each chunk
   std::vector<double> partial_;                       // for each chunk: its sum of squares
   std::vector<Stages> stages_;                        // for each group

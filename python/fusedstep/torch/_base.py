@@ -22,7 +22,6 @@ from ._state import Binding, Rows, Tensor, sharing
 _profiling: Callable[[], bool] = getattr(torch.autograd, "_profiler_enabled")  # noqa: B009 (no attribute in its stub)
 _uncompiled: Callable[[Callable[..., Any]], Callable[..., Any]] = getattr(torch, "_disable_dynamo")  # noqa: B009
 T = TypeVar("T")
-_compiling: Callable[[], bool] = torch.compiler.is_dynamo_compiling
 
 
 class FusedOptimizer(torch.optim.Optimizer):
@@ -173,8 +172,6 @@ class FusedOptimizer(torch.optim.Optimizer):
         -------
         The result of `closure`, or None.
         """
-        if _compiling():
-            return _step_outside_of_graphs(self, closure, grad_norm)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -185,19 +182,19 @@ class FusedOptimizer(torch.optim.Optimizer):
             arguments: tuple[Any, ...] = () if closure is None else (closure,)
             options: dict[str, Any] = {} if grad_norm is None else {"grad_norm": grad_norm}
             return _step_with_hooks(self, *arguments, **options)
-        return self._step(closure, grad_norm=grad_norm)
+        return self._step(closure, grad_norm)  # without names: Python calls it faster
 
     # Keeps torch from wrapping `step` in a profiler's record, which takes longer than a small step.
     step.hooked = True  # type: ignore[attr-defined]
 
-    def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
+    def _step(self, closure: Callable[[], Any] | None, grad_norm: float | None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._steps_rows and rows.step(self, grad_norm):
-            return loss
         plan = self._plan
+        if plan is None and self._steps_rows and rows.step(self, grad_norm):
+            return loss
         info = None
         try:
             if plan is not None and "found_inf" not in self.__dict__:
@@ -322,8 +319,6 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or set them to zero; as torch does."""
-        if _compiling():
-            return _zero_outside_of_graphs(self, set_to_none)
         if not set_to_none or _profiling():
             super().zero_grad(set_to_none)
             return
@@ -423,34 +418,26 @@ def _copy_like(p: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(p, requires_grad=False).copy_(value)
 
 
-@_uncompiled  # one break of a compiled graph, for any step
-def _step_outside_of_graphs(
-    optimizer: FusedOptimizer, closure: Callable[[], Any] | None, grad_norm: float | None
-) -> Any:
-    return optimizer.step(closure, grad_norm=grad_norm)
-
-
-@_uncompiled
-def _zero_outside_of_graphs(optimizer: FusedOptimizer, set_to_none: bool) -> None:
-    optimizer.zero_grad(set_to_none)
-
-
 def _any_step(
     optimizer: FusedOptimizer, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None
 ) -> Any:
-    return optimizer._step(closure, grad_norm=grad_norm)
+    return optimizer._step(closure, grad_norm)
 
 
 _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:
-    """Keep torch's compiler from compiling the functions of a step, which is a break of the graph."""
+    """Keep torch's compiler out of functions and of all that they call. A call of one breaks the graph once.
+
+    `torch.compiler.disable` would wrap them, and each step would call one more function of Python.
+    """
     frames: Any = torch._C._dynamo.eval_frame
-    if hasattr(frames, "set_code_exec_strategy"):
-        skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)
-        for function in functions:
+    for function in functions:
+        function._torchdynamo_disable = True
+        if hasattr(frames, "set_code_exec_strategy"):
+            skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.SKIP)
             frames.set_code_exec_strategy(function.__code__, skip)
 
 
-_leave_to_python(FusedOptimizer.step, FusedOptimizer._step, FusedOptimizer.zero_grad)
+_leave_to_python(FusedOptimizer.step, FusedOptimizer.zero_grad)

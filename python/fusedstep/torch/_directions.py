@@ -59,7 +59,7 @@ class DirectedSteps(FusedOptimizer):
                 )
         super().check_group(optimizer, k)
 
-    def _step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
+    def _step(self, closure: Callable[[], Any] | None, grad_norm: float | None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -165,7 +165,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             for host in hosts.models:
                 hosts.prepare(host)
             if self._is_ours:
-                super()._step(**options)  # type: ignore[misc]  # torch runs the hooks around this step
+                super()._step(None, **{"grad_norm": None} | options)  # type: ignore[misc]  # torch runs the hooks around this step
             else:
                 self._step_theirs(options)
             hosts.send_back(host for host in hosts.models if host.grad is not None)

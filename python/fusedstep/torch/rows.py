@@ -36,6 +36,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     if opt.zero_grads and opt._info is not before:
         for g in sparse.values():
             g.zero_()
+    opt._plan = None  # the next step looks for sparse gradients first
     return True
 
 
