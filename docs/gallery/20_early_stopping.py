@@ -46,9 +46,7 @@ _ = axes.legend()
 
 stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
 full = np.array([errors[2, -1] for errors, _ in runs])
-print(
-    f"early stopping: {interval(stopped):.2f}, all epochs: {interval(full):.2f}, gain {interval(full - stopped):.2f}"
-)
+print(f"early stopping: {interval(stopped):.2f}, all epochs: {interval(full):.2f}, gain {interval(full - stopped):.2f}")
 
 assert all(0 < best_at < 60 for _, best_at in runs)
 assert interval(full - stopped).low > 0.05

@@ -34,9 +34,7 @@ axes = subplots(size=(8.0, 4.0))
 for i, (label, found) in enumerate(runs.items()):
     band(axes, range(1, EPOCHS + 1), found[:, 1], label, color=f"C{i}")
     band(axes, range(1, EPOCHS + 1), found[:, 0], color=f"C{i}", linestyle=":")
-axes.set(
-    xlabel="epoch", ylabel="mean squared error, dropout off", ylim=(0, 1.2), title="Dropout reduces memorising"
-)
+axes.set(xlabel="epoch", ylabel="mean squared error, dropout off", ylim=(0, 1.2), title="Dropout reduces memorising")
 _ = axes.legend(title="test rows (dotted: training)", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 # %%

@@ -4,7 +4,7 @@ Batch normalisation at different learning rates
 
 .. code-block:: text
 
-    y = gamma (x - mean) / sqrt(var + eps) + beta        training: mean and var of the batch;  prediction: their averages
+    y = gamma (x - mean) / sqrt(var + eps) + beta       training: mean and var of the batch;  prediction: their averages
 
 A network of five hidden ReLU layers learns the digits for 10 epochs by plain gradient descent, at 13 learning rates.
 """
@@ -40,9 +40,7 @@ with np.errstate(all="ignore"):
         right = np.array([[learn(normalised, rate, seed) for rate in RATES] for seed in SEEDS])
         band(axes, RATES, right, label, marker="o", markersize=4)
         good[label] = (right > 0.95).sum(axis=1)
-axes.set(
-    xlabel="learning rate", ylabel="accuracy on the test rows", xscale="log", ylim=(0, 1), title="Five seeds"
-)
+axes.set(xlabel="learning rate", ylabel="accuracy on the test rows", xscale="log", ylim=(0, 1), title="Five seeds")
 _ = axes.legend(loc="lower center")
 
 # %%
