@@ -1,4 +1,4 @@
-"""Write numerics.md: the errors of steps and of batch statistics, compared with the same formulas in higher precision."""
+"""Write numerics.md: the errors of steps and batch statistics against the same formulas in higher precision."""
 
 from __future__ import annotations
 
