@@ -7,7 +7,7 @@ Gradient check
     n_i = (f(theta + h e_i) - f(theta - h e_i)) / 2h,    error = max |g - n| / max(|g|, |n|) of each parameter
 
 The page compares the gradients of a network with central differences. The network has batch normalisation and dropout.
-It gets 40 rows of the wine data. The comparison is repeated with five seeds.
+Its input is 40 rows of the wine data. The comparison is repeated with five seeds.
 """
 
 import numpy as np
