@@ -23,10 +23,8 @@ def table() -> str:
         ]
         lines.append(f"| `{feature}` | {' | '.join(cells)} |")
     reasons = {f"{wrapper}: {why}." for (wrapper, _), why in matrix.REFUSED.items()}
-    return (
-        "\n".join([*lines, "", "`refused` is an error with a message. The reasons: " + " ".join(sorted(reasons))])
-        + "\n"
-    )
+    why = "`refused` is an error with a message. The reasons: " + " ".join(sorted(reasons))
+    return "\n".join([*lines, "", why]) + "\n"
 
 
 def written(page: str) -> str:

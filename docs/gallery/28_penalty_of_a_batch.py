@@ -60,8 +60,8 @@ _ = axes.legend(loc="lower right")
 
 # %%
 # If the penalty is scaled by B/T, the weights reach the ridge solution. If every batch has the whole penalty, the
-# weights stay far from it. The online scaling counts every row as a new row. Its share of the penalty becomes smaller
-# with every batch. Therefore the weights grow beyond the ridge solution, towards the solution without a penalty.
+# weights stay far from it. The online scaling counts every row as a new row, so t grows and the penalty B/t falls with
+# every batch. Therefore the weights grow beyond the ridge solution, towards the solution without a penalty.
 
 away = {k: [np.linalg.norm(paths[k][-1] - ridge) / np.linalg.norm(ridge) for ridge, _, paths in runs] for k in SHARES}
 for label, values in away.items():

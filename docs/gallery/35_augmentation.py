@@ -59,8 +59,8 @@ _ = scores.legend(loc="upper center")
 
 # %%
 # Training on shifted digits makes networks far more accurate on shifted digits. Training on rotated digits makes them
-# more accurate on rotated digits. Neither of the two raises the accuracy on unchanged digits. Training on flipped digits
-# lowers the accuracy on unchanged digits, because the data have no flipped digits.
+# more accurate on rotated digits. Neither of the two raises the accuracy on unchanged digits. Training on flipped
+# digits lowers the accuracy on unchanged digits, because the data have no flipped digits.
 
 for name, right in found.items():
     scores_of_tests = ", ".join(f"{test} {interval(r):.1%}" for test, r in zip(TESTS, right.T, strict=True))
