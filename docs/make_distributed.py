@@ -1,4 +1,4 @@
-"""Write the table of docs/distributed.md from tests/support/matrix.py: what works with what, with each cell's test."""
+"""Write the table of docs/distributed.md from tests/support/matrix.py: wrappers and features, with the test of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BEGIN, END = "<!-- matrix: written by `python docs/make_distributed.py` -->\n", 
 
 
 def table() -> str:
-    """Return the table; a cell is a test's name between brackets, for all rules."""
+    """Return the table. A cell has the result, and in brackets the parameters of its test, for all rules."""
     sys.path.insert(0, str(DOCS.parent / "tests"))
     from support import matrix
 
@@ -23,7 +23,8 @@ def table() -> str:
         ]
         lines.append(f"| `{feature}` | {' | '.join(cells)} |")
     reasons = {f"{wrapper}: {why}." for (wrapper, _), why in matrix.REFUSED.items()}
-    return "\n".join([*lines, "", "Refused, with a message that says so. " + " ".join(sorted(reasons))]) + "\n"
+    why = "`refused` is an error with a message. The reasons: " + " ".join(sorted(reasons))
+    return "\n".join([*lines, "", why]) + "\n"
 
 
 def written(page: str) -> str:

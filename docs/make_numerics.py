@@ -1,4 +1,4 @@
-"""Write numerics.md: how far steps and batch statistics are from the same formulas with more digits."""
+"""Write numerics.md: the errors of steps and batch statistics against the same formulas in higher precision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATIOS = [1.0, 1e2, 1e4, 1e6, 1e8]
 
 
 class Ulps(NamedTuple):
-    """The largest errors of a step and of the states behind it, in units in the last place of the exact values."""
+    """The largest errors of a step and of its states, in units in the last place of the exact values."""
 
     step: float
     state: float
@@ -38,9 +38,10 @@ def ulps(got: Array, exact: Array) -> float:
 
 
 def step_errors(cls: Any, options: Options, dtype: np.dtype[Any], seed: int = 0, size: int = SIZE) -> Ulps:
-    """Return the errors of a fifth step from where four others led, over gradients of twenty octaves.
+    """Return the errors of the fifth of five steps, with gradients over twenty octaves.
 
-    An element's gradients have one sign, so that no sum cancels, and its parameter is 0, so that it becomes the step.
+    All gradients of an element have one sign, so that no sum cancels. Before the fifth step the parameter is set to 0,
+    so that the new parameter is the step.
     """
     rng, wide = np.random.default_rng(seed), WIDER[dtype]
     signs = rng.choice([-1.0, 1.0], size)
@@ -63,12 +64,12 @@ def largest(cls: Any, dtype: np.dtype[Any], seed: int = 0, size: int = SIZE) -> 
 
 
 def bound(seen: float) -> int:
-    """Return what is promised where an error was seen: twice as much, in whole units."""
+    """Return the bound for the largest error that was seen: twice this error, in whole units."""
     return max(1, math.ceil(2 * seen))
 
 
 class Moments(NamedTuple):
-    """Largest errors of batch norm: of the mean against the deviation, of 1 / deviation and of y against their size."""
+    """Largest errors of batch norm: of the mean in deviations, of 1 / deviation and y relative to their size."""
 
     mean: float
     invstd: float
@@ -76,7 +77,7 @@ class Moments(NamedTuple):
 
 
 def batch_norm_errors(dtype: np.dtype[Any], ratio: float, seed: int = 0) -> Moments:
-    """Return the errors of channels of such a mean and a deviation of 1, before they are rounded at random."""
+    """Return the errors for channels with this mean and a deviation of 1. The values are rounded at random."""
     rng, shape = np.random.default_rng(seed), (64, 3, 500)
     dither = np.spacing(dtype.type(ratio)) * rng.uniform(-0.5, 0.5, shape)
     x = (rng.normal(ratio, 1, shape) + dither).astype(dtype)
@@ -99,7 +100,7 @@ def up(x: float) -> str:
 
 
 def step_rows() -> Iterator[list[str]]:
-    """Bounds, and what was seen, of every optimizer."""
+    """Yield the bounds and the largest errors seen of every optimizer."""
     for cls in CLASSES:
         row = [cls.__name__]
         for dtype in DTYPES:
@@ -109,7 +110,7 @@ def step_rows() -> Iterator[list[str]]:
 
 
 def batch_norm_rows() -> Iterator[list[str]]:
-    """Errors at every ratio of mean and deviation."""
+    """Yield the errors for every ratio of mean and deviation."""
     for dtype in DTYPES:
         for ratio in RATIOS:
             yield [str(dtype), f"{ratio:g}", *map(up, batch_norm_errors(dtype, ratio))]

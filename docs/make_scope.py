@@ -1,4 +1,4 @@
-"""Write scope.md from scope.txt: every technique, its public name, and what shows it."""
+"""Write scope.md from scope.txt: every technique, its public names, and the files that show it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 DOCS = Path(__file__).parent
 HEAD = """# Scope
 
-Every technique that the package offers, its public name (with the arguments that matter), and what shows it.
-`fs` is `fusedstep`. Written by `python docs/make_scope.py` from [scope.txt](scope.txt); the tests check that every name
-exists and takes those arguments, that every file is there, and that one of them uses it.
+This page lists every technique of the package, its public names (with the arguments that select it), and the files
+that show it. `fs` is `fusedstep`. `python docs/make_scope.py` writes the page from [scope.txt](scope.txt). The tests
+check that every name exists and takes these arguments, that every file exists, and that at least one of the files uses
+the name.
 """
 NAME = re.compile(r"([\w.]+)(?:\(([\w, ]+)\))?")
 
 
 class Row(NamedTuple):
-    """A technique, the names that offer it, and the files that show it, relative to the project."""
+    """A technique, its public names, and the files that show it, relative to the project."""
 
     technique: str
     names: list[str]
@@ -41,7 +42,7 @@ def sections() -> dict[str, list[Row]]:
 
 
 def resolve(name: str) -> Any:
-    """Return what a public name stands for; refuse it if it lacks one of the arguments in brackets."""
+    """Return the object with this public name. Refuse it if it lacks one of the arguments in brackets."""
     matched = NAME.fullmatch(name)
     if matched is None:
         raise ValueError(f"scope.txt: a name must be like fs.SGD(momentum); got {name!r}")

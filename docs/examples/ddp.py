@@ -13,7 +13,7 @@ if SIZE > 1:
     dist.init_process_group("gloo")
 model = network()
 wrapped = DistributedDataParallel(model) if SIZE > 1 else model
-optimizer = AdamW(wrapped.parameters(), lr=3e-3, clip_norm=1.0)  # every rank has all gradients: their norm is right
+optimizer = AdamW(wrapped.parameters(), lr=3e-3, clip_norm=1.0)  # every rank has all gradients and computes their norm
 report(model, train(wrapped, optimizer))
 if SIZE > 1:
     dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""NumPy loops over MPI: data-parallel, and ZeRO-1 by slices, where each rank has the states of its slice only.
+"""NumPy loops over MPI: data-parallel, and ZeRO-1, where each rank has the states of one slice of the parameters only.
 
 mpiexec -n 2 python docs/examples/mpi.py
 """
@@ -16,7 +16,7 @@ RANK, SIZE = COMM.rank, COMM.size
 SHAPES = (17, 32), (32, 6)
 COUNT = sum(a * b for a, b in SHAPES)
 STEPS, ROWS = 100, 64
-# The parameters in one array, cut into as many slices as there are ranks.
+# All parameters lie in one array. It has one slice for each rank.
 BOUNDS = np.linspace(0, COUNT, SIZE + 1).astype(int)
 MINE = slice(BOUNDS[RANK], BOUNDS[RANK + 1])
 
@@ -42,21 +42,21 @@ def loss_and_gradient(w: np.ndarray, step: int) -> tuple[float, np.ndarray]:
 
 
 def norm_over_ranks(part: np.ndarray) -> float:
-    """Return the norm of what all ranks have a part of: summed in the order of ranks, the same bits everywhere."""
+    """Return the norm over the parts of all ranks. The sum has the order of ranks, so all ranks get the same bits."""
     return float(np.sqrt(sum(COMM.allgather(float(part.astype(np.float64) @ part)))))
 
 
 def data_parallel(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Every rank steps everything; each measures a slice of the gradient for the norm."""
+    """Step all parameters on every rank. For the norm, each rank sums the squares of one slice of the gradient."""
     total = np.empty_like(gradient)
     COMM.Reduce(gradient, total, root=0)
-    COMM.Bcast(total, root=0)  # not Allreduce, which MPI lets differ in the last bit from rank to rank
+    COMM.Bcast(total, root=0)  # not Allreduce: its result may differ in the last bit between ranks
     total /= SIZE
     optimizer.step([total], clip_norm=1.0, grad_norm=norm_over_ranks(total[MINE]))
 
 
 def by_slices(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Every rank steps its slice, and gives the others what comes out."""
+    """Step one slice on every rank, and send the new values to all ranks."""
     counts = np.diff(BOUNDS)
     part = np.empty(counts[RANK], np.float32)
     COMM.Reduce_scatter(gradient, part, counts)

@@ -15,7 +15,7 @@ if SIZE > 1:
 model = network()
 if SIZE > 1:
     wrapped = DistributedDataParallel(model)
-    optimizer = ZeroRedundancyOptimizer(wrapped.parameters(), AdamW, lr=3e-3, clip_norm=1.0)  # the norm of all ranks'
+    optimizer = ZeroRedundancyOptimizer(wrapped.parameters(), AdamW, lr=3e-3, clip_norm=1.0)  # norm over all ranks
 else:
     wrapped, optimizer = model, AdamW(model.parameters(), lr=3e-3, clip_norm=1.0)
 report(model, train(wrapped, optimizer))

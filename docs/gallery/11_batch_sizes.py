@@ -19,7 +19,7 @@ ROWS, EPOCHS, RATE = 384, 15, 0.1
 
 
 def losses(size, seed):
-    """Train with batches of this size; return the steps and the loss of all rows after them."""
+    """Train with batches of this size. Return numbers of steps, and the loss on all rows after these steps."""
     data, rng = load("digits", ROWS, seed), np.random.default_rng(seed)
     model, loss = mlp(64, 32, 10, rng=seed), nn.SoftmaxNLL()
     opt = fs.SGD(model.params, lr=RATE)
@@ -36,8 +36,8 @@ def losses(size, seed):
 
 
 # %%
-# The same work, and the same number of steps
-# -------------------------------------------
+# Loss per pass over the rows, and loss per step
+# ----------------------------------------------
 
 NAMES = {ROWS: f"batch (B = {ROWS})", 32: "mini-batch (B = 32)", 1: "stochastic (B = 1)"}
 runs = {size: np.array([losses(size, seed) for seed in SEEDS]) for size in NAMES}
@@ -47,14 +47,15 @@ for size, found in runs.items():
     band(left, steps * size / ROWS, curves, NAMES[size])
     band(right, steps[1:], curves[:, 1:])
 left.set(
-    xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Per pass, small batches learn more"
+    xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Per pass: small batches, lower loss"
 )
-right.set(xlabel="steps", ylabel="training loss", xscale="log", title="Per step, they learn no more")
+right.set(xlabel="steps", ylabel="training loss", xscale="log", title="Per step: not a lower loss")
 _ = left.legend()
 
 # %%
-# Per pass over the rows, small batches come further, because they take more steps. Per step, a batch of 32 rows is as
-# good as all rows, and a single row is worse.
+# After the same number of passes over the rows, the loss is lower with small batches, because they take more steps.
+# After the same number of steps, batches of 32 rows have nearly the same loss as batches of all rows. Batches of one
+# row have a higher loss.
 
 last = {size: found[:, 1, -1] for size, found in runs.items()}
 early = {size: found[:, 1, EPOCHS] for size, found in runs.items()}

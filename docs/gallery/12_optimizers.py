@@ -12,9 +12,9 @@ Every update rule on one model
     AdamW     theta *= 1 - eta lambda, then Adam's step        Lion: theta -= eta sign(b1 m + (1 - b1) g)
 
 These are the formulas of the classical rules. The API reference has the formulas of all rules. Is Adam the best
-choice in every respect? Each rule gets the same budget: thirteen learning rates from 1e-4 to 100. The page takes the
-rate with the lowest validation loss (mean of three seeds). With this rate the network is trained again, with other
-seeds and on other splits.
+choice in every respect? Each rule is tuned with the same budget: thirteen learning rates from 1e-4 to 100. The page
+takes the rate with the lowest validation loss (mean of three seeds). With this rate the network is trained again, with
+other seeds and on other splits.
 """
 
 import numpy as np
@@ -49,15 +49,15 @@ with np.errstate(all="ignore"):
 
 names = sorted(found, key=lambda name: -found[name][:, 2].mean())
 left, right = subplots(2, size=(8.0, 1.2 + 0.33 * len(names)))
-for axes, column, label in ((left, 0, "training loss, last epoch"), (right, 2, "right on the test rows")):
+for axes, column, label in ((left, 0, "training loss, last epoch"), (right, 2, "accuracy on the test rows")):
     for place, name in enumerate(names):
         value = interval(found[name][:, column])
         axes.errorbar(value.mean, place, xerr=value.half, fmt="o", capsize=3, color="C0")
     axes.set(xlabel=label)
 left.set_yticks(range(len(names)), [f"{name}, lr {rates[name]:.0e}" for name in names])
 right.set_yticks(range(len(names)), [])
-left.set(xscale="log", title="How fast: the loss after 20 epochs")
-_ = right.set(title="How good: the accuracy")
+left.set(xscale="log", title="Training loss after 20 epochs")
+_ = right.set(title="Accuracy after 20 epochs")
 
 # %%
 # The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss:
@@ -66,13 +66,13 @@ gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in nam
 slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
 for name in names:
     right = interval(found[name][:, 2])
-    print(f"{name:9} right {right:.1%}, against Adam {gains[name]:+.1%}; log of the loss {slower[name]:+.2f}")
+    print(f"{name:9} accuracy {right:.1%}, minus Adam's {gains[name]:+.1%}; log of the loss {slower[name]:+.2f}")
 
 # %%
 # Adam is not the best in every respect here. Several classical rules do not differ measurably from Adam in accuracy.
-# NAG and Adadelta reach a lower training loss. If an interval in the table is above 0, that rule is more accurate than
-# Adam. Plain SGD, without momentum, is slower and less accurate. AdamW's loss stays higher because its decay keeps the
-# weights small.
+# NAG and Adadelta reach a lower training loss. A rule is more accurate than Adam if the interval of its difference is
+# above 0. Plain SGD (without momentum) has a higher loss and a lower accuracy. AdamW's loss stays higher because its
+# decay keeps the weights small.
 
 assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())
 assert sum(gain.high >= 0 for name, gain in gains.items() if name != "Adam") >= 3

@@ -7,8 +7,9 @@ A narrow valley
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
     momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g taken at theta - eta beta a
 
-Tumours are told apart by their radius and their area, which say nearly the same. The loss is a narrow valley: along
-one direction it is more than a hundred times as steep as along the other.
+A linear model classifies tumours by their radius and their area. These two features are strongly correlated.
+Therefore the loss is a narrow valley: its curvature in one direction is more than a hundred times the curvature in
+the other direction.
 """
 
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ STEPS = 1200
 
 
 def path(optimizer, x, y, **options):
-    """Return the points that an optimizer goes through."""
+    """Return the weights at the start and after every step of an optimizer."""
     w = np.array([0.2, -0.6])
     opt, points = optimizer([w], **options), [w.copy()]
     for _ in range(STEPS):
@@ -50,7 +51,7 @@ def run(seed):
 runs = [run(seed) for seed in range(12)]
 
 # %%
-# On the left the paths on one split; on the right the distance to the minimum, over twelve splits.
+# The left panel shows the paths on one split. The right panel shows the distance to the minimum, over twelve splits.
 
 left, right = subplots(2)
 _, (x, y), _, paths = runs[0]
@@ -67,7 +68,7 @@ right.set(xlabel="step", ylabel="log10 of the distance to the minimum", ylim=(-6
 _ = right.legend()
 
 # %%
-# How many steps each needs until it stays within 0.01 of the minimum:
+# The number of steps that each optimizer needs until it stays within 0.01 of the minimum:
 
 steps = {label: 1 + np.array([np.flatnonzero(d > 0.01)[-1] for d in found]) for label, found in distances.items()}
 kappa = interval([kappa for kappa, *_ in runs])

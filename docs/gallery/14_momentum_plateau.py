@@ -6,8 +6,8 @@ Momentum against plateaus and saddles
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 
-A network of four tanh layers starts with weights of a fifth of Glorot's size. That is near a saddle: all classes look
-alike, and the gradient is nearly zero.
+The first weights of a network of four layers have a fifth of Glorot's size. This start is near a saddle: the network
+gives nearly the same output for every digit, and the gradient is nearly zero.
 """
 
 import numpy as np
@@ -53,9 +53,9 @@ for label, epochs in needed.items():
     print(f"{label}: {interval(epochs):.1f} epochs")
 
 # %%
-# Momentum leaves the saddle much earlier than plain gradient descent at the same rate. That is not a merit of
-# momentum alone: plain gradient descent at ten times the rate, which is the rate that momentum 0.9 amounts to in the
-# long run, leaves it as early.
+# SGD with momentum leaves the saddle much earlier than plain gradient descent at the same rate. But a larger rate has
+# the same effect. In the long run, momentum 0.9 makes the steps ten times as long. Plain gradient descent at ten times
+# the rate leaves the saddle as early as SGD with momentum.
 
 plain, momentum, adam, tenfold = needed.values()
 assert all((curves < 2).any(axis=1).all() for curves in runs.values())

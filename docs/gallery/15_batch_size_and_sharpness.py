@@ -6,9 +6,9 @@ Small and large batches, and the sharpness they reach
 
     sharpness = 100 (max f(theta + z) - f(theta)) / (1 + f(theta)),   |z_i| <= epsilon (|theta_i| + 1)
 
-A network takes 1,500 steps on 600 digits, in batches of 4, 60 or 600 rows. The learning rate follows the same schedule
-for all sizes. Then the page measures the sharpness of the minimum (epsilon = 0.01) and the largest eigenvalue of the
-Hessian.
+A network is trained for 1,500 steps on 600 digits, in batches of 4, 60 or 600 rows. The learning rate follows the same
+schedule for all batch sizes. After the training, the page measures the sharpness of the minimum (epsilon = 0.01) and
+the largest eigenvalue of the Hessian.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ STEPS, ROWS, SIZES = 1500, 600, [4, 60, 600]
 
 
 def learn(size, seed):
-    """Return sharpness, largest curvature, training loss and share of right answers."""
+    """Return the sharpness, the largest curvature, the training loss and the accuracy."""
     data, model, loss = load("digits", ROWS, seed), mlp(64, 16, 10, activation=nn.Tanh, rng=seed), nn.SoftmaxNLL()
     opt = fs.SGD(model.params, lr=fs.schedules.cosine(0.3, STEPS))
     list(training(model, opt, data.x, data.y, epochs=STEPS * size // ROWS, batch=size, seed=seed))
@@ -33,8 +33,8 @@ def learn(size, seed):
 
 found = np.array([[learn(size, seed) for size in SIZES] for seed in SEEDS])  # (seed, size, quantity)
 panels = subplots(3, size=(9.0, 3.4))
-labels = ("sharpness, percent", "largest eigenvalue of the Hessian", None, "share right on the test rows")
-titles = ("Large batches end sharper", "and more curved", None, "but not worse")
+labels = ("sharpness, percent", "largest eigenvalue of the Hessian", None, "accuracy on the test rows")
+titles = ("Large batches: sharper minima,", "larger curvature,", None, "about the same accuracy")
 for axes, column in zip(panels, (0, 1, 3), strict=True):
     bars(axes, SIZES, found[:, :, column], fmt="o-")
     axes.set(xlabel="batch size (rows)", ylabel=labels[column], xscale="log", title=titles[column])
@@ -48,7 +48,7 @@ for axes, column in zip(panels, (0, 1, 3), strict=True):
 
 for size, values in zip(SIZES, found.swapaxes(0, 1), strict=True):
     sharp, curved, loss, right = (interval(column) for column in values.T)
-    print(f"batches of {size}: sharpness {sharp:.1f}, eigenvalue {curved:.2f}, loss {loss:.3f}, right {right:.1%}")
+    print(f"batches of {size}: sharpness {sharp:.1f}, eigenvalue {curved:.2f}, loss {loss:.3f}, accuracy {right:.1%}")
 
 small, large = found[:, 0], found[:, -1]
 assert interval(large[:, 0] - 1.2 * small[:, 0]).low > 0

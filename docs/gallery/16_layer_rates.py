@@ -1,13 +1,13 @@
 """
-Rates of their own for the layers
-=================================
+A learning rate for each layer
+==============================
 
 .. code-block:: text
 
     theta_l <- theta_l - eta_l g_l        eta_l: the rate of the parameter group of layer l
 
-In a network of four sigmoid layers the gradient fades towards the input. Parameter groups give each layer a rate of
-its own: here it grows by a factor of 3 per layer towards the input.
+In a network of four sigmoid layers, the gradient becomes smaller from layer to layer towards the input. Parameter
+groups give each layer its own learning rate. Here the rate grows by a factor of 3 per layer towards the input.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def sizes(seed):
 
 
 def losses(factor, seed):
-    """Return the training loss of every epoch, with rates that grow by this factor towards the input."""
+    """Return the training loss of every epoch, with rates that grow by this factor per layer towards the input."""
     data, model = load("digits", seed=seed), mlp(64, 32, 32, 32, 10, activation=nn.Sigmoid, rng=seed)
     groups = [
         {"params": {name: model.params[name] for name in names}, "lr": 0.03 * factor**depth}
@@ -55,15 +55,16 @@ left.set(
 )
 band(right, range(1, EPOCHS + 1), same, "one rate for all")
 band(right, range(1, EPOCHS + 1), own, "3 x per layer")
-right.set(xlabel="epoch", ylabel="training loss", title="Own rates learn faster")
+right.set(xlabel="epoch", ylabel="training loss", title="A rate per layer lowers the loss")
 _ = right.legend()
 
 # %%
-# The first layer's gradient is far smaller than the last one's, and rates that make up for it bring the loss down.
+# The first layer's gradient is far smaller than the last layer's. Larger rates near the input compensate for this
+# difference, and the loss is much lower.
 
 fade = interval(gradients[:, -1] / gradients[:, 0])
 print(f"the last layer's gradient is {fade:.0f} times the first's")
-print(f"loss after {EPOCHS} epochs: one rate {interval(same[:, -1]):.2f}, own rates {interval(own[:, -1]):.3f}")
+print(f"loss after {EPOCHS} epochs: one rate {interval(same[:, -1]):.2f}, rate per layer {interval(own[:, -1]):.3f}")
 
 assert fade.low > 10
 assert interval(0.2 * same[:, -1] - own[:, -1]).low > 0

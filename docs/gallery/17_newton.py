@@ -4,9 +4,9 @@ Newton's method
 
 .. code-block:: text
 
-    theta <- theta - (H + damping I)^-1 g        H: the Hessian, known by its products with vectors
+    theta <- theta - (H + damping I)^-1 g        H: the Hessian; only its products with vectors are computed
 
-Logistic regression on the breast cancer data with an L2 penalty, 31 weights.
+The model is a logistic regression with 31 weights and an L2 penalty. It learns the breast cancer data.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ STEPS = 300
 
 
 def run(seed):
-    """Return the length of the gradient at each step of both methods, and the products per step of Newton."""
+    """Return the norm of the gradient at each step of both methods, and Newton's products with H per step."""
     data = load("breast_cancer", seed=seed, dtype=np.float64)
     model = nn.Sequential(nn.Linear(30, 1, weight_init=fs.init.zeros()), dtype=np.float64)
     of_the_data = inspect.objective(model, nn.BinaryCrossEntropy(), data.x, data.y)
@@ -51,12 +51,12 @@ for i, (newton, descent, _) in enumerate(runs):
     axes.plot(
         range(1, len(newton) + 1), newton, "o-", color="C1", alpha=0.6, markersize=4, label=None if i else "Newton"
     )
-axes.set(xlabel="step", ylabel="length of the gradient", xscale="log", yscale="log", title="Five splits, a line each")
+axes.set(xlabel="step", ylabel="norm of the gradient", xscale="log", yscale="log", title="Five splits, one line each")
 _ = axes.legend()
 
 # %%
-# Newton's method needs a few steps, each of which costs some dozens of Hessian-vector products. Gradient descent, at
-# the rate one over the largest curvature, is far away after 300 steps.
+# Newton's method needs few steps. Each step costs some dozens of Hessian-vector products. The rate of gradient descent
+# is one over the largest curvature. After 300 steps, gradient descent is still far from the minimum.
 
 steps = interval([len(newton) - 1 for newton, _, _ in runs])
 left_over = [descent[-1] for _, descent, _ in runs]

@@ -5,16 +5,16 @@ Narrow parameters and states
 .. code-block:: text
 
     nearest:     v <- round(v + 0.001 (g^2 - v))    bfloat16 has 8 bits: a change below v / 512 is always lost
-    stochastic:  up with the probability that keeps the mean, so v follows on average
+    stochastic:  v is rounded up with the probability that keeps the mean; no change is lost on average
     low bits:    parameter = upper 16 bits, state = lower 16 bits; together they are the float32
 
 Does training with fewer bytes reach float32's loss? AdamW trains a network on the digits and a character-level
 transformer on the docstrings of Python's standard library, each in nine formats. Runs that share a seed begin with
-the same weights and see the same batches. ``python -m bench.widths`` takes about eight minutes of one core; this page
-draws its kept results.
+the same weights and use the same batches. ``python -m bench.widths`` runs the trainings in about eight minutes of one
+core. This page draws the stored results of that command.
 
-The margin was stated before the run: the mean difference to float32 is at most 1%, and is not above zero by more than
-two standard errors, in training and on held-out data.
+The margin was stated before the run. The mean difference to float32 must be at most 1%. It must not be above zero by
+more than two standard errors. Both conditions must hold in training and on held-out data.
 """
 
 import json
@@ -29,14 +29,14 @@ names = [name for name in kept["losses"]["text"] if name != "float32"]
 
 
 def differences(model, name, measure):
-    """Return the differences to float32, a seed each, as shares of float32's mean loss."""
+    """Return the differences to float32, one for each seed, as shares of float32's mean loss."""
     losses, reference = (np.array(kept["losses"][model][key][measure]) for key in (name, "float32"))
     assert len(losses) == len(reference) >= len(SEEDS)
     return (losses - reference) / reference.mean()
 
 
 def keeps_margin(model, name):
-    """Tell whether a format is within the margin, in training and on held-out data."""
+    """Return whether a format is within the margin, in training and on held-out data."""
     runs = [differences(model, name, measure) for measure in ("train", "held_out")]
     error = [run.std(ddof=1) / np.sqrt(len(run)) for run in runs]
     return all(abs(run.mean()) <= 0.01 and run.mean() <= 2 * e for run, e in zip(runs, error, strict=True))
@@ -59,7 +59,7 @@ panels[1].set_yticks(range(len(names)), [])
 _ = panels[1].legend()
 
 # %%
-# The grey band is 1%. The table shows the differences and the verdict.
+# The grey band is 1% wide on each side of zero. The table shows each difference, and whether it is within the margin.
 
 for model in ("digits", "text"):
     for name in names:
@@ -68,16 +68,18 @@ for model in ("digits", "text"):
         print(f"{model:6} {name:35} train {train:+.2%}, held-out {held_out:+.2%}: {verdict}")
 
 # %%
-# Rounding to nearest fails. bfloat16 parameters lose the updates that are smaller than half of their last digit, and
-# the loss is more than 1% higher. A v of bfloat16 cannot decay, because 0.001 of it is less than half of its last
-# digit; the loss is higher, though by less than 1%. A v of 8 bits stops growing early, so the steps are too long. That
-# lowers the loss here, where the learning rate is below the best one, but it is no longer AdamW with this rate.
+# No format with rounding to nearest keeps the margin. bfloat16 parameters lose the updates that are smaller than half
+# of their last digit. Their loss is more than 1% higher. A v of bfloat16 cannot decay, because a step lowers it by at
+# most 0.001 of its value. This is less than half of its last digit. The loss is higher, but by less than 1%. A v of 8
+# bits stops growing early. Therefore the steps are too long. Here the learning rate is below the best one, and the
+# longer steps lower the loss. But these are no longer the steps of AdamW at this rate.
 #
-# States of bfloat16 and of 8 bits that are rounded stochastically keep the margin. So do bfloat16 parameters with low
-# bits, with float32 states and with 8-bit states. bfloat16 parameters that are rounded stochastically, without low
-# bits, stay within 1%, but not within two standard errors on the digits: the loss is higher by a little.
+# bfloat16 states and 8-bit states keep the margin if they are rounded stochastically. bfloat16 parameters with low bits
+# keep it too, both with float32 states and with 8-bit states. bfloat16 parameters without low bits stay within 1% if
+# they are rounded stochastically. On the digits they are not within two standard errors: their loss is slightly higher.
 #
-# The cause shows in sqrt(v) at the end of the digits' runs, as a share of that of float32 (median of the elements):
+# sqrt(v) at the end of the runs on the digits shows the cause. The table divides it by sqrt(v) of float32 (median of
+# the elements):
 
 size = {name: interval(ratios) for name, ratios in kept["size_of_v"].items()}
 for name, ratio in size.items():

@@ -4,10 +4,10 @@ Early stopping
 
 .. code-block:: text
 
-    stop after `patience` epochs in which the error on validation rows has not fallen; take the weights of its minimum
+    stop after `patience` epochs without a new lowest error on the validation rows; take the weights of the lowest error
 
-A 10-64-64-1 network learns the diabetes data. Sixty rows are held out for validation. The training stops after ten
-epochs without a lower error on them; for the picture it then runs on to epoch 100.
+A 10-64-64-1 network learns the diabetes data. Sixty rows are held out for validation. Early stopping ends the training
+after ten epochs without a new lowest error on these rows. For the picture, the training continues to epoch 100.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def run(seed):
     for _ in training(model, fs.Adam(model.params), x, y, epochs=EPOCHS, loss=loss, seed=seed):
         errors.append([loss(model.predict(rows), target) for rows, target in ((x, y), validation, data[2:])])
         if stopping.observe(errors[-1][1]) and not best_at:
-            best_at = stopping.best_at  # a training would end here
+            best_at = stopping.best_at  # early stopping would end the training here
     return np.transpose(errors), best_at
 
 
@@ -42,11 +42,11 @@ axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Ten 
 _ = axes.legend()
 
 # %%
-# The error on the test rows with the weights that were taken, and with those of epoch 100:
+# The error on the test rows with the weights that early stopping takes, and with the weights of epoch 100:
 
 stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
 full = np.array([errors[2, -1] for errors, _ in runs])
-print(f"stopped: {interval(stopped):.2f}, after all epochs: {interval(full):.2f}, gain {interval(full - stopped):.2f}")
+print(f"early stopping: {interval(stopped):.2f}, all epochs: {interval(full):.2f}, gain {interval(full - stopped):.2f}")
 
 assert all(0 < best_at < 60 for _, best_at in runs)
 assert interval(full - stopped).low > 0.05

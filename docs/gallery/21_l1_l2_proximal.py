@@ -1,13 +1,13 @@
 """
-L1, L2 and proximal weights
-===========================
+L1, L2 and proximal penalties
+=============================
 
 .. code-block:: text
 
     L2: g += lambda theta      L1: g += lambda sign(theta)      elastic net: both
     proximal: theta <- sign(theta) max(|theta| - eta lambda, 0), after the step
 
-A 30-16-2 network learns the breast cancer data, with a penalty on its weights but not on its biases.
+A 30-16-2 network learns the breast cancer data. Its weights have a penalty, its biases have none.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ PENALTIES = {
 
 
 def learn(penalty, seed):
-    """Return the sizes of the first layer's weights, the largest first, and the accuracy."""
+    """Return the absolute values of the first layer's weights in descending order, and the accuracy."""
     data, model = load("breast_cancer", seed=seed), mlp(30, 16, 2, rng=seed)
     weights = {n: p for n, p in model.params.items() if n.endswith("weight")}
     biases = {n: p for n, p in model.params.items() if n.endswith("bias")}
@@ -39,17 +39,17 @@ runs = {label: [learn(penalty, seed) for seed in SEEDS] for label, penalty in PE
 axes = subplots()
 for label, found in runs.items():
     band(axes, range(480), [np.log10(np.maximum(sizes, 1e-6)) for sizes, _ in found], label)
-axes.set(xlabel="weight of the first layer, by size", ylabel="log10 |weight| (zeros at -6)", title="Five splits")
+axes.set(xlabel="first layer's weights in descending order", ylabel="log10 |weight| (0 at -6)", title="Five splits")
 _ = axes.legend(loc="lower center")
 
 # %%
-# L2 makes weights small. L1 as a gradient makes them small and lets them change sign around zero. Only the proximal
-# step makes them exactly zero. The accuracies cannot be told apart.
+# L2 makes the weights small. L1 as a gradient makes them small too, but their signs change around zero. Only the
+# proximal step makes them exactly zero. The accuracies are nearly the same.
 
 zeros = {label: np.array([np.mean(sizes == 0) for sizes, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}
 for label in PENALTIES:
-    print(f"{label}: {interval(zeros[label]):.0%} of the weights are zero, right {interval(right[label]):.1%}")
+    print(f"{label}: {interval(zeros[label]):.0%} of the weights are zero, accuracy {interval(right[label]):.1%}")
 
 assert interval(zeros["proximal L1"]).low > 0.5
 assert all(zeros[label].max() == 0 for label in PENALTIES if label != "proximal L1")

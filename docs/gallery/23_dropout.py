@@ -7,8 +7,8 @@ Dropout
     inverted    training: y_i = m_i x_i / (1 - p), m_i = 0 with probability p, else 1        prediction: y = x
     vanilla     training: y_i = m_i x_i                                                      prediction: y = (1 - p) x
 
-A 10-64-64-1 network is large enough to memorise the diabetes data. An error of 1 is that of always answering the
-mean.
+A 10-64-64-1 network is large enough to memorise the diabetes data. A model that always predicts the mean has an error
+of 1.
 """
 
 import numpy as np
@@ -34,14 +34,12 @@ axes = subplots(size=(8.0, 4.0))
 for i, (label, found) in enumerate(runs.items()):
     band(axes, range(1, EPOCHS + 1), found[:, 1], label, color=f"C{i}")
     band(axes, range(1, EPOCHS + 1), found[:, 0], color=f"C{i}", linestyle=":")
-axes.set(
-    xlabel="epoch", ylabel="mean squared error, nothing dropped", ylim=(0, 1.2), title="Dropout against memorising"
-)
+axes.set(xlabel="epoch", ylabel="mean squared error, dropout off", ylim=(0, 1.2), title="Dropout reduces memorising")
 _ = axes.legend(title="test rows (dotted: training)", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 # %%
-# Without dropout the error on the test rows is lowest after a few epochs and then rises. Dropout keeps it from
-# rising. It hardly lowers the lowest error on the way.
+# Without dropout, the error on the test rows is lowest after a few epochs. Then it rises. With dropout it does not
+# rise. The lowest error of a run is nearly the same with and without dropout.
 
 last = {label: found[:, 1, -1] for label, found in runs.items()}
 lowest = {label: found[:, 1].min(axis=1) for label, found in runs.items()}

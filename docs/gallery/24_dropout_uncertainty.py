@@ -6,8 +6,8 @@ Dropout as an ensemble: Monte Carlo uncertainty
 
     mean p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum p log p
 
-A network trained with dropout answers with K = 30 different masks. Their answers are averaged like those of an
-ensemble.
+A network is trained with dropout. Then it predicts each row with K = 30 different masks. The mean of these predictions
+is used like the mean of an ensemble.
 """
 
 import numpy as np
@@ -39,14 +39,14 @@ def masks(model, x):
 
 
 # %%
-# Is it a better answer?
-# ----------------------
-# 200 digits to learn from, ten splits: one pass without dropping, the mean over 30 masks of the same network, and
-# five networks without dropout.
+# Is the mean over masks more accurate?
+# -------------------------------------
+# Each of ten splits has 200 training digits. Four predictions are compared: one pass of a network with dropout off,
+# the mean over 30 masks of the same network, one network that was trained without dropout, and five such networks.
 
 
 def accuracies(seed):
-    """Return the accuracy of one pass, of the masks, of one network without dropout and of five."""
+    """Return the accuracy of one pass, of the mean over masks, and of one and of five networks without dropout."""
     data = load("digits", 200, seed)
     dropped = learn(data, seed, 0.4, epochs=60)
     members = [learn(data, 100 * seed + i, 0.0, epochs=60) for i in range(5)]
@@ -64,7 +64,7 @@ found = np.array([accuracies(seed) for seed in range(10)])
 labels = ["dropout, one pass", f"dropout, {K} masks", "no dropout, one network", "no dropout, five networks"]
 axes = subplots()
 bars(axes, range(4), found)
-axes.set(ylabel="share of right answers, test rows", title="200 digits, ten splits")
+axes.set(ylabel="accuracy on the test rows", title="200 digits, ten splits")
 axes.set_xticks(range(4), [label.replace(", ", ",\n") for label in labels])
 one, mean, alone, five = found.T
 for label, values in zip(labels, found.T, strict=True):
@@ -73,17 +73,18 @@ print(f"masks against one pass {interval(mean - one):+.2%}")
 print(f"five networks against masks {interval(five - mean):+.2%}, against one network {interval(five - alone):+.2%}")
 
 # %%
-# As an ensemble, dropout is not shown to help here: the mean over masks answers no better than one pass without
-# dropping. Five independent networks without dropout answer better than the masks, but on these splits not measurably
-# better than one network without dropout.
+# The mean over masks is not measurably more accurate than one pass with dropout off. Five independent networks without
+# dropout are more accurate than the mean over masks. On these splits they are not measurably more accurate than one
+# network without dropout.
 
 assert abs(interval(mean - one).mean) < 0.003
 assert interval(five - mean).low > 0
 
 # %%
-# Does it know when it does not know?
-# -----------------------------------
-# The test digits are turned step by step. The entropy of the answer says how unsure it is.
+# Does the entropy show which predictions are uncertain?
+# ------------------------------------------------------
+# The test digits are rotated in steps of 15 degrees. The entropy of the predicted probabilities measures the
+# uncertainty of a prediction.
 
 
 def entropy(p):
@@ -107,22 +108,22 @@ def turned(seed):
 curves = np.array([turned(seed) for seed in SEEDS])  # (seed, quantity, angle)
 left, uncertain = subplots(2)
 band(left, ANGLES, curves[:, 0])
-left.set(xlabel="turned by (degrees)", ylabel="share of right answers", ylim=(0, 1), title="Accuracy")
+left.set(xlabel="rotation (degrees)", ylabel="accuracy", ylim=(0, 1), title="Accuracy")
 band(uncertain, ANGLES, curves[:, 1], f"mean over {K} masks")
-band(uncertain, ANGLES, curves[:, 2], "one pass without dropping")
-uncertain.set(xlabel="turned by (degrees)", ylabel="entropy of the answer (nats)", ylim=(0, 1.4), title="Uncertainty")
+band(uncertain, ANGLES, curves[:, 2], "one pass, dropout off")
+uncertain.set(xlabel="rotation (degrees)", ylabel="entropy (nats)", ylim=(0, 1.4), title="Uncertainty")
 _ = uncertain.legend()
 
 # %%
-# Turned by 30 degrees, about half of the answers are wrong, and the entropy over masks rises more than that of one
-# pass. It is no guard against all that differs from the training rows: nearly all answers to digits on their side are
-# wrong, and they are surer than the answers to upright digits.
+# At 30 degrees, about half of the predictions are wrong. The entropy of the mean over masks has risen more than the
+# entropy of one pass. But the entropy does not detect every image that differs from the training images: at 90 degrees
+# nearly all predictions are wrong, and their entropy is lower than the entropy for upright digits.
 
 at = {angle: curves[:, :, list(ANGLES).index(angle)] for angle in (0, 30, 90)}
 for angle, values in at.items():
     print(
-        f"{angle} degrees: right {interval(values[:, 0]):.0%}, entropy {interval(values[:, 1]):.2f}, "
-        f"of one pass {interval(values[:, 2]):.2f}"
+        f"{angle} degrees: accuracy {interval(values[:, 0]):.0%}, entropy {interval(values[:, 1]):.2f}, "
+        f"entropy of one pass {interval(values[:, 2]):.2f}"
     )
 
 assert interval(at[30][:, 1] - 2 * at[0][:, 1]).low > 0

@@ -1,12 +1,12 @@
 """
-Batch normalisation over learning rates
-=======================================
+Batch normalisation at different learning rates
+===============================================
 
 .. code-block:: text
 
-    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and var of the batch (in prediction: running averages)
+    y = gamma (x - mean) / sqrt(var + eps) + beta       training: mean and var of the batch;  prediction: their averages
 
-Five hidden layers of ReLU learn the digits for 10 epochs by plain gradient descent, at 13 learning rates.
+A network of five hidden ReLU layers learns the digits for 10 epochs by plain gradient descent, at 13 learning rates.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ EPOCHS, RATES = 10, np.geomspace(1e-3, 10, 13)
 
 
 def network(normalised, seed):
-    """Return five hidden layers of 64."""
+    """Return a network with five hidden layers of 64 units each."""
     layers = []
     for n_in in (64,) * 5:
         linear = nn.Linear(n_in, 64, bias=not normalised)
@@ -28,7 +28,7 @@ def network(normalised, seed):
 
 
 def learn(normalised, rate, seed):
-    """Return the share of right answers on the test rows."""
+    """Return the accuracy on the test rows."""
     data, model = load("digits", seed=seed), network(normalised, seed)
     list(training(model, fs.SGD(model.params, lr=rate), data.x, data.y, epochs=EPOCHS, seed=seed))
     return accuracy(model, data.x_test, data.y_test)
@@ -40,13 +40,11 @@ with np.errstate(all="ignore"):
         right = np.array([[learn(normalised, rate, seed) for rate in RATES] for seed in SEEDS])
         band(axes, RATES, right, label, marker="o", markersize=4)
         good[label] = (right > 0.95).sum(axis=1)
-axes.set(
-    xlabel="learning rate", ylabel="share of right answers, test rows", xscale="log", ylim=(0, 1), title="Five seeds"
-)
+axes.set(xlabel="learning rate", ylabel="accuracy on the test rows", xscale="log", ylim=(0, 1), title="Five seeds")
 _ = axes.legend(loc="lower center")
 
 # %%
-# The number of rates, of 13, that lead to more than 95% right answers:
+# The number of the 13 rates that lead to an accuracy above 95%:
 
 for label, counts in good.items():
     print(f"{label}: {interval(counts):.1f}")

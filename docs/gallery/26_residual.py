@@ -38,9 +38,9 @@ axes.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS])
 _ = axes.legend()
 
 # %%
-# Deep networks learn far more slowly without residuals. Depth also has a cost with residuals: on this small problem,
-# from 8 blocks on, each doubling of the depth makes the loss higher. Without residuals the loss rises earlier and by
-# more.
+# Deep networks learn far more slowly without residuals. Depth has a cost with residuals too: on this small problem,
+# each doubling of the depth beyond 8 blocks makes the loss higher. Without residuals, the loss rises at smaller depths
+# already, and it rises by more.
 
 for depth, *values in zip(DEPTHS, *(found.T for found in losses.values()), strict=True):
     print(f"{depth:2} blocks: " + ", ".join(f"{k} {interval(v):.3f}" for k, v in zip(losses, values, strict=True)))

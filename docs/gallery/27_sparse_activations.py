@@ -6,7 +6,8 @@ Sparse activations
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 
-A network learns the digits, with a penalty on its 64 hidden units. A unit is active if its output is above 0.1.
+A network learns the digits, with a penalty on the outputs of its 64 hidden units. A unit is active if its output is
+above 0.1.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ NETWORKS = {
 
 
 def learn(makers, seed):
-    """Return for every unit the share of test rows on which it is active, and the accuracy."""
+    """Return the share of test rows on which each unit is active, in descending order, and the accuracy."""
     data = load("digits", seed=seed)
     model = nn.Sequential(nn.Linear(64, 64), *(make() for make in makers), nn.Linear(64, 10), rng=seed)
     list(training(model, fs.Adam(model.params, lr=3e-3), data.x, data.y, epochs=40, seed=seed))
@@ -37,17 +38,17 @@ runs = {label: [learn(makers, seed) for seed in SEEDS] for label, makers in NETW
 axes = subplots()
 for label, found in runs.items():
     band(axes, range(64), [active for active, _ in found], label)
-axes.set(xlabel="hidden unit, by activity", ylabel="share of test rows on which it is active", ylim=(0, 1.05))
+axes.set(xlabel="hidden units in descending order", ylabel="share of test rows on which it is active", ylim=(0, 1.05))
 axes.set(title="Penalties make activations sparse, five seeds")
 _ = axes.legend(loc=(0.02, 0.43))
 
 # %%
-# The share of test rows on which a unit is active (the mean of all units), and the accuracy:
+# The share of test rows on which a unit is active (mean over all units), and the accuracy:
 
 active = {label: np.array([units.mean() for units, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}
 for label in NETWORKS:
-    print(f"{label}: active {interval(active[label]):.0%}, right {interval(right[label]):.1%}")
+    print(f"{label}: active {interval(active[label]):.0%}, accuracy {interval(right[label]):.1%}")
 
 assert interval(0.5 * active["ReLU"] - active["ReLU, L1"]).low > 0
 assert interval(0.7 * active["ReLU"] - active["ReLU, Student-t"]).low > 0

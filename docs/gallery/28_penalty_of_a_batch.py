@@ -4,11 +4,11 @@ The penalty of a mini-batch
 
 .. code-block:: text
 
-    batch of B of T rows:  g = sum of their gradients + B/T lambda theta        the last batch: B'/T of its B' rows
+    batch of B of T rows:  g = sum of their gradients + B/T lambda theta        last batch of B' rows: B'/T
     online, t rows so far: g = sum of their gradients + B/t lambda theta
 
-Ridge regression on the diabetes data, in batches of 32 of 294 rows and a last one of 6. ``step(decay_scale=...)``
-scales the penalty.
+A ridge regression learns 294 rows of the diabetes data in batches of 32 rows. The last batch has 6 rows.
+``step(decay_scale=...)`` scales the penalty.
 """
 
 import numpy as np
@@ -19,13 +19,13 @@ import fusedstep as fs
 BATCH, EPOCHS, PENALTY = 32, 60, 40.0
 SHARES = {
     "B/T": lambda rows, seen, total: rows / total,
-    "all in every batch": lambda rows, seen, total: 1.0,
+    "whole penalty in every batch": lambda rows, seen, total: 1.0,
     "online, B/t": lambda rows, seen, total: rows / seen,
 }
 
 
 def path(x, y, share, seed):
-    """Return the weights after every epoch; share(rows, rows seen so far, rows in all) scales the penalty."""
+    """Return the weights after every epoch. share(rows of the batch, rows so far, all rows) scales the penalty."""
     rng, theta, points, seen = np.random.default_rng(seed), np.zeros(x.shape[1]), [], 0
     eta = fs.schedules.cosine(3e-3, EPOCHS * -(-len(x) // BATCH))
     opt = fs.SGD([theta], lr=eta, weight_decay=PENALTY)
@@ -55,19 +55,19 @@ for label, values in lengths.items():
     band(axes, range(1, EPOCHS + 1), values, label)
 for label, values, style in (("ridge solution", ridge, ":"), ("without a penalty", free, "-.")):
     axes.axhline(values.mean(), color="0.4", linestyle=style, label=label)
-axes.set(xlabel="epoch", ylabel="length of the weights", ylim=(0, None), title="Five splits")
+axes.set(xlabel="epoch", ylabel="norm of the weights", ylim=(0, None), title="Five splits")
 _ = axes.legend(loc="lower right")
 
 # %%
-# With the penalty scaled by B/T the weights reach the ridge solution. With the whole penalty in every batch they stay
-# far from it. Online, each row counts as new and the penalty as ever less, so the weights grow beyond the ridge
-# solution towards those without a penalty.
+# If the penalty is scaled by B/T, the weights reach the ridge solution. If every batch has the whole penalty, the
+# weights stay far from it. The online scaling counts every row as a new row, so t grows and the penalty B/t falls with
+# every batch. Therefore the weights grow beyond the ridge solution, towards the solution without a penalty.
 
 away = {k: [np.linalg.norm(paths[k][-1] - ridge) / np.linalg.norm(ridge) for ridge, _, paths in runs] for k in SHARES}
 for label, values in away.items():
-    print(f"{label}: {interval(values):.1%} away from the ridge solution, length {interval(lengths[label][:, -1]):.2f}")
+    print(f"{label}: {interval(values):.1%} from the ridge solution, norm {interval(lengths[label][:, -1]):.2f}")
 
 assert interval(away["B/T"]).high < 0.05
-assert interval(away["all in every batch"]).low > 0.2
+assert interval(away["whole penalty in every batch"]).low > 0.2
 assert interval(lengths["online, B/t"][:, -1] - ridge).low > 0
 assert interval(free - lengths["online, B/t"][:, -1]).low > 0

@@ -5,9 +5,10 @@ Mixup and CutMix
 .. code-block:: text
 
     mixup: x' = lam x_i + (1 - lam) x_j      CutMix: x' = x_j in a box of area 1 - lam, x_i around it
-    lam ~ Beta(alpha, alpha);  targets are mixed alike: t' = lam t_i + (1 - lam) t_j
+    lam ~ Beta(alpha, alpha);  targets are mixed in the same way: t' = lam t_i + (1 - lam) t_j
 
-Networks learn from 400 digits, once with right labels, once with a fifth of the labels drawn at random.
+Networks learn from 400 digits. In one setting, all labels are right. In the other setting, a fifth of the labels are
+drawn at random.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ MIXES = {
 
 
 def learn(mix, wrong, seed):
-    """Return the share of right answers on the test rows after every epoch."""
+    """Return the accuracy on the test rows after every epoch."""
     data, model, keys = load("digits", 400, seed), mlp(64, 64, 10, rng=seed), fs.Philox(seed)
     targets = one_hot(wrong_labels(data.y, wrong, seed), 10)
 
@@ -47,20 +48,21 @@ images, targets = load("digits", 400).x[:6].reshape(-1, 8, 8), np.eye(6)
 pictures, noisy, clean = subplots(3, size=(9.5, 3.8))
 shown = np.concatenate([mix(-images, targets, fs.Key(2))[0] for mix in MIXES.values()])
 show(pictures, mosaic(shown, 6), xticks=[], yticks=[4, 13, 22], yticklabels=MIXES, title="Mixed digits")
-for axes, wrong, title in ((noisy, 0.2, "A fifth of the labels random"), (clean, 0.0, "Right labels")):
+for axes, wrong, title in ((noisy, 0.2, "A fifth of the labels at random"), (clean, 0.0, "Right labels")):
     for name in MIXES:
         band(axes, range(1, EPOCHS + 1), runs[wrong, name], name)
-    axes.set(xlabel="epoch", ylabel="share of right answers, test rows", ylim=(0.6, 1), title=title)
+    axes.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.6, 1), title=title)
 _ = noisy.legend(loc="lower right")
 
 # %%
-# The gain over no mixing after the last epoch. With wrong labels both help, because the network cannot memorise mixed
-# rows so easily. With right labels neither helps on these data.
+# The output shows the accuracy after the last epoch, and its gain over training without mixing. With wrong labels, both
+# methods raise the accuracy, because a network memorises mixed rows less easily. With right labels, neither method
+# raises the accuracy measurably on these data.
 
 last = {key: found[:, -1] for key, found in runs.items()}
 for (wrong, name), values in last.items():
     gain = interval(values - last[wrong, "none"])
-    print(f"{wrong:.0%} wrong labels, {name}: right {interval(values):.1%}, gain {gain:+.1%}")
+    print(f"{wrong:.0%} wrong labels, {name}: accuracy {interval(values):.1%}, gain {gain:+.1%}")
 
 for name in ("mixup", "CutMix"):
     assert interval(last[0.2, name] - last[0.2, "none"]).low > 0.02

@@ -6,7 +6,7 @@ Noise on inputs and on weights
 
     inputs: x' = x + std z      weights: gradient at theta + std z, step at theta      z ~ N(0, 1), new for every batch
 
-Both keep a 10-64-64-1 network from memorising the diabetes data.
+A 10-64-64-1 network memorises the diabetes data. It memorises less with noise on its inputs or on its weights.
 """
 
 import numpy as np
@@ -51,7 +51,7 @@ axes.set(
     xlabel="epoch",
     ylabel="mean squared error, without noise",
     ylim=(0, 1.3),
-    title="Noise against memorising, 8 splits",
+    title="Noise reduces memorising, 8 splits",
 )
 _ = axes.legend(ncols=3, loc="upper center")
 

@@ -6,10 +6,10 @@ Learning-rate schedules
 
     step t = k + 1:  step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
     Bengio: eta0 tau / max(t, tau)      cosine: eta0 (1 + cos(pi k / T)) / 2
-    warm-up: t / (w + 1) of a schedule's first rate, w times      plateau: times gamma where the loss stands still
+    warm-up: t / (w + 1) of a schedule's first rate, for w steps  plateau: times gamma when the loss stops falling
 
-Least squares on the diabetes data in batches of 10. At a constant rate stochastic gradient descent soon comes near
-the minimum and then stays in the noise of the batches.
+A least-squares model learns the diabetes data in batches of 10. At a constant rate, stochastic gradient descent soon
+comes near the minimum. Then the noise of the batches keeps it at a distance.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ SCHEDULES = {
 
 
 def learn(make, seed):
-    """Return the rate at the end of every epoch, and how far the loss is above its minimum."""
+    """Return the rate at the end of every epoch, and the difference of the loss from its minimum."""
     data, loss, schedule = load("diabetes", seed=seed, dtype=np.float64), nn.MeanSquaredError(), make()
     lowest = loss(data.x @ np.linalg.lstsq(data.x, data.y)[0], data.y)
     model = nn.Sequential(nn.Linear(10, 1, weight_init=init.zeros()), dtype=np.float64)
@@ -56,11 +56,12 @@ right.set(xlabel="epoch", ylabel="log10 of the training loss above its minimum",
 _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
-# The mean over the last five epochs, relative to the constant rate: all falling rates come closer to the minimum.
+# The output shows the difference of the loss from its minimum (mean over the last five epochs), divided by this
+# difference at the constant rate. All schedules with a falling rate come closer to the minimum.
 
 above = {name: found[:, 1, -5:].mean(axis=1) for name, found in runs.items()}
 for name, values in above.items():
-    print(f"{name}: {interval(values / above['constant']):.3f} of the constant rate's distance")
+    print(f"{name}: {interval(values / above['constant']):.3f} of the constant rate's difference")
 
 falling = [name for name in SCHEDULES if name != "constant"]
 assert all(interval(np.log(above[name] / above["constant"])).high < np.log(0.6) for name in falling)

@@ -6,8 +6,8 @@ Snapshot ensembles
 
     eta(t) = eta0 (1 + cos(pi p / T)) / 2, p steps into a cycle of T; keep the weights at the end of each cycle
 
-One run of 8 cycles on 400 digits gives 8 networks, whose probabilities are averaged. A fifth of the labels are
-drawn at random, except in the second setting.
+One run of 8 cycles on 400 digits gives 8 networks. Their probabilities are averaged. A fifth of the labels are drawn at
+random, except in the second setting.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def learn(wrong, decay, seed):
-    """Return how often snapshot j alone and the first j together are right, for every j, and the training losses."""
+    """Return the accuracy of snapshot j and of the first j together, for every j, and the training losses."""
     data, eta = load("digits", ROWS, seed), fs.schedules.cosine_restarts(0.4, cycle_steps=CYCLE * ROWS // BATCH)
     model, y = mlp(64, 32, 10, rng=seed), wrong_labels(data.y, wrong, seed)
     opt = fs.SGD(model.params, lr=eta, momentum=0.9, weight_decay=decay)
@@ -46,14 +46,14 @@ for axes, (name, found) in zip(panels, runs.items(), strict=True):
     bars(axes, np.arange(1, CYCLES + 1), [alone for alone, *_ in found], "snapshot j alone")
     band(axes, np.arange(1, CYCLES + 1), [first for _, first, _ in found], "first j together", color="C1")
     axes.set(xlabel="j", title=name)
-panels[0].set(ylabel="share of right answers, test rows")
+panels[0].set(ylabel="accuracy on the test rows")
 _ = panels[0].legend()
 
 # %%
-# The gain of all snapshots together depends on what they are compared with. The first snapshot is the fair
-# comparison: it costs an eighth of the run. Against it the gain with wrong labels and decay is small. Against the
-# mean snapshot it looks larger, because later snapshots have memorised more wrong labels. Without decay the first
-# snapshot alone is better than all together.
+# The ensemble of all snapshots is compared with the first snapshot and with the mean of the single snapshots. The
+# first snapshot is the fair comparison, because it costs only an eighth of the run. With wrong labels and decay, the
+# gain over the first snapshot is small. The gain over the mean is larger, because later snapshots have memorised more
+# wrong labels. Without decay, the first snapshot alone is more accurate than the ensemble.
 
 gains = {}
 for name, found in runs.items():

@@ -6,8 +6,8 @@ Polyak averaging
 
     avg <- d avg + (1 - d) theta, after every step; predict with avg
 
-Stochastic gradient descent with batches of 8 on 600 digits, a fifth of which have labels drawn at random, never
-comes to rest. The average of the weights does (d = 0.995).
+Stochastic gradient descent learns 600 digits in batches of 8. A fifth of the labels are drawn at random. The weights
+keep moving, because every batch has another gradient. Their average (d = 0.995) moves far less.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ EPOCHS, BATCH, DECAY, WINDOW = 40, 8, 0.995, 20
 
 
 def learn(seed):
-    """Return the share of right answers of the weights and of their average, after every epoch."""
+    """Return the accuracy with the weights and with their average, after every epoch."""
     data, model, shares = load("digits", 600, seed), mlp(64, 16, 10, rng=seed), []
     opt = fs.SGD(model.params, lr=0.05, momentum=0.9, ema_decay=DECAY)
     labels = wrong_labels(data.y, 0.2, seed)
@@ -33,18 +33,22 @@ def learn(seed):
 runs = np.array([learn(seed) for seed in SEEDS])  # (seed, raw or average, epoch)
 left, right = subplots(2)
 left.plot(range(1, EPOCHS + 1), runs[0].T, label=["the weights", "their average"])
-left.set(xlabel="epoch", ylabel="share of right answers, test rows", ylim=(0.7, 0.95), title="One run")
+left.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.7, 0.95), title="One run")
 for i, label in enumerate(("the weights", "their average")):
     band(right, range(1, EPOCHS + 1), runs[:, i], label)
 right.set(xlabel="epoch", ylim=(0.7, 0.95), title="Mean of five seeds")
 _ = right.legend(loc="lower right")
 
 # %%
-# Over the last 20 epochs: the mean accuracy, and the difference between the best and the worst epoch.
+# The output shows the mean accuracy over the last 20 epochs, and the difference between the best and the worst of these
+# epochs.
 
 raw, average = runs[:, 0, -WINDOW:], runs[:, 1, -WINDOW:]
-print(f"weights: right {interval(raw.mean(axis=1)):.1%}, moves by {interval(np.ptp(raw, axis=1)):.1%}")
-print(f"average: right {interval(average.mean(axis=1)):.1%}, moves by {interval(np.ptp(average, axis=1)):.1%}")
+for label, values in (("weights", raw), ("average", average)):
+    print(
+        f"{label}: accuracy {interval(values.mean(axis=1)):.1%}, "
+        f"best minus worst epoch {interval(np.ptp(values, axis=1)):.1%}"
+    )
 
 assert interval(average.mean(axis=1) - raw.mean(axis=1)).low > 0.01
 assert interval(0.5 * np.ptp(raw, axis=1) - np.ptp(average, axis=1)).low > 0

@@ -7,7 +7,7 @@ Seeds and ensembles
     p(x) = 1/m sum_j softmax(f_j(x)),    f_j from seed j;    standard error of a mean over n seeds = std / sqrt(n)
 
 The networks differ only in their seed. They learn 100 or 400 digits. The page compares single networks with the average
-of the first m, on five splits for each number of digits.
+of the first m networks, on five splits for each number of digits.
 """
 
 import numpy as np
@@ -40,17 +40,15 @@ runs = {rows: [run(rows, split) for split in SEEDS] for rows in ROWS}
 for axes, (rows, found) in zip(subplots(2), runs.items(), strict=True):
     scores, _ = found[0]
     axes.plot(range(1, N + 1), scores.values, ".", color="0.6", label="network j alone, first split")
-    band(axes, range(1, N + 1), [[scores.mean] * N for scores, _ in found], "mean of the single ones")
+    band(axes, range(1, N + 1), [[scores.mean] * N for scores, _ in found], "mean of the single networks")
     band(axes, range(1, N + 1), [right for _, right in found], "average of the first m")
-    axes.set(
-        xlabel="number of networks m", ylabel="share of right answers, test rows", title=f"{rows} digits, five splits"
-    )
+    axes.set(xlabel="number of networks m", ylabel="accuracy on the test rows", title=f"{rows} digits, five splits")
     axes.set_xticks(range(2, N + 1, 4))
 axes.legend()
 
 # %%
-# Two single runs do not show which method is better: with 100 digits, the standard deviation over seeds alone is about
-# one percent. The gain of the ensemble is larger if there are few rows.
+# One run of each of two methods does not show which method is better: with 100 digits, the standard deviation over
+# seeds alone is about one percent. The gain of the ensemble is larger if the training rows are few.
 
 gains = {}
 for rows, found in runs.items():

@@ -4,8 +4,8 @@ Bagging and boosting
 
 .. code-block:: text
 
-    bagging: the average of networks from bootstrap samples      AdaBoost: networks one after the other, each with more
-    weight on the rows that those before got wrong
+    bagging: the average of networks that learn different bootstrap samples
+    AdaBoost: networks one after the other; each has more weight on the rows that the earlier ones misclassify
 
 Networks with 6 hidden units learn 600 digits, on six splits. The page compares an ensemble of twelve networks from
 bootstrap samples, an ensemble of twelve boosted networks, and single networks that learn all rows.
@@ -44,15 +44,16 @@ band(axes, range(1, N + 1), boosting, "boosting")
 band(
     axes, range(1, N + 1), np.repeat(single[:, None], N, axis=1), "one network on all rows", color="0.4", linestyle=":"
 )
-axes.set(xlabel="number of networks", ylabel="share of right answers, test rows", title="Six splits")
+axes.set(xlabel="number of networks", ylabel="accuracy on the test rows", title="Six splits")
 _ = axes.legend()
 
 # %%
-# Both are better than a single network. The first boosted network is also better than a single network. Boosting is
-# not the reason. AdaBoost's weights sum to 1 and not to the number of rows. ``alpha`` is divided by the sum of the
-# weights of a batch, so its effect is 600 times as large. The first network is better regularised.
+# Both ensembles are more accurate than a single network. Even the first boosted network alone is more accurate than a
+# single network. The reason is the penalty ``alpha``, not boosting. ``alpha`` is divided by the sum of the sample
+# weights of a batch. AdaBoost's sample weights sum to 1, not to the number of rows, which is 600. Therefore the penalty
+# is 600 times as large, and the first boosted network is better regularised.
 
-print(f"one network {interval(single):.1%}, the first boosted one {interval(boosting[:, 0]):.1%}")
+print(f"one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
 print(f"bagging of {N} {interval(bagging[:, -1]):.1%}, boosting of {N} {interval(boosting[:, -1]):.1%}")
 
 assert interval(bagging[:, -1] - single).low > 0.03

@@ -4,10 +4,11 @@ Loss landscapes
 
 .. code-block:: text
 
-    plane: f(theta + a d1 + b d2), d random, each filter as long as the weights' own
+    plane: f(theta + a d1 + b d2), d1 and d2 random; each filter of d1 and d2 has the norm of this filter in theta
     line:  f(theta + a (theta' - theta))
 
-The loss around trained networks on 300 digits, and on the straight line between the solutions of two seeds.
+The page shows the loss around trained networks on 300 digits. It also shows the loss on the straight line between the
+solutions of two seeds.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ from fusedstep import inspect, nn
 
 
 def learn(data, *widths, seed):
-    """Return the loss as a function of the weights, the first weights and the trained ones."""
+    """Return the loss as a function of the weights, the first weights and the trained weights."""
     model = mlp(*widths, rng=seed)
     first = model.arena.astype(np.float64)
     opt = fs.SGD(model.params, lr=0.1, momentum=0.9, weight_decay=1e-3)
@@ -28,7 +29,7 @@ def learn(data, *widths, seed):
 
 
 def lines(seed):
-    """Return the line from the first weights, that to another seed's weights, and that without a hidden layer."""
+    """Return three lines: from the first weights, to another seed's weights, and of a model without a hidden layer."""
     data = load("digits", 300, seed)
     f, first, theta = learn(data, 64, 32, 10, seed=seed)
     _, _, other = learn(data, 64, 32, 10, seed=seed + 100)
@@ -45,17 +46,17 @@ left, middle, right = subplots(3, size=(10.0, 3.6))
 f, _, theta = learn(load("digits", 300, 0), 64, 32, 10, seed=0)
 inspect.plane(f, *(inspect.random_direction(f, fs.Key(seed)) for seed in (1, 2))).plot(left, log=True)
 left.set(title="Around one solution")
-for i, label in enumerate(("from the first weights (-1)", "on to another seed's (1)")):
+for i, label in enumerate(("from the first weights (-1)", "to another seed's weights (1)")):
     band(middle, runs[0][i].at, [found[i].values for found in runs], label)
 middle.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="With a hidden layer: a ridge")
 middle.legend(loc="upper right")
 band(right, runs[0][2].at, [found[2].values for found in runs])
-right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Without one: convex")
+right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Without a hidden layer: convex")
 
 # %%
-# The loss falls from the first weights to the trained ones. Between two solutions lies a ridge, so the loss of a
-# network with a hidden layer is not convex. Without a hidden layer it is convex along the line. The axes are linear:
-# on a logarithmic axis, convexity cannot be seen.
+# The loss falls from the first weights to the trained weights. There is a ridge between two solutions. Therefore the
+# loss of a network with a hidden layer is not convex. The loss of a network without a hidden layer is convex along the
+# line. The axes are linear, because a logarithmic axis does not show convexity.
 
 ridge = np.array([between.values.max() for _, between, _ in runs])
 ends = np.array([max(between.values[0], between.values[-1]) for _, between, _ in runs])

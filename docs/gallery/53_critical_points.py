@@ -6,8 +6,8 @@ Critical points
 
     |g| = 0 and the eigenvalues of H: all > 0 minimum, all < 0 maximum, of both signs saddle, all nearly 0 plateau
 
-A network of tanh units learns 300 digits from tiny first weights: loss, gradient and the ends of the spectrum along
-the training, five seeds.
+A network of tanh units learns 300 digits. Its first weights are very small. The page shows the loss, the gradient, and
+the largest and the smallest eigenvalue of the Hessian during the training, for five seeds.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ EPOCHS, EVERY = 100, 10
 
 
 def run(seed):
-    """Return the kind of the first point; and loss, gradient, largest and smallest eigenvalue along the training."""
+    """Return the kind of the first point, and loss, gradient and extreme eigenvalues during the training."""
     data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
     model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
     model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))
@@ -45,18 +45,18 @@ found = np.array([values for _, values in runs])  # (seed, quantity, time)
 epochs = range(0, EPOCHS + 1, EVERY)
 left, right = subplots(2)
 band(left, epochs, found[:, 0], "loss")
-band(left, epochs, found[:, 1], "length of the gradient")
-left.set(xlabel="epoch", title="Slow at first, then down")
+band(left, epochs, found[:, 1], "norm of the gradient")
+left.set(xlabel="epoch", title="The loss falls slowly at first")
 left.legend()
 band(right, epochs, found[:, 2], "largest eigenvalue")
 band(right, epochs, found[:, 3], "smallest eigenvalue")
-right.set(xlabel="epoch", ylabel="eigenvalue of the Hessian", title="Ends of the spectrum")
+right.set(xlabel="epoch", ylabel="eigenvalue of the Hessian", title="Largest and smallest eigenvalue")
 right.set_yscale("symlog", linthresh=0.01)
 _ = right.legend(loc="center right")
 
 # %%
 # All runs start at a saddle: the gradient is nearly zero, and the smallest eigenvalue of the Hessian is negative. At
-# the end little of the negative curvature is left.
+# the end, the smallest eigenvalue is much closer to zero.
 
 start, end = found[:, :, 0], found[:, :, -1]
 print(f"start: {', '.join(kind for kind, _ in runs)}; gradient {interval(start[:, 1]):.3f}")

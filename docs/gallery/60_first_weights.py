@@ -7,8 +7,9 @@ First weights and biases
     Var(w): fan-in scale^2 / fan_in      Glorot 2 scale^2 / (fan_in + fan_out)      He 2 scale^2 / fan_in
     output weights 0: every class begins with the same probability      bias < 0: most hidden units begin inactive
 
-There are two experiments on the digits. The first has ten layers of ReLU, with widths of 256 and 64 in turn. The second
-has one hidden layer, with output weights of 0 and biases from 0 to -1.
+The page has two experiments on the digits. The network of the first experiment has ten ReLU layers. Their widths
+alternate between 256 and 64. The network of the second experiment has one hidden layer. Its output weights start at 0,
+and its hidden biases start at a value from 0 to -1.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ def spread(rule, seed):
 
 
 def learn(bias, output, seed):
-    """Return the first loss, and the share of hidden units that are active before and after training."""
+    """Return the loss at the start, and the share of active hidden units before and after training."""
     data, hidden = load("digits", seed=seed), nn.Linear(64, 64, weight_init=init.he(), bias_init=init.constant(bias))
     model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(64, 10, weight_init=output), rng=seed)
     loss, active = nn.SoftmaxNLL()(model.predict(data.x), data.y), np.mean(hidden.forward(data.x_test, False) > 0)
@@ -47,22 +48,22 @@ for name, found in spreads.items():
 for i, label in ((1, "at the start"), (2, f"after {EPOCHS} epochs")):
     band(right, BIASES, zero[:, :, i], label, marker="o", markersize=4)
 left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="He's weights keep the spread")
-right.set(xlabel="first bias", ylabel="share of active hidden units, test rows", ylim=(0, 1), title="Negative biases")
+right.set(xlabel="bias at the start", ylabel="share of active hidden units", ylim=(0, 1), title="Negative biases")
 left.legend()
 _ = right.legend()
 
 # %%
-# Of the three rules, only He's keeps the standard deviation of the activations in networks of ReLU. With output weights
-# of 0, the first loss is log 10. With random output weights it is higher. Negative biases make most hidden units
-# inactive at first.
+# Of the three rules, only He's rule keeps the standard deviation of the activations in ReLU networks. With output
+# weights of 0, the loss at the start is log 10. With random output weights, it is higher. With negative biases, most
+# hidden units are inactive at the start.
 
 ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
 for name, values in ratio.items():
-    print(f"{name}: the last layer's spread is {interval(values):.3f} of the first's")
-print(f"first loss: output weights 0 {interval(zero[:, 0, 0]):.3f}, He's {interval(random):.3f}")
+    print(f"{name}: standard deviation of the last layer / of the first layer {interval(values):.3f}")
+print(f"loss at the start: output weights 0 {interval(zero[:, 0, 0]):.3f}, He's {interval(random):.3f}")
 for i, bias in ((0, 0), (4, -1)):
     print(
-        f"bias {bias}: active {interval(zero[:, i, 1]):.0%} at first, "
+        f"bias {bias}: active units {interval(zero[:, i, 1]):.0%} at the start, "
         f"{interval(zero[:, i, 2]):.0%} after {EPOCHS} epochs"
     )
 

@@ -6,7 +6,7 @@ The scale of the first weights
 
     Var(w) = scale^2 * 1/fan_in, 2/(fan_in + fan_out) (Glorot) or 2/fan_in (He)
 
-Ten layers of ReLU on the digits, with He's weights, half of them and twice them.
+A network of ten ReLU layers learns the digits. Its first weights are He's weights, times 0.5, 1 or 2.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ SCALES = (0.5, 1.0, 2.0)
 
 
 def run(scale, seed):
-    """Return the spread of the activations of every layer at the start, and the loss of every epoch."""
+    """Return the standard deviation of every layer's activations at the start, and the loss of every epoch."""
     data, weights, spread = load("digits", seed=seed), init.he(scale=scale), []
     hidden = [layer for _ in range(DEPTH) for layer in (nn.Linear(64, 64, weight_init=weights), nn.ReLU())]
     model = nn.Sequential(*hidden, nn.Linear(64, 10), rng=seed)
@@ -49,8 +49,9 @@ left.legend()
 _ = right.legend(loc="center right")
 
 # %%
-# With He's weights the spread stays, and the network learns. With half of them the activations fade and nothing is
-# learnt. With twice them they grow, and in every run the loss overflows.
+# With He's weights, the activations keep their size from layer to layer, and the network learns. With half of He's
+# weights, the activations become smaller in every layer, and the network does not learn. With twice He's weights, the
+# activations become larger in every layer, and the loss overflows in every run.
 
 for scale in SCALES:
     ratio, overflowed = spreads[scale][:, -1] / spreads[scale][:, 0], (~np.isfinite(losses[scale])).any(axis=1).sum()
@@ -59,7 +60,7 @@ for scale in SCALES:
         if not overflowed
         else f"{overflowed} of {len(SEEDS)} runs overflow"
     )
-    print(f"He x {scale:g}: the last layer's spread is {interval(ratio):.3f} of the first's; {last}")
+    print(f"He x {scale:g}: standard deviation of the last layer / of the first layer {interval(ratio):.3f}; {last}")
 
 assert interval(losses[1.0][:, -1]).high < 0.5
 assert interval(losses[0.5][:, -1]).low > 2

@@ -7,7 +7,8 @@ Outputs and their losses
     linear + squared error      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
     softmax + negative log-likelihood: -log p[label]      hinge: sum over j of max(0, z_j - z_label + 1)
 
-How hard each loss pushes a score z that should be high, and how networks learn the digits with each.
+The left panel shows the gradient of each loss for a score z that should be high. The right panel shows the accuracy of
+networks that learn the digits with each loss.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ EPOCHS = 15
 
 
 def learn(loss, seed):
-    """Return the share of right answers after every epoch."""
+    """Return the accuracy on the test rows after every epoch."""
     data, model = load("digits", seed=seed), mlp(64, 32, 10, rng=seed)
     y = one_hot(data.y, 10) if loss in (nn.MeanSquaredError, nn.BinaryCrossEntropy) else data.y
     opt = fs.Adam(model.params, lr=3e-3)
@@ -36,7 +37,7 @@ def slope(loss, z, target):
 
 z, up = np.linspace(-6, 6, 121).reshape(-1, 1), np.ones((1, 1))
 p = 1 / (1 + np.exp(-z))
-with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge compares with another class's score, here 0
+with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss needs the score of another class, here 0
 pushes = {
     "squared error": -slope(nn.MeanSquaredError(), z, up),
     "cross-entropy": -slope(nn.BinaryCrossEntropy(), z, up),
@@ -48,23 +49,24 @@ runs = {loss.__name__: np.array([learn(loss, seed) for seed in SEEDS]) for loss 
 left, right = subplots(2)
 for label, push in pushes.items():
     left.plot(z, push, label=label)
-left.set(xlabel="score z", ylabel="push on z: minus the gradient", ylim=(-0.2, 2.6), title="The push of each loss")
+left.set(xlabel="score z", ylabel="minus the gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
 left.legend(loc="upper left")
 for label, found in runs.items():
     band(right, range(1, EPOCHS + 1), found, label)
-right.set(xlabel="epoch", ylabel="share of right answers, test rows", ylim=(0.5, 1), title="How they learn, five seeds")
+right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.5, 1), title="Training with each, five seeds")
 _ = right.legend()
 
 # %%
-# The cross-entropy of a sigmoid pushes with 1 - p, however wrong z is. The squared error through a sigmoid hardly
-# pushes where z is very wrong: they are not a pair. The four pairs learn the digits about as well.
+# For a sigmoid with cross-entropy, minus the gradient is 1 - p. It is nearly 1 where z is very wrong. For a sigmoid
+# with squared error, the gradient is nearly 0 there. Therefore the squared error is the wrong loss for a sigmoid. With
+# each of the four pairs above, networks learn the digits, and their accuracies are similar.
 
 print(
-    f"push at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
+    f"minus the gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
     f"sigmoid + squared {pushes['sigmoid + squared'][0]:.3f}"
 )
 for name, found in runs.items():
-    print(f"{name}: right {interval(found[:, -1]):.1%}")
+    print(f"{name}: accuracy {interval(found[:, -1]):.1%}")
 
 assert pushes["sigmoid + squared"][0] < 0.02 and pushes["cross-entropy"][0] > 0.9
 assert all(interval(found[:, -1]).low > 0.94 for found in runs.values())

@@ -6,8 +6,8 @@ A sparse auto-encoder
 
     h = sigmoid(x W + b),  r = h V + c;    minimise mean (x - r)^2 + weight * sum over units of KL(rho, mean of h)
 
-Two auto-encoders with 64 hidden units learn the digits. One has no penalty; the other has one (rho = 0.05) and noisy
-inputs. Five seeds.
+Two auto-encoders with 64 hidden units learn the digits. The dense one has no penalty. The sparse one has the penalty
+(rho = 0.05) and noisy inputs. The comparison is repeated with five seeds.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ SETTINGS = {"dense": {}, "sparse": {"penalty": nn.KLActivity(0.01, rho=0.05), "n
 
 
 def run(options, seed):
-    """Return the mean activation of every unit, what 36 units add to a picture, and the errors of the pictures."""
+    """Return the units' mean activations, the output weights of 36 units, the error, and the mean picture's error."""
     data = load("digits", seed=seed)
     (stack,) = nn.pretrain(data.x, [64], epochs=60, lr=0.01, seed=seed, **options)
     layer = stack.layers[0]
@@ -34,14 +34,14 @@ def run(options, seed):
 runs = {name: [run(options, seed) for seed in SEEDS] for name, options in SETTINGS.items()}
 *panels, right = subplots(3, size=(9.0, 3.4))
 for axes, (name, found) in zip(panels, runs.items(), strict=True):
-    show(axes, mosaic(found[0][1], 6), xticks=[], yticks=[], title=f"{name}: what 36 units add")
+    show(axes, mosaic(found[0][1], 6), xticks=[], yticks=[], title=f"{name}: output weights of 36 units")
     band(right, range(64), [units for units, *_ in found], name)
 right.set(xlabel="hidden unit", ylabel="mean activation", ylim=(0, 1), title="Mean activations")
 _ = right.legend()
 
 # %%
-# In the sparse auto-encoder a digit is put together from few units, each of which adds a piece of a stroke. Its
-# pictures are less exact than the dense one's, and far better than the mean picture.
+# The sparse auto-encoder reconstructs a digit with few active units. Each unit adds a piece of a stroke. Its error is
+# higher than the error of the dense auto-encoder, and far lower than the error of the mean picture.
 
 mean_picture = np.array([mean for *_, mean in runs["dense"]])
 means = {name: np.array([units.mean() for units, *_ in found]) for name, found in runs.items()}

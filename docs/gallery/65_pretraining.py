@@ -7,7 +7,8 @@ Greedy layer-wise pre-training
     layer l: minimise mean (h_l-1 - h_l V_l - c_l)^2 over W_l, b_l, V_l, c_l,    h_l = sigmoid(h_l-1 W_l + b_l)
     the best few of several stacks get the next layer; then all layers together are trained on the labels
 
-A deep network of sigmoid layers, 200 digits with labels and 1,198 without. Five seeds.
+The pre-training of a deep network of sigmoid layers uses 1,198 digits without their labels. Then the network learns the
+labels of 200 of these digits. The comparison is repeated with five seeds.
 """
 
 import numpy as np
@@ -20,10 +21,10 @@ WIDTHS, ROWS, EPOCHS = [64, 48, 32, 16], 200, 60
 
 
 def learn(pretrained, seed):
-    """Return the training loss and the share of right answers after every epoch."""
+    """Return the training loss and the accuracy on the test rows after every epoch."""
     data, model = load("digits", seed=seed), mlp(*WIDTHS, 10, activation=nn.Sigmoid, rng=seed)
     if pretrained:
-        candidates = [{"lr": 0.01}, {"lr": 0.01, "noise": 0.1}]  # for each layer; the 2 best stacks go on
+        candidates = [{"lr": 0.01}, {"lr": 0.01, "noise": 0.1}]  # for each layer; the 2 best stacks are kept
         stack = nn.pretrain(data.x, WIDTHS[1:], nn.Sigmoid, candidates=candidates, keep=2, seed=seed)[0]
         for i, layer in enumerate(stack.layers):
             model.params[f"{2 * i}.weight"][...] = layer.weight
@@ -39,14 +40,15 @@ for name, found in runs.items():
     band(left, range(1, EPOCHS + 1), found[:, 0], f"{name} first weights")
     band(right, range(1, EPOCHS + 1), found[:, 1])
 left.set(xlabel="epoch", ylabel="training loss", ylim=(0, 3), title="Training loss, five seeds")
-right.set(xlabel="epoch", ylabel="share of right answers, test rows", ylim=(0, 1), title="Test rows")
+right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0, 1), title="Test rows")
 _ = left.legend(loc="upper right")
 
 # %%
-# From pre-trained weights the network learns the labels; from random ones it has hardly begun.
+# With pre-trained first weights, the network learns the labels. With random first weights, it has learned little after
+# the same number of epochs.
 
 for name, found in runs.items():
-    print(f"{name}: loss {interval(found[:, 0, -1]):.2f}, right {interval(found[:, 1, -1]):.1%}")
+    print(f"{name}: loss {interval(found[:, 0, -1]):.2f}, accuracy {interval(found[:, 1, -1]):.1%}")
 
 random, pretrained = (found[:, :, -1] for found in runs.values())
 assert interval(0.5 * random[:, 0] - pretrained[:, 0]).low > 0

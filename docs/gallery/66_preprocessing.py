@@ -4,10 +4,10 @@ Preprocessing
 
 .. code-block:: text
 
-    standardise: (x - mean) / std      uniformise: the rank of x      PCA: the first directions of largest variance
+    standardise: (x - mean) / std      uniformise: the rank of x      PCA: the directions of largest variance
 
-One network learns the breast cancer data. Their features lie between 0.0007 and 4254. The page compares different
-steps before the network, on eight splits.
+A network learns the breast cancer data. The values of the features lie between 0.0007 and 4254. The page compares
+preprocessing steps on eight splits.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from fusedstep.schedules import constant
 from fusedstep.sklearn import MLPClassifier
 
 STEPS = {
-    "as they are": [],
+    "unchanged": [],
     "standardised": [StandardScaler()],
     "uniform": [QuantileTransformer(n_quantiles=100), StandardScaler()],
     "log": [FunctionTransformer(np.log1p), StandardScaler()],
@@ -38,13 +38,14 @@ axes = subplots()
 for i, shares in enumerate(right.values()):
     axes.plot([i] * len(shares), shares, ".", color="0.7")
 bars(axes, range(len(right)), np.transpose(list(right.values())))
-axes.set(xticks=range(len(right)), xticklabels=right, ylabel="share of right answers, test rows")
-axes.set(title="What is done to the features first (grey: single splits)")
+axes.set(xticks=range(len(right)), xticklabels=right, ylabel="accuracy on the test rows")
+axes.set(title="Preprocessing of the features (grey: single splits)")
 
 # %%
-# Each step gives a higher accuracy than the features without a step. The differences between the steps are small.
+# With each preprocessing step, the accuracy is higher than with unchanged features. The differences between the steps
+# are small.
 
 for name, shares in right.items():
-    print(f"{name}: right {interval(shares):.1%}, gain {interval(shares - right['as they are']):+.1%}")
+    print(f"{name}: accuracy {interval(shares):.1%}, gain {interval(shares - right['unchanged']):+.1%}")
 
-assert all(interval(right[name] - right["as they are"]).low > 0 for name in STEPS if name != "as they are")
+assert all(interval(right[name] - right["unchanged"]).low > 0 for name in STEPS if name != "unchanged")

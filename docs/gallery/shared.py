@@ -1,4 +1,4 @@
-"""What the pages share: data, a small network, a training loop, means with their intervals, and one look."""
+"""Shared code of the pages: data, a small network, a training loop, means with their intervals, and a plot style."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fusedstep import nn
 
 threadpool_limits(1)  # the products of matrices are so small that a second thread costs more than it gains
 SEEDS = range(5)
-# Okabe and Ito's colours without the yellow: colour-blind readers can tell them apart, also on white.
+# Okabe and Ito's colours without yellow. Colour-blind readers can distinguish them on a white background.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 STYLE = {
     "axes.prop_cycle": cycler(linestyle=["-", "--"]) * cycler(color=COLORS),
@@ -39,7 +39,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Data(NamedTuple):
-    """Rows to learn from and rows to test on."""
+    """The training rows and the test rows, with their targets."""
 
     x: Array
     y: Array
@@ -48,9 +48,10 @@ class Data(NamedTuple):
 
 
 def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.float32) -> Data:
-    """Split one of scikit-learn's data sets: `rows` rows (by default two thirds) to learn from, the rest to test on.
+    """Load one of scikit-learn's data sets and split it into training rows and test rows.
 
-    Pixels of "digits" are scaled to [0, 1]. Other features, and the target of "diabetes", are standardised.
+    `rows` is the number of training rows (by default two thirds of all rows). Pixels of "digits" are scaled to
+    [0, 1]. Other features, and the target of "diabetes", are standardised.
     """
     x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     classes = None if name == "diabetes" else y
@@ -69,7 +70,7 @@ def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.flo
 
 
 def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
-    """Replace the labels of this share of the digits by labels drawn at random."""
+    """Replace this share of the labels of the digits by random labels."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
 
@@ -101,7 +102,7 @@ def training(
 ) -> Iterator[float]:
     """Train; after every epoch, yield the mean loss of its batches.
 
-    `change` may alter the rows of a batch. `around` makes the context in which its gradient is computed.
+    `change` may alter the rows of a batch. `around` returns the context manager in which its gradient is computed.
     """
     rng, trainer = np.random.default_rng(seed), nn.Trainer(model, loss or nn.SoftmaxNLL(), opt, around=around)
     batches = nn.Batches(x, y, size=batch, merge_single=True)
@@ -111,7 +112,7 @@ def training(
 
 
 def accuracy(model: nn.Sequential, x: Array, y: Array) -> float:
-    """Return the share of rows whose largest output is their class."""
+    """Return the accuracy: the share of rows whose largest output is that of their class."""
     return float(np.mean(model.predict(x).argmax(axis=1) == y))
 
 
@@ -163,7 +164,7 @@ def bars(axes: Any, x: Any, runs: Any, label: str | None = None, **style: Any) -
 
 
 def mosaic(images: Array, columns: int) -> Array:
-    """Put small images (n, height, width) side by side into one, with white lines between them."""
+    """Join small images of shape (n, height, width) to one image, with white lines between them."""
     n, height, width = images.shape
     framed = np.pad(images, ((0, 0), (0, 1), (0, 1)), constant_values=images.max())
     return (
