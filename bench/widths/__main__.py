@@ -1,4 +1,4 @@
-"""`python -m bench.widths`: run the study, or print what a file says."""
+"""`python -m bench.widths`: run the study, print what a file says, or print the cycles of each part of a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import outcome
+from . import outcome, parts
 from .study import SEEDS, study
 from .variants import REFERENCE, VARIANTS
 
@@ -52,8 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.widths", description="The study of narrow formats.")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of one thread each (%(default)s)")
     parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="what to write or show (%(default)s)")
+    parser.add_argument("--parts", action="store_true", help="print the cycles of each part of a step; write nothing")
     parser.add_argument("--show", action="store_true", help="print what FILE says; run nothing")
     args = parser.parse_args(argv)
+    if args.parts:
+        print("\n".join(parts.table()))
+        return 0
     if not args.show:
         args.json.write_text(json.dumps(study(args.jobs), indent=1) + "\n", "utf-8")
     return show(json.loads(args.json.read_text("utf-8")))

@@ -38,12 +38,15 @@ FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&
 }
 
 /// Each coder has these functions. begin(first) starts the block whose first element is `first`. get(i, buffer) returns
-/// the part at element i of the block. put(i, a, b) stores the parts at i and i + half_block, which get has returned
-/// before. end() completes a block, finish() the last one.
+/// the part at element i of the block, and prefetches a later one. put(i, a, b) stores the parts at i and i +
+/// half_block, which get has returned before. end() completes a block, finish() the last one.
 struct NativePart {
   explicit NativePart(const Stream& s, const Rounding&) : all(reinterpret_cast<float*>(s.at.data)) {}
   void begin(std::ptrdiff_t first) { at = all + first; }
-  FUSEDSTEP_INLINE float* get(std::ptrdiff_t i, Part&) const { return at + i; }
+  FUSEDSTEP_INLINE float* get(std::ptrdiff_t i, Part&) const {
+    prefetch_ahead<part>(at + i);
+    return at + i;
+  }
   FUSEDSTEP_INLINE void put(std::ptrdiff_t, const float*, const float*) const {}
   void end() const {}
   void finish() const {}
@@ -60,6 +63,7 @@ struct Bf16Part {
     if (stochastic) block = block_key(key, first / noise_block);
   }
   FUSEDSTEP_INLINE float* get(std::ptrdiff_t i, Part& out) const {
+    prefetch_ahead<part>(at + i);
 #pragma GCC unroll 4
     for (int k = 0; k < part; k += words) store(out.of + k, float_of(widen(at + i + k) << 16));
     return out.of;
@@ -93,6 +97,7 @@ struct F16Part {
   F16Part(const Stream& s, const Rounding&) : all(reinterpret_cast<std::uint16_t*>(s.at.data)) {}
   void begin(std::ptrdiff_t first) { at = all + first; }
   FUSEDSTEP_INLINE float* get(std::ptrdiff_t i, Part& out) const {
+    prefetch_ahead<part>(at + i);
     decode_vectors(at + i, part, out.of);
     return out.of;
   }
@@ -122,6 +127,7 @@ struct LowPart {
     sum = Words{};
   }
   FUSEDSTEP_INLINE float* get(std::ptrdiff_t i, Part& out) const {
+    prefetch_ahead<part>(at + i), prefetch_ahead<part>(low + i);
 #pragma GCC unroll 4
     for (int k = 0; k < part; k += words) store(out.of + k, float_of((widen(at + i + k) << 16) + widen(low + i + k)));
     return out.of;
@@ -161,6 +167,7 @@ struct U8Part {
   void begin(std::ptrdiff_t first) { at = first, largest = Words{}, scale = scales[first / scaled_together]; }
   FUSEDSTEP_INLINE float* get(std::ptrdiff_t i, Part&) {
     const Code* const codes = reinterpret_cast<const Code*>(all) + at + i;
+    prefetch_ahead<part>(codes);
 #pragma GCC unroll 4
     for (int k = 0; k < part; k += words) store(now + i + k, Codes::decode(widen(codes + k), scale));
     return now + i;

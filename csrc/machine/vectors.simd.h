@@ -72,6 +72,16 @@ FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
   if (step >= line || i % line < step) __builtin_prefetch(p + i, 0, 2);
 }
 
+/// The distance, in elements, at which steps of long runs prefetch.
+constexpr std::ptrdiff_t step_ahead = 512;
+
+/// Prefetches into the first-level cache the n items that follow p at this distance. They may be outside the array.
+template <std::ptrdiff_t n, class T>
+FUSEDSTEP_INLINE void prefetch_ahead(const T* p) {
+#pragma GCC unroll 16
+  for (std::ptrdiff_t i = 0; i < n; i += std::ptrdiff_t(64 / sizeof(T))) __builtin_prefetch(p + step_ahead + i);
+}
+
 /// Makes streaming stores visible to the next thread that synchronises with this one.
 FUSEDSTEP_INLINE void end_streaming() {
 #if defined(__x86_64__)

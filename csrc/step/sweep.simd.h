@@ -57,6 +57,17 @@ struct Factors {
   Ema<T> average;
 };
 
+/// Calls prefetch_ahead for each stream of a rule.
+template <class Rule, unsigned V, std::ptrdiff_t n, class T>
+FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states, const T* ema) {
+  prefetch_ahead<n>(p), prefetch_ahead<n>(g);
+  if constexpr (has_state<Rule, V, 0>()) prefetch_ahead<n>(states[0]);
+  if constexpr (has_state<Rule, V, 1>()) prefetch_ahead<n>(states[1]);
+  if constexpr (has_state<Rule, V, 2>()) prefetch_ahead<n>(states[2]);
+  if constexpr (has_state<Rule, V, 3>()) prefetch_ahead<n>(states[3]);
+  if (ema) prefetch_ahead<n>(ema);
+}
+
 /// Applies the rule to n elements, and averages its results if `averaged`. The average costs two more streams, which
 /// most rules hide behind their divisions. `g` must not overlap anything that is written.
 template <class Rule, unsigned V, bool averaged, class T>
@@ -68,6 +79,22 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
         p[i] = updated;
         if constexpr (averaged) ema[i] = f.average(ema[i], updated);
       });
+}
+
+/// The same, with prefetches in between if they are wanted: a few after each group of elements, so that they do not
+/// wait for each other.
+template <class Rule, unsigned V, bool averaged, class T>
+FUSEDSTEP_INLINE void update_run(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
+                                 const typename Rule::template coefficients<T>& c, bool prefetches) {
+  constexpr std::ptrdiff_t group = 64;
+  T* at[max_states] = {states[0], states[1], states[2], states[3]};
+  for (; prefetches && n >= group; n -= group) {
+    update<Rule, V, averaged>(p, g, at, ema, group, f, c);
+    prefetch_streams<Rule, V, group>(p, g, at, averaged ? ema : nullptr);
+    p += group, g += group, ema += averaged ? group : 0;
+    for (int k = 0; k < state_count<Rule>; ++k) at[k] += at[k] ? group : 0;
+  }
+  update<Rule, V, averaged>(p, g, at, ema, n, f, c);
 }
 
 /// Applies the stages before the rule to one block and returns the gradient for the rule, which is scaled.
@@ -96,6 +123,9 @@ constexpr std::ptrdiff_t block_size = 128;
 /// would cost more than the stores.
 constexpr std::ptrdiff_t zeroed_together = 8 * block_size;
 
+/// The elements of a run whose streams may not be in the caches.
+constexpr std::ptrdiff_t long_run = 16384;
+
 template <class T>
 inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
   const std::ptrdiff_t whole = done / zeroed_together * zeroed_together,
@@ -112,6 +142,7 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
   const Factors<T> f{before ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
   // The elements that pass through one stage before the next: a block, or all if the rule's loop is the only one.
   const std::ptrdiff_t step = before || after ? block_size : st.zero_gradient ? zeroed_together : run.count;
+  const bool is_long = run.count >= long_run;
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
     const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
@@ -119,11 +150,12 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
     T* states[max_states];
     for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? done : 0);
     const T* g = static_cast<const T*>(run.g) + done;
+    if (is_long && (before || after)) prefetch_streams<Rule, V, block_size>(p, g, states, ema);
     if (before) g = prepare_gradient(g, st, n, p, buffer);
     if (ema && !after)
-      update<Rule, V, true>(p, g, states, ema, n, f, c);
+      update_run<Rule, V, true>(p, g, states, ema, n, f, c, is_long && !before);
     else
-      update<Rule, V, false>(p, g, states, ema, n, f, c);
+      update_run<Rule, V, false>(p, g, states, ema, n, f, c, is_long && !before && !after);
     if (after) {
       proximal(p, n, T(st.threshold), T(st.divide));
       if (ema) average_all(ema, p, n, f.average);

@@ -1,0 +1,76 @@
+"""Where the time of a narrow step goes: one thread, arrays in the second-level cache, one part added at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+import fusedstep as fs
+
+ELEMENTS, STEPS, ROUNDS = 16_384, 60, 40
+_LOW: dict[str, Any] = {"master_weights": True, "state_dtype": "float32"}
+_NEAREST: dict[str, Any] = {"rounding": "nearest"}
+#: What is added, to which line, and the options: "" is the whole step.
+PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("float32 step", "", "float32", {}),
+    ("two bfloat16 states, nearest", "float32 step", "float32", {"state_dtype": "bfloat16", **_NEAREST}),
+    ("their random bits", "two bfloat16 states, nearest", "float32", {"state_dtype": "bfloat16"}),
+    ("two 8-bit states, nearest", "float32 step", "float32", {"state_dtype": "uint8", **_NEAREST}),
+    ("their random bits ", "two 8-bit states, nearest", "float32", {"state_dtype": "uint8"}),
+    ("bfloat16 parameter, low bits, bfloat16 gradient", "float32 step", "bfloat16", _LOW),
+    ("all: low bits, bfloat16 states", "", "bfloat16", {**_LOW, "state_dtype": "bfloat16"}),
+    ("all: low bits, 8-bit states", "", "bfloat16", {**_LOW, "state_dtype": "uint8"}),
+)
+
+
+def stepper(dtype: str, options: dict[str, Any]) -> Any:
+    """Return a function that takes some steps, after the first of them."""
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    rng = np.random.default_rng(0)
+    p, g = (rng.standard_normal(ELEMENTS).astype(kind) for _ in range(2))
+    optimizer = fs.AdamW([p], lr=1e-4, weight_decay=0.01, num_threads=1, **options)
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            optimizer.step([g])
+
+    steps()
+    return steps
+
+
+def nanoseconds() -> dict[str, float]:
+    """Return the least time per element of each line's step. Lines take turns."""
+    every = {name: stepper(dtype, options) for name, _, dtype, options in PARTS}
+    best = dict.fromkeys(every, float("inf"))
+    for _ in range(ROUNDS):
+        for name, steps in every.items():
+            start = time.perf_counter()
+            steps()
+            best[name] = min(best[name], (time.perf_counter() - start) / STEPS / ELEMENTS * 1e9)
+    return best
+
+
+def megahertz() -> float:
+    """Return the clock rate that the system names, 0 if it names none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return max((float(line.split(":")[1]) for line in lines if line.startswith("cpu MHz")), default=0.0)
+
+
+def table() -> Iterator[str]:
+    """Yield the lines of the table for this machine's instruction set, and for AVX2 where that is AVX-512."""
+    rate = megahertz()
+    chosen = fs.isa()
+    for isa in ("v4", "v3") if chosen == "v4" else (chosen,):
+        fs.set_isa(isa)
+        found = nanoseconds()
+        yield f"\n{isa}, {rate:.0f} MHz (as the system names it), {ELEMENTS:,} elements, 1 thread"
+        for name, base, _, _ in PARTS:
+            ns = found[name] - (found[base] if base else 0.0)
+            yield f"  {name:50}{ns:7.3f} ns {ns * rate / 1e3:7.2f} cycles per element"
+    fs.set_isa(chosen)
