@@ -1,6 +1,7 @@
 // Blocks of 16-bit numbers. This file is compiled once per instruction set; FUSEDSTEP_LEVEL is the name of the set.
 // Only the table at the end has external linkage, so that the linker cannot merge a function with that of another set.
 #include "formats/halves.h"
+#include "formats/load.simd.h"
 #include "formats/numbers.simd.h"
 
 namespace fusedstep {
@@ -8,7 +9,8 @@ namespace {
 
 template <class Format>
 void decode_items(const void* from, std::ptrdiff_t n, float* to) {
-  decode<Format>({{static_cast<char*>(const_cast<void*>(from))}}, 0, n, to);
+  const auto* const items = static_cast<const Half<Format>*>(from);
+  for_vectors<float>(n, [=]<class V>(std::ptrdiff_t i) { store(to + i, load<V>(items + i)); });
 }
 
 template <class Format>
