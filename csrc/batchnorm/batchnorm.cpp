@@ -41,7 +41,7 @@ bool BatchNormPass::worth_streaming() const {
 }
 
 /// Repeats the channels' values so that several rows are processed as one.
-void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
+void BatchNormPass::repeat(CoefficientBytes& coefficients) const {
   if (shape_.inner > 1) return;
   const std::size_t once = std::size_t(shape_.channels) * std::size_t(item_size(number_));
   for (std::size_t at = once; at < coefficients.size(); at += once)
