@@ -41,7 +41,7 @@ bool BatchNormPass::worth_streaming() const {
 }
 
 /// Repeats the channels' values so that several rows are processed as one.
-void BatchNormPass::repeat(std::vector<unsigned char>& coefficients) const {
+void BatchNormPass::repeat(CoefficientBytes& coefficients) const {
   if (shape_.inner > 1) return;
   const std::size_t once = std::size_t(shape_.channels) * std::size_t(item_size(number_));
   for (std::size_t at = once; at < coefficients.size(); at += once)
@@ -119,7 +119,6 @@ void BatchNormPass::backward(BatchNormBackward b, const BatchNormCoefficients& k
   run(
       [&](std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) {
         double *const sum = blocks_.first(block), *const dot = blocks_.second(block);
-        if (is_half(dtype_)) return HalfBatchNorm(dtype_).sums(b, block, begin, end, sum, dot);
         batch_norm_kernels().sums[int(dtype_)](b, block, begin, end, sum, dot);
       },
       [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
@@ -135,7 +134,6 @@ void BatchNormPass::backward(BatchNormBackward b, const BatchNormCoefficients& k
 
 void BatchNormPass::block_moments(const void* x, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end) {
   double *const mean = blocks_.first(block), *const m2 = blocks_.second(block);
-  if (is_half(dtype_)) return HalfBatchNorm(dtype_).moments(shape_, x, block, begin, end, mean, m2);
   batch_norm_kernels().moments[int(dtype_)](shape_, x, block, begin, end, mean, m2);
 }
 

@@ -27,14 +27,14 @@ class BatchNormPass {
   void apply_all(const Apply& apply) noexcept;
   void block_moments(const void* x, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end);
   bool worth_streaming() const;
-  void repeat(std::vector<unsigned char>& coefficients) const;
+  void repeat(CoefficientBytes& coefficients) const;
 
   BatchNormShape shape_;
   DType dtype_, number_;  // the dtype of the elements; that of arrays over channels
   int threads_;
   std::ptrdiff_t slice_;  // channels per unit of work, or 0: units are blocks
   BatchBlocks blocks_;
-  std::vector<unsigned char> mean_, slope_;
+  CoefficientBytes mean_, slope_;
 };
 
 }  // namespace fusedstep

@@ -6,8 +6,6 @@ namespace fusedstep {
 namespace {
 
 constexpr std::ptrdiff_t room = 2048;  // numbers that are normalised at a time: a fourth of a first-level cache
-// Neighbouring channels that are summed at a time: 64 KiB of numbers, of 1,024 rows.
-constexpr std::ptrdiff_t together = 16;
 constexpr int type = int(DType::f32);
 
 const float* numbers_at(const void* coefficients, std::ptrdiff_t channel) {
@@ -51,97 +49,7 @@ void for_pieces(const BatchNormShape& s, const BatchNormRegion& region, const Bo
 
 BatchNormRegion all_of(const BatchNormShape& s) { return {0, s.channels, 0, s.outer, 0, s.inner}; }
 
-std::ptrdiff_t values_of(const BatchNormShape& s, std::ptrdiff_t block) {
-  return std::min(s.outer * s.inner - block * batch_block, batch_block);
-}
-
-/// Calls body(plane, index in the plane, values, values before) for the contiguous runs of a block of a channel's
-/// values.
-template <class Body>
-void for_stretches(const BatchNormShape& s, std::ptrdiff_t block, std::ptrdiff_t channel, const Body& body) {
-  for (std::ptrdiff_t done = 0, n = values_of(s, block), count; done < n; done += count) {
-    const std::ptrdiff_t j = block * batch_block + done, in_plane = j % s.inner;
-    count = std::min(s.inner - in_plane, n - done);
-    body(j / s.inner * s.channels + channel, in_plane, count, done);
-  }
-}
-
-/// Collects bits of a mask without gaps.
-class Gathered {
- public:
-  void add(const std::uint32_t* words, std::ptrdiff_t bit, std::ptrdiff_t n) {
-    for (std::ptrdiff_t count; n > 0; n -= count, bit += count, filled_ += count) {
-      count = std::min<std::ptrdiff_t>({n, 32 - bit % 32, 32 - filled_ % 32});
-      const std::uint32_t bits = (words[bit / 32] >> bit % 32) & (0xffffffffu >> (32 - count));
-      std::uint32_t& word = words_[filled_ / 32];
-      word = (filled_ % 32 ? word : 0) | bits << filled_ % 32;
-    }
-  }
-  const std::uint32_t* words() const { return words_; }
-
- private:
-  std::uint32_t words_[batch_block * together / 32 + 1];  // one more word, because it is read
-  std::ptrdiff_t filled_ = 0;
-};
-
-/// The coefficients of a few neighbouring channels, repeated in the form that the kernels read.
-struct Repeated {
-  float numbers[together * batch_lanes + coefficient_margin];
-  Repeated(const void* coefficients, std::ptrdiff_t channel, std::ptrdiff_t width) {
-    std::copy_n(numbers_at(coefficients, channel), width, numbers);
-    const std::ptrdiff_t all = coefficient_period({1, width, 1}) + coefficient_margin;
-    for (std::ptrdiff_t i = width; i < all; ++i) numbers[i] = numbers[i - width];
-  }
-};
-
 }  // namespace
-
-void HalfBatchNorm::moments(const BatchNormShape& s, const void* x, std::ptrdiff_t block, std::ptrdiff_t begin,
-                            std::ptrdiff_t end, double* mean, double* m2) const {
-  alignas(64) float numbers[batch_block * together];
-  const std::ptrdiff_t n = values_of(s, block), step = s.inner > 1 ? 1 : together;
-  for (std::ptrdiff_t c = begin, width; c < end; c += step) {
-    width = std::min(step, end - c);
-    if (s.inner > 1)
-      for_stretches(s, block, c, [&](std::ptrdiff_t plane, std::ptrdiff_t i, std::ptrdiff_t count, std::ptrdiff_t at) {
-        decode_and_prefetch(x, plane * s.inner + i, count, numbers + at);
-      });
-    else
-      half_.decode(item_at(x, block * batch_block * s.channels + c, 2), {n, width, s.channels}, numbers);
-    const BatchNormShape part = s.inner > 1 ? BatchNormShape{1, 1, n} : BatchNormShape{n, width, 1};
-    float_.moments[type](part, numbers, 0, 0, width, mean + c, m2 + c);
-  }
-}
-
-void HalfBatchNorm::sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t begin, std::ptrdiff_t end,
-                         double* sum, double* dot) const {
-  alignas(64) float dy[batch_block * together], x[batch_block * together];
-  const BatchNormShape& s = b.shape;
-  const std::ptrdiff_t n = values_of(s, block), step = s.inner > 1 ? 1 : together;
-  for (std::ptrdiff_t c = begin, width; c < end; c += step) {
-    width = std::min(step, end - c);
-    Gathered open;
-    if (s.inner > 1) {
-      for_stretches(s, block, c, [&](std::ptrdiff_t plane, std::ptrdiff_t i, std::ptrdiff_t count, std::ptrdiff_t at) {
-        decode_and_prefetch(b.dy, plane * s.inner + i, count, dy + at);
-        decode_and_prefetch(b.x, plane * s.inner + i, count, x + at);
-        if (b.mask == BatchNormMask::saved) open.add(b.open, mask_bit(s, plane, i), count);
-      });
-    } else {
-      const std::ptrdiff_t first = block * batch_block * s.channels + c;
-      half_.decode(item_at(b.dy, first, 2), {n, width, s.channels}, dy);
-      half_.decode(item_at(b.x, first, 2), {n, width, s.channels}, x);
-      for (std::ptrdiff_t row = 0; b.mask == BatchNormMask::saved && row < n; ++row)
-        open.add(b.open, first + row * s.channels, width);
-    }
-    const Repeated center(b.center, c, width), scale(b.scale, c, width), offset(b.offset, c, width);
-    BatchNormBackward part = b;
-    part.shape = s.inner > 1 ? BatchNormShape{1, 1, n} : BatchNormShape{n, width, 1};
-    part.dy = dy, part.x = x, part.open = open.words();
-    part.center = center.numbers, part.scale = scale.numbers, part.offset = offset.numbers;
-    float_.sums[type](part, 0, 0, width, sum + c, dot + c);
-  }
-}
 
 void HalfBatchNorm::apply(const BatchNormForward& f, const BatchNormRegion& region) const {
   alignas(64) float x[room], residual[room];

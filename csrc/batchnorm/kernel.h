@@ -81,10 +81,11 @@ using BatchSumsFn = void (*)(const BatchNormBackward&, std::ptrdiff_t block, std
 using BatchApplyFn = void (*)(const BatchNormForward&, const BatchNormRegion&);
 using BatchGradientFn = void (*)(const BatchNormBackward&, const BatchNormRegion&);
 
-/// The table of one instruction set; indexed by DType. `mean`, `m2`, `sum` and `dot` are arrays over all channels.
+/// The table of one instruction set; indexed by DType: float32, float64, bfloat16, float16. `mean`, `m2`, `sum` and
+/// `dot` are arrays over all channels.
 struct BatchNormKernels {
-  BatchMomentsFn moments[2];  // of one block: mean and sum of squared deviations
-  BatchSumsFn sums[2];        // of one block: sum dz and sum dz * (x - center)
+  BatchMomentsFn moments[4];  // of one block: mean and sum of squared deviations
+  BatchSumsFn sums[4];        // of one block: sum dz and sum dz * (x - center)
   BatchApplyFn apply[2];
   BatchGradientFn gradient[2];
 };

@@ -8,8 +8,8 @@
 namespace fusedstep {
 
 extern constexpr BatchNormKernels FUSEDSTEP_TABLE(batch_norm_kernels) = {
-    {batch_moments<float>, batch_moments<double>},
-    {batch_sums<float>, batch_sums<double>},
+    {batch_moments<float>, batch_moments<double>, batch_moments<Half<bf16>>, batch_moments<Half<f16>>},
+    {batch_sums<float>, batch_sums<double>, batch_sums<Half<bf16>>, batch_sums<Half<f16>>},
     {batch_apply<float>, batch_apply<double>},
     {batch_gradient<float>, batch_gradient<double>}};
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "batchnorm/kernel.h"
+#include "formats/load.simd.h"
 #include "machine/vectors.simd.h"
 
 namespace fusedstep {
@@ -94,23 +95,24 @@ FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptr
     for (std::ptrdiff_t i = 0; i < batch_lanes * walk.width; ++i) first[i] = second[i] = T(0);
   }
   for (; row + four <= rows; row += four) sum_groups<4, false>(term, walk, row, one, first, second, ahead);
-  for (; row + one <= rows; row += one) sum_groups<1, false>(term, walk, row, one, first, second, ahead);
-  sum_groups<1, false>(term, walk, row, rows - row, first, second, ahead);
+  for (; row < rows; row += one)
+    sum_groups<1, false>(term, walk, row, rows - row < one ? rows - row : one, first, second, ahead);
   add_lanes(first, walk.width), add_lanes(second, walk.width);
 }
 
 /// Values j, ..., j + n - 1 of a channel: a pointer to them if they are neighbours, else they are packed into `room`.
 /// Not inlined, because gcc's code for small planes is then a quarter slower.
-template <class T>
-[[gnu::noinline]] const T* stretch(const BatchNormShape& shape, const void* data, std::ptrdiff_t channel,
-                                   std::ptrdiff_t j, std::ptrdiff_t n, T* room) {
+template <class Item>
+[[gnu::noinline]] const Item* stretch(const BatchNormShape& shape, const void* data, std::ptrdiff_t channel,
+                                      std::ptrdiff_t j, std::ptrdiff_t n, Item* room) {
   const std::ptrdiff_t gap = (shape.channels - 1) * shape.inner;
   std::ptrdiff_t in_plane = j % shape.inner;
-  const T* from = static_cast<const T*>(data) + (j / shape.inner * shape.channels + channel) * shape.inner + in_plane;
+  const std::ptrdiff_t first = (j / shape.inner * shape.channels + channel) * shape.inner + in_plane;
+  const Item* from = static_cast<const Item*>(data) + first;
   if (in_plane + n <= shape.inner) return from;
   for (std::ptrdiff_t done = 0; done < n; in_plane = 0) {
     const std::ptrdiff_t rest = shape.inner - in_plane, count = rest < n - done ? rest : n - done;
-    for_vectors<T>(count, [=]<class V>(std::ptrdiff_t i) { store(room + done + i, load<V>(from + i)); });
+    copy(from, count, room + done);
     done += count, from += count + gap;
   }
   return room;

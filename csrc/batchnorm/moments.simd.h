@@ -8,9 +8,9 @@
 namespace fusedstep {
 namespace {
 
-template <class T, class Shift>
+template <class Item, class Shift>
 struct Deviations {
-  const T* x;
+  const Item* x;
   Shift shift;
   template <class V>
   FUSEDSTEP_INLINE Pair<V> at(std::ptrdiff_t i, std::ptrdiff_t channel) const {
@@ -20,12 +20,15 @@ struct Deviations {
 };
 
 /// For values whose squares overflow or lose digits, or that are not finite: in double, one after the other.
-template <class T>
+template <class Item>
 [[gnu::noinline, gnu::cold]] void careful_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
                                                   std::ptrdiff_t channel, double& mean, double& m2) {
-  T room[batch_block];
+  using T = Number<Item>;
+  Item room[batch_block];
+  T v[batch_block];
   const std::ptrdiff_t n = block_count(shape, block);
-  const T* v = stretch(shape, x, channel, block * batch_block, n, room);
+  const Item* items = stretch(shape, x, channel, block * batch_block, n, room);
+  for (std::ptrdiff_t i = 0; i < n; ++i) v[i] = load<T>(items + i);
   mean = double(v[0]), m2 = 0;
   const bool constant = v[0] - v[0] == T(0) && !__builtin_memcmp(v, v + 1, std::size_t(n - 1) * sizeof(T));
   if (constant) return;  // a common case, without squares that lose digits
@@ -36,7 +39,7 @@ template <class T>
   m2 = squares;
 }
 
-template <class T>
+template <class Item, class T>
 FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
                                      std::ptrdiff_t channel, T shift, T sum, T squares, double& mean, double& m2) {
   const double n = double(block_count(shape, block));
@@ -45,29 +48,31 @@ FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x,
   m2 = exact < 0 ? 0 : exact;
   // the least sum of squares that has lost no digits
   constexpr double least = sizeof(T) == 4 ? batch_block * 0x1p-126 : 0;
-  if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<T>(shape, x, block, channel, mean, m2);
+  if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<Item>(shape, x, block, channel, mean, m2);
 }
 
-template <class T>
+template <class Item>
 void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t block, std::ptrdiff_t channel,
                    double& mean, double& m2) {
-  alignas(64) T room[batch_block], sum[batch_lanes] = {}, squares[batch_lanes];
+  using T = Number<Item>;
+  alignas(64) Item room[batch_block];
+  alignas(64) T sum[batch_lanes] = {}, squares[batch_lanes];
   const std::ptrdiff_t n = block_count(shape, block), group = n < batch_lanes ? n : batch_lanes;
-  const T* v = stretch(shape, x, channel, block * batch_block, n, room);
-  for (std::ptrdiff_t i = 0; i < group; ++i) sum[i] = v[i];
+  const Item* v = stretch(shape, x, channel, block * batch_block, n, room);
+  for (std::ptrdiff_t i = 0; i < group; ++i) sum[i] = load<T>(v + i);
   add_lanes(sum, 1);
   const T shift = sum[0] / T(group);
-  sum_along(Deviations<T, Constant<T>>{v, {shift}}, n, sum, squares,
-            [data = static_cast<const T*>(x), next = NextBlock(shape, channel, block)](std::ptrdiff_t i) {
+  sum_along(Deviations<Item, Constant<T>>{v, {shift}}, n, sum, squares,
+            [data = static_cast<const Item*>(x), next = NextBlock(shape, channel, block)](std::ptrdiff_t i) {
               prefetch<width<T>>(data, next.at(i));
             });
   add_lanes(sum, 1), add_lanes(squares, 1);
-  finish_moments(shape, x, block, channel, shift, sum[0], squares[0], mean, m2);
+  finish_moments<Item>(shape, x, block, channel, shift, sum[0], squares[0], mean, m2);
 }
 
 /// The sum of the first batch_lanes rows, added in the order of lanes.
-template <class T>
-FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows,
+template <class Item, class T>
+FUSEDSTEP_INLINE void sum_first_rows(const Item* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows,
                                      T* sum) {
   constexpr std::ptrdiff_t half = batch_lanes / 2;
   for (std::ptrdiff_t r = 0; r < half; ++r)
@@ -79,32 +84,35 @@ FUSEDSTEP_INLINE void sum_first_rows(const T* x, std::ptrdiff_t stride, std::ptr
   add_lanes(sum, width, half);
 }
 
-template <class T>
+template <class Item>
 void moments_across(const BatchNormShape& shape, const void* data, std::ptrdiff_t block, std::ptrdiff_t channel,
                     std::ptrdiff_t width, double* mean, double* m2) {
+  using T = Number<Item>;
   constexpr std::ptrdiff_t most = batch_lanes * RowWalk::few > slice<T> ? batch_lanes * RowWalk::few : slice<T>;
   alignas(64) T sum[batch_lanes * slice<T>], squares[batch_lanes * slice<T>], shift[most];
   const std::ptrdiff_t rows = block_count(shape, block), group = rows < batch_lanes ? rows : batch_lanes;
   const RowWalk walk(shape.channels, width);
-  const T* x = static_cast<const T*>(data) + block * batch_block * shape.channels + channel;
+  const Item* x = static_cast<const Item*>(data) + block * batch_block * shape.channels + channel;
   sum_first_rows(x, shape.channels, width, group, sum);
   for (std::ptrdiff_t c = 0; c < width; ++c) shift[c] = sum[c] / T(group);
   if (walk.repeats == 1)
     for (std::ptrdiff_t i = width; i < walk.length; ++i) shift[i] = shift[i - width];
-  sum_across(Deviations<T, PerElement<T>>{x, {shift}}, walk, rows, sum, squares,
+  sum_across(Deviations<Item, PerElement<T>>{x, {shift}}, walk, rows, sum, squares,
              [x](std::ptrdiff_t i) { prefetch<::fusedstep::width<T>>(x, i); });
   for (std::ptrdiff_t c = 0; c < width; ++c)
-    finish_moments(shape, data, block, channel + c, shift[c], sum[c], squares[c], mean[channel + c], m2[channel + c]);
+    finish_moments<Item>(shape, data, block, channel + c, shift[c], sum[c], squares[c], mean[channel + c],
+                         m2[channel + c]);
 }
 
-template <class T>
+template <class Item>
 void batch_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block, std::ptrdiff_t begin,
                    std::ptrdiff_t end, double* mean, double* m2) {
+  constexpr std::ptrdiff_t most = slice<Number<Item>>;
   if (shape.inner > 1)
-    for (std::ptrdiff_t c = begin; c < end; ++c) moments_along<T>(shape, x, block, c, mean[c], m2[c]);
+    for (std::ptrdiff_t c = begin; c < end; ++c) moments_along<Item>(shape, x, block, c, mean[c], m2[c]);
   else
-    for (std::ptrdiff_t c = begin; c < end; c += slice<T>)
-      moments_across<T>(shape, x, block, c, end - c < slice<T> ? end - c : slice<T>, mean, m2);
+    for (std::ptrdiff_t c = begin; c < end; c += most)
+      moments_across<Item>(shape, x, block, c, end - c < most ? end - c : most, mean, m2);
 }
 
 }  // namespace

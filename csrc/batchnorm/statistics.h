@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "batchnorm/kernel.h"
@@ -37,12 +38,23 @@ struct BatchBlocks {
   std::vector<double> numbers_;
 };
 
+/// Puts arrays at the beginning of a cache line, so that no load of a whole vector crosses one.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t line{64};
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), line)); }
+  void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, line); }
+  bool operator==(const LineAllocator&) const = default;
+};
+using CoefficientBytes = std::vector<unsigned char, LineAllocator<unsigned char>>;
+
 /// The values that the forward pass saves for the backward pass. Coefficients have the computing type.
 struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
   BatchNormCoefficients(const BatchNormShape& shape, DType dtype);
   std::vector<double> mean, invstd;  // in double; of the statistics that were used
-  std::vector<unsigned char> center, scale, offset;
+  CoefficientBytes center, scale, offset;
 };
 
 /// Arrays over channels of the computing type; each may be null.

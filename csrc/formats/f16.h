@@ -18,14 +18,17 @@ struct f16 {
   // 0.5: the unit in its last place is 2^-24, as that of a denormal float16
   static constexpr std::uint32_t half = 0x3f000000;
 
-  static float decode(Item h) {
-    const std::uint32_t sign = std::uint32_t(h & 0x8000) << 16, a = h & 0x7fff;
-    const std::uint32_t normal = (a << 13) + rebias;
-    const std::uint32_t small = bits_of(float(std::int32_t(a)) * 0x1p-24f);
-    const std::uint32_t special = normal + rebias;
-    const std::uint32_t wide = a > 0x7c00 ? special | quiet : a == 0x7c00 ? special : a < 0x400 ? small : normal;
-    return float_of(sign | wide);
+  /// The number or the vector of numbers whose bits are in the lower half of `h`.
+  template <class U>
+  [[gnu::always_inline]] static auto widened(U h) {
+    const U sign = (h & 0x8000) << 16, a = h & 0x7fff;
+    const U normal = (a << 13) + rebias, special = normal + rebias;
+    const U small = bits_of(float_of(a + half) - 0.5f);
+    const U finite = a < 0x400 ? small : normal;
+    return float_of(sign | (a > 0x7c00 ? special | quiet : a == 0x7c00 ? special : finite));
   }
+
+  static float decode(Item h) { return widened(std::uint32_t(h)); }
 
   static Item encode(float x) {
     const std::uint32_t a = bits_of(x) & 0x7fffffff;

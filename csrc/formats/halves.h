@@ -9,15 +9,10 @@
 
 namespace fusedstep {
 
-/// `count` runs of n items; a run begins `stride` items after the one before.
-struct Stretches {
-  std::ptrdiff_t count, n, stride;
-};
-
-/// Convert between memory and float32 numbers without gaps. `past_cache` asks for stores that bypass the caches.
+/// Convert n items without gaps to and from float32 numbers. `past_cache` asks for stores that bypass the caches.
 struct HalfKernels {
-  void (*decode)(const void* from, const Stretches&, float* to);
-  void (*encode)(const float* from, const Stretches&, void* to, bool past_cache);
+  void (*decode)(const void* from, std::ptrdiff_t n, float* to);
+  void (*encode)(const float* from, std::ptrdiff_t n, void* to, bool past_cache);
 };
 struct HalfTable {
   HalfKernels bf16, f16;

@@ -28,18 +28,18 @@ class PerChannel {
   explicit PerChannel(py::array array, bool is_read = true) : array_(std::move(array)) {
     if (!array_.ptr() || !is_half(dtype_of(array_))) return;
     numbers_.resize(std::size_t(array_.size()));
-    if (is_read) half_kernels().of(dtype_of(array_)).decode(array_.data(), all(), numbers_.data());
+    if (is_read) half_kernels().of(dtype_of(array_)).decode(array_.data(), size(), numbers_.data());
   }
   void* data() { return numbers_.empty() ? written_or_null(array_) : numbers_.data(); }
   /// Returns the array, after the written numbers are stored in it.
   const py::array& written() {
     if (!numbers_.empty())
-      half_kernels().of(dtype_of(array_)).encode(numbers_.data(), all(), written_or_null(array_), false);
+      half_kernels().of(dtype_of(array_)).encode(numbers_.data(), size(), written_or_null(array_), false);
     return array_;
   }
 
  private:
-  Stretches all() const { return {1, std::ptrdiff_t(numbers_.size()), std::ptrdiff_t(numbers_.size())}; }
+  std::ptrdiff_t size() const { return std::ptrdiff_t(numbers_.size()); }
   py::array array_;
   std::vector<float> numbers_;
 };

@@ -27,7 +27,7 @@ void drop_narrow(const HalfKernels& half, const void* x, void* y, std::int64_t b
   const auto phase = d.run == 1 ? std::int64_t(d.first % block) : 0;
   for (std::int64_t from = begin, to; from < end; from = to) {
     to = std::min(end, (from + phase) / block * block + block - phase);
-    const Stretches items{1, to - from, to - from};
+    const std::int64_t items = to - from;
     for (std::int64_t i = 0; past_cache && i < block; i += line)
       __builtin_prefetch(item_at(x, to - begin + i, 2), 0, 2);
     half.decode(item_at(x, from - begin, 2), items, numbers);
