@@ -104,7 +104,7 @@ def quadratic(cls: Any, options: Options, lr: float, rng: np.random.Generator) -
 
 
 @every_class
-def test_maximize_is_descent_on_the_negative(cls: Any, rng: np.random.Generator) -> None:
+def test_maximize_steps_as_the_negative_gradient_does(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 50))
     up, down = p.copy(), p.copy()
     cls([up], lr=0.1, maximize=True).step([g])

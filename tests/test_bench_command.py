@@ -74,7 +74,7 @@ def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
         (["--minutes", "0"], "argument --minutes: must be a finite number > 0; got '0'"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_gives_one_line_and_status_2(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main(["bench", *words])
     except SystemExit as exit_:

@@ -64,7 +64,7 @@ def test_code_keeps_the_mean_and_positive_numbers(code: codes.Code) -> None:
     assert 0 < codes.learn(code, 0, DIGITS)["train"] < 10
 
 
-def test_kept_results_are_whole_and_the_weak_variants_fail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stored_results_are_complete_and_the_weak_variants_fail(capsys: pytest.CaptureFixture[str]) -> None:
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]

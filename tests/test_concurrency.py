@@ -48,7 +48,7 @@ def trained(seed: int) -> bytes:
 
 
 @every_backend
-def test_threads_on_one_optimizer(backend: str) -> None:
+def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
     """Simultaneous steps are refused, the others add up, and a state belongs to one step."""
     _core.set_backend(backend)
     _core.force_threads(2)
@@ -76,13 +76,13 @@ def test_threads_on_one_optimizer(backend: str) -> None:
     assert opt.params[0].tobytes() == twin.params[0].tobytes()
     for state in states:
         assert state["state"][0]["momentum_buffer"].tobytes() == momenta[state["step"]]
-    words = "one thread at a time may step", "not inside state_dict()", "not while another thread steps"
+    words = "one thread at a time may step", "not inside state_dict()", "cannot be called while another thread steps"
     assert all(any(w in text for w in words) for text in refused)
 
 
 @forks
 @every_backend
-def test_a_fork_before_and_during_steps(backend: str) -> None:
+def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backend: str) -> None:
     """A child can step its own optimizers; one that was within a step at the fork is refused there."""
     _core.set_backend(backend)
     _core.force_threads(2)
@@ -117,7 +117,7 @@ def test_a_fork_before_and_during_steps(backend: str) -> None:
 
 
 @every_backend
-def test_the_process_ends_during_a_step(backend: str) -> None:
+def test_the_process_can_end_during_a_step(backend: str) -> None:
     """The step runs in a daemon thread. Python before 3.14 ends a thread that returns from the step."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
@@ -142,7 +142,7 @@ def in_shared_memory(name: str, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_processes_step_shared_memory(method: str) -> None:
+def test_processes_can_step_shared_memory(method: str) -> None:
     train(start(0))  # starts the thread pool before the fork
     memory = shared_memory.SharedMemory(create=True, size=16 * SIZE)
     try:
@@ -211,7 +211,7 @@ void in_region(int threads, void (*call)(int)) {
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
 @every_backend
-def test_inside_an_openmp_region_of_another_library(backend: str, tmp_path: Path) -> None:
+def test_steps_in_an_openmp_region_of_another_library_have_the_same_bits(backend: str, tmp_path: Path) -> None:
     (tmp_path / "region.c").write_text(REGION)
     library = tmp_path / "region.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-fopenmp", "-o", library, tmp_path / "region.c"], check=True)

@@ -68,7 +68,7 @@ def require_one_process(results: list[matrix.Result], rule: str, feature: str) -
 def test_a_bad_gradient_on_one_rank_is_an_error_on_all(wrapper: str, rule: str) -> None:
     first, second = world_of(2).run(matrix.fail_together, wrapper, rule)
     assert re.search(r"step: grads\[\d\] must be", second) and second in first
-    assert "no rank has stepped, for there was an error on rank 1" in first
+    assert "no rank has stepped, because there was an error on rank 1" in first
 
 
 def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None:
@@ -76,7 +76,7 @@ def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None
         matrix.build(wrapper, rule, matrix.FEATURES[feature])
 
 
-def test_the_table_in_the_docs_is_the_matrix() -> None:
+def test_the_table_in_the_docs_equals_the_tested_matrix() -> None:
     path = Path(__file__).parents[1] / "docs" / "make_distributed.py"
     make = runpy.run_path(str(path))
     page = make["PAGE"].read_text("utf-8")

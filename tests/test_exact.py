@@ -221,7 +221,7 @@ def test_activations_are_exact_up_to_their_units(name: str, dtype: Any) -> None:
         assert near(s, exact_s, UNITS[name], size=1, kind=dtype), (at, s)
 
 
-def test_every_activation_and_every_loss_is_here() -> None:
+def test_every_activation_and_every_loss_is_tested() -> None:
     assert {cls.__name__ for cls in nn.activations.registry.values()} == set(ACTIVATIONS)
     assert set(losses.__all__) - {"Loss", "softmax"} == {
         "BinaryCrossEntropy",

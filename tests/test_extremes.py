@@ -47,7 +47,7 @@ def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: An
 
 @every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
-def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) -> None:
+def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: Any) -> None:
     """With 0 the average equals the parameters, with 1 it stays, for any numbers."""
     for decay in (0.0, 1.0):
         for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
@@ -72,9 +72,7 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
-def test_momentum_without_weight_keeps_nothing_of_what_is_not_finite(
-    momentum: float, dampening: float, dtype: Any
-) -> None:
+def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
     if momentum == 0:
         momentum = 1e-300  # 0 in float32
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
@@ -87,7 +85,7 @@ def test_momentum_without_weight_keeps_nothing_of_what_is_not_finite(
 @pytest.mark.parametrize(
     ("cls", "largest"), [(fs.Adam, 1e20), (fs.AdamW, 1e20), (fs.RMSprop, 1e20), (fs.Adadelta, 5e19)]
 )
-def test_a_square_that_overflows_is_recovered_from_as_in_torch(cls: Any, largest: float, torch: Any) -> None:
+def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: float, torch: Any) -> None:
     """Only the weighted square must be below 3.4e38, so that elements with |g| > 1.85e19 move."""
     for machine in SERIAL:
         with running(machine):
@@ -118,7 +116,7 @@ def test_centred_rmsprop_whose_squares_overflow_does_not_move(grads: list[float]
 
 @pytest.mark.parametrize("zero_grads", [False, True])
 @every_class
-def test_an_overflow_that_grad_scale_makes_is_skipped(cls: Any, zero_grads: bool) -> None:
+def test_a_step_whose_gradients_overflow_by_grad_scale_is_skipped(cls: Any, zero_grads: bool) -> None:
     p, q = np.ones(17, np.float32), np.ones(3)
     opt = cls([p, q], ema_decay=0.9)
     before = snapshot(opt)
@@ -146,7 +144,7 @@ def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
 
 @pytest.mark.parametrize("sizes", [(100,), (50, 0, 50), (1, 99)])
 @pytest.mark.parametrize("value", [1e-170, 5e-324, 1e-150, 2.0**-485, 0.0])
-def test_a_norm_whose_squares_underflow_is_right(value: float, sizes: tuple[int, ...]) -> None:
+def test_norm_is_right_if_the_squares_underflow(value: float, sizes: tuple[int, ...]) -> None:
     grads = [np.full(n, value) for n in sizes]
     for more in ([], [np.zeros(5, np.float32)]):
         every = [*grads, *more]
@@ -157,7 +155,7 @@ def test_a_norm_whose_squares_underflow_is_right(value: float, sizes: tuple[int,
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
-def test_a_clip_coefficient_below_float32_moves_what_it_should(options: dict[str, Any]) -> None:
+def test_a_clip_coefficient_below_the_range_of_float32_gives_the_right_step(options: dict[str, Any]) -> None:
     """1e-10 / 2e38 is 0 in float32."""
     for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
         p = np.zeros(4, np.float32)
@@ -234,7 +232,7 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
 
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
-def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> None:
+def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: Any) -> None:
     """With 0 they stay, with 1 they are those of the batch, even if the other term is inf or nan."""
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
@@ -252,7 +250,7 @@ def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> No
 @every_dtype
 @pytest.mark.parametrize("decay", [0.0, 1.0, None])
 @pytest.mark.parametrize(("first", "last"), [(1e4, 1e-4), (np.inf, 2.0), (2.0, np.nan)])
-def test_averages_along_a_run_are_exact_at_both_ends(
+def test_polyak_averages_are_exact_for_decay_0_and_1(
     decay: float | None, first: float, last: float, dtype: Any
 ) -> None:
     """The mean of one update is that update."""

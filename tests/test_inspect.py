@@ -239,7 +239,11 @@ MODEL, ROWS, LABELS = network()
             ValueError,
             r'"squared" or "zero_one"; got',
         ),
-        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have equally many rows"),
+        (
+            lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]),
+            ValueError,
+            r"y must have one entry per row of X, .*; got the shapes ",
+        ),
         (
             lambda: inspect.bias_variance(lambda X, y: 3, [1], [1], [1], [1]),
             TypeError,
@@ -250,6 +254,8 @@ MODEL, ROWS, LABELS = network()
         (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
     ],
 )
-def test_refusals_name_argument_need_and_value(call: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    call: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -194,9 +194,15 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "weight_decay is for solvers with decoupled decay .* solver='adam', whose decay",
         ),
         ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2', alpha is the penalty"),
-        ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay replaces alpha, and l1_ratio"),
-        ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' takes the whole gradient, without weight_decay"),
-        ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "would hardly decay the weights"),
+        (
+            {"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1},
+            "weight_decay replaces the penalty alpha, so l1_ratio, a share of alpha, must be 0",
+        ),
+        (
+            {"solver": "lbfgs", "weight_decay": 0.1},
+            "solver='lbfgs' uses the gradient of all rows and does not support weight_decay",
+        ),
+        ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "solver_params must not have weight_decay"),
     ],
 )
 def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message: str) -> None:

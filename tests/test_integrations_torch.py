@@ -75,7 +75,7 @@ def test_lightning_trains_as_with_torchs_own(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_only_float16_gradients_are_left_to_the_step(torch: Any, ft: Any) -> None:
+def test_only_float16_gradients_are_unscaled_by_the_step(torch: Any, ft: Any) -> None:
     for dtype, left in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
         opt = ft.AdamW([torch.nn.Parameter(torch.ones(2, dtype=dtype))], fused=True)
         assert opt._step_supports_amp_scaling is left
@@ -188,7 +188,7 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), after, strict=True))
 
 
-def test_an_offloaded_step_uses_gradients_up(torch: Any, ft: Any) -> None:
+def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
     """Loops that call the model's `zero_grad` act on the device, where no gradients are left."""
     results = []
     for offloaded in (True, False):

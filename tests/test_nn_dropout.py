@@ -150,7 +150,7 @@ def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_layers_of_one_model_are_sampled_independently() -> None:
+def test_layers_of_one_model_have_independent_masks() -> None:
     two = [nn.Dropout(0.5), nn.Dropout(0.5)]
     in_a_block = nn.Residual(nn.Dropout(0.5), nn.Dropout(0.5), nn.BatchNorm(100, eps=0, affine=False))
     for layers, rest in ((two, 0), ([in_a_block], 1)):
@@ -159,7 +159,7 @@ def test_layers_of_one_model_are_sampled_independently() -> None:
         assert 0.23 < kept < 0.27
 
 
-def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
+def test_a_sample_has_one_mask_over_all_its_parts() -> None:
     """More rows than one pass takes: the mask is that of all rows."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean

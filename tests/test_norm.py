@@ -42,14 +42,14 @@ def test_norm_has_the_same_bits_for_every_split_and_machine(dtype: Any, rng: np.
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 33, 4096, 4097, SIZE])
-def test_the_sum_of_squares_is_that_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
+def test_the_sum_of_squares_is_the_square_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
     x = numbers(rng, n, dtype)
     for machine in MACHINES:
         with running(machine):
             assert math.sqrt(_core.sum_of_squares(x)) == _reference.norm([x], [n]), machine
 
 
-def test_the_sum_of_squares_refuses_what_it_cannot_read() -> None:
+def test_the_sum_of_squares_refuses_other_arrays() -> None:
     with pytest.raises(ValueError, match="sum_of_squares: x must be C-contiguous"):
         _core.sum_of_squares(np.ones(8)[::2])
     with pytest.raises(TypeError, match="sum_of_squares: x must be float32 or float64"):
@@ -57,7 +57,7 @@ def test_the_sum_of_squares_refuses_what_it_cannot_read() -> None:
 
 
 @every_dtype
-def test_norm_of_strided_and_missing_gradients(dtype: Any, rng: np.random.Generator) -> None:
+def test_norm_is_right_for_strided_and_missing_gradients(dtype: Any, rng: np.random.Generator) -> None:
     flat = numbers(rng, SIZE, dtype)
     lengths = cuts(rng, 30)
     wide = np.repeat(flat, 3)[::3]
@@ -152,7 +152,7 @@ def test_float32_gradients_do_not_overflow_the_norm() -> None:
     np.testing.assert_allclose(p, -0.5, rtol=1e-6)
 
 
-def test_bad_norms_spread_as_in_torch_unless_skipped() -> None:
+def test_non_finite_norms_change_parameters_as_in_torch_unless_skipped() -> None:
     for bad, others in ((np.nan, np.nan), (np.inf, 0.0)):
         p = np.zeros(2)
         sgd([p]).step([np.array([bad, 1.0])], clip_norm=1.0)

@@ -81,7 +81,7 @@ ACTS: dict[str, Callable[[World], object]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
-def test_step_survives_gradients_whose_properties_run_code(name: str) -> None:
+def test_step_is_right_or_refused_if_properties_of_gradients_run_code(name: str) -> None:
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 

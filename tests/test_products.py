@@ -90,7 +90,7 @@ def test_a_product_is_exact(dtype: Any, shape: tuple[int, int, int]) -> None:
 @where_shared
 @every_dtype
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_product_is_the_same_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
+def test_a_product_has_the_same_bits_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
     alone = in_place(a, b, False, 1)
     for machine in machines():
@@ -202,7 +202,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
-def test_only_where_small_matrices_are_not_copied_first_do_threads_share_one(core: str) -> None:
+def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
     """On other CPUs a tile takes up to four times its share of the whole product."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
@@ -309,7 +309,7 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
-def test_each_thread_has_rows_or_columns_of_its_own(tmp_path: Path) -> None:
+def test_each_thread_writes_its_own_rows_or_columns(tmp_path: Path) -> None:
     """The limit of fusedstep also holds for products."""
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
@@ -369,7 +369,7 @@ def test_limit_of_openblas_is_respected() -> None:
     assert printed(script, OPENBLAS_NUM_THREADS="1", FUSEDSTEP_BACKEND="threads") == "1\n"
 
 
-def test_products_from_several_threads_at_once() -> None:
+def test_several_threads_may_compute_products_at_once() -> None:
     a, b = matrices(64, 256, 256, np.float64)
     want, results = in_place(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
 

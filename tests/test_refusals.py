@@ -63,7 +63,7 @@ def test_optimizer_refuses_an_unknown_option(cls: Any) -> None:
 
 
 @every_class
-def test_parameters_that_share_memory(cls: Any) -> None:
+def test_parameters_that_share_memory_are_refused(cls: Any) -> None:
     whole, label = ones(10), f"{cls.__name__}: params["
     with refused(ValueError, label, "must not share memory with params["):
         cls([whole, whole])
@@ -133,7 +133,7 @@ def test_wrong_options_of_the_optimizer_are_refused_by_name(cls: Any) -> None:
         cls([ones(3)], momentumm=0.9)
 
 
-def test_options_that_do_not_go_together() -> None:
+def test_options_that_contradict_each_other_are_refused() -> None:
     for cls in CLASSES:
         if {"nesterov", "dampening"} <= cls.checks.keys():
             for more in ({}, {"momentum": 0.9, "dampening": 0.1}):

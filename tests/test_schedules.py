@@ -89,7 +89,7 @@ def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(sched
         (lambda: s.ReduceOnPlateau(1, min_lr=2), r"min_lr must be at most lr \(1\); got 2"),
     ],
 )
-def test_refusals_name_argument_need_and_value(make: Any, message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 

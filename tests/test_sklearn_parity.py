@@ -106,7 +106,7 @@ def test_sample_weights_act_as_in_scikit_learn(solver: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array])
-def test_sparse_rows_are_the_dense_ones(kind: Any) -> None:
+def test_sparse_rows_give_the_fit_of_dense_rows(kind: Any) -> None:
     X, y = digits()
     dense, ours = MLPClassifier(**BASE).fit(X, y), MLPClassifier(**BASE).fit(kind(X), y)
     assert all(np.array_equal(a, b) for a, b in zip(dense.coefs_, ours.coefs_, strict=True))

@@ -88,7 +88,7 @@ def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
 
 
 @every_class
-def test_gradients_that_share_memory_with_what_is_written(cls: Any) -> None:
+def test_gradients_that_share_memory_with_written_arrays_are_refused(cls: Any) -> None:
     def arrays(w: World) -> dict[str, Array]:
         state = {f"state[{k}]": a for k, s in enumerate(w.opt.state.values()) for a in s.values() if a.ndim}
         averages = {f"ema[{k}]": a for k, a in enumerate(w.opt.ema.values())}
@@ -117,7 +117,7 @@ def test_gradients_interleaved_with_other_arrays_are_accepted() -> None:
 
 
 @every_class
-def test_gradients_that_cannot_be_zeroed(cls: Any) -> None:
+def test_gradients_that_cannot_be_zeroed_are_refused(cls: Any) -> None:
     same, fixed = ones(6), ones(3)
     fixed.flags.writeable = False
     crossed = as_strided(ones(9), (4, 3), (4, 4))
@@ -174,10 +174,10 @@ def changed_shape(a: Array) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
-    "larger": (lambda a: a.resize(10_000, refcheck=False), "what the optimizer was made with"),
-    "smaller": (lambda a: a.resize(2, refcheck=False), "what the optimizer was made with"),
-    "shape": (changed_shape, "what the optimizer was made with"),
-    "dtype": (changed_dtype, "what the optimizer was made with"),
+    "larger": (lambda a: a.resize(10_000, refcheck=False), "unchanged in memory, layout and dtype"),
+    "smaller": (lambda a: a.resize(2, refcheck=False), "unchanged in memory, layout and dtype"),
+    "shape": (changed_shape, "unchanged in memory, layout and dtype"),
+    "dtype": (changed_dtype, "unchanged in memory, layout and dtype"),
     "read-only": (lambda a: a.setflags(write=False), "writeable"),
 }
 

@@ -102,7 +102,9 @@ def test_pickled_observer_continues() -> None:
         ),
     ],
 )
-def test_refusals_name_argument_need_and_value(make: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    make: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         make()
 

@@ -152,7 +152,7 @@ def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path:
 
 
 @pytest.mark.parametrize("form", [{"fused": True}, {"foreach": True}, {"fused": False, "foreach": False}], ids=str)
-def test_checkpoints_of_every_implementation(form: Options, torch: Any, tmp_path: Path) -> None:
+def test_checkpoints_of_foreach_and_fused_resume(form: Options, torch: Any, tmp_path: Path) -> None:
     """`foreach` and `fused` are kept for torch and have no effect here."""
     model = network()
     opt = theirs("AdamW")(model.parameters(), lr=0.02, **form)
@@ -284,7 +284,7 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
-def test_the_checkpoint_of_momentum_is_refused_in_words(name: str, torch: Any) -> None:
+def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch: Any) -> None:
     """Torch looks for the number of steps in every state; SGD's has none."""
     model = network()
     momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)

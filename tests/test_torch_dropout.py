@@ -58,7 +58,7 @@ def test_output_and_gradient_are_those_of_the_kernel(torch: Any, ft: Any, dtype:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout(torch: Any, ft: Any, layout: str) -> None:
+def test_every_layout_is_dropped_right(torch: Any, ft: Any, layout: str) -> None:
     x = LAYOUTS[layout](torch).requires_grad_()
     y = ft.Dropout(0.5)(x)
     assert y.stride() == torch.empty_like(x).stride()
@@ -72,7 +72,7 @@ def test_every_layout(torch: Any, ft: Any, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_in_place(torch: Any, ft: Any, layout: str) -> None:
+def test_every_layout_is_dropped_right_in_place(torch: Any, ft: Any, layout: str) -> None:
     x, layer = LAYOUTS[layout](torch), ft.Dropout(0.5, inplace=True)
     if layout == "expanded":
         with pytest.raises(RuntimeError, match="single memory location"):
@@ -116,7 +116,7 @@ def test_gradients_of_any_order_are_dropout_of_the_gradient(torch: Any, ft: Any)
     assert torch.autograd.gradgradcheck(lambda x: drop(x) ** 2, x)
 
 
-def test_no_graph_without_grad(torch: Any, ft: Any) -> None:
+def test_no_graph_is_recorded_without_gradients(torch: Any, ft: Any) -> None:
     x = torch.randn(9, requires_grad=True)
     with torch.no_grad():
         assert not ft.Dropout(P)(x).requires_grad
@@ -168,7 +168,7 @@ def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -
 # Tensors that are left to torch
 
 
-def test_other_types_are_torchs(torch: Any, ft: Any) -> None:
+def test_other_dtypes_are_left_to_torch(torch: Any, ft: Any) -> None:
     with pytest.raises(NotImplementedError, match="ComplexFloat"):
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
@@ -208,7 +208,7 @@ def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
 # A torch.nn module
 
 
-def test_it_is_torchs_layer(torch: Any, ft: Any) -> None:
+def test_layer_has_the_type_repr_and_copies_of_torchs(torch: Any, ft: Any) -> None:
     layer = ft.Dropout(0.3, inplace=True)
     assert isinstance(layer, torch.nn.Dropout) and str(layer) == "Dropout(p=0.3, inplace=True)"
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

@@ -55,7 +55,7 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 
 @every_half
 @every_optimizer
-def test_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: Any) -> None:
+def test_step_has_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: Any) -> None:
     cls, dtype = fs.optim.registry[name], getattr(torch, half)
 
     def rounded(x: Any) -> Any:
@@ -93,7 +93,7 @@ def test_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: An
 
 
 @every_half
-def test_every_number_and_every_tie(half: str, torch: Any) -> None:
+def test_every_number_is_kept_and_every_tie_is_rounded_to_even(half: str, torch: Any) -> None:
     """All 65,536 numbers come through; those halfway between two go to the even one."""
     dtype = getattr(torch, half)
     numbers = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(dtype)
@@ -111,7 +111,7 @@ def test_every_number_and_every_tie(half: str, torch: Any) -> None:
 
 @every_half
 @every_shared_optimizer
-def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
+def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
     """The curve is as near to torch's and to float32's as torch's is to float32's."""
     dtype = getattr(torch, half)
     unit = torch.finfo(dtype).eps / 2  # of the last place of a loss from 0.5 to 1
@@ -136,7 +136,7 @@ def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
 
 
 @every_half
-def test_torchs_fused_adam_has_our_curve(half: str, torch: Any) -> None:
+def test_loss_curve_of_torchs_fused_adam_equals_ours(half: str, torch: Any) -> None:
     """Torch computes in float32 too, so the losses have equal 16 bits."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):

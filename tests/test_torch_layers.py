@@ -97,7 +97,7 @@ def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
     return Wrapped()
 
 
-def test_input_is_freed_under_recomputation(torch: Any, ft: Any) -> None:
+def test_input_is_freed_if_the_pass_is_recomputed(torch: Any, ft: Any) -> None:
     import weakref
 
     from torch.utils.checkpoint import checkpoint
@@ -116,7 +116,7 @@ def test_input_is_freed_under_recomputation(torch: Any, ft: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> None:
+def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> None:
     torch._dynamo.reset()
     model = small_model(ft, torch)
     twin = copy.deepcopy(model)
@@ -151,7 +151,7 @@ class Noisy:
         return self.layer(self.torch.full((200, 200), float(i + 1)))
 
 
-def test_workers_of_a_data_loader(torch: Any, ft: Any) -> None:
+def test_workers_of_a_data_loader_draw_reproducible_masks(torch: Any, ft: Any) -> None:
     model = torch.nn.Sequential(ft.BatchNorm1d(200), ft.Dropout(0.5))
     model(torch.randn(1000, 200))  # the parent's threads have run when it forks
     epochs = []
@@ -237,7 +237,7 @@ def is_asked_for(address: int) -> bool:
 @pytest.mark.skipif(
     not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a system without huge pages that are asked for"
 )
-def test_large_outputs_are_asked_to_be_in_huge_pages(torch: Any, ft: Any) -> None:
+def test_huge_pages_are_requested_for_large_outputs(torch: Any, ft: Any) -> None:
     x = torch.ones(12, 1_000_003, requires_grad=True)
     y = ft.Dropout(0.5)(x)
     (dx,) = torch.autograd.grad(y.sum(), x)

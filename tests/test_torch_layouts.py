@@ -95,7 +95,7 @@ def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> No
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
+def test_torchs_fused_kernels_are_wrong_for_mixed_layouts(layout: str, torch: Any) -> None:
     """Every second sign is wrong: torch combines elements by their order in memory, not by their index."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
@@ -105,14 +105,14 @@ def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
 
 
 @pytest.mark.parametrize("layout", ALIKE)
-def test_torchs_fused_kernels_are_right_where_all_lies_alike(layout: str, torch: Any) -> None:
+def test_torchs_fused_kernels_are_right_for_equal_layouts(layout: str, torch: Any) -> None:
     for name in fused_in_torch():
         want = after_steps(theirs(name), (plain, plain), fused=False, foreach=False)
         torch.testing.assert_close(after_steps(theirs(name), ALIKE[layout], fused=True), want)
 
 
 @every_optimizer
-def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> None:
+def test_gradient_that_is_broadcast_from_one_number_is_stepped_right(name: str, torch: Any) -> None:
     """`torch.autograd.grad` of a sum returns an expanded gradient."""
     w = numbers(0).requires_grad_()
     (w.grad,) = torch.autograd.grad(w.sum(), w)
@@ -217,7 +217,7 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
 
 
 @every_optimizer
-def test_parameters_and_gradients_cut_from_one_buffer(name: str, torch: Any) -> None:
+def test_views_of_one_buffer_are_stepped_right(name: str, torch: Any) -> None:
     """As flattened parameters and gradient buckets are."""
     weights, bucket = numbers(0, shape=(100,)), numbers(1, shape=(100,))
     want = weights.clone().requires_grad_()

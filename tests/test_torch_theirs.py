@@ -120,7 +120,7 @@ def assert_same_state(mine: Any, other: Any, dtype: Any) -> None:
 
 
 @over(SHAPES, ("foreach", "fused", "for-loop"), names=("case", "shape", "way"))
-def test_steps_are_those_of_torch(case: Case, shape: str, way: str) -> None:
+def test_steps_agree_with_torch(case: Case, shape: str, way: str) -> None:
     """With each of torch's implementations."""
     if way == "fused" and "cpu" not in case.info.supports_fused_on:
         way = "for-loop"
@@ -151,7 +151,7 @@ def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
 
 
 @over(range(7), names=("case", "which"))
-def test_losses_fall_or_climb_with_every_schedule(case: Case, which: int) -> None:
+def test_losses_fall_or_rise_with_every_schedule(case: Case, which: int) -> None:
     schedules = list(case.info.scheduler_inputs)
     makers = schedules[which % len(schedules)]
     weight, bias, loss_of = problem(case.dtype)
@@ -222,7 +222,7 @@ def test_hooks_run_as_with_torch(case: Case) -> None:
 
 
 @over(names="case")
-def test_groups_are_those_of_torch(case: Case) -> None:
+def test_groups_act_as_in_torch(case: Case) -> None:
     decays = "weight_decay" in case.theirs(parameters("plain", case.dtype)).defaults
 
     def train(cls: Any) -> Any:
@@ -246,7 +246,7 @@ def test_groups_are_those_of_torch(case: Case) -> None:
 
 
 @over(names="case")
-def test_a_tensor_is_a_learning_rate(case: Case) -> None:
+def test_a_tensor_may_be_the_learning_rate(case: Case) -> None:
     rate = float(case.options.get("lr", 0.01))
     results = []
     for lr in (rate, torch.tensor(rate, dtype=torch.float64), torch.tensor([rate], dtype=torch.float64)):
@@ -317,7 +317,7 @@ def layer_inputs() -> list[Any]:
 
 
 @pytest.mark.parametrize(("info", "dtype", "training", "given"), layer_inputs())
-def test_layers_are_those_of_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
+def test_layers_agree_with_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
     """Outputs, gradients, second gradients, statistics, pickles and copies, in every memory format."""
     made = given.constructor_input
     torch.manual_seed(0)

@@ -273,7 +273,7 @@ def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> No
     assert after("nearest") > 2 * exact
 
 
-def test_a_second_moment_is_not_0_where_the_first_is_not() -> None:
+def test_a_small_second_moment_is_not_rounded_to_0() -> None:
     g = np.zeros(256, np.float32)
     g[0], g[1] = 1e6, 1e-9
     p = np.zeros(256, np.float32)
@@ -366,7 +366,7 @@ def test_a_width_cannot_be_changed_later() -> None:
 
 
 @pytest.mark.parametrize("fault", ["dtype", "scales", "count"])
-def test_states_that_are_no_width_are_refused(fault: str) -> None:
+def test_states_of_no_known_width_are_refused(fault: str) -> None:
     opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
     opt.step([draw(600, 2, np.float32)])
     saved = opt.state_dict()
@@ -411,7 +411,7 @@ def test_float16_states_load_into_wider_ones() -> None:
 
 
 @pytest.mark.parametrize("way", ["assigned", "loaded"])
-def test_random_rounding_of_float64_is_refused_later_too(way: str) -> None:
+def test_stochastic_rounding_of_float64_is_refused_also_when_set_later(way: str) -> None:
     p = np.zeros(3)
     optimizer = fs.AdamW([{"params": [p], "lr": 0.1}])
     saved = optimizer.state_dict()
@@ -435,7 +435,7 @@ def test_states_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
         optimizer.load_state_dict(saved)
 
 
-def test_halves_of_a_number_lead_back_to_it_and_nan_stays_nan() -> None:
+def test_a_number_is_restored_from_its_halves_and_nan_stays_nan() -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 10_000, np.uint64).astype(np.uint32)
     numbers = np.concatenate([bits, [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000]]).astype(np.uint32)
     high, low = formats.halves_of(numbers.view(np.float32))

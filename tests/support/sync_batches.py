@@ -104,7 +104,10 @@ def refusals(rank: int, size: int) -> None:
         made(torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"residual must have the input's shape \(2, 3\); got \(3, 2\)"):
         made(torch.ones(2, 3), torch.ones(3, 2))
-    with pytest.raises(TypeError, match=r"input must be float32 or float64 on the CPU, .*; got torch\.bfloat16 on cpu"):
+    with pytest.raises(
+        TypeError,
+        match=r"input, weights and buffers must be float32 or float64 on the CPU; got input torch\.bfloat16 on cpu",
+    ):
         made(torch.ones(2, 3, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="expected more than 1 value per channel when training; got 1"):
         made(torch.ones(int(rank == 0), 3))

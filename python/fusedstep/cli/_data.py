@@ -90,12 +90,12 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
     options = ", ".join(f"--{name}" for name in ("target", *OVERRIDES))
     if source in BUNDLED:
         if target or asked:
-            raise UsageError(f"{options} are for .csv files and the like; --data is {source}")
+            raise UsageError(f"{options} are for tables with named columns; --data is {source}")
         return _bundled(source)
     path = find_file(source)
     if path.suffix.lower() == ".npz":
         if target or asked:
-            raise UsageError(f"{options} are for .csv files and the like; a .npz file holds X and y")
+            raise UsageError(f"{options} are for tables with named columns; a .npz file holds X and y")
         return read_npz(path)
     return from_frame(path.name, read(path, target), target, asked)
 
@@ -147,10 +147,10 @@ def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list
         if column not in header:
             raise UsageError(f"{option}: {name} has no column {column!r}; its columns are {listed(header)}")
         if option != "--target" and column == target:
-            raise UsageError(f"{option} must name columns to learn from; {column!r} is the target")
+            raise UsageError(f"{option} must name input columns; {column!r} is the target")
     features, notes = frame.drop(columns=target), []
     if not features.shape[1] or set(features.columns) <= set(wishes.get("drop", [])):
-        raise UsageError(f"{name}: no column is left to learn from besides the target {target!r}")
+        raise UsageError(f"{name}: at least one column besides the target {target!r} must be left as input; got none")
     without = frame[target].isna()
     if without.any():
         count = int(without.sum())

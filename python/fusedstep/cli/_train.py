@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     out, args = Path(args.out), resumed(args) if args.resume else args
     screen, settings = Screen(quiet=args.quiet), Settings.of(args)
     if args.mc_samples is not None and not settings.dropout:
-        raise UsageError("--mc-samples needs --dropout above 0: without it all samples are the same")
+        raise UsageError("--mc-samples needs --dropout above 0: without dropout all samples are equal")
     problem = open_problem(args)
     out = open_folder(str(out))
     trainer = Trainer(problem, settings, keep=True)

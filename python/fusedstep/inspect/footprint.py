@@ -130,7 +130,7 @@ def _kernel(optimizer: Any) -> type[Optimizer]:
     kernel = getattr(optimizer, "kernel", None) if "fusedstep.torch" in sys.modules else None
     if not (isinstance(kernel, type) and issubclass(kernel, Optimizer)):
         raise TypeError(
-            f"memory: optimizer must be one of fusedstep or of fusedstep.torch; got {type(optimizer).__name__}"
+            f"memory: optimizer must be an optimizer of fusedstep or of fusedstep.torch; got {type(optimizer).__name__}"
         )
     return kernel
 

@@ -92,7 +92,9 @@ class BatchNorm(Layer):
 
     def fit_width(self, width: int | None) -> None:
         if self.num_features is None and width is None:
-            raise ValueError("BatchNorm: num_features must be given if no layer before it fixes the width; got None")
+            raise ValueError(
+                "BatchNorm: num_features must be given if no earlier layer sets the number of features; got None"
+            )
         self.num_features = width if self.num_features is None else self.num_features
 
     def widths(self) -> tuple[int | None, int | None]:

@@ -175,7 +175,9 @@ class Sequential:
         """
         output = self._output
         if output is None:
-            raise RuntimeError("Sequential.backward: needs a forward pass of the same batch before it; got none")
+            raise RuntimeError(
+                "Sequential.backward: must be called after a forward pass of the same batch; got no forward pass"
+            )
         if not is_base_ndarray(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
             raise ValueError(
                 f"Sequential.backward: dy must be {self.dtype} of shape {output.shape}; got {describe(dy)}"

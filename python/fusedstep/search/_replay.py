@@ -79,12 +79,14 @@ class ReplaySampler(BaseSampler):
         """Return the parameter's value at the trial's point."""
         call = type(self).__name__
         if param_name not in self._names:
-            raise ValueError(f"{call}: {param_name!r} must be one of the parameters given; they are {self._names}")
+            raise ValueError(f"{call}: a suggested parameter must be one of {self._names}; got {param_name!r}")
         if self.attribute not in trial.system_attrs:
             raise ValueError(f"{call}: an enqueued trial must have all parameters; {param_name!r} is missing")
         value = trial.system_attrs[self.attribute][self._names.index(param_name)]
         if not param_distribution._contains(param_distribution.to_internal_repr(value)):
-            raise ValueError(f"{call}: {param_name} = {value!r} must be possible in the suggested {param_distribution}")
+            raise ValueError(
+                f"{call}: {param_name} must be a value of the suggested {param_distribution}; got {value!r}"
+            )
         return value
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

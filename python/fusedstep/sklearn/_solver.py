@@ -71,8 +71,7 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
     for name in given.solver_params or {}:
         if name == "weight_decay":
             raise ValueError(
-                "solver_params must not have weight_decay, which is a parameter of the estimator (alpha is divided by "
-                "the rows of a batch, and so would hardly decay the weights); "
+                "solver_params must not have weight_decay, which is a parameter of the estimator itself; "
                 f"got {given.solver_params['weight_decay']!r}"  # type: ignore[index]
             )
         if name not in names:

@@ -46,7 +46,7 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
     hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
     if is_of_fsdp1(p):
         raise ValueError(
-            f"{where} must not be divided by FullyShardedDataParallel (FSDP1), which cuts it anywhere, {hint}"
+            f"{where} must not be sharded by FullyShardedDataParallel (FSDP1), which may cut inside a block, {hint}"
         )
     if is_shard(p) and _cuts(p) and not _is_cut_at_blocks(p):
         raise ValueError(

@@ -75,7 +75,7 @@ def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
     fits = isinstance(scales, Tensor) and scales.dtype == like.dtype and scales.shape == like.shape
     if not (fits and placed_alike(scales, like) and has_memory(scales)):
         need = f"{like.dtype} {tuple(like.shape)}" + (f", {placement_of(like)}" if is_shard(like) else "")
-        raise ValueError(f"{where}[{name + SCALE!r}] must be {need}, beside 8 bits; got {named(scales)}")
+        raise ValueError(f"{where}[{name + SCALE!r}] must be {need} for a state of 8 bits; got {named(scales)}")
     entry[name + SCALE] = scales.detach().contiguous()
 
 

@@ -27,9 +27,9 @@ def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     """
     if any(is_of_fsdp1(p) for p in params):
         raise ValueError(
-            f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), whose hooks of "
-            "parameters see no reduced gradients; use torch.distributed.fsdp.fully_shard (FSDP2), or step after the "
-            "backward pass"
+            f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), because the hooks "
+            "of its parameters run before the gradients are reduced; use torch.distributed.fsdp.fully_shard (FSDP2), "
+            "or step after the backward pass"
         )
 
 

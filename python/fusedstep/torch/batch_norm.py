@@ -40,8 +40,8 @@ class _Unconvertible:
     def __get__(self, layer: Any, owner: Any) -> Any:
         if layer is not None and layer.relu and sys._getframe(1).f_code.co_name == "convert_sync_batchnorm":
             raise TypeError(
-                "torch.nn.SyncBatchNorm.convert_sync_batchnorm: layers must have relu=False, for a ReLU would be lost; "
-                "got relu=True; fusedstep.torch.SyncBatchNorm.convert_sync_batchnorm keeps it"
+                "torch.nn.SyncBatchNorm.convert_sync_batchnorm: layers must have relu=False, because torch's layer has "
+                "no ReLU; got relu=True; use fusedstep.torch.SyncBatchNorm.convert_sync_batchnorm, which keeps the ReLU"
             )
         raise AttributeError("qconfig")
 

@@ -128,7 +128,9 @@ class SyncBatchNorm(_Normalization):
         others = residual, self.weight, self.bias, *options.running[:2]
         if input.element_size() < 4 or not served(input, *others):
             got = f"{input.dtype} on {input.device}"
-            raise TypeError(f"SyncBatchNorm: input must be float32 or float64 on the CPU, as weights are; got {got}")
+            raise TypeError(
+                f"SyncBatchNorm: input, weights and buffers must be float32 or float64 on the CPU; got input {got}"
+            )
         y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
         torch.autograd.graph.increment_version([t for t in options.running if t is not None])
         return y
