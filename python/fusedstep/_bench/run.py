@@ -24,21 +24,24 @@ from .suites import Setting, Suite
 
 QUICK_S = 0.25  # budget of one case
 QUICK_MINUTES, FULL_MINUTES = 0.8, 9.5
-UNKNOWN_MEMORY = 8 * 2**30  # is taken for what is free where that is not known
-LOOK_S = 0.3  # at the machine before the first case
-LEAST_S = 0.1  # of a case that is late
-OVERRUN = 4.0  # times its budget may a case take for as many rounds as are wanted
+UNKNOWN_MEMORY = 8 * 2**30  # bytes of free memory, if the system does not report it
+LOOK_S = 0.3  # seconds of looking at the machine before the first case
+LEAST_S = 0.1  # smallest budget of a late case
+OVERRUN = 4.0  # times its budget: the longest time of a case that still wants more rounds
 
 
 class Pace:
-    """Divides the remaining time among the remaining cases, but for what is reserved for those that compile."""
+    """Divides the remaining time among the remaining cases, except the time that is reserved for compilations."""
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
         self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
-        self.spent, self.began = [0.0], 0.0  # beyond the budget: building, checking, at least so many rounds
+        self.spent, self.began = (
+            [0.0],
+            0.0,
+        )  # seconds of a case besides its budget: building, checking and the fewest rounds
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
-        """Return the plan of the next case, for which so much was reserved; None when time is up."""
+        """Return the plan of the next case, with its reserved time. None if no time is left."""
         self.began, self.own = time.perf_counter(), reserve
         if self.began >= self.end:
             return None
@@ -54,7 +57,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for; None: what suits the machine, or the kind of run."""
+    """The user's options. None stands for the default of the machine or of the kind of run."""
 
     quick: bool = False
     only: str | None = None
@@ -63,7 +66,7 @@ class Options:
     memory: float | None = None  # GiB
     minutes: float | None = None
     json: Path | None = None
-    targets: bool = True  # are printed
+    targets: bool = True  # True if the cases are only printed
 
 
 def limit_threads(threads: int | None) -> int:
