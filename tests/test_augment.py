@@ -85,7 +85,7 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
 def test_cutmix_pastes_a_uniform_part_with_alpha_1() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # boxes are cut at the edge: their mean part of the image is below 1/2, but every size comes
+    # boxes are cut at the edge: their mean area is below 1/2 of the image, but every size occurs
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 

@@ -74,7 +74,7 @@ def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: M
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
-    """Otherwise memory beyond the arrays would be read and written."""
+    """Without a check, the kernel would read and write beyond the arrays."""
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)

@@ -1,4 +1,4 @@
-"""`python -m bench report`: README, the pages and the pictures, and what it refuses to publish."""
+"""`python -m bench report`: it writes README, pages and pictures, and refuses results of a disturbed machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_lost_comparison_is_listed() -> None:
 
 @pytest.fixture
 def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let `report` write into an empty folder."""
+    """Return an empty folder into which `report` writes."""
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "ROOT", tmp_path)

@@ -28,7 +28,7 @@ def blas_threads() -> int:
 
 @pytest.fixture(autouse=True)
 def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin with two BLAS threads, on a machine whose products BLAS computes."""
+    """Set two BLAS threads, and let BLAS compute all products."""
     monkeypatch.setattr(threads, "_shares_products", lambda: False)
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
     limiter = libraries.limit(limits=2)

@@ -56,7 +56,7 @@ def predictions() -> list[dict[str, str]]:
 
 
 def test_digits_reach_their_accuracy() -> None:
-    """With the default seed; 20 other seeds reached 0.975 to 0.992, 0.982 on average."""
+    """The test takes the default seed; 20 other seeds reached 0.975 to 0.992, 0.982 on average."""
     of_seeds = [run(*BOTH, "--seed", str(seed)).test_metric for seed in range(4)]
     assert of_seeds[0] >= 0.975 and min(of_seeds) >= 0.97 and sum(of_seeds) / 4 >= 0.977
 
@@ -83,7 +83,7 @@ def test_options_make_the_layers_of_each_block() -> None:
 
     assert kinds() == ["Linear", "ReLU", "Linear"]
     assert kinds("--dropout", "0.1") == ["Linear", "ReLU", "Dropout", "Linear"]
-    assert kinds("--batch-norm") == ["Linear", "BatchNorm", "Linear"]  # the ReLU is in it
+    assert kinds("--batch-norm") == ["Linear", "BatchNorm", "Linear"]  # it contains the ReLU
     assert kinds(*BOTH, "--activation", "tanh") == ["Linear", "BatchNorm", "Tanh", "Dropout", "Linear"]
     model = run(*BOTH, "--data", "iris", "--epochs", "1", "--hidden", "4").model
     assert list(model.params) == ["0.weight", "1.gamma", "1.beta", "3.weight", "3.bias"]

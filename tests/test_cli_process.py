@@ -69,7 +69,7 @@ def test_a_terminal_gets_a_bar_and_a_table() -> None:
         try:
             while chunk := os.read(main_end, 4096):
                 chunks.append(chunk)
-        except OSError:  # Linux reports the closed other end so
+        except OSError:  # Linux reports a closed other end by this error
             pass
         os.close(main_end)
         assert run.wait() == 0

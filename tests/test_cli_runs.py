@@ -102,7 +102,9 @@ def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatc
     """The run is also interrupted within an epoch, and resumed from a state that was saved during the run."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
-    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there
+    assert (
+        main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0
+    )  # the folder has files of another run
     asked = 0
 
     @contextlib.contextmanager
@@ -128,7 +130,7 @@ def test_killed_run_leaves_files_of_one_run_only(monkeypatch: pytest.MonkeyPatch
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
-        patch.setattr("fusedstep.cli._train.Finish", None)  # the end is never reached
+        patch.setattr("fusedstep.cli._train.Finish", None)  # the run never reaches its end
         with pytest.raises(TypeError):
             main(["train", "--data", "wine", "--epochs", "2"])
     left = {path.name for path in Path("fusedstep-out").iterdir()}

@@ -1,4 +1,4 @@
-"""Threads, forks, process pools and other libraries' parallel regions: the bits of a run alone, or an error."""
+"""Threads, forks, process pools and other libraries' parallel regions: steps have the usual bits, or raise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start(seed: int) -> Array:
 
 
 def train(p: Array, steps: int = 3) -> Array:
-    """Return the parameters after some steps whose gradients are functions of their numbers alone."""
+    """Return the parameters after some steps whose gradients depend only on the number of the step."""
     opt = fs.Adam([p], lr=0.1)
     for k in range(steps):
         opt.step([np.sin(np.arange(p.size) * (k + 1.0))], clip_norm=1.0)
@@ -49,7 +49,7 @@ def trained(seed: int) -> bytes:
 
 @every_backend
 def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
-    """Simultaneous steps are refused, the others add up, and a state belongs to one step."""
+    """All other steps take effect, and a saved state is that after a complete step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []
@@ -83,7 +83,7 @@ def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
 @forks
 @every_backend
 def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backend: str) -> None:
-    """A child can step its own optimizers; one that was within a step at the fork is refused there."""
+    """An optimizer that was in a step at the fork is refused in the child."""
     _core.set_backend(backend)
     _core.force_threads(2)
     assert in_child(lambda: trained(1) == trained(1) != b"")
@@ -102,7 +102,7 @@ def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backe
             opt.step(g)
         except RuntimeError as error:
             return "one thread at a time" in str(error)
-        return True  # forked between two steps
+        return True  # the fork was between two steps
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -256,7 +256,7 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """By a clear error, before NumPy is imported; the main interpreter may import and step before and after."""
+    """The error comes before NumPy is imported. The main interpreter may import and step before and after."""
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

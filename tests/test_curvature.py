@@ -50,7 +50,7 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
 
 
 def test_a_definite_hessian_with_many_zeros_converges() -> None:
-    """Like the Hessian of a network with more weights than data."""
+    """A network with more weights than data has such a Hessian."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4

@@ -222,7 +222,7 @@ def test_rows_of_one_element_are_stepped_as_by_adagrad(rng: np.random.Generator)
 
 @every_dtype
 def test_rows_are_the_same_as_an_array_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
-    """Duplicates are added up, and all that surrounds the step holds for the sums."""
+    """Duplicates are added up, and scaling and clipping act on the sums."""
     rows = [fs.Rows(rng.integers(0, 20, 30), rng.standard_normal((30, 4, 2)).astype(dtype)) for _ in range(3)]
     table, dense = np.ones((2, 20, 4, 2), dtype)
     w, v = np.ones((2, 5), dtype)
@@ -314,7 +314,7 @@ def test_tensors_have_the_bits_of_arrays(cls: Any, torch: Any) -> None:
             assert all(p.grad is g for p, g in zip(tensors, given, strict=True))
             assert all(not g.any() for g in given) == bool(options.get("zero_grads"))
         for a, p in zip(arrays, tensors, strict=True):
-            if "clip_norm" in options:  # the norms are not
+            if "clip_norm" in options:  # the norms do not have the same bits
                 np.testing.assert_allclose(a, p.detach().numpy(), rtol=1e-5)
             else:
                 assert_same_bits(p.detach().numpy(), a, options)

@@ -1,4 +1,4 @@
-"""Two processes of torch.distributed train as one does, or refuse: every wrapper with every feature and rule."""
+"""Two processes of torch.distributed train as one process does, or raise: every wrapper with every feature and rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks of gradients in wrapped models: after the reduction, or refused."""
+"""Hooks of gradients in wrapped models run after the reduction, or the wrapper is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters that are DTensors, and what their ranks decide together."""
+"""Parameters that are DTensors, and common decisions of their ranks."""
 
 from __future__ import annotations
 

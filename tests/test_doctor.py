@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: each advice on a machine that needs it and on one that does not, and the command itself."""
+"""``fusedstep doctor``: each advice is given on a machine that needs it and only there; and the command itself."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
 
 @every_dtype
 def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> None:
-    """Arrays large enough for stores that bypass the cache, which must not be used in place."""
+    """The arrays are so large that stores bypass the cache. In place, such stores must not be used."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)
     x[...] = np.random.default_rng(1).random(x.size, dtype)
@@ -228,7 +228,7 @@ def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
 
 
 def test_dropout_differs_from_torch_only_as_documented(torch: Any) -> None:
-    """Torch multiplies by the mask: nan for a dropped infinity. Its p = 0.5 mean agrees with ours."""
+    """Torch multiplies by the mask, so a dropped infinity becomes nan. Its mean for p = 0.5 agrees with ours."""
     x = np.full(4000, np.inf, np.float32)
     theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
     assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()

@@ -94,7 +94,7 @@ def test_polyak_averages_follow_the_steps(decay: float | None) -> None:
     before = net.arena.copy()
     with mean.averaged():
         found = net.arena.copy()
-        net.arena += 1  # what is done to the average inside is not kept
+        net.arena += 1  # changes of the average inside the context are not kept
     assert np.array_equal(net.arena, before)
     with opt.averaged():
         expected = net.arena.copy() if decay else np.mean(seen, axis=0)

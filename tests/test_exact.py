@@ -1,6 +1,6 @@
 """Rules, layers and losses against mpmath, over zeros, denormals, the ends of each dtype, inf and nan.
 
-A step may be as far from the exact one as half a unit in the last place per operation allows, and no further: the bound
+The error of a step may be half a unit in the last place per operation: the bound
 comes from the formula (`support.exact`), before anything is compared. `ROWS` lists the cases without such a bound, with
 the reason; docs/numerics.md shows them. Layers and losses have bounds in units in the last place, next to their
 formulas.
@@ -33,7 +33,7 @@ every_class = pytest.mark.parametrize(
     "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
 )
 
-# What may differ from the exact result, and why; the key is an event on the way.
+# Reasons for which a result may differ from the exact one; the key is an event in the computation.
 ROWS = {
     "overflow": "a number on the way is beyond the largest of the dtype: IEEE's inf goes on from there, as in torch",
     "lost": "a divisor underflows to zero: `eps` is 0, or smaller than the numbers that it is added to",
@@ -59,7 +59,7 @@ STAGES: list[tuple[Options, Options]] = [
 
 @pytest.fixture
 def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the transcriptions of the rules run on exact numbers."""
+    """Run the transcriptions of the rules on exact numbers."""
     monkeypatch.setattr(_reference, "np", Namespace())
     for cls in fs.optim.registry.values():
         module = sys.modules[cls.reference.__module__]
@@ -90,7 +90,7 @@ def right(got: Any, want: Exact) -> bool:
 def compare(
     cls: Any, options: Options, around: tuple[Options, Options], dtype: Any, seed: int, size: int
 ) -> Iterator[Any]:
-    """Take three steps over the grid; yield each result of the third that is not near: its name, events, and both."""
+    """Take three steps over the grid; yield each result of the third that is not near: name, events, both numbers."""
     rng, values = np.random.default_rng(seed), grid(dtype)
     p = rng.choice(values, size)
     opt = cls([p], **{**options, **around[0]})
@@ -118,7 +118,7 @@ def compare(
 
 
 def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
-    """Check a rule against its bounds; return how often each row was needed."""
+    """Check a rule against its bounds; return how often each row of `ROWS` was needed."""
     Exact.narrow, rows = Format(dtype), Counter[str]()
     rng = np.random.default_rng(seed)
     for k in range(sets):
@@ -275,7 +275,7 @@ def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
 @pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
 def test_batch_norm_is_exact_up_to_its_units(size: float, mean: float, dtype: Any) -> None:
-    """Against the largest result; eps is 0. A mean of 1,000 deviations costs ten bits."""
+    """The error is relative to the largest result, and eps is 0. A mean of 1,000 deviations costs ten bits."""
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:
         size /= 1000

@@ -23,7 +23,7 @@ FIRST, SECOND = {"exp_avg", "grad_avg", "exp_avg_fast"}, {"exp_avg_sq", "square_
 
 
 def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:
-    """Return the parameters, which start from 1, and the states behind equal gradients for all of 17 elements."""
+    """Return the parameters, which start from 1, and the states after steps with equal gradients for 17 elements."""
     p = np.ones(17, dtype)
     opt = cls([p], **options)
     for g in grads:
@@ -35,7 +35,7 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 @pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
 @pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
 def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: Any, before: float, dtype: Any) -> None:
-    """If an average started from the old value 1e4, nothing of a gradient of 1e-4 would be left."""
+    """If the average were computed from its old value 1e4, a gradient of 1e-4 would be lost."""
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
     g = dtype.type(1e-4)
@@ -48,7 +48,7 @@ def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: An
 @every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
 def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: Any) -> None:
-    """With 0 the average equals the parameters, with 1 it stays, for any numbers."""
+    """With 0 the average equals the parameters, with 1 it does not change, for any numbers."""
     for decay in (0.0, 1.0):
         for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
             p = np.full(17, 1e4, dtype)
@@ -61,7 +61,7 @@ def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: 
 
 @every_dtype
 def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
-    """0.9999 and 1 - 0.9999 do not add up to 1 in float32: their sum as weights would be off by 1 in 3,000."""
+    """In float32, 0.9999 and 1 - 0.9999 do not add up to 1: as weights they give an error of 1 in 3,000."""
     p = np.full(17, np.pi, dtype)
     opt = fs.SGD([p], ema_decay=0.9999)
     for _ in range(100):
@@ -132,7 +132,7 @@ def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
 
     assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 can represent it
-    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipped, it is small again
+    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipping makes it small again
     assert not skipped and p == pytest.approx(-1.0)
     assert step(np.float32([1e-30, 0.0]), grad_scale=1e-40)[0] is False  # 1 / grad_scale is beyond float32
     assert step(np.float32([1.0, 0.0]), grad_scale=1e-40)[0] is True
@@ -233,7 +233,7 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
 def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: Any) -> None:
-    """With 0 they stay, with 1 they are those of the batch, even if the other term is inf or nan."""
+    """With 0 they do not change, with 1 they are those of the batch, even if the other term is inf or nan."""
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
     bad[1, 0] = odd
@@ -253,7 +253,7 @@ def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: An
 def test_polyak_averages_are_exact_for_decay_0_and_1(
     decay: float | None, first: float, last: float, dtype: Any
 ) -> None:
-    """The mean of one update is that update."""
+    """After one update, the mean is the parameters of this update."""
     p = np.full(3, first, dtype)
     mean = fs.ensemble.Polyak([p], decay)
     p[:] = last

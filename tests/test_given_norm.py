@@ -38,7 +38,7 @@ class Arrays:
 
 
 class Tensors:
-    """Steps on tensors, where the options of a step are options of the optimizer."""
+    """Steps on tensors. Here the options of a step are options of the optimizer."""
 
     def __init__(self, name: str = "SGD", **options: Any) -> None:
         import torch
@@ -63,7 +63,7 @@ class Tensors:
 
 @pytest.fixture(params=[Arrays, Tensors], ids=["arrays", "tensors"])
 def steps(request: Any, torch: Any) -> Any:
-    """Arrays or tensors."""
+    """Return the class that steps arrays, or the one that steps tensors."""
     return request.param
 
 
@@ -107,7 +107,7 @@ def test_a_non_finite_norm_skips_the_step_with_skip_nonfinite(norm: float, steps
 
 
 def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
-    """The given norm alone decides."""
+    """Only the given norm decides."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]

@@ -57,7 +57,7 @@ else:
     named = [value for value in vars(_losses).values() if isinstance(value, type) and issubclass(value, nn.Loss)]
     THEIRS = [kind for kind in named if kind.__module__ == _losses.__name__]
 CASES = [(kind, form) for kind in LOSSES for form in kind.takes]
-WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the first row weighs nothing
+WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the first row has weight 0
 
 
 def test_every_layer_that_can_be_saved_is_checked() -> None:
@@ -100,7 +100,7 @@ def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], c
     targets = rng.random((N, columns))
     told = (
         columns if kind.__name__ == "SquaredError" else 1
-    )  # as scikit-learn: the mean over the columns, the slope of the sum
+    )  # as in scikit-learn, the value is a mean over columns, and the gradient is that of the sum
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         value, gradient = loss.value_and_gradient(theta.reshape(N, columns), targets, WEIGHTS["weighted"])

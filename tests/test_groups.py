@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead; attributes that may or may not change between steps."""
+"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps, and fixed ones."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ from support.norms import Case
 
 HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(bfloat16)}
 every_half = pytest.mark.parametrize("half", HALVES.values(), ids=str)
-pytestmark = pytest.mark.filterwarnings("ignore:invalid value|overflow:RuntimeWarning")  # of NumPy's conversions
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:invalid value|overflow:RuntimeWarning"
+)  # warnings of NumPy's conversions
 
 # Dropout
 
@@ -61,7 +63,7 @@ def test_dropout_is_right_in_place_in_backward_and_in_prediction(half: Any, p: f
 @every_half
 @pytest.mark.parametrize("shape", [(40, 1, 1, 1), (1, 7, 1, 1), (40, 7, 1, 33), (1, 1, 11, 33)])
 def test_dropout_with_a_broadcast_mask_is_float32s_rounded(half: Any, shape: tuple[int, ...]) -> None:
-    """Whole channels, features at all times: as in float32, whose masks have their own tests."""
+    """The masks drop whole channels, or features at all times. Other tests check the masks of float32."""
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
     assert_same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
@@ -116,7 +118,7 @@ def rounded_case(
 def test_batch_norm_has_the_bits_of_its_transcription(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
-    """With a residual and a ReLU, whose mask is stored; nothing is written outside."""
+    """There are a residual and a ReLU, whose mask is stored. Nothing is written outside the arrays."""
     case, want = rounded_case(rng, shape, axis, half, (True, True, True), np.float32)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -146,7 +148,7 @@ def test_variants_of_batch_norm_have_the_same_bits_on_every_machine(
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), [((64, 33, 3001), 1), ((3001, 2112), -1)], ids=str)
 def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, half: Any, shape: Any, axis: int) -> None:
-    """Arrays so large that stores bypass the caches have the bits of float32's results, rounded."""
+    """The arrays are so large that stores bypass the caches."""
     x = rng.standard_normal(shape, dtype=np.float32).astype(half)
     wide = x.astype(np.float32)
     assert_same_bits(fs.dropout(x, 0.3, KEY, offset=5), fs.dropout(wide, 0.3, KEY, offset=5).astype(half))

@@ -150,7 +150,7 @@ def test_the_variance_of_a_mean_is_the_closed_form() -> None:
 
 
 def test_zero_one_loss_where_variance_helps_and_where_it_hurts() -> None:
-    """Each run draws other labels; the main prediction is the frequent one, 1: right on one row, wrong on the other."""
+    """Each run draws other labels. The main prediction, label 1, is right on one row and wrong on the other."""
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")

@@ -21,7 +21,7 @@ State = tuple[Any, ...]
 
 
 class Arrays:
-    """An optimizer of arrays with a schedule that has a state; `look` tells which state it has."""
+    """An optimizer of arrays with a schedule that has a state. `look` returns the whole state."""
 
     def __init__(self) -> None:
         rates = [fs.schedules.ReduceOnPlateau(0.1, patience=0) for _ in range(2)]
@@ -85,7 +85,7 @@ class Tensors:
 
 
 def interrupted_at(line: int, act: Callable[[], None]) -> bool:
-    """Act, with Ctrl-C at the given line of the package, counted from 0; return True if that line was reached."""
+    """Act, and send Ctrl-C at the given line of the package, counted from 0. Return True if that line was reached."""
     left = line
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:

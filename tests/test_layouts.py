@@ -64,7 +64,7 @@ def in_a_record(x: Array) -> Array:
 
 
 def odd_strides_of_ones(x: Array) -> Array:
-    """Give axes of length 1 strides that no contiguous array has."""
+    """Return an array whose axes of length 1 have strides that no contiguous array has."""
     strides = [7 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True)]
     return as_strided(x.copy(), x.shape, strides)
 

@@ -15,7 +15,7 @@ from support.refusals import refused
 
 
 def freed(torch: Any, *shape: int) -> Any:
-    """Return a tensor whose storage was freed, as sharding does it."""
+    """Return a tensor whose storage was freed, as sharding frees it."""
     found = torch.ones(shape)
     found.untyped_storage().resize_(0)
     return found
@@ -52,7 +52,7 @@ def test_errors_name_tensors_of_functorch(torch: Any) -> None:
 
 @pytest.mark.parametrize("size", [0, 8, 76])
 def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
-    """Otherwise a layer would read beyond the storage."""
+    """Without a check, a layer would read beyond the storage."""
     for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
         x = torch.ones(4, 5)
         x.untyped_storage().resize_(size)

@@ -1,4 +1,4 @@
-"""Muon: torch's algorithm, in NumPy and torch; which parameters it steps, which AdamW steps, and which are refused."""
+"""Muon: torch's algorithm, in NumPy and torch; parameters that Muon steps, that AdamW steps, and that are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = [(20, 30), (30, 20), (16, 16)]
 
 @pytest.fixture
 def in_float32(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep torch's Muon from iterating in bfloat16."""
+    """Make torch's Muon iterate in float32 instead of bfloat16."""
     import torch.optim._muon as module
 
     original = module._zeropower_via_newtonschulz
@@ -80,7 +80,7 @@ def test_the_difference_to_torch_is_within_the_documented_bounds(torch: Any) -> 
 
 @pytest.mark.torch
 def test_arrays_agree_with_tensors(torch: Any) -> None:
-    """Both groups: matrices, one of them in another order and one a convolution's, and a vector."""
+    """The parameters are matrices, one in another memory order and one of a convolution, and a vector."""
     shapes = [*SHAPES, (6, 4, 3, 3), (9,)]
     tensors = leaves(torch, shapes)
     arrays = [
@@ -107,7 +107,7 @@ def test_a_kernel_is_stepped_as_a_matrix_with_a_row_per_output_channel(rng: np.r
 
 
 def test_the_step_is_nearly_orthogonal(rng: np.random.Generator) -> None:
-    """Five iterations bring every singular value near 1; 30 of the cubic iteration, to 1."""
+    """Five iterations bring every singular value near 1; 30 cubic iterations bring it to 1."""
     p, g = np.zeros((10, 25)), rng.standard_normal((10, 25))
     fs.Muon([p], lr=1.0, weight_decay=0.0).step([g])
     values = np.linalg.svd(p, compute_uv=False)

@@ -1,4 +1,4 @@
-"""docs/numerics.md: its figures were measured, and its bounds hold for other numbers too."""
+"""docs/numerics.md: its figures follow from measurements, and its bounds hold for other numbers too."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 def test_16_bits_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
-    """All 65,536 parameters, less half of: all numbers, the unit in the parameter's last place, and units around it."""
+    """The parameters are all 65,536 numbers; steps are half of all numbers, and half of units near theirs."""
     import fusedstep.torch as ft
 
     def halves(bits: Array) -> Any:
@@ -119,6 +119,6 @@ def test_16_bits_are_rounded_to_nearest_even(
 @every_dtype
 @pytest.mark.parametrize("ratio", make_numerics.RATIOS)
 def test_batch_statistics_do_not_cancel(dtype: Any, ratio: float) -> None:
-    """The bound: four roundings in the data's type, and four ulps of the mean in float64."""
+    """The bound is four roundings in the data's type, and four ulps of the mean in float64."""
     allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
     assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
-# Page: how many blocks it has at least, and the packages that it needs.
+# Page: its least number of blocks, and the packages that it needs.
 PAGES = {
     "start.md": (3, ()),
     "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
@@ -42,7 +42,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def run_blocks(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the blocks of a page in order; compare what they print with the text below them, numbers up to 30%."""
+    """Run the blocks of a page in order; compare their output with the text below them; numbers may differ by 30%."""
     text = (DOCS / page).read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) == text.count("```python") >= at_least

@@ -26,7 +26,7 @@ LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
 SHAPES = (
     *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
     *((3, n, 2 * n + 1) for n in LENGTHS),
-    (64, 64, 256),  # several tiles from here on
+    (64, 64, 256),  # larger shapes have several tiles
     (65, 257, 129),
     (200, 100, 300),
     (33, 784, 70),
@@ -100,7 +100,7 @@ def test_a_product_has_the_same_bits_for_any_threads(dtype: Any, shape: tuple[in
 
 @every_dtype
 def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
-    a, b = matrices(70, 80, 190, dtype)  # several tiles each way
+    a, b = matrices(70, 80, 190, dtype)  # several tiles along both axes
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
     tall = np.asfortranarray(wide_a)
@@ -114,7 +114,7 @@ def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
 
 @every_dtype
 def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any) -> None:
-    """Nothing is written then, and `matmul` still returns the product."""
+    """`matmul` still returns the product."""
     a, b = matrices(6, 8, 10, dtype)
     misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
     misaligned[...] = a
@@ -148,7 +148,7 @@ def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any)
 
 
 def test_a_factor_may_share_memory_with_the_result() -> None:
-    """The input of a network with a single `Linear` may be its own output: NumPy copies it first."""
+    """The input of a network with a single `Linear` may be its last output, so NumPy copies it first."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -262,7 +262,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
 def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
-    """Their suffix does not tell how wide the integers are: Fedora's libopenblas64 has none."""
+    """The suffix of a name does not show the size of the integers: Fedora's libopenblas64 has no suffix."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
@@ -270,7 +270,7 @@ def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, inte
     subprocess.run([sys.executable, "-c", MULTIPLY, library], check=True)
 
 
-# Writes which thread it runs on: 1 or 2, as they come.
+# Writes the number of its thread, 1 or 2, in the order of their first calls.
 WHO_MULTIPLIES = """
 #include <stdatomic.h>
 static atomic_int threads = 0;

@@ -36,7 +36,7 @@ class Arena:
     def __init__(self, seed: int, dtype: Any, size: int = 1 << 14) -> None:
         self.memory = numbers(np.random.default_rng(seed), size, dtype)
         self.place = self.memory.view(np.uint8)
-        self.free = 0  # what lies before is taken
+        self.free = 0  # memory before this position is in use
 
     def cut(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, start: int | None = None) -> Array:
         """Return an array in free memory, or with its first byte at `start`."""
@@ -82,7 +82,7 @@ SEEN: Counter[str] = Counter()
 
 
 def holds(property: Callable[..., None]) -> Callable[[], None]:
-    """Make a test of a property. Some cases must be accepted and some refused, so that it is not trivial."""
+    """Make a test of a property. It fails if all cases are accepted or all are refused."""
 
     @functools.wraps(property, assigned=("__name__", "__doc__", "__module__"), updated=())
     def test() -> None:
@@ -95,9 +95,9 @@ def holds(property: Callable[..., None]) -> Callable[[], None]:
 
 
 def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
-    """Call; compare with what the oracle wants of copies, or with the memory as it was.
+    """Call, and compare the memory with the oracle's results or, after an error, with the memory before the call.
 
-    `wanted` returns what has been written, as (array, values); all other bytes must be as they were.
+    `wanted` returns pairs (array, values) of the written memory. All other bytes must not change.
     """
     before = arena.place.copy()
     want = None
@@ -149,7 +149,7 @@ def stepped(opt: Any, grads: list[Any], options: dict[str, Any], clip_norm: floa
 
 
 def in_memory_order(g: Array, p: Array) -> Array:
-    """Return the gradient's elements in the order in which the parameter's lie."""
+    """Return the gradient's elements in the memory order of the parameter."""
     axes = sorted(range(p.ndim), key=lambda d: -abs(p.strides[d]) if p.shape[d] > 1 else 0)
     return np.asarray(g).transpose(axes).ravel()
 

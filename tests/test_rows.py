@@ -24,7 +24,7 @@ def rows_of(rng: np.random.Generator, dtype: Any, n: int = 2500, shape: tuple[in
 
 
 def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the gradient as an array, added up in the order of the values, and the rows that have one."""
+    """Return the gradient as an array, with values added up in their order, and the rows that have a gradient."""
     dense = np.zeros(shape, rows.values.dtype)
     for i, value in zip(rows.indices, rows.values, strict=True):
         dense[i] = dense[i] + value if dense[i].any() else value
@@ -63,7 +63,7 @@ def test_rows_in_any_order_and_number_are_stepped_right(rng: np.random.Generator
 
 @every_class
 def test_one_step_accepts_rows_and_arrays(cls: Any, rng: np.random.Generator) -> None:
-    """By name and by position; a norm is that of all of them."""
+    """Gradients are given by name or by position; the norm is over all of them."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
     rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
@@ -147,7 +147,7 @@ CASES = [(c.__name__, o) for c in CLASSES for o in ({}, {"maximize": True})] + [
 
 
 @pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # of torch's own Adagrad
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # warnings of torch's own Adagrad
 @pytest.mark.parametrize("coalesced", [False, True])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coalesced: bool, torch: Any) -> None:
@@ -157,7 +157,7 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
     head = [torch.nn.Parameter(torch.ones(6)) for _ in range(2)]
     params = [[m.weight, *([h] if name != "SparseAdam" else [])] for m, h in zip((mine, other), head, strict=True)]
     opts = [cls(p, lr=0.01, **options) for cls, p in zip((ours(name), theirs(name)), params, strict=True)]
-    sign = -1.0 if options.get("maximize") else 1.0  # what climbs climbs a negative
+    sign = -1.0 if options.get("maximize") else 1.0  # the loss is negated, so maximize minimises it
     for _ in range(100):
         batch = torch.randint(0, 50, (20,))
         for model, h, opt in zip((mine, other), head, opts, strict=True):
@@ -245,7 +245,7 @@ def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, 
 
 
 class Resizing:
-    """A gradient that changes other memory when it is asked for its own, once the rows have been looked at."""
+    """A gradient that changes other memory when a step fetches its memory, after the step has checked the rows."""
 
     def __init__(self, gradient: Array, other: Array) -> None:
         self.gradient, self.other, self.asked = gradient, other, 0

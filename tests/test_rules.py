@@ -81,7 +81,7 @@ def test_every_number_of_threads_and_both_backends_have_the_same_bits(
 
 @every_variant
 def test_200_steps_of_one_gradient_have_the_same_bits(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """Averages settle: variances round to zero or below, powers of the betas vanish."""
+    """The averages converge: variances are rounded to zero or below, powers of the betas become zero."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
     actual(cls([start], lr=0.01, **options), grads, {}).assert_same_bits(want, "200 steps")

@@ -58,7 +58,7 @@ def test_a_bad_environment_variable_is_named(name: str, value: str, need: str) -
 
 
 def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
-    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and no library
+    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, but it is no library
     done = python(
         PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
         LD_LIBRARY_PATH=str(tmp_path),
@@ -232,7 +232,7 @@ def test_step_releases_the_gil() -> None:
     thread = threading.Thread(target=lambda: ran.append(gate.acquire()))
     thread.start()
     before = sys.getswitchinterval()
-    sys.setswitchinterval(600)  # from here on this thread keeps the GIL unless it lets go
+    sys.setswitchinterval(600)  # from here on, this thread has the GIL until it releases it
     try:
         gate.release()
         assert sum(range(1_000_000)) and not ran

@@ -107,7 +107,7 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     ends = list(itertools.accumulate(lengths))
     assert [t for t in range(1, sum(lengths) + 1) if eta.ends_cycle(t)] == ends
     assert all(eta(t + 1) == 1.0 for t in ends)
-    # far out, the arithmetic is still exact: the k-th cycle of length 3 * 2**k ends at 3 * (2**(k+1) - 1)
+    # exact for huge steps too: the k-th cycle, of length 3 * 2**k, ends at 3 * (2**(k+1) - 1)
     assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 

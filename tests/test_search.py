@@ -162,7 +162,7 @@ def test_a_database_keeps_points_exactly() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
-    """As with several workers: trials are asked for together and told in another order."""
+    """As with several workers, several trials run at once and end in another order."""
     make, f, _ = SAMPLERS[name]
     study, other = (optuna.create_study(sampler=make()) for _ in range(2))
     for _ in range(4):

@@ -226,7 +226,7 @@ def test_wrong_descriptions_are_refused(lie: Any) -> None:
 
 
 def test_forty_thousand_columns_are_converted_in_linear_time(tmp_path: Path) -> None:
-    """With a cost quadratic in the columns this test would take very long."""
+    """If the cost were quadratic in the number of columns, this test would take very long."""
     width = 40_000
     rng = np.random.default_rng(0)
     frame = pandas.DataFrame(rng.integers(0, 1000, (30, width)) / 8, columns=[f"c{i}" for i in range(width)])

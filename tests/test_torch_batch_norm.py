@@ -59,7 +59,7 @@ def assert_close(torch: Any, ours: Any, theirs: Any, dtype: str = "float32", sca
 
 
 def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str = "float32", steps: int = 3) -> None:
-    """Forward, backward and buffers over a few batches."""
+    """Compare outputs, gradients and buffers over a few batches."""
     for step in range(steps):
         batch = (x.detach() * (1 + step)).requires_grad_()
         dy = torch.randn_like(x)
@@ -212,7 +212,7 @@ def test_written_buffers_are_seen_by_autograd(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     ours.running_mean, ours.running_var = theirs.running_mean, theirs.running_var
     x = data(torch, "BatchNorm2d")
-    loss = theirs.eval()(x).sum()  # whose gradient needs the running statistics
+    loss = theirs.eval()(x).sum()  # its gradient needs the running statistics
     ours(x)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()

@@ -40,7 +40,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 
 def through_file(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what a file of it holds, read as torch reads files by default: no code in it is run."""
+    """Save to a file and return its content, read with torch's default, which runs no code."""
     import torch
 
     torch.save(saved, folder / "checkpoint.pt")
@@ -54,7 +54,7 @@ def known(name: str, options: Options) -> Options:
 
 
 def resumed(cls: type, saved: dict[str, Any], **options: Any) -> tuple[Any, Any]:
-    """Return a network and its optimizer of that class, as they were saved."""
+    """Return a network and its optimizer of that class, loaded from a checkpoint."""
     model = network(seed=9)
     opt = cls(model.parameters(), **options)
     model.load_state_dict(saved["model"]), opt.load_state_dict(saved["optimizer"])
@@ -109,7 +109,7 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
-    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # whose steps depend on their number alone
+    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # the number of the step decides its random bits
         assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
 
 
@@ -130,7 +130,7 @@ def test_checkpoints_of_every_dtype_resume_with_the_same_bits(name: str, way: st
 
 @every_optimizer
 def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path: Path) -> None:
-    """Groups without the keys of later versions, and steps that are Python numbers."""
+    """Such checkpoints lack keys of later versions in groups, and their step counts are Python numbers."""
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
     opt = reference(model.parameters(), lr=0.02)
@@ -285,7 +285,7 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
 def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch: Any) -> None:
-    """Torch looks for the number of steps in every state; SGD's has none."""
+    """Torch reads the number of steps from every state, and SGD's states have none."""
     model = network()
     momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
     train(model, momentum, batches(1))

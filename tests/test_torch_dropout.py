@@ -38,7 +38,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def drawn_key(torch: Any, seed: int) -> fs.Key:
-    """Return the key of the first mask after the seed; leave the generator as after the seed."""
+    """Return the key of the first mask after the seed, and reset the generator to the seed."""
     torch.manual_seed(seed)
     key = fs.Key(int(torch.randint(SEEDS, ())))
     torch.manual_seed(seed)
@@ -64,7 +64,7 @@ def test_every_layout_is_dropped_right(torch: Any, ft: Any, layout: str) -> None
     assert y.stride() == torch.empty_like(x).stride()
     kept = y != 0
     assert torch.equal(y, torch.where(kept, 2 * x, 0)) and (x.numel() < 50 or not kept.all())
-    # gradients of every layout meet the same mask
+    # gradients of every layout get the same mask
     for order in itertools.islice(itertools.permutations(range(x.dim())), 3):
         dy = torch.randn(x.permute(order).shape).permute(np.argsort(order).tolist())
         (dx,) = torch.autograd.grad(y, x, dy, retain_graph=True)
@@ -132,7 +132,7 @@ def test_no_graph_is_recorded_without_gradients(torch: Any, ft: Any) -> None:
 
 def test_in_place_is_seen_by_autograd(torch: Any, ft: Any) -> None:
     x = torch.randn(50, requires_grad=True)
-    saved = x.exp()  # whose gradient needs its output
+    saved = x.exp()  # its gradient needs its output
     ft.Dropout(P, inplace=True)(saved).sum()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         saved.sum().backward()

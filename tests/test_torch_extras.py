@@ -30,7 +30,7 @@ def test_clipping_agrees_with_torchs(name: str, torch: Any) -> None:
 
 @every_optimizer
 def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -> None:
-    """The average is of the parameters after each step, and starts from those before the first."""
+    """The average starts from the parameters before the first step, and takes those after each step."""
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]

@@ -22,7 +22,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def small_model(layers: Any, torch: Any, p: float = 0.5) -> Any:
-    """Return a model with every layer; `layers` is where dropout and batch norm come from."""
+    """Return a model with every layer; dropout and batch norm are those of the module `layers`."""
     nn = torch.nn
     torch.manual_seed(1)
     return nn.Sequential(
@@ -124,7 +124,9 @@ def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend:
     for x in (images(torch), images(torch)[:7]):
         first, again, eager = (run(torch, m, x) for m in (compiled, compiled, twin))
         assert torch.equal(first[0], again[0])
-        for a, b in zip(first, eager, strict=True):  # the same draws in the same order: the same masks
+        for a, b in zip(
+            first, eager, strict=True
+        ):  # the same numbers are drawn in the same order, so the masks are equal
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(compiled.eval()(x), model(x))
     torch._dynamo.reset()
@@ -153,7 +155,7 @@ class Noisy:
 
 def test_workers_of_a_data_loader_draw_reproducible_masks(torch: Any, ft: Any) -> None:
     model = torch.nn.Sequential(ft.BatchNorm1d(200), ft.Dropout(0.5))
-    model(torch.randn(1000, 200))  # the parent's threads have run when it forks
+    model(torch.randn(1000, 200))  # the parent's threads have run before the fork
     epochs = []
     for _ in range(2):
         torch.manual_seed(4)
@@ -224,7 +226,7 @@ def test_accelerate_does_not_replace_unsupported_layers(torch: Any, ft: Any) -> 
 
 
 def is_asked_for(address: int) -> bool:
-    """Tell whether the mapping that holds this address is to be in huge pages."""
+    """Return True if huge pages are requested for the memory at this address."""
     inside = False
     for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
         if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):

@@ -1,4 +1,4 @@
-"""OffloadedOptimizer on models in the CPU's memory: the bits of float32, whatever the gradients' way."""
+"""OffloadedOptimizer on models in the CPU's memory: steps have the bits of float32 for every route of the gradients."""
 
 from __future__ import annotations
 
@@ -391,7 +391,7 @@ def test_a_master_that_is_no_tensor_is_refused(wrong: Any) -> None:
     saved = optimizer.state_dict()
     saved["state"][1] = {"master": wrong}
     if wrong is None:
-        optimizer.load_state_dict(saved)  # it has the model's value then
+        optimizer.load_state_dict(saved)  # the copy has the model's value then
         return
     with pytest.raises(ValueError, match=r"OffloadedSGD.load_state_dict: master of 1 must be a tensor of \(7,\)"):
         optimizer.load_state_dict(saved)

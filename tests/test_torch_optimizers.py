@@ -212,7 +212,7 @@ def test_schedulers_act_as_in_torch(name: str, torch: Any) -> None:
 
 
 def test_momentum_that_a_scheduler_changes_takes_effect(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OneCycleLR changes betas or momentum at every step; finding all tensors again would cost more than the step."""
+    """OneCycleLR changes betas or momentum at every step. A new plan would take longer than the step."""
     from fusedstep.torch import _base
 
     made = []
@@ -446,7 +446,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
 
 
 def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
-    """A graph that saved the old values must not be used after them: its gradients would be silently wrong."""
+    """A graph that saved the old values must raise, because its gradients would be wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
@@ -517,7 +517,7 @@ def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Gene
 
 
 def test_step_inside_torch_compile_is_not_traced(torch: Any) -> None:
-    """The step breaks the graph: it runs and is not traced."""
+    """The step breaks the graph."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.25)
     w.grad = torch.ones(3)

@@ -17,7 +17,7 @@ Act = Callable[[World], object]
 
 @pytest.fixture(autouse=True, scope="module")
 def warm(torch: Any) -> None:
-    """Let torch load what its first step needs, once for all children."""
+    """Load the modules of torch's first step, once for all children."""
     World().goes_on()
 
 

@@ -1,4 +1,4 @@
-"""Narrow states and kept bits of torch's optimizers: the bits of the NumPy API, and checkpoints that survive."""
+"""Narrow states and low bits of torch's optimizers have the bits of the NumPy API, and checkpoints restore them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Narrow states, stochastic rounding and kept bits, against a NumPy transcription of every format."""
+"""Narrow states, stochastic rounding and low bits, against a NumPy transcription of every format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "stochastic": {"rounding": "stochastic"},
 }
 PARAMETERS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(bfloat16), "float16": np.dtype(np.float16)}
-LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # around a block of 256, and over a chunk of 4,096
+LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # lengths around a block of 256, and above a chunk of 4,096
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -44,7 +44,7 @@ class Tensor:
     def __init__(self, p: Any, number: int, states: dict[str, Any], options: dict[str, Any], rule: Any) -> None:
         self.rule, self.number, self.options = rule, number, options
         self.p, self.states = p.copy(), {n: a.copy() for n, a in states.items()}
-        self.full = p.astype(np.float32)  # as far as bits are kept
+        self.full = p.astype(np.float32)  # the float32 values, of which the low bits are kept
 
     @property
     def names(self) -> list[str]:
@@ -281,7 +281,7 @@ def test_a_small_second_moment_is_not_rounded_to_0() -> None:
     for _ in range(50):
         opt.step([g])
     assert np.abs(p).max() < 0.1 and opt.state[0]["exp_avg_sq"][1] > 0
-    assert not p[2:].any()  # 0 is a code
+    assert not p[2:].any()  # 0 has an exact code
 
 
 ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}

@@ -1,4 +1,4 @@
-"""What ranks do in tests/test_torch_sync_batch_norm.py; runs in the processes of a `World`."""
+"""Functions of tests/test_torch_sync_batch_norm.py that run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def conversions(rank: int, size: int) -> None:
 
 
 def refusals(rank: int, size: int) -> None:
-    """All ranks are refused before they communicate, or together."""
+    """Assert that all ranks raise, before they communicate or at the same call."""
     made = ft.SyncBatchNorm(3)
     with pytest.raises(ValueError, match=r"input must have at least 2 axes, the second of 3 channels; got \(2, 4\)"):
         made(torch.ones(2, 4))

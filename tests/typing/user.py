@@ -1,6 +1,6 @@
-"""What type checkers see of fusedstep in a user's script: it passes, and both checkers report every mistake in it.
+"""A user's script for the type checkers. It passes, and both checkers report every mistake in it.
 
-An "ignore" that ignores nothing is an error to both, so that each line below that has one is refused.
+Both report an "ignore" without an error, so every line below with an "ignore" must have an error.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ._machine import Machine
 
-SLOW = 1.3  # times the time that memory allows
-WAITING = 1.5  # times the time of one thread
-SATURATED = 1.15  # speed-up by more threads, below which they do not pay
+SLOW = 1.3  # largest ratio of a step's time to the time that the memory's speed allows
+WAITING = 1.5  # largest ratio of the time of all threads to that of one thread
+SATURATED = 1.15  # least speed-up for which more threads are useful
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,16 @@ class Figures:
     parameters: int
     copy: float
     in_place: float
-    in_place_one: float  # by one thread
+    in_place_one: float  # with one thread
     should: float
     does: float
-    product: float = 0.0  # of NumPy on BLAS's threads; the next on one thread; 0 if unknown
+    product: float = (
+        0.0  # time of NumPy's product on BLAS's threads; the next field is that on one thread; 0 if unknown
+    )
     product_one: float = 0.0
 
 
-Rule = Callable[[Machine, Figures], str]  # empty: nothing to say
+Rule = Callable[[Machine, Figures], str]  # an empty text means no advice
 
 
 def advise(machine: Machine, figures: Figures) -> list[str]:
@@ -45,7 +47,7 @@ def _ranks(machine: Machine) -> int:
 
 
 def torchrun(machine: Machine, figures: Figures) -> str:
-    """Say how many threads each process should have: torchrun gives each process one, however many CPUs there are."""
+    """Say how many threads each process should have: torchrun gives each process one thread for any number of CPUs."""
     ranks = _ranks(machine)
     suits = max(1, machine.granted // ranks)
     if ranks < 2 or machine.threads == suits:
@@ -166,7 +168,7 @@ def waiting_products(machine: Machine, figures: Figures) -> str:
 
 
 def waiting(machine: Machine, figures: Figures) -> str:
-    """Warn of workers that never sleep."""
+    """Warn of OpenMP threads that never sleep."""
     env = machine.environment
     name = "OMP_WAIT_POLICY" if env.get("OMP_WAIT_POLICY", "").lower() == "active" else "GOMP_SPINCOUNT"
     if name not in env or (name == "GOMP_SPINCOUNT" and 0 < _whole(env[name]) <= 300_000):

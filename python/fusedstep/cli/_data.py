@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "iris")
 FEWEST_ROWS = 20
 MOST_INTEGER_CLASSES = 20  # if there are more distinct integers, they are values, not classes
-FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # rows; largest share of rows in classes with fewer rows
+FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # least rows of a class; largest share of rows in classes with fewer rows
 OVERRIDES = ("drop", "categorical", "numeric")
 MOST_NOTES = 20
 TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is for testing; an eighth of the rest is for validation
@@ -126,7 +126,7 @@ def _bundled(name: str) -> Table:
     if name not in ("digits", "diabetes"):
         y = np.asarray(found.target_names)[y].astype(np.str_)
     task = "regression" if name == "diabetes" else "classification"
-    # the digits' pixels have one common scale: scaling each by its own deviation would amplify noise at the margins
+    # all pixels have one scale, because a scale for each pixel would amplify the noise at the edges of the images
     one_unit = name == "digits"
     return Table(name, np.asarray(found.data, np.float64), y, [str(f) for f in found.feature_names], task, one_unit)
 

@@ -16,7 +16,7 @@ from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, value_of
 
-STEP = 1e-5  # with it, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
+STEP = 1e-5  # with this step, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
 SMALLEST = 1e-3  # relative to the largest gradient and the value: errors of smaller gradients are divided by this
 
 

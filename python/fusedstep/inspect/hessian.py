@@ -15,8 +15,8 @@ from ._functions import Function, Vector, both, place, scipy, vector
 
 STEP = float(
     np.finfo(np.float64).eps ** (1 / 3)
-)  # 6e-6: with it, truncation (h^2) and rounding (eps / h) are about equal
-DENSE = 64  # up to so many weights the whole matrix is cheaper than Lanczos
+)  # 6e-6: with this step, truncation (h^2) and rounding (eps / h) are about equal
+DENSE = 64  # largest number of weights for which the whole matrix is cheaper than Lanczos
 
 
 class Spectrum(NamedTuple):

@@ -40,7 +40,7 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Allow layers to overwrite arrays that are not read later: never the stack's x or dy, nor a neighbour's."""
+    """Allow layers to overwrite arrays that are not read later: but never x or dy of the stack or of a neighbour."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output

@@ -159,7 +159,7 @@ class Sequential:
         dy : ndarray, shape (n, out_features)
             Gradient of the loss with respect to the outputs of the last `forward`; not written to.
         need_dx : bool
-            True also computes the gradient with respect to x; otherwise the first layer saves a product.
+            True also computes the gradient with respect to x; without it the first layer computes one product less.
 
         Returns
         -------

@@ -19,7 +19,7 @@ from .sequential import Sequential
 if TYPE_CHECKING:
     from ..tables import Columns
 
-FORMATS = (1, 2)  # of the description; 2 has columns, or no task
+FORMATS = (1, 2)  # versions of the description; version 2 may have columns, or no task
 
 
 @dataclass

@@ -29,7 +29,7 @@ Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 _ONE = 1.0  # a default value; `is _ONE` saves its check
 
 
-# What torch's optimizers call by another name.
+# Attributes of torch's optimizers that have another name here.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 

@@ -1,7 +1,7 @@
 """Samplers without a state: each trial is a function of the study's earlier trials.
 
-So they work with any storage, with several workers and with a resumed study. The search is replayed from the recorded
-results up to the first missing point.
+So the samplers work with any storage, with several workers and with a resumed study. The search is replayed from the
+recorded results up to the first missing point.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class BaseMLP(Fitted):
     _y_checks: dict[str, Any] = {}
 
     def _start(self, data: Data) -> None:
-        """Make the network and empty curves."""
+        """Make the network, and start empty curves."""
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
         self._philox = self._new_source() if self._draws else None

@@ -22,7 +22,7 @@ def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim
     Raises
     ------
     TypeError, ValueError
-        If the optimizer refuses an argument, or what `solver` returned is no optimizer.
+        If the optimizer refuses an argument, or `solver` did not return an optimizer.
     """
     weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
     others = {name: p for name, p in model.params.items() if name not in weights}
@@ -135,7 +135,7 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
     """Make an optimizer of a network from the data of `frozen`."""
     pairs = zip(known["names"], known["options"], strict=True)
     groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
-    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # of an estimator that was pickled before
+    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # older pickles
     optimizer: optim.Optimizer = known["class"](groups, **shared)
     optimizer.load_state_dict(known["state"])
     return optimizer

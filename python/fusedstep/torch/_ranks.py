@@ -1,4 +1,4 @@
-"""Optimizers whose parameters are divided among the processes of torch.distributed.
+"""Decisions of optimizers whose parameters are divided among the processes of torch.distributed.
 
 A norm of one process's part alone would be wrong without an error. Here the norm is computed from the parts of all
 ranks, and so is every decision that follows from it: all ranks step, all skip or all raise.
@@ -21,7 +21,7 @@ Squares = tuple[float, float, float, bool]
 _FIELDS = 4
 
 _MESSAGE_BYTES = 512
-_LEAST_EXACT = 2.0**-970  # below, squares of float64 lose digits
+_LEAST_EXACT = 2.0**-970  # squares of smaller float64 numbers lose digits
 #: Relative difference allowed between the sums of squares of copies: ranks on different machines may round differently.
 _COPIES_MAY_DIFFER = 1e-2
 
@@ -60,7 +60,7 @@ def is_of_fsdp1(p: Tensor) -> bool:
 
 
 def is_part(p: Tensor) -> bool:
-    """Tell whether a process has a part of a parameter."""
+    """Return True if a process has only a part of a parameter."""
     return is_shard(p) or is_of_fsdp1(p)
 
 

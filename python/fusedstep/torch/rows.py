@@ -19,7 +19,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     The plan takes all gradients in one step, and refuses unsuitable ones before it writes anything.
     """
     if not opt.kernel.takes_rows or (opt._needs_ranks(grad_norm) and opt._sharing() is not None):
-        return False  # a norm over ranks would need the rows of all of them: the plan refuses, on every rank
+        return False  # a norm over ranks would need the rows of all ranks, so the plan refuses on every rank
     members = [(group, p) for group in opt.param_groups for p in group["params"]]
     sparse = {p: p.grad for _, p in members if p.grad is not None and p.grad.layout == torch.sparse_coo}
     if not sparse:

@@ -146,7 +146,7 @@ class _Statistics(NamedTuple):
 
     @property
     def rest(self) -> Array:
-        """What rounding took off the mean."""
+        """The rounding error of the mean."""
         return self.mean - self.center
 
 
@@ -169,7 +169,7 @@ def _statistics(x: Array, axis: int, group: Any) -> _Statistics:
 
 
 def _record(options: _Options, s: _Statistics) -> None:
-    """Let the running statistics take this batch."""
+    """Update the running statistics with this batch."""
     mean, var, batches = options.running
     if mean is None or var is None or batches is None:
         return
@@ -219,7 +219,7 @@ class _Synchronized(torch.autograd.Function):
         s, strides, group, has_bias, has_residual, relu = ctx.kept
         last = strides is not None
         dx = empty(x.shape, strides, x.dtype)
-        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the gradient behind a ReLU
+        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the gradient after the ReLU
         own = np.zeros((2, s.mean.size))
         if x.numel():
             out: Any = array_in_order(dx, last)
@@ -239,7 +239,7 @@ class _Synchronized(torch.autograd.Function):
 def _through_statistics(
     dx: Array, x: Array, weight: Tensor | None, s: _Statistics, invstd: Array, total: Array, last: bool
 ) -> None:
-    """Add, in place, what mean and variance pass on: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
+    """Add, in place, the gradient through mean and variance: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
 
     That is a function of x of the form of a batch norm in evaluation, with dx as the residual.
     """
