@@ -13,7 +13,7 @@ from fusedstep.ops import _batch_norm_reference as norms
 from support.bits import Array, assert_same_bits, every_dtype
 from support.machines import SERIAL, running
 from support.oracle import CLASSES, every_class, snapshot
-from support.refusals import refused
+from support.refusals import assert_refused
 
 BETAS = {"betas": (0.0, 0.0), "rho": 0.0, "alpha": 0.0}
 OWN_BETAS = {"AdEMAMix": {"betas": (0.0, 0.0, 0.9)}, "AdamWScheduleFree": {"betas": (0.9, 0.0)}, "ASGD": {}}
@@ -170,19 +170,19 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
     if "eps" not in cls.checks:
         return
     name, need = cls.__name__, "eps must be 0 or at least 1.4e-45 for float32 parameters"
-    with refused(ValueError, f"{name}: {need}", "got 1e-50"):
+    with assert_refused(ValueError, f"{name}: {need}", "got 1e-50"):
         cls([np.ones(3, np.float32)], eps=1e-50)
-    with refused(ValueError, f"{name}: groups[1]: {need}", "got 1e-50"):
+    with assert_refused(ValueError, f"{name}: groups[1]: {need}", "got 1e-50"):
         cls([{"params": np.ones(3)}, {"params": np.ones(3, np.float32)}], eps=1e-50)
     opt = cls([np.ones(3, np.float32)], eps=0.0)
-    with refused(ValueError, need):
+    with assert_refused(ValueError, need):
         opt.groups[0]["eps"] = 1e-50
     assert opt.groups[0]["eps"] == 0.0
     opt.groups[0]["eps"] = 1e-45
     cls([np.ones(3)], eps=1e-50)
     if cls.in_torch:
         theirs = getattr(fs.torch, name)
-        with refused(ValueError, f"{name}: param_groups[0]: {need}", "got 1e-50"):
+        with assert_refused(ValueError, f"{name}: param_groups[0]: {need}", "got 1e-50"):
             theirs([torch.ones(3, requires_grad=True)], eps=1e-50)
         theirs([torch.ones(3, dtype=torch.float64, requires_grad=True)], eps=1e-50)
 

@@ -94,8 +94,8 @@ def holds(property: Callable[..., None]) -> Callable[[], None]:
     return test
 
 
-def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
-    """Call, and compare the memory with the oracle's results or, after an error, with the memory before the call.
+def assert_all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
+    """Assert that a call writes the oracle's results or, if it raises, changes no byte.
 
     `wanted` returns pairs (array, values) of the written memory. All other bytes must not change.
     """
@@ -189,7 +189,7 @@ def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
             outside.extend(p for p in pairs if not np.may_share_memory(p[0], arena.place))
             return [p for p in pairs if np.may_share_memory(p[0], arena.place)]
 
-        all_or_nothing(arena, lambda: opt.step(grads, clip_norm=clip_norm, **of_step), wanted)
+        assert_all_or_nothing(arena, lambda: opt.step(grads, clip_norm=clip_norm, **of_step), wanted)
     if opt.steps == 0:
         assert [a.tobytes() for a in own] == unwritten
     else:
@@ -216,9 +216,9 @@ def test_any_dropout_and_noise_has_the_transcriptions_bits_or_is_refused(data: A
 
     with running(draw(st.sampled_from(MACHINES))):
         if draw(st.booleans()):
-            all_or_nothing(arena, lambda: fs.dropout(x, p, key, offset=offset, out=out), dropped)
+            assert_all_or_nothing(arena, lambda: fs.dropout(x, p, key, offset=offset, out=out), dropped)
         else:
-            all_or_nothing(arena, lambda: fs.gaussian_noise(x, 0.3, key, offset, out=out), noisy)
+            assert_all_or_nothing(arena, lambda: fs.gaussian_noise(x, 0.3, key, offset, out=out), noisy)
 
 
 class Normalisation:
@@ -288,9 +288,9 @@ def test_any_batch_norm_has_the_transcriptions_bits_or_is_refused(data: Any) -> 
     call, saved = Normalisation(draw, arena, dtype), []
     with running(draw(st.sampled_from(MACHINES))):
         gamma, beta = call.gamma, call.beta
-        all_or_nothing(arena, lambda: saved.append(call.forward()), call.wanted)
+        assert_all_or_nothing(arena, lambda: saved.append(call.forward()), call.wanted)
         if saved and not any(np.may_share_memory(a, b) for a, b in itertools.product((gamma, beta), (call.dx,))):
-            all_or_nothing(
+            assert_all_or_nothing(
                 arena,
                 lambda: fs.batch_norm_backward(call.dy, saved[0], out=call.dx),
                 lambda: call.gradient_wanted(saved[0]),
@@ -305,7 +305,7 @@ def test_any_batch_statistics_have_the_transcriptions_bits_or_are_refused(data: 
     x = draw(arrays(arena, shape, dtype, dense=True))
     axis, stats = draw(st.integers(-len(shape) - 1, len(shape))), fs.BatchStats()
     with running(draw(st.sampled_from(MACHINES))):
-        all_or_nothing(arena, lambda: stats.update(x, axis), lambda: [])
+        assert_all_or_nothing(arena, lambda: stats.update(x, axis), lambda: [])
     if stats.count:
         mean, m2 = _batch_norm_reference.moments(_batch_norm_reference.channels_first(np.array(x), axis))
         assert_same_bits(stats.mean, mean)

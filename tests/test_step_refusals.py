@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 import fusedstep as fs
 from support.bits import Array
 from support.oracle import CLASSES, every_class
-from support.refusals import HUGE, NO_PARAMETERS, ones, refused
+from support.refusals import HUGE, NO_PARAMETERS, assert_refused, ones
 
 
 class World:
@@ -32,7 +32,7 @@ class World:
 
     def refuses(self, error: type[Exception], *words: str, grads: Any = None, **options: Any) -> None:
         """Assert the error, that nothing was written, and that the optimizer still works."""
-        with refused(error, *words):
+        with assert_refused(error, *words):
             self.opt.step(self.grads if grads is None else grads, **options)
         assert self.bytes() == self.before and self.opt.steps == 1
         self.opt.step([ones(4, 3), None])
@@ -193,7 +193,7 @@ def test_changed_parameters_are_detected(cls: Any, change: str) -> None:
     act(second)
     before = first.tobytes(), second.tobytes()
     grads = [ones(4, 3), ones(4, 3)]
-    with refused(ValueError, f'{cls.__name__}.step: params[1] ("b") must be', need):
+    with assert_refused(ValueError, f'{cls.__name__}.step: params[1] ("b") must be', need):
         opt.step(grads)
     assert (first.tobytes(), second.tobytes()) == before and opt.steps == 1
 
@@ -204,7 +204,7 @@ def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
         other = np.ones(3, np.dtype("f4").newbyteorder(">"))  # often has the address of the first array and its dtype
         before = p.tobytes()
-        with refused(TypeError, "native byte order"):
+        with assert_refused(TypeError, "native byte order"):
             opt.step([other])
         assert p.tobytes() == before
 
@@ -214,16 +214,16 @@ def test_gradients_changed_between_check_and_step_are_detected() -> None:
     world, g = World(), ones(3)
     world.opt.step([None, g])
     g.dtype = ">f4"
-    with refused(TypeError, 'grads[1] ("b") must be', "native byte order"):
+    with assert_refused(TypeError, 'grads[1] ("b") must be', "native byte order"):
         world.opt.step([None, g])
     g.dtype = "f4"
     g.resize(5, refcheck=False)
-    with refused(ValueError, "float32 of shape (3,)", "(5,)"):
+    with assert_refused(ValueError, "float32 of shape (3,)", "(5,)"):
         world.opt.step([None, g])
     g = ones(3)
     world.opt.step([None, g], zero_grads=True)
     g.setflags(write=False)
-    with refused(ValueError, "writeable, to be zeroed"):
+    with assert_refused(ValueError, "writeable, to be zeroed"):
         world.opt.step([None, g], zero_grads=True)
 
 
@@ -249,9 +249,9 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
             (np.int64(1), TypeError, "must be float32, float64, float16 or bfloat16"),
             (1.0, TypeError, "must be a numpy.ndarray of float32, float64, float16 or bfloat16; got float"),
         ):
-            with refused(error, words):
+            with assert_refused(error, words):
                 opt.step([bad])
-        with refused(ValueError, "must be writeable, to be zeroed", "read-only NumPy scalar"):
+        with assert_refused(ValueError, "must be writeable, to be zeroed", "read-only NumPy scalar"):
             opt.step([dtype(1)], zero_grads=True)
         assert w.tobytes() == same.tobytes() and opt.steps == 4
         opt.step([np.array(1.0, dtype)], zero_grads=True)

@@ -13,7 +13,7 @@ FUSEDSTEP_INLINE void for_stretches(const Stretches& s, const Body& body) {
   for (std::ptrdiff_t k = 0; k < s.count; ++k) body(k * s.stride, k * s.n, s.n);
 }
 
-/// N neighbours at once: a loop over so few of them would be all beginning and end.
+/// Converts N neighbours without a loop. In a loop over so few of them, start and end would take most of the time.
 template <class Format, int N>
 FUSEDSTEP_INLINE void decode_few(const std::uint16_t* from, float* to) {
   if constexpr (has_instructions<Format>) {

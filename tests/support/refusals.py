@@ -59,7 +59,7 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
 
 
 @contextmanager
-def refused(error: type[Exception], *words: str) -> Iterator[None]:
+def assert_refused(error: type[Exception], *words: str) -> Iterator[None]:
     """Assert exactly this error with all the words, on one line."""
     with pytest.raises(error) as caught:
         yield
