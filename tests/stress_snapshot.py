@@ -153,11 +153,7 @@ def stress(
         while not end.is_set():
             try:
                 draw.choice(acts)(draw)
-            except (
-                *REFUSALS,
-                LookupError,
-                AttributeError,
-            ):  # Python code may raise these if another thread changes its objects
+            except (*REFUSALS, LookupError, AttributeError):  # raised by Python code during a change
                 pass
             except BaseException as error:
                 unexpected.append(error)

@@ -173,7 +173,7 @@ def test_states_of_8_bits_are_checked_by_their_mean_error() -> None:
     narrow = cases.Case("narrow", "Adam", ((8192,),), {"lr": 1e-3}, states="uint8")
     ours, _, numpy = run(narrow).lines
     assert (ours.status, numpy.status) == ("timed", "timed")
-    assert ours.error is not None and 0.01 < ours.error < 1  # the figures are rounded
+    assert ours.error is not None and 0.01 < ours.error < 1  # the states are rounded
     start, want = np.zeros(4), np.ones(4)
     assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)
     assert reference.narrow_error_of(want * 1.2, want, start) > 1

@@ -34,7 +34,7 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
     if (wrapper, feature) in matrix.REFUSED:
         world_of(2).run(refused, wrapper, rule, feature)
         return
-    require_one_process(world_of(2).run(matrix.train, wrapper, rule, feature), rule, feature)
+    assert_equal_to_one_process(world_of(2).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 
 @pytest.mark.nightly
@@ -42,10 +42,10 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
 @pytest.mark.parametrize("feature", ["plain", "clip_norm", "ema_decay", "zero_grads", "skip_nonfinite"])
 @pytest.mark.parametrize(("wrapper", "ranks"), [("FSDP1, flat", 2), ("FSDP2 on a grid", 4)])
 def test_less_usual_wrappers_train_as_one_process(wrapper: str, ranks: int, feature: str, rule: str) -> None:
-    require_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
+    assert_equal_to_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 
-def require_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
+def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
     """Compare ranks with each other, bit for bit, and with one process."""
     first, one = results[0], alone(rule, feature)
     for other in results[1:]:

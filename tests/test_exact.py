@@ -117,8 +117,8 @@ def compare(
                 yield name, frozenset(Exact.events), float(got), want
 
 
-def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
-    """Check a rule against its bounds; return how often each row of `ROWS` was needed."""
+def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
+    """Assert that a rule is within its bounds; return how often each row of `ROWS` was needed."""
     Exact.narrow, rows = Format(dtype), Counter[str]()
     rng = np.random.default_rng(seed)
     for k in range(sets):
@@ -143,7 +143,7 @@ def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter
 @every_class
 @pytest.mark.usefixtures("on_exact_numbers")
 def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> None:
-    rows = check_step(cls, dtype, seed=1, sets=5, size=8)
+    rows = assert_steps_are_exact(cls, dtype, seed=1, sets=5, size=8)
     assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
 
 
@@ -152,7 +152,7 @@ def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> No
 @pytest.mark.nightly
 @pytest.mark.usefixtures("on_exact_numbers")
 def test_steps_are_as_exact_as_their_roundings_allow_in_full(cls: Any, dtype: Any) -> None:
-    print(cls.__name__, dtype, dict(check_step(cls, dtype, seed=2, sets=100, size=60)))
+    print(cls.__name__, dtype, dict(assert_steps_are_exact(cls, dtype, seed=2, sets=100, size=60)))
 
 
 @pytest.mark.usefixtures("on_exact_numbers")
@@ -162,7 +162,7 @@ def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(fs.SGD, "reference", staticmethod(step))
     with pytest.raises(AssertionError):
-        check_step(fs.SGD, np.dtype(np.float32), seed=1, sets=5, size=20)
+        assert_steps_are_exact(fs.SGD, np.dtype(np.float32), seed=1, sets=5, size=20)
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:

@@ -98,9 +98,7 @@ def test_gradient_of_every_loss_agrees_with_differences(kind: type[nn.Loss], for
 def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], columns: int) -> None:
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
-    told = (
-        columns if kind.__name__ == "SquaredError" else 1
-    )  # as in scikit-learn, the value is a mean over columns, and the gradient is that of the sum
+    told = columns if kind.__name__ == "SquaredError" else 1  # value: mean over columns; gradient: of their sum
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         value, gradient = loss.value_and_gradient(theta.reshape(N, columns), targets, WEIGHTS["weighted"])

@@ -259,7 +259,5 @@ def test_a_compiled_step_breaks_the_graph_once_and_is_right(torch: Any, ft: Any,
 
     losses, breaks = run(compiled=True)
     assert losses == pytest.approx(run(compiled=False)[0], rel=1e-6)
-    assert breaks == (
-        1 if options.get("zero_grads") else 2
-    )  # zero_grad is one more graph break, as with torch's optimizers
+    assert breaks == (1 if options.get("zero_grads") else 2)  # zero_grad breaks it once more
     torch._dynamo.reset()

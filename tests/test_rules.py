@@ -29,7 +29,7 @@ from support.oracle import (
 INFINITE = (np.inf, -np.inf, np.nan)
 
 
-def check_bits(
+def assert_bits_of_the_oracle(
     cls: type[fs.optim.Optimizer],
     options: Options,
     stages: str,
@@ -58,7 +58,7 @@ def check_bits(
 def test_every_variant_has_the_same_bits_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    check_bits(cls, options, stages, dtype, SHORT, SERIAL, rng)
+    assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
 
 
 @every_dtype
@@ -67,7 +67,7 @@ def test_every_variant_has_the_same_bits_on_every_instruction_set(
 def test_every_stage_has_the_same_bits_around_every_rule(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    check_bits(cls, {}, stages, dtype, SHORT, SERIAL, rng)
+    assert_bits_of_the_oracle(cls, {}, stages, dtype, SHORT, SERIAL, rng)
 
 
 @every_dtype
@@ -76,7 +76,7 @@ def test_every_stage_has_the_same_bits_around_every_rule(
 def test_every_number_of_threads_and_both_backends_have_the_same_bits(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    check_bits(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
+    assert_bits_of_the_oracle(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
 
 
 @every_variant
@@ -90,7 +90,7 @@ def test_200_steps_of_one_gradient_have_the_same_bits(cls: Any, options: Options
 @every_class_of_this_rate
 def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
-        check_bits(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
+        assert_bits_of_the_oracle(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
         options = {**STAGES[stages][0], "lr": 0.0}
         p = numbers(rng, 1000, np.float32)
         before = p.tobytes()

@@ -90,10 +90,10 @@ def test_run_that_torch_or_fusedstep_began_is_resumed_by_the_other(
 ) -> None:
     first, second = (side(name) for side in sides)
     for options in shared_options(name):
-        there_and_back(name, first, second, {**known(name, {"weight_decay": 0.03}), **options}, tmp_path)
+        assert_the_other_resumes(name, first, second, {**known(name, {"weight_decay": 0.03}), **options}, tmp_path)
 
 
-def there_and_back(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
+def assert_the_other_resumes(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
     model = network()
     opt = first(model.parameters(), **options)
     train(model, opt, batches(6))
@@ -109,7 +109,7 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
-    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # the number of the step decides its random bits
+    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's steps depend on their number only
         assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
 
 

@@ -124,9 +124,7 @@ def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend:
     for x in (images(torch), images(torch)[:7]):
         first, again, eager = (run(torch, m, x) for m in (compiled, compiled, twin))
         assert torch.equal(first[0], again[0])
-        for a, b in zip(
-            first, eager, strict=True
-        ):  # the same numbers are drawn in the same order, so the masks are equal
+        for a, b in zip(first, eager, strict=True):  # the same draws, so the same masks
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(compiled.eval()(x), model(x))
     torch._dynamo.reset()

@@ -97,7 +97,7 @@ class Tensor:
         return rounding.to_float16(x, bits) if dtype == np.float16 else x
 
 
-def compare(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
+def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
     for k, t in enumerate(tensors):
         p = opt.params[k]
         assert rounding.same_items(p, t.p), what
@@ -130,7 +130,7 @@ def test_every_width_has_the_bits_of_its_transcription(cls: Any, parameter: str,
             opt.step(grads)
             for tensor, g in zip(tensors, grads, strict=True):
                 tensor.step(cls, g, t, opt.groups[0])
-            compare(opt, tensors, (of_rule, t))
+            assert_equal_to_transcription(opt, tensors, (of_rule, t))
 
 
 @every_isa
@@ -145,7 +145,7 @@ def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
             g = draw(n, n + 1, bfloat16)
             opt.step([g])
             tensor.step(fs.AdamW, g, 1, opt.groups[0])
-            compare(opt, [tensor], n)
+            assert_equal_to_transcription(opt, [tensor], n)
     finally:
         fs.set_isa(before)
 

@@ -132,7 +132,7 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
             assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
             optimizer.clip_norm, optimizer.skip_nonfinite = None, False
             optimizer.step()
-            optimizer.clip_norm = 1.0  # wrapped after the first step
+            optimizer.clip_norm = 1.0  # set after the first step
             with pytest.raises(ValueError, match="clip_norm and skip_nonfinite need process_group"):
                 optimizer.step()
     inner = network(torch)
@@ -144,7 +144,7 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
 
 
 def refused_where_steps_would_part(rank: int, size: int) -> None:
-    from torch.distributed.optim import ZeroRedundancyOptimizer  # FSDP1 gives a deprecation warning
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # this import gives a deprecation warning
 
     from .shards import Shard, init_device_mesh, numbers, parameter
 

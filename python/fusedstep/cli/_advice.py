@@ -22,10 +22,8 @@ class Figures:
     in_place_one: float  # with one thread
     should: float
     does: float
-    product: float = (
-        0.0  # time of NumPy's product on BLAS's threads; the next field is that on one thread; 0 if unknown
-    )
-    product_one: float = 0.0
+    product: float = 0.0  # of NumPy, on BLAS's threads; 0 if unknown
+    product_one: float = 0.0  # of NumPy, on one of BLAS's threads; 0 if unknown
 
 
 Rule = Callable[[Machine, Figures], str]  # an empty text means no advice

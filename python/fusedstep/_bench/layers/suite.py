@@ -25,17 +25,15 @@ class Line:
     """The results of one implementation in one case. `status` is "timed", or the reason why there is no time."""
 
     name: str
-    out: bool  # writes into memory allocated beforehand
-    level: str = ""  # of ours
+    out: bool  # True if it writes into allocated memory
+    level: str = ""  # instruction set, in our lines
     status: str = "timed"
     error: float | None = None  # error against float64, in units of the allowed error
     bytes_per_element: int = 0
     seconds: float | None = None
     gb_s: float | None = None
     of_copy: Ratio | None = None  # time per byte, divided by the yardstick's
-    of_ours: dict[str, Ratio] = field(
-        default_factory=dict
-    )  # time divided by ours with the same kind of output, for each instruction set
+    of_ours: dict[str, Ratio] = field(default_factory=dict)  # time divided by ours, for each instruction set
     of_alone: Ratio | None = None  # time per byte, divided by that of our batch norm with the same instruction set
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
