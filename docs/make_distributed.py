@@ -1,4 +1,4 @@
-"""Write the table of docs/distributed.md from tests/support/matrix.py: what works with what, with each cell's test."""
+"""Write the table of docs/distributed.md from tests/support/matrix.py: wrappers, features and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write numerics.md: how far steps and batch statistics are from the same formulas with more digits."""
+"""Write numerics.md: the errors of steps and batch statistics against the same formulas with more digits."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def largest(cls: Any, dtype: np.dtype[Any], seed: int = 0, size: int = SIZE) -> 
 
 
 def bound(seen: float) -> int:
-    """Return what is promised where an error was seen: twice as much, in whole units."""
+    """Return the documented bound for a measured error: twice the error, in whole units."""
     return max(1, math.ceil(2 * seen))
 
 
@@ -99,7 +99,7 @@ def up(x: float) -> str:
 
 
 def step_rows() -> Iterator[list[str]]:
-    """Bounds, and what was seen, of every optimizer."""
+    """Return the bounds and the measured errors of every optimizer."""
     for cls in CLASSES:
         row = [cls.__name__]
         for dtype in DTYPES:
@@ -109,7 +109,7 @@ def step_rows() -> Iterator[list[str]]:
 
 
 def batch_norm_rows() -> Iterator[list[str]]:
-    """Errors at every ratio of mean and deviation."""
+    """Return the errors at every ratio of mean and deviation."""
     for dtype in DTYPES:
         for ratio in RATIOS:
             yield [str(dtype), f"{ratio:g}", *map(up, batch_norm_errors(dtype, ratio))]

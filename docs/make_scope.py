@@ -1,4 +1,4 @@
-"""Write scope.md from scope.txt: every technique, its public name, and what shows it."""
+"""Write scope.md from scope.txt: every technique, its public name, and the files that show it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sections() -> dict[str, list[Row]]:
 
 
 def resolve(name: str) -> Any:
-    """Return what a public name stands for; refuse it if it lacks one of the arguments in brackets."""
+    """Return the object of a public name; refuse it if it lacks one of the arguments in brackets."""
     matched = NAME.fullmatch(name)
     if matched is None:
         raise ValueError(f"scope.txt: a name must be like fs.SGD(momentum); got {name!r}")

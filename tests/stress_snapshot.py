@@ -19,7 +19,7 @@ import numpy as np
 import fusedstep as fs
 
 Act = Callable[[random.Random], object]
-REFUSALS = (ValueError, TypeError, RuntimeError)  # of a step
+REFUSALS = (ValueError, TypeError, RuntimeError)  # errors of a refused step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:

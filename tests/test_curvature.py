@@ -156,5 +156,5 @@ def test_scipys_trust_region_method_minimizes_rosenbrocks_function_with_our_prod
     found = optimize.minimize(
         f, start, jac=True, hessp=lambda t, v: inspect.hessian_vector_product(f, v, t), method="trust-ncg"
     )
-    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # its default gradient tolerance
+    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # scipy's default gradient tolerance
     assert inspect.critical_point(f, found.x).kind == "minimum" and found.nit < 60

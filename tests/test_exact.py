@@ -166,7 +166,7 @@ def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Return True if a result is within so many units in the last place of the exact one, or of a larger term."""
+    """Return True if a result is near the exact one: within `units` in the last place of it, or of a larger term."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)

@@ -1,4 +1,4 @@
-"""Numbers at the ends of a dtype's range, and options at the ends of theirs: results are compared with known values."""
+"""Numbers at the ends of a dtype's range, and options at the ends of their ranges, against known results."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"
 
 @contextmanager
 def interrupting(seconds: float) -> Iterator[None]:
-    """Send Ctrl-C after so many seconds, at any point of the program."""
+    """Send Ctrl-C after this number of seconds, at any point of the program."""
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

@@ -1,4 +1,4 @@
-"""``inspect.memory`` counts what the optimizers really hold."""
+"""``inspect.memory`` counts the real bytes of the optimizers' arrays."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:
-    """Round float64 to so many binary digits, ties to even; too large values become infinite."""
+    """Round float64 to this number of binary digits, ties to even; too large values become infinite."""
     exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1] - 1, smallest_exponent)
     unit = np.ldexp(1.0, exponent - digits + 1)
     rounded = np.rint(x / unit) * unit

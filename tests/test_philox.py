@@ -128,7 +128,7 @@ STREAMS = [fs.Key(0), fs.Key(1), fs.Key(0, 1), fs.Key(2**32), fs.Key(2**64 - 1, 
 
 
 def z_of(mask: Any, p: float) -> float:
-    """How far the mean of independent {0, 1} lies from p, in standard deviations."""
+    """Return the difference of the mean of independent {0, 1} from p, in standard deviations."""
     return (mask.mean() - p) * math.sqrt(mask.size / (p * (1 - p)))
 
 

@@ -79,7 +79,7 @@ def workers() -> Any:
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
-@pytest.mark.filterwarnings("ignore")  # of processes that joblib starts
+@pytest.mark.filterwarnings("ignore")  # warnings of processes that joblib starts
 def test_loky_workers_get_read_only_maps_and_return_the_same_bits(workers: Any) -> None:
     large = np.tile(X, (8, 1))  # above joblib's limit for memory maps
     here = [small(dropout=0.1, dtype=dtype).fit(large, np.tile(y, 8)) for dtype in ("float32", "float64")]

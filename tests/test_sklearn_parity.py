@@ -157,8 +157,8 @@ def test_training_that_has_not_converged_warns() -> None:
     with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 4 iterations"):
         MLPClassifier(**{**BASE, "solver": "lbfgs"}).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
-        MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # as scikit-learn's
-    MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # planned for so many
+        MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # scikit-learn warns too
+    MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # no warning, because a schedule ends with the epochs
 
 
 @pytest.mark.filterwarnings("error")

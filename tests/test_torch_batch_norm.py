@@ -306,7 +306,7 @@ def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
         torch.testing.assert_close(y, theirs(x), atol=0.02, rtol=0.02)
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch.jit, which torch's forward mode uses too
+@pytest.mark.filterwarnings("ignore")  # a warning of torch.jit, which torch's forward mode uses too
 def test_other_devices_and_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()

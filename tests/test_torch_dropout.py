@@ -198,7 +198,7 @@ def test_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
         assert torch.autograd.forward_ad.unpack_dual(layer(dual)).tangent is not None
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch.jit
+@pytest.mark.filterwarnings("ignore")  # a warning of torch.jit
 def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
     traced = torch.jit.trace(ft.Dropout(0.5), torch.ones(50), check_trace=False)
     assert "dropout" in str(traced.graph)

@@ -114,7 +114,7 @@ def test_input_is_freed_if_the_pass_is_recomputed(torch: Any, ft: Any) -> None:
     y.sum().backward()
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch's compiler
+@pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> None:
     torch._dynamo.reset()

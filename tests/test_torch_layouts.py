@@ -205,7 +205,7 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
     opt.step()
     saved = copy.deepcopy(opt.state_dict())
     saved["state"][0]["exp_avg"] = torch.zeros(8, 8)
-    opt.load_state_dict(copy.deepcopy(saved))  # and accepted by torch
+    opt.load_state_dict(copy.deepcopy(saved))  # torch accepts it
     opt.step()
     with pytest.raises(
         ValueError, match=r"state of params\[0\]\['exp_avg'\] must be torch.float32 \(64,\); got .*8, 8"

@@ -1,4 +1,4 @@
-"""`python -m bench.widths`: run the study, or print what a file says."""
+"""`python -m bench.widths`: run the study, or print the results in a file."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if SIZE > 1:
 optimizer = AdamW(model.parameters(), lr=3e-3, clip_norm=1.0)  # the norm over the parts of all ranks
 report(model, train(model, optimizer))
 
-folder = [tempfile.mkdtemp() if RANK == 0 else ""]  # in earnest: one on a file system that all machines share
+folder = [tempfile.mkdtemp() if RANK == 0 else ""]  # in a real run: a folder on a file system that all machines share
 if SIZE > 1:
     dist.broadcast_object_list(folder)
 of_model, of_optimizer = get_state_dict(model, optimizer)

@@ -42,21 +42,21 @@ def loss_and_gradient(w: np.ndarray, step: int) -> tuple[float, np.ndarray]:
 
 
 def norm_over_ranks(part: np.ndarray) -> float:
-    """Return the norm of what all ranks have a part of: summed in the order of ranks, the same bits everywhere."""
+    """Return the norm over the parts of all ranks, summed in their order: all ranks get the same bits."""
     return float(np.sqrt(sum(COMM.allgather(float(part.astype(np.float64) @ part)))))
 
 
 def data_parallel(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Every rank steps everything; each measures a slice of the gradient for the norm."""
+    """Every rank steps all parameters; each measures a slice of the gradient for the norm."""
     total = np.empty_like(gradient)
     COMM.Reduce(gradient, total, root=0)
-    COMM.Bcast(total, root=0)  # not Allreduce, which MPI lets differ in the last bit from rank to rank
+    COMM.Bcast(total, root=0)  # not Allreduce: its result may differ between ranks in the last bit
     total /= SIZE
     optimizer.step([total], clip_norm=1.0, grad_norm=norm_over_ranks(total[MINE]))
 
 
 def by_slices(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Every rank steps its slice, and gives the others what comes out."""
+    """Every rank steps its slice, and sends the new parameters to the others."""
     counts = np.diff(BOUNDS)
     part = np.empty(counts[RANK], np.float32)
     COMM.Reduce_scatter(gradient, part, counts)

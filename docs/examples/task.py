@@ -1,4 +1,4 @@
-"""What the examples train: a small network on made-up data. Each rank takes its part of every batch."""
+"""The training task of the examples: a small network on random data. Each rank takes its part of every batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import zlib
 import torch
 import torch.distributed as dist
 
-RANK, SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's; else one process
+RANK, SIZE = (
+    int(os.environ.get("RANK", 0)),
+    int(os.environ.get("WORLD_SIZE", 1)),
+)  # the processes of torchrun, or one process
 
 
 def network() -> torch.nn.Module:
@@ -42,11 +45,11 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int =
 
 
 def report(model: torch.nn.Module, losses: list[float]) -> None:
-    """Print how it went, with a sum over the bits of all parameters."""
+    """Print the losses, and a sum over the bits of all parameters."""
     whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
     digest = zlib.crc32(b"".join(p.detach().numpy().tobytes() for p in whole))
     text = f"rank {RANK} of {SIZE}: loss {losses[0]:.4f}, in the end {losses[-1]:.4f}; parameters {digest:08x}\n"
-    sys.stdout.write(text)  # at once: another rank may be writing
+    sys.stdout.write(text)  # in one write, because other ranks may write too
     if RANK == 0 and "LOSSES" in os.environ:
         with open(os.environ["LOSSES"], "w", encoding="utf-8") as file:
             file.writelines(f"{loss!r}\n" for loss in losses)

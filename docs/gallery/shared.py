@@ -1,4 +1,4 @@
-"""What the pages share: data, a small network, a training loop, means with their intervals, and one look."""
+"""Common code of the pages: data, a small network, a training loop, means with their intervals, and the style."""
 
 from __future__ import annotations
 

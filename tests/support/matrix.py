@@ -22,7 +22,7 @@ class Feature(NamedTuple):
     poisoned: bool = False
     averaged: bool = False
     dtype: str = "float32"
-    inputs: int = 7  # of the network; 256 are a block of 8-bit states
+    inputs: int = 7  # width of the network; 256 elements are a block of 8-bit states
 
 
 #: A difference in the last bit of a gradient may change a narrow state's code. So one process adds up its gradients
@@ -188,7 +188,7 @@ def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice
 class Result(NamedTuple):
     """The result of a run."""
 
-    losses: list[float]  # of the own part of the batch
+    losses: list[float]  # losses of this rank's part of the batch
     norms: list[float | None]
     skipped: list[bool]
     values: list[np.ndarray[Any, Any]]

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from .bits import Array
 
-HUGE = 10**400  # beyond float64
+HUGE = 10**400  # an integer beyond float64
 
 
 def ones(*shape: int, dtype: Any = np.float32) -> Array:

@@ -95,7 +95,7 @@ _worlds: dict[int, World] = {}
 
 
 def world_of(size: int) -> World:
-    """Return a world of so many processes: the existing one or a new one."""
+    """Return a world of this number of processes: the existing one or a new one."""
     if size not in _worlds or not _worlds[size].alive:
         _worlds[size] = World(size)
     return _worlds[size]

@@ -21,7 +21,7 @@ from fusedstep.torch import Adam as Fused
 Array = npt.NDArray[np.float32]
 w: Array = np.ones(3, np.float32)
 
-# Every optimizer, with what all have and what one has.
+# Every optimizer, with its common options and its own.
 rate: Callable[[int], float] = fs.schedules.cosine(0.1, total_steps=10)
 optimizers: list[fs.optim.Optimizer] = [
     fs.Adadelta([w], rho=0.8),

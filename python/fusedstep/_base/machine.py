@@ -26,7 +26,7 @@ def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = Non
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             sizes = [*_numbers(os.path.join(group, limit)), *_numbers(os.path.join(group, usage))]
-            if len(sizes) == 2:  # else "max", or the other version
+            if len(sizes) == 2:  # with fewer numbers, the limit is "max" or the group is of the other version
                 unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel frees it on demand
                 found.append(max(0, sizes[0] - sizes[1] + unused))
     return min(found, default=None)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: numbers, the choice of cases, and the reasons why a library has no figure."""
+"""Common code of the benchmarks: random numbers, the choice of cases, and reasons why a library has no figure."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SETTLE_LIMIT_S = 0.25  # longest wait, because some threads never stop spinning
 WARM_S = 3e-3  # after the wait, a core needs time to reach its full speed, and caches must be filled again
 
 
-Ratio = tuple[float, float, float]  # of two times, with its 95% interval
+Ratio = tuple[float, float, float]  # the ratio of two times, with its 95% interval
 
 
 class Runner(Protocol):
@@ -69,10 +69,9 @@ class Sampling:
     max_rounds: int = 151
     settle_s: float = SETTLE_S
     short_s: float = SHORT_S  # steps below this run untimed before each sample
-    warm_s: float = WARM_S  # so long, and once at least
-    limit_s: float = (
-        math.inf
-    )  # of all rounds; after this time, LEAST_ROUNDS are enough; an implementation that needs more alone is left out
+    warm_s: float = WARM_S  # seconds of these steps; there is at least one
+    # Time limit of all rounds. After it, LEAST_ROUNDS are enough. An implementation that exceeds it alone is left out.
+    limit_s: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,7 @@ class Pace:
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
         self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
-        self.spent, self.began = (
-            [0.0],
-            0.0,
-        )  # seconds of a case besides its budget: building, checking and the fewest rounds
+        self.spent, self.began = [0.0], 0.0  # seconds of a case besides its budget, such as for building and checking
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
         """Return the plan of the next case, with its reserved time. None if no time is left."""

@@ -158,7 +158,7 @@ def _of_numpy(group: Any) -> Iterator[_Described]:
 
 
 def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
-    models = getattr(optimizer, "_models", {})  # of an OffloadedOptimizer
+    models = getattr(optimizer, "_models", {})  # host -> the model's parameter, in an OffloadedOptimizer
     for p in group["params"]:
         source = models.get(p, p)
         copied = source is not p and source.device.type == "cpu"

@@ -165,5 +165,5 @@ def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, i
     """Return the relative error of a parameter and where the largest difference is."""
     differences = np.abs(analytic - numeric)
     scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)
-    where = int(np.argmax(differences))  # of a nan, if there is one
+    where = int(np.argmax(differences))  # the position of a nan, if there is one
     return float(differences[where]) / scale, where

@@ -186,7 +186,7 @@ def extreme_eigenvalues(
 def _lanczos(H: Any, k: int, tol: float, start: Vector) -> Spectrum:
     linalg = scipy("sparse.linalg")
     (extreme,) = linalg.eigsh(H, 1, which="LM", v0=start, tol=0.1, return_eigenvectors=False)
-    shift = 2.0 * abs(float(extreme))  # then no eigenvalue is near zero, and tol is relative to the largest
+    shift = 2.0 * abs(float(extreme))  # after the shift no eigenvalue is near zero, and tol is relative to the largest
     unit = linalg.aslinearoperator(scipy("sparse").identity(H.shape[0], format="csr"))
     values, vectors = linalg.eigsh(H + shift * unit, 2 * k, which="BE", v0=start, tol=tol)
     order = np.argsort(values)

@@ -47,9 +47,9 @@ class Directed(Optimizer):
 
 
 def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Step with the directions in the place of the gradients.
+    """Step with the directions in place of the gradients.
 
-    The fused step multiplies what it is given by `factor`: directions are divided by it first.
+    The fused step multiplies its gradients by `factor`, so directions are divided by `factor` first.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)

@@ -33,7 +33,7 @@ class ReplaySampler(BaseSampler):
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._choosing = threading.Lock()  # so that threads of one study see each other's points
+        self._choosing = threading.Lock()  # threads of one study must read each other's points
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_choosing"}

@@ -17,7 +17,7 @@ OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # options that the est
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Return an optimizer for a run of so many steps. Only weights decay, not biases, gamma and beta.
+    """Return an optimizer for a run of `steps` steps. Weights decay; biases, gamma and beta do not.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim
 
 
 def own_decay(cls: type[optim.Optimizer]) -> str:
-    """Return the form of an optimizer's decay, unless another is asked for."""
+    """Return the default form of an optimizer's decay."""
     made: Any = cls
     return str(made([np.zeros(1)], lr=0.0).groups[0]["decay"])
 
@@ -83,7 +83,7 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
 
 
 def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], float]:
-    """Return the rate, or the schedule for a run of so many steps."""
+    """Return the rate, or the schedule for a run of `steps` steps."""
     first, rate = first_rate(given), given.learning_rate
     after = max(1, steps - given.warmup)
     if callable(rate):

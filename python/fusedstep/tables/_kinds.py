@@ -17,7 +17,7 @@ Frame = Any  # a pandas.DataFrame
 Series = Any
 
 MOSTLY = 0.9  # the share of cells that decides the kind of a column
-FEW = 20  # a column with at most so many different values is neither identifier nor free text
+FEW = 20  # a column with at most this number of different values is neither identifier nor free text
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
 CAMEL = re.compile(r"[a-z]I[dD]$")

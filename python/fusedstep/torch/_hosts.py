@@ -36,7 +36,7 @@ class Hosts:
         self.label, self.dtype = label, dtype
         self._keeps_bits, self._reads_any = keeps_bits, reads_any
         self.models: dict[Tensor, Tensor] = {}  # host -> the model's parameter
-        self._copies: dict[Tensor, Tensor] = {}  # of these, the hosts that are copies
+        self._copies: dict[Tensor, Tensor] = {}  # the same for hosts that are copies
         self._hooks: dict[Tensor, Any] = {}
         self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # for gradients of hosts, made at the first use
         self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, which is copied from the device

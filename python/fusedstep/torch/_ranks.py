@@ -134,7 +134,7 @@ class Ranks:
         try:
             found = squares()
             sums[: len(found)] = found  # the last classes may have no trained parameter
-        except BaseException as e:  # also Ctrl-C, because the other ranks wait for this one
+        except BaseException as e:  # Ctrl-C too, because the other ranks wait for this one
             error = e
         table = self._gather([error is not None, found_inf, *(x for of_class in sums for x in of_class)])
         if table[..., 0].any():

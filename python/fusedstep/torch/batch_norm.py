@@ -106,7 +106,7 @@ class _Normalization(_BatchNorm):
         return given[0].dtype is torch.float32 and x.element_size() == 2 and served(x, residual) and served(*given)
 
     def _fits(self, x: Tensor, options: _Options) -> bool:
-        """Return whether this is a call that the kernel knows; torch's layer computes all others, or refuses them."""
+        """Return True if the kernel supports this call. torch's layer computes all other calls, or refuses them."""
         mean, var, batches = options.running
         per_channel = x.numel() // max(self.num_features, 1)
         momentum = options.momentum

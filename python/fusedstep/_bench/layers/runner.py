@@ -82,8 +82,8 @@ class Job:
 class Runner:
     """One implementation of one case.
 
-    A subclass has a method per layer (`dropout`, `bn` ...) that returns the call to be timed. What that call returns
-    is kept as `last`, as a training loop would keep it.
+    A subclass has a method per layer (`dropout`, `bn` ...) that returns the call to be timed. The result of the
+    call is kept as `last`, because a training loop keeps it.
     """
 
     refill = None
