@@ -49,7 +49,7 @@ def run(case: cases.Case, *more: peers.Peer, memory: float = 1e9) -> suite.CaseR
     return suite.run_case(case, PLAN, fs.num_threads(), memory, (*HERE, *more))
 
 
-def test_interval_of_a_known_ratio_holds_it_and_is_narrow() -> None:
+def test_interval_of_a_known_ratio_contains_the_ratio_and_is_narrow() -> None:
     rng = np.random.default_rng(1)
     slow_moments = 1 + rng.random(101)
     ours, theirs = slow_moments * rng.normal(1, 0.01, 101), slow_moments * rng.normal(3, 0.03, 101)

@@ -20,7 +20,7 @@ from fusedstep._bench import harness, records, run
 from support.results import document, files
 
 
-def test_reduced_results_are_small_and_say_the_same() -> None:
+def test_reduced_results_are_small_and_have_the_same_figures() -> None:
     small = records.reduce(document())
     assert json.loads(records.dump(small)) == small == records.reduce(small)
     assert "samples" not in records.dump(small) and '"gb_s": 12.35,' in records.dump(small)

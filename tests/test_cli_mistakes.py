@@ -227,7 +227,7 @@ def test_a_file_of_another_kind_gives_one_clear_line(
     assert message in captured.err and captured.err.count("\n") == 1
 
 
-def test_a_missing_package_is_named_with_the_extra_before_any_work(
+def test_a_missing_package_and_its_extra_are_named_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for module, package in [("sklearn.datasets", "scikit-learn"), ("matplotlib.figure", "matplotlib")]:
@@ -239,7 +239,7 @@ def test_a_missing_package_is_named_with_the_extra_before_any_work(
         assert captured.out == ""
 
 
-def test_a_width_without_its_package_is_named_with_the_extra(
+def test_a_state_dtype_without_its_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)

@@ -87,7 +87,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(options: list[str], out: Out
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_the_flag_of_a_width_is_the_argument_of_the_optimizer() -> None:
+def test_state_dtype_is_passed_to_the_optimizer() -> None:
     pytest.importorskip("ml_dtypes")
     iris = ["train", "--data", "iris", "--epochs", "3"]
     assert main([*iris, "--out", "plain"]) == 0

@@ -47,7 +47,7 @@ def test_the_average_is_better_by_the_variance_between_members() -> None:
     np.testing.assert_allclose((moments.mean - target) ** 2, errors - moments.variance, rtol=1e-10)
 
 
-def test_estimators_and_functions_are_members() -> None:
+def test_estimators_and_functions_may_be_members() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     fitted = linear.LinearRegression().fit(X, X[:, 0])
     together = Ensemble([fitted, lambda x: x[:, 0]])

@@ -142,7 +142,7 @@ def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int
 @every_dtype
 @every_class
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> None:
+def test_errors_of_steps_are_within_those_of_their_roundings(cls: Any, dtype: Any) -> None:
     rows = assert_steps_are_exact(cls, dtype, seed=1, sets=5, size=8)
     assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
 
@@ -151,7 +151,7 @@ def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> No
 @every_class
 @pytest.mark.nightly
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_steps_are_as_exact_as_their_roundings_allow_in_full(cls: Any, dtype: Any) -> None:
+def test_errors_of_many_steps_are_within_those_of_their_roundings(cls: Any, dtype: Any) -> None:
     print(cls.__name__, dtype, dict(assert_steps_are_exact(cls, dtype, seed=2, sets=100, size=60)))
 
 
@@ -207,7 +207,7 @@ def finite(dtype: Any) -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_are_exact_up_to_their_units(name: str, dtype: Any) -> None:
+def test_errors_of_activations_are_within_their_units(name: str, dtype: Any) -> None:
     """A sigmoid below the smallest normal number has no relative accuracy: see docs/numerics.md."""
     x = finite(dtype)
     got, slopes = layer(name, x)
@@ -232,7 +232,7 @@ def test_every_activation_and_every_loss_is_tested() -> None:
 
 
 @every_dtype
-def test_squared_errors_are_exact_up_to_their_units(dtype: Any) -> None:
+def test_errors_of_the_squared_error_are_within_their_units(dtype: Any) -> None:
     for y, t in itertools.product(finite(dtype), repeat=2):
         with np.errstate(over="ignore"):
             value, gradient = losses.MeanSquaredError().value_and_gradient(np.array([[y]]), np.array([[t]]))
@@ -243,7 +243,7 @@ def test_squared_errors_are_exact_up_to_their_units(dtype: Any) -> None:
 
 
 @every_dtype
-def test_binary_cross_entropy_is_exact_up_to_its_units(dtype: Any) -> None:
+def test_errors_of_binary_cross_entropy_are_within_their_units(dtype: Any) -> None:
     for z, t in itertools.product(finite(dtype), np.array([0.0, 1e-8, 0.3, 1.0], dtype)):
         value, gradient = losses.BinaryCrossEntropy().value_and_gradient(np.array([[z]]), np.array([[t]]))
         x, target = mpf(float(z)), mpf(float(t))
@@ -253,7 +253,7 @@ def test_binary_cross_entropy_is_exact_up_to_its_units(dtype: Any) -> None:
 
 
 @every_dtype
-def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
+def test_errors_of_losses_of_classes_are_within_their_units(dtype: Any) -> None:
     """The largest logit is subtracted first: differences beyond the dtype are infinite."""
     for row in itertools.product(np.array([0.0, -1e-8, 3.0, -87.0, 104.0, 1e30], dtype), repeat=3):
         z, x = np.array([row]), [mpf(float(v)) for v in row]
@@ -274,7 +274,7 @@ def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
-def test_batch_norm_is_exact_up_to_its_units(size: float, mean: float, dtype: Any) -> None:
+def test_errors_of_batch_norm_are_within_their_units(size: float, mean: float, dtype: Any) -> None:
     """The error is relative to the largest result, and eps is 0. A mean of 1,000 deviations costs ten bits."""
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:

@@ -97,7 +97,7 @@ def test_snapshot_detects_each_planted_change(name: str, fault: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_on_one_processor_there_is_one_thread() -> None:
+def test_one_thread_is_used_on_one_processor() -> None:
     assert_runs("""
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -52,7 +52,7 @@ def test_saved_regression_predicts_in_the_targets_units(tmp_path: Path) -> None:
         loaded.predict_proba([[1, 2]])
 
 
-def test_files_are_the_same_bytes_and_replaced_whole(tmp_path: Path) -> None:
+def test_a_model_gives_the_same_bytes_and_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     nn.save(path, trained_model())
     first = path.read_bytes()
@@ -217,7 +217,7 @@ def test_save_refuses_an_object_that_is_not_a_model(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_is_matched_by_its_names() -> None:
+def test_columns_of_a_table_are_found_by_name() -> None:
     pandas = pytest.importorskip("pandas")
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ["a", "b"])
@@ -229,7 +229,7 @@ def test_a_table_is_matched_by_its_names() -> None:
         trained.predict(frame.assign(c=0))
 
 
-def test_a_trained_model_is_shown_in_a_few_lines() -> None:
+def test_repr_of_a_trained_model_has_a_few_lines() -> None:
     assert repr(trained_model()) == (
         "TrainedModel(classification into 4 classes: w, x, ä, z\n"
         "  inputs: 5 features: a, b, c, d, e\n"

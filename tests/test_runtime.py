@@ -102,7 +102,7 @@ def test_a_quota_is_rounded_up_to_whole_threads(
     assert _threads.machine_limit() == want
 
 
-def test_import_is_cheap_in_packages_and_changes_nothing() -> None:
+def test_import_loads_few_packages_and_changes_nothing() -> None:
     code = """
 import sys, threading, numpy
 before = set(sys.modules)

@@ -111,7 +111,7 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 
-def test_plateau_cuts_after_patience_and_rests_for_the_cooldown() -> None:
+def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
     # best at the 1st, bad 2-4: cut; 5-6 rest; bad 7-9: cut to the floor

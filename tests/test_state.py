@@ -149,7 +149,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "optimizer": (("optimizer",), "SGD", "optimizer must be 'Adam'; got 'SGD'"),
     "format": (("format",), 99, "format must be 1; got 99"),
     "no section": (("steps",), None, "missing steps"),
-    "no groups": (("groups",), [], "groups must be a list of 2"),
+    "no groups": (("groups",), [], "groups must be a list of 2 groups"),
     "no group": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
     "group": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
     "option": (("groups", 1, "momentum"), 0.5, "groups[1] has the unknown option 'momentum'"),

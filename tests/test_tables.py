@@ -79,7 +79,7 @@ def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) ->
     assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, only what surely is no value is missing"
 
 
-def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
+def test_error_names_the_line_of_a_row_of_another_length(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t.csv, line 4: must have 2 cells, as the first line has; got 3"):
         read(written(tmp_path / "t.csv", "a,b\n1,2\n\n1,2,3\n"))
 

@@ -14,7 +14,7 @@ from support.torch_cases import SHARED, backward, batches, every_optimizer, netw
 
 
 @every_optimizer
-def test_steps_in_the_backward_pass_are_the_steps_after_it(name: str, torch: Any) -> None:
+def test_steps_in_the_backward_pass_equal_steps_after_it(name: str, torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     model = network()
@@ -82,7 +82,7 @@ def test_step_in_backward_refuses_unsuitable_optimizers(torch: Any) -> None:
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @every_optimizer
-def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: Any) -> None:
+def test_offloading_float32_models_on_the_cpu_does_not_change_the_losses(name: str, side: Any, torch: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     if name not in SHARED and side is theirs:
@@ -98,7 +98,7 @@ def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: 
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_master_weights_hold_what_bfloat16_does_not(torch: Any) -> None:
+def test_master_weights_keep_updates_that_bfloat16_cannot_hold(torch: Any) -> None:
     """Updates of a hundredth of the last place add up."""
     from fusedstep.torch import OffloadedOptimizer
 

@@ -159,7 +159,7 @@ def test_in_place_on_a_view_reaches_the_base(torch: Any, ft: Any) -> None:
     assert torch.equal(hidden.detach(), x.grad) and (x.grad == 0).any() and (x.grad[0] == 1).all()
 
 
-def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -> None:
+def test_in_place_on_a_strided_view_does_not_change_its_neighbours(torch: Any, ft: Any) -> None:
     x = torch.ones(100)
     y = ft.Dropout(0.5, inplace=True)(x[::2])
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()

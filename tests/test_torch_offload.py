@@ -34,7 +34,7 @@ def backward(model: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_optimizer
-def test_steps_are_those_of_float32_masters(name: str, half: str) -> None:
+def test_steps_equal_those_of_float32_master_weights(name: str, half: str) -> None:
     model = network(half)
     optimizer = offloaded(name, model)
     masters = [torch.nn.Parameter(p.detach().float()) for p in model.parameters()]

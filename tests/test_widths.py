@@ -390,7 +390,7 @@ def test_groups_have_widths_of_their_own() -> None:
     assert opt.state[0]["exp_avg"].dtype == np.uint8 and opt.state[1]["exp_avg"].dtype == np.float32
 
 
-def test_stochastic_rounding_leaves_float16_masters_alone() -> None:
+def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
     p = draw(1000, 1, np.float16)
     full = p.astype(np.float32)
     kept, wide = fs.AdamW([p], master_weights=True, rounding="stochastic"), fs.AdamW([full])

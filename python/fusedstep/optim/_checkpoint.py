@@ -107,7 +107,7 @@ def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
     if saved["optimizer"] != type(opt).__name__:
         raise ValueError(f"{label}: optimizer must be {type(opt).__name__!r}; got {saved['optimizer']!r}")
     if not isinstance(saved["groups"], (list, tuple)) or len(saved["groups"]) != len(opt._groups):
-        raise ValueError(f"{label}: groups must be a list of {len(opt._groups)}; got {saved['groups']!r}")
+        raise ValueError(f"{label}: groups must be a list of {len(opt._groups)} groups; got {saved['groups']!r}")
     for k, options in enumerate(saved["groups"]):
         if not isinstance(options, Mapping):
             raise TypeError(f"{label}: groups[{k}] must be a dict; got {options!r}")
