@@ -1,9 +1,9 @@
 """Read thousands of invalid files: ``python tests/fuzz.py -runs=10000`` (needs atheris; other options are libFuzzer's).
 
-For any bytes, reading a checkpoint (wide states, or blocks of 8 bits), a model, a .csv or an .npz file, or a
-gradient behind a descriptor of DLPack ends in an object or in one of the errors that are documented; it changes nothing
-that it should not, makes no other file, and allocates no more than the file's size warrants. The corpus is that of
-`support/corpus.py`; `tests/test_fuzz.py` runs it, and some mutations of it, without atheris.
+It reads checkpoints (with wide states, and with 8-bit states), models, .csv and .npz files, and gradients with a DLPack
+descriptor. For any bytes, reading must return an object or raise a documented error. It must have no other effect, make
+no other file, and allocate memory only in proportion to the file's size. The corpus is that of `support/corpus.py`.
+`tests/test_fuzz.py` runs it, with some mutations of it, without atheris.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class Optimizer:
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the states to come and the direction, from a gradient of a parameter of this dtype."""
+        """Return the next states and the direction, from a gradient of a parameter of this dtype."""
         raise NotImplementedError
 
     @classmethod

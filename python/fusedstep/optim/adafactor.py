@@ -81,7 +81,7 @@ class Adafactor(Directed):
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the states to come and the direction u."""
+        """Return the next states and the direction u."""
         weight, eps = _power(t, group["beta2_decay"]), group["eps"][0]
         eps = SPACING[dtype] if eps is None else eps
         if "variance" in state:

@@ -62,7 +62,7 @@ class RowwiseAdagrad(Directed):
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the sums to come and the direction."""
+        """Return the next sums and the direction."""
         total, direction = by_rows(g, state["sum"], 1.0 / (1.0 + (t - 1) * group["lr_decay"]), group["eps"])
         return {"sum": total}, direction
 
