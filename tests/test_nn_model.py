@@ -132,8 +132,12 @@ def test_strided_inputs_are_read_right() -> None:
             ValueError,
             r"layers\[2\] must take 4 features; got Linear\(in_features=5",
         ),
-        (lambda m: nn.Sequential(*[nn.ReLU()] * 2), ValueError, r"layers\[1\] is the same object as layers\[0\]"),
-        (lambda m: nn.Sequential(m.layers[0]), ValueError, r"layers\[0\] already belongs to another model"),
+        (
+            lambda m: nn.Sequential(*[nn.ReLU()] * 2),
+            ValueError,
+            r"layers\[1\] must not be the same object as layers\[0\]",
+        ),
+        (lambda m: nn.Sequential(m.layers[0]), ValueError, r"layers\[0\] must not belong to another model; got"),
         (
             lambda m: nn.Sequential(nn.ReLU(), dtype=np.float16),
             ValueError,

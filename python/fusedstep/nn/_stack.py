@@ -21,9 +21,9 @@ def check_layers(owner: str, layers: Sequence[object]) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"{owner}: layers[{i}] must be a Layer; got {layer!r}")
         if seen.setdefault(id(layer), i) != i:
-            raise ValueError(f"{owner}: layers[{i}] is the same object as layers[{seen[id(layer)]}]")
+            raise ValueError(f"{owner}: layers[{i}] must not be the same object as layers[{seen[id(layer)]}]")
         if layer.attached:
-            raise ValueError(f"{owner}: layers[{i}] already belongs to another model: {layer!r}")
+            raise ValueError(f"{owner}: layers[{i}] must not belong to another model; got {layer!r}")
 
 
 def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tuple[Width, Width]:

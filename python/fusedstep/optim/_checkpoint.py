@@ -190,7 +190,7 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
     if len({str(key) for key in opt._keys}) < len(opt._keys):
         names = [key for key in opt._keys if isinstance(key, str) and key.isdigit()]
         raise ValueError(
-            f"{type(opt).__name__}.save: no name of a parameter must be the position of another one; got {names}"
+            f"{type(opt).__name__}.save: names of parameters must differ from the positions of others; got {names}"
         )
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
     # safetensors misreads any other order than C's.

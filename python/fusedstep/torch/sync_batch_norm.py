@@ -95,7 +95,7 @@ class SyncBatchNorm(_Normalization):
         Returns
         -------
         torch.nn.Module
-            The model, changed in place, or the layer that takes the layer's place.
+            The model, changed in place; for a layer, the new layer.
         """
         made = module
         if isinstance(module, _BatchNorm):
