@@ -93,7 +93,7 @@ def test_pickled_observer_continues() -> None:
         (
             lambda: EarlyStopping([1.0]),
             TypeError,
-            r"EarlyStopping: params must be a list or a dict of arrays; got list",
+            r"EarlyStopping: params\[0\] must be an array; got ",
         ),  # type: ignore[list-item]
         (
             lambda: EarlyStopping([np.ones(1, int)]),
