@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser, file: Path | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 1 if something is wrong or slower; a wrong command line exits with 2."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # torch asks for huge pages, as NumPy always does, only if told to when it is imported.
+    # With this variable torch uses huge pages, as NumPy always does. torch reads it at its import.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:

@@ -1,4 +1,4 @@
-"""What got slower or faster between two runs on one machine.
+"""Compare two runs on one machine: list the lines that became slower or faster.
 
 fusedstep is compared by its ratio to the yardstick of the same run (a kernel with the same traffic, a copy, plain
 NumPy). If the machine is slower during a run, both are slower, and the ratio stays.
@@ -18,7 +18,7 @@ Key = tuple[str, str, str]  # suite, case, implementation
 
 
 def verdict(old: Ratio, new: Ratio, tolerance: float) -> str:
-    """Tell whether the interval of the change lies beyond the tolerance; the errors of two runs are independent."""
+    """Return the verdict, from the interval of the change and the tolerance. The errors of the runs are independent."""
     change = new[0] / old[0]
     least = change * math.exp(-math.hypot(math.log(new[0] / new[1]), math.log(old[2] / old[0])))
     most = change * math.exp(math.hypot(math.log(new[2] / new[0]), math.log(old[0] / old[1])))
@@ -49,7 +49,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) ->
 
 
 def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
-    """Print what changed; return 1 if anything got slower.
+    """Print the changes; return 1 if a line became slower.
 
     Raises
     ------

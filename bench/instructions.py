@@ -1,4 +1,4 @@
-"""Instructions of fixed small steps, counted by valgrind: a regression check that noise cannot touch.
+"""Instructions of fixed small steps, counted by valgrind: a regression check without noise.
 
 A child process under callgrind tells it, through a few lines of C, to count around each workload and nowhere else. One
 thread, and the instruction set that valgrind knows (AVX2).
@@ -26,7 +26,7 @@ from fusedstep import _core, nn
 from fusedstep._bench import report
 
 CEILINGS = Path(__file__).with_name("instructions.json")
-SLACK = 1.10  # of a new ceiling over what was counted: room for another compiler and another Python, not for a pass
+SLACK = 1.10  # a new ceiling over the count: room for another compiler or Python, but not for another pass
 REPEATS = 10  # steps per count
 HELPER = """
 #include <valgrind/callgrind.h>
@@ -71,7 +71,7 @@ def layers() -> dict[str, Workload]:
 
 
 def workloads() -> dict[str, Workload]:
-    """Every rule on 8,192 elements, and what surrounds a rule; the layers; a training step."""
+    """Return the workloads: every rule on 8,192 elements, the stages around a rule, the layers, a training step."""
     every = {f"{rule}/8192": stepper(rule, [8192]) for rule, cls in fs.optim.registry.items() if cls.element_wise}
     full = {"clip_norm": 1.0, "zero_grads": True}
     every["Adam/100x64"] = stepper("Adam", [64] * 100)
@@ -142,7 +142,7 @@ def total_of(dump: Path) -> int:
 
 
 def judge(counted: dict[str, int], ceilings: dict[str, int]) -> list[tuple[str, str, str, str]]:
-    """Return rows of (workload, instructions, ceiling, verdict); a workload without a ceiling is one too many."""
+    """Return rows of (workload, instructions, ceiling, verdict); a workload without a ceiling fails."""
     rows = []
     for name, instructions in counted.items():
         ceiling = ceilings.get(name)

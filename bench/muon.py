@@ -17,7 +17,7 @@ ROUNDS = 4
 
 
 def matrices(shapes: Any) -> list[tuple[int, int]]:
-    """Return the hidden matrices of a model, kernels flattened; of equal ones, one; no embedding."""
+    """Return the hidden matrices of a model, with flattened kernels and without the embedding; each shape once."""
     flat = {(shape[0], int(np.prod(shape[1:]))) for shape in shapes if len(shape) > 1}
     return sorted(shape for shape in flat if max(shape) < 30_000)
 
@@ -29,7 +29,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the time of a step of ours and of torch's, and torch's over ours with its interval."""
+    """Print the time of our step and of torch's, and their ratio with its interval."""
     float32, dtypes = torch.Tensor.float, (torch.float32, torch.bfloat16)
     shipped = torch.Tensor.bfloat16
     for name, shapes in (("resnet18", resnet18()), ("gpt2", gpt2())):

@@ -63,7 +63,7 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
 
 
 def takeaway(lines: Sequence[Record]) -> str:
-    """Say what a suite shows of each peer: how the comparisons came out, and the least and the greatest ratio."""
+    """Return the results of a suite in words: the outcomes against each peer, and the least and the greatest ratio."""
     parts = []
     for label, start in COLUMNS:
         ratios = sorted(r.over_ours for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours)
@@ -74,7 +74,7 @@ def takeaway(lines: Sequence[Record]) -> str:
 
 
 def taken(case: Mapping[str, Any]) -> str:
-    """Say what other processes took from a case, if that was much."""
+    """Return a note on the load of other processes during a case, if it was large."""
     load = case.get("load") or {}
     return f"; other processes took {load['others'] + load['stolen']:.2f} CPUs" if load.get("disturbed") else ""
 

@@ -36,7 +36,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """Bandwidth against size, with the roofline of the same run."""
+    """Draw the bandwidth against the size, with the roofline of the same run."""
     sizes = {case["name"]: case["elements"] for case in document["cases"] if case["name"].startswith("size/")}
     lines = [r for r in everything if r.case in sizes]
     if not lines:
@@ -56,13 +56,13 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
 
 
 def peers(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """One row per case of the page's table."""
+    """Draw one row per case of the page's table."""
     shown = rows_of_page(everything)
     return speedup(figure, shown, rows.columns_of(shown))
 
 
 def threads(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """One panel per size."""
+    """Draw one panel per size."""
     cases = dict.fromkeys(r.case for r in everything if r.case.startswith("threads/"))
     if not cases:
         return False

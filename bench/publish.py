@@ -14,13 +14,13 @@ from .tables import readme_block, torch_block
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE, PICTURES = ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
-KEPT = ROOT / "bench" / "results" / "reference.json"  # what README and docs/benchmarks.md show
+KEPT = ROOT / "bench" / "results" / "reference.json"  # the results that README and docs/benchmarks.md show
 TORCH_PAGE = ROOT / "docs" / "torch.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench: end -->"
 
 
 def publish(path: Path | None, disturbed: bool = False) -> int:
-    """Keep the results of a run (None: those that are kept), and write everything that shows them.
+    """Store the results of a run (None: use the stored ones), and write all pages and pictures that show them.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def publish(path: Path | None, disturbed: bool = False) -> int:
 
 
 def refuse_disturbed(path: Path, document: Mapping[str, Any]) -> None:
-    """Raise an error that says what disturbed the run."""
+    """Raise an error that names the disturbances of the run."""
     reasons = document["machine"].get("state", {}).get("disturbed", ["it has no record of that"])
     if reasons:
         raise ValueError(

@@ -20,7 +20,7 @@ ROWS, QUICK_ROWS, WIDTH, TOUCHED, BATCHES, ROUNDS = 10_000_000, 100_000, 64, 409
 
 
 def gradients(rows: int) -> list[Any]:
-    """Return gradients as an embedding has them: rows in any order, some of them more than once."""
+    """Return gradients like those of an embedding: rows in any order, some of them more than once."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.sparse_coo_tensor(
@@ -34,9 +34,11 @@ def gradients(rows: int) -> list[Any]:
 
 
 def optimizers(rows: int) -> tuple[Any, Any, Any]:
-    """Return a table and two optimizers of it that have their moments in common."""
+    """Return a table and two optimizers of it with the same moments."""
     table = torch.nn.Parameter(torch.ones(rows, WIDTH))
-    moments = [torch.full((rows, WIDTH), value) for value in (0.0, 1e-3)]  # written, so that no step waits for pages
+    moments = [
+        torch.full((rows, WIDTH), value) for value in (0.0, 1e-3)
+    ]  # written, so that no step waits for memory pages
     made = fusedstep.torch.SparseAdam([table], lr=1e-3), torch.optim.SparseAdam([table], lr=1e-3)
     for optimizer, step in zip(made, (torch.tensor(1.0), 1), strict=True):
         optimizer.state[table] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
@@ -44,7 +46,7 @@ def optimizers(rows: int) -> tuple[Any, Any, Any]:
 
 
 def largest_difference(table: Any, ours: Any, theirs: Any, gradient: Any) -> float:
-    """Return how far both lead apart from the same numbers, in the rows of a gradient."""
+    """Return the largest difference of both steps from the same numbers, in the rows of a gradient."""
     rows = gradient._indices()[0].unique()
     tensors = [table.detach(), *(ours.state[table][name] for name in ("exp_avg", "exp_avg_sq"))]
     before, results = [t[rows] for t in tensors], []
@@ -65,7 +67,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the time of a step of ours and of torch's, and torch's over ours with its interval."""
+    """Print the time of our step and of torch's, and their ratio with its interval."""
     parser = argparse.ArgumentParser(prog="python -m bench.rows", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="100,000 rows in place of 10 million")
     rows = QUICK_ROWS if parser.parse_args().quick else ROWS
@@ -75,7 +77,7 @@ def main() -> None:
     samples = []
     for k in range(BATCHES * ROUNDS):
         times = []
-        for optimizer, own in ((ours, 0), (theirs, BATCHES // 2)):  # nobody finds the other's rows in the cache
+        for optimizer, own in ((ours, 0), (theirs, BATCHES // 2)):  # neither finds the other's rows in the cache
             table.grad = given[(k + own) % BATCHES]
             times.append(seconds(optimizer.step))
         samples.append(times)

@@ -51,4 +51,4 @@ TORCH = Suite(
     budget_s=4.0,
 )
 
-SUITES = (OPTIM, *SHIPPED[1:-1], TORCH, SHIPPED[-1])  # scaling, which may be late, at the end
+SUITES = (OPTIM, *SHIPPED[1:-1], TORCH, SHIPPED[-1])  # scaling comes last, because it may be left out

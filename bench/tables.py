@@ -12,7 +12,7 @@ from fusedstep._bench.records import Record
 from fusedstep._bench.rows import Row, columns_of, fastest, rows_of
 from fusedstep._bench.verdicts import count, said
 
-# Rows of the table of docs/benchmarks.md and of the picture: what to call them, and their cases.
+# Rows of the table of docs/benchmarks.md and of the picture: their names and their cases.
 ROWS = (
     ("Adam, one tensor of 50M", "adam/50M"),
     ("Adam, one tensor of 250,000", "adam/250k"),
@@ -33,7 +33,7 @@ ROWS = (
     ("training step, 256-256 network, 32 rows of digits", "digits/256-256"),
     ("training step, 1024-1024 network, 32 rows of digits", "digits/1024-1024"),
 )
-# README's rows: one for each kind of work, where other libraries are near and where they are not.
+# README's rows: one for each kind of work, also those in which other libraries are nearly as fast.
 SHORT = (
     "Adam, GPT-2 (124M)",
     "Adam, 300 tensors of 1,000",
@@ -42,7 +42,7 @@ SHORT = (
     "training step, 256-256 network, 32 rows of digits",
 )
 
-# Why a peer is faster, and what would cure it: case, peer, reason. The first that matches.
+# Reasons why a peer is faster, and remedies: case, peer, reason. The first match counts.
 REASONS = (
     (
         "digits/64-64",
@@ -54,13 +54,13 @@ REASONS = (
     ("digits/256-256, 200 rows", "jax*", "as above: the products are NumPy's"),
     ("size/1e2", "*", "below a microsecond, a call from Python is all there is: ours checks every array"),
 )
-AT_BANDWIDTH = 1.1  # times the yardstick's time
+AT_BANDWIDTH = 1.1  # ratio to the yardstick's time
 LIMIT = "both are at the speed of the yardstick, which memory sets"
 UNKNOWN = "no reason found yet"
 
 
 def readme_block(document: Mapping[str, Any]) -> str:
-    """Write the short table, and how all comparisons came out."""
+    """Write the short table, and the outcomes of all comparisons."""
     everything = list(records.records(document))
     short = [row for row in rows_of_page(everything) if row[0] in SHORT]
     columns = columns_of(short)
@@ -69,7 +69,7 @@ def readme_block(document: Mapping[str, Any]) -> str:
 
 
 def page_block(document: Mapping[str, Any]) -> str:
-    """Write the long table, and how all comparisons came out."""
+    """Write the long table, and the outcomes of all comparisons."""
     everything = list(records.records(document))
     every = rows_of_page(everything)
     columns = columns_of(every)
@@ -88,7 +88,7 @@ def header(columns: Sequence[tuple[str, str]], *more: str) -> tuple[str, ...]:
 
 
 def torch_block(document: Mapping[str, Any]) -> str:
-    """Write the times of training loops in PyTorch, every one over ours."""
+    """Write the times of training loops in PyTorch, divided by ours."""
     lines = [r for r in records.records(document) if r.suite == "torch"]
     if not lines:
         return "The kept results have no training in PyTorch; `python -m bench torch` measures it on your machine."
@@ -106,7 +106,7 @@ def torch_block(document: Mapping[str, Any]) -> str:
 
 
 def table_row(label: str, lines: Sequence[Record], columns: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
-    """Return a row: what it is, our time, our time over the yardstick, and the time of each peer over ours."""
+    """Return a row: its name, our time, its ratio to the yardstick, and the ratio of each peer's time to ours."""
     mine = [r for r in lines if r.mine and r.seconds is not None]
     if not mine:
         return None
@@ -118,7 +118,7 @@ def table_row(label: str, lines: Sequence[Record], columns: Sequence[tuple[str, 
 
 
 def rows_of_page(everything: Sequence[Record]) -> list[Row]:
-    """Return what each row is called, and its lines."""
+    """Return the name of each row, and its lines."""
     return [row for label, case in ROWS for row in rows_of(label, [r for r in everything if r.case == case])]
 
 
@@ -142,7 +142,7 @@ def where(document: Mapping[str, Any]) -> str:
 
 
 def outcome(everything: Sequence[Record]) -> list[str]:
-    """Count how all comparisons came out, and list every one that we lose, with the reason."""
+    """Count the outcomes of all comparisons, and list every lost one with its reason."""
     timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
     head = f"In {len(timed)} comparisons with other libraries, fusedstep is {counted(timed)}."

@@ -30,13 +30,13 @@ def public_names() -> list[str]:
 
 
 def value_of(name: str) -> Any:
-    """Return what a dotted name stands for."""
+    """Return the object of a dotted name."""
     module, _, last = name.rpartition(".")
     return getattr(importlib.import_module(module), last)
 
 
 def missing(html: Path) -> list[str]:
-    """Return the public names without a page, or whose page is not there."""
+    """Return the public names that have no page, or whose page does not exist."""
     inventory = InventoryFile.loads((html / "objects.inv").read_bytes(), uri="")
     found = {
         name: item.uri.partition("#")[0]

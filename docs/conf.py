@@ -50,7 +50,7 @@ def documented_modules() -> list[str]:
 
 
 def repeated_names() -> dict[str, str]:
-    """Return what is public in two modules: its second name -> the name that has the page."""
+    """Return the objects that are public in two modules: second name -> the name that has the page."""
     pages: dict[int, str] = {}
     repeated: dict[str, str] = {}
     for module in documented_modules():

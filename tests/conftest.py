@@ -33,7 +33,7 @@ NEEDS = {
 MISSING = {package: files for package, files in NEEDS.items() if find_spec(package) is None}
 collect_ignore_glob = [f"{file}.py" for files in MISSING.values() for file in files]
 
-# A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+# A shell starts background processes with Ctrl-C ignored, and their children inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -55,7 +55,7 @@ def usual_machine() -> Iterator[None]:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Random numbers that are the same in every run."""
+    """Return a generator whose random numbers are the same in every run."""
     return np.random.default_rng(20260727)
 
 

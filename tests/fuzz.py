@@ -1,9 +1,9 @@
 """Read thousands of invalid files: ``python tests/fuzz.py -runs=10000`` (needs atheris; other options are libFuzzer's).
 
-For any bytes, reading a checkpoint (wide states, or blocks of 8 bits), a model, a .csv or an .npz file, or a
-gradient behind a descriptor of DLPack ends in an object or in one of the errors that are documented; it changes nothing
-that it should not, makes no other file, and allocates no more than the file's size warrants. The corpus is that of
-`support/corpus.py`; `tests/test_fuzz.py` runs it, and some mutations of it, without atheris.
+It reads checkpoints (with wide states, and with 8-bit states), models, .csv and .npz files, and gradients with a DLPack
+descriptor. For any bytes, reading must return an object or raise a documented error. It must have no other effect, make
+no other file, and allocate memory only in proportion to the file's size. The corpus is that of `support/corpus.py`.
+`tests/test_fuzz.py` runs it, with some mutations of it, without atheris.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas  # noqa: F401 (what an import takes must not count)
 
-if __name__ == "__main__":  # atheris sees what an input reaches in the package; seeing all imports takes minutes
+if __name__ == "__main__":  # atheris must trace the package; a trace of all imports takes minutes
     import atheris
 
     seen = atheris.instrument_imports(include=["fusedstep"])
@@ -39,7 +39,7 @@ with seen:
     from support.corpus import corpus, narrow_optimizer, optimizer
     from support.descriptors import read_descriptor
 
-#: Bytes that reading may take, beside so many times the file's size: buffers and messages. Deflate packs 1,032 to 1.
+#: Bytes that reading may take, in addition to a multiple of the file's size. Deflate packs at most 1,032 to 1.
 ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
 
 
@@ -81,7 +81,7 @@ def read_table(path: Path) -> None:
     prepare(load_table(str(path), "y" if path.suffix == ".csv" else None), "auto", 0)
 
 
-#: What is read, from a file of which name, and which errors say that it cannot be.
+#: Reader, name of its file, and the errors that it may raise for an invalid file.
 READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] = {
     "state.safetensors": (read_optimizer, (ValueError, TypeError)),
     "blocks.safetensors": (functools.partial(read_optimizer, make=narrow_optimizer), (ValueError, TypeError)),
@@ -93,7 +93,7 @@ READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] =
 
 
 def check(name: str, data: bytes) -> bool:
-    """Tell whether the file could be read; raise if reading it had a forbidden effect."""
+    """Return True if the file could be read; raise if reading it had a forbidden effect."""
     reader, errors = READERS[name]
     path = folder() / name
     path.write_bytes(data)
@@ -126,7 +126,7 @@ def folder() -> Path:
 
 
 def main() -> None:
-    """Fuzz: the first byte chooses the reader of the rest."""
+    """Fuzz: the first byte chooses the reader of the other bytes."""
     names = list(READERS)
 
     def one_input(data: bytes) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import fusedstep as fs
 
 Act = Callable[[random.Random], object]
-REFUSALS = (ValueError, TypeError, RuntimeError)  # of a step
+REFUSALS = (ValueError, TypeError, RuntimeError)  # errors of a refused step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:
@@ -61,12 +61,12 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
 
 
 def assigned() -> tuple[Callable[[], object], list[Act]]:
-    """Return `tensors` with assignments to `grad` and `data` too, where torch itself frees memory in use."""
+    """Return `tensors` with assignments to `grad` and `data`, too. In these, torch itself frees memory in use."""
     return tensors(True)
 
 
 class Tensors:
-    """An optimizer on tensors, and the changes of its tensors, groups and states; each draws what it does."""
+    """An optimizer on tensors, and random changes of its tensors, groups and states."""
 
     def __init__(self) -> None:
         import torch
@@ -153,7 +153,7 @@ def stress(
         while not end.is_set():
             try:
                 draw.choice(acts)(draw)
-            except (*REFUSALS, LookupError, AttributeError):  # raised by code whose objects another thread changes
+            except (*REFUSALS, LookupError, AttributeError):  # raised by Python code during a change
                 pass
             except BaseException as error:
                 unexpected.append(error)

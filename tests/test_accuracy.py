@@ -59,10 +59,8 @@ def test_defaults_are_those_of_torch(cls: Any, torch: Any) -> None:
 
 
 @every_variant
-def test_float32_is_as_near_to_float64_as_its_roundings_allow(
-    cls: Any, options: Options, rng: np.random.Generator
-) -> None:
-    """The bound: ten roundings of the longest step, one of the sum, one of the decayed parameter, half an ulp each."""
+def test_error_of_float32_is_within_that_of_its_roundings(cls: Any, options: Options, rng: np.random.Generator) -> None:
+    """The bound is half an ulp for each of 12 roundings: 10 of the longest step, one of the sum, one of the decay."""
     p = rng.uniform(-1, 1, 2000).astype(np.float32)
     single, double = (cls([p.astype(t)], lr=1.0, **options) for t in (np.float32, np.float64))
     for _ in range(4):
@@ -104,7 +102,7 @@ def quadratic(cls: Any, options: Options, lr: float, rng: np.random.Generator) -
 
 
 @every_class
-def test_maximize_is_descent_on_the_negative(cls: Any, rng: np.random.Generator) -> None:
+def test_maximize_steps_as_the_negative_gradient_does(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 50))
     up, down = p.copy(), p.copy()
     cls([up], lr=0.1, maximize=True).step([g])

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 # labels
 
 
-def test_smoothed_labels_keep_their_mass_and_give_the_closed_form() -> None:
+def test_smoothed_labels_sum_to_one_and_equal_the_closed_form() -> None:
     t = augment.label_smoothing([0, 3, 1], 0.2, num_classes=4, dtype=np.float64)
     assert np.allclose(t.sum(axis=1), 1, rtol=1e-15)
     assert np.allclose(t, 0.8 * np.eye(4)[[0, 3, 1]] + 0.05)
@@ -85,14 +85,14 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
 def test_cutmix_pastes_a_uniform_part_with_alpha_1() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # boxes are cut at the edge: their mean part of the image is below 1/2, but every size comes
+    # boxes are cut at the edge: their mean area is below 1/2 of the image, but every size occurs
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 
 # images
 
 
-def test_shift_moves_every_image_by_itself_and_fills() -> None:
+def test_shift_moves_each_image_separately_and_fills_the_margin() -> None:
     x = np.arange(1.0, 26).reshape(1, 1, 5, 5).repeat(300, axis=0).repeat(2, axis=1)
     moved = augment.shift(x, KEY, max_shift=2, fill=-1)
     seen = set()
@@ -138,7 +138,7 @@ def test_rotate_turns_a_ramp_by_the_angle_it_drew() -> None:
 
 
 @pytest.mark.parametrize("act", [augment.shift, augment.flip, augment.rotate])
-def test_an_image_moves_the_same_in_any_slice(act: Any) -> None:
+def test_an_image_moves_the_same_in_every_slice_of_a_batch(act: Any) -> None:
     x = np.random.default_rng(0).random((40, 3, 6, 5)).astype(np.float32)
     before, whole = x.copy(), act(x, KEY)
     assert whole.dtype == np.float32 and whole.shape == x.shape and np.array_equal(x, before)
@@ -216,6 +216,8 @@ IMAGES = np.zeros((2, 4, 4))
         (lambda: augment.rotate(IMAGES, KEY, -3), ValueError, r"rotate: max_degrees must be at least 0; got -3"),
     ],
 )
-def test_refusals_name_argument_need_and_value(call: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    call: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -40,7 +40,7 @@ every_shape = pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
 def test_batch_norm_has_the_bits_of_its_transcription(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any
 ) -> None:
-    """At misaligned addresses, the bits of the transcription; nothing is written outside."""
+    """The addresses are misaligned, and nothing is written outside the arrays."""
     case = Case(rng, shape, axis, dtype)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -210,7 +210,7 @@ def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> Non
 def test_statistics_keep_their_digits_at_large_means(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
-    """Large means, also with an outlier at the start of the channel: correct to an ulp of the mean."""
+    """The error is an ulp of the mean, also with an outlier at the start of the channel."""
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):
         x = rng.normal(mean, std, shape).astype(dtype)

@@ -70,7 +70,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "error", "message"), REFUSED, ids=lambda v: str(v)[:40])
-def test_refusals_write_nothing(changed: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_refused_calls_write_nothing(changed: dict[str, Any], error: type[Exception], message: str) -> None:
     arguments: dict[str, Any] = {
         "x": x32(8, 3, 4), "gamma": x32(3), "beta": x32(3), "running_mean": x32(3), "running_var": x32(3),
         "num_batches": None, "out": x32(8, 3, 4), **changed,
@@ -95,7 +95,7 @@ def test_shared_running_statistics_are_refused() -> None:
         fs.batch_norm(x, x[0], None, out=x)
 
 
-def test_backward_refusals_write_nothing() -> None:
+def test_refused_backward_calls_write_nothing() -> None:
     x, dy, dx = x32(8, 3, 4), x32(8, 3, 4), x32(9, 3, 4)
     _, saved = fs.batch_norm(x)
     _, with_mask = fs.batch_norm(x, residual=dy, relu=True)

@@ -49,7 +49,7 @@ def run(case: cases.Case, *more: peers.Peer, memory: float = 1e9) -> suite.CaseR
     return suite.run_case(case, PLAN, fs.num_threads(), memory, (*HERE, *more))
 
 
-def test_interval_of_a_known_ratio_holds_it_and_is_narrow() -> None:
+def test_interval_of_a_known_ratio_contains_the_ratio_and_is_narrow() -> None:
     rng = np.random.default_rng(1)
     slow_moments = 1 + rng.random(101)
     ours, theirs = slow_moments * rng.normal(1, 0.01, 101), slow_moments * rng.normal(3, 0.03, 101)
@@ -59,7 +59,7 @@ def test_interval_of_a_known_ratio_holds_it_and_is_narrow() -> None:
     assert high - low < 0.6
 
 
-def test_interval_without_noise_is_a_point() -> None:
+def test_interval_of_equal_samples_has_no_width() -> None:
     ratio = harness.ratio_interval(np.full(9, 6.0), np.full(9, 2.0))
     assert ratio == (3.0, 3.0, 3.0)
 
@@ -84,7 +84,7 @@ def test_refilling_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.clock > 10
 
 
-def test_rounds_interleave_everybody() -> None:
+def test_rounds_interleave_all_implementations() -> None:
     timings = harness.measure({"a": Counting(), "b": Counting()}, PLAN)
     rounds = {name: len(t.samples) for name, t in timings.items()}
     assert rounds["a"] == rounds["b"] and 5 <= rounds["a"] <= 9
@@ -100,7 +100,9 @@ def test_rounds_interleave_everybody() -> None:
         ("AdamW", {}, True, 44),
     ],
 )
-def test_counted_bytes(rule: str, options: dict[str, Any], full: bool, expected: int) -> None:
+def test_bytes_per_element_are_counted_from_the_states(
+    rule: str, options: dict[str, Any], full: bool, expected: int
+) -> None:
     states = cases.count_state(fs.optim.registry[rule], {"lr": 0.1, **options})
     assert cases.bytes_per_element(states, full) == expected
 
@@ -110,7 +112,7 @@ def test_every_registered_rule_has_cases_of_three_sizes() -> None:
     for rule in fs.optim.registry:
         sizes = {case.name.split("/")[1] for case in table if case.rule == rule and not case.full}
         if not fs.optim.registry[rule].element_wise:
-            assert sizes == {"resnet18"}  # shapes decide
+            assert sizes == {"resnet18"}  # the shapes decide the time
             continue
         assert {"250k", "300x1000"} <= sizes
         assert sizes & {"10M", "50M"}
@@ -118,7 +120,7 @@ def test_every_registered_rule_has_cases_of_three_sizes() -> None:
     assert {target.case for target in cases.TARGETS} <= {case.name for case in table}
 
 
-def test_real_models_have_their_parameters() -> None:
+def test_cases_of_real_models_have_the_published_parameter_counts() -> None:
     counts = {size: (len(shapes), sum(prod(s) for s in shapes)) for size, shapes in cases.SIZES.items()}
     assert counts["resnet18"] == (62, 11_689_512)
     assert counts["gpt2"] == (148, 124_439_808)
@@ -131,7 +133,7 @@ def test_scaling_varies_sizes_and_threads() -> None:
     assert cases.thread_counts(1) == (1,)
 
 
-def test_every_number_of_threads_is_a_line_of_its_own() -> None:
+def test_every_number_of_threads_has_its_own_line() -> None:
     case = cases.Case("tiny", "Adam", TINY.shapes, {"lr": 1e-3}, peers=("fusedstep", "roofline"), threads=(1, 2))
     lines = run(case).lines
     assert [line.name for line in lines] == ["fusedstep @1", "roofline @1", "fusedstep @2", "roofline @2"]
@@ -141,7 +143,7 @@ def test_every_number_of_threads_is_a_line_of_its_own() -> None:
     assert fs.num_threads() == min(2, fs.num_threads())
 
 
-def test_selection_by_pattern() -> None:
+def test_cases_are_selected_by_a_pattern() -> None:
     table = cases.optim_cases(fs.optim.registry)
     assert [case.name for case in common.select(table, "adam/mlp", quick=False)] == ["adam/mlp"]
     assert all(case.quick for case in common.select(table, None, quick=True))
@@ -171,14 +173,14 @@ def test_states_of_8_bits_are_checked_by_their_mean_error() -> None:
     narrow = cases.Case("narrow", "Adam", ((8192,),), {"lr": 1e-3}, states="uint8")
     ours, _, numpy = run(narrow).lines
     assert (ours.status, numpy.status) == ("timed", "timed")
-    assert ours.error is not None and 0.01 < ours.error < 1  # they are rounded
+    assert ours.error is not None and 0.01 < ours.error < 1  # the states are rounded
     start, want = np.zeros(4), np.ones(4)
     assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)
     assert reference.narrow_error_of(want * 1.2, want, start) > 1
     assert reference.narrow_error_of(np.array([1, 1, 1, np.nan]), want, start) == np.inf
 
 
-def test_libraries_that_compile_for_long_are_in_cases_of_their_own() -> None:
+def test_libraries_with_a_long_compilation_have_their_own_cases() -> None:
     slow = cases.slow_cases()
     assert not any(case.quick for case in slow)
     assert {name for case in slow for name in case.peers} >= set(cases.SLOW)
@@ -187,13 +189,13 @@ def test_libraries_that_compile_for_long_are_in_cases_of_their_own() -> None:
     assert [peer.name for peer in peers.line_up(slow[-1], peers.PEERS)] == ["fusedstep", *cases.SLOW[2:]]
 
 
-def test_the_time_until_a_compiled_step_is_ready_is_a_figure() -> None:
+def test_results_have_the_time_of_a_compilation() -> None:
     lines = run(TINY, peers.Peer("compiled", peers.NumPy, compiles=True)).lines
     assert [line.ready_s is not None and line.ready_s > 0 for line in lines] == [False, False, False, True]
 
 
 @pytest.mark.torch
-def test_many_tensors_are_not_compiled(torch: Any) -> None:
+def test_cases_with_many_tensors_are_not_compiled(torch: Any) -> None:
     many = cases.Case("many", "Adam", ((2,),) * 17, {"lr": 1e-3}, peers=("torch.compile",))
     (line,) = suite.run_case(many, PLAN, 1, 1e9).lines
     assert line.status == "not available: torch.compile takes minutes for 17 tensors; at most 16 are tried"
@@ -285,7 +287,7 @@ def test_plain_table_has_every_cell() -> None:
     assert table.splitlines() == ["Title", "name    time", "a       1 us", "longer     -"]
 
 
-def test_quick_run_from_the_command_line(
+def test_quick_run_works_from_the_command_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suite, "PEERS", (*HERE, ABSENT))
@@ -302,7 +304,7 @@ def test_quick_run_from_the_command_line(
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--isa", "v9"], ["--threads", "0"]])
-def test_a_wrong_command_line_is_one_line_and_status_2(
+def test_a_wrong_command_line_gives_one_line_and_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:

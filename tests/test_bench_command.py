@@ -1,4 +1,4 @@
-"""``fusedstep bench``: what it measures, prints and writes, with and without the optional packages."""
+"""``fusedstep bench``: its cases, its output and its files, with and without the optional packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(suite, "PEERS", (*HERE, ABSENT))
     monkeypatch.setattr(run, "LOOK_S", 0.0)
-    monkeypatch.setattr(run, "missing", lambda modules: ["torch"])  # which takes a second to import
+    monkeypatch.setattr(run, "missing", lambda modules: ["torch"])  # its import takes a second
 
 
 def results(folder: str = "fusedstep-bench") -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
         (["--minutes", "0"], "argument --minutes: must be a finite number > 0; got '0'"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_gives_one_line_and_status_2(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main(["bench", *words])
     except SystemExit as exit_:

@@ -97,7 +97,7 @@ def test_a_layer_of_16_bits_that_rounds_to_fewer_is_wrong() -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("case", (*TINY, *HALVES), ids=name_of)
-def test_torch_is_right_in_every_layer(case: Case, torch: Any) -> None:
+def test_torchs_results_pass_the_check_of_every_layer(case: Case, torch: Any) -> None:
     lines = run(case, *(peer for peer in peers.PEERS if peer.name == TORCH)).lines
     assert [line.status for line in lines if line.name == TORCH] == ["timed", "timed"]
 
@@ -109,7 +109,7 @@ def test_a_copy_moves_the_bytes_of_the_layer(case: Case) -> None:
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements
 
 
-def test_counted_bytes() -> None:
+def test_bytes_of_a_layer_are_counted() -> None:
     assert [case.bytes_per_element for case in TINY] == [8, 8, 8, 8, 8, 12, 12, 8]
 
 
@@ -212,7 +212,7 @@ def test_target_is_written_as_a_sentence() -> None:
     assert Target("c", TORCH, 40).text() == "at least 40 x as fast as torch"
 
 
-def test_quick_run_from_the_command_line(
+def test_quick_run_works_from_the_command_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suite, "run_case", partial(suite.run_case, others=NUMPY))
@@ -229,7 +229,7 @@ def test_quick_run_from_the_command_line(
 
 
 @pytest.mark.skipif(fs.isa() != "v4", reason="needs AVX-512")
-def test_with_avx512_v3_is_in_the_same_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_avx512_also_times_v3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(suite, "run_case", partial(suite.run_case, others=()))
     assert command.main(["layers", "--quick", "--only", "bn/128x512"]) == 0
     out = capsys.readouterr().out
@@ -238,7 +238,7 @@ def test_with_avx512_v3_is_in_the_same_run(monkeypatch: pytest.MonkeyPatch, caps
 
 
 @pytest.mark.torch
-def test_a_copy_in_torch_is_right(torch: Any) -> None:
+def test_the_copy_by_torch_copies_every_element(torch: Any) -> None:
     copy = copies.Copy(Job(BN, 1), copies.torch_copy)
     copy.step()
     assert np.array_equal(copy.source, copy.buffers[0])

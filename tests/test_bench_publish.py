@@ -1,4 +1,4 @@
-"""`python -m bench report`: README, the pages and the pictures, and what it refuses to publish."""
+"""`python -m bench report`: it writes README, pages and pictures, and refuses results of a disturbed machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fusedstep._bench import records
 from support.results import QUIET, document, files, line
 
 
-def test_readme_and_page_are_what_the_kept_results_give() -> None:
+def test_readme_and_page_follow_from_the_stored_results() -> None:
     kept = records.read(publish.KEPT)
     readme = publish.README.read_text("utf-8")
     assert publish.with_block(readme, tables.readme_block(kept)) == readme, "run `python -m bench report`"
@@ -43,7 +43,7 @@ def test_every_lost_comparison_is_listed() -> None:
 
 @pytest.fixture
 def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let `report` write into an empty folder."""
+    """Return an empty folder into which `report` writes."""
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
@@ -94,27 +94,27 @@ def test_results_without_the_state_of_the_machine_are_refused(pages: Path, capsy
     assert "it has no record of that" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_what_is_published_of_a_disturbed_machine_says_so(pages: Path) -> None:
+def test_figures_of_a_disturbed_machine_are_published_with_a_note(pages: Path) -> None:
     assert command.main(["report", "--disturbed", *files(pages, disturbed("other processes took 1.30 CPUs"))]) == 0
     for name in ("README", "PAGE"):
         assert "The machine was disturbed: other processes took 1.30 CPUs." in (pages / name).read_text()
 
 
-def test_a_case_during_which_others_worked_says_so(pages: Path) -> None:
+def test_a_case_that_other_processes_disturbed_is_published_with_a_note(pages: Path) -> None:
     results = document()
     results["cases"][0]["load"] = {"seconds": 2.0, "others": 0.4, "stolen": 0.02, "disturbed": True}
     assert command.main(["report", *files(pages, results)]) == 0
     assert "yardstick: roofline; other processes took 0.42 CPUs" in (pages / "PAGE").read_text()
 
 
-def test_time_until_a_compiled_step_is_ready_is_published(pages: Path) -> None:
+def test_time_of_a_compilation_is_published(pages: Path) -> None:
     results = document()
     results["cases"][0]["lines"].append(line("torch.compile", 3.0, ready_s=31.5))
     assert command.main(["report", *files(pages, results)]) == 0
     assert "| torch.compile, ready after 31.5 s | 3.00 ms |" in (pages / "PAGE").read_text()
 
 
-def test_ratio_in_the_table_is_of_outputs_of_the_same_kind() -> None:
+def test_table_compares_outputs_of_the_same_kind() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
@@ -131,7 +131,7 @@ def test_readme_has_five_rows_and_each_is_a_row_of_the_page() -> None:
     assert set(tables.SHORT) <= {label for label, _ in tables.rows_of_page(kept)}
 
 
-def test_training_in_torch_has_its_table() -> None:
+def test_the_page_on_torch_has_the_table_of_training() -> None:
     assert "no training in PyTorch" in tables.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
     text = tables.torch_block(lines)

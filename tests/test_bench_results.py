@@ -20,7 +20,7 @@ from fusedstep._bench import harness, records, run
 from support.results import document, files
 
 
-def test_reduced_results_are_small_and_say_the_same() -> None:
+def test_reduced_results_are_small_and_have_the_same_figures() -> None:
     small = records.reduce(document())
     assert json.loads(records.dump(small)) == small == records.reduce(small)
     assert "samples" not in records.dump(small) and '"gb_s": 12.35,' in records.dump(small)
@@ -38,9 +38,7 @@ def test_compare_reports_only_changes_beyond_the_intervals(
     assert text in capsys.readouterr().out
 
 
-def test_compare_counts_what_has_no_figure_any_more_as_slower(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_counts_a_missing_figure_as_slower(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = document()
     broken["cases"][0]["lines"][0] |= {"status": "WRONG: 3 x", "over_yardstick": None, "seconds": None}
     broken["machine"]["cpu"] = "another"
@@ -49,13 +47,13 @@ def test_compare_counts_what_has_no_figure_any_more_as_slower(
     assert "WRONG: 3 x" in out and "Not the same cpu: a CPU and another" in out
 
 
-def test_intervals_decide() -> None:
+def test_verdict_depends_on_the_intervals() -> None:
     assert compare.verdict((1.0, 0.9, 1.1), (1.15, 1.05, 1.25), 0.05) == ""
     assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
     assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
 
 
-def test_compare_names_what_only_one_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_names_cases_that_only_one_file_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = document()
     more["cases"].append(more["cases"][0] | {"name": "adam/250k"})
     for pair, place in ((more, document()), "0.json"), ((document(), more), "1.json"):
@@ -108,7 +106,9 @@ def test_a_report_that_cannot_be_written_leaves_the_kept_results(
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"cases": []}', '{"machine": {}, "cases": [{}]}', pytest.param("[" * 100_000, id="deep")]
 )
-def test_another_file_is_refused_in_one_line(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_without_results_is_refused_in_one_line(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(SystemExit, match="2"):
@@ -131,7 +131,7 @@ def test_every_workload_has_a_ceiling_and_runs() -> None:
         workload()
 
 
-def test_without_valgrind_the_count_says_so(
+def test_instruction_count_without_valgrind_names_valgrind(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
@@ -140,7 +140,7 @@ def test_without_valgrind_the_count_says_so(
     assert "instructions needs valgrind" in capsys.readouterr().err
 
 
-def test_a_run_that_is_late_gives_the_rest_less_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_run_shortens_later_cases_and_then_skips_them(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("fusedstep._bench.run.time.perf_counter", lambda: now[0])
     pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
@@ -173,7 +173,7 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]
 
 
-def test_a_busy_machine_cuts_the_rounds_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_machine_reduces_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: clock[0])
 

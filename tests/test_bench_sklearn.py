@@ -29,7 +29,7 @@ def test_fits_are_checked_and_timed() -> None:
     assert [line["mine"] for line in result.as_dict()["lines"]] == [False, True, False]
 
 
-def test_another_training_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_with_other_weights_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     make = suite.make
 
     def other(name: str, case: Case, epochs: int) -> Any:
@@ -40,7 +40,7 @@ def test_another_training_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line is not None and line.seconds is None and line.status.startswith("WRONG: weights")
 
 
-def test_accuracies_and_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verdicts_follow_accuracies_and_ratios(capsys: pytest.CaptureFixture[str]) -> None:
     result = suite.run_case(ACCURACY, PLAN)
     ours, theirs = result.line(OURS), result.line(THEIRS)
     assert ours is not None and theirs is not None and ours.accuracy == theirs.accuracy
@@ -58,6 +58,6 @@ def test_accuracies_and_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "fit of 10 epochs of MLPClassifier((4,), batch_size=64), wine" in capsys.readouterr().out
 
 
-def test_every_target_has_its_case() -> None:
+def test_every_target_has_a_case() -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names) and {target.case for target in TARGETS} <= set(names)

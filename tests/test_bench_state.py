@@ -27,7 +27,7 @@ CORES = [{0: 1.00, 1: 1.04}, {0: 1.01, 1: 1.00}]
         ((0.91, 0.9, 0.99), "slower"),
     ],
 )
-def test_verdict_is_that_of_the_interval(ratio: verdicts.Ratio, word: str) -> None:
+def test_verdict_follows_the_interval(ratio: verdicts.Ratio, word: str) -> None:
     assert verdicts.verdict(ratio) == word
     assert verdicts.said(ratio).endswith(f"] {word}")
 
@@ -50,27 +50,27 @@ def test_a_line_without_a_ratio_and_a_line_of_ours_have_no_verdict() -> None:
         ((2.1, 2.01, 2.2), True, "NOT MET"),
     ],
 )
-def test_a_target_of_2_is_held_against_the_whole_interval(ratio: verdicts.Ratio, at_most: bool, word: str) -> None:
+def test_a_target_of_2_is_compared_with_the_whole_interval(ratio: verdicts.Ratio, at_most: bool, word: str) -> None:
     assert verdicts.word(verdicts.held(ratio, 2.0, at_most)) == word
 
 
-def test_a_target_without_a_figure_is_not_measured() -> None:
+def test_a_target_without_a_figure_is_reported_as_not_measured() -> None:
     assert verdicts.word({"met": None}) == "not measured"
 
 
-def test_a_quiet_run_has_no_reason() -> None:
+def test_a_quiet_run_gives_no_reason_to_refuse_it() -> None:
     found = state.summary(CORES, {"a": QUIET, "b": QUIET})
     assert found == {"distance": 1.04, "others": pytest.approx(0.02), "stolen": 0.0, "disturbed": []}
 
 
-def test_a_slow_core_disturbs_a_run_wherever_in_it_it_was_seen() -> None:
+def test_a_slow_core_at_any_time_disturbs_a_run() -> None:
     for cores in ([{0: 1.0, 1: 1.3}, CORES[0]], [CORES[0], {0: 1.3, 1: 1.0}]):
         (reason,) = state.summary(cores, {"a": QUIET})["disturbed"]
         assert reason == "the slowest core took 1.30 times as long as the fastest"
 
 
 @pytest.mark.parametrize("load", [Load(10.0, 0.4, 0.0), Load(10.0, 0.0, 0.1)])
-def test_other_processes_disturb_a_run_if_they_work_in_more_than_a_twentieth_of_it(load: Load) -> None:
+def test_other_processes_disturb_a_run_if_they_work_for_more_than_a_twentieth_of_the_time(load: Load) -> None:
     assert load.is_disturbed and not QUIET.is_disturbed
     long, short = Load(190.0, 0.0, 0.0), Load(150.0, 0.0, 0.0)
     assert state.summary(CORES, {"a": long, "b": load})["disturbed"] == []
@@ -78,7 +78,7 @@ def test_other_processes_disturb_a_run_if_they_work_in_more_than_a_twentieth_of_
     assert f"{load.others + load.stolen:.2f} in b; 1 of 2 measurements were disturbed" in reason
 
 
-def test_the_load_of_a_case_is_what_others_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_a_case_is_the_cpu_time_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     tick = os.sysconf("SC_CLK_TCK")
     rows: list[str] = []
 
@@ -97,7 +97,7 @@ def test_the_load_of_a_case_is_what_others_used(monkeypatch: pytest.MonkeyPatch)
     assert watch.load() == Load(2.0, others=0.5, stolen=0.25)
 
 
-def test_what_a_process_starts_is_its_own_load_also_while_it_runs() -> None:
+def test_cpu_time_of_a_running_child_counts_as_own_time() -> None:
     before = state.own_seconds()
     program = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -108,7 +108,7 @@ def test_what_a_process_starts_is_its_own_load_also_while_it_runs() -> None:
     assert used >= 0.25
 
 
-def test_where_the_system_reports_no_load_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_is_none_if_the_system_does_not_report_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "text_of", lambda path: "")
     assert state.Watch().load() is None and state.as_dict(None) is None
     assert state.summary([], {}) == {"distance": 1.0, "others": 0.0, "stolen": 0.0, "disturbed": []}

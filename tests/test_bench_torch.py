@@ -41,7 +41,7 @@ def test_the_optimizers_case_times_the_step_alone(torch: Any) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, trainer.snapshot(), strict=True))
 
 
-def test_ours_uses_our_layers(torch: Any) -> None:
+def test_our_implementation_uses_our_layers(torch: Any) -> None:
     ours, alone = peers.PEERS[0], peers.PEERS[2]
     for peer, expected in ((ours, {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}), (alone, set())):
         modules = peers.Trainer(CASES["cnn/step"], peer).task.model.modules()

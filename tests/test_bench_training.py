@@ -21,7 +21,7 @@ def lines(*more: peers.Peer) -> list[suite.Line]:
     return suite.run_case(TINY, PLAN, 1, (*HERE, *more)).lines
 
 
-def test_ours_is_checked_and_timed() -> None:
+def test_our_trainer_is_checked_and_timed() -> None:
     backend = _core.backend()
     ours, numpy = lines()
     assert _core.backend() == backend
@@ -39,7 +39,7 @@ def test_every_peer_learns_the_weights_of_the_reference(peer: peers.Peer) -> Non
     assert line.status == "timed", line.status
 
 
-def test_the_reference_has_the_right_gradient() -> None:
+def test_the_references_gradient_agrees_with_differences() -> None:
     network = reference.NumPyTraining(data.Job(TINY, 1), np.float64)
     rng = np.random.default_rng(0)
     x, y = rng.random((6, cases.FEATURES)), rng.integers(0, cases.CLASSES, 6)

@@ -1,4 +1,4 @@
-"""Where docs/numerics.md promises the same bits for another number of BLAS's threads, they are the same."""
+"""Results have the same bits for any number of BLAS threads in the cases that docs/numerics.md names."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def blas_threads() -> int:
 
 @pytest.fixture(autouse=True)
 def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin with two BLAS threads, on a machine whose products BLAS computes."""
+    """Set two BLAS threads, and let BLAS compute all products."""
     monkeypatch.setattr(threads, "_shares_products", lambda: False)
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
     limiter = libraries.limit(limits=2)
@@ -73,7 +73,7 @@ def test_blas_limit_is_restored_after_an_error() -> None:
     second.__exit__(None, None, None)
 
 
-def test_many_threads_may_enter_and_leave_at_once() -> None:
+def test_several_threads_may_limit_blas_at_once() -> None:
     seen = []
 
     def work() -> None:
@@ -110,7 +110,7 @@ def test_blas_limit_may_end_in_another_thread_than_it_began_in() -> None:
     worker.join()
 
 
-def test_a_limit_of_the_user_in_another_thread_holds() -> None:
+def test_a_limit_that_the_user_sets_in_another_thread_is_kept() -> None:
     seen = []
 
     def work() -> None:
@@ -146,7 +146,7 @@ def test_largest_weight_is_found_inside_blocks() -> None:
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_an_estimators_fit_and_partial_fit(solver: str) -> None:
+def test_estimators_limit_blas_in_fit_and_partial_fit(solver: str) -> None:
     sklearn = pytest.importorskip("fusedstep.sklearn")
     seen: list[int] = []
 

@@ -60,7 +60,7 @@ def test_random_search_is_compared_with_its_range_only() -> None:
     assert [b.side for b in report(sampler, lambda trial: -trial.suggest_float("x", 0, 1), 100)] == ["high"]
 
 
-def test_reports_refuse_what_has_no_best() -> None:
+def test_border_report_refuses_wrong_arguments() -> None:
     study = optuna.create_study()
     with pytest.raises(ValueError, match=r"border_report: study must have a completed trial; got 0 finished"):
         search.border_report(study)

@@ -1,4 +1,4 @@
-"""What narrow widths take of the process's memory: bytes per parameter, as the system counts them."""
+"""The memory of narrow states: bytes per parameter, as the system counts them for the process."""
 
 from __future__ import annotations
 

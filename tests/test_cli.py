@@ -165,7 +165,7 @@ def test_the_task_follows_from_the_target(
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_an_npz_file_of_images_with_text_classes() -> None:
+def test_an_npz_file_of_images_with_text_classes_trains() -> None:
     rng = np.random.default_rng(0)
     y = np.array(["dark", "light"])[np.arange(80) % 2]
     X = rng.random((80, 3, 3)) + (y == "light")[:, None, None]
@@ -175,7 +175,7 @@ def test_an_npz_file_of_images_with_text_classes() -> None:
     assert trained.predict([[0.4] * 9, [1.6] * 9]).tolist() == ["dark", "light"]
 
 
-def test_only_training_rows_are_measured() -> None:
+def test_scaling_uses_training_rows_only() -> None:
     """An outlier in the test rows must not influence the scaling."""
     from fusedstep.cli._data import load_table, prepare
 

@@ -56,7 +56,7 @@ def predictions() -> list[dict[str, str]]:
 
 
 def test_digits_reach_their_accuracy() -> None:
-    """With the default seed; 20 other seeds reached 0.975 to 0.992, 0.982 on average."""
+    """The test takes the default seed; 20 other seeds reached 0.975 to 0.992, 0.982 on average."""
     of_seeds = [run(*BOTH, "--seed", str(seed)).test_metric for seed in range(4)]
     assert of_seeds[0] >= 0.975 and min(of_seeds) >= 0.97 and sum(of_seeds) / 4 >= 0.977
 
@@ -83,7 +83,7 @@ def test_options_make_the_layers_of_each_block() -> None:
 
     assert kinds() == ["Linear", "ReLU", "Linear"]
     assert kinds("--dropout", "0.1") == ["Linear", "ReLU", "Dropout", "Linear"]
-    assert kinds("--batch-norm") == ["Linear", "BatchNorm", "Linear"]  # the ReLU is in it
+    assert kinds("--batch-norm") == ["Linear", "BatchNorm", "Linear"]  # it contains the ReLU
     assert kinds(*BOTH, "--activation", "tanh") == ["Linear", "BatchNorm", "Tanh", "Dropout", "Linear"]
     model = run(*BOTH, "--data", "iris", "--epochs", "1", "--hidden", "4").model
     assert list(model.params) == ["0.weight", "1.gamma", "1.beta", "3.weight", "3.bias"]
@@ -155,7 +155,7 @@ def test_dropout_samples_give_an_uncertainty_per_test_row(capsys: pytest.Capture
     assert [f"{u:.6g}" for u in again.uncertainty] == [row[ENTROPY] for row in rows]
 
 
-def test_samples_of_a_regression_are_in_its_units(capsys: pytest.CaptureFixture[str]) -> None:
+def test_samples_of_a_regression_are_in_the_targets_units(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", "diabetes", "--dropout", "0.3", "--epochs", "10", "--mc-samples", "30"]) == 0
     assert re.search(r"most certain half: root mean squared error [0-9.]+; the rest [0-9.]+", capsys.readouterr().out)
     rows = predictions()
@@ -166,7 +166,7 @@ def test_samples_of_a_regression_are_in_its_units(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("size", ["17", "51"])
-def test_a_last_batch_of_one_row_joins_the_one_before(size: str) -> None:
+def test_a_last_batch_of_one_row_is_merged_with_the_one_before(size: str) -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((75, 2))
     np.savez("t.npz", X=X, y=(X.sum(axis=1) > 0).astype(int))
@@ -194,7 +194,7 @@ def test_compare_takes_the_same_layers(capsys: pytest.CaptureFixture[str]) -> No
         (["--batch-norm", "--hidden", "none"], "--batch-norm and --dropout need hidden layers; got --hidden none"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(
+def test_mistakes_give_one_line_and_status_2(
     options: list[Any], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:

@@ -62,22 +62,26 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (points(), ["--data", "t.csv"], "--target is needed with t.csv; its columns are u, v, side"),
         (points(), [*CSV[:3], "sied"], "--target: t.csv has no column 'sied'; its columns are u, v, side"),
         (points(), [*CSV, "--drop", "w"], "--drop: t.csv has no column 'w'"),
-        (points(), [*CSV, "--drop", "u,v"], "t.csv: no column is left to learn from"),
-        (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out with --drop u\n"),
+        (
+            points(),
+            [*CSV, "--drop", "u,v"],
+            "t.csv: at least one column besides the target 'side' must be left as input; got none",
+        ),
+        (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out by --drop u\n"),
         (
             [[math.inf, "inf", row[2]] for row in points()],
             CSV,
-            "cannot use these columns: 'u' (inf in line 2), 'v' (inf in line 2); leave out with --drop u,v\n",
+            "cannot use these columns: 'u' (inf in line 2), 'v' (inf in line 2); leave out by --drop u,v\n",
         ),
         (with_target(lambda i, u: ""), CSV, "t.csv: needs at least 20 rows of data; got 0"),
-        (points(), [*CSV, "--drop", "side"], "--drop must name columns to learn from; 'side' is the target"),
+        (points(), [*CSV, "--drop", "side"], "--drop must name input columns; 'side' is the target"),
         (points(), [*CSV, "--numeric", "w"], "--numeric: t.csv has no column 'w'"),
         (
             points(),
             [*CSV, "--numeric", "u", "--categorical", "u"],
             "must be named by one of --categorical and --numeric",
         ),
-        ([*points(4), [1, 2], *points()], CSV, "t.csv, line 6: needs 3 cells, as the first line; got 2"),
+        ([*points(4), [1, 2], *points()], CSV, "t.csv, line 6: must have 3 cells, as the first line has; got 2"),
         (with_target(lambda i, u: "left"), CSV, "the target 'side' must have at least two classes; got one, 'left'"),
         (
             with_target(lambda i, u: f"class {i % 40}"),
@@ -85,7 +89,7 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
             "the target 'side' must have at least 3 rows of each class; got 1 of 'class 20'",
         ),
         (points(19), CSV, "t.csv: needs at least 20 rows of data; got 19"),
-        ([], CSV, "t.csv: needs a line of column names and lines of data; got 1 in all"),
+        ([], CSV, "t.csv: must have a line of column names and at least one line of data; got 1 lines"),
         (
             points(),
             [*CSV, "--task", "regression"],
@@ -101,7 +105,7 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (
             points(),
             ["--target", "side"],
-            "--target, --drop, --categorical, --numeric are for .csv files and the like; --data is digits",
+            "--target, --drop, --categorical, --numeric are for tables with named columns; --data is digits",
         ),
         (points(), [*CSV, "--optimizer", "adaw"], "--optimizer: must be one of"),
         (points(), [*CSV, "--optimizer", "adaw"], "did you mean AdamW?"),
@@ -157,12 +161,12 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (
             points(),
             [*CSV, "--state-dtype", "uint8", "--optimizer", "LAMB"],
-            "state_dtype must be \"float32\" or None for a rule with norms of whole tensors; got 'uint8'",
+            "state_dtype must be \"float32\" or None for a rule that uses norms of whole tensors; got 'uint8'",
         ),
         (points(), [*CSV, "--colour", "red"], "unrecognized arguments: --colour red"),
     ],
 )
-def test_a_mistake_is_one_clear_line_and_status_2(
+def test_a_mistake_gives_one_clear_line_and_status_2(
     rows: list[list[Any]], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_csv(rows)
@@ -193,7 +197,7 @@ def test_a_mistake_is_one_clear_line_and_status_2(
         ),
     ],
 )
-def test_a_bad_npz_file_is_one_clear_line(
+def test_a_bad_npz_file_gives_one_clear_line(
     arrays: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("x.npz", **arrays)
@@ -209,12 +213,12 @@ def test_a_bad_npz_file_is_one_clear_line(
         ("x.csv", b"\x89PNG\r\n\x1a\n\0\0", "x.csv: is not a text file in UTF-8, UTF-16 or latin-1"),
         ("x.csv.gz", b"a,b\n1,2\n", "x.csv.gz: cannot be unpacked as gz"),
         ("x.parquet", b"PAR1", "x.parquet: cannot be read as parquet"),
-        ("x.csv", b"", "x.csv: needs a line of column names"),
+        ("x.csv", b"", "x.csv: must have a line of column names"),
         ("x.csv", b"1,2,3\n4,5,6\n", "x.csv: the first line must be names of columns; got only numbers"),
         ("x.csv", b"a,a,y\n4,5,6\n", "x.csv: column names must differ; 'a' comes twice"),
     ],
 )
-def test_a_file_of_another_kind_is_one_clear_line(
+def test_a_file_of_another_kind_gives_one_clear_line(
     name: str, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(name).write_bytes(content)
@@ -223,7 +227,7 @@ def test_a_file_of_another_kind_is_one_clear_line(
     assert message in captured.err and captured.err.count("\n") == 1
 
 
-def test_a_missing_package_is_named_with_the_extra_before_any_work(
+def test_a_missing_package_and_its_extra_are_named_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for module, package in [("sklearn.datasets", "scikit-learn"), ("matplotlib.figure", "matplotlib")]:
@@ -235,7 +239,7 @@ def test_a_missing_package_is_named_with_the_extra_before_any_work(
         assert captured.out == ""
 
 
-def test_a_width_without_its_package_is_named_with_the_extra(
+def test_a_state_dtype_without_its_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
@@ -267,13 +271,15 @@ def array_file(shape: tuple[int, ...], data: bytes) -> bytes:
     ],
     ids=["empty", "text", "short", "huge", "overflow", "negative", "nested", "long header"],
 )
-def test_npz_file_with_a_false_header_is_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_npz_file_with_a_false_header_gives_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile("x.npz", "w") as file:
         file.writestr("X.npy", member)
         file.writestr("y.npy", array_file((40,), b"\0" * 320))
     assert main(["train", "--data", "x.npz"]) == 2
     captured = capsys.readouterr()
-    assert "X must be an array of numbers; it cannot be read as one" in captured.err and captured.err.count("\n") == 1
+    assert (
+        "X must be an array of numbers; NumPy cannot read it as one" in captured.err and captured.err.count("\n") == 1
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
@@ -293,7 +299,7 @@ def test_integers_beyond_2_53_are_not_rounded() -> None:
 
 @pytest.mark.parametrize("command", [["train", "--epochs", "1"], ["compare", "--epochs", "1"]], ids=lambda c: c[0])
 @pytest.mark.parametrize("file", FILES)
-def test_a_folder_where_a_result_is_to_be_written_is_found_before_the_training(
+def test_a_folder_at_the_path_of_a_result_is_refused_before_the_training(
     file: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_csv(points())

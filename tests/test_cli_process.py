@@ -27,7 +27,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-def test_digits_by_default_from_a_shell() -> None:
+def test_train_uses_the_digits_by_default() -> None:
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, "train"], capture_output=True, text=True, timeout=60)
     elapsed = time.perf_counter() - started
@@ -69,7 +69,7 @@ def test_a_terminal_gets_a_bar_and_a_table() -> None:
         try:
             while chunk := os.read(main_end, 4096):
                 chunks.append(chunk)
-        except OSError:  # Linux reports the closed other end so
+        except OSError:  # Linux reports a closed other end by this error
             pass
         os.close(main_end)
         assert run.wait() == 0
@@ -78,7 +78,7 @@ def test_a_terminal_gets_a_bar_and_a_table() -> None:
     assert re.search(r"│ test accuracy +│ \d\.\d{4} on 30 rows held out", text)
 
 
-def test_output_into_a_closed_pipe_is_no_traceback() -> None:
+def test_output_into_a_closed_pipe_prints_no_traceback() -> None:
     with subprocess.Popen([*COMMAND, "train"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout and run.stderr
         run.stdout.readline()

@@ -74,7 +74,7 @@ def test_run_that_writes_nothing_moves_no_old_files() -> None:
         ["--optimizer", "adagrad", "--dtype", "float64", "--patience", "4", "--lr", "0.2", "--schedule", "constant"],
     ],
 )
-def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one(options: list[str], out: Out) -> None:
     wine = ["train", "--data", "wine", "--class-weight", "balanced", *options]
     if "constant" not in options and "plateau" not in options:
         wine += ["--schedule", "constant"]  # other schedules depend on the number of epochs
@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: list[str], out: Out) ->
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_the_flag_of_a_width_is_the_argument_of_the_optimizer() -> None:
+def test_state_dtype_is_passed_to_the_optimizer() -> None:
     pytest.importorskip("ml_dtypes")
     iris = ["train", "--data", "iris", "--epochs", "3"]
     assert main([*iris, "--out", "plain"]) == 0
@@ -98,11 +98,11 @@ def test_the_flag_of_a_width_is_the_argument_of_the_optimizer() -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is also interrupted within an epoch, and resumed from a state that was saved during the run."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
-    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # another run was there
+    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # it has files of another run
     asked = 0
 
     @contextlib.contextmanager
@@ -128,7 +128,7 @@ def test_killed_run_leaves_files_of_one_run_only(monkeypatch: pytest.MonkeyPatch
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
-        patch.setattr("fusedstep.cli._train.Finish", None)  # the end is never reached
+        patch.setattr("fusedstep.cli._train.Finish", None)  # the run never reaches its end
         with pytest.raises(TypeError):
             main(["train", "--data", "wine", "--epochs", "2"])
     left = {path.name for path in Path("fusedstep-out").iterdir()}
@@ -142,10 +142,12 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
         assert main(["train", "--resume", *words]) == 2
         return capsys.readouterr().err
 
-    assert "--resume: there is no checkpoint.safetensors in nowhere" in complaint("--out", "nowhere")
+    assert "--resume: --out must be the folder of a run; got nowhere, which has no checkpoint.safetensors" in complaint(
+        "--out", "nowhere"
+    )
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0
-    assert "the run has done its 2 epochs; --epochs must be above that" in complaint()
+    assert "--resume: --epochs must be above 2, the epochs that the run has done; got 2" in complaint()
     assert "does not fit these options" in complaint("--epochs", "4", "--hidden", "8")
     customers(200).to_csv("t.csv", index=False)
     assert "the data or its columns have changed since the run began" in complaint("--epochs", "4")
@@ -204,7 +206,7 @@ def test_compare_ranks_by_the_mean_over_seeds(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_dropout_masks_at_prediction(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prediction_under_dropout_masks_reports_an_uncertainty(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2", "--dropout", "0.3"]) == 0
     assert main(["predict", MODEL, "t.csv", "--mc-samples", "10"]) == 0

@@ -61,7 +61,7 @@ def test_table_with_every_kind_of_column_trains(out: Out) -> None:
     assert [row["line"] for row in rows[:2]] == ["2", "3"]
 
 
-def test_a_latin1_table_with_decimal_commas(out: Out) -> None:
+def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
     Path("flats.csv").write_bytes(flats().encode("latin-1"))
     assert main(["train", "--data", "flats.csv", "--target", "preis"]) == 0
     assert main(["evaluate", MODEL, "flats.csv", "--out", "scores"]) == 0
@@ -110,7 +110,7 @@ def test_the_order_of_columns_does_not_matter() -> None:
     inputs = frame.drop(columns="left")
     assert model.predict(inputs).tolist() == model.predict(inputs[inputs.columns[::-1]]).tolist()
     assert model.predict(inputs).tolist() == [row["prediction"] for row in rows_of("a.csv")]
-    with pytest.raises(ValueError, match="it lacks age, calls and it has also wages"):
+    with pytest.raises(ValueError, match="the table lacks age, calls and the table also has wages"):
         model.predict(inputs.drop(columns=["age", "calls"]).assign(wages=1))
 
 
@@ -123,7 +123,7 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
     frame.drop(columns="left").assign(wages=1, shoes=2).to_csv("more.csv", index=False)
     out()
     assert main(["predict", MODEL, "fewer.csv"]) == 2
-    assert "fewer.csv: the model needs the columns age, plan, since" in capsys.readouterr().err
+    assert "fewer.csv: must have the columns age, plan, since" in capsys.readouterr().err
     assert main(["predict", MODEL, "more.csv"]) == 0
     assert "columns that the model does not know are left out: wages, shoes" in out()
     assert main(["evaluate", MODEL, "more.csv"]) == 2
@@ -131,7 +131,7 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_drop_categorical_and_numeric(out: Out) -> None:
+def test_drop_categorical_and_numeric_decide_the_kinds_of_columns(out: Out) -> None:
     frame = customers().assign(code=np.arange(240) % 3, mixed=["5", "many", "7", "x"] * 60)
     frame.to_csv("t.csv", index=False)
     options = ["--drop", "age,plan", "--categorical", "code", "--numeric", "mixed", "--epochs", "1"]
@@ -142,7 +142,7 @@ def test_drop_categorical_and_numeric(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_a_table_cannot_write_on_the_terminal(out: Out) -> None:
+def test_control_characters_of_a_table_do_not_reach_the_terminal(out: Out) -> None:
     customers().assign(plan=["\x1b[2J", "a\nb"] * 120).to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
     said = out()
@@ -221,7 +221,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_report_is_one_page_without_network() -> None:
+def test_the_report_is_one_page_that_loads_no_other_file() -> None:
     customers().rename(columns={"plan": "<plan> & co"}).to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0
     text = Path("fusedstep-out/report.html").read_text(encoding="utf-8")
@@ -263,15 +263,17 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
         (["predict", "t.csv", "t.csv"], "is not a safetensors file"),
         (
             ["predict", "alone", "t.csv"],
-            "alone: is a network alone; MODEL must also have the names and scaling of inputs and outputs",
+            "alone: MODEL must also hold the names and the scaling of inputs and outputs; got only a network",
         ),
         (["predict", "iris", "none.csv"], "--data: no such file: none.csv"),
-        (["predict", "iris", "t.csv", "--out", "no/where.csv"], "the model needs the columns sepal length (cm)"),
+        (["predict", "iris", "t.csv", "--out", "no/where.csv"], "must have the columns sepal length (cm)"),
         (["evaluate", "iris", "wine"], "wine: X must have 4 columns, as in training; got 13"),
     ],
 )
 @pytest.mark.usefixtures("no_picture")
-def test_mistakes_are_one_line_and_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_give_one_line_and_status_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("t.csv").write_text("a,b\n1,2\n")
     nn.save("alone", nn.Sequential(nn.Linear(2, 1), rng=0))
     assert main(["train", "--data", "iris", "--epochs", "1", "--quiet", "--out", "i"]) == 0

@@ -1,4 +1,4 @@
-"""Threads, forks, process pools and other libraries' parallel regions: the bits of a run alone, or an error."""
+"""Threads, forks, process pools and other libraries' parallel regions: steps have the usual bits, or raise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start(seed: int) -> Array:
 
 
 def train(p: Array, steps: int = 3) -> Array:
-    """Return the parameters after some steps whose gradients are functions of their numbers alone."""
+    """Return the parameters after some steps whose gradients depend only on the number of the step."""
     opt = fs.Adam([p], lr=0.1)
     for k in range(steps):
         opt.step([np.sin(np.arange(p.size) * (k + 1.0))], clip_norm=1.0)
@@ -48,8 +48,8 @@ def trained(seed: int) -> bytes:
 
 
 @every_backend
-def test_threads_on_one_optimizer(backend: str) -> None:
-    """Simultaneous steps are refused, the others add up, and a state belongs to one step."""
+def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
+    """All other steps take effect, and a saved state is that after a complete step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []
@@ -76,14 +76,14 @@ def test_threads_on_one_optimizer(backend: str) -> None:
     assert opt.params[0].tobytes() == twin.params[0].tobytes()
     for state in states:
         assert state["state"][0]["momentum_buffer"].tobytes() == momenta[state["step"]]
-    words = "one thread at a time may step", "not inside state_dict()", "not while another thread steps"
+    words = "one thread at a time may step", "not inside state_dict()", "cannot be called while another thread steps"
     assert all(any(w in text for w in words) for text in refused)
 
 
 @forks
 @every_backend
-def test_a_fork_before_and_during_steps(backend: str) -> None:
-    """A child can step its own optimizers; one that was within a step at the fork is refused there."""
+def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backend: str) -> None:
+    """An optimizer that was in a step at the fork is refused in the child."""
     _core.set_backend(backend)
     _core.force_threads(2)
     assert in_child(lambda: trained(1) == trained(1) != b"")
@@ -102,7 +102,7 @@ def test_a_fork_before_and_during_steps(backend: str) -> None:
             opt.step(g)
         except RuntimeError as error:
             return "one thread at a time" in str(error)
-        return True  # forked between two steps
+        return True  # the fork was between two steps
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -117,7 +117,7 @@ def test_a_fork_before_and_during_steps(backend: str) -> None:
 
 
 @every_backend
-def test_the_process_ends_during_a_step(backend: str) -> None:
+def test_the_process_can_end_during_a_step(backend: str) -> None:
     """The step runs in a daemon thread. Python before 3.14 ends a thread that returns from the step."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
@@ -142,7 +142,7 @@ def in_shared_memory(name: str, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_processes_step_shared_memory(method: str) -> None:
+def test_processes_can_step_shared_memory(method: str) -> None:
     train(start(0))  # starts the thread pool before the fork
     memory = shared_memory.SharedMemory(create=True, size=16 * SIZE)
     try:
@@ -211,7 +211,7 @@ void in_region(int threads, void (*call)(int)) {
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
 @every_backend
-def test_inside_an_openmp_region_of_another_library(backend: str, tmp_path: Path) -> None:
+def test_steps_in_an_openmp_region_of_another_library_have_the_same_bits(backend: str, tmp_path: Path) -> None:
     (tmp_path / "region.c").write_text(REGION)
     library = tmp_path / "region.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-fopenmp", "-o", library, tmp_path / "region.c"], check=True)
@@ -256,7 +256,7 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """By a clear error, before NumPy is imported; the main interpreter may import and step before and after."""
+    """The error comes before NumPy is imported. The main interpreter may import and step before and after."""
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

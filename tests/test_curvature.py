@@ -18,7 +18,7 @@ KEY = fs.Key(11)
 # Hessians
 
 
-def test_products_and_the_whole_hessian_of_a_quadratic() -> None:
+def test_products_and_the_whole_hessian_of_a_quadratic_are_right() -> None:
     f = Quadratic([3, 1, -2, 0.5, 0])
     rng = np.random.default_rng(0)
     theta, v = rng.standard_normal(5), 1e3 * rng.standard_normal(5)
@@ -50,7 +50,7 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
 
 
 def test_a_definite_hessian_with_many_zeros_converges() -> None:
-    """Like the Hessian of a network with more weights than data."""
+    """A network with more weights than data has such a Hessian."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4
@@ -78,7 +78,7 @@ def test_a_hessian_with_eigenvalues_of_many_magnitudes_converges() -> None:
         (np.linspace(-1, 1, 100), "saddle"),
     ],
 )
-def test_kinds_of_critical_points(eigenvalues: Any, kind: str) -> None:
+def test_critical_points_are_classified_by_their_eigenvalues(eigenvalues: Any, kind: str) -> None:
     f = Quadratic(eigenvalues)
     f.b[:] = 0
     point = inspect.critical_point(f, np.zeros(len(f.b)))
@@ -127,7 +127,7 @@ def test_a_newton_step_solves_a_quadratic_and_damping_turns_it_towards_the_gradi
     )
 
 
-def test_newton_goes_to_a_saddle_unless_it_is_damped() -> None:
+def test_newton_steps_reach_a_saddle_unless_they_are_damped() -> None:
     f = Quadratic([2, -1])
     f.b[:] = 0
     theta = np.array([0.3, 0.4])
@@ -145,7 +145,7 @@ def test_damped_newton_steps_train_a_small_network_faster_than_gradient_descent(
     assert f.value(newton) < 0.5 * f.value(plain) < f.value(f.theta)
 
 
-def test_scipys_trust_region_newton_takes_our_products_through_rosenbrocks_valley() -> None:
+def test_scipys_trust_region_method_minimizes_rosenbrocks_function_with_our_products() -> None:
     optimize = pytest.importorskip("scipy.optimize")
 
     def f(t: Array) -> tuple[float, Array]:
@@ -156,5 +156,5 @@ def test_scipys_trust_region_newton_takes_our_products_through_rosenbrocks_valle
     found = optimize.minimize(
         f, start, jac=True, hessp=lambda t, v: inspect.hessian_vector_product(f, v, t), method="trust-ncg"
     )
-    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # its default gradient tolerance
+    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # scipy's default gradient tolerance
     assert inspect.critical_point(f, found.x).kind == "minimum" and found.nit < 60

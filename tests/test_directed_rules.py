@@ -80,7 +80,7 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 
 @every_dtype
 @every_class
-def test_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_steps_have_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
     for k, options in enumerate(OPTIONS[cls]):
         start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
         grads = [[numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES] for _ in range(3)]
@@ -106,7 +106,7 @@ def test_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.random.Gene
 
 
 @every_class
-def test_gradients_of_any_strides_and_16_bits(cls: Any, rng: np.random.Generator) -> None:
+def test_gradients_of_any_strides_and_of_16_bits_are_stepped_right(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, half, want = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -126,7 +126,7 @@ def test_gradients_of_any_strides_and_16_bits(cls: Any, rng: np.random.Generator
     assert opt.steps == 0
 
 
-def test_a_row_without_gradients_is_left_alone_by_adafactor() -> None:
+def test_adafactor_does_not_change_a_row_without_gradients() -> None:
     p, g = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
     g[1] = 0
     for eps in ((None, 1e-3), (1e-30, 1e-3)):
@@ -144,7 +144,7 @@ def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tup
 
 
 @every_class
-def test_what_surrounds_the_step_holds_for_the_gradients(cls: Any) -> None:
+def test_scaling_and_clipping_act_on_the_gradients(cls: Any) -> None:
     for step, same in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -175,7 +175,7 @@ def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.rand
 
 
 @every_class
-def test_a_checkpoint_goes_on(cls: Any, rng: np.random.Generator, tmp_path: Any) -> None:
+def test_run_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator, tmp_path: Any) -> None:
     shapes = [(4, 3), (2, 3, 5), (3,), ()]
     start = [rng.standard_normal(s) for s in shapes]
     grads = [[np.asarray(rng.standard_normal(s)) for s in shapes] for _ in "1234"]
@@ -211,7 +211,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
         fs.Adafactor([np.ones((2, 2))], **options)
 
 
-def test_rows_of_one_element_are_those_of_adagrad(rng: np.random.Generator) -> None:
+def test_rows_of_one_element_are_stepped_as_by_adagrad(rng: np.random.Generator) -> None:
     (p, q), g = np.ones((2, 50)), rng.standard_normal(50)
     opt, other = fs.RowwiseAdagrad([p], lr=0.1), fs.Adagrad([q], lr=0.1)
     for _ in range(3):
@@ -222,7 +222,7 @@ def test_rows_of_one_element_are_those_of_adagrad(rng: np.random.Generator) -> N
 
 @every_dtype
 def test_rows_are_the_same_as_an_array_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
-    """Duplicates are added up, and all that surrounds the step holds for the sums."""
+    """Duplicates are added up, and scaling and clipping act on the sums."""
     rows = [fs.Rows(rng.integers(0, 20, 30), rng.standard_normal((30, 4, 2)).astype(dtype)) for _ in range(3)]
     table, dense = np.ones((2, 20, 4, 2), dtype)
     w, v = np.ones((2, 5), dtype)
@@ -238,7 +238,7 @@ def test_rows_are_the_same_as_an_array_with_these_rows(dtype: Any, rng: np.rando
     assert_same_bits(w, v) if dtype == np.float64 else np.testing.assert_allclose(w, v, rtol=1e-6)
 
 
-def test_rows_beside_what_is_refused_leave_sums_alone() -> None:
+def test_a_refused_gradient_leaves_all_parameters_and_sums_unchanged() -> None:
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.RowwiseAdagrad([table, w])
     for rows, g, message in (
@@ -251,7 +251,7 @@ def test_rows_beside_what_is_refused_leave_sums_alone() -> None:
     given = fs.Rows([1], np.ones((1, 2)))
     opt.step([given, np.ones(3)], zero_grads=True)
     assert opt.state[0]["sum"].tolist() == [0, 1, 0, 0] and not given.values.any()
-    with pytest.raises(ValueError, match="go with no weight_decay"):
+    with pytest.raises(ValueError, match="need an optimizer without weight_decay"):
         fs.RowwiseAdagrad([table], weight_decay=0.1).step([fs.Rows([1], np.ones((1, 2)))])
 
 
@@ -292,7 +292,7 @@ def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: 
 
 @pytest.mark.torch
 @every_class
-def test_the_same_bits_in_torch(cls: Any, torch: Any) -> None:
+def test_tensors_have_the_bits_of_arrays(cls: Any, torch: Any) -> None:
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -314,14 +314,14 @@ def test_the_same_bits_in_torch(cls: Any, torch: Any) -> None:
             assert all(p.grad is g for p, g in zip(tensors, given, strict=True))
             assert all(not g.any() for g in given) == bool(options.get("zero_grads"))
         for a, p in zip(arrays, tensors, strict=True):
-            if "clip_norm" in options:  # the norms are not
+            if "clip_norm" in options:  # the norms do not have the same bits
                 np.testing.assert_allclose(a, p.detach().numpy(), rtol=1e-5)
             else:
                 assert_same_bits(p.detach().numpy(), a, options)
 
 
 @pytest.mark.torch
-def test_states_go_over_to_torch_and_back(torch: Any) -> None:
+def test_states_load_into_torch_and_back(torch: Any) -> None:
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
     train(torch, opt, mine, 3), train(torch, reference, other, 3)
@@ -359,7 +359,7 @@ def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("coalesced", [False, True])
-def test_sparse_gradients_of_an_embedding(coalesced: bool, torch: Any) -> None:
+def test_sparse_gradients_of_an_embedding_step_as_arrays_do(coalesced: bool, torch: Any) -> None:
     """The steps are those of arrays; torch has no row-wise Adagrad."""
     model = torch.nn.Embedding(12, 3, sparse=True)
     w = torch.nn.Parameter(torch.ones(3))
@@ -383,11 +383,11 @@ def test_sparse_gradients_of_an_embedding(coalesced: bool, torch: Any) -> None:
 
 
 @pytest.mark.torch
-def test_torch_refuses_what_has_no_rows_and_columns_of_its_own(torch: Any) -> None:
+def test_adafactor_refuses_sparse_and_repeated_gradients_in_torch(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3, 2))
     p.grad = torch.ones(3, 2).to_sparse()
     opt = ours("Adafactor")([p])
-    with pytest.raises(RuntimeError, match="must be dense, sparse gradients are not supported"):
+    with pytest.raises(RuntimeError, match="must be dense, because sparse gradients are not supported"):
         opt.step()
     p.grad = torch.ones(1, 1).expand(3, 2)
     with pytest.raises(ValueError, match=r"grads\[0\] must be without repeated elements, to be zeroed"):

@@ -1,4 +1,4 @@
-"""Two processes of torch.distributed train as one does, or refuse: every wrapper with every feature and rule."""
+"""Two processes of torch.distributed train as one process does, or raise: every wrapper with every feature and rule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
     if (wrapper, feature) in matrix.REFUSED:
         world_of(2).run(refused, wrapper, rule, feature)
         return
-    require_one_process(world_of(2).run(matrix.train, wrapper, rule, feature), rule, feature)
+    assert_equal_to_one_process(world_of(2).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 
 @pytest.mark.nightly
@@ -42,10 +42,10 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
 @pytest.mark.parametrize("feature", ["plain", "clip_norm", "ema_decay", "zero_grads", "skip_nonfinite"])
 @pytest.mark.parametrize(("wrapper", "ranks"), [("FSDP1, flat", 2), ("FSDP2 on a grid", 4)])
 def test_less_usual_wrappers_train_as_one_process(wrapper: str, ranks: int, feature: str, rule: str) -> None:
-    require_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
+    assert_equal_to_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 
-def require_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
+def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
     """Compare ranks with each other, bit for bit, and with one process."""
     first, one = results[0], alone(rule, feature)
     for other in results[1:]:
@@ -68,7 +68,7 @@ def require_one_process(results: list[matrix.Result], rule: str, feature: str) -
 def test_a_bad_gradient_on_one_rank_is_an_error_on_all(wrapper: str, rule: str) -> None:
     first, second = world_of(2).run(matrix.fail_together, wrapper, rule)
     assert re.search(r"step: grads\[\d\] must be", second) and second in first
-    assert "no rank has stepped, for there was an error on rank 1" in first
+    assert "no rank has stepped, because there was an error on rank 1" in first
 
 
 def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None:
@@ -76,7 +76,7 @@ def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None
         matrix.build(wrapper, rule, matrix.FEATURES[feature])
 
 
-def test_the_table_in_the_docs_is_the_matrix() -> None:
+def test_the_table_in_the_docs_equals_the_tested_matrix() -> None:
     path = Path(__file__).parents[1] / "docs" / "make_distributed.py"
     make = runpy.run_path(str(path))
     page = make["PAGE"].read_text("utf-8")

@@ -22,7 +22,7 @@ def ranks(torch: ModuleType) -> Any:
 
 
 @pytest.mark.parametrize("rule", ["AdamW"])
-def test_a_run_goes_on_with_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
+def test_a_run_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
     folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four")]
     unbroken = world_of(2).run(ranks.begin, rule, folders[0], FIRST, 2 * MORE)[0][FIRST:]
     one = world_of(1).run(ranks.go_on, rule, folders[0], folders[1], FIRST, MORE)[0]
@@ -31,7 +31,7 @@ def test_a_run_goes_on_with_other_numbers_of_ranks(ranks: Any, tmp_path: Path, r
 
 
 @pytest.mark.parametrize("width", ["kept bits", "8 bits"])
-def test_narrow_states_go_on_bit_for_bit_with_other_numbers_of_ranks(ranks: Any, tmp_path: Path, width: str) -> None:
+def test_narrow_states_resume_bit_for_bit_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, width: str) -> None:
     folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four", "unbroken")]
     unbroken = world_of(2).run(ranks.step_and_save, width, "", folders[3], [1, 2, 3])[0]
     world_of(2).run(ranks.step_and_save, width, "", folders[0], [1])

@@ -18,7 +18,7 @@ SECONDS = 300
 
 
 def run(folder: Path, *arguments: str) -> tuple[str, list[float]]:
-    """Return what an example prints, and its losses."""
+    """Return the output of an example, and its losses."""
     path = folder / "losses"
     environment = {**os.environ, "LOSSES": str(path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

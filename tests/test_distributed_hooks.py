@@ -1,4 +1,4 @@
-"""Hooks of gradients in wrapped models: after the reduction, or refused."""
+"""Hooks of gradients in wrapped models run after the reduction, or the wrapper is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
     assert first == second
 
 
-def test_pass_after_an_interrupted_one_steps_all_parameters(ranks: Any) -> None:
+def test_backward_pass_after_an_interrupted_one_steps_all_parameters(ranks: Any) -> None:
     world_of(2).run(ranks.a_pass_that_is_broken_off)
 
 
@@ -42,7 +42,7 @@ def test_fsdp1_is_refused_by_name_where_hooks_or_a_norm_would_be_wrong(ranks: An
     world_of(2).run(ranks.refused_under_fsdp1)
 
 
-def test_steps_that_would_part_the_ranks_are_refused(ranks: Any) -> None:
+def test_steps_that_would_make_ranks_differ_are_refused(ranks: Any) -> None:
     world_of(2).run(ranks.refused_where_steps_would_part)
 
 

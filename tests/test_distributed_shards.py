@@ -1,4 +1,4 @@
-"""Parameters that are DTensors, and what their ranks decide together."""
+"""Parameters that are DTensors, and common decisions of their ranks."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def test_shards_in_narrow_widths_step_as_the_whole_parameter_bit_for_bit(shards:
     world_of(2).run(shards.widths_as_whole, dtype, width)
 
 
-def test_parts_that_begin_within_a_block_have_random_bits_of_their_own(shards: Any) -> None:
+def test_parts_that_begin_inside_a_block_use_different_random_bits(shards: Any) -> None:
     world_of(2).run(shards.random_bits_of_parts)
 
 
-def test_8_bits_of_parts_that_begin_within_a_block_are_refused(shards: Any) -> None:
+def test_8_bit_states_of_parts_that_begin_inside_a_block_are_refused(shards: Any) -> None:
     world_of(2).run(shards.cut_blocks)
 
 
-def test_states_of_shards_are_gathered_for_a_whole_parameter(shards: Any) -> None:
+def test_states_of_shards_load_into_a_whole_parameter(shards: Any) -> None:
     world_of(2).run(shards.states_of_the_whole)
 
 
@@ -75,15 +75,15 @@ def test_norms_on_a_mesh_of_two_axes_count_each_part_once(shards: Any) -> None:
 @pytest.mark.parametrize("how", ["gradient", "option", "state", "rate"])
 def test_an_error_on_one_rank_is_raised_on_all_and_nothing_is_written(shards: Any, how: str) -> None:
     first, second = world_of(2).run(shards.one_rank_is_wrong, how)
-    assert first.startswith("RuntimeError: AdamW.step: no rank has stepped, for there was an error on rank 1: ")
+    assert first.startswith("RuntimeError: AdamW.step: no rank has stepped, because there was an error on rank 1: ")
     assert second in first
 
 
-def test_an_inf_that_the_scaler_found_on_one_rank_skips_all(shards: Any) -> None:
+def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(shards: Any) -> None:
     world_of(2).run(shards.found_inf)
 
 
-def test_process_group_adds_up_parts_and_refuses_copies(shards: Any) -> None:
+def test_norm_over_a_process_group_adds_up_parts_and_refuses_copies(shards: Any) -> None:
     first, second = world_of(2).run(shards.groups_by_hand)
     assert first == second
 

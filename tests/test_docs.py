@@ -17,7 +17,7 @@ import pytest
 
 import fusedstep as fs
 
-OPTIONAL = ("torch", "sklearn", "cli", "_bench")  # they import what may not be installed
+OPTIONAL = ("torch", "sklearn", "cli", "_bench")  # they import packages that may not be installed
 MODULES = sorted(
     m.name
     for m in pkgutil.walk_packages(fs.__path__, "fusedstep.", onerror=lambda _: None)

@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: each advice on a machine that needs it and on one that does not, and the command itself."""
+"""``fusedstep doctor``: each advice is given on a machine that needs it and only there; and the command itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEALTHY = Machine("a CPU", 8, 8, None, 8, "threads", "v4", ("v4", "v3", "v2"), l
 FIGURES = Figures(10_000_000, copy=20.0, in_place=40.0, in_place_one=15.0, should=0.007, does=0.0071)
 OPENBLAS, GOMP = Library("libopenblas.so", False, 8, "/a"), Library("libgomp.so.1", True, 8, "/b")
 FIGURES_OF: dict[str, dict[str, Any]] = {
-    "what memory allows": {"does": 0.0105},
+    "the memory's speed allows": {"does": 0.0105},
     "One thread moves 15 GB/s and 8 move 16": {"in_place": 16.0},
     "A product of NumPy takes 4.0 x as long on BLAS's threads as on one": {"product": 0.004, "product_one": 0.001},
 }
@@ -41,7 +41,7 @@ ILL: dict[str, dict[str, Any]] = {
     "2 OpenMP runtimes are loaded (libgomp.so.1, libiomp5.so)": {
         "libraries": (GOMP, Library("libiomp5.so", True, 8, "/c"))
     },
-    "libopenblas.so has 8 of its own": {"libraries": (OPENBLAS,), "backend": "openmp"},
+    "libopenblas.so has 8 threads of its own": {"libraries": (OPENBLAS,), "backend": "openmp"},
     "libopenblas.so has 64 threads for 8 CPUs": {"libraries": (replace(OPENBLAS, threads=64),)},
     "OMP_WAIT_POLICY=ACTIVE": {"environment": {"OMP_WAIT_POLICY": "ACTIVE"}},
     "GOMP_SPINCOUNT=infinite": {"environment": {"GOMP_SPINCOUNT": "infinite"}},
@@ -102,7 +102,7 @@ def test_doctor_reports_everything_and_writes_nothing(capsys: pytest.CaptureFixt
     assert fs.num_threads() == limit
 
 
-def test_threads_are_explained() -> None:
+def test_doctor_explains_the_number_of_threads() -> None:
     machine = replace(HEALTHY, quota=2.5, affinity=4, environment={"OMP_NUM_THREADS": "3"})
     assert doctor.why(machine, None) == "the least of 8 CPUs, affinity 4, quota 2.5, OMP_NUM_THREADS=3"
     assert machine.granted == 3
@@ -130,7 +130,7 @@ def test_libraries_are_reported_without_threadpoolctl(
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
-def test_mistake_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistake_gives_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main(["doctor", *arguments])
     except SystemExit as exit_:

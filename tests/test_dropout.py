@@ -57,7 +57,7 @@ def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
 
 @every_dtype
 def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> None:
-    """Arrays large enough for stores that bypass the cache, which must not be used in place."""
+    """The arrays are so large that stores bypass the cache. In place, such stores must not be used."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)
     x[...] = np.random.default_rng(1).random(x.size, dtype)
@@ -107,7 +107,7 @@ def test_expectation_is_exact_for_the_p_that_is_used() -> None:
 
 
 @every_dtype
-def test_slices_equal_the_whole(dtype: Any) -> None:
+def test_dropout_of_a_slice_equals_the_slice_of_the_dropout(dtype: Any) -> None:
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
     assert_same_bits(whole, backward)
@@ -128,7 +128,7 @@ def layouts(x: Array) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("shape", [(6, 50), (3, 4, 5), (1, 7), (30, 1)])
-def test_layouts_do_not_matter(shape: tuple[int, ...]) -> None:
+def test_result_does_not_depend_on_the_layout(shape: tuple[int, ...]) -> None:
     x = values(int(np.prod(shape)), np.float32).reshape(shape)
     want = fs.dropout(x, 0.3, KEY, offset=5)
     for name, a in layouts(x).items():
@@ -227,8 +227,8 @@ def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
 # Torch
 
 
-def test_differs_from_torch_where_documented(torch: Any) -> None:
-    """Torch multiplies by the mask: nan for a dropped infinity. Its p = 0.5 mean agrees with ours."""
+def test_dropout_differs_from_torch_only_as_documented(torch: Any) -> None:
+    """Torch multiplies by the mask, so a dropped infinity becomes nan. Its mean for p = 0.5 agrees with ours."""
     x = np.full(4000, np.inf, np.float32)
     theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
     assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()

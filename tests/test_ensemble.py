@@ -29,7 +29,7 @@ def test_average_is_the_weighted_mean_and_reads_each_output_once() -> None:
     assert np.array_equal(outputs[0], first)
 
 
-def test_an_ensemble_averages_probabilities_and_tells_the_variance() -> None:
+def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
     members = [model(seed) for seed in range(4)]
     together = Ensemble(members)
     each = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
@@ -47,7 +47,7 @@ def test_the_average_is_better_by_the_variance_between_members() -> None:
     np.testing.assert_allclose((moments.mean - target) ** 2, errors - moments.variance, rtol=1e-10)
 
 
-def test_estimators_and_functions_are_members() -> None:
+def test_estimators_and_functions_may_be_members() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     fitted = linear.LinearRegression().fit(X, X[:, 0])
     together = Ensemble([fitted, lambda x: x[:, 0]])
@@ -82,7 +82,7 @@ def test_snapshots_can_be_limited_to_the_last() -> None:
 
 
 @pytest.mark.parametrize("decay", [0.9, None])
-def test_polyak_follows_the_steps(decay: float | None) -> None:
+def test_polyak_averages_follow_the_steps(decay: float | None) -> None:
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)
     mean, seen = Polyak(net.params, decay), []
@@ -94,14 +94,14 @@ def test_polyak_follows_the_steps(decay: float | None) -> None:
     before = net.arena.copy()
     with mean.averaged():
         found = net.arena.copy()
-        net.arena += 1  # what is done to the average inside is not kept
+        net.arena += 1  # changes of the average inside the context are not kept
     assert np.array_equal(net.arena, before)
     with opt.averaged():
         expected = net.arena.copy() if decay else np.mean(seen, axis=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_over_seeds_summarises() -> None:
+def test_over_seeds_returns_mean_deviation_and_standard_error() -> None:
     values = [0.5, 0.75, 0.25, 1.0]
     scores = over_seeds(lambda seed: values[seed], range(4))
     assert list(scores.values) == values and scores.mean == np.mean(values)
@@ -110,7 +110,7 @@ def test_over_seeds_summarises() -> None:
     assert math.isnan(over_seeds(lambda seed: np.float32(1), [3]).std)
 
 
-def test_monte_carlo_averages_dropout_and_noise_alike() -> None:
+def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
     net = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 2), dtype=np.float64, rng=0)
     x = X.astype(np.float64)
     masks = net.predict_samples(x, 400, 7)
@@ -122,18 +122,18 @@ def test_monte_carlo_averages_dropout_and_noise_alike() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: average([]), ValueError, r"average: outputs must hold one of positive weight; got 0"),
+        (lambda: average([]), ValueError, r"average: outputs must hold at least one with a weight above 0; got 0"),
         (lambda: average([[1.0], [1.0, 2.0]]), ValueError, r"outputs\[1\] must have the shape \(1,\); got \(2,\)"),
         (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
         (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list <U1 \(1,\)"),
         (lambda: average([[1.0]] * 2, [1]), ValueError, r"weights must have one entry per output"),
         (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output, 1; got more"),
-        (lambda: average([[1.0]], [0]), ValueError, r"positive weight; got 1 of total weight 0"),
+        (lambda: average([[1.0]], [0]), ValueError, r"a weight above 0; got 1 with total weight 0"),
         (lambda: average([[1.0]], [-1]), ValueError, r"average: weights\[0\] must be at least 0; got -1"),
         (lambda: Ensemble([]), ValueError, r"Ensemble: members must hold at least one model; got none"),
         (lambda: Ensemble([3]), TypeError, r"members\[0\] must have predict\(x\) or be a function of x; got int"),
         (lambda: Snapshots(model(0), schedules.constant(1.0)), TypeError, r"Snapshots: schedule must have ends_cycle"),
-        (lambda: Snapshots(model(0), schedules.cosine_restarts(1.0, 3)).predict(X), ValueError, r"got 0 of total"),
+        (lambda: Snapshots(model(0), schedules.cosine_restarts(1.0, 3)).predict(X), ValueError, r"got 0 with total"),
         (lambda: Polyak([np.ones(2, int)]), ValueError, r"Polyak: params\[0\] must be writeable, float32 or float64"),
         (lambda: Polyak([np.ones(2)], 1.5), ValueError, r"Polyak: decay must be from 0 to 1; got 1\.5"),
         (
@@ -141,9 +141,11 @@ def test_monte_carlo_averages_dropout_and_noise_alike() -> None:
             ValueError,
             r"over_seeds: score must return a number; got .* for seed 0",
         ),  # type: ignore[arg-type, return-value]
-        (lambda: over_seeds(lambda s: 1.0, []), ValueError, r"over_seeds: seeds must hold at least one; got none"),
+        (lambda: over_seeds(lambda s: 1.0, []), ValueError, r"over_seeds: seeds must hold at least one seed; got none"),
     ],
 )
-def test_refusals_name_argument_need_and_value(call: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    call: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call()

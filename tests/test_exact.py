@@ -1,6 +1,6 @@
 """Rules, layers and losses against mpmath, over zeros, denormals, the ends of each dtype, inf and nan.
 
-A step may be as far from the exact one as half a unit in the last place per operation allows, and no further: the bound
+The error of a step may be half a unit in the last place per operation: the bound
 comes from the formula (`support.exact`), before anything is compared. `ROWS` lists the cases without such a bound, with
 the reason; docs/numerics.md shows them. Layers and losses have bounds in units in the last place, next to their
 formulas.
@@ -33,7 +33,7 @@ every_class = pytest.mark.parametrize(
     "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
 )
 
-# What may differ from the exact result, and why; the key is an event on the way.
+# Reasons for which a result may differ from the exact one; the key is an event in the computation.
 ROWS = {
     "overflow": "a number on the way is beyond the largest of the dtype: IEEE's inf goes on from there, as in torch",
     "lost": "a divisor underflows to zero: `eps` is 0, or smaller than the numbers that it is added to",
@@ -59,7 +59,7 @@ STAGES: list[tuple[Options, Options]] = [
 
 @pytest.fixture
 def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the transcriptions of the rules run on exact numbers."""
+    """Run the transcriptions of the rules on exact numbers."""
     monkeypatch.setattr(_reference, "np", Namespace())
     for cls in fs.optim.registry.values():
         module = sys.modules[cls.reference.__module__]
@@ -90,7 +90,7 @@ def right(got: Any, want: Exact) -> bool:
 def compare(
     cls: Any, options: Options, around: tuple[Options, Options], dtype: Any, seed: int, size: int
 ) -> Iterator[Any]:
-    """Take three steps over the grid; yield each result of the third that is not near: its name, events, and both."""
+    """Take three steps over the grid; yield each result of the third that is not near: name, events, both numbers."""
     rng, values = np.random.default_rng(seed), grid(dtype)
     p = rng.choice(values, size)
     opt = cls([p], **{**options, **around[0]})
@@ -117,8 +117,8 @@ def compare(
                 yield name, frozenset(Exact.events), float(got), want
 
 
-def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
-    """Check a rule against its bounds; return how often each row was needed."""
+def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
+    """Assert that a rule is within its bounds; return how often each row of `ROWS` was needed."""
     Exact.narrow, rows = Format(dtype), Counter[str]()
     rng = np.random.default_rng(seed)
     for k in range(sets):
@@ -142,8 +142,8 @@ def check_step(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter
 @every_dtype
 @every_class
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> None:
-    rows = check_step(cls, dtype, seed=1, sets=5, size=8)
+def test_errors_of_steps_are_within_those_of_their_roundings(cls: Any, dtype: Any) -> None:
+    rows = assert_steps_are_exact(cls, dtype, seed=1, sets=5, size=8)
     assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
 
 
@@ -151,8 +151,8 @@ def test_steps_are_as_exact_as_their_roundings_allow(cls: Any, dtype: Any) -> No
 @every_class
 @pytest.mark.nightly
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_steps_are_as_exact_as_their_roundings_allow_in_full(cls: Any, dtype: Any) -> None:
-    print(cls.__name__, dtype, dict(check_step(cls, dtype, seed=2, sets=100, size=60)))
+def test_errors_of_many_steps_are_within_those_of_their_roundings(cls: Any, dtype: Any) -> None:
+    print(cls.__name__, dtype, dict(assert_steps_are_exact(cls, dtype, seed=2, sets=100, size=60)))
 
 
 @pytest.mark.usefixtures("on_exact_numbers")
@@ -162,11 +162,11 @@ def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(fs.SGD, "reference", staticmethod(step))
     with pytest.raises(AssertionError):
-        check_step(fs.SGD, np.dtype(np.float32), seed=1, sets=5, size=20)
+        assert_steps_are_exact(fs.SGD, np.dtype(np.float32), seed=1, sets=5, size=20)
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Return True if a result is within so many units in the last place of the exact one, or of a larger term."""
+    """Return True if a result is near the exact one: within `units` in the last place of it, or of a larger term."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)
@@ -207,7 +207,7 @@ def finite(dtype: Any) -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_are_exact_up_to_their_units(name: str, dtype: Any) -> None:
+def test_errors_of_activations_are_within_their_units(name: str, dtype: Any) -> None:
     """A sigmoid below the smallest normal number has no relative accuracy: see docs/numerics.md."""
     x = finite(dtype)
     got, slopes = layer(name, x)
@@ -221,7 +221,7 @@ def test_activations_are_exact_up_to_their_units(name: str, dtype: Any) -> None:
         assert near(s, exact_s, UNITS[name], size=1, kind=dtype), (at, s)
 
 
-def test_every_activation_and_every_loss_is_here() -> None:
+def test_every_activation_and_every_loss_is_tested() -> None:
     assert {cls.__name__ for cls in nn.activations.registry.values()} == set(ACTIVATIONS)
     assert set(losses.__all__) - {"Loss", "softmax"} == {
         "BinaryCrossEntropy",
@@ -232,7 +232,7 @@ def test_every_activation_and_every_loss_is_here() -> None:
 
 
 @every_dtype
-def test_squared_errors_are_exact_up_to_their_units(dtype: Any) -> None:
+def test_errors_of_the_squared_error_are_within_their_units(dtype: Any) -> None:
     for y, t in itertools.product(finite(dtype), repeat=2):
         with np.errstate(over="ignore"):
             value, gradient = losses.MeanSquaredError().value_and_gradient(np.array([[y]]), np.array([[t]]))
@@ -243,7 +243,7 @@ def test_squared_errors_are_exact_up_to_their_units(dtype: Any) -> None:
 
 
 @every_dtype
-def test_binary_cross_entropy_is_exact_up_to_its_units(dtype: Any) -> None:
+def test_errors_of_binary_cross_entropy_are_within_their_units(dtype: Any) -> None:
     for z, t in itertools.product(finite(dtype), np.array([0.0, 1e-8, 0.3, 1.0], dtype)):
         value, gradient = losses.BinaryCrossEntropy().value_and_gradient(np.array([[z]]), np.array([[t]]))
         x, target = mpf(float(z)), mpf(float(t))
@@ -253,7 +253,7 @@ def test_binary_cross_entropy_is_exact_up_to_its_units(dtype: Any) -> None:
 
 
 @every_dtype
-def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
+def test_errors_of_losses_of_classes_are_within_their_units(dtype: Any) -> None:
     """The largest logit is subtracted first: differences beyond the dtype are infinite."""
     for row in itertools.product(np.array([0.0, -1e-8, 3.0, -87.0, 104.0, 1e30], dtype), repeat=3):
         z, x = np.array([row]), [mpf(float(v)) for v in row]
@@ -274,8 +274,8 @@ def test_losses_of_classes_are_exact_up_to_their_units(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
-def test_batch_norm_is_exact_up_to_its_units(size: float, mean: float, dtype: Any) -> None:
-    """Against the largest result; eps is 0. A mean of 1,000 deviations costs ten bits."""
+def test_errors_of_batch_norm_are_within_their_units(size: float, mean: float, dtype: Any) -> None:
+    """The error is relative to the largest result, and eps is 0. A mean of 1,000 deviations costs ten bits."""
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:
         size /= 1000

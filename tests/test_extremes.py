@@ -1,4 +1,4 @@
-"""Numbers at the ends of a dtype's range, and options at the ends of theirs: results are compared with known values."""
+"""Numbers at the ends of a dtype's range, and options at the ends of their ranges, against known results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fusedstep.ops import _batch_norm_reference as norms
 from support.bits import Array, assert_same_bits, every_dtype
 from support.machines import SERIAL, running
 from support.oracle import CLASSES, every_class, snapshot
-from support.refusals import refused
+from support.refusals import assert_refused
 
 BETAS = {"betas": (0.0, 0.0), "rho": 0.0, "alpha": 0.0}
 OWN_BETAS = {"AdEMAMix": {"betas": (0.0, 0.0, 0.9)}, "AdamWScheduleFree": {"betas": (0.9, 0.0)}, "ASGD": {}}
@@ -23,7 +23,7 @@ FIRST, SECOND = {"exp_avg", "grad_avg", "exp_avg_fast"}, {"exp_avg_sq", "square_
 
 
 def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:
-    """Return the parameters, which start from 1, and the states behind equal gradients for all of 17 elements."""
+    """Return the parameters, which start from 1, and the states after steps with equal gradients for 17 elements."""
     p = np.ones(17, dtype)
     opt = cls([p], **options)
     for g in grads:
@@ -35,7 +35,7 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 @pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
 @pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
 def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: Any, before: float, dtype: Any) -> None:
-    """If an average started from the old value 1e4, nothing of a gradient of 1e-4 would be left."""
+    """If the average were computed from its old value 1e4, a gradient of 1e-4 would be lost."""
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
     g = dtype.type(1e-4)
@@ -47,8 +47,8 @@ def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: An
 
 @every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
-def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) -> None:
-    """With 0 the average equals the parameters, with 1 it stays, for any numbers."""
+def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: Any) -> None:
+    """With 0 the average equals the parameters, with 1 it does not change, for any numbers."""
     for decay in (0.0, 1.0):
         for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
             p = np.full(17, 1e4, dtype)
@@ -61,7 +61,7 @@ def test_averages_of_parameters_are_exact_at_both_ends(last: float, dtype: Any) 
 
 @every_dtype
 def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
-    """0.9999 and 1 - 0.9999 do not add up to 1 in float32: their sum as weights would be off by 1 in 3,000."""
+    """In float32, 0.9999 and 1 - 0.9999 do not add up to 1: as weights they give an error of 1 in 3,000."""
     p = np.full(17, np.pi, dtype)
     opt = fs.SGD([p], ema_decay=0.9999)
     for _ in range(100):
@@ -72,9 +72,7 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
-def test_momentum_without_weight_keeps_nothing_of_what_is_not_finite(
-    momentum: float, dampening: float, dtype: Any
-) -> None:
+def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
     if momentum == 0:
         momentum = 1e-300  # 0 in float32
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
@@ -87,7 +85,7 @@ def test_momentum_without_weight_keeps_nothing_of_what_is_not_finite(
 @pytest.mark.parametrize(
     ("cls", "largest"), [(fs.Adam, 1e20), (fs.AdamW, 1e20), (fs.RMSprop, 1e20), (fs.Adadelta, 5e19)]
 )
-def test_a_square_that_overflows_is_recovered_from_as_in_torch(cls: Any, largest: float, torch: Any) -> None:
+def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: float, torch: Any) -> None:
     """Only the weighted square must be below 3.4e38, so that elements with |g| > 1.85e19 move."""
     for machine in SERIAL:
         with running(machine):
@@ -118,7 +116,7 @@ def test_centred_rmsprop_whose_squares_overflow_does_not_move(grads: list[float]
 
 @pytest.mark.parametrize("zero_grads", [False, True])
 @every_class
-def test_an_overflow_that_grad_scale_makes_is_skipped(cls: Any, zero_grads: bool) -> None:
+def test_a_step_whose_gradients_overflow_by_grad_scale_is_skipped(cls: Any, zero_grads: bool) -> None:
     p, q = np.ones(17, np.float32), np.ones(3)
     opt = cls([p, q], ema_decay=0.9)
     before = snapshot(opt)
@@ -134,7 +132,7 @@ def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
 
     assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 can represent it
-    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipped, it is small again
+    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipping makes it small again
     assert not skipped and p == pytest.approx(-1.0)
     assert step(np.float32([1e-30, 0.0]), grad_scale=1e-40)[0] is False  # 1 / grad_scale is beyond float32
     assert step(np.float32([1.0, 0.0]), grad_scale=1e-40)[0] is True
@@ -146,7 +144,7 @@ def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
 
 @pytest.mark.parametrize("sizes", [(100,), (50, 0, 50), (1, 99)])
 @pytest.mark.parametrize("value", [1e-170, 5e-324, 1e-150, 2.0**-485, 0.0])
-def test_a_norm_whose_squares_underflow_is_right(value: float, sizes: tuple[int, ...]) -> None:
+def test_norm_is_right_if_the_squares_underflow(value: float, sizes: tuple[int, ...]) -> None:
     grads = [np.full(n, value) for n in sizes]
     for more in ([], [np.zeros(5, np.float32)]):
         every = [*grads, *more]
@@ -157,7 +155,7 @@ def test_a_norm_whose_squares_underflow_is_right(value: float, sizes: tuple[int,
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
-def test_a_clip_coefficient_below_float32_moves_what_it_should(options: dict[str, Any]) -> None:
+def test_a_clip_coefficient_below_the_range_of_float32_gives_the_right_step(options: dict[str, Any]) -> None:
     """1e-10 / 2e38 is 0 in float32."""
     for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
         p = np.zeros(4, np.float32)
@@ -172,19 +170,19 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
     if "eps" not in cls.checks:
         return
     name, need = cls.__name__, "eps must be 0 or at least 1.4e-45 for float32 parameters"
-    with refused(ValueError, f"{name}: {need}", "got 1e-50"):
+    with assert_refused(ValueError, f"{name}: {need}", "got 1e-50"):
         cls([np.ones(3, np.float32)], eps=1e-50)
-    with refused(ValueError, f"{name}: groups[1]: {need}", "got 1e-50"):
+    with assert_refused(ValueError, f"{name}: groups[1]: {need}", "got 1e-50"):
         cls([{"params": np.ones(3)}, {"params": np.ones(3, np.float32)}], eps=1e-50)
     opt = cls([np.ones(3, np.float32)], eps=0.0)
-    with refused(ValueError, need):
+    with assert_refused(ValueError, need):
         opt.groups[0]["eps"] = 1e-50
     assert opt.groups[0]["eps"] == 0.0
     opt.groups[0]["eps"] = 1e-45
     cls([np.ones(3)], eps=1e-50)
     if cls.in_torch:
         theirs = getattr(fs.torch, name)
-        with refused(ValueError, f"{name}: param_groups[0]: {need}", "got 1e-50"):
+        with assert_refused(ValueError, f"{name}: param_groups[0]: {need}", "got 1e-50"):
             theirs([torch.ones(3, requires_grad=True)], eps=1e-50)
         theirs([torch.ones(3, dtype=torch.float64, requires_grad=True)], eps=1e-50)
 
@@ -234,8 +232,8 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
 
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
-def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> None:
-    """With 0 they stay, with 1 they are those of the batch, even if the other term is inf or nan."""
+def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: Any) -> None:
+    """With 0 they do not change, with 1 they are those of the batch, even if the other term is inf or nan."""
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
     bad[1, 0] = odd
@@ -252,10 +250,10 @@ def test_running_statistics_are_exact_at_both_ends(odd: float, dtype: Any) -> No
 @every_dtype
 @pytest.mark.parametrize("decay", [0.0, 1.0, None])
 @pytest.mark.parametrize(("first", "last"), [(1e4, 1e-4), (np.inf, 2.0), (2.0, np.nan)])
-def test_averages_along_a_run_are_exact_at_both_ends(
+def test_polyak_averages_are_exact_for_decay_0_and_1(
     decay: float | None, first: float, last: float, dtype: Any
 ) -> None:
-    """The mean of one update is that update."""
+    """After one update, the mean is the parameters of this update."""
     p = np.full(3, first, dtype)
     mean = fs.ensemble.Polyak([p], decay)
     p[:] = last

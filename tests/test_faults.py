@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"
 
 @contextmanager
 def interrupting(seconds: float) -> Iterator[None]:
-    """Send Ctrl-C after so many seconds, at any point of the program."""
+    """Send Ctrl-C after this number of seconds, at any point of the program."""
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -40,7 +40,7 @@ def interrupting(seconds: float) -> Iterator[None]:
 @pytest.mark.thread_unsafe
 @posix
 @every_class
-def test_ctrl_c_leaves_whole_steps_and_whole_contexts(cls: Any) -> None:
+def test_ctrl_c_leaves_steps_and_contexts_complete(cls: Any) -> None:
     """Interrupt a loop of steps, contexts and states at 40 random moments; then count the steps that were taken."""
     rng, g = np.random.default_rng(3), [np.full((40, 50), 0.25), np.full(7, 0.5, np.float32)]
     params = [np.ones((40, 50)), np.ones(7, np.float32)]
@@ -67,7 +67,7 @@ def test_ctrl_c_leaves_whole_steps_and_whole_contexts(cls: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @posix
-def test_ctrl_c_during_a_long_step_leaves_it_whole() -> None:
+def test_ctrl_c_during_a_long_step_leaves_the_step_complete() -> None:
     p, g = np.zeros(20_000_000, np.float32), np.ones(20_000_000, np.float32)
     opt = fs.SGD([p], lr=1.0)
     with pytest.raises(KeyboardInterrupt), interrupting(5e-3):
@@ -161,7 +161,7 @@ sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_line_in_the_command(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     (tmp_path / "model.safetensors").write_text("the old one")
@@ -174,7 +174,7 @@ def test_a_full_disk_is_one_line_of_the_command(tmp_path: Path) -> None:
 
 
 @needs_safetensors
-def test_folders_that_cannot_be_written_are_one_line_of_the_command(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_give_one_line_in_the_command(tmp_path: Path) -> None:
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"
@@ -268,7 +268,7 @@ def test_constructor_without_memory_leaves_nothing_half_made() -> None:
     assert {int(spare) for spare, _ in made} <= {50, 90} and "Adam" not in {name for _, name in made}, made
 
 
-def test_memory_in_use_is_not_given_back(tmp_path: Path) -> None:
+def test_memory_in_use_is_not_freed(tmp_path: Path) -> None:
     """NumPy and Python refuse to free the memory, because the optimizer holds the arrays."""
     own = np.ones(100)
     mapped = np.memmap(tmp_path / "file", np.float64, "w+", shape=100)
@@ -299,12 +299,12 @@ def test_memory_in_use_is_not_given_back(tmp_path: Path) -> None:
 
 
 @every_class
-def test_an_optimizer_that_is_dropped_is_gone_at_once(cls: Any) -> None:
+def test_a_deleted_optimizer_is_freed_at_once(cls: Any) -> None:
     opt = cls([np.ones(3)], ema_decay=0.5)
     group, state = opt.groups[0], weakref.ref(next(iter(opt._state.values()), {}).get("momentum_buffer", opt._ema[0]))
     opt.step([np.ones(3)])
     assert state() is not None
     del opt
     assert state() is None
-    with pytest.raises(ReferenceError, match="the optimizer of this group is gone"):
+    with pytest.raises(ReferenceError, match="the optimizer of this group no longer exists"):
         group["lr"] = 0.5

@@ -59,7 +59,9 @@ def test_a_file_that_is_replaced_keeps_its_permissions(
 
 @every_save
 @pytest.mark.parametrize("name", ["n" * 255, "é" * 127, "n" * 241, "日" * 85], ids=["255", "254", "241", "255 bytes"])
-def test_names_may_be_as_long_as_the_file_system_takes(save: Callable[[Path], None], name: str, tmp_path: Path) -> None:
+def test_names_may_be_as_long_as_the_file_system_allows(
+    save: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
     save(tmp_path / name)
     save(tmp_path / name)
     assert os.listdir(tmp_path) == [name]

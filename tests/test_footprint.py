@@ -1,4 +1,4 @@
-"""``inspect.memory`` counts what the optimizers really hold."""
+"""``inspect.memory`` counts the real bytes of the optimizers' arrays."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_torch_and_offloaded_optimizers_are_counted(torch: Any) -> None:
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"memory: optimizer must be one of fusedstep .*; got int"):
+    with pytest.raises(TypeError, match=r"memory: optimizer must be an optimizer of fusedstep .*; got int"):
         fs.inspect.memory(3)
 
 

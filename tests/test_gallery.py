@@ -25,7 +25,7 @@ if not PAGES:
 
 @pytest.fixture
 def plain_style(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Draw without a window; afterwards put back matplotlib's settings and the threads of BLAS."""
+    """Draw without a window; afterwards restore matplotlib's settings and the threads of BLAS."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     import matplotlib
     import matplotlib.pyplot as plt

@@ -38,7 +38,7 @@ class Arrays:
 
 
 class Tensors:
-    """Steps on tensors, where the options of a step are options of the optimizer."""
+    """Steps on tensors. Here the options of a step are options of the optimizer."""
 
     def __init__(self, name: str = "SGD", **options: Any) -> None:
         import torch
@@ -63,7 +63,7 @@ class Tensors:
 
 @pytest.fixture(params=[Arrays, Tensors], ids=["arrays", "tensors"])
 def steps(request: Any, torch: Any) -> Any:
-    """Arrays or tensors."""
+    """Return the class that steps arrays, or the one that steps tensors."""
     return request.param
 
 
@@ -71,14 +71,14 @@ def equal(a: list[Any], b: list[Any]) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
 
 
-def test_the_norm_of_all_gradients_given_is_the_one_computed(steps: Any) -> None:
+def test_giving_the_computed_norm_gives_the_same_step(steps: Any) -> None:
     one, other = steps(), steps()
     norm, _ = one.step(numbers(1), clip_norm=2.0)
     assert other.step(numbers(1), grad_norm=norm, clip_norm=2.0) == (norm, False)
     assert equal(one.values(), other.values()) and norm > 2
 
 
-def test_another_norm_clips_as_much_as_it_says(steps: Any) -> None:
+def test_another_given_norm_decides_how_much_is_clipped(steps: Any) -> None:
     one, other = steps(), steps()
     assert one.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
     other.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
@@ -91,7 +91,7 @@ def test_another_norm_clips_as_much_as_it_says(steps: Any) -> None:
     assert equal(unclipped.values(), plain.values())
 
 
-def test_without_clipping_a_norm_is_only_reported(steps: Any) -> None:
+def test_a_given_norm_is_only_reported_without_clipping(steps: Any) -> None:
     one, other = steps(), steps()
     assert one.step(numbers(1), grad_norm=1e6) == (1e6, False)
     other.step(numbers(1))
@@ -99,7 +99,7 @@ def test_without_clipping_a_norm_is_only_reported(steps: Any) -> None:
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_a_bad_norm_skips_where_it_is_asked_for(norm: float, steps: Any) -> None:
+def test_a_non_finite_norm_skips_the_step_with_skip_nonfinite(norm: float, steps: Any) -> None:
     one = steps()
     reported, skipped = one.step(numbers(1), grad_norm=norm, skip_nonfinite=True, clip_norm=2.0)
     assert skipped and (reported == norm or math.isnan(norm)) and equal(one.values(), numbers(0))
@@ -107,7 +107,7 @@ def test_a_bad_norm_skips_where_it_is_asked_for(norm: float, steps: Any) -> None
 
 
 def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
-    """The given norm alone decides."""
+    """Only the given norm decides."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]
@@ -118,7 +118,7 @@ def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_a_bad_norm_clips_as_in_torch(norm: float, steps: Any) -> None:
+def test_a_non_finite_norm_clips_as_in_torch(norm: float, steps: Any) -> None:
     one = steps()
     one.step(numbers(1), grad_norm=norm, clip_norm=2.0)
     if math.isnan(norm):
@@ -146,7 +146,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @every_optimizer
-def test_options_of_a_step_as_on_arrays(name: str, torch: Any) -> None:
+def test_options_of_a_step_act_as_on_arrays(name: str, torch: Any) -> None:
     for options in OPTIONS:
         arrays, tensors = Arrays(name, weight_decay=0.1), Tensors(name, weight_decay=0.1, **options)
         for t in range(3):
@@ -169,7 +169,7 @@ def test_options_of_a_step_as_on_arrays(name: str, torch: Any) -> None:
         ("skip_nonfinite", 1),
     ],
 )
-def test_options_that_are_refused(option: str, value: Any, torch: Any) -> None:
+def test_wrong_options_are_refused(option: str, value: Any, torch: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=rf"SGD: {option} must be"):
         Tensors("SGD", **{option: value})
     one = Tensors("SGD")

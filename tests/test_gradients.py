@@ -57,7 +57,7 @@ else:
     named = [value for value in vars(_losses).values() if isinstance(value, type) and issubclass(value, nn.Loss)]
     THEIRS = [kind for kind in named if kind.__module__ == _losses.__name__]
 CASES = [(kind, form) for kind in LOSSES for form in kind.takes]
-WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the first row weighs nothing
+WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the first row has weight 0
 
 
 def test_every_layer_that_can_be_saved_is_checked() -> None:
@@ -95,12 +95,10 @@ def test_gradient_of_every_loss_agrees_with_differences(kind: type[nn.Loss], for
 
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("kind", THEIRS, ids=lambda kind: kind.__name__)
-def test_losses_of_the_estimators(kind: type[nn.Loss], columns: int) -> None:
+def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], columns: int) -> None:
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
-    told = (
-        columns if kind.__name__ == "SquaredError" else 1
-    )  # as scikit-learn: the mean over the columns, the slope of the sum
+    told = columns if kind.__name__ == "SquaredError" else 1  # value: mean over columns; gradient: of their sum
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         value, gradient = loss.value_and_gradient(theta.reshape(N, columns), targets, WEIGHTS["weighted"])
@@ -111,7 +109,7 @@ def test_losses_of_the_estimators(kind: type[nn.Loss], columns: int) -> None:
 
 
 @pytest.mark.parametrize("penalty", [{"weight_decay": 0.3}, {"l1": 0.2}, {"weight_decay": 0.3, "l1": 0.2}], ids=str)
-def test_step_of_weight_penalties_is_their_slope(penalty: dict[str, float]) -> None:
+def test_step_of_weight_penalties_is_their_gradient(penalty: dict[str, float]) -> None:
     """With a gradient of zero, a step follows the slope of ``scale (lambda / 2 |theta|^2 + l1 |theta|_1)``."""
     l2, l1, scale = penalty.get("weight_decay", 0.0), penalty.get("l1", 0.0), 0.25
 

@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead; attributes that may or may not change between steps."""
+"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps, and fixed ones."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: st
 @every_context
 def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
     opt, grads = make(cls)
-    words = rf"{context}: params\[1\] must be what the optimizer was made with"
+    words = rf"{context}: params\[1\] must be unchanged in memory, layout and dtype since the optimizer was made"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
         inside = opt.params[0].copy()
         opt.params[1].resize(7, refcheck=False)
@@ -214,7 +214,7 @@ def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
-def test_shown_collections_are_read_only(cls: Any) -> None:
+def test_collections_of_an_optimizer_are_read_only(cls: Any) -> None:
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -268,7 +268,7 @@ def test_averaged_needs_averages(cls: Any) -> None:
 
 
 @every_context
-def test_context_that_fails_to_begin_changes_nothing(cls: Any, context: str) -> None:
+def test_context_that_cannot_be_entered_changes_nothing(cls: Any, context: str) -> None:
     opt, grads = make(cls)
     opt.params[1].flags.writeable = False
     before = snapshot(opt)

@@ -16,7 +16,7 @@ from support.oracle import CLASSES, variants
 
 every_class = pytest.mark.parametrize("cls", CLASSES)
 HALVES = {"float16": np.float16, "bfloat16": bfloat16}
-LENGTHS = (1, 7, 513, 1500)  # 512 are widened at a time
+LENGTHS = (1, 7, 513, 1500)  # the kernels widen 512 at a time
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -31,7 +31,7 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_class
-def test_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
+def test_step_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
     dtype = HALVES[half]
     for options in variants(cls):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -67,7 +67,7 @@ OTHERS = [np.float32, np.float16, bfloat16]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_gradients_of_every_dtype_for_parameters_of_every_dtype(layout: str) -> None:
+def test_gradients_of_every_dtype_step_parameters_of_every_dtype(layout: str) -> None:
     """The step equals the step with the gradient in float32."""
     for mine in OTHERS:
         for other in OTHERS:
@@ -147,7 +147,7 @@ def view(data: Any, memory: Any) -> Any:
 
 @given(st.data())
 def test_the_overlap_of_strided_gradients_is_exact(data: Any) -> None:
-    """Gradients to be zeroed are refused if and only if they share an element with each other, or with themselves."""
+    """Gradients to be zeroed are refused only if two of them share an element, or one has an element twice."""
     memory = np.zeros(128, np.float32)
     a, b = view(data, memory), view(data, memory)
     twice = any(len({*np.ravel(where(v, memory))}) < v.size for v in (a, b))

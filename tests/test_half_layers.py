@@ -19,7 +19,9 @@ from support.norms import Case
 
 HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(bfloat16)}
 every_half = pytest.mark.parametrize("half", HALVES.values(), ids=str)
-pytestmark = pytest.mark.filterwarnings("ignore:invalid value|overflow:RuntimeWarning")  # of NumPy's conversions
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:invalid value|overflow:RuntimeWarning"
+)  # warnings of NumPy's conversions
 
 # Dropout
 
@@ -47,7 +49,7 @@ def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> No
 @every_half
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
-def test_dropout_in_place_backward_and_when_predicting(half: Any, p: float, mode: str) -> None:
+def test_dropout_is_right_in_place_in_backward_and_in_prediction(half: Any, p: float, mode: str) -> None:
     x = values(3001, half)
     want = dropped(x, p, 3, mode)
     assert_same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
@@ -60,8 +62,8 @@ def test_dropout_in_place_backward_and_when_predicting(half: Any, p: float, mode
 
 @every_half
 @pytest.mark.parametrize("shape", [(40, 1, 1, 1), (1, 7, 1, 1), (40, 7, 1, 33), (1, 1, 11, 33)])
-def test_dropout_with_a_mask_of_another_shape(half: Any, shape: tuple[int, ...]) -> None:
-    """Whole channels, features at all times: as in float32, whose masks have their own tests."""
+def test_dropout_with_a_broadcast_mask_is_float32s_rounded(half: Any, shape: tuple[int, ...]) -> None:
+    """The masks drop whole channels, or features at all times. Other tests check the masks of float32."""
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
     assert_same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
@@ -69,7 +71,7 @@ def test_dropout_with_a_mask_of_another_shape(half: Any, shape: tuple[int, ...])
     assert_same_bits(np.ascontiguousarray(fs.dropout(turned, 0.4, KEY, offset=5, shape=shape, out=turned)), want)
 
 
-def test_dropout_refuses_an_output_of_another_half() -> None:
+def test_dropout_refuses_an_output_of_the_other_16_bit_dtype() -> None:
     x = np.ones(3, np.float16)
     with pytest.raises(ValueError, match=r"out must be float16 of shape \(3,\), like x; got bfloat16 \(3,\)"):
         fs.dropout(x, 0.5, KEY, out=np.ones(3, bfloat16))
@@ -116,7 +118,7 @@ def rounded_case(
 def test_batch_norm_has_the_bits_of_its_transcription(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
-    """With a residual and a ReLU, whose mask is stored; nothing is written outside."""
+    """There are a residual and a ReLU, whose mask is stored. Nothing is written outside the arrays."""
     case, want = rounded_case(rng, shape, axis, half, (True, True, True), np.float32)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -130,7 +132,9 @@ def test_batch_norm_has_the_bits_of_its_transcription(
 @pytest.mark.parametrize("machine", [m for m in MACHINES if m in SERIAL or m[1:] == (BACKENDS[-1], 4)], ids=str)
 @every_half
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
-def test_batch_norm_bits_of_variants_on_machines(rng: np.random.Generator, half: Any, machine: Any, wide: bool) -> None:
+def test_variants_of_batch_norm_have_the_same_bits_on_every_machine(
+    rng: np.random.Generator, half: Any, machine: Any, wide: bool
+) -> None:
     parameters = np.dtype(np.float32) if wide else half
     for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
         for variant in VARIANTS:
@@ -143,8 +147,8 @@ def test_batch_norm_bits_of_variants_on_machines(rng: np.random.Generator, half:
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), [((64, 33, 3001), 1), ((3001, 2112), -1)], ids=str)
-def test_streamed_bits(rng: np.random.Generator, half: Any, shape: Any, axis: int) -> None:
-    """Arrays so large that stores bypass the caches have the bits of float32's results, rounded."""
+def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, half: Any, shape: Any, axis: int) -> None:
+    """The arrays are so large that stores bypass the caches."""
     x = rng.standard_normal(shape, dtype=np.float32).astype(half)
     wide = x.astype(np.float32)
     assert_same_bits(fs.dropout(x, 0.3, KEY, offset=5), fs.dropout(wide, 0.3, KEY, offset=5).astype(half))
@@ -157,7 +161,7 @@ def test_streamed_bits(rng: np.random.Generator, half: Any, shape: Any, axis: in
 
 
 @every_half
-def test_batch_norm_in_place(rng: np.random.Generator, half: Any) -> None:
+def test_batch_norm_in_place_has_the_same_bits(rng: np.random.Generator, half: Any) -> None:
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
     assert_same_bits(kept, y)
@@ -169,7 +173,7 @@ def test_batch_norm_in_place(rng: np.random.Generator, half: Any) -> None:
 
 
 @every_half
-def test_batch_stats_of_halves_are_those_of_their_numbers(rng: np.random.Generator, half: Any) -> None:
+def test_batch_stats_of_16_bits_equal_those_of_the_widened_numbers(rng: np.random.Generator, half: Any) -> None:
     x = rng.normal(3, 2, (70, 33)).astype(half)
     narrow, wide = fs.BatchStats(), fs.BatchStats()
     narrow.update(x)
@@ -178,7 +182,7 @@ def test_batch_stats_of_halves_are_those_of_their_numbers(rng: np.random.Generat
     assert_same_bits(narrow.var(), wide.var())
 
 
-def test_batch_norm_refuses_mixtures_of_halves(rng: np.random.Generator) -> None:
+def test_batch_norm_refuses_mixtures_of_16_bit_dtypes(rng: np.random.Generator) -> None:
     x, gamma = np.ones((4, 3), np.float16), np.ones(3, bfloat16)
     need = r"gamma must be None or a C-contiguous float16 or float32 \(3,\); got bfloat16 \(3,\)"
     with pytest.raises(ValueError, match=need):
@@ -205,7 +209,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 @every_name
-def test_torch_dropout_is_that_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
+def test_dropout_in_torch_is_that_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
     dtype = getattr(torch, name)
     wide = torch.randn(3, 4, 50, 6).to(dtype).float().to(memory_format=torch.channels_last)
     for inplace in (False, True):
@@ -235,7 +239,7 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 @every_name
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
 @pytest.mark.parametrize("last", [False, True])
-def test_torch_batch_norm_is_nearer_to_float64_than_torchs(
+def test_batch_norm_in_torch_is_nearer_to_float64_than_torchs_own(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
     dtype = getattr(torch, name)
@@ -258,7 +262,7 @@ def test_torch_batch_norm_is_nearer_to_float64_than_torchs(
 
 
 @every_name
-def test_torch_batch_norm_gradient_of_the_gradient(torch: Any, ft: Any, name: str) -> None:
+def test_batch_norm_in_torch_has_a_finite_second_gradient(torch: Any, ft: Any, name: str) -> None:
     layer, x = ft.BatchNorm1d(3), torch.randn(20, 3).to(getattr(torch, name)).requires_grad_()
     (dx,) = torch.autograd.grad(layer(x).float().pow(3).sum(), x, create_graph=True)
     dx.float().pow(2).sum().backward()
@@ -266,7 +270,7 @@ def test_torch_batch_norm_gradient_of_the_gradient(torch: Any, ft: Any, name: st
 
 
 @every_name
-def test_accelerate_takes_layers_of_16_bits(torch: Any, ft: Any, name: str) -> None:
+def test_accelerate_replaces_layers_of_16_bits(torch: Any, ft: Any, name: str) -> None:
     model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)).to(getattr(torch, name))
     ft.accelerate(model)
     assert [type(m) for m in model] == [ft.BatchNorm1d, ft.Dropout]

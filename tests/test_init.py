@@ -19,7 +19,7 @@ SIGMA = {"fan_in": 1 / math.sqrt(300), "glorot": math.sqrt(2 / 500), "he": math.
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("rule", SIGMA)
-def test_the_standard_deviation_is_the_rules(rule: str, distribution: str, scale: float) -> None:
+def test_the_standard_deviation_is_that_of_the_rule(rule: str, distribution: str, scale: float) -> None:
     w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
     sigma = scale * SIGMA[rule]
     # 60,000 draws: the mean is off by sigma/245 and the deviation by at most 0.3 %, one standard error each
@@ -37,7 +37,7 @@ def test_glorot_uniform_has_the_papers_limit() -> None:
     assert abs(w).max() <= math.sqrt(6 / 74)
 
 
-def test_both_dtypes_start_alike_and_seeds_repeat() -> None:
+def test_both_dtypes_draw_the_same_weights_from_a_seed() -> None:
     make = init.he("normal")
     double = make(SHAPE, np.random.default_rng(5), np.float64)
     single = make(SHAPE, np.random.default_rng(5), np.float32)
@@ -72,7 +72,7 @@ def test_a_negative_bias_makes_hidden_units_sparse() -> None:
         (lambda: init.he().std((0, 3)), r"each at least 1; got \(0, 3\)"),
     ],
 )
-def test_refusals_name_argument_need_and_value(make: Any, message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -94,5 +94,5 @@ def test_docstring_examples_run() -> None:
     [(nn.ReLU, 0.2**0.5), (nn.Tanh, 0.1**0.5), (nn.HardTanh, 0.1**0.5), (nn.Sigmoid, 4 * 0.1**0.5)],
 )
 def test_activation_has_an_initialiser_of_weights(kind: Any, std: float) -> None:
-    """He's for ReLU, Glorot's for the others, four times that for the sigmoid."""
+    """It is He's for ReLU, Glorot's for the others, and four times Glorot's for the sigmoid."""
     assert kind.weight_init().std((10, 10)) == pytest.approx(std)

@@ -36,7 +36,7 @@ def test_an_objective_is_the_models_loss_and_leaves_the_model_alone() -> None:
     np.testing.assert_allclose(gradient, model.grad_arena, rtol=1e-3, atol=1e-6)
 
 
-def test_dropout_in_training_keeps_its_masks_and_penalties_count() -> None:
+def test_objective_in_training_keeps_its_dropout_masks_and_adds_penalties() -> None:
     model, x, labels = network(np.float64, nn.Dropout(0.5), nn.L1Activity(0.1))
     f, g = (inspect.objective(model, nn.SoftmaxNLL(), x, labels, training=True, key=fs.Key(k)) for k in (1, 2))
     assert f.value(f.theta) == f.value(f.theta) != g.value(g.theta)
@@ -149,8 +149,8 @@ def test_the_variance_of_a_mean_is_the_closed_form() -> None:
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
 
 
-def test_zero_one_loss_where_variance_helps_and_where_it_hurts() -> None:
-    """Each run draws other labels; the main prediction is the frequent one, 1: right on one row, wrong on the other."""
+def test_variance_can_lower_and_raise_the_zero_one_loss() -> None:
+    """Each run draws other labels. The main prediction, label 1, is right on one row and wrong on the other."""
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")
@@ -239,7 +239,11 @@ MODEL, ROWS, LABELS = network()
             ValueError,
             r'"squared" or "zero_one"; got',
         ),
-        (lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]), ValueError, r"must have equally many rows"),
+        (
+            lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]),
+            ValueError,
+            r"y must have one entry per row of X, .*; got the shapes ",
+        ),
         (
             lambda: inspect.bias_variance(lambda X, y: 3, [1], [1], [1], [1]),
             TypeError,
@@ -250,6 +254,8 @@ MODEL, ROWS, LABELS = network()
         (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
     ],
 )
-def test_refusals_name_argument_need_and_value(call: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    call: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call()

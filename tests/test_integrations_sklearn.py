@@ -1,4 +1,4 @@
-"""The estimators in the tools around scikit-learn: skops, MLflow, ONNX, array API dispatch."""
+"""The estimators with other tools for scikit-learn: skops, MLflow, ONNX, array API dispatch."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_unfitted_estimator_can_be_saved_by_skops() -> None:
     assert again.hidden_layer_sizes == (3,) and not hasattr(again, "_model")
 
 
-@pytest.mark.filterwarnings("default")  # MLflow's own
+@pytest.mark.filterwarnings("default")  # warnings of MLflow
 def test_mlflow_logs_and_loads_by_its_default_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = package("mlflow")
     sklearn_flavor = package("mlflow.sklearn")
@@ -173,7 +173,7 @@ def test_array_api_dispatch_names_what_it_needs(torch: Any) -> None:
 
 
 def test_weight_decay_is_the_optimizers_own() -> None:
-    """Every step multiplies the weights by 1 - rate * weight_decay, whatever the batch."""
+    """Every step multiplies the weights by 1 - rate * weight_decay, for any batch."""
     decayed = MLPClassifier(**SMALL, solver="AdamW", weight_decay=0.5).fit(X, LABELS)
     own = MLPClassifier(**{**SMALL, "solver": lambda groups: fs.AdamW(_with_decay(groups), lr=0.001)}).fit(X, LABELS)
     assert all(np.array_equal(a, b) for a, b in zip(decayed.coefs_, own.coefs_, strict=True))
@@ -194,9 +194,15 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "weight_decay is for solvers with decoupled decay .* solver='adam', whose decay",
         ),
         ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2', alpha is the penalty"),
-        ({"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1}, "weight_decay replaces alpha, and l1_ratio"),
-        ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' takes the whole gradient, without weight_decay"),
-        ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "would hardly decay the weights"),
+        (
+            {"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1},
+            "weight_decay replaces the penalty alpha, so l1_ratio, a share of alpha, must be 0",
+        ),
+        (
+            {"solver": "lbfgs", "weight_decay": 0.1},
+            "solver='lbfgs' uses the gradient of all rows and does not support weight_decay",
+        ),
+        ({"solver": "AdamW", "solver_params": {"weight_decay": 0.1}}, "solver_params must not have weight_decay"),
     ],
 )
 def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message: str) -> None:

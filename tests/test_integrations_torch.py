@@ -49,7 +49,7 @@ def fit_with_lightning(torch: Any, make: Any, precision: str) -> Any:
     if precision == "16-mixed":
         from lightning.pytorch.plugins import MixedPrecision
 
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)  # so large that the first steps are skipped
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)  # a scale so large that the first steps are skipped
         options = {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
     torch.manual_seed(0)
     model = Model()
@@ -75,7 +75,7 @@ def test_lightning_trains_as_with_torchs_own(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_only_float16_gradients_are_left_to_the_step(torch: Any, ft: Any) -> None:
+def test_only_float16_gradients_are_unscaled_by_the_step(torch: Any, ft: Any) -> None:
     for dtype, left in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
         opt = ft.AdamW([torch.nn.Parameter(torch.ones(2, dtype=dtype))], fused=True)
         assert opt._step_supports_amp_scaling is left
@@ -188,8 +188,8 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), after, strict=True))
 
 
-def test_an_offloaded_step_uses_gradients_up(torch: Any, ft: Any) -> None:
-    """Loops that call the model's `zero_grad` act on the device, where no gradients are left."""
+def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
+    """The model's `zero_grad` clears only gradients on the device, so the step must remove those on the CPU."""
     results = []
     for offloaded in (True, False):
         torch.manual_seed(0)
@@ -197,7 +197,7 @@ def test_an_offloaded_step_uses_gradients_up(torch: Any, ft: Any) -> None:
         opt = ft.OffloadedOptimizer(ft.SGD, model, lr=0.1) if offloaded else ft.SGD(model.parameters(), lr=0.1)
         x, y = rows(torch)
         for _ in range(3):
-            for part in (slice(0, 16), slice(16, 32)):  # two passes for a step: their gradients add up
+            for part in (slice(0, 16), slice(16, 32)):  # the gradients of two passes add up before a step
                 torch.nn.functional.mse_loss(model(x[part]), y[part]).backward()
             opt.step()
             model.zero_grad()
@@ -231,7 +231,7 @@ def test_skorch_fits_as_with_torchs_own(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "ema_decay": 0.9}, {"zero_grads": True}])
-@pytest.mark.filterwarnings("ignore")  # of torch's compiler
+@pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
 def test_a_compiled_step_breaks_the_graph_once_and_is_right(torch: Any, ft: Any, options: dict[str, Any]) -> None:
     from torch._dynamo.utils import counters
 
@@ -259,5 +259,5 @@ def test_a_compiled_step_breaks_the_graph_once_and_is_right(torch: Any, ft: Any,
 
     losses, breaks = run(compiled=True)
     assert losses == pytest.approx(run(compiled=False)[0], rel=1e-6)
-    assert breaks == (1 if options.get("zero_grads") else 2)  # as torch's own, zero_grad is one more
+    assert breaks == (1 if options.get("zero_grads") else 2)  # zero_grad breaks it once more
     torch._dynamo.reset()

@@ -21,7 +21,7 @@ State = tuple[Any, ...]
 
 
 class Arrays:
-    """An optimizer of arrays with a schedule that has a state; `look` tells which state it has."""
+    """An optimizer of arrays with a schedule that has a state. `look` returns the whole state."""
 
     def __init__(self) -> None:
         rates = [fs.schedules.ReduceOnPlateau(0.1, patience=0) for _ in range(2)]
@@ -85,7 +85,7 @@ class Tensors:
 
 
 def interrupted_at(line: int, act: Callable[[], None]) -> bool:
-    """Act, with Ctrl-C at the given line of the package, counted from 0; return True if that line was reached."""
+    """Act, and send Ctrl-C at the given line of the package, counted from 0. Return True if that line was reached."""
     left = line
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -131,7 +131,7 @@ def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
-def test_ctrl_c_at_every_line(kind: Any, torch: Any) -> None:
+def test_ctrl_c_at_any_line_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
     world, line = kind(), 0
     while check(world, lambda act: interrupted_at(line, act)):  # noqa: B023
         line += 1 if kind is Arrays else 3
@@ -140,7 +140,7 @@ def test_ctrl_c_at_every_line(kind: Any, torch: Any) -> None:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
-def test_ctrl_c_at_random_moments(kind: Any, torch: Any) -> None:
+def test_ctrl_c_at_random_moments_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
     world, draw = kind(), random.Random(0)
     began = time.perf_counter()
     world.load(0)

@@ -64,7 +64,7 @@ def in_a_record(x: Array) -> Array:
 
 
 def odd_strides_of_ones(x: Array) -> Array:
-    """Give axes of length 1 strides that no contiguous array has."""
+    """Return an array whose axes of length 1 have strides that no contiguous array has."""
     strides = [7 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True)]
     return as_strided(x.copy(), x.shape, strides)
 
@@ -84,7 +84,9 @@ def result(cls: Any, params: list[Array], grads: list[Array | None], **step_opti
 
 @every_dtype
 @every_class
-def test_every_layout_of_parameter_and_gradient(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_every_layout_of_parameter_and_gradient_is_stepped_right(
+    cls: Any, dtype: Any, rng: np.random.Generator
+) -> None:
     params = [numbers(rng, max(1, int(np.prod(s))), dtype)[: int(np.prod(s))].reshape(s) for s in SHAPES]
     grads = [rng.standard_normal(s).astype(dtype) for s in SHAPES]
     want = result(cls, [p.copy() for p in params], grads, clip_norm=1e9, clip_value=0.02)
@@ -96,7 +98,7 @@ def test_every_layout_of_parameter_and_gradient(cls: Any, dtype: Any, rng: np.ra
 
 
 @every_dtype
-def test_300_mixed_layouts_on_every_machine(dtype: Any, rng: np.random.Generator) -> None:
+def test_300_mixed_layouts_are_stepped_right_on_every_machine(dtype: Any, rng: np.random.Generator) -> None:
     shapes = [tuple(rng.integers(1, 12, rng.integers(0, 5))) for _ in range(299)] + [(300, 301)]
     params = [rng.standard_normal(s).astype(dtype) for s in shapes]
     grads = [rng.standard_normal(s).astype(dtype) for s in shapes]
@@ -163,7 +165,7 @@ def test_gradients_may_change_place_and_strides_between_steps(dtype: Any, rng: n
     assert p.tobytes() == plain.tobytes()
 
 
-def test_only_empty_arrays() -> None:
+def test_step_of_only_empty_arrays_is_counted() -> None:
     opt = fs.Adam([np.zeros((0, 3)), np.zeros(0, np.float32)], ema_decay=0.5)
     grads = [np.zeros((0, 3)), np.zeros(0, np.float32)]
     info = opt.step(grads, clip_norm=1.0, skip_nonfinite=True, zero_grads=True)
@@ -194,7 +196,7 @@ def test_shared_memory_is_updated_for_all() -> None:
         memory.unlink()
 
 
-def test_states_are_aligned_apart_and_like_their_parameters() -> None:
+def test_states_are_aligned_and_have_the_layout_of_their_parameters() -> None:
     params = [np.zeros(s, t, order="F") for s in SHAPES for t in DTYPES]
     opt = fs.Adam(params, ema_decay=0.9)
     arrays = [a for state in opt.state.values() for a in state.values()]

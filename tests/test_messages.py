@@ -1,4 +1,4 @@
-"""Error messages for unusual tensors, numbers and tables. `refused` asserts the type and the text of an error."""
+"""Error messages for unusual tensors, numbers and tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import fusedstep as fs
 from fusedstep._base import threads
 from support.interpreters import python
-from support.refusals import refused
+from support.refusals import assert_refused
 
 
 def freed(torch: Any, *shape: int) -> Any:
-    """Return a tensor whose storage was freed, as sharding does it."""
+    """Return a tensor whose storage was freed, as sharding frees it."""
     found = torch.ones(shape)
     found.untyped_storage().resize_(0)
     return found
@@ -25,13 +25,15 @@ def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
-    with refused(
+    with assert_refused(
         ValueError, "Adam.step: grads[0] must be torch.float32 (4, 5); got torch.float32 (4, 5) without memory"
     ):
         opt.step()
-    with refused(TypeError, "SGD: params[0] must be a dense tensor in the CPU's memory", "(4, 5) without memory"):
+    with assert_refused(
+        TypeError, "SGD: params[0] must be a dense tensor in the CPU's memory", "(4, 5) without memory"
+    ):
         fs.torch.SGD([freed(torch, 4, 5).requires_grad_()])
-    with refused(TypeError, "SGD.step: grads[0] must be", "got Tensor without memory"):
+    with assert_refused(TypeError, "SGD.step: grads[0] must be", "got Tensor without memory"):
         fs.SGD([np.ones((4, 5), np.float32)]).step([freed(torch, 4, 5)])
 
 
@@ -44,24 +46,28 @@ def test_errors_name_tensors_of_functorch(torch: Any) -> None:
         opt.step()
         return x.sum()
 
-    with refused(ValueError, "SGD.step: grads[0] must be torch.float32 (4, 5); got", "which has no memory of its own"):
+    with assert_refused(
+        ValueError, "SGD.step: grads[0] must be torch.float32 (4, 5); got", "which has no memory of its own"
+    ):
         torch.func.grad(step)(torch.ones(4, 5))
-    with refused(TypeError, "SGD: params[0] must be a dense tensor", "(4, 5), which has no memory of its own"):
+    with assert_refused(TypeError, "SGD: params[0] must be a dense tensor", "(4, 5), which has no memory of its own"):
         torch.func.grad(lambda x: fs.torch.SGD([x]))(torch.ones(4, 5))
 
 
 @pytest.mark.parametrize("size", [0, 8, 76])
 def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
-    """Otherwise a layer would read beyond the storage."""
+    """Without a check, a layer would read beyond the storage."""
     for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
         x = torch.ones(4, 5)
         x.untyped_storage().resize_(size)
-        with refused(ValueError, "must have memory for all of its elements; got torch.float32 (4, 5)", f"{size} bytes"):
+        with assert_refused(
+            ValueError, "must have memory for all of its elements; got torch.float32 (4, 5)", f"{size} bytes"
+        ):
             layer(x)
         x, dy = torch.ones(4, 5, requires_grad=True), torch.ones(4, 5)
         y = layer(x * 1)
         dy.untyped_storage().resize_(size)
-        with refused(ValueError, "must have memory for all of its elements", f"{size} bytes"):
+        with assert_refused(ValueError, "must have memory for all of its elements", f"{size} bytes"):
             y.backward(dy)
 
 
@@ -78,9 +84,9 @@ def test_number_of_threads_refuses_digits_of_other_scripts(wish: str, monkeypatc
 def test_optimizer_refuses_tables_and_columns_of_tables() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1.0, 2.0]})
-    with refused(TypeError, "SGD: params must be a list or a dict of arrays; got a DataFrame"):
+    with assert_refused(TypeError, "SGD: params must be a list or a dict of arrays; got a DataFrame"):
         fs.SGD(frame)
-    with refused(TypeError, "SGD: params must be a list or a dict of arrays; got a Series"):
+    with assert_refused(TypeError, "SGD: params must be a list or a dict of arrays; got a Series"):
         fs.SGD(frame["a"])
-    with refused(TypeError, "SGD: params[0] must be a numpy.ndarray", "got DataFrame"):
+    with assert_refused(TypeError, "SGD: params[0] must be a numpy.ndarray", "got DataFrame"):
         fs.SGD([frame])

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "mpi.py"
 
 @pytest.fixture(scope="module")
 def mpi() -> dict[str, str]:
-    """Return where the MPI of the package index is: its programs, and its libraries."""
+    """Return the folders of the installed MPI package: programs and libraries."""
     try:
         metadata.version("mpi4py")
         files = metadata.files("mpich") or []
@@ -29,7 +29,7 @@ def mpi() -> dict[str, str]:
 
 
 def run(mpi: dict[str, str], ranks: int) -> dict[str, list[tuple[str, ...]]]:
-    """Return what each rank prints of each way: first loss, last loss, sum over the bits of the parameters."""
+    """Return the output of each rank for each method: first loss, last loss, sum over the bits of the parameters."""
     environment = {**os.environ, "LD_LIBRARY_PATH": mpi["libraries"], "OMP_NUM_THREADS": "1"}
     command = [mpi["mpiexec"], "-n", str(ranks), sys.executable, str(EXAMPLE)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""Muon: torch's algorithm, in NumPy and torch; which parameters it steps, which AdamW steps, and which are refused."""
+"""Muon: torch's algorithm, in NumPy and torch; parameters that Muon steps, that AdamW steps, and that are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = [(20, 30), (30, 20), (16, 16)]
 
 @pytest.fixture
 def in_float32(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep torch's Muon from iterating in bfloat16."""
+    """Make torch's Muon iterate in float32 instead of bfloat16."""
     import torch.optim._muon as module
 
     original = module._zeropower_via_newtonschulz
@@ -62,7 +62,7 @@ def test_100_steps_agree_with_torchs_algorithm_in_float32(options: Any, torch: A
 
 @pytest.mark.torch
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ", ".join(o) or "default")
-def test_iterating_in_bfloat16_is_torch_as_shipped(options: Any, torch: Any) -> None:
+def test_step_with_products_in_bfloat16_agrees_with_torch(options: Any, torch: Any) -> None:
     mine, other = leaves(torch, SHAPES), leaves(torch, SHAPES)
     train(ours("Muon")(mine, lr=0.02, ns_dtype=torch.bfloat16, **options), mine, 20)
     train(theirs("Muon")(other, lr=0.02, **options), other, 20)
@@ -71,7 +71,7 @@ def test_iterating_in_bfloat16_is_torch_as_shipped(options: Any, torch: Any) -> 
 
 
 @pytest.mark.torch
-def test_the_distance_to_torch_as_shipped_is_what_the_page_says(torch: Any) -> None:
+def test_the_difference_to_torch_is_within_the_documented_bounds(torch: Any) -> None:
     (mine,), (other,) = leaves(torch, SHAPES[:1]), leaves(torch, SHAPES[:1])
     train(ours("Muon")([mine], lr=0.02), [mine], 100)
     train(theirs("Muon")([other], lr=0.02), [other], 100)
@@ -80,7 +80,7 @@ def test_the_distance_to_torch_as_shipped_is_what_the_page_says(torch: Any) -> N
 
 @pytest.mark.torch
 def test_arrays_agree_with_tensors(torch: Any) -> None:
-    """Both groups: matrices, one of them in another order and one a convolution's, and a vector."""
+    """The parameters are matrices, one in another memory order and one of a convolution, and a vector."""
     shapes = [*SHAPES, (6, 4, 3, 3), (9,)]
     tensors = leaves(torch, shapes)
     arrays = [
@@ -107,7 +107,7 @@ def test_a_kernel_is_stepped_as_a_matrix_with_a_row_per_output_channel(rng: np.r
 
 
 def test_the_step_is_nearly_orthogonal(rng: np.random.Generator) -> None:
-    """Five iterations bring every singular value near 1; 30 of the cubic iteration, to 1."""
+    """Five iterations bring every singular value near 1; 30 cubic iterations bring it to 1."""
     p, g = np.zeros((10, 25)), rng.standard_normal((10, 25))
     fs.Muon([p], lr=1.0, weight_decay=0.0).step([g])
     values = np.linalg.svd(p, compute_uv=False)
@@ -118,7 +118,7 @@ def test_the_step_is_nearly_orthogonal(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(p, -u @ vt, atol=1e-6)
 
 
-def test_groups_of_adamw_have_its_bits(rng: np.random.Generator) -> None:
+def test_groups_with_adamw_have_the_bits_of_adamw(rng: np.random.Generator) -> None:
     start, g = rng.standard_normal((2, 7, 5)).astype(np.float32)
     p = start.copy()
     opt = fs.Muon([{"params": [p], "adamw": True}], lr=0.1, weight_decay=0.2, betas=(0.8, 0.9))
@@ -131,7 +131,7 @@ def test_groups_of_adamw_have_its_bits(rng: np.random.Generator) -> None:
     assert opt.state[0]["momentum_buffer"].tobytes() == state["exp_avg"].tobytes()
 
 
-def test_vectors_become_a_group_of_adamw_unless_their_group_says() -> None:
+def test_vectors_are_stepped_by_adamw_unless_their_group_has_adamw_false() -> None:
     w, b, e = np.ones((3, 2)), np.ones(2), np.ones((5, 2))
     opt = fs.Muon([{"params": {"w": w, "b": b}, "lr": 0.5}, {"params": {"e": e}, "adamw": True}])
     assert [(g["adamw"], g["lr"], len(g["params"])) for g in opt.groups] == [
@@ -219,7 +219,7 @@ def test_run_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generato
 
 
 @pytest.mark.torch
-def test_stages_around_the_step_are_the_same_in_torch(torch: Any) -> None:
+def test_clipping_averages_and_maximize_act_in_torch_as_on_arrays(torch: Any) -> None:
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -246,7 +246,7 @@ def test_stages_around_the_step_are_the_same_in_torch(torch: Any) -> None:
 
 
 @pytest.mark.torch
-def test_torch_skips_and_goes_on_from_checkpoints(torch: Any) -> None:
+def test_torch_optimizer_skips_steps_and_resumes_from_checkpoints(torch: Any) -> None:
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])
     opt, reference = ours("Muon")(mine, ns_dtype=torch.bfloat16, skip_nonfinite=True), theirs("Muon")(other)
     train(opt, mine, 3), train(reference, other, 3)
@@ -273,7 +273,7 @@ def mesh(torch: Any) -> Iterator[Any]:
 
 
 @pytest.mark.torch
-def test_torch_refuses_what_is_no_whole_matrix(torch: Any, mesh: Any) -> None:
+def test_torch_optimizer_refuses_parameters_that_are_not_whole_matrices(torch: Any, mesh: Any) -> None:
     from torch.distributed.tensor import Shard, distribute_tensor
 
     cls = ours("Muon")

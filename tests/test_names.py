@@ -17,7 +17,7 @@ NEEDS = {"search": "optuna", "sklearn": "sklearn", "torch": "torch"}
 
 
 def packages() -> list[str]:
-    """Return every public module of fusedstep and every public package in those, if what it needs is there."""
+    """Return every public module of fusedstep and every public package in it whose requirements are installed."""
     found = []
     for package in ("", *(f"{name}." for name in ("nn",))):
         folder = importlib.import_module(f"fusedstep.{package}".rstrip(".")).__path__

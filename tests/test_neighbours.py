@@ -49,20 +49,20 @@ fusedstep.sklearn.MLPClassifier((4,), tol=10, n_iter_no_change=2, random_state=0
 FLUSH = "e = (ctypes.c_uint * 8)(); C.fegetenv(e); e[7] |= 0x8040; C.fesetenv(e)"  # glibc's place of MXCSR
 
 
-def run(code: str) -> None:
+def assert_runs(code: str) -> None:
     """Run code in a fresh interpreter; fail with its last line."""
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert done.returncode == 0, done.stderr
 
 
 def test_importing_and_stepping_change_nothing() -> None:
-    run(LOOK.format(imports="import fusedstep as fs", use=CORE))
+    assert_runs(LOOK.format(imports="import fusedstep as fs", use=CORE))
 
 
 def test_torch_optimizer_changes_no_global_state_but_torchs(torch: object) -> None:
     """Settings that torch makes at its first use are not compared."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
-    run(
+    assert_runs(
         "from support.surroundings import *\n"
         + imports
         + OF_TORCH
@@ -73,7 +73,7 @@ def test_torch_optimizer_changes_no_global_state_but_torchs(torch: object) -> No
 def test_estimators_change_no_global_state() -> None:
     pytest.importorskip("sklearn")
     first = "from support.surroundings import *; import sklearn.neural_network; LOOKS['sklearn'] = sklearn.get_config"
-    run(first + LOOK.format(imports="import fusedstep.sklearn", use=SKLEARN))
+    assert_runs(first + LOOK.format(imports="import fusedstep.sklearn", use=SKLEARN))
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_snapshot_detects_each_planted_change(name: str, fault: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_on_one_processor_there_is_one_thread() -> None:
-    run("""
+def test_one_thread_is_used_on_one_processor() -> None:
+    assert_runs("""
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import numpy as np, fusedstep as fs

@@ -36,7 +36,9 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_gradients_of_every_parameter_and_of_the_input(kind: type[nn.Layer], loss_name: str) -> None:
+def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
+    kind: type[nn.Layer], loss_name: str
+) -> None:
     rng = np.random.default_rng(0)
     make_loss, make_targets = LOSSES[loss_name]
     loss, targets, model = make_loss(), make_targets(rng), small_model(kind, kind)
@@ -55,7 +57,7 @@ def test_gradients_of_every_parameter_and_of_the_input(kind: type[nn.Layer], los
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
-def test_gradient_of_every_loss(loss_name: str) -> None:
+def test_gradient_of_every_loss_agrees_with_differences(loss_name: str) -> None:
     rng = np.random.default_rng(1)
     make_loss, make_targets = LOSSES[loss_name]
     loss, targets, outputs = make_loss(), make_targets(rng), 3 * rng.standard_normal((N, OUT))
@@ -73,7 +75,7 @@ def test_gradient_of_every_loss(loss_name: str) -> None:
         (nn.Sigmoid, nn.Linear, nn.Tanh, nn.Tanh),
     ],
 )
-def test_gradients_where_activations_follow_each_other_or_come_first(kinds: tuple[Any, ...]) -> None:
+def test_gradients_are_right_for_consecutive_and_leading_activations(kinds: tuple[Any, ...]) -> None:
     rng = np.random.default_rng(2)
     layers = [kind(WIDTH, WIDTH) if kind is nn.Linear else kind() for kind in kinds]
     model, loss = nn.Sequential(*layers, dtype=np.float64, rng=0), nn.MeanSquaredError()
@@ -120,7 +122,7 @@ def test_docstring_examples_run(module: Any) -> None:
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_largest_weight_decides_on_threads_of_all_products() -> None:
+def test_every_layer_of_a_model_knows_the_largest_weight() -> None:
     inner = nn.Linear(30, 40, bias=False)
     residual = nn.Residual(inner, nn.Linear(40, 30, bias=False), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(20, 30), residual, nn.Linear(30, 50))

@@ -51,7 +51,9 @@ def small_model(block: str, last: bool = True, dtype: Any = np.float64) -> nn.Se
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_gradients_of_every_parameter_and_of_the_input(block: str, last: bool, training: bool) -> None:
+def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
+    block: str, last: bool, training: bool
+) -> None:
     rng = np.random.default_rng(0)
     model, loss = small_model(block, last), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT if last else WIDTH))
@@ -92,7 +94,7 @@ def test_running_statistics_move_in_training_only_and_predict() -> None:
     assert model.predict(x[:1]).shape == (1, 3)
 
 
-def test_no_momentum_averages_over_all_batches() -> None:
+def test_running_statistics_without_momentum_average_all_batches() -> None:
     model = nn.Sequential(nn.BatchNorm(2, momentum=None, affine=False), dtype=np.float64)
     batches = np.random.default_rng(0).standard_normal((4, 10, 2))
     for x in batches:
@@ -182,7 +184,11 @@ def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
         (lambda: nn.BatchNorm(momentum=2), ValueError, "BatchNorm: momentum must be from 0 to 1; got 2"),
         (lambda: nn.BatchNorm(eps=-1), ValueError, "BatchNorm: eps must be at least 0; got -1"),
         (lambda: nn.BatchNorm(relu="yes"), TypeError, "BatchNorm: relu must be True or False; got 'yes'"),
-        (lambda: nn.Sequential(nn.BatchNorm()), ValueError, "BatchNorm: num_features must be given if no layer"),
+        (
+            lambda: nn.Sequential(nn.BatchNorm()),
+            ValueError,
+            "BatchNorm: num_features must be given if no earlier layer",
+        ),
         (
             lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(5)),
             ValueError,

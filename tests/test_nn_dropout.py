@@ -65,7 +65,7 @@ def test_masks_follow_the_layers_stream() -> None:
             seed = int(model.buffers[f"{layer}.stream"][0])
             expected = fs.dropout(expected, 0.25, fs.Key(seed, stream))
         assert np.array_equal(model.forward(x, training=True), expected)
-        model.predict(x)  # takes no stream
+        model.predict(x)  # prediction uses no stream
     assert [int(model.buffers[f"{i}.stream"][1]) for i in range(2)] == [3, 3]
     assert model.buffers["0.stream"][0] != model.buffers["1.stream"][0]
     other = nn.Sequential(nn.Dropout(0.25), rng=1)
@@ -122,7 +122,7 @@ def test_vanilla_dropout_scales_in_prediction() -> None:
 
 
 def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
-    """One linear layer behind the masks: mean and variance are known."""
+    """One linear layer follows the masks, so mean and variance are known."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
     x = np.random.default_rng(0).standard_normal((10, WIDTH))
     found = model.predict_samples(x, 4000, key=7)
@@ -146,11 +146,11 @@ def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
     rows = model.predict_samples(twice, 5, key=3).mean
     assert not np.allclose(rows[:500], rows[500:1000])  # the same input under other masks
     after = model.state_dict()
-    assert np.array_equal(model.predict(x), plain)  # nothing of the sampling is left behind
+    assert np.array_equal(model.predict(x), plain)  # sampling changes no state of the model
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_layers_of_one_model_are_sampled_independently() -> None:
+def test_layers_of_one_model_have_independent_masks() -> None:
     two = [nn.Dropout(0.5), nn.Dropout(0.5)]
     in_a_block = nn.Residual(nn.Dropout(0.5), nn.Dropout(0.5), nn.BatchNorm(100, eps=0, affine=False))
     for layers, rest in ((two, 0), ([in_a_block], 1)):
@@ -159,8 +159,8 @@ def test_layers_of_one_model_are_sampled_independently() -> None:
         assert 0.23 < kept < 0.27
 
 
-def test_the_masks_of_a_sample_go_on_from_part_to_part() -> None:
-    """More rows than one pass takes: the mask is that of all rows."""
+def test_a_sample_has_one_mask_over_all_its_parts() -> None:
+    """There are more rows than one pass takes."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
     assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))

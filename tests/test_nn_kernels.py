@@ -101,7 +101,7 @@ def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, 
 
 @every_dtype
 def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """Compare the transcription, whose bits the kernel has, with a type of more digits."""
+    """The transcription, which has the kernel's bits, is compared with a type of more digits."""
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))
@@ -118,7 +118,7 @@ def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad:
     _core.softmax_loss(z, labels, losses, gradient)
     assert np.isnan(losses[1]) and np.isnan(gradient[1]).all()
     assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(gradient[[0, 2]]).all()
-    z[1, 35] = -np.inf  # has probability 0
+    z[1, 35] = -np.inf  # the label has probability 0
     _core.softmax_loss(z, labels, losses, gradient)
     assert gradient[1, 35] == 0 and np.isfinite(losses).all() and np.isfinite(gradient).all()
 
@@ -171,7 +171,7 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 
 @every_dtype
 def test_bias_is_added_exactly_once(dtype: Any) -> None:
-    """The bias added by the Linear or in the ReLU's pass gives the same bits, forward and backward."""
+    """The Linear or the ReLU's pass adds the bias; both give the same bits, forward and backward."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():

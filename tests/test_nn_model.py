@@ -48,7 +48,7 @@ def test_a_training_step_allocates_nothing_after_the_first() -> None:
     step()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # one activation is 80 KiB; a few numbers per row are taken and given back by the loss
+    # one activation is 80 KiB; the loss allocates and frees a few numbers per row
     assert peak < 72 * 1024
 
 
@@ -78,11 +78,11 @@ def test_predict_takes_any_rows_and_returns_new_memory() -> None:
 
 def test_backward_without_forward_is_refused_also_after_predict() -> None:
     model = small_model()
-    with pytest.raises(RuntimeError, match="needs a forward pass"):
+    with pytest.raises(RuntimeError, match="must be called after a forward pass"):
         model.backward(np.zeros((N, OUT)))
     model.forward(np.ones((N, WIDTH)))
     model.predict(np.ones((N, WIDTH)))
-    with pytest.raises(RuntimeError, match="needs a forward pass"):
+    with pytest.raises(RuntimeError, match="must be called after a forward pass"):
         model.backward(np.zeros((N, OUT)))
 
 
@@ -132,8 +132,12 @@ def test_strided_inputs_are_read_right() -> None:
             ValueError,
             r"layers\[2\] must take 4 features; got Linear\(in_features=5",
         ),
-        (lambda m: nn.Sequential(*[nn.ReLU()] * 2), ValueError, r"layers\[1\] is the same object as layers\[0\]"),
-        (lambda m: nn.Sequential(m.layers[0]), ValueError, r"layers\[0\] already belongs to another model"),
+        (
+            lambda m: nn.Sequential(*[nn.ReLU()] * 2),
+            ValueError,
+            r"layers\[1\] must not be the same object as layers\[0\]",
+        ),
+        (lambda m: nn.Sequential(m.layers[0]), ValueError, r"layers\[0\] must not belong to another model; got"),
         (
             lambda m: nn.Sequential(nn.ReLU(), dtype=np.float16),
             ValueError,
@@ -157,7 +161,9 @@ def test_strided_inputs_are_read_right() -> None:
         ),
     ],
 )
-def test_refusals_name_argument_need_and_value(call: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    call: Any, error: type[Exception], message: str
+) -> None:
     model = small_model(nn.ReLU)
     model.forward(np.ones((N, WIDTH)))
     with pytest.raises(error, match=message):
@@ -188,7 +194,7 @@ def test_state_dict_is_a_copy_and_loading_is_all_or_nothing() -> None:
     assert all(np.array_equal(state[name], array) for name, array in model.params.items())
 
 
-def test_a_state_may_be_the_models_own_arrays_exchanged() -> None:
+def test_a_model_loads_its_own_arrays_in_another_order() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), rng=0)
     before = model.state_dict()
     own = {**model.params}
@@ -226,7 +232,7 @@ class Scale(nn.Layer):
         return np.asarray(dy * self.params["gain"])
 
 
-def test_layers_with_state_that_is_not_trained_fit_in() -> None:
+def test_layers_with_buffers_are_trained_and_saved() -> None:
     model = nn.Sequential(nn.Linear(3, 4), Scale(4), nn.ReLU(), dtype=np.float64, rng=0)
     assert list(model.params) == ["0.weight", "0.bias", "1.gain"] and list(model.buffers) == ["1.seen"]
     model.forward(np.ones((5, 3)), training=True)

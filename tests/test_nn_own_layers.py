@@ -37,7 +37,7 @@ def batch(shape: tuple[int, int] = (6, 4)) -> Array:
     return np.random.default_rng(0).standard_normal(shape)
 
 
-def test_a_linear_with_a_forward_of_its_own_keeps_it_in_front_of_a_relu() -> None:
+def test_forward_of_a_subclass_of_linear_is_called_in_front_of_a_relu() -> None:
     x = batch()
     ours, theirs = (nn.Sequential(kind(4, 3), nn.ReLU(), dtype=np.float64, rng=0) for kind in (nn.Linear, Doubled))
     assert np.array_equal(theirs.forward(x), 2 * ours.forward(x))
@@ -76,12 +76,12 @@ def test_layer_that_returns_dy_does_not_let_others_write_over_the_callers_array(
     assert np.array_equal(dy, batch((6, 3)))
 
 
-def test_a_forward_that_fails_half_way_leaves_nothing_to_go_back_from() -> None:
+def test_backward_is_refused_after_a_forward_pass_that_failed() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(), dtype=np.float64, rng=0)
     model.forward(batch((1, 4)))
     with pytest.raises(ValueError, match="must be of more than one value per channel"):
         model.forward(2 * batch((1, 4)), training=True)
-    with pytest.raises(RuntimeError, match="needs a forward pass"):
+    with pytest.raises(RuntimeError, match="must be called after a forward pass"):
         model.backward(np.ones((1, 3)))
 
 
@@ -107,7 +107,7 @@ def test_linear_accepts_every_dtype_that_fits_into_the_models() -> None:
 
 
 def test_model_accepts_its_own_output_as_input() -> None:
-    """Also for a single layer whose output is its input."""
+    """The model may be a single layer whose output is its input."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

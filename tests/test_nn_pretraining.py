@@ -41,7 +41,7 @@ def test_best_stacks_of_every_layer_are_continued() -> None:
     assert [s.error for s in every] == sorted(s.error for s in every)
 
 
-def test_equal_candidates_differ_by_their_seed_and_the_same_seed_repeats() -> None:
+def test_equal_candidates_start_differently_and_a_seed_repeats_the_result() -> None:
     one, other = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
     assert not np.array_equal(one.layers[0].weight, other.layers[0].weight)
     again = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
@@ -49,7 +49,7 @@ def test_equal_candidates_differ_by_their_seed_and_the_same_seed_repeats() -> No
     assert not np.array_equal(nn.pretrain(X, [8], epochs=1, seed=1)[0].layers[0].weight, one.layers[0].weight)
 
 
-def test_sparse_auto_encoders_are_sparse_and_noise_acts() -> None:
+def test_penalty_makes_auto_encoders_sparse_and_noise_changes_the_weights() -> None:
     def mean_rate(**settings: Any) -> float:
         layer = nn.pretrain(X, [16], epochs=20, **settings)[0].layers[0]
         return float((1 / (1 + np.exp(-(X @ layer.weight + layer.bias)))).mean())
@@ -77,8 +77,8 @@ def test_input_is_not_changed_and_may_be_read_only() -> None:
         ({"x": X.astype(int)}, r"pretrain: x must be float32 or float64 of shape \(n, width\); got int64"),
         ({"x": X[0]}, r"pretrain: x must be float32 or float64 of shape"),
         ({"keep": 0}, "pretrain: keep must be an integer >= 1; got 0"),
-        ({"candidates": []}, "pretrain: candidates must hold at least one; got none"),
-        ({"candidates": [{"rate": 1}]}, "pretrain: settings are epochs, .*; got 'rate'"),
+        ({"candidates": []}, "pretrain: candidates must hold at least one setting; got none"),
+        ({"candidates": [{"rate": 1}]}, "pretrain: a setting must be one of epochs, .*; got 'rate'"),
         ({"penalty": 3}, "pretrain: penalty must be an ActivityPenalty; got 3"),
         ({"batch_size": 0}, "pretrain: batch_size must be an integer >= 1; got 0"),
         ({"widths": [0]}, "Linear: out_features must be an integer >= 1; got 0"),

@@ -52,7 +52,7 @@ def test_saved_regression_predicts_in_the_targets_units(tmp_path: Path) -> None:
         loaded.predict_proba([[1, 2]])
 
 
-def test_files_are_the_same_bytes_and_replaced_whole(tmp_path: Path) -> None:
+def test_a_model_gives_the_same_bytes_and_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     nn.save(path, trained_model())
     first = path.read_bytes()
@@ -76,9 +76,9 @@ class Tanh(nn.Tanh):
 
 
 @pytest.mark.parametrize("own", [Tanh(), nn.Residual(Tanh(), nn.BatchNorm())])
-def test_a_layer_that_loading_would_not_know_is_refused_by_saving(own: nn.Layer, tmp_path: Path) -> None:
+def test_save_refuses_a_layer_that_load_does_not_know(own: nn.Layer, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 1), own, rng=0)
-    with pytest.raises(TypeError, match=r"nn.save: trained must have layers of fusedstep.nn alone; got Tanh\(\) of "):
+    with pytest.raises(TypeError, match=r"nn.save: trained must have only layers of fusedstep.nn; got Tanh\(\) of "):
         nn.save(tmp_path / "r", nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2)))
     assert not list(tmp_path.iterdir())
 
@@ -92,7 +92,7 @@ def test_files_without_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a safetensors file"):
         nn.load(tmp_path / "text")
     save_file({"a": np.zeros(3)}, tmp_path / "other")
-    with pytest.raises(ValueError, match="but not one of fusedstep"):
+    with pytest.raises(ValueError, match="path must be a file that fusedstep wrote"):
         nn.load(tmp_path / "other")
     linear = '"layers":[{"type":"Linear","in_features":%d,"out_features":3,"bias":false}]'
     for about in (
@@ -127,18 +127,18 @@ LIES = {
     "its format must be 1 or 2; got True": (description(format=True), {}),
     "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),
     "its layers must be a list": (description(layers={"type": "Linear"}), {}),
-    "classes must be different texts or numbers; got [['w']": (description(classes=[["w"], ["x"], ["y"], ["z"]]), {}),
-    "classes must be different texts or numbers; got ['w', 'w'": (description(classes=["w", "w", "y", "z"]), {}),
-    "4 outputs do not fit 'classification' with 3 classes": (description(classes=["w", "x", "y"]), {}),
-    "4 outputs do not fit ['classification']": (description(task=["classification"]), {}),
-    "feature_names must be texts; got [1": (description(feature_names=[1, 2, 3, 4, 5]), {}),
+    "classes must be different strings or numbers; got [['w']": (description(classes=[["w"], ["x"], ["y"], ["z"]]), {}),
+    "classes must be different strings or numbers; got ['w', 'w'": (description(classes=["w", "w", "y", "z"]), {}),
+    "got 4 for 'classification' with 3 classes": (description(classes=["w", "x", "y"]), {}),
+    "got 4 for ['classification'] with 4 classes": (description(task=["classification"]), {}),
+    "feature_names must be strings; got [1": (description(feature_names=[1, 2, 3, 4, 5]), {}),
     "feature_names must be empty or 5 names; got ['a']": (description(feature_names=["a"]), {}),
     "target_scale must be finite": (description(target_scale=float("nan")), {}),
     "target_mean must be a number; got 'nan'": (description(target_mean="nan"), {}),
     "input_mean must be finite": (description(), {"input.mean": np.full(5, np.nan)}),
     "input_scale must be finite and above 0": (description(), {"input.scale": np.zeros(5)}),
     "input_scale must be numbers of shape (5,); got float64 (4,)": (description(), {"input.scale": np.ones(4)}),
-    "its tensor 'other' belongs to no part": (description(), {"other": np.zeros(3)}),
+    "its tensors must belong to a part of a model; got 'other'": (description(), {"other": np.zeros(3)}),
     "bias must be True or False; got 'no'": (layer(bias="no"), {}),
     "unexpected keyword argument": (layer(evil=1), {}),
     "recursion": ('{"format":1,"layers":' + "[" * 100_000, {}),
@@ -154,12 +154,12 @@ def test_descriptions_that_contradict_the_file_are_refused(words: str, tmp_path:
         nn.load(tmp_path / "m")
 
 
-def test_a_description_of_more_than_the_file_holds_takes_no_memory(tmp_path: Path) -> None:
+def test_a_description_of_more_than_the_file_holds_allocates_nothing(tmp_path: Path) -> None:
     about = layer(in_features=5, out_features=3_000_000)
     safetensors.save_file(model_tensors(), tmp_path / "m", {"fusedstep": about})
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="its layers need 18000000 numbers; it holds "):
+        with pytest.raises(ValueError, match="its tensors must hold 18000000 numbers, as its layers need; got "):
             nn.load(tmp_path / "m")
         assert tracemalloc.get_traced_memory()[1] < 1 << 25  # the layer would take 2**26 bytes
     finally:
@@ -217,19 +217,19 @@ def test_save_refuses_an_object_that_is_not_a_model(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_is_matched_by_its_names() -> None:
+def test_columns_of_a_table_are_found_by_name() -> None:
     pandas = pytest.importorskip("pandas")
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ["a", "b"])
     frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [30.0, 40.0]})
     assert np.array_equal(trained.predict(frame[["b", "a"]]), trained.predict(frame.to_numpy()))
-    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; it lacks \['b'\]"):
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; X lacks \['b'\]"):
         trained.predict(frame[["a"]])
-    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; it has also \['c'\]"):
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; X has also \['c'\]"):
         trained.predict(frame.assign(c=0))
 
 
-def test_a_trained_model_is_shown_in_a_few_lines() -> None:
+def test_repr_of_a_trained_model_has_a_few_lines() -> None:
     assert repr(trained_model()) == (
         "TrainedModel(classification into 4 classes: w, x, ä, z\n"
         "  inputs: 5 features: a, b, c, d, e\n"

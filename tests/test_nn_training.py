@@ -135,7 +135,7 @@ def test_an_epoch_ends_when_stop_returns_true() -> None:
     assert trainer.steps == 2 and len(seen) == 2
 
 
-def test_context_around_holds_for_the_gradient_but_not_for_the_step() -> None:
+def test_around_encloses_the_gradient_but_not_the_step() -> None:
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
         trainer.model.arena += 1

@@ -70,7 +70,7 @@ def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
     np.testing.assert_allclose(one_less.variance, outputs.var(axis=0, ddof=1), rtol=1e-12)
 
 
-def test_moments_do_not_cancel_and_survive_a_reused_buffer() -> None:
+def test_digits_of_moments_do_not_cancel_and_an_output_buffer_may_be_reused() -> None:
     buffer = np.zeros(1)
 
     def f(key: fs.Key) -> Array:

@@ -42,14 +42,14 @@ def test_norm_has_the_same_bits_for_every_split_and_machine(dtype: Any, rng: np.
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 33, 4096, 4097, SIZE])
-def test_the_sum_of_squares_is_that_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
+def test_the_sum_of_squares_is_the_square_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
     x = numbers(rng, n, dtype)
     for machine in MACHINES:
         with running(machine):
             assert math.sqrt(_core.sum_of_squares(x)) == _reference.norm([x], [n]), machine
 
 
-def test_the_sum_of_squares_refuses_what_it_cannot_read() -> None:
+def test_the_sum_of_squares_refuses_other_arrays() -> None:
     with pytest.raises(ValueError, match="sum_of_squares: x must be C-contiguous"):
         _core.sum_of_squares(np.ones(8)[::2])
     with pytest.raises(TypeError, match="sum_of_squares: x must be float32 or float64"):
@@ -57,7 +57,7 @@ def test_the_sum_of_squares_refuses_what_it_cannot_read() -> None:
 
 
 @every_dtype
-def test_norm_of_strided_and_missing_gradients(dtype: Any, rng: np.random.Generator) -> None:
+def test_norm_is_right_for_strided_and_missing_gradients(dtype: Any, rng: np.random.Generator) -> None:
     flat = numbers(rng, SIZE, dtype)
     lengths = cuts(rng, 30)
     wide = np.repeat(flat, 3)[::3]
@@ -130,7 +130,7 @@ def test_skipping_finds_a_bad_element_in_a_strided_gradient(dtype: Any) -> None:
     assert sgd([p]).step([g], skip_nonfinite=True).skipped and not p.any()
 
 
-def test_an_overflowing_norm_is_not_a_bad_gradient(rng: np.random.Generator) -> None:
+def test_a_norm_that_overflows_does_not_skip_the_step(rng: np.random.Generator) -> None:
     p, q, g = np.zeros(1000), np.zeros(3, np.float32), 1e200 * rng.standard_normal(1000)
     grads = [g, np.ones(3, np.float32)]
     info = sgd([p, q]).step(grads, skip_nonfinite=True)
@@ -152,7 +152,7 @@ def test_float32_gradients_do_not_overflow_the_norm() -> None:
     np.testing.assert_allclose(p, -0.5, rtol=1e-6)
 
 
-def test_bad_norms_spread_as_in_torch_unless_skipped() -> None:
+def test_non_finite_norms_change_parameters_as_in_torch_unless_skipped() -> None:
     for bad, others in ((np.nan, np.nan), (np.inf, 0.0)):
         p = np.zeros(2)
         sgd([p]).step([np.array([bad, 1.0])], clip_norm=1.0)

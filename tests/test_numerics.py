@@ -1,4 +1,4 @@
-"""docs/numerics.md: its figures were measured, and its bounds hold for other numbers too."""
+"""docs/numerics.md: its figures follow from measurements, and its bounds hold for other numbers too."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_steps_stay_within_their_bounds_for_many_numbers(cls: Any, dtype: Any) -
 
 
 @every_class
-def test_cancelling_momentum_is_exact_up_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
+def test_error_of_cancelling_momentum_is_relative_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
     grads = [rng.standard_normal(5000).astype(np.float32) for _ in range(5)]
     unit = np.spacing(np.max(np.abs(grads)))
     for options in variants(cls):
@@ -79,7 +79,7 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:
-    """Round float64 to so many binary digits, ties to even; too large values become infinite."""
+    """Round float64 to this number of binary digits, ties to even; too large values become infinite."""
     exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1] - 1, smallest_exponent)
     unit = np.ldexp(1.0, exponent - digits + 1)
     rounded = np.rint(x / unit) * unit
@@ -90,7 +90,7 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 def test_16_bits_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
-    """All 65,536 parameters, less half of: all numbers, the unit in the parameter's last place, and units around it."""
+    """The parameters are all 65,536 numbers; steps are half of all numbers, and half of units near theirs."""
     import fusedstep.torch as ft
 
     def halves(bits: Array) -> Any:
@@ -119,6 +119,6 @@ def test_16_bits_are_rounded_to_nearest_even(
 @every_dtype
 @pytest.mark.parametrize("ratio", make_numerics.RATIOS)
 def test_batch_statistics_do_not_cancel(dtype: Any, ratio: float) -> None:
-    """The bound: four roundings in the data's type, and four ulps of the mean in float64."""
+    """The bound is four roundings in the data's type, and four ulps of the mean in float64."""
     allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
     assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

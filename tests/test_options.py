@@ -20,7 +20,7 @@ from fusedstep._base.rules import RULES
 from fusedstep.optim._options import Option, under_a_flag
 from support.bits import Array
 from support.oracle import every_class
-from support.refusals import refused
+from support.refusals import assert_refused
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,15 +67,19 @@ def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
     opt = Halved([{"params": [w], "momentum": 0.75}], 0.125, slow=True)
     shown = {name: opt.groups[0][name] for name in ("lr", "momentum", "slow", "start", "weight_decay", "decay")}
     assert list(shown.values()) == [0.125, 0.75, True, 1.0, 0.0, "l2"]
-    with refused(ValueError, "Halved: momentum must be at least 0 and below 1; got 1.5"):
+    with assert_refused(ValueError, "Halved: momentum must be at least 0 and below 1; got 1.5"):
         Halved([w], momentum=1.5)
-    with refused(ValueError, "groups[0]: start must be given when the optimizer is made"):
+    with assert_refused(ValueError, "groups[0]: start must be given when the optimizer is made"):
         opt.groups[0]["start"] = 2.0
-    with refused(TypeError, "Halved: takes at most params and lr, momentum, weight_decay by position; got 4 more"):
+    with assert_refused(
+        TypeError, "Halved: takes at most params and lr, momentum, weight_decay by position; got 4 more"
+    ):
         Halved([w], 0.1, 0.2, 0.3, 0.4)
-    with refused(TypeError, "Halved: lr is given twice, by position and by name"):
+    with assert_refused(TypeError, "Halved: lr is given twice, by position and by name"):
         Halved([w], 0.1, lr=0.2)
-    with refused(TypeError, "Halved: fast is not an option; the options are lr, momentum, slow, start, weight_decay"):
+    with assert_refused(
+        TypeError, "Halved: fast is not an option; the options are lr, momentum, slow, start, weight_decay"
+    ):
         Halved([w], fast=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
-# Page: how many blocks it has at least, and the packages that it needs.
+# Page: its least number of blocks, and the packages that it needs.
 PAGES = {
     "start.md": (3, ()),
     "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
@@ -41,8 +41,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield
 
 
-def run_blocks(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the blocks of a page in order; compare what they print with the text below them, numbers up to 30%."""
+def assert_blocks_print_their_text(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run the blocks of a page in order. Their output must be the text below them; numbers may differ by 30%."""
     text = (DOCS / page).read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) == text.count("```python") >= at_least
@@ -63,11 +63,11 @@ def test_page_runs_and_prints_what_it_shows(page: str, alone: None, capsys: pyte
     at_least, needs = PAGES[page]
     for name in needs:
         pytest.importorskip(name)
-    run_blocks(page, at_least, capsys)
+    assert_blocks_print_their_text(page, at_least, capsys)
 
 
 @pytest.mark.parametrize("page", TORCH_PAGES)
 def test_page_on_torch_runs_and_prints_what_it_shows(
     page: str, torch: Any, alone: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_blocks(page, TORCH_PAGES[page], capsys)
+    assert_blocks_print_their_text(page, TORCH_PAGES[page], capsys)

@@ -112,6 +112,6 @@ def test_kl_is_finite_for_dead_and_saturated_units() -> None:
         ),
     ],
 )
-def test_refusals_name_argument_need_and_value(call: Any, message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -30,7 +30,7 @@ def numbers(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("counter", "key", "output"), KNOWN)
-def test_random123_known_answers(counter: str, key: str, output: str) -> None:
+def test_blocks_equal_the_known_answers_of_random123(counter: str, key: str, output: str) -> None:
     c, k, out = numbers(counter), numbers(key), numbers(output)
     assert reference.philox4x32(np.array(c), np.array(k)).tolist() == out
     for isa in _core.available_isas():
@@ -52,7 +52,7 @@ def test_blocks_match_the_reference(index: int) -> None:
 # Keys
 
 
-def test_keys_differ_and_continue_after_resuming() -> None:
+def test_keys_differ_and_continue_after_the_state_is_loaded() -> None:
     rng = fs.Philox(2**64 - 1)
     first = [rng.key() for _ in range(3)]
     assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
@@ -65,7 +65,7 @@ def test_keys_differ_and_continue_after_resuming() -> None:
     assert pickle.loads(pickle.dumps(first[1])) == first[1]
 
 
-def test_threads_get_distinct_keys() -> None:
+def test_threads_draw_distinct_keys() -> None:
     rng, keys = fs.Philox(1), []
     workers = [threading.Thread(target=lambda: keys.extend([rng.key() for _ in range(500)])) for _ in range(8)]
     for worker in workers:
@@ -114,7 +114,7 @@ def test_keys_and_streams_refuse_wrong_arguments(make: Any, error: type[Exceptio
     assert words in str(caught.value)
 
 
-def test_key_is_frozen_and_plain() -> None:
+def test_key_is_frozen_and_holds_python_integers() -> None:
     key = fs.Key(np.uint64(7), np.int32(1))  # type: ignore[arg-type]
     assert key == fs.Key(7, 1) and type(key.seed) is int
     with pytest.raises(AttributeError):
@@ -128,7 +128,7 @@ STREAMS = [fs.Key(0), fs.Key(1), fs.Key(0, 1), fs.Key(2**32), fs.Key(2**64 - 1, 
 
 
 def z_of(mask: Any, p: float) -> float:
-    """How far the mean of independent {0, 1} lies from p, in standard deviations."""
+    """Return the difference of the mean of independent {0, 1} from p, in standard deviations."""
     return (mask.mean() - p) * math.sqrt(mask.size / (p * (1 - p)))
 
 
@@ -181,7 +181,7 @@ def test_streams_and_seeds_are_uncorrelated() -> None:
         assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # one block apart
 
 
-def test_neighbouring_seeds_and_streams_at_one_index() -> None:
+def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
     """The first halves over many seeds, and over many streams, are as random as one stream."""
     for seed, stream in ((1, 0), (0, 1)):
         words = np.array([_core.philox_block(i * seed, i * stream, 0) for i in range(20000)], np.uint32)

@@ -27,7 +27,7 @@ class World:
         self.start = [p.copy() for p in self.params]
 
     def goes_on(self) -> None:
-        """Check that steps are those of a twin that was given the same state."""
+        """Check that later steps equal those of a second optimizer with the same state."""
         twins = [p.copy() for p in self.params]
         twin = fs.Adam(twins, lr=0.1, ema_decay=0.9)
         twin.load_state_dict(self.opt.state_dict())
@@ -40,7 +40,7 @@ class World:
 
 
 class Offer:
-    """An object that exports its memory, and runs code when it does."""
+    """An object that runs code when it exports its memory."""
 
     def __init__(self, array: Any, act: Callable[[], object] = lambda: None) -> None:
         self.array, self.act = array, act
@@ -81,7 +81,7 @@ ACTS: dict[str, Callable[[World], object]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
-def test_step_survives_gradients_whose_properties_run_code(name: str) -> None:
+def test_step_is_right_or_refused_if_properties_of_gradients_run_code(name: str) -> None:
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 
@@ -147,7 +147,7 @@ NEW.restype, NEW.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p,
 
 
 def capsule(name: bytes = b"dltensor", shape: tuple[int, ...] | None = (5,), strides: Any = None, **fields: Any) -> Any:
-    """Return a capsule of sixteen numbers, seen as five."""
+    """Return a capsule over sixteen numbers with a shape of five."""
     axes = None if shape is None else (ctypes.c_int64 * 70)(*shape)
     steps = None if strides is None else (ctypes.c_int64 * 70)(*strides)
     usual = {"data": ctypes.addressof(MEMORY), "device_type": 1, "ndim": 1, "code": 2, "bits": 32, "lanes": 1}

@@ -26,7 +26,7 @@ LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
 SHAPES = (
     *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
     *((3, n, 2 * n + 1) for n in LENGTHS),
-    (64, 64, 256),  # several tiles from here on
+    (64, 64, 256),  # larger shapes have several tiles
     (65, 257, 129),
     (200, 100, 300),
     (33, 784, 70),
@@ -90,7 +90,7 @@ def test_a_product_is_exact(dtype: Any, shape: tuple[int, int, int]) -> None:
 @where_shared
 @every_dtype
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_product_is_the_same_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
+def test_a_product_has_the_same_bits_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
     alone = in_place(a, b, False, 1)
     for machine in machines():
@@ -100,7 +100,7 @@ def test_a_product_is_the_same_for_any_threads(dtype: Any, shape: tuple[int, int
 
 @every_dtype
 def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
-    a, b = matrices(70, 80, 190, dtype)  # several tiles each way
+    a, b = matrices(70, 80, 190, dtype)  # several tiles along both axes
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
     tall = np.asfortranarray(wide_a)
@@ -114,7 +114,7 @@ def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
 
 @every_dtype
 def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any) -> None:
-    """Nothing is written then, and `matmul` still returns the product."""
+    """`matmul` still returns the product."""
     a, b = matrices(6, 8, 10, dtype)
     misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
     misaligned[...] = a
@@ -148,7 +148,7 @@ def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any)
 
 
 def test_a_factor_may_share_memory_with_the_result() -> None:
-    """The input of a network with a single `Linear` may be its own output: NumPy copies it first."""
+    """The input of a network with a single `Linear` may be its last output, so NumPy copies it first."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -202,7 +202,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
-def test_only_where_small_matrices_are_not_copied_first_do_threads_share_one(core: str) -> None:
+def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
     """On other CPUs a tile takes up to four times its share of the whole product."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
@@ -262,7 +262,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
 def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
-    """Their suffix does not tell how wide the integers are: Fedora's libopenblas64 has none."""
+    """The suffix of a name does not show the size of the integers: Fedora's libopenblas64 has no suffix."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
@@ -270,7 +270,7 @@ def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, inte
     subprocess.run([sys.executable, "-c", MULTIPLY, library], check=True)
 
 
-# Writes which thread it runs on: 1 or 2, as they come.
+# Writes the number of its thread, 1 or 2, in the order of their first calls.
 WHO_MULTIPLIES = """
 #include <stdatomic.h>
 static atomic_int threads = 0;
@@ -309,7 +309,7 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
-def test_each_thread_has_rows_or_columns_of_its_own(tmp_path: Path) -> None:
+def test_each_thread_writes_its_own_rows_or_columns(tmp_path: Path) -> None:
     """The limit of fusedstep also holds for products."""
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
@@ -369,7 +369,7 @@ def test_limit_of_openblas_is_respected() -> None:
     assert printed(script, OPENBLAS_NUM_THREADS="1", FUSEDSTEP_BACKEND="threads") == "1\n"
 
 
-def test_products_from_several_threads_at_once() -> None:
+def test_several_threads_may_compute_products_at_once() -> None:
     a, b = matrices(64, 256, 256, np.float64)
     want, results = in_place(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
 

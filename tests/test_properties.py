@@ -36,7 +36,7 @@ class Arena:
     def __init__(self, seed: int, dtype: Any, size: int = 1 << 14) -> None:
         self.memory = numbers(np.random.default_rng(seed), size, dtype)
         self.place = self.memory.view(np.uint8)
-        self.free = 0  # what lies before is taken
+        self.free = 0  # memory before this position is in use
 
     def cut(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, start: int | None = None) -> Array:
         """Return an array in free memory, or with its first byte at `start`."""
@@ -82,7 +82,7 @@ SEEN: Counter[str] = Counter()
 
 
 def holds(property: Callable[..., None]) -> Callable[[], None]:
-    """Make a test of a property. Some cases must be accepted and some refused, so that it is not trivial."""
+    """Make a test of a property. It fails if all cases are accepted or all are refused."""
 
     @functools.wraps(property, assigned=("__name__", "__doc__", "__module__"), updated=())
     def test() -> None:
@@ -94,10 +94,10 @@ def holds(property: Callable[..., None]) -> Callable[[], None]:
     return test
 
 
-def all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
-    """Call; compare with what the oracle wants of copies, or with the memory as it was.
+def assert_all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
+    """Assert that a call writes the oracle's results or, if it raises, changes no byte.
 
-    `wanted` returns what has been written, as (array, values); all other bytes must be as they were.
+    `wanted` returns pairs (array, values) of the written memory. All other bytes must not change.
     """
     before = arena.place.copy()
     want = None
@@ -149,7 +149,7 @@ def stepped(opt: Any, grads: list[Any], options: dict[str, Any], clip_norm: floa
 
 
 def in_memory_order(g: Array, p: Array) -> Array:
-    """Return the gradient's elements in the order in which the parameter's lie."""
+    """Return the gradient's elements in the memory order of the parameter."""
     axes = sorted(range(p.ndim), key=lambda d: -abs(p.strides[d]) if p.shape[d] > 1 else 0)
     return np.asarray(g).transpose(axes).ravel()
 
@@ -189,7 +189,7 @@ def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
             outside.extend(p for p in pairs if not np.may_share_memory(p[0], arena.place))
             return [p for p in pairs if np.may_share_memory(p[0], arena.place)]
 
-        all_or_nothing(arena, lambda: opt.step(grads, clip_norm=clip_norm, **of_step), wanted)
+        assert_all_or_nothing(arena, lambda: opt.step(grads, clip_norm=clip_norm, **of_step), wanted)
     if opt.steps == 0:
         assert [a.tobytes() for a in own] == unwritten
     else:
@@ -216,9 +216,9 @@ def test_any_dropout_and_noise_has_the_transcriptions_bits_or_is_refused(data: A
 
     with running(draw(st.sampled_from(MACHINES))):
         if draw(st.booleans()):
-            all_or_nothing(arena, lambda: fs.dropout(x, p, key, offset=offset, out=out), dropped)
+            assert_all_or_nothing(arena, lambda: fs.dropout(x, p, key, offset=offset, out=out), dropped)
         else:
-            all_or_nothing(arena, lambda: fs.gaussian_noise(x, 0.3, key, offset, out=out), noisy)
+            assert_all_or_nothing(arena, lambda: fs.gaussian_noise(x, 0.3, key, offset, out=out), noisy)
 
 
 class Normalisation:
@@ -288,9 +288,9 @@ def test_any_batch_norm_has_the_transcriptions_bits_or_is_refused(data: Any) -> 
     call, saved = Normalisation(draw, arena, dtype), []
     with running(draw(st.sampled_from(MACHINES))):
         gamma, beta = call.gamma, call.beta
-        all_or_nothing(arena, lambda: saved.append(call.forward()), call.wanted)
+        assert_all_or_nothing(arena, lambda: saved.append(call.forward()), call.wanted)
         if saved and not any(np.may_share_memory(a, b) for a, b in itertools.product((gamma, beta), (call.dx,))):
-            all_or_nothing(
+            assert_all_or_nothing(
                 arena,
                 lambda: fs.batch_norm_backward(call.dy, saved[0], out=call.dx),
                 lambda: call.gradient_wanted(saved[0]),
@@ -305,7 +305,7 @@ def test_any_batch_statistics_have_the_transcriptions_bits_or_are_refused(data: 
     x = draw(arrays(arena, shape, dtype, dense=True))
     axis, stats = draw(st.integers(-len(shape) - 1, len(shape))), fs.BatchStats()
     with running(draw(st.sampled_from(MACHINES))):
-        all_or_nothing(arena, lambda: stats.update(x, axis), lambda: [])
+        assert_all_or_nothing(arena, lambda: stats.update(x, axis), lambda: [])
     if stats.count:
         mean, m2 = _batch_norm_reference.moments(_batch_norm_reference.channels_first(np.array(x), axis))
         assert_same_bits(stats.mean, mean)

@@ -134,7 +134,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_100_steps_agree_with_what_was_published(name: str, rng: np.random.Generator) -> None:
-    """On a quadratic whose gradient is taken where the optimizer is, with noise."""
+    """The problem is a quadratic whose gradient is computed at the optimizer's parameters, with noise."""
     cls, options, make = CASES[name]
     curvature, goal = rng.uniform(0.5, 1.5, 30), rng.standard_normal(30)
     mine, want, published = np.zeros(30), np.zeros(30), make()

@@ -11,18 +11,18 @@ import pytest
 import fusedstep as fs
 from fusedstep._base import checks as _checks
 from support.oracle import CLASSES, every_class
-from support.refusals import HUGE, NO_PARAMETERS, ones, refused
+from support.refusals import HUGE, NO_PARAMETERS, assert_refused, ones
 
 
 @pytest.mark.parametrize("name", NO_PARAMETERS)
 def test_optimizer_refuses_an_array_that_cannot_be_a_parameter(name: str) -> None:
     make, error, need, got = NO_PARAMETERS[name]
     good, bad = ones(2), make()
-    with refused(error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got):
+    with assert_refused(error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got):
         fs.Adam([good, bad])
-    with refused(error, 'Adam: params[1] ("b") must be', need, got):
+    with assert_refused(error, 'Adam: params[1] ("b") must be', need, got):
         fs.Adam({"w": good, "b": bad})
-    with refused(error, "Adam: params[1] must be", need, got):
+    with assert_refused(error, "Adam: params[1] must be", need, got):
         fs.Adam([{"params": good}, {"params": [bad]}])
     assert (good == 1).all()
 
@@ -52,30 +52,32 @@ def test_optimizer_refuses_an_array_that_cannot_be_a_parameter(name: str) -> Non
 def test_optimizer_refuses_an_object_that_is_not_a_collection_of_parameters(
     params: Any, error: type[Exception], words: list[str]
 ) -> None:
-    with refused(error, "SGD: ", *words):
+    with assert_refused(error, "SGD: ", *words):
         fs.SGD(params)
 
 
 @every_class
 def test_optimizer_refuses_an_unknown_option(cls: Any) -> None:
-    with refused(TypeError, f"{cls.__name__}: learning_rate is not an option; the options are lr", "num_threads"):
+    with assert_refused(
+        TypeError, f"{cls.__name__}: learning_rate is not an option; the options are lr", "num_threads"
+    ):
         cls([ones(3)], learning_rate=0.1)
 
 
 @every_class
-def test_parameters_that_share_memory(cls: Any) -> None:
+def test_parameters_that_share_memory_are_refused(cls: Any) -> None:
     whole, label = ones(10), f"{cls.__name__}: params["
-    with refused(ValueError, label, "must not share memory with params["):
+    with assert_refused(ValueError, label, "must not share memory with params["):
         cls([whole, whole])
-    with refused(ValueError, label + "2]", "must not share", "params[0]"):
+    with assert_refused(ValueError, label + "2]", "must not share", "params[0]"):
         cls([whole[:6], ones(3), whole[5:]])
-    with refused(ValueError, '("a")', "must not share", '("b")'):
+    with assert_refused(ValueError, '("a")', "must not share", '("b")'):
         cls({"a": whole[5:], "b": whole[:6]})
     cls([whole[:5], whole[5:]])
     assert (whole == 1).all()
 
 
-# For each kind of hyperparameter: values that it must not have, and the need that the message states.
+# For each kind of hyperparameter: values that it must not have, and the requirement in the message.
 NEEDS: dict[Any, tuple[list[Any], str]] = {
     _checks.non_negative: ([-1, -1e-300, np.float32(-1)], "at least 0"),
     _checks.fraction: ([-0.1, 1, 1.5], "at least 0 and below 1"),
@@ -94,29 +96,29 @@ def test_wrong_hyperparameters_are_refused_by_name(cls: Any) -> None:
         what = f"{cls.__name__}: {name} must be"
         values, need = NEEDS.get(check, ([-1], "at least 0") if check is _checks.rate else ([], ""))
         for value in values:
-            with refused(ValueError, what, need, f"got {value!r}"):
+            with assert_refused(ValueError, what, need, f"got {value!r}"):
                 cls([p], **{name: value})
             if name in cls.only_at_first:
                 continue
-            with refused(ValueError, what, need, f"got {value!r}"):
+            with assert_refused(ValueError, what, need, f"got {value!r}"):
                 cls([p]).groups[0][name] = value
         for value in NOT_FINITE if values else []:
-            with refused(ValueError, what, "finite", "got "):
+            with assert_refused(ValueError, what, "finite", "got "):
                 cls([p], **{name: value})
         for value in NOT_NUMBERS if values else []:
-            with refused(TypeError, what, "a number", f"got {value!r}"):
+            with assert_refused(TypeError, what, "a number", f"got {value!r}"):
                 cls([p], **{name: value})
         for value in (1, "yes", None) if check is _checks.flag else []:
-            with refused(TypeError, what, "True or False", f"got {value!r}"):
+            with assert_refused(TypeError, what, "True or False", f"got {value!r}"):
                 cls([p], **{name: value})
         for value in ("L2", None, 1, np.array(["l2", "l2"])) if check is _checks.decay_form else []:
-            with refused(ValueError, what, '"l2", "decoupled" or "proximal"', "got "):
+            with assert_refused(ValueError, what, '"l2", "decoupled" or "proximal"', "got "):
                 cls([p], **{name: value})
         for value in (0.9, (0.9,), "ab", np.array([0.9, 0.9])) if check is _checks.betas else []:
-            with refused(TypeError, what, "a pair of numbers", "got "):
+            with assert_refused(TypeError, what, "a pair of numbers", "got "):
                 cls([p], **{name: value})
         for value in ((1.0, 0.9), (0.9, -0.1), (0.9, np.nan)) if check is _checks.betas else []:
-            with refused(ValueError, f": {name}[", "must be", "got "):
+            with assert_refused(ValueError, f": {name}[", "must be", "got "):
                 cls([p], **{name: value})
     assert (p == 1).all()
 
@@ -124,20 +126,20 @@ def test_wrong_hyperparameters_are_refused_by_name(cls: Any) -> None:
 @every_class
 def test_wrong_options_of_the_optimizer_are_refused_by_name(cls: Any) -> None:
     for value in (-0.1, 1.1, np.nan):
-        with refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
+        with assert_refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
             cls([ones(3)], ema_decay=value)
     for value in (0, -1, 2.0, True, "2", 2**40):
-        with refused(ValueError, "num_threads must be a whole number", repr(value)):
+        with assert_refused(ValueError, "num_threads must be a whole number", repr(value)):
             cls([ones(3)], num_threads=value)
     with pytest.raises(TypeError, match="momentumm"):
         cls([ones(3)], momentumm=0.9)
 
 
-def test_options_that_do_not_go_together() -> None:
+def test_options_that_contradict_each_other_are_refused() -> None:
     for cls in CLASSES:
         if {"nesterov", "dampening"} <= cls.checks.keys():
             for more in ({}, {"momentum": 0.9, "dampening": 0.1}):
-                with refused(ValueError, "nesterov needs momentum above 0"):
+                with assert_refused(ValueError, "nesterov needs momentum above 0"):
                     cls([ones(3)], nesterov=True, **more)
 
 
@@ -147,7 +149,7 @@ def test_schedules_are_checked_at_the_step(cls: Any) -> None:
     for value, error, need in bad:
         p = ones(3)
         opt = cls([p], lr=lambda t: value)  # noqa: B023 (called in this turn of the loop)
-        with refused(error, "step: lr of groups[0] at step 1 must be", need, repr(value)):
+        with assert_refused(error, "step: lr of groups[0] at step 1 must be", need, repr(value)):
             opt.step([ones(3)])
         assert (p == 1).all() and opt.steps == 0
 

@@ -19,7 +19,7 @@ def test_every_row_names_its_test() -> None:
 
 
 def test_ci_runs_every_script_that_the_page_names() -> None:
-    """Only where .ci exists: the source distribution does not contain it."""
+    """The test is skipped without .ci, which the source distribution does not contain."""
     scripts = set(re.findall(r"`(\.ci/\w+\.sh)`", TABLE))
     sessions = HERE.parent / "noxfile.py"
     assert scripts

@@ -24,7 +24,7 @@ def rows_of(rng: np.random.Generator, dtype: Any, n: int = 2500, shape: tuple[in
 
 
 def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the gradient as an array, added up in the order of the values, and the rows that have one."""
+    """Return the gradient as an array, with values added up in their order, and the rows that have a gradient."""
     dense = np.zeros(shape, rows.values.dtype)
     for i, value in zip(rows.indices, rows.values, strict=True):
         dense[i] = dense[i] + value if dense[i].any() else value
@@ -52,7 +52,7 @@ def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, r
             assert all(opt.state[0][n].tobytes() == a.tobytes() for n, a in state.items()), machine
 
 
-def test_rows_of_an_embedding_batch_are_mostly_distinct(rng: np.random.Generator) -> None:
+def test_rows_in_any_order_and_number_are_stepped_right(rng: np.random.Generator) -> None:
     for index in ([], [5], [0, 1, 2], [7, 7, 7], list(range(9, -1, -1))):
         table, values = np.zeros((10, 3)), rng.standard_normal((len(index), 3))
         fs.SGD([table], lr=1.0).step([fs.Rows(index, values)])
@@ -62,8 +62,8 @@ def test_rows_of_an_embedding_batch_are_mostly_distinct(rng: np.random.Generator
 
 
 @every_class
-def test_rows_and_arrays_in_one_step(cls: Any, rng: np.random.Generator) -> None:
-    """By name and by position; a norm is that of all of them."""
+def test_one_step_accepts_rows_and_arrays(cls: Any, rng: np.random.Generator) -> None:
+    """Gradients are given by name or by position; the norm is over all of them."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
     rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
@@ -85,7 +85,7 @@ def test_rows_that_are_not_finite_are_skipped(cls: Any) -> None:
 
 
 @every_class
-def test_checkpoint_has_the_steps_of_rows(cls: Any, rng: np.random.Generator) -> None:
+def test_run_of_rows_resumes_from_a_checkpoint(cls: Any, rng: np.random.Generator) -> None:
     steps = [rows_of(rng, np.float32) for _ in range(4)]
     whole, half = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
     opt, first = cls([whole]), cls([half])
@@ -107,16 +107,16 @@ def test_checkpoint_has_the_steps_of_rows(cls: Any, rng: np.random.Generator) ->
          r"SGD\.step: grads\[0\] must have indices from 0 to 3; got 4"),
         (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([-1], np.ones((1, 2)))]), ValueError, "from 0 to 3; got -1"),
         (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 3)))]), ValueError,
-         r"must be float64 with 1 rows of shape \(2,\); got float64 with 1 of \(3,\)"),
+         r"must be float64 with 1 rows of shape \(2,\); got float64 with 1 rows of shape \(3,\)"),
         (lambda: fs.SGD([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 2), np.float32))]), ValueError,
          "got float32"),
         (lambda: fs.SGD([np.ones((4, 2), order="F")]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError, "in C order"),
         (lambda: fs.SGD([np.ones((4, 2))], momentum=0.5).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
-         r"rows and sparse gradients go with no momentum; got \{'momentum': 0\.5\}"),
+         r"rows and sparse gradients need an optimizer without momentum; got \{'momentum': 0\.5\}"),
         (lambda: fs.SGD([np.ones((4, 2))], ema_decay=0.5).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
-         "no ema_decay"),
+         "need an optimizer without ema_decay"),
         (lambda: fs.Adam([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
-         r"Adam\.step: grads\[0\]: .* no optimizer but SGD, Adagrad, RowwiseAdagrad and SparseAdam"),
+         r"Adam\.step: grads\[0\]: .* need SGD, Adagrad, RowwiseAdagrad or SparseAdam; got another optimizer"),
         (lambda: fs.Rows([0.5], np.ones((1, 2))), TypeError, r"indices must be .* integers with one axis; got float64"),
         (lambda: fs.Rows([1, 2], np.ones((1, 2))), ValueError,
          r"values must be an array of 2 rows, .* got shape \(1, 2\)"),
@@ -147,7 +147,7 @@ CASES = [(c.__name__, o) for c in CLASSES for o in ({}, {"maximize": True})] + [
 
 
 @pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # of torch's own Adagrad
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # warnings of torch's own Adagrad
 @pytest.mark.parametrize("coalesced", [False, True])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coalesced: bool, torch: Any) -> None:
@@ -157,7 +157,7 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
     head = [torch.nn.Parameter(torch.ones(6)) for _ in range(2)]
     params = [[m.weight, *([h] if name != "SparseAdam" else [])] for m, h in zip((mine, other), head, strict=True)]
     opts = [cls(p, lr=0.01, **options) for cls, p in zip((ours(name), theirs(name)), params, strict=True)]
-    sign = -1.0 if options.get("maximize") else 1.0  # what climbs climbs a negative
+    sign = -1.0 if options.get("maximize") else 1.0  # the loss is negated, so maximize minimises it
     for _ in range(100):
         batch = torch.randint(0, 50, (20,))
         for model, h, opt in zip((mine, other), head, opts, strict=True):
@@ -188,9 +188,9 @@ def test_torch_clips_skips_and_refuses_sparse_gradients(torch: Any) -> None:
     opt.step()
     assert opt.skipped and torch.equal(table.detach(), before)
     for name, options, message in (
-        ("SGD", {"momentum": 0.5}, "go with no momentum"),
-        ("Adagrad", {"weight_decay": 0.1}, "go with no weight_decay"),
-        ("SGD", {"ema_decay": 0.5}, "go with no ema_decay"),
+        ("SGD", {"momentum": 0.5}, "need an optimizer without momentum"),
+        ("Adagrad", {"weight_decay": 0.1}, "need an optimizer without weight_decay"),
+        ("SGD", {"ema_decay": 0.5}, "need an optimizer without ema_decay"),
         ("Adam", {}, "must be dense"),
     ):
         with pytest.raises(RuntimeError, match=message):
@@ -233,7 +233,7 @@ def bits(*arrays: Any) -> list[bytes]:
         (lambda p: fs.Rows([0, 1], p[2:]), "must be memory of its own"),
     ],
 )
-def test_rows_that_are_refused_leave_the_arrays_beside_them(cls: Any, rows: Any, message: str) -> None:
+def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, message: str) -> None:
     w, table, state = np.ones(3), np.ones((4, 2)), []
     opt = cls([w, table])
     opt.step([np.ones(3), fs.Rows([1], np.ones((1, 2)))])
@@ -245,7 +245,7 @@ def test_rows_that_are_refused_leave_the_arrays_beside_them(cls: Any, rows: Any,
 
 
 class Resizing:
-    """A gradient that changes other memory when it is asked for its own, once the rows have been looked at."""
+    """A gradient that changes other memory when a step fetches its memory, after the step has checked the rows."""
 
     def __init__(self, gradient: Array, other: Array) -> None:
         self.gradient, self.other, self.asked = gradient, other, 0
@@ -268,7 +268,7 @@ def test_values_that_are_freed_during_a_step_are_refused() -> None:
     assert (w == 1).all()
 
 
-def test_a_schedule_is_asked_once_in_a_step_of_rows() -> None:
+def test_a_schedule_is_called_once_in_a_step_of_rows() -> None:
     asked: list[int] = []
     opt = fs.SGD([np.ones((4, 2))], lr=lambda t: asked.append(t) or 0.1)
     opt.step([fs.Rows([1], np.ones((1, 2)))])
@@ -328,7 +328,7 @@ def freed_indices(torch: Any) -> Any:
     ],
 )
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
-def test_sparse_gradients_that_are_refused_leave_all_tensors(
+def test_refused_sparse_gradients_leave_all_tensors_unchanged(
     name: str, make: Any, message: str, zero_grads: bool, torch: Any
 ) -> None:
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
@@ -348,7 +348,7 @@ def test_sparse_gradients_that_are_refused_leave_all_tensors(
 
 
 @pytest.mark.torch
-def test_a_dense_gradient_that_is_refused_leaves_the_rows_beside_it(torch: Any) -> None:
+def test_a_refused_dense_gradient_leaves_the_rows_unchanged(torch: Any) -> None:
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours("Adagrad")([table, w], lr=0.1)
     table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)
@@ -362,7 +362,7 @@ def test_a_dense_gradient_that_is_refused_leaves_the_rows_beside_it(torch: Any) 
 
 
 @pytest.mark.torch
-def test_values_that_stand_for_their_negatives_are_taken_as_such(torch: Any) -> None:
+def test_values_with_torchs_negative_bit_are_read_as_negated(torch: Any) -> None:
     table = torch.nn.Parameter(torch.zeros(4, 2))
     table.grad = coo(torch, [1, 3], torch._neg_view(torch.ones(2, 2)))
     ours("SGD")([table], lr=1.0).step()

@@ -29,7 +29,7 @@ from support.oracle import (
 INFINITE = (np.inf, -np.inf, np.nan)
 
 
-def check_bits(
+def assert_bits_of_the_oracle(
     cls: type[fs.optim.Optimizer],
     options: Options,
     stages: str,
@@ -55,29 +55,33 @@ def check_bits(
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all", "decoupled-all", "proximal-all"])
 @every_variant
-def test_every_variant_on_every_instruction_set(
+def test_every_variant_has_the_same_bits_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    check_bits(cls, options, stages, dtype, SHORT, SERIAL, rng)
+    assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
 
 
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_every_stage_around_every_rule(cls: Any, stages: str, dtype: Any, rng: np.random.Generator) -> None:
-    check_bits(cls, {}, stages, dtype, SHORT, SERIAL, rng)
+def test_every_stage_has_the_same_bits_around_every_rule(
+    cls: Any, stages: str, dtype: Any, rng: np.random.Generator
+) -> None:
+    assert_bits_of_the_oracle(cls, {}, stages, dtype, SHORT, SERIAL, rng)
 
 
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all"])
 @every_class
-def test_every_number_of_threads_and_both_backends(cls: Any, stages: str, dtype: Any, rng: np.random.Generator) -> None:
-    check_bits(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
+def test_every_number_of_threads_and_both_backends_have_the_same_bits(
+    cls: Any, stages: str, dtype: Any, rng: np.random.Generator
+) -> None:
+    assert_bits_of_the_oracle(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
 
 
 @every_variant
-def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """Averages settle: variances round to zero or below, powers of the betas vanish."""
+def test_200_steps_of_one_gradient_have_the_same_bits(cls: Any, options: Options, rng: np.random.Generator) -> None:
+    """The averages converge: variances are rounded to zero or below, powers of the betas become zero."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
     actual(cls([start], lr=0.01, **options), grads, {}).assert_same_bits(want, "200 steps")
@@ -86,7 +90,7 @@ def test_200_steps_of_one_gradient(cls: Any, options: Options, rng: np.random.Ge
 @every_class_of_this_rate
 def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
-        check_bits(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
+        assert_bits_of_the_oracle(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
         options = {**STAGES[stages][0], "lr": 0.0}
         p = numbers(rng, 1000, np.float32)
         before = p.tobytes()
@@ -95,7 +99,7 @@ def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generato
 
 
 @every_class
-def test_float32_and_float64_parameters_in_one_optimizer(cls: Any, rng: np.random.Generator) -> None:
+def test_one_optimizer_steps_float32_and_float64_as_separate_ones_do(cls: Any, rng: np.random.Generator) -> None:
     arrays = [numbers(rng, n, t) for n in (70, 5000, 3) for t in (np.float32, np.float64)]
     grads = [numbers(rng, a.size, a.dtype) for a in arrays]
     alone = [a.copy() for a in arrays]

@@ -34,7 +34,7 @@ def test_instruction_sets_are_chosen_by_name() -> None:
     assert fs.isa() == _core.available_isas()[-1]
 
 
-def test_environment_chooses_at_import() -> None:
+def test_environment_variables_are_read_at_the_import() -> None:
     isa, backend = _core.available_isas()[-1], BACKENDS[0]
     done = python(PROBE, FUSEDSTEP_ISA=isa, FUSEDSTEP_BACKEND=backend, FUSEDSTEP_NUM_THREADS="1")
     assert done.stdout.split() == [isa, backend, "1"], done.stderr
@@ -51,14 +51,14 @@ def test_environment_chooses_at_import() -> None:
         ("FUSEDSTEP_NUM_THREADS", "two", "must be a whole number"),
     ],
 )
-def test_a_bad_environment_is_named(name: str, value: str, need: str) -> None:
+def test_a_bad_environment_variable_is_named(name: str, value: str, need: str) -> None:
     done = python("import fusedstep", **{name: value})
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ImportError: environment variable {name}='{value}': ") and need in last
 
 
 def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
-    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and no library
+    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, but it is no library
     done = python(
         PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
         LD_LIBRARY_PATH=str(tmp_path),
@@ -102,7 +102,7 @@ def test_a_quota_is_rounded_up_to_whole_threads(
     assert _threads.machine_limit() == want
 
 
-def test_import_is_cheap_in_packages_and_changes_nothing() -> None:
+def test_import_loads_few_packages_and_changes_nothing() -> None:
     code = """
 import sys, threading, numpy
 before = set(sys.modules)
@@ -179,7 +179,7 @@ def elsewhere(act: Callable[[], Any]) -> str:
 
 
 @every_class
-def test_one_thread_at_a_time_steps(cls: Any) -> None:
+def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
     g, said = [np.ones(3)], []
     opt, twin = (cls([np.ones(3)], lr=0.1) for _ in range(2))
     state = opt.state_dict()
@@ -190,10 +190,13 @@ def test_one_thread_at_a_time_steps(cls: Any) -> None:
         lambda: opt.load_state_dict(state),
     ]
     opt.step([Meanwhile(g[0], lambda: said.extend(elsewhere(act) for act in intrusions))], lr=0.3)
-    assert said[:2] == [f"{cls.__name__}.step: one thread at a time may step an optimizer; another one is doing so"] * 2
+    assert (
+        said[:2]
+        == [f"{cls.__name__}.step: one thread at a time may step an optimizer; another thread is stepping it"] * 2
+    )
     assert said[2:] == [
         f"{cls.__name__}: cannot be changed while another thread steps it",
-        f"{cls.__name__}.load_state_dict: not while another thread steps the optimizer",
+        f"{cls.__name__}.load_state_dict: cannot be called while another thread steps the optimizer",
     ]
     twin.step(g, lr=0.3)
     assert opt.params[0].tobytes() == twin.params[0].tobytes() and opt.steps == 1
@@ -202,7 +205,7 @@ def test_one_thread_at_a_time_steps(cls: Any) -> None:
     assert opt.params[0].tobytes() == twin.params[0].tobytes()
 
 
-def test_an_error_while_gradients_are_listed_passes_through() -> None:
+def test_an_error_of_the_users_list_of_gradients_is_raised() -> None:
     class Failing(list[Any]):
         def __iter__(self) -> Iterator[Any]:
             raise ZeroDivisionError
@@ -213,7 +216,7 @@ def test_an_error_while_gradients_are_listed_passes_through() -> None:
     opt.step([np.ones(3)])
 
 
-def test_an_error_while_a_gradient_gives_its_memory_names_the_gradient() -> None:
+def test_an_error_of_a_gradients_dlpack_method_names_the_gradient() -> None:
     opt = fs.SGD([np.ones(3)])
     with pytest.raises(ValueError, match=r"SGD.step: grads\[0\] must be readable by DLPack; got Meanwhile"):
         opt.step([Meanwhile(np.ones(3), lambda: 1 // 0)])
@@ -229,7 +232,7 @@ def test_step_releases_the_gil() -> None:
     thread = threading.Thread(target=lambda: ran.append(gate.acquire()))
     thread.start()
     before = sys.getswitchinterval()
-    sys.setswitchinterval(600)  # from here on this thread keeps the GIL unless it lets go
+    sys.setswitchinterval(600)  # from here on, this thread has the GIL until it releases it
     try:
         gate.release()
         assert sum(range(1_000_000)) and not ran
@@ -250,7 +253,7 @@ def test_import_does_not_enable_the_gil() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_optimizers_of_several_threads_at_once(backend: str, rng: np.random.Generator) -> None:
+def test_several_threads_may_step_their_own_optimizers_at_once(backend: str, rng: np.random.Generator) -> None:
     _core.set_backend(backend)
     _core.force_threads(2)
     start, g = rng.standard_normal((2, 100_000))
@@ -296,7 +299,7 @@ CGROUPS: dict[str, tuple[str, dict[str, str], list[float]]] = {
 
 
 @pytest.mark.parametrize("case", CGROUPS)
-def test_quotas_of_control_groups(case: str, tmp_path: Path) -> None:
+def test_quotas_of_control_groups_are_read(case: str, tmp_path: Path) -> None:
     lines, files, want = CGROUPS[case]
     root = tree(tmp_path / "root", files)
     cgroups = tmp_path / "cgroup"

@@ -33,7 +33,7 @@ def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator)
 def test_averaged_swaps_in_the_mean_of_z(
     cls: Any, options: dict[str, Any], share: float, rng: np.random.Generator
 ) -> None:
-    """With one rate, x is the plain mean of z after each step."""
+    """With a constant rate, x is the plain mean of z after each step."""
     opt, y, x = run(cls, options, 20, rng)
     kept, z = y.copy(), opt.state[0]["z"].copy()
     with opt.averaged():

@@ -89,7 +89,7 @@ def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(sched
         (lambda: s.ReduceOnPlateau(1, min_lr=2), r"min_lr must be at most lr \(1\); got 2"),
     ],
 )
-def test_refusals_name_argument_need_and_value(make: Any, message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -107,11 +107,11 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     ends = list(itertools.accumulate(lengths))
     assert [t for t in range(1, sum(lengths) + 1) if eta.ends_cycle(t)] == ends
     assert all(eta(t + 1) == 1.0 for t in ends)
-    # far out, the arithmetic is still exact: the k-th cycle of length 3 * 2**k ends at 3 * (2**(k+1) - 1)
+    # exact for huge steps too: the k-th cycle, of length 3 * 2**k, ends at 3 * (2**(k+1) - 1)
     assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 
-def test_plateau_cuts_after_patience_and_rests_for_the_cooldown() -> None:
+def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
     # best at the 1st, bad 2-4: cut; 5-6 rest; bad 7-9: cut to the floor

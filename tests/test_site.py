@@ -16,7 +16,7 @@ PAGES += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md
 VERSION = re.compile(r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?")
 KINDS = {f"### {kind}" for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Their names are public in their package, or, of the command line and ONNX, described on pages of their own.
+# Their names are public in their package, or other pages describe them (the command line, ONNX).
 NOT_LISTED = {
     "fusedstep",
     "fusedstep.cli",
@@ -29,7 +29,7 @@ NOT_LISTED = {
 
 
 def public_modules() -> set[str]:
-    """Return the packages and files without an underscore that list what is public."""
+    """Return the packages and files without an underscore that list their public names."""
     source = ROOT / "python"
     listing = [path for path in source.joinpath("fusedstep").rglob("*.py") if "__all__" in path.read_text("utf-8")]
     names = [".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__") for path in listing]
@@ -42,7 +42,7 @@ def test_api_reference_lists_every_public_module() -> None:
 
 
 def test_api_reference_lists_every_function_of_the_root() -> None:
-    """Classes and functions of the root that no listed module has need a line of their own."""
+    """A class or function of the root that is in no listed module needs its own line."""
     text = (DOCS / "api" / "index.md").read_text("utf-8")
     modules = [getattr(fs, name) for name in fs.__all__ if type(getattr(fs, name)).__name__ == "module"]
     owned = {name for module in modules for name in module.__all__} | {

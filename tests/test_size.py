@@ -40,7 +40,7 @@ def values(rng: np.random.Generator) -> Array:
 
 
 @pytest.mark.nightly
-def test_a_tensor_of_more_than_2_to_the_31(values: Array) -> None:
+def test_a_tensor_of_more_than_2_to_the_31_elements_is_stepped_right(values: Array) -> None:
     needs(16)
     p, g = np.empty(SIZE, np.float32), np.empty(SIZE, np.float32)
     for k, (a, b) in blocks(p, g):
@@ -54,7 +54,7 @@ def test_a_tensor_of_more_than_2_to_the_31(values: Array) -> None:
 
 
 @pytest.mark.nightly
-def test_tensors_of_more_than_2_to_the_31_together(values: Array) -> None:
+def test_tensors_of_more_than_2_to_the_31_elements_together_are_stepped_right(values: Array) -> None:
     """The gradients are one broadcast row; the norm is that of all elements."""
     needs(8)
     rows = SIZE // BLOCK // 3
@@ -69,7 +69,7 @@ def test_tensors_of_more_than_2_to_the_31_together(values: Array) -> None:
 
 
 @pytest.mark.nightly
-def test_dropout_of_more_than_2_to_the_31(values: Array) -> None:
+def test_dropout_of_more_than_2_to_the_31_elements_is_right(values: Array) -> None:
     needs(8)
     x, key = np.empty(SIZE, np.float32), fs.Key(3, 1)
     for k, (a,) in blocks(x):
@@ -80,7 +80,7 @@ def test_dropout_of_more_than_2_to_the_31(values: Array) -> None:
 
 
 @pytest.mark.nightly
-def test_batch_norm_of_more_than_2_to_the_31(values: Array) -> None:
+def test_batch_norm_of_more_than_2_to_the_31_elements_is_right(values: Array) -> None:
     needs(8)
     x = np.empty(SIZE, np.float32)
     total = 0.0
@@ -102,7 +102,9 @@ def test_batch_norm_of_more_than_2_to_the_31(values: Array) -> None:
 
 @pytest.mark.parametrize("count", [2**31 - 1, 2**32 - 1, 2**53])
 @every_class
-def test_step_counts_beyond_2_to_the_31(cls: type[fs.optim.Optimizer], count: int, rng: np.random.Generator) -> None:
+def test_step_counts_beyond_2_to_the_31_are_exact(
+    cls: type[fs.optim.Optimizer], count: int, rng: np.random.Generator
+) -> None:
     p, options = rng.standard_normal(50), Options(lr=lambda t: 0.1 * (t - count))
     grads = [rng.standard_normal(50) for _ in range(2)]
 
@@ -118,7 +120,7 @@ def test_step_counts_beyond_2_to_the_31(cls: type[fs.optim.Optimizer], count: in
 
 @pytest.mark.nightly
 @every_class
-def test_a_million_tensors(cls: type[fs.optim.Optimizer], rng: np.random.Generator) -> None:
+def test_a_million_tensors_have_the_bits_of_one_tensor(cls: type[fs.optim.Optimizer], rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 1_000_000))
     want = p.copy()
     cls([want]).step([g], clip_norm=1.0)

@@ -52,7 +52,7 @@ AROUND: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", AROUND)
-def test_classifiers_inside_others(name: str) -> None:
+def test_classifiers_work_inside_pipelines_searches_and_ensembles(name: str) -> None:
     model = AROUND[name].fit(X, y)
     assert model.score(X, y) > 0.94
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
@@ -79,7 +79,7 @@ def workers() -> Any:
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
-@pytest.mark.filterwarnings("ignore")  # of processes that joblib starts
+@pytest.mark.filterwarnings("ignore")  # warnings of processes that joblib starts
 def test_loky_workers_get_read_only_maps_and_return_the_same_bits(workers: Any) -> None:
     large = np.tile(X, (8, 1))  # above joblib's limit for memory maps
     here = [small(dropout=0.1, dtype=dtype).fit(large, np.tile(y, 8)) for dtype in ("float32", "float64")]
@@ -122,9 +122,18 @@ def test_the_penalty_has_the_same_bits_for_any_number_of_threads_of_the_linear_a
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "adm"}, r"solver must be one of lbfgs, .*, or a function that returns an optimizer; got 'adm'"),
     ({"solver": lambda groups: 3}, "solver must return a fusedstep optimizer of the groups .*; got 3"),
-    ({"solver": partial(fs.Adam, lr=0.1), "learning_rate": "cosine"}, "must set the learning rate there"),
-    ({"solver": partial(fs.Adam, lr=0.1), "ema_decay": 0.9}, "must set ema_decay there; got ema_decay=0.9"),
-    ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' takes the whole gradient, without dropout; got dropout=0.5"),
+    (
+        {"solver": partial(fs.Adam, lr=0.1), "learning_rate": "cosine"},
+        "it must set the learning rate in the optimizer that it returns",
+    ),
+    (
+        {"solver": partial(fs.Adam, lr=0.1), "ema_decay": 0.9},
+        "solver is a function, it must set ema_decay in .*; got ema_decay=0.9",
+    ),
+    (
+        {"solver": "lbfgs", "dropout": 0.5},
+        "solver='lbfgs' uses the gradient of all rows and does not support dropout; got dropout=0.5",
+    ),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
         r"solver_params must be arguments of SGD .* num_threads, .*seed\); got 'amsgrad'",
@@ -142,14 +151,17 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"hidden_layer_sizes": (), "batch_norm": True}, "batch_norm needs hidden layers"),
     ({"batch_norm": True, "batch_size": 1}, "batch_norm needs batch_size >= 2; got 1"),
     ({"batch_norm": True, "pretraining": {}}, "pretraining needs batch_norm=False"),
-    ({"pretraining": {"epoch": 3}}, "pretrain: settings are epochs, .*; got 'epoch'"),
+    ({"pretraining": {"epoch": 3}}, "pretrain: a setting must be one of epochs, .*; got 'epoch'"),
     (
         {"sparsity": 0.1, "sparsity_penalty": "kl"},
         "activation must be 'logistic' .* with sparsity_penalty='kl'; got 'relu'",
     ),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
-    ({"snapshots": 3, "early_stopping": True}, "snapshots are networks of a whole run, without early_stopping"),
-    ({"solver": "lbfgs", "scoring": "roc_auc"}, "solver='lbfgs' takes the whole gradient, without scoring"),
+    ({"snapshots": 3, "early_stopping": True}, "snapshots does not support early_stopping"),
+    (
+        {"solver": "lbfgs", "scoring": "roc_auc"},
+        "solver='lbfgs' uses the gradient of all rows and does not support scoring",
+    ),
     ({"solver": "lbfgs", "learning_rate": "cosine"}, "solver='lbfgs' has no learning rate; got learning_rate='cosine'"),
     ({"scoring": "roc_auc"}, "scoring needs rows to score: early_stopping=True, or X_val and y_val; got 'roc_auc'"),
     ({"scoring": lambda model, X, y: "a", "early_stopping": True}, "scoring must return a number; got 'a'"),
@@ -161,8 +173,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"callbacks": [3]}, r"callbacks must be functions of \(estimator, epoch\); got 3"),
     ({"class_weight": {0: -5, 1: 1}}, r"class_weight\[0\] must be at least 0; got -5"),
     ({"class_weight": {0: "a", 1: 1}}, r"class_weight\[0\] must be a number; got 'a'"),
-    ({"class_weight": {0: 0, 1: 0}}, r"class_weight must be above 0 for a class of these rows; got \{0: 0, 1: 0\}"),
-    ({"class_weight": {0: 0, 1: 0}, "solver": "lbfgs"}, "class_weight must be above 0 for a class of these rows"),
+    (
+        {"class_weight": {0: 0, 1: 0}},
+        r"class_weight must be above 0 for at least one class of these rows; got \{0: 0, 1: 0\}",
+    ),
+    ({"class_weight": {0: 0, 1: 0}, "solver": "lbfgs"}, "class_weight must be above 0 for at least one class"),
     ({"weight_init": fs.init.he}, r"Linear: weight_init must be a function \(shape, rng, dtype\), such as init.he\(\)"),
     ({"learning_rate_init": 1e200, "solver": "sgd"}, "Training diverged: the loss of step .* is not finite"),
 ]
@@ -187,7 +202,7 @@ def test_wrong_calls_are_refused_by_name() -> None:
     for k in (0, -1):
         with pytest.raises(ValueError, match=rf"^mc_samples must be at least .*; got {k}"):
             model.predict_proba(X, mc_samples=k)
-    with pytest.raises(ValueError, match="solver='lbfgs' has no epochs after which to score X_val"):
+    with pytest.raises(ValueError, match="X_val must be None with solver='lbfgs', which has no epochs"):
         small(solver="lbfgs").fit(X, y, X_val=X, y_val=y)
     with pytest.raises(ValueError, match="return_std needs mc_samples"):
         model.predict_proba(X, return_std=True)
@@ -196,11 +211,13 @@ def test_wrong_calls_are_refused_by_name() -> None:
         match="class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'",
     ):
         small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match=r"class_weight must be above 0 for a class of these rows; got \{1: 0\}"):
+    with pytest.raises(
+        ValueError, match=r"class_weight must be above 0 for at least one class of these rows; got \{1: 0\}"
+    ):
         small(class_weight={1: 0}).fit(X, y, sample_weight=y)
     with pytest.raises(AttributeError, match="partial_fit"):
         small(solver="lbfgs").partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes must stay \(8,\), as when .*; got \(9,\)"):
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes must stay \(8,\), its value when .*; got \(9,\)"):
         model.set_params(hidden_layer_sizes=(9,)).partial_fit(X, y)
     with pytest.raises(ValueError, match="loss='poisson' needs y >= 0; got -1"):
         MLPRegressor("poisson", (8,)).fit(X, y - 1)
@@ -232,7 +249,7 @@ def test_docstring_examples_run(name: str) -> None:
         assert doctest.DocTestRunner().run(found).failed == 0
 
 
-def test_without_scikit_learn_the_extra_is_named() -> None:
+def test_import_without_scikit_learn_names_the_extra() -> None:
     code = "import sys; sys.modules['sklearn'] = None\nimport fusedstep.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "this needs scikit-learn: pip install 'fusedstep[sklearn]'" in done.stderr
@@ -248,7 +265,7 @@ def test_without_scikit_learn_the_extra_is_named() -> None:
         ({"weight_init": fs.init.he}, {"y": y + 5}),
     ],
 )
-def test_a_fit_that_is_refused_leaves_the_one_before(options: dict[str, Any], rows: dict[str, Any]) -> None:
+def test_a_refused_fit_leaves_the_previous_fit_unchanged(options: dict[str, Any], rows: dict[str, Any]) -> None:
     model = small().fit(X, y)
     before = model.predict(X)
     with pytest.raises((TypeError, ValueError)):

@@ -73,7 +73,7 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_an_option_acts_repeats_and_survives_a_pickle(name: str, plain: Any) -> None:
+def test_an_option_changes_the_fit_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -90,13 +90,13 @@ def test_an_option_acts_repeats_and_survives_a_pickle(name: str, plain: Any) -> 
     "name", ["dropout", "batch norm", "elastic net", "average", "pre-training", "mixup", "snapshots"]
 )
 @pytest.mark.parametrize("targets", [y > 4, np.stack([y > 4, y % 2], axis=1)])
-def test_options_for_two_classes_and_for_several_labels(name: str, targets: Any) -> None:
+def test_options_work_for_two_classes_and_for_several_labels(name: str, targets: Any) -> None:
     model = MLPClassifier(**{**LEARNING, **EXTRAS[name]}, label_smoothing=0.1).fit(X, targets)
     assert model.score(X, targets) > 0.9 and model.predict(X).shape == targets.shape
 
 
 @pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"smoothing", "classes", "kl"}))
-def test_options_for_numbers(name: str) -> None:
+def test_options_work_for_a_regression(name: str) -> None:
     data, target = load_diabetes(return_X_y=True)
     model, plain = (MLPRegressor(**{**LEARNING, **more}).fit(data * 20, target / 100) for more in (EXTRAS[name], {}))
     assert model.score(data * 20, target / 100) > 0.4
@@ -104,13 +104,13 @@ def test_options_for_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize("solver", fs.optim.registry)
-def test_every_optimizer_by_name_in_any_case(solver: str) -> None:
+def test_optimizers_are_found_by_name_in_any_case(solver: str) -> None:
     model = fitted(solver=solver.upper(), learning_rate_init="auto", max_iter=10)
     assert type(model._optimizer) is fs.optim.registry[solver] and model.loss_ < model.loss_curve_[0]
 
 
 @pytest.mark.parametrize("name", schedules.NAMES)
-def test_every_schedule_by_name(name: str) -> None:
+def test_every_schedule_is_found_by_name(name: str) -> None:
     rates: list[float] = []
     fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
     assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
@@ -146,7 +146,7 @@ def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
     assert np.array_equal(model._models[0].params["0.weight"], one_epoch.coefs_[0])
 
 
-def test_monte_carlo_predictions_repeat_and_err_where_they_are_unsure() -> None:
+def test_monte_carlo_predictions_are_reproducible_and_less_accurate_where_uncertain() -> None:
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
     assert np.array_equal(p, model.predict_proba(V, mc_samples=30)) and not np.array_equal(p, model.predict_proba(V))
@@ -158,7 +158,7 @@ def test_monte_carlo_predictions_repeat_and_err_where_they_are_unsure() -> None:
     assert p.shape == std.shape == (200, 2) and np.array_equal(std[:, 0], std[:, 1])
 
 
-def test_class_weights_are_sample_weights() -> None:
+def test_class_weights_act_as_sample_weights() -> None:
     weights = np.where(y == 3, 5.0, 1.0)
     assert same(fitted(class_weight={3: 5.0}), MLPClassifier(**BASE).fit(X, y, weights))
     few = y < 2
@@ -177,7 +177,7 @@ def test_given_validation_rows_are_scored_and_the_best_weights_restored() -> Non
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", lambda model, X, y: -model.predict_proba(X).max()])
-def test_any_scorer_stops(scoring: Any) -> None:
+def test_early_stopping_accepts_any_scorer(scoring: Any) -> None:
     model = fitted(early_stopping=True, scoring=scoring, max_iter=4)
     assert len(model.validation_scores_) == 4 and model.best_validation_score_ == max(model.validation_scores_)
 
@@ -275,7 +275,7 @@ def test_a_fit_leaves_schedules_and_parameters_alone() -> None:
     assert same(clone(model).fit(X, y), model)
 
 
-def test_noise_that_is_turned_on_for_a_warm_start_acts() -> None:
+def test_noise_may_be_turned_on_for_a_warm_start() -> None:
     plain, noisy = fitted(warm_start=True), fitted(warm_start=True)
     assert not same(plain.fit(X, y), noisy.set_params(input_noise=0.5).fit(X, y))
 
@@ -290,7 +290,7 @@ def test_a_warm_start_scores_the_network_that_it_trains() -> None:
     assert model.n_iter_ == 2 and model.validation_scores_ == [model.score(V, v)]
 
 
-def test_training_goes_on_after_an_early_stop_if_it_is_asked_for() -> None:
+def test_training_continues_after_an_early_stop_on_request() -> None:
     model = fitted(early_stopping=True, n_iter_no_change=1, learning_rate_init=0.1, max_iter=40)
     before = len(model.loss_curve_)
     assert before < 40
@@ -317,7 +317,7 @@ def test_only_a_callback_that_returns_true_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
 
 
-def test_mixed_rows_weigh_as_their_parts_do() -> None:
+def test_weights_of_rows_are_mixed_as_the_rows() -> None:
     weights = np.arange(1.0, 9.0)
     batch = nn.Batch(weights[:, None], np.eye(8), weights)
     (mixed,) = _augment.augmented(iter([batch]), MLPClassifier(mixup=0.3), fs.Philox(0))

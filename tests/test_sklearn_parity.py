@@ -106,7 +106,7 @@ def test_sample_weights_act_as_in_scikit_learn(solver: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array])
-def test_sparse_rows_are_the_dense_ones(kind: Any) -> None:
+def test_sparse_rows_give_the_fit_of_dense_rows(kind: Any) -> None:
     X, y = digits()
     dense, ours = MLPClassifier(**BASE).fit(X, y), MLPClassifier(**BASE).fit(kind(X), y)
     assert all(np.array_equal(a, b) for a, b in zip(dense.coefs_, ours.coefs_, strict=True))
@@ -157,8 +157,8 @@ def test_training_that_has_not_converged_warns() -> None:
     with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 4 iterations"):
         MLPClassifier(**{**BASE, "solver": "lbfgs"}).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
-        MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # as scikit-learn's
-    MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # planned for so many
+        MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # scikit-learn warns too
+    MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # no warning, because a schedule ends with the epochs
 
 
 @pytest.mark.filterwarnings("error")

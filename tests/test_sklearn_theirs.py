@@ -27,7 +27,7 @@ PRIVATE = {
 
 
 def _theirs() -> dict[str, Any]:
-    """Return what their file defines, with our estimators in place of theirs."""
+    """Return the names that scikit-learn's test file defines, with our estimators in place of its networks."""
     spec = find_spec(THEIRS)
     assert spec is not None and spec.origin is not None, "scikit-learn was installed without its tests"
     source = Path(spec.origin).read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def test_resumed_optimizer_equals_one_that_did_not_stop(
 
 @needs_safetensors
 @every_class
-def test_positions_without_names_and_the_options_of_groups(cls: Any, tmp_path: Path) -> None:
+def test_unnamed_parameters_and_options_of_groups_are_saved(cls: Any, tmp_path: Path) -> None:
     opt = cls([np.ones(3), np.ones((2, 2), order="F")], lr=0.1)
     opt.step([np.ones(3), np.ones((2, 2))])
     opt.groups[0]["lr"] = 0.03
@@ -149,12 +149,12 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "optimizer": (("optimizer",), "SGD", "optimizer must be 'Adam'; got 'SGD'"),
     "format": (("format",), 99, "format must be 1; got 99"),
     "no section": (("steps",), None, "missing steps"),
-    "no groups": (("groups",), [], "groups must be a list of 2"),
+    "no groups": (("groups",), [], "groups must be a list of 2 groups"),
     "no group": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
     "group": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
     "option": (("groups", 1, "momentum"), 0.5, "groups[1] has the unknown option 'momentum'"),
     "params": (("groups", 1, "params"), 0.5, "groups[1] has the unknown option 'params'"),
-    "variant": (("groups", 1, "amsgrad"), True, "groups[1] must have the same variant"),
+    "variant": (("groups", 1, "amsgrad"), True, "groups[1] must select the same variant"),
     "schedule": (("groups", 0, "lr_state"), {}, "groups[0] must not have lr_state"),
     "no option": (("groups", 1, "eps"), None, "groups[1] must have all options; missing eps"),
     "masked": (("state", "state.x", "exp_avg"), np.ma.zeros(7, F4), "must be an array; got MaskedArray"),
@@ -243,7 +243,7 @@ def test_bad_files_change_nothing(kind: str, tmp_path: Path) -> None:
 
 
 @needs_safetensors
-def test_a_missing_file_and_a_file_of_another_optimizer(tmp_path: Path) -> None:
+def test_load_refuses_a_missing_file_and_a_file_of_another_optimizer(tmp_path: Path) -> None:
     world = World(fs.Adam)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         world.opt.load(tmp_path / "nowhere")
@@ -294,7 +294,7 @@ def test_a_schedule_that_refuses_its_state_changes_nothing() -> None:
     assert (first.best, second.best, opt.steps) == (0.5, 0.5, 1)
 
 
-def test_steps_beyond_what_float32_counts() -> None:
+def test_step_counts_beyond_the_integers_of_float32_are_exact() -> None:
     opt = fs.Adam([p := np.ones(3)], lr=0.1)
     state = opt.state_dict()
     state["step"], state["steps"] = 2**24 + 1, {0: 2**24 + 1}
@@ -302,7 +302,7 @@ def test_steps_beyond_what_float32_counts() -> None:
     assert opt.step([numbers(np.random.default_rng(1), 100, p.dtype)[:3]]).step == 2**24 + 2
 
 
-def test_a_state_may_be_the_optimizers_own_arrays_exchanged() -> None:
+def test_an_optimizer_loads_its_own_arrays_in_another_order() -> None:
     opt = fs.Adam({"a": np.zeros(3), "b": np.zeros(3)}, ema_decay=0.9)
     opt.step({"a": np.ones(3), "b": np.full(3, 2.0)})
     before, state = opt.state_dict(), opt.state

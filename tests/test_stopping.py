@@ -93,7 +93,7 @@ def test_pickled_observer_continues() -> None:
         (
             lambda: EarlyStopping([1.0]),
             TypeError,
-            r"EarlyStopping: params must be a list or a dict of arrays; got list",
+            r"EarlyStopping: params\[0\] must be an array; got ",
         ),  # type: ignore[list-item]
         (
             lambda: EarlyStopping([np.ones(1, int)]),
@@ -102,7 +102,9 @@ def test_pickled_observer_continues() -> None:
         ),
     ],
 )
-def test_refusals_name_argument_need_and_value(make: Any, error: type[Exception], message: str) -> None:
+def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+    make: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         make()
 

@@ -73,14 +73,14 @@ def test_a_packed_file_that_unpacks_to_very_much_is_refused(tmp_path: Path, monk
         read(path)
 
 
-def test_missing_cells_and_empty_lines(tmp_path: Path) -> None:
+def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
     assert frame["a"].isna().tolist() == [False, True, False] and frame.index.tolist() == [2, 4, 6]
     assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, only what surely is no value is missing"
 
 
-def test_a_row_of_another_length_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"t.csv, line 4: needs 2 cells, as the first line; got 3"):
+def test_error_names_the_line_of_a_row_of_another_length(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"t.csv, line 4: must have 2 cells, as the first line has; got 3"):
         read(written(tmp_path / "t.csv", "a,b\n1,2\n\n1,2,3\n"))
 
 
@@ -133,7 +133,7 @@ def test_common_notations_of_numbers_are_read(cells: list[str], numbers: list[fl
     assert names == ["c"] and found[:3, 0].tolist() == numbers
 
 
-def test_a_missing_number_is_the_median_and_marked() -> None:
+def test_missing_numbers_get_the_median_and_a_mark() -> None:
     cells = [1.0, 2.0, None, 4.0, 9.0]
     names, found = inputs(cells, [None, 7.0, "x"])
     assert names == ["c", "c is missing"] and found.tolist() == [[3, 1], [7, 0], [3, 1]]
@@ -166,7 +166,7 @@ def test_each_category_has_an_output_and_rare_ones_share_one() -> None:
     assert names == ["c=True"] and found.tolist() == [[1], [0]]
 
 
-def test_numbers_named_as_categories_and_texts_named_as_numbers() -> None:
+def test_kinds_that_the_user_names_are_used() -> None:
     names, found = inputs([1.0, 2.0, None, 3.0] * 5, [2, 3], categorical=["c"])
     assert names == ["c=1", "c=2", "c=3", "c is missing"] and found.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
     names, found = inputs(["5", "many", "few", "many"] * 5, numeric=["c"])
@@ -191,7 +191,7 @@ def test_dates_become_days_months_and_weekdays(form: str) -> None:
     )
 
 
-def test_missing_dates_are_in_the_middle_and_marked() -> None:
+def test_missing_dates_get_the_middle_date_and_a_mark() -> None:
     cells = ["2020-01-01", "2020-01-03", None, "2020-01-05"]
     names, found = inputs(cells, [None, "2020-01-05"])
     assert names[-1] == "c is missing"
@@ -212,7 +212,7 @@ def test_columns_are_found_by_name_and_missing_ones_named() -> None:
     columns = Columns.fit(frame)
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["k", "b", "a"]]))
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["b", "a"]])), "k is of no use"
-    with pytest.raises(TableError, match="must have the columns a, b; it lacks b and it has also z"):
+    with pytest.raises(TableError, match="must have the columns a, b; the table lacks b and the table also has z"):
         columns.transform(frame[["a"]].assign(z=1))
 
 
@@ -220,13 +220,13 @@ def test_columns_are_found_by_name_and_missing_ones_named() -> None:
     "lie", [{}, [[]], [{"name": "a", "kind": "magic"}], [{"name": "a", "kind": "number", "fill": "x"}],
             [{"name": "a", "kind": "number", "evil": 1}], [{"name": 3, "kind": "number"}]],
 )  # fmt: skip
-def test_descriptions_that_lie_are_refused(lie: Any) -> None:
+def test_wrong_descriptions_are_refused(lie: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         Columns.of(lie)
 
 
-def test_forty_thousand_columns(tmp_path: Path) -> None:
-    """With a cost quadratic in the columns this test would take very long."""
+def test_forty_thousand_columns_are_converted_in_linear_time(tmp_path: Path) -> None:
+    """If the cost were quadratic in the number of columns, this test would take very long."""
     width = 40_000
     rng = np.random.default_rng(0)
     frame = pandas.DataFrame(rng.integers(0, 1000, (30, width)) / 8, columns=[f"c{i}" for i in range(width)])

@@ -31,7 +31,7 @@ assert p.min() == p.max() == -2 and threads() == before + 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and counts as Linux does")
-def test_a_step_for_which_the_system_has_no_threads_is_taken_by_one() -> None:
-    """The process does not end, and the next step tries again."""
+def test_one_thread_does_the_step_if_the_system_grants_no_more() -> None:
+    """The process does not end, and the next step requests threads again."""
     done = python(NO_MORE_THREADS)
     assert done.returncode == 0, done.stderr + done.stdout

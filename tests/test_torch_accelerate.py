@@ -45,7 +45,7 @@ def loss_of(batch: Any) -> Any:
 
 
 @every_shared_optimizer
-def test_an_optimizer_in_mid_training(name: str, torch: Any, ft: Any, clock: Any) -> None:
+def test_a_replaced_optimizer_keeps_state_schedule_and_hooks(name: str, torch: Any, ft: Any, clock: Any) -> None:
     """State, schedule and hooks stay; only the class changes."""
     model = network()
     opt = theirs(name)(model.parameters(), lr=0.02)
@@ -154,7 +154,7 @@ def test_times_are_written_without_exponents(ft: Any) -> None:
     assert str(report) == "layers: 1 replaced (123,450 us, torch's 8.77 us)"
 
 
-def test_arguments_and_losses_that_fail(torch: Any, ft: Any, clock: Any) -> None:
+def test_wrong_arguments_and_failing_losses_raise(torch: Any, ft: Any, clock: Any) -> None:
     model = model_with_layers(torch)
     for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):
         with pytest.raises(TypeError, match=r"accelerate: \w+ must be a "):

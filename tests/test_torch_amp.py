@@ -49,7 +49,7 @@ def test_grad_scaler_run_equals_torchs(name: str, unscale: bool, torch: Any) -> 
 
 
 @every_optimizer
-def test_a_skipped_step_touches_nothing(name: str, torch: Any) -> None:
+def test_a_skipped_step_changes_nothing(name: str, torch: Any) -> None:
     _, kept, _ = scaled_run(ours(name), (0, 3, 4), False, ema_decay=0.9, zero_grads=True)
     assert len(kept) == 3
     for (weights, saved), (weights_after, saved_after) in kept:
@@ -61,7 +61,7 @@ def test_a_skipped_step_touches_nothing(name: str, torch: Any) -> None:
                 assert after is value or torch.equal(after, value), key
 
 
-def test_the_norm_is_that_of_the_gradients_themselves(torch: Any) -> None:
+def test_the_norm_is_that_of_the_unscaled_gradients(torch: Any) -> None:
     """`clip_norm` acts on the unscaled gradients."""
     params = [torch.ones(300, requires_grad=True) for _ in range(2)]
     for p, scale in zip(params, (1.0, 4096.0), strict=True):

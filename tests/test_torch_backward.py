@@ -14,7 +14,7 @@ from support.torch_cases import SHARED, backward, batches, every_optimizer, netw
 
 
 @every_optimizer
-def test_steps_in_the_backward_pass_are_the_steps_after_it(name: str, torch: Any) -> None:
+def test_steps_in_the_backward_pass_equal_steps_after_it(name: str, torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     model = network()
@@ -38,7 +38,7 @@ def test_steps_in_the_backward_pass_are_the_steps_after_it(name: str, torch: Any
     assert not torch.equal(model[0].weight, before)
 
 
-def test_no_gradient_outlives_its_step(torch: Any) -> None:
+def test_every_gradient_is_freed_after_its_step(torch: Any) -> None:
     """At most two of eight layers have gradients at the same time."""
     from fusedstep.torch import step_in_backward
 
@@ -58,7 +58,7 @@ def test_no_gradient_outlives_its_step(torch: Any) -> None:
     assert most(False) == 8 and most(True) <= 1
 
 
-def test_tied_weights_step_once_their_gradient_is_complete(torch: Any) -> None:
+def test_tied_weights_are_stepped_once_with_their_whole_gradient(torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)
@@ -67,13 +67,13 @@ def test_tied_weights_step_once_their_gradient_is_complete(torch: Any) -> None:
     assert (w == 1 - 0.5 * 3).all()
 
 
-def test_step_in_backward_refuses_optimizers_that_it_cannot_serve(torch: Any) -> None:
+def test_step_in_backward_refuses_unsuitable_optimizers(torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)
-    with pytest.raises(ValueError, match=r"step_in_backward: optimizer must have no clip_norm; got 1\.0"):
+    with pytest.raises(ValueError, match=r"step_in_backward: clip_norm of optimizer must be None; got 1\.0"):
         step_in_backward(ours("SGD")([w], clip_norm=1.0))
-    with pytest.raises(TypeError, match=r"must be one of fusedstep\.torch; got torch\.optim\.sgd\.SGD"):
+    with pytest.raises(TypeError, match=r"must be an optimizer of fusedstep\.torch; got torch\.optim\.sgd\.SGD"):
         step_in_backward(theirs("SGD")([w]))
 
 
@@ -82,7 +82,7 @@ def test_step_in_backward_refuses_optimizers_that_it_cannot_serve(torch: Any) ->
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @every_optimizer
-def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: Any) -> None:
+def test_offloading_float32_models_on_the_cpu_does_not_change_the_losses(name: str, side: Any, torch: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     if name not in SHARED and side is theirs:
@@ -98,7 +98,7 @@ def test_offloaded_float32_is_the_optimizer_itself(name: str, side: Any, torch: 
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_master_weights_hold_what_bfloat16_does_not(torch: Any) -> None:
+def test_master_weights_keep_updates_that_bfloat16_cannot_hold(torch: Any) -> None:
     """Updates of a hundredth of the last place add up."""
     from fusedstep.torch import OffloadedOptimizer
 
@@ -131,7 +131,7 @@ def test_offloaded_gradients_add_up(torch: Any) -> None:
     assert (w == 0.25).all()
 
 
-def test_offloaded_checkpoints(torch: Any) -> None:
+def test_checkpoints_of_offloaded_optimizers_resume(torch: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network(torch.bfloat16)
@@ -147,7 +147,7 @@ def test_offloaded_checkpoints(torch: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*(o.param_groups[0]["params"] for o in (opt, other_opt)), strict=True))
 
 
-def test_an_offloaded_optimizer_is_not_copied_and_does_not_stay(torch: Any) -> None:
+def test_an_offloaded_optimizer_cannot_be_copied_and_is_freed(torch: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network()

@@ -59,7 +59,7 @@ def assert_close(torch: Any, ours: Any, theirs: Any, dtype: str = "float32", sca
 
 
 def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str = "float32", steps: int = 3) -> None:
-    """Forward, backward and buffers over a few batches."""
+    """Compare outputs, gradients and buffers over a few batches."""
     for step in range(steps):
         batch = (x.detach() * (1 + step)).requires_grad_()
         dy = torch.randn_like(x)
@@ -154,7 +154,7 @@ def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: 
         assert results[1][0].stride() == results[1][1].stride() == arrange(x).stride()
 
 
-def test_channels_last_is_used_as_it_lies(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_last_is_not_copied(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusedstep import _core
 
     x = torch.randn(2, 5, 3, 4).to(memory_format=torch.channels_last)
@@ -212,13 +212,13 @@ def test_written_buffers_are_seen_by_autograd(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     ours.running_mean, ours.running_var = theirs.running_mean, theirs.running_var
     x = data(torch, "BatchNorm2d")
-    loss = theirs.eval()(x).sum()  # whose gradient needs the running statistics
+    loss = theirs.eval()(x).sum()  # its gradient needs the running statistics
     ours(x)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
 
-def test_input_changed_before_the_gradient(torch: Any, ft: Any) -> None:
+def test_input_that_changed_before_the_gradient_is_refused(torch: Any, ft: Any) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d")
     x = data(torch, "BatchNorm2d").detach()
     y = layer(x)
@@ -306,8 +306,8 @@ def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
         torch.testing.assert_close(y, theirs(x), atol=0.02, rtol=0.02)
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch.jit, which torch's forward mode uses too
-def test_other_places_and_transformations_are_torchs(torch: Any, ft: Any) -> None:
+@pytest.mark.filterwarnings("ignore")  # a warning of torch.jit, which torch's forward mode uses too
+def test_other_devices_and_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta
@@ -324,7 +324,7 @@ def test_other_places_and_transformations_are_torchs(torch: Any, ft: Any) -> Non
     assert_close(torch, traced(2 * x), theirs(2 * x))
 
 
-def test_a_slice_of_a_larger_tensor_as_parameter(torch: Any, ft: Any) -> None:
+def test_a_strided_parameter_agrees_with_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     wide = torch.nn.Parameter(theirs.weight.detach().repeat_interleave(2)[::2])
     assert not wide.is_contiguous()
@@ -336,7 +336,7 @@ def test_a_slice_of_a_larger_tensor_as_parameter(torch: Any, ft: Any) -> None:
 # A torch.nn module
 
 
-def test_layer_has_the_type_text_and_state_of_torchs(torch: Any, ft: Any) -> None:
+def test_layer_has_the_type_repr_and_state_of_torchs(torch: Any, ft: Any) -> None:
     for kind in KINDS:
         theirs, ours = pair(torch, ft, kind)
         assert isinstance(ours, type(theirs)) and str(ours) == str(theirs)
@@ -349,7 +349,7 @@ def test_layer_has_the_type_text_and_state_of_torchs(torch: Any, ft: Any) -> Non
         assert all(torch.equal(a, b) for a, b in zip(twin.buffers(), layer.buffers(), strict=True))
 
 
-def test_large_means_do_not_cancel(torch: Any, ft: Any) -> None:
+def test_large_means_do_not_reduce_the_precision(torch: Any, ft: Any) -> None:
     x = 1e4 + 1e-2 * torch.randn(64, 3, 8, 8, dtype=torch.float64)
     exact = torch.nn.BatchNorm2d(3, dtype=torch.float64, eps=1e-12)(x.float().double())
     assert (ft.BatchNorm2d(3, eps=1e-12)(x.float()) - exact).abs().max() < 2e-5

@@ -16,7 +16,7 @@ Change = Callable[[World], object]
 
 @pytest.fixture(autouse=True, scope="module")
 def warm(torch: Any) -> None:
-    """Let torch load what its first step needs, once for all children."""
+    """Load the modules of torch's first step, once for all children."""
     World().goes_on()
 
 
@@ -54,7 +54,7 @@ def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
 @pytest.mark.parametrize("size", [1, 2, 12, 1000])
 @every_held
 def test_negative_views_are_stepped_right_or_refused(what: str, size: int, torch: Any) -> None:
-    """The negative bit changes. If address and strides stay, that is not detected after the first step."""
+    """The negative bit changes. After the first step this is not detected if address and strides are unchanged."""
 
     def case(before: bool, assign: bool) -> None:
         w = World(sizes=((size,), (5,)), ema_decay=0.9)
@@ -183,7 +183,7 @@ def test_gradients_of_every_kind_are_stepped_right_or_refused(torch: Any) -> Non
             assert survives(lambda k=kind, t=taken: case(k, t)), kind  # type: ignore[misc]
 
 
-def test_parameters_whose_elements_overlap(torch: Any) -> None:
+def test_parameters_are_refused_only_if_elements_repeat(torch: Any) -> None:
     def case(strides: tuple[int, int], right: bool) -> None:
         p = torch.nn.Parameter(torch.ones(40).as_strided((4, 3), strides))
         w = World()
@@ -258,13 +258,13 @@ def test_groups_and_states_of_other_types_are_stepped_or_refused(change: str, to
         assert survives(lambda t=taken: case(t))  # type: ignore[misc]
 
 
-def test_memory_replaced_inside_averaged(torch: Any) -> None:
-    """A parameter that has moved cannot be restored: steps stay refused."""
+def test_steps_are_refused_if_memory_is_replaced_inside_averaged(torch: Any) -> None:
+    """A parameter with other memory cannot be restored, so later steps are refused too."""
 
     def case(change: Change) -> None:
         w = World(ema_decay=0.9)
         w.opt.step()
-        with pytest.raises(ValueError, match="made with"), w.opt.averaged():
+        with pytest.raises(ValueError, match="since the optimizer was made"), w.opt.averaged():
             change(w)
         assert not w.step("averaged")
 
@@ -277,8 +277,8 @@ def test_memory_replaced_inside_averaged(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "bfloat16")])
-def test_gradients_of_the_dtype_that_torch_allows(dtypes: tuple[str, str], torch: Any) -> None:
-    """The step is the one of the widened gradient."""
+def test_gradients_of_another_dtype_step_as_the_widened_gradient(dtypes: tuple[str, str], torch: Any) -> None:
+    """The step equals that of the widened gradient."""
 
     def case() -> None:
         mine, slopes = (getattr(torch, d) for d in dtypes)

@@ -40,7 +40,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 
 def through_file(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what a file of it holds, read as torch reads files by default: no code in it is run."""
+    """Save to a file and return its content, read with torch's default, which runs no code."""
     import torch
 
     torch.save(saved, folder / "checkpoint.pt")
@@ -54,7 +54,7 @@ def known(name: str, options: Options) -> Options:
 
 
 def resumed(cls: type, saved: dict[str, Any], **options: Any) -> tuple[Any, Any]:
-    """Return a network and its optimizer of that class, as they were saved."""
+    """Return a network and its optimizer of that class, loaded from a checkpoint."""
     model = network(seed=9)
     opt = cls(model.parameters(), **options)
     model.load_state_dict(saved["model"]), opt.load_state_dict(saved["optimizer"])
@@ -90,10 +90,10 @@ def test_run_that_torch_or_fusedstep_began_is_resumed_by_the_other(
 ) -> None:
     first, second = (side(name) for side in sides)
     for options in shared_options(name):
-        there_and_back(name, first, second, {**known(name, {"weight_decay": 0.03}), **options}, tmp_path)
+        assert_the_other_resumes(name, first, second, {**known(name, {"weight_decay": 0.03}), **options}, tmp_path)
 
 
-def there_and_back(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
+def assert_the_other_resumes(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
     model = network()
     opt = first(model.parameters(), **options)
     train(model, opt, batches(6))
@@ -109,7 +109,7 @@ def there_and_back(name: str, first: type, second: type, options: Options, tmp_p
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
-    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # whose steps depend on their number alone
+    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's steps depend on their number only
         assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
 
 
@@ -130,7 +130,7 @@ def test_checkpoints_of_every_dtype_resume_with_the_same_bits(name: str, way: st
 
 @every_optimizer
 def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path: Path) -> None:
-    """Groups without the keys of later versions, and steps that are Python numbers."""
+    """Such checkpoints lack keys of later versions in groups, and their step counts are Python numbers."""
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
     opt = reference(model.parameters(), lr=0.02)
@@ -152,7 +152,7 @@ def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path:
 
 
 @pytest.mark.parametrize("form", [{"fused": True}, {"foreach": True}, {"fused": False, "foreach": False}], ids=str)
-def test_checkpoints_of_every_implementation(form: Options, torch: Any, tmp_path: Path) -> None:
+def test_checkpoints_of_foreach_and_fused_resume(form: Options, torch: Any, tmp_path: Path) -> None:
     """`foreach` and `fused` are kept for torch and have no effect here."""
     model = network()
     opt = theirs("AdamW")(model.parameters(), lr=0.02, **form)
@@ -284,8 +284,8 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
-def test_the_checkpoint_of_momentum_is_refused_in_words(name: str, torch: Any) -> None:
-    """Torch looks for the number of steps in every state; SGD's has none."""
+def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch: Any) -> None:
+    """Torch reads the number of steps from every state, and SGD's states have none."""
     model = network()
     momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
     train(model, momentum, batches(1))

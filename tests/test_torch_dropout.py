@@ -38,7 +38,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def drawn_key(torch: Any, seed: int) -> fs.Key:
-    """Return the key of the first mask after the seed; leave the generator as after the seed."""
+    """Return the key of the first mask after the seed, and reset the generator to the seed."""
     torch.manual_seed(seed)
     key = fs.Key(int(torch.randint(SEEDS, ())))
     torch.manual_seed(seed)
@@ -58,13 +58,13 @@ def test_output_and_gradient_are_those_of_the_kernel(torch: Any, ft: Any, dtype:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout(torch: Any, ft: Any, layout: str) -> None:
+def test_every_layout_is_dropped_right(torch: Any, ft: Any, layout: str) -> None:
     x = LAYOUTS[layout](torch).requires_grad_()
     y = ft.Dropout(0.5)(x)
     assert y.stride() == torch.empty_like(x).stride()
     kept = y != 0
     assert torch.equal(y, torch.where(kept, 2 * x, 0)) and (x.numel() < 50 or not kept.all())
-    # gradients of every layout meet the same mask
+    # gradients of every layout get the same mask
     for order in itertools.islice(itertools.permutations(range(x.dim())), 3):
         dy = torch.randn(x.permute(order).shape).permute(np.argsort(order).tolist())
         (dx,) = torch.autograd.grad(y, x, dy, retain_graph=True)
@@ -72,7 +72,7 @@ def test_every_layout(torch: Any, ft: Any, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_in_place(torch: Any, ft: Any, layout: str) -> None:
+def test_every_layout_is_dropped_right_in_place(torch: Any, ft: Any, layout: str) -> None:
     x, layer = LAYOUTS[layout](torch), ft.Dropout(0.5, inplace=True)
     if layout == "expanded":
         with pytest.raises(RuntimeError, match="single memory location"):
@@ -116,7 +116,7 @@ def test_gradients_of_any_order_are_dropout_of_the_gradient(torch: Any, ft: Any)
     assert torch.autograd.gradgradcheck(lambda x: drop(x) ** 2, x)
 
 
-def test_no_graph_without_grad(torch: Any, ft: Any) -> None:
+def test_no_graph_is_recorded_without_gradients(torch: Any, ft: Any) -> None:
     x = torch.randn(9, requires_grad=True)
     with torch.no_grad():
         assert not ft.Dropout(P)(x).requires_grad
@@ -132,7 +132,7 @@ def test_no_graph_without_grad(torch: Any, ft: Any) -> None:
 
 def test_in_place_is_seen_by_autograd(torch: Any, ft: Any) -> None:
     x = torch.randn(50, requires_grad=True)
-    saved = x.exp()  # whose gradient needs its output
+    saved = x.exp()  # its gradient needs its output
     ft.Dropout(P, inplace=True)(saved).sum()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         saved.sum().backward()
@@ -159,7 +159,7 @@ def test_in_place_on_a_view_reaches_the_base(torch: Any, ft: Any) -> None:
     assert torch.equal(hidden.detach(), x.grad) and (x.grad == 0).any() and (x.grad[0] == 1).all()
 
 
-def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -> None:
+def test_in_place_on_a_strided_view_does_not_change_its_neighbours(torch: Any, ft: Any) -> None:
     x = torch.ones(100)
     y = ft.Dropout(0.5, inplace=True)(x[::2])
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()
@@ -168,7 +168,7 @@ def test_in_place_on_a_strided_view_leaves_its_neighbours(torch: Any, ft: Any) -
 # Tensors that are left to torch
 
 
-def test_other_types_are_torchs(torch: Any, ft: Any) -> None:
+def test_other_dtypes_are_left_to_torch(torch: Any, ft: Any) -> None:
     with pytest.raises(NotImplementedError, match="ComplexFloat"):
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
@@ -198,7 +198,7 @@ def test_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
         assert torch.autograd.forward_ad.unpack_dual(layer(dual)).tangent is not None
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch.jit
+@pytest.mark.filterwarnings("ignore")  # a warning of torch.jit
 def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
     traced = torch.jit.trace(ft.Dropout(0.5), torch.ones(50), check_trace=False)
     assert "dropout" in str(traced.graph)
@@ -208,7 +208,7 @@ def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
 # A torch.nn module
 
 
-def test_it_is_torchs_layer(torch: Any, ft: Any) -> None:
+def test_layer_has_the_type_repr_and_copies_of_torchs(torch: Any, ft: Any) -> None:
     layer = ft.Dropout(0.3, inplace=True)
     assert isinstance(layer, torch.nn.Dropout) and str(layer) == "Dropout(p=0.3, inplace=True)"
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

@@ -14,7 +14,7 @@ from support.torch_cases import backward, batches, every_optimizer, every_shared
 
 
 @every_shared_optimizer
-def test_clipping_is_torchs(name: str, torch: Any) -> None:
+def test_clipping_agrees_with_torchs(name: str, torch: Any) -> None:
     model = network()
     other = copy.deepcopy(model)
     opt, reference = ours(name)(model.parameters(), clip_norm=0.1), theirs(name)(other.parameters())
@@ -30,7 +30,7 @@ def test_clipping_is_torchs(name: str, torch: Any) -> None:
 
 @every_optimizer
 def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -> None:
-    """The average is of the parameters after each step, and starts from those before the first."""
+    """The average starts from the parameters before the first step, and takes those after each step."""
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]
@@ -69,7 +69,7 @@ def test_gradients_are_zeroed_in_place(name: str, torch: Any) -> None:
     assert all(p.grad is g and not g.any() for p, g in zip(model.parameters(), grads, strict=True))
 
 
-def test_elastic_net_makes_zeros(torch: Any) -> None:
+def test_elastic_net_gives_exact_zeros(torch: Any) -> None:
     w = torch.full((50,), 0.05, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1, l1=1.0, decay="proximal")
     w.grad = torch.zeros(50)
@@ -77,7 +77,7 @@ def test_elastic_net_makes_zeros(torch: Any) -> None:
     assert (w == 0).all()
 
 
-def test_a_group_has_its_own_options_of_ours(torch: Any) -> None:
+def test_a_group_may_have_its_own_additional_options(torch: Any) -> None:
     a, b = (torch.full((5,), 0.05, requires_grad=True) for _ in range(2))
     opt = ours("SGD")([{"params": [a], "l1": 0.0}, {"params": [b]}], lr=0.1, l1=1.0, decay="proximal")
     a.grad, b.grad = torch.zeros(5), torch.zeros(5)

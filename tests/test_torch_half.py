@@ -41,7 +41,7 @@ AROUND: list[dict[str, Any]] = [
     {"weight_decay": 0.1, "l1": 0.02, "decay": "proximal"},
     {"weight_decay": 0.1, "l1": 0.02, "decay": "decoupled"},
 ]
-LENGTHS = (1, 7, 16, 63, 513, 5000)  # 512 are widened at a time
+LENGTHS = (1, 7, 16, 63, 513, 5000)  # the kernels widen 512 at a time
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -55,7 +55,7 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 
 @every_half
 @every_optimizer
-def test_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: Any) -> None:
+def test_step_has_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: Any) -> None:
     cls, dtype = fs.optim.registry[name], getattr(torch, half)
 
     def rounded(x: Any) -> Any:
@@ -93,8 +93,8 @@ def test_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: An
 
 
 @every_half
-def test_every_number_and_every_tie(half: str, torch: Any) -> None:
-    """All 65,536 numbers come through; those halfway between two go to the even one."""
+def test_every_number_is_kept_and_every_tie_is_rounded_to_even(half: str, torch: Any) -> None:
+    """All 65,536 numbers are tested, and a number halfway between two is rounded to the even one."""
     dtype = getattr(torch, half)
     numbers = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(dtype)
     for machine in (("v2", "threads", 1), (fs.isa(), "threads", 2)):
@@ -111,10 +111,10 @@ def test_every_number_and_every_tie(half: str, torch: Any) -> None:
 
 @every_half
 @every_shared_optimizer
-def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
-    """The curve is as near to torch's and to float32's as torch's is to float32's."""
+def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
+    """Our curve differs from torch's and from float32's by no more than torch's differs from float32's."""
     dtype = getattr(torch, half)
-    unit = torch.finfo(dtype).eps / 2  # of the last place of a loss from 0.5 to 1
+    unit = torch.finfo(dtype).eps / 2  # half a unit in the last place of a loss from 0.5 to 1
     data = batches(200, dtype)
     for options in shared_options(name):
         if "eps" in fs.optim.registry[name].options:
@@ -136,8 +136,8 @@ def test_loss_curves_of_200_steps(name: str, half: str, torch: Any) -> None:
 
 
 @every_half
-def test_torchs_fused_adam_has_our_curve(half: str, torch: Any) -> None:
-    """Torch computes in float32 too, so the losses have equal 16 bits."""
+def test_loss_curve_of_torchs_fused_adam_equals_ours(half: str, torch: Any) -> None:
+    """Torch also computes in float32, so the losses have the same 16 bits."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):
         curves = []
@@ -149,7 +149,7 @@ def test_torchs_fused_adam_has_our_curve(half: str, torch: Any) -> None:
 
 @every_half
 def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
-    """pytorch#191763: of 64 elements none moves."""
+    """See pytorch#191763: none of 64 elements changes."""
     moved = {}
     for cls, form in ((ours, {}), (theirs, {"fused": True})):
         p = torch.ones(64, dtype=getattr(torch, half), requires_grad=True)
@@ -161,7 +161,7 @@ def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
 
 
 def test_one_optimizer_steps_several_dtypes(torch: Any) -> None:
-    """Parameters of every dtype take one step together, with one norm for clipping; states are of their dtype."""
+    """Parameters of every dtype are stepped together, with one norm for clipping. States have their dtype."""
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     params = [torch.ones(1000, dtype=d, requires_grad=True) for d in dtypes]
     for p in params:

@@ -22,7 +22,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def small_model(layers: Any, torch: Any, p: float = 0.5) -> Any:
-    """Return a model with every layer; `layers` is where dropout and batch norm come from."""
+    """Return a model with every layer; dropout and batch norm are those of the module `layers`."""
     nn = torch.nn
     torch.manual_seed(1)
     return nn.Sequential(
@@ -97,7 +97,7 @@ def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
     return Wrapped()
 
 
-def test_input_is_freed_under_recomputation(torch: Any, ft: Any) -> None:
+def test_input_is_freed_if_the_pass_is_recomputed(torch: Any, ft: Any) -> None:
     import weakref
 
     from torch.utils.checkpoint import checkpoint
@@ -114,9 +114,9 @@ def test_input_is_freed_under_recomputation(torch: Any, ft: Any) -> None:
     y.sum().backward()
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch's compiler
+@pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> None:
+def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> None:
     torch._dynamo.reset()
     model = small_model(ft, torch)
     twin = copy.deepcopy(model)
@@ -124,7 +124,7 @@ def test_compiled_without_a_graph_break(torch: Any, ft: Any, backend: str) -> No
     for x in (images(torch), images(torch)[:7]):
         first, again, eager = (run(torch, m, x) for m in (compiled, compiled, twin))
         assert torch.equal(first[0], again[0])
-        for a, b in zip(first, eager, strict=True):  # the same draws in the same order: the same masks
+        for a, b in zip(first, eager, strict=True):  # the same draws, so the same masks
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(compiled.eval()(x), model(x))
     torch._dynamo.reset()
@@ -151,9 +151,9 @@ class Noisy:
         return self.layer(self.torch.full((200, 200), float(i + 1)))
 
 
-def test_workers_of_a_data_loader(torch: Any, ft: Any) -> None:
+def test_workers_of_a_data_loader_draw_reproducible_masks(torch: Any, ft: Any) -> None:
     model = torch.nn.Sequential(ft.BatchNorm1d(200), ft.Dropout(0.5))
-    model(torch.randn(1000, 200))  # the parent's threads have run when it forks
+    model(torch.randn(1000, 200))  # the parent's threads have run before the fork
     epochs = []
     for _ in range(2):
         torch.manual_seed(4)
@@ -224,7 +224,7 @@ def test_accelerate_does_not_replace_unsupported_layers(torch: Any, ft: Any) -> 
 
 
 def is_asked_for(address: int) -> bool:
-    """Tell whether the mapping that holds this address is to be in huge pages."""
+    """Return True if huge pages are requested for the memory at this address."""
     inside = False
     for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
         if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
@@ -237,7 +237,7 @@ def is_asked_for(address: int) -> bool:
 @pytest.mark.skipif(
     not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a system without huge pages that are asked for"
 )
-def test_large_outputs_are_asked_to_be_in_huge_pages(torch: Any, ft: Any) -> None:
+def test_huge_pages_are_requested_for_large_outputs(torch: Any, ft: Any) -> None:
     x = torch.ones(12, 1_000_003, requires_grad=True)
     y = ft.Dropout(0.5)(x)
     (dx,) = torch.autograd.grad(y.sum(), x)

@@ -56,7 +56,7 @@ LAYOUTS: dict[str, tuple[Layout, Layout]] = {
     "parameter with gaps": (every_other, plain),
     "parameter that is part of a larger one": (part_of_a_row, plain),
 }
-#: What torch's fused kernels get right as well: parameter and gradient lie alike, without gaps.
+#: Layouts for which torch's fused kernels are right too: equal ones of parameter and gradient, without gaps.
 ALIKE = {"transposed": (turned, turned), "channels last": (channels_last, channels_last)}
 
 
@@ -84,7 +84,7 @@ def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **
 @pytest.mark.parametrize("layout", [*LAYOUTS, *ALIKE])
 @every_optimizer
 def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> None:
-    """The bits of the step on contiguous tensors, in every dtype; and the results of torch's unfused step."""
+    """The step has the bits of the step on contiguous tensors in every dtype, and agrees with torch's unfused step."""
     layouts = {**LAYOUTS, **ALIKE}[layout]
     for dtype in (getattr(torch, d) for d in DTYPES):
         got = after_steps(ours(name), layouts, dtype)
@@ -95,8 +95,8 @@ def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> No
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
-    """Every second sign is wrong: torch combines elements by their order in memory, not by their index."""
+def test_torchs_fused_kernels_are_wrong_for_mixed_layouts(layout: str, torch: Any) -> None:
+    """Torch combines elements by their order in memory, not by their index, so half of the signs are wrong."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)
@@ -105,14 +105,14 @@ def test_torchs_fused_kernels_are_wrong(layout: str, torch: Any) -> None:
 
 
 @pytest.mark.parametrize("layout", ALIKE)
-def test_torchs_fused_kernels_are_right_where_all_lies_alike(layout: str, torch: Any) -> None:
+def test_torchs_fused_kernels_are_right_for_equal_layouts(layout: str, torch: Any) -> None:
     for name in fused_in_torch():
         want = after_steps(theirs(name), (plain, plain), fused=False, foreach=False)
         torch.testing.assert_close(after_steps(theirs(name), ALIKE[layout], fused=True), want)
 
 
 @every_optimizer
-def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> None:
+def test_gradient_that_is_broadcast_from_one_number_is_stepped_right(name: str, torch: Any) -> None:
     """`torch.autograd.grad` of a sum returns an expanded gradient."""
     w = numbers(0).requires_grad_()
     (w.grad,) = torch.autograd.grad(w.sum(), w)
@@ -125,7 +125,7 @@ def test_gradient_that_is_broadcast_from_one_number(name: str, torch: Any) -> No
 
 
 def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
-    memory = numbers(0, shape=(N,))  # memory for all that torch reads beyond the gradient's one number
+    memory = numbers(0, shape=(N,))  # memory for the reads of torch beyond the gradient's one number
     results = {}
     for cls in (ours("Adam"), theirs("Adam")):
         w = torch.zeros(SHAPE, requires_grad=True)
@@ -177,7 +177,7 @@ def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
 
 
 def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
-    """A checkpoint of a model with channels last, resumed without."""
+    """The checkpoint is of a model with channels last; the resumed model has the usual layout."""
 
     def resumed(cls: type, **options: Any) -> Any:
         source = channels_last(numbers(0)).requires_grad_()
@@ -205,7 +205,7 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
     opt.step()
     saved = copy.deepcopy(opt.state_dict())
     saved["state"][0]["exp_avg"] = torch.zeros(8, 8)
-    opt.load_state_dict(copy.deepcopy(saved))  # and accepted by torch
+    opt.load_state_dict(copy.deepcopy(saved))  # torch accepts it
     opt.step()
     with pytest.raises(
         ValueError, match=r"state of params\[0\]\['exp_avg'\] must be torch.float32 \(64,\); got .*8, 8"
@@ -217,8 +217,8 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
 
 
 @every_optimizer
-def test_parameters_and_gradients_cut_from_one_buffer(name: str, torch: Any) -> None:
-    """As flattened parameters and gradient buckets are."""
+def test_views_of_one_buffer_are_stepped_right(name: str, torch: Any) -> None:
+    """Flattened parameters and gradient buckets are such views."""
     weights, bucket = numbers(0, shape=(100,)), numbers(1, shape=(100,))
     want = weights.clone().requires_grad_()
     want.grad = bucket.clone()
@@ -245,7 +245,7 @@ def test_memory_that_would_be_written_twice_is_refused(torch: Any) -> None:
 
 @every_optimizer
 def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
-    """An embedding that is the last layer too: one parameter with the sum of both gradients."""
+    """An embedding that is also the last layer is one parameter with the sum of both gradients."""
     embed, out = torch.nn.Embedding(7, 5), torch.nn.Linear(5, 7, bias=False)
     out.weight = embed.weight
     model = torch.nn.ModuleList([embed, out])

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_norm_overflows_to_inf_beside_16_bit_gradients(torch: ModuleType, half: str) -> None:
-    """The squares of a float64 overflow; the 16-bit neighbours are read correctly and change nothing."""
+    """The squares of a float64 gradient overflow. The 16-bit gradients are read correctly and change nothing."""
     import fusedstep.torch as ft
 
     wide, narrow = torch.ones(3, dtype=torch.float64), torch.ones(1000, dtype=getattr(torch, half))

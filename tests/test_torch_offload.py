@@ -1,4 +1,4 @@
-"""OffloadedOptimizer on models in the CPU's memory: the bits of float32, whatever the gradients' way."""
+"""OffloadedOptimizer on models in the CPU's memory: steps have the bits of float32 for every route of the gradients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def backward(model: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_optimizer
-def test_steps_are_those_of_float32_masters(name: str, half: str) -> None:
+def test_steps_equal_those_of_float32_master_weights(name: str, half: str) -> None:
     model = network(half)
     optimizer = offloaded(name, model)
     masters = [torch.nn.Parameter(p.detach().float()) for p in model.parameters()]
@@ -74,7 +74,7 @@ def test_gradients_of_several_passes_are_added_in_float32() -> None:
     assert w.grad.dtype == torch.bfloat16, "the next pass begins anew"
 
 
-def test_a_sum_begins_anew_when_the_model_drops_its_gradients() -> None:
+def test_zero_grad_of_the_model_resets_the_sum_of_gradients() -> None:
     w = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
     optimizer = offloaded("SGD", [w])
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_a_step_of_a_model_in_16_bits_allocates_nothing() -> None:
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @pytest.mark.parametrize("dtype", ["float32", *HALVES])
-def test_a_fresh_state_loads(dtype: str, side: Any) -> None:
+def test_a_state_without_steps_loads(dtype: str, side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network(dtype)
@@ -173,7 +173,7 @@ def test_an_optimizer_of_torch_steps_float32_copies(half: str) -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_a_gradient_is_stepped_once(side: Any) -> None:
+def test_a_gradient_is_used_in_one_step_only(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     p, q = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2))
@@ -187,7 +187,7 @@ def test_a_gradient_is_stepped_once(side: Any) -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_several_passes_add_up_whatever_the_optimizer(side: Any) -> None:
+def test_gradients_of_several_passes_add_up_for_every_optimizer(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     p = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
@@ -217,7 +217,7 @@ def by_copies(side: Any, model: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "method"), [("SGD", "averaged"), ("NAG", "lookahead")])
-def test_what_is_put_into_the_hosts_is_put_into_the_model(name: str, method: str) -> None:
+def test_values_put_into_the_float32_copies_reach_the_model(name: str, method: str) -> None:
     model = network("float32")
     options = {"ema_decay": 0.5} if method == "averaged" else {"momentum": 0.9}
     optimizer = by_copies(ours(name), model, **options)
@@ -268,7 +268,7 @@ def test_hooks_of_a_step_run_once_and_see_gradients_and_the_new_model(side: Any)
     [("float32", False), ("bfloat16", False), ("float16", False), ("float32", True), ("bfloat16", True)],
 )
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_a_scaled_loss_takes_the_step_of_the_loss(dtype: str, side: Any, unscaled: bool) -> None:
+def test_a_scaled_loss_gives_the_step_of_the_unscaled_loss(dtype: str, side: Any, unscaled: bool) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model, plain = network(dtype), network(dtype)
@@ -297,7 +297,7 @@ def hooks_of(p: Any) -> int:
     return len(p._backward_hooks or ())
 
 
-def test_a_group_that_is_refused_leaves_no_host_and_no_hook() -> None:
+def test_a_refused_group_leaves_no_copy_and_no_hook() -> None:
     p, q, r = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(3))
     optimizer = offloaded("AdamW", [p])
     with pytest.raises(ValueError, match="betas"):
@@ -314,7 +314,7 @@ def test_a_group_that_is_refused_leaves_no_host_and_no_hook() -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_a_parameter_that_is_trained_later_is_stepped_as_the_others(side: Any) -> None:
+def test_a_parameter_that_requires_a_gradient_later_is_stepped(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     p, frozen = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2))
@@ -333,7 +333,7 @@ def test_a_parameter_that_is_trained_later_is_stepped_as_the_others(side: Any) -
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_a_model_that_is_loaded_between_steps_is_the_start_of_the_next(side: Any) -> None:
+def test_the_next_step_starts_from_a_model_that_was_loaded(side: Any) -> None:
     for dtype in ("float32", "bfloat16"):
         model = network(dtype)
         made = by_copies(side("SGD"), model) if dtype == "float32" else offloaded("SGD", model)
@@ -376,7 +376,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_offloaded_is_refused(case: str, side: Any) -> None:
+def test_parameters_that_cannot_be_offloaded_are_refused(case: str, side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     params, options, message = REFUSED[case]
@@ -391,7 +391,7 @@ def test_a_master_that_is_no_tensor_is_refused(wrong: Any) -> None:
     saved = optimizer.state_dict()
     saved["state"][1] = {"master": wrong}
     if wrong is None:
-        optimizer.load_state_dict(saved)  # it has the model's value then
+        optimizer.load_state_dict(saved)  # the copy has the model's value then
         return
     with pytest.raises(ValueError, match=r"OffloadedSGD.load_state_dict: master of 1 must be a tensor of \(7,\)"):
         optimizer.load_state_dict(saved)

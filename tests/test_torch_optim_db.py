@@ -1,4 +1,4 @@
-"""torch's own inputs for its optimizers: every set of options gives its results, every mistake its error."""
+"""torch's own test inputs for its optimizers: options give torch's results, mistakes give torch's errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def database() -> dict[str, Any]:
-    """Return what torch tests its own optimizers with, by the name of the optimizer."""
+    """Return torch's test inputs, by the name of the optimizer."""
     if not os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         pytest.importorskip("expecttest", reason="torch.testing's internals need it")
     from torch.testing._internal.common_optimizers import optim_db
@@ -38,7 +38,7 @@ def database() -> dict[str, Any]:
 def test_every_set_of_options_agrees_with_torch(name: str, torch: Any, database: dict[str, Any]) -> None:
     inputs = database[name].optim_inputs_func(device="cpu")
     assert inputs
-    more = {"ns_dtype": torch.bfloat16} if name == "Muon" else {}  # what torch iterates in
+    more = {"ns_dtype": torch.bfloat16} if name == "Muon" else {}  # the dtype in which torch iterates
     for case in inputs:
         models = [network(torch.float64)]
         models.append(copy.deepcopy(models[0]))

@@ -64,7 +64,7 @@ def test_the_curves_cover_every_option_of_torch(name: str, torch: Any) -> None:
 
 @every_way
 @every_shared_optimizer
-def test_loss_curves_of_200_steps(name: str, way: str, torch: Any) -> None:
+def test_loss_curves_of_200_steps_agree_with_torch(name: str, way: str, torch: Any) -> None:
     dtype = getattr(torch, way)
     data = batches(200, dtype)
     for options in torch_options(name):
@@ -107,7 +107,7 @@ losses.append((model(x) - y).square().mean().item())
 
 
 @every_shared_optimizer
-def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> None:
+def test_a_training_script_works_with_only_its_imports_changed(name: str, torch: Any) -> None:
     # At the rate of the others, NAdam is nearly unstable here: for some steps, each step doubles a rounding error.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
@@ -124,7 +124,7 @@ def test_a_training_script_with_its_imports_changed(name: str, torch: Any) -> No
 
 
 @every_optimizer
-def test_the_same_bits_as_on_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
+def test_steps_have_the_bits_of_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
     """Rules that torch does not have are compared with steps on arrays, which are tested bit for bit."""
     for options in ({}, {"l1": 0.01, "weight_decay": 0.1}, {"decay": "proximal", "l1": 0.1, "ema_decay": 0.9}):
         arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,), (41, 5))]
@@ -178,7 +178,7 @@ def test_groups_and_state_have_the_keys_and_values_of_torch(name: str, torch: An
                     assert torch.equal(got["state"][k]["step"], entry["step"])
 
 
-def test_tests_include_a_new_optimizer(torch: Any) -> None:
+def test_the_tests_cover_every_registered_optimizer(torch: Any) -> None:
     import fusedstep.torch
 
     assert set(fusedstep.torch.__all__) >= set(fs.optim.registry)
@@ -188,7 +188,7 @@ def test_tests_include_a_new_optimizer(torch: Any) -> None:
 
 
 @every_optimizer
-def test_schedulers_and_learning_rates_that_are_tensors(name: str, torch: Any) -> None:
+def test_schedulers_accept_a_tensor_as_learning_rate(name: str, torch: Any) -> None:
     def curve(start: Any, of_tensor: bool) -> list[float]:
         model = network()
         opt = ours(name)(model.parameters(), lr=torch.tensor(start) if of_tensor else start)
@@ -201,7 +201,7 @@ def test_schedulers_and_learning_rates_that_are_tensors(name: str, torch: Any) -
 
 
 @every_shared_optimizer
-def test_schedulers_as_in_torch(name: str, torch: Any) -> None:
+def test_schedulers_act_as_in_torch(name: str, torch: Any) -> None:
     losses = []
     for cls in (ours(name), theirs(name)):
         model = network()
@@ -211,8 +211,8 @@ def test_schedulers_as_in_torch(name: str, torch: Any) -> None:
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
-def test_momentum_that_cycles_is_followed_without_a_new_plan(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OneCycleLR changes betas or momentum at every step; finding all tensors again would cost more than the step."""
+def test_momentum_that_a_scheduler_changes_takes_effect(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OneCycleLR changes betas or momentum at every step. A new plan would take longer than the step."""
     from fusedstep.torch import _base
 
     made = []
@@ -235,7 +235,7 @@ def test_momentum_that_cycles_is_followed_without_a_new_plan(torch: Any, monkeyp
         np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
 
 
-def test_options_that_change_with_other_things(torch: Any) -> None:
+def test_options_that_select_another_kernel_may_change(torch: Any) -> None:
     """Options that need another kernel or another list of parameters."""
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
@@ -263,7 +263,7 @@ def test_counter_is_on_the_cpu_for_any_default_device(torch: Any) -> None:
     assert opt.state[w]["step"].item() == 1 and (w != 1).all()
 
 
-def test_a_learning_rate_tensor_that_is_changed_in_place(torch: Any) -> None:
+def test_a_learning_rate_tensor_may_be_changed_in_place(torch: Any) -> None:
     w = torch.zeros(1, requires_grad=True)
     lr = torch.tensor(0.5)
     opt = ours("SGD")([w], lr=lr)
@@ -329,7 +329,7 @@ def test_parameters_without_a_gradient_do_not_change(torch: Any) -> None:
         torch.testing.assert_close(p, q)
 
 
-def test_parameters_that_are_frozen_and_thawed(torch: Any) -> None:
+def test_parameters_may_be_frozen_and_unfrozen(torch: Any) -> None:
     model = network()
     frozen = model[0].weight.requires_grad_(False)
     opt = ours("Adam")(model.parameters(), lr=0.1)
@@ -365,7 +365,7 @@ def test_step_calls_a_closure_with_gradients_enabled(torch: Any) -> None:
     assert opt.step(closure) < first
 
 
-def test_hooks_and_the_profiler(torch: Any) -> None:
+def test_hooks_and_the_profiler_see_every_step(torch: Any) -> None:
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     seen = []
@@ -390,7 +390,7 @@ def test_hooks_and_the_profiler(torch: Any) -> None:
     assert "Optimizer.step#SGD.step" in names and "Optimizer.zero_grad#SGD.zero_grad" in names
 
 
-def test_hooks_around_state_dicts(torch: Any) -> None:
+def test_hooks_of_state_dicts_are_called(torch: Any) -> None:
     w = torch.ones(3, requires_grad=True)
     opt = ours("Adam")([w])
     opt.register_state_dict_post_hook(lambda o, d: {**d, "extra": 1})
@@ -446,7 +446,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
 
 
 def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
-    """A graph that saved the old values must not be used after them: its gradients would be silently wrong."""
+    """A graph that saved the old values must raise, because its gradients would be wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
@@ -516,8 +516,8 @@ def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Gene
     assert not hasattr(opt, "averaged_") and not hasattr(ours("SGD"), "lookahead")
 
 
-def test_inside_torch_compile(torch: Any) -> None:
-    """The step breaks the graph: it runs and is not traced."""
+def test_step_inside_torch_compile_is_not_traced(torch: Any) -> None:
+    """The step breaks the graph."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.25)
     w.grad = torch.ones(3)
@@ -526,7 +526,7 @@ def test_inside_torch_compile(torch: Any) -> None:
 
 
 @every_optimizer
-def test_a_gradient_that_was_dropped_is_not_stepped_again(name: str, torch: Any) -> None:
+def test_a_gradient_that_was_set_to_none_is_not_stepped_again(name: str, torch: Any) -> None:
     params = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(5))]
     optimizer = ours(name)(params, lr=0.1)
     for p in params:

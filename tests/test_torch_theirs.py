@@ -1,6 +1,6 @@
 """torch's own descriptions of its optimizers and layers (`optim_db`, `module_db`), the installed ones, against ours.
 
-Every eighth case runs always, all of them with FUSEDSTEP_NIGHTLY=1.
+Every eighth case is always tested, and every case with FUSEDSTEP_NIGHTLY=1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ with warnings.catch_warnings():
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")]
 
 # Muon takes matrices alone, SparseAdam sparse gradients; ASGD and NAdam have numbers that torch rounds differently
-# with foreach and without it. `test_torch_optim_db` has theirs.
+# with foreach and without it. `test_torch_optim_db` tests these four.
 APART = ("ASGD", "Muon", "NAdam", "SparseAdam")
 OURS = [i for i in optim_db if hasattr(ft, i.optim_cls.__name__) and i.optim_cls.__name__ not in APART]
 LAYERS = [info for info in module_db if hasattr(ft, info.module_cls.__name__)]
@@ -83,7 +83,7 @@ def name_of(value: Any) -> str:
 
 
 def over(*more: Any, names: str = "case") -> Any:
-    """Parametrize over a slice of the cases and of what else is crossed with them."""
+    """Parametrize over a slice of the product of the cases and other parameters."""
     crossed = [x[0] if len(x) == 1 else x for x in itertools.product(CASES, *more)]
     return pytest.mark.parametrize(names, sliced(crossed), ids=name_of)
 
@@ -95,7 +95,7 @@ def parameters(shape: str, dtype: Any, seed: int = 0) -> list[Any]:
 
 
 def own(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options whose tensors belong to one optimizer alone: a schedule writes to them."""
+    """Return options with copies of their tensors, because a schedule writes to them."""
     return {name: v.clone() if isinstance(v, torch.Tensor) else v for name, v in options.items()}
 
 
@@ -120,8 +120,8 @@ def assert_same_state(mine: Any, other: Any, dtype: Any) -> None:
 
 
 @over(SHAPES, ("foreach", "fused", "for-loop"), names=("case", "shape", "way"))
-def test_steps_are_those_of_torch(case: Case, shape: str, way: str) -> None:
-    """With each of torch's implementations."""
+def test_steps_agree_with_torch(case: Case, shape: str, way: str) -> None:
+    """Each of torch's implementations is compared."""
     if way == "fused" and "cpu" not in case.info.supports_fused_on:
         way = "for-loop"
     mine, other = parameters(shape, case.dtype), parameters(shape, case.dtype)
@@ -151,7 +151,7 @@ def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
 
 
 @over(range(7), names=("case", "which"))
-def test_losses_fall_or_climb_with_every_schedule(case: Case, which: int) -> None:
+def test_losses_fall_or_rise_with_every_schedule(case: Case, which: int) -> None:
     schedules = list(case.info.scheduler_inputs)
     makers = schedules[which % len(schedules)]
     weight, bias, loss_of = problem(case.dtype)
@@ -200,7 +200,7 @@ def test_states_of_torch_and_fusedstep_are_exchangeable(case: Case, to_theirs: b
 
 @over(names="case")
 def test_hooks_run_as_with_torch(case: Case) -> None:
-    """Around steps, states that are asked for, and states that are loaded: first in, first out."""
+    """Hooks run in the same order around steps, `state_dict` and `load_state_dict`."""
 
     def record(cls: Any) -> list[str]:
         params = parameters("plain", case.dtype)
@@ -222,7 +222,7 @@ def test_hooks_run_as_with_torch(case: Case) -> None:
 
 
 @over(names="case")
-def test_groups_are_those_of_torch(case: Case) -> None:
+def test_groups_act_as_in_torch(case: Case) -> None:
     decays = "weight_decay" in case.theirs(parameters("plain", case.dtype)).defaults
 
     def train(cls: Any) -> Any:
@@ -246,7 +246,7 @@ def test_groups_are_those_of_torch(case: Case) -> None:
 
 
 @over(names="case")
-def test_a_tensor_is_a_learning_rate(case: Case) -> None:
+def test_a_tensor_may_be_the_learning_rate(case: Case) -> None:
     rate = float(case.options.get("lr", 0.01))
     results = []
     for lr in (rate, torch.tensor(rate, dtype=torch.float64), torch.tensor([rate], dtype=torch.float64)):
@@ -317,8 +317,8 @@ def layer_inputs() -> list[Any]:
 
 
 @pytest.mark.parametrize(("info", "dtype", "training", "given"), layer_inputs())
-def test_layers_are_those_of_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
-    """Outputs, gradients, second gradients, statistics, pickles and copies, in every memory format."""
+def test_layers_agree_with_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
+    """Outputs, gradients, second gradients, statistics, pickles and copies are compared in every memory format."""
     made = given.constructor_input
     torch.manual_seed(0)
     theirs = info.module_cls(*made.args, **made.kwargs).to(dtype).train(training)

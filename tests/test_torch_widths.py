@@ -1,4 +1,4 @@
-"""Narrow states and kept bits of torch's optimizers: the bits of the NumPy API, and checkpoints that survive."""
+"""Narrow states and low bits of torch's optimizers have the bits of the NumPy API, and checkpoints restore them."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_model_that_is_loaded_after_its_optimizer_keeps_its_bits() -> None:
     assert bits_of(params, optimizer) == bits_of(others, resumed)
 
 
-def test_a_model_that_is_loaded_alone_starts_from_its_values() -> None:
+def test_a_model_loaded_without_its_optimizer_starts_from_its_values() -> None:
     params = parameters("bfloat16")
     optimizer = ours("SGD")(params, lr=0.01, master_weights=True)
     step(optimizer, params, 1)
@@ -189,7 +189,7 @@ def test_a_step_of_one_tensor_has_the_bits_of_a_step_of_all() -> None:
     assert bits_of(params, whole) == bits_of(others, single)
 
 
-def test_a_dtype_of_torch_is_a_width() -> None:
+def test_state_dtype_accepts_a_dtype_of_torch() -> None:
     params = parameters("float32")
     optimizer = ours("AdamW")(params, state_dtype=torch.bfloat16)
     step(optimizer, params, 1)
@@ -247,7 +247,7 @@ def test_a_groups_own_options_survive_a_checkpoint_that_lacks_them() -> None:
     assert optimizer.param_groups[1]["state_dtype"] == "uint8", "but for the width, which is the group's"
 
 
-def test_states_without_a_counter_have_seen_a_step() -> None:
+def test_loaded_states_without_a_step_count_count_as_one_step() -> None:
     options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
     params, others = parameters("float32"), parameters("float32")
     plain, known = (ours("SGD")(p, **options) for p in (params, others))
@@ -263,7 +263,7 @@ def test_states_without_a_counter_have_seen_a_step() -> None:
         assert torch.equal(p, q) and torch.equal(random.state[p]["momentum_buffer"], known.state[q]["momentum_buffer"])
 
 
-def test_low_bits_without_their_sums_belong_to_the_parameter_at_the_next_step() -> None:
+def test_low_bits_without_their_sums_are_used_in_the_next_step() -> None:
     params, others = parameters("bfloat16"), parameters("bfloat16")
     optimizer, resumed = (ours("AdamW")(p, lr=0.01, master_weights=True) for p in (params, others))
     step(optimizer, params, 1)

@@ -25,7 +25,7 @@ def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_warning_about_idle_cpus_has_the_command_to_use_them(eight_cpus: pytest.MonkeyPatch) -> None:
     said = threads.idle_under_torchrun(1)
     assert said == (
-        "torchrun has started 2 processes with OMP_NUM_THREADS=1 each, and 6 of 8 CPUs stay idle; for all of them: "
+        "torchrun has started 2 processes with OMP_NUM_THREADS=1 each, and 6 of 8 CPUs stay idle; to use all CPUs: "
         "OMP_NUM_THREADS=4 torchrun --nproc-per-node 2 ..."
     )
 

@@ -1,4 +1,4 @@
-"""Narrow states, stochastic rounding and kept bits, against a NumPy transcription of every format."""
+"""Narrow states, stochastic rounding and low bits, against a NumPy transcription of every format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "stochastic": {"rounding": "stochastic"},
 }
 PARAMETERS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(bfloat16), "float16": np.dtype(np.float16)}
-LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # around a block of 256, and over a chunk of 4,096
+LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # lengths around a block of 256, and above a chunk of 4,096
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -44,7 +44,7 @@ class Tensor:
     def __init__(self, p: Any, number: int, states: dict[str, Any], options: dict[str, Any], rule: Any) -> None:
         self.rule, self.number, self.options = rule, number, options
         self.p, self.states = p.copy(), {n: a.copy() for n, a in states.items()}
-        self.full = p.astype(np.float32)  # as far as bits are kept
+        self.full = p.astype(np.float32)  # the float32 values, of which the low bits are kept
 
     @property
     def names(self) -> list[str]:
@@ -97,7 +97,7 @@ class Tensor:
         return rounding.to_float16(x, bits) if dtype == np.float16 else x
 
 
-def compare(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
+def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
     for k, t in enumerate(tensors):
         p = opt.params[k]
         assert rounding.same_items(p, t.p), what
@@ -130,7 +130,7 @@ def test_every_width_has_the_bits_of_its_transcription(cls: Any, parameter: str,
             opt.step(grads)
             for tensor, g in zip(tensors, grads, strict=True):
                 tensor.step(cls, g, t, opt.groups[0])
-            compare(opt, tensors, (of_rule, t))
+            assert_equal_to_transcription(opt, tensors, (of_rule, t))
 
 
 @every_isa
@@ -145,7 +145,7 @@ def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
             g = draw(n, n + 1, bfloat16)
             opt.step([g])
             tensor.step(fs.AdamW, g, 1, opt.groups[0])
-            compare(opt, [tensor], n)
+            assert_equal_to_transcription(opt, [tensor], n)
     finally:
         fs.set_isa(before)
 
@@ -273,7 +273,7 @@ def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> No
     assert after("nearest") > 2 * exact
 
 
-def test_a_second_moment_is_not_0_where_the_first_is_not() -> None:
+def test_a_small_second_moment_is_not_rounded_to_0() -> None:
     g = np.zeros(256, np.float32)
     g[0], g[1] = 1e6, 1e-9
     p = np.zeros(256, np.float32)
@@ -281,7 +281,7 @@ def test_a_second_moment_is_not_0_where_the_first_is_not() -> None:
     for _ in range(50):
         opt.step([g])
     assert np.abs(p).max() < 0.1 and opt.state[0]["exp_avg_sq"][1] > 0
-    assert not p[2:].any()  # 0 is a code
+    assert not p[2:].any()  # 0 has an exact code
 
 
 ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
@@ -366,7 +366,7 @@ def test_a_width_cannot_be_changed_later() -> None:
 
 
 @pytest.mark.parametrize("fault", ["dtype", "scales", "count"])
-def test_states_that_are_no_width_are_refused(fault: str) -> None:
+def test_states_of_no_known_width_are_refused(fault: str) -> None:
     opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
     opt.step([draw(600, 2, np.float32)])
     saved = opt.state_dict()
@@ -390,7 +390,7 @@ def test_groups_have_widths_of_their_own() -> None:
     assert opt.state[0]["exp_avg"].dtype == np.uint8 and opt.state[1]["exp_avg"].dtype == np.float32
 
 
-def test_stochastic_rounding_leaves_float16_masters_alone() -> None:
+def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
     p = draw(1000, 1, np.float16)
     full = p.astype(np.float32)
     kept, wide = fs.AdamW([p], master_weights=True, rounding="stochastic"), fs.AdamW([full])
@@ -411,7 +411,7 @@ def test_float16_states_load_into_wider_ones() -> None:
 
 
 @pytest.mark.parametrize("way", ["assigned", "loaded"])
-def test_random_rounding_of_float64_is_refused_later_too(way: str) -> None:
+def test_stochastic_rounding_of_float64_is_refused_also_when_set_later(way: str) -> None:
     p = np.zeros(3)
     optimizer = fs.AdamW([{"params": [p], "lr": 0.1}])
     saved = optimizer.state_dict()
@@ -435,7 +435,7 @@ def test_states_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
         optimizer.load_state_dict(saved)
 
 
-def test_halves_of_a_number_lead_back_to_it_and_nan_stays_nan() -> None:
+def test_a_number_is_restored_from_its_halves_and_nan_stays_nan() -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 10_000, np.uint64).astype(np.uint32)
     numbers = np.concatenate([bits, [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000]]).astype(np.uint32)
     high, low = formats.halves_of(numbers.view(np.float32))

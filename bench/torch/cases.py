@@ -1,4 +1,4 @@
-"""The table of cases: which network, which part of its training step; and targets."""
+"""The table of cases: a network, a part of its training step, and targets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Network:
-    """What is trained; `bench.torch.networks` has a class of this name."""
+    """A network that is trained; `bench.torch.networks` has a class of this name."""
 
     name: str
     what: str
-    has_layers: bool = False  # dropout or batch norm
-    has_relu: bool = False  # a form that hands the ReLU and the residual to batch norm
+    has_layers: bool = False  # it has dropout or batch norm
+    has_relu: bool = False  # it has a form in which batch norm applies the ReLU and the residual
     clipped: bool = False
 
 
@@ -37,7 +37,7 @@ class Case:
 
     network: Network
     part: str
-    elements: int = 0  # of all parameters, once that is known
+    elements: int = 0  # number of all parameters, when it is known
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
 
 @dataclass(frozen=True)
 class Target:
-    """A target: at least `bound` times as fast as the fastest peer whose name begins so."""
+    """A target: at least `bound` times as fast as the fastest peer whose name begins with `peer`."""
 
     case: str
     peer: str

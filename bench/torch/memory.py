@@ -1,4 +1,4 @@
-"""The memory's peak and the time of a training step, with the gradients stepped after and in the backward pass.
+"""The peak of memory and the time of a training step, with steps after and in the backward pass.
 
 ``python -m bench.torch.memory`` prints them: each way in a process of its own, and what the system says was its peak.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LAYERS, WIDTH, ROWS = 12, 3072, 64  # 113M parameters; from 32 MiB on glibc gives back what is freed
+LAYERS, WIDTH, ROWS = 12, 3072, 64  # 113M parameters; glibc returns freed blocks of at least 32 MiB to the system
 MIB = 2**20
 
 
@@ -52,7 +52,7 @@ def offloaded_in_backward(model: Any) -> Any:
     return optimizer
 
 
-#: Way -> what it is, the dtype of the model, and what makes its optimizer.
+#: Way -> its description, the dtype of the model, and the function that makes its optimizer.
 WAYS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "torch": ("torch.optim.AdamW, step()", "float32", torchs),
     "step": ("fusedstep.torch.AdamW, step()", "float32", ours),

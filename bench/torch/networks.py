@@ -1,4 +1,4 @@
-"""The networks, each with its batches of random numbers and its loss; imported where torch is there."""
+"""The networks, each with its batches of random numbers and its loss; imported only if torch is installed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BATCHES = 16  # different ones, taken in turn
+BATCHES = 16  # number of different batches, which are used one after another
 
 
 class Task:
-    """A network that is trained. `layers` is the module that dropout and batch norm come from."""
+    """A network that is trained. Dropout and batch norm are those of the module `layers`."""
 
     model: nn.Module
     batches: list[tuple[Tensor, ...]]
 
     def __init__(self, layers: Any, p: float, relu: bool) -> None:
-        """Build the network, with the same weights every time; `relu` asks for the form with fused ReLUs."""
+        """Build the network, with the same weights every time; with `relu`, in the form with fused ReLUs."""
         torch.manual_seed(0)
         self.model = self.build(layers, p, relu)
         generator = torch.Generator().manual_seed(1)
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class FusedBlock(Block):
-    """The same, where batch norm adds the residual and applies the ReLU."""
+    """The same block, but batch norm adds the residual and applies the ReLU."""
 
     def __init__(self, layers: Any, inputs: int, outputs: int, stride: int, p: float) -> None:
         super().__init__(layers, inputs, outputs, stride, p)

@@ -20,11 +20,11 @@ WAYS = {
     "ours": "OffloadedOptimizer(AdamW)",
     "torch": "torch.optim.AdamW(fused=True) on masters in the CPU's memory, copied by hand",
 }
-SECONDS = 240  # of one way
+SECONDS = 240  # steps of one way
 
 
 def require_interface() -> None:
-    """Raise unless this torch describes its tensors as the kernels need it."""
+    """Raise unless this version of torch has the tensor interface that the kernels need."""
     import torch
 
     if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
@@ -56,7 +56,7 @@ def transformer(layers: int, width: int, device: Any) -> Any:
 
 
 class ByHand:
-    """torch's optimizer on float32 copies in the CPU's memory: gradients there after the pass, parameters back."""
+    """torch's optimizer on float32 copies in the CPU's memory: gradients are copied there, parameters back."""
 
     def __init__(self, model: Any, lr: float) -> None:
         import torch
@@ -84,7 +84,7 @@ class ByHand:
                 p.copy_(master)
 
     def zero_grad(self) -> None:
-        """Do nothing: the step has dropped them."""
+        """Do nothing: the step has dropped the gradients."""
 
 
 def train(way: str, layers: int, width: int, steps: int) -> dict[str, Any]:

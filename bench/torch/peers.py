@@ -1,4 +1,4 @@
-"""Who trains: the same loop with torch's optimizers and layers, and with ours."""
+"""The trainers: the same loop with torch's optimizers and layers, and with ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusedstep._bench import common
 
 from .cases import CLIP_NORM, LR, Case, Network
 
-P = 0.1  # of dropout
+P = 0.1  # probability of dropout
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Peer:
     """A line of the table."""
 
     name: str
-    optimizer: str = "torch.optim"  # the module that Adam comes from
+    optimizer: str = "torch.optim"  # the module with Adam
     layers: str = "torch.nn"
     form: Mapping[str, bool] = field(default_factory=dict)
-    relu: bool = False  # batch norm does the ReLU and the residual
+    relu: bool = False  # batch norm applies the ReLU and the residual
     note: str = ""
 
     @property
@@ -31,7 +31,7 @@ class Peer:
         return self.optimizer == OURS_MODULE
 
     def suits(self, network: Network) -> bool:
-        """Return whether the line differs from every other in this case."""
+        """Return True if the line differs from every other line in this case."""
         only_layers_differ = self.is_ours and self.layers != OURS_MODULE
         return network.has_relu if self.relu else network.has_layers or not only_layers_differ
 
@@ -52,7 +52,7 @@ PEERS = (
 
 
 class Trainer:
-    """One implementation of one case. Gradients are clipped as its users would: by our step, or before torch's."""
+    """One implementation of one case. Gradients are clipped in the usual way: by our step, or before torch's step."""
 
     def __init__(self, case: Case, peer: Peer, p: float = P) -> None:
         self.torch: Any = importlib.import_module("torch")

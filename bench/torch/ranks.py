@@ -55,13 +55,13 @@ def build(way: str) -> tuple[Any, Any]:
 
 
 def import_all() -> None:
-    """Import what every way needs: it is not a way's memory."""
+    """Import the modules of every way, so that they are not counted as memory of one way."""
     for name in ("torch.distributed.fsdp", "torch.distributed.optim", "torch.distributed.tensor", "fusedstep.torch"):
         importlib.import_module(name)
 
 
 def clocked(times: list[float], action: Callable[[], Any]) -> None:
-    """Add the milliseconds that something takes."""
+    """Add the milliseconds that a function takes."""
     start = time.perf_counter()
     action()
     times.append(1e3 * (time.perf_counter() - start))
@@ -91,7 +91,7 @@ def measure(way: str, rank: int, size: int, store: str) -> list[float]:
         gradients = torch.zeros(LAYERS * WIDTH * WIDTH)
         for _ in range(STEPS):
             clocked(reductions, lambda: dist.all_reduce(gradients))
-        del model, optimizer  # the wrapper before its group
+        del model, optimizer  # the wrapper must be deleted before its group
         dist.barrier()
         dist.destroy_process_group()
     return [statistics.median(times[2:]) if times else 0.0 for times in (passes, steps, reductions)] + [grown]

@@ -31,7 +31,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Hold a target against the figures: `met` is None where there is none."""
+    """Compare a target with the figures. `met` is None if there is no figure."""
     text = f"at least {target.bound:g} x as fast as {target.peer}" if target.bound > 1 else f"as fast as {target.peer}"
     result = results.get(target.case)
     lines = result.lines if result is not None else []

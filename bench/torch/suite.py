@@ -1,4 +1,4 @@
-"""One case from beginning to end: build every trainer, check it, time it, compare it."""
+"""Run one case: build every trainer, check it, time it and compare it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 
 CHECKED_STEPS = 4
-ALLOWED = 1e-3  # difference of a loss without dropout, against torch's default in float32
+ALLOWED = 1e-3  # allowed difference of a loss without dropout from that of torch's default in float32
 
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed", or the reason why there is no time."""
 
     name: str
     status: str = "timed"
-    error: float | None = None  # of the losses, in units of what is allowed
+    error: float | None = None  # error of the losses, in units of the allowed error
     seconds: float | None = None
     over_ours: Ratio | None = None
     repeats: int = 0
@@ -52,7 +52,7 @@ class CaseResult(Lines[Line]):
 
 
 def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = PEERS) -> CaseResult:
-    """One interleaved run of all peers on one case."""
+    """Run all peers on one case, interleaved."""
     result = CaseResult(case, [])
     trainers = build(case, threads, peers, result.lines)
     before = {name: trainer.snapshot() for name, trainer in trainers.items()}
@@ -75,7 +75,7 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
 
 
 def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) -> dict[str, Trainer]:
-    """Make the trainers that learn what torch's default learns; a line for every other one too."""
+    """Make the trainers that have the losses of torch's default; every other one also gets a line."""
     trainers: dict[str, Trainer] = {}
     for peer in peers:
         if not peer.suits(case.network):
@@ -90,13 +90,13 @@ def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) 
 
 
 def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | None:
-    """Return the peer's trainer once its first losses, without dropout, are right; else say in the line why not."""
+    """Return the peer's trainer if its first losses (without dropout) are right; else note the reason in the line."""
     try:
         importlib.import_module("torch").set_num_threads(threads)
         wanted = torchs_losses(case)
         found = Trainer(case, peer, p=0.0).losses(CHECKED_STEPS)
         trainer = Trainer(case, peer)
-    except Exception as problem:  # a broken peer must not take the others' figures with it
+    except Exception as problem:  # an error of one peer must not stop the others
         line.status = why(problem)
         return None
     error = max(abs(a - b) / (ALLOWED * abs(b)) for a, b in zip(found, wanted, strict=True))
@@ -113,7 +113,7 @@ def torchs_losses(case: Case) -> list[float]:
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Ratios to ours, from the same rounds."""
+    """Set the ratios to ours, from the same rounds."""
     ours = result.line(OURS)
     for line in result.lines:
         if line.seconds is not None and ours is not None and ours.seconds is not None:

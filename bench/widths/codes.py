@@ -28,7 +28,7 @@ def ours(x: Array, positive: bool, rng: np.random.Generator) -> Array:
 
 
 def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
-    """Return a code of the sizes in [0, 1]; `unsigned`: those of v, if v has others because it needs no sign."""
+    """Return a code of the sizes in [0, 1]. `unsigned` are other sizes for v, which needs no sign."""
 
     def code(x: Array, positive: bool, rng: np.random.Generator) -> Array:
         table = sizes if unsigned is None or not positive else unsigned
@@ -48,7 +48,7 @@ def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
 
 
 def minifloat(exponents: int) -> Array:
-    """Return the sizes of numbers with so many exponents and 3 bits of mantissa; those of the first are linear."""
+    """Return the sizes of numbers with `exponents` exponents and 3 bits of mantissa. Those of the first are linear."""
     sizes = [2.0 ** max(e, 1) * ((e > 0) + f / 8) for e in range(exponents) for f in range(8)]
     return np.array(sizes, np.float32) / np.float32(sizes[-1])
 
@@ -78,7 +78,7 @@ CODES: dict[str, Code] = {
 
 
 def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps: float = 1e-8) -> dict[str, float]:
-    """Return how the update m / (sqrt(v) + eps) changes when m and v are stored by a code.
+    """Return the change of the update m / (sqrt(v) + eps) if m and v are stored by a code.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps
 
 
 class StoredBy:
-    """Weights of a network whose float32 states pass through a code after every step."""
+    """Weights of a network whose float32 states are rounded to a code after every step."""
 
     def __init__(self, model: Any, code: Code, s: digits.Setting, seed: int) -> None:
         self.weights, self.code, self.rng = digits.Weights(model, REFERENCE, s, seed), code, np.random.default_rng(seed)

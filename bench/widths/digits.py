@@ -21,11 +21,11 @@ class Setting:
     """Sizes of the network and of a run."""
 
     hidden: int = 32
-    rows: int = 1200  # to learn from
+    rows: int = 1200  # training rows
     batch: int = 32
     epochs: int = 100
     last: int = 10  # epochs whose losses are averaged
-    noise: float = 0.5  # standard deviation of what is added to pixels in [0, 1], anew for each batch
+    noise: float = 0.5  # standard deviation of the noise that is added to the pixels of each batch, which are in [0, 1]
     smoothing: float = 0.1  # of the labels
     lr: float = 3e-3
     least_lr: float = 0.01  # of `lr`, at the end
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def steps(self) -> int:
-        """How many a run takes."""
+        """Return the number of steps of a run."""
         return self.epochs * -(-self.rows // self.batch)
 
 

@@ -1,4 +1,4 @@
-"""What the losses say: differences in pairs, their standard errors, and the verdict."""
+"""The outcome of the study: paired differences of losses, their standard errors, and the verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LIMIT = 0.01  # of float32's mean loss
+LIMIT = 0.01  # share of float32's mean loss
 ERRORS = 2.0  # standard errors of the paired differences
 Losses = Mapping[str, Sequence[float]]  # one for each seed, by measure
 
@@ -21,7 +21,7 @@ class Difference:
 
     @property
     def is_within(self) -> bool:
-        """Tell whether it keeps the margin."""
+        """Return True if it keeps the margin."""
         return abs(self.mean) <= LIMIT and self.mean <= ERRORS * self.error
 
 
@@ -33,5 +33,5 @@ def difference(losses: Sequence[float], reference: Sequence[float]) -> Differenc
 
 
 def is_within(losses: Losses, reference: Losses) -> bool:
-    """Tell whether a variant keeps the margin in every measure."""
+    """Return True if a variant keeps the margin in every measure."""
     return all(difference(losses[k], reference[k]).is_within for k in reference)

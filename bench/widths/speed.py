@@ -1,7 +1,7 @@
 """Times of AdamW's steps in every width, in one interleaved run: the cases `widths/*` of `python -m bench optim`.
 
 Ours in the NumPy API, `OffloadedOptimizer`, torch's fused AdamW in each dtype, the loop that keeps float32 master
-weights by hand, and the 8-bit optimizers that others have on the CPU.
+weights by hand, and the 8-bit optimizers of other packages on the CPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fusedstep._bench.report import VERDICT, duration, interval, print_rows
 OPTIONS: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.01}
 KEPT = {"master_weights": True}
 FLOAT32 = 28  # bytes that must move for an element of the float32 step
-TEMPORARIES = 8.0  # bytes per element of a step that makes float32 copies, as a guess
+TEMPORARIES = 8.0  # estimated bytes per element of a step that makes float32 copies
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ CASES = tuple(
 
 
 class Step:
-    """Something that steps, for the harness; and what it steps, arrays or tensors."""
+    """An implementation for the harness, with its arrays or tensors."""
 
     refill = None
 
@@ -159,7 +159,7 @@ def offloaded(case: WidthCase) -> Step:
 class Way:
     """A line of the table.
 
-    `moved` bytes per element must move; `held` is what it keeps, temporaries included; `like` is the way of ours that
+    `moved` bytes per element must move; `held` bytes are its memory, with temporaries; `like` is our way that
     does the same.
     """
 
@@ -172,7 +172,7 @@ class Way:
 
 
 OURS = "fusedstep float32"
-#: Where memory is short, the last are left out.
+#: If memory is short, the last ways are left out.
 WAYS = (
     Way(OURS, partial(ours, "float32", {}), 16, FLOAT32),
     Way("fusedstep bfloat16", partial(ours, "bfloat16", {}), 8, 14),
@@ -217,7 +217,7 @@ WAYS = (
 
 @dataclass
 class WidthLine(Line):
-    """A line whose `ratio` is to our float32 step; others are also compared with the way of ours that does the same."""
+    """A line whose `ratio` is to our float32 step. Peers are also compared with our way that does the same."""
 
     bytes_ratio: float | None = None
     over_like: Ratio | None = None
@@ -250,7 +250,7 @@ class WidthResult(Lines[WidthLine]):
 
 
 def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways: tuple[Way, ...] = WAYS) -> WidthResult:
-    """One interleaved run of all ways."""
+    """Run all ways, interleaved."""
     fs.set_num_threads(threads)
     if not missing(["torch"]):
         importlib.import_module("torch").set_num_threads(threads)
@@ -278,7 +278,7 @@ def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways:
 
 
 def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[WidthLine]) -> Iterator[tuple[str, Step]]:
-    """Make what is installed, fits in memory and takes a step; a line for every other one too."""
+    """Make the ways that are installed, fit in memory and can step; every other one also gets a line."""
     used = 8.0 * case.elements  # numbers that are being made
     for way in ways:
         line = WidthLine(way.name)
@@ -292,7 +292,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
             try:
                 step = way.make(case)
                 step.step()
-            except Exception as problem:  # a broken peer must not take the others' figures with it
+            except Exception as problem:  # an error of one peer must not stop the others
                 line.status = why(problem)
                 continue
             used += need
@@ -316,7 +316,7 @@ def print_case(result: WidthResult) -> None:
 
 @dataclass(frozen=True)
 class WidthTarget:
-    """At most so many times as long as our float32 step, with AVX-512 and without; or than `like`."""
+    """A target: at most this many times as long as our float32 step (with and without AVX-512), or as `like`."""
 
     case: str
     line: str
@@ -340,7 +340,7 @@ def targets() -> Iterator[WidthTarget]:
 
 
 def judge(target: WidthTarget, results: Mapping[str, Any], isa: str) -> dict[str, Any]:
-    """Hold a target against the figures: `met` is None where there is none."""
+    """Compare a target with the figures. `met` is None if there is no figure."""
     bound = target.bound if isa == "v4" else target.without_avx512
     text = f"{target.line}: at most {bound:g} x {target.like or OURS}"
     entry = {"case": target.case, "target": text, "value": None, "measured": "-", "met": None}

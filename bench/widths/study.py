@@ -20,7 +20,7 @@ from .variants import REFERENCE, VARIANTS
 
 SEEDS = {"digits": 10, "text": 5, "codes": 5}
 MOMENTS_SEED = 100  # of the run whose moments `codes` stores
-Job = tuple[str, str, int]  # what, which variant or code, and the seed
+Job = tuple[str, str, int]  # the kind of job, the variant or code, and the seed
 
 SETTINGS: dict[str, Any] = {"digits": digits.Setting(), "text": text.Setting()}
 
@@ -40,7 +40,7 @@ def single_thread(call: Callable[[], Any]) -> Any:
 
 
 def run(job: Job) -> tuple[dict[str, float], float]:
-    """Return what a job found, and the seconds of a core that it took."""
+    """Return the result of a job, and the seconds of a core that it took."""
     what, name, seed = job
     by_name = {variant.name: variant for variant in VARIANTS}
 
@@ -84,7 +84,7 @@ def sizes_of_v() -> dict[str, list[float]]:
 
 
 def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]]) -> dict[str, Any]:
-    """Return losses by what, name and measure, a list over the seeds."""
+    """Return losses by kind of job, name and measure: a list over the seeds."""
     found: dict[str, Any] = {}
     for (what, name, _), (figures, _) in zip(jobs, results, strict=True):
         lists = found.setdefault(what, {}).setdefault(name, {})

@@ -22,7 +22,7 @@ from fusedstep.torch import AdamW
 from .variants import REFERENCE, Variant
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
-HELD_OUT = 0.1  # share of the docstrings that is not trained on
+HELD_OUT = 0.1  # share of the docstrings that is held out
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Setting:
 
 
 def docstrings(limit: int | None = None) -> list[str]:
-    """Return docstrings of the standard library's top level, of characters that the model knows."""
+    """Return docstrings of the standard library's top level, with only the characters of the model."""
     found = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:limit]:
         for node in ast.walk(ast.parse(path.read_bytes())):
@@ -72,7 +72,7 @@ class Corpus:
         return torch.tensor([CHARACTERS.index(c) for c in text])
 
     def facts(self) -> dict[str, Any]:
-        """Return what identifies the text: it is that of the Python that runs the study."""
+        """Return facts that identify the text, because it is that of the Python that runs the study."""
         digest = hashlib.sha256(self.train.numpy().tobytes()).hexdigest()[:16]
         return {"characters": len(self.train), "held_out": len(self.held_out), "sha256": digest}
 
@@ -134,7 +134,7 @@ def batches(s: Setting, text: Tensor, seed: int) -> Iterator[Tensor]:
 
 
 def held_out_windows(s: Setting, text: Tensor) -> Tensor:
-    """Return windows that lie evenly in the text."""
+    """Return windows at equal distances in the text."""
     starts = torch.linspace(0, len(text) - s.context - 2, s.windows).long()
     return text[starts[:, None] + torch.arange(s.context + 1)]
 

@@ -1,4 +1,4 @@
-"""The formats that are compared: in what parameters lie, and the options of AdamW."""
+"""The formats that are compared: the dtype of parameters, and the options of AdamW."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ constexpr std::ptrdiff_t scaled_together = 256;
 constexpr bool has_blocks(Format f) { return f == Format::bf16_low || f == Format::u8 || f == Format::u8_positive; }
 constexpr std::ptrdiff_t block_count(std::ptrdiff_t size) { return (size + scaled_together - 1) / scaled_together; }
 
-/// One array of a tensor, and the arrays that its format needs besides. Those have no gaps and the same order.
+/// One array of a tensor, and the additional arrays of its format. These have no gaps and the same order.
 struct Stream {
   Strided at;
   Format format = Format::f32;

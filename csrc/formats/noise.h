@@ -32,8 +32,8 @@ template <class U>
   return {(x ^ upper) & 0xffff, upper};
 }
 
-/// The key under which the blocks of a part of a tensor, of which it is block `first`, have the keys that they have in
-/// the tensor.
+/// The key for a part of a tensor that begins with block `first`. The blocks of the part then have the keys that they
+/// have in the whole tensor.
 inline std::uint64_t key_of_part(std::uint64_t key, std::uint64_t first) { return key + first * 0x9e3779b97f4a7c15u; }
 
 /// The key of a block of a tensor.

@@ -15,7 +15,7 @@ struct u8_codes {
   static constexpr std::uint32_t exponents = positive ? 32 : 16,
                                  mantissa = 20;  // bits of a float32 that are dropped
   static constexpr std::uint32_t one = 0x3f800000, infinite = 0x7f800000;
-  // for rounding up, and for the 1 that is added
+  // room for rounding up, and for the 1 that is added
   static constexpr std::uint32_t room = (1u << mantissa) - 1 + (1u << 10);
   // exponent of the smallest scale: with smaller ones numbers would become denormal
   static constexpr std::uint32_t lowest = 32;

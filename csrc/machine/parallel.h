@@ -33,7 +33,8 @@ const char* backend_name();
 void set_thread_limit(int threads);
 void set_machine_limit(int threads);
 
-/// Uses exactly this many threads and ignores the limits, for tests with more threads than cores; 0 ends this.
+/// Uses exactly this many threads and ignores the limits, for tests with more threads than cores. 0 restores the
+/// limits.
 void force_threads(int threads);
 
 /// How many threads a region may use now: the least of all limits and `wanted` (0: no limit). It is 1 inside a parallel

@@ -1,5 +1,4 @@
-// OpenBLAS's functions in the library that NumPy has loaded. They are looked up at run time, as libgomp's are; nothing
-// is linked.
+// OpenBLAS's functions in the library that NumPy has loaded. They are looked up at run time, so nothing is linked.
 #include "network/blas.h"
 
 #include <algorithm>
@@ -39,7 +38,7 @@ struct Blas {
   Gemms<std::int64_t> wide;
   Gemms<int> narrow;
   int (*threads)() = nullptr;
-  bool multiplies_in_place = false;  // small matrices are not copied first, so tiles cost nothing extra
+  bool multiplies_in_place = false;  // OpenBLAS does not copy small matrices first, so tiles cost nothing
 };
 
 template <class Int>

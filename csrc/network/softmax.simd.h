@@ -8,7 +8,7 @@
 namespace fusedstep {
 namespace {
 
-// elements that are read three times, from the first-level cache after the first
+// elements of a row part that is read three times; after the first time it is in the first-level cache
 constexpr std::ptrdiff_t softmax_tile = 1024;
 
 constexpr int softmax_lanes = 16;  // sums of a long row that are computed side by side, on every machine

@@ -194,7 +194,7 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
     refuse_value(call.where("x"), "the x of the forward call, because saved does not keep it", describe(given));
   if (given.is_none()) {
     if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
-      refuse_value(call.where("saved"), "of a call whose x has not changed", describe(saved.x) + ", changed since");
+      refuse_value(call.where("saved"), "of a call whose x is unchanged", "one whose x is now " + describe(saved.x));
     return saved.x;
   }
   const py::array x = call.c_array(given, "x", true);
@@ -208,7 +208,7 @@ Targets targets(const Call& call, const Saved& saved, const py::array& x, const 
   py::handle dx = out, dz = Py_None;
   if (PyTuple_Check(out.ptr())) {
     if (PyTuple_GET_SIZE(out.ptr()) != 2 || !own)
-      refuse_value(call.where("out"), own ? "dx or (dx, dresidual)" : "one array: dresidual is dy or None",
+      refuse_value(call.where("out"), own ? "dx or (dx, dresidual)" : "one array, because dresidual is dy or None",
                    "a tuple of " + std::to_string(PyTuple_GET_SIZE(out.ptr())));
     dx = PyTuple_GET_ITEM(out.ptr(), 0), dz = PyTuple_GET_ITEM(out.ptr(), 1);
   }

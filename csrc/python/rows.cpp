@@ -15,7 +15,8 @@ PyRows::PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::a
     : values(std::move(values_)), of(rows) {
   if (!is_native_float(values) || !(values.flags() & py::array::c_style) || values.ndim() < 1 || index.ndim() != 1 ||
       values.shape(0) != index.size())
-    throw py::value_error("RowGradient: values must be contiguous, float32 or float64, a row for every index");
+    throw py::value_error(
+        "RowGradient: values must be contiguous, of float32 or float64, with one row for every index");
   // a copy, which no other code can change
   const std::vector<std::int64_t> own(index.data(), index.data() + index.size());
   for (const std::int64_t i : own)
@@ -57,13 +58,13 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
   if (averages_ || has_narrow_states(t) || t.dtype != rows.gradient->dtype() || !t.p.contiguous ||
       !std::is_sorted(layouts_[k].order.begin(), layouts_[k].order.end()))
     refuse_value(gradient_at(k),
-                 "an array, or the parameter in C order and of the values' dtype, with states of its dtype and "
+                 "an array, because rows need a parameter in C order and of their dtype, with states of its dtype and "
                  "without an average",
                  "rows of " + describe(rows.values));
   if (rows.values.size() == 0) return;
   if (rows.of * rows.gradient->width() != t.size)
     refuse_value(gradient_at(k), "rows of a parameter of " + std::to_string(t.size) + " elements",
-                 "rows of one of " + std::to_string(rows.of * rows.gradient->width()));
+                 "rows of a parameter of " + std::to_string(rows.of * rows.gradient->width()) + " elements");
   if (rows.values.data() != rows.gradient->values())
     refuse_value(gradient_at(k), "unchanged during the step", "values in other memory");
   check_against_owned(k, view_of(rows.values));

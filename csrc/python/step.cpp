@@ -14,7 +14,7 @@ void PyPlan::require_free(const std::string& call) const {
 }
 
 namespace {
-constexpr char one_thread[] = "one thread at a time may step an optimizer; another one is doing so";
+constexpr char one_thread[] = "one thread at a time may step an optimizer; another thread is stepping it";
 }
 
 /// Fetches and checks all inputs of a step. Returns false if the plan no longer describes the user's arrays. After this

@@ -11,14 +11,14 @@
 namespace fusedstep::bind {
 
 void PyPlan::reserve(const std::string& method, const py::object& holder) {
-  const Claim claim(*this, call(method), "not while another thread steps the optimizer");
+  const Claim claim(*this, call(method), "cannot be called while another thread steps the optimizer");
   require_free(call(method));
   reserved_by_ = method;
   holder_ = holder;
 }
 
 void PyPlan::swap(const py::list& others) {
-  const Claim claim(*this, call(reserved_by_), "not while another thread steps the optimizer");
+  const Claim claim(*this, call(reserved_by_), "cannot be called while another thread steps the optimizer");
   if (others.size() != params_.size())
     throw py::value_error("Plan: others must have one array or None for each parameter");
   std::vector<Held> held(params_.size());
@@ -58,7 +58,7 @@ std::vector<std::int64_t> PyPlan::tensor_steps() const {
 
 void PyPlan::restore(std::int64_t steps, const std::vector<std::int64_t>& of_tensors, const py::list& pairs,
                      const std::vector<Options>& groups, const py::list& updates) {
-  const Claim claim(*this, call("load_state_dict"), "not while another thread steps the optimizer");
+  const Claim claim(*this, call("load_state_dict"), "cannot be called while another thread steps the optimizer");
   std::vector<std::pair<View, View>> views;
   for (const py::handle pair : pairs) {
     auto& [target, from] = views.emplace_back();

@@ -217,7 +217,7 @@ void TorchSource::refuse(py::handle object, const Where& where) const {
 void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, const Where& where) const {
   const std::string got = describe_tensor(gradient), need = describe_tensor(parameter);
   if (py::getattr(gradient, "is_sparse", py::bool_(false)).cast<bool>())  // RuntimeError, as in torch
-    throw std::runtime_error(where.text() + " must be dense, sparse gradients are not supported; got " + got);
+    throw std::runtime_error(where.text() + " must be dense, because sparse gradients are not supported; got " + got);
   dlpack::Tensor t;
   View v;
   if (describe_(gradient.ptr(), &t) != 0)

@@ -9,8 +9,8 @@ namespace fusedstep {
 namespace {
 
 constexpr std::int64_t chunk = 4096;  // elements; a multiple of every tile
-/// Bytes read and written from which on stores past the caches are faster even if a last-level cache is larger, which
-/// others share; the time of the next reader is included.
+/// Above this number of bytes read and written, stores that bypass the caches are faster, even if the last-level cache
+/// is larger, because other cores share it. The time of the next read is included.
 constexpr std::int64_t most_cached = 24 << 20;
 
 template <class Body>

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adafactor (Shazeer and Stern 2018) as torch has it, of its directions g / sqrt(v): none is longer than `d` on
-/// average, and the rate follows the size of the parameter.
+/// The last part of Adafactor (Shazeer and Stern 2018), as in torch. The gradient must be the direction g / sqrt(v).
+/// Its root mean square is limited to `d`, and the rate is proportional to the size of the parameter.
 struct adafactor {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"eps2", "d", "weight_decay"};

@@ -2,7 +2,7 @@
 
 Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
 
-Each optimizer is saved after three steps, with its parameters in arrays.npz and tensors.pt.gz. arrays.json and
+Each optimizer is saved after three steps, and its parameters are in arrays.npz and tensors.pt.gz. arrays.json and
 tensors.json hold hashes of parameters and states after three more steps, continued.npz those parameters.
 """
 

@@ -30,7 +30,7 @@ def assert_same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool =
 
 
 def assert_close(got: Array, want: Array, tolerance: float, what: Any = "") -> None:
-    """Assert that the largest error is small against the largest value."""
+    """Assert that the largest error is small relative to the largest value."""
     error = np.abs(got.astype(np.float64) - want).max() / max(np.abs(want).max(), 1e-300)
     assert error <= tolerance, (what, error)
 

@@ -1,4 +1,4 @@
-"""Small optimizers that an earlier version saved: making, stepping and comparing them bit for bit."""
+"""Small optimizers that an earlier version saved: functions that make, step and compare them bit for bit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def numbers(seed: int, dtype: str = "float32") -> list[Any]:
 
 
 def array_optimizer(case: str, params: list[Any] | None = None) -> Any:
-    """Return the optimizer of a case, of new parameters or of these."""
+    """Return the optimizer of a case, with new parameters or with the given ones."""
     name, options = ARRAY_CASES[case]
     options = {"lr": 0.1, **options}
     dtype = options.pop("dtype", "float32")
@@ -66,7 +66,7 @@ def arrays_of(opt: Any) -> list[Any]:
 
 
 def steps_of_arrays(opt: Any, first: int) -> None:
-    """Take three steps; a plateau sees a loss that does not fall."""
+    """Take three steps; a plateau schedule observes a loss that does not fall."""
     keys = list(opt.params) if hasattr(opt.params, "values") else None
     for t in range(first, first + 3):
         grads = numbers(100 + t, str(arrays_of(opt)[0].dtype))

@@ -1,4 +1,4 @@
-"""What ranks do with checkpoints in tests/test_distributed_checkpoints.py; runs in the processes of a `World`."""
+"""Functions of tests/test_distributed_checkpoints.py that run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ WIDTHS: dict[str, Feature] = {
 
 
 def step_and_save(rank: int, size: int, width: str, source: str, target: str, seeds: list[int]) -> dict[str, bytes]:
-    """Load what other ranks have saved, if they have; step with gradients that any number of ranks has; save.
+    """Load the state of other ranks, if any; step with gradients that do not depend on the number of ranks; save.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def step_and_save(rank: int, size: int, width: str, source: str, target: str, se
 
 
 def save_over_and_die(rank: int, size: int, rule: str, folder: str) -> None:
-    """Save a later state over the same folder; rank 1 is killed when it has written half of its file."""
+    """Save a later state into the same folder; rank 1 is killed when it has written half of its file."""
     model, optimizer = sharded(rule)
     train(rank, size, model, optimizer, 0, 2)
     if rank == 1:

@@ -25,7 +25,7 @@ def optimizer() -> fs.optim.Optimizer:
 
 
 def narrow_optimizer() -> fs.optim.Optimizer:
-    """Return one whose states are blocks of 8-bit codes with a scale each, and low bits of the weights."""
+    """Return an optimizer with 8-bit states, whose blocks have a scale each, and low bits of the weights."""
     p, q = np.ones(300, ml_dtypes.bfloat16), np.ones((2, 3), ml_dtypes.bfloat16)
     return fs.Adam({"a": p, "b": q}, state_dtype="uint8", master_weights=True, ema_decay=0.9)
 
@@ -80,7 +80,7 @@ def lying_headers(file: bytes) -> Iterator[bytes]:
     first, second = [name for name in header if name != "__metadata__"][:2]
     begin, end = header[first]["data_offsets"]
     for about in (
-        {"data_offsets": [begin, end + 4]},  # over the next one
+        {"data_offsets": [begin, end + 4]},  # the tensor overlaps the next one
         {"data_offsets": header[second]["data_offsets"]},
         {"data_offsets": [end, begin]},
         {"data_offsets": [-1, 3]},

@@ -16,7 +16,7 @@ import fusedstep as fs
 
 ARENA, AXES, CPU = 4096, 128, 1
 KINDS = {(2, 16): np.float16, (2, 32): np.float32, (2, 64): np.float64, (4, 16): ml_dtypes.bfloat16}
-# flags of what is built, major version, DLPack's flags, device, axes, code, bits, lanes, offset in bytes, start
+# flags of the built parts, major version, DLPack's flags, device, axes, code, bits, lanes, offset in bytes, start
 HEADER = struct.Struct("<BBBbbBBBHH")
 PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_SHAPE = (1 << k for k in range(8))
 
@@ -74,7 +74,7 @@ class Producer:
         return make(ctypes.addressof(self.managed), self.kept, None)
 
     def reading(self, arena: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-        """Return what NumPy reads where the descriptor says; None where it does not describe such an array."""
+        """Return the array that NumPy reads at the descriptor's address; None if it describes no valid array."""
         t = self.tensor
         kind = KINDS.get((t.code, t.bits)) if t.lanes == 1 else None
         if kind is None or not 0 <= t.ndim <= AXES or tuple(self.axes[0, : t.ndim]) != shape:
@@ -91,7 +91,7 @@ class Producer:
 
 
 def read_descriptor(path: Path) -> None:
-    """Step with such a gradient; what is taken must be what NumPy reads, and nothing else may be written."""
+    """Step with such a gradient. If it is accepted, it must equal NumPy's reading. No other memory may be written."""
     data = path.read_bytes()
     arena = np.random.default_rng(0).integers(0, 256, ARENA + 64, np.uint8)
     arena = arena[-arena.ctypes.data % 64 :][:ARENA]
@@ -113,13 +113,13 @@ def read_descriptor(path: Path) -> None:
 
 
 def described(built: int = 0, shape: Any = (2, 3), strides: Any = (3, 1), **lie: int) -> bytes:
-    """Return the bytes of a descriptor of float32 on the CPU, but for what is given."""
+    """Return the bytes of a descriptor of float32 on the CPU, with the given fields replaced."""
     fields = {"major": 1, "flags": 0, "device": CPU, "ndim": len(shape), "code": 2, "bits": 32, "lanes": 1, "offset": 0}
     head = HEADER.pack(built, *{**fields, "start": 512, **lie}.values())
     return head + np.array([*shape, *strides], np.int16).tobytes()
 
 
-#: What is wrong, one at a time, or merely unusual.
+#: Faults, one per descriptor, and unusual valid values.
 LIES: tuple[dict[str, Any], ...] = (
     *({"major": n} for n in (0, 2, 255)),
     *({"device": n} for n in (0, 2, -1)),

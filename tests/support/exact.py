@@ -1,7 +1,7 @@
-"""Numbers without rounding, each with a bound of the error that the same computation with rounding can have.
+"""Numbers without rounding, each with a bound of the error of the same computation with rounding.
 
-A formula that runs on them gives, besides its exact value, a bound of the error that half a unit in the last place per
-operation can leave (Wilkinson's running error analysis). The bound is known before anything is compared.
+A formula that runs on these numbers gives its exact value and a bound of the error. The bound allows half a unit in the
+last place per operation (Wilkinson's running error analysis). It is known before anything is compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ZERO, INF = mpf(0), mpf("inf")
 
 
 class Format:
-    """A floating-point type: half a unit of 1, the smallest normal number, half the smallest one, the largest."""
+    """A floating-point type: half a unit of 1, smallest normal number, half the smallest denormal, largest number."""
 
     def __init__(self, dtype: Any) -> None:
         info = np.finfo(dtype)
@@ -103,7 +103,7 @@ class Exact:
         return self._rounded(quotient, (a.error + abs(quotient) * b.error) / (abs(b.value) - b.error), wide)
 
     def sqrt(self) -> Exact:
-        """Return the root; what is negative has none."""
+        """Return the root; a negative number has none."""
         if CONTEXT.isnan(self.value) or self.value < 0:
             return Exact(CONTEXT.nan, ZERO, self.wide)
         low = max(self.value - self.error, ZERO)
@@ -200,14 +200,14 @@ def grid(dtype: Any) -> Array:
 
 
 class Namespace:
-    """NumPy, with functions that take arrays of exact numbers: for a module whose formulas are to run on them."""
+    """NumPy with functions that take arrays of exact numbers, so that the formulas of a module run on them."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
 
     @staticmethod
     def sqrt(x: Any) -> Any:
-        """Return roots; where a formula put a constant among the numbers, it is a number too."""
+        """Return roots. A constant of a formula becomes a number too."""
         if not (isinstance(x, np.ndarray) and x.dtype == object):
             return x.sqrt() if isinstance(x, Exact) else np.sqrt(x)
         roots = [(v if isinstance(v, Exact) else Exact(float(v))).sqrt() for v in x.ravel()]
@@ -215,7 +215,7 @@ class Namespace:
 
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:
-        """Return what was chosen; an option that was chosen is rounded to the computing type."""
+        """Return the chosen numbers. A chosen option is rounded to the computing type."""
         found = np.where(condition, a, b)
         for at in np.ndindex(found.shape) if found.dtype == object else ():
             if isinstance(found[at], Exact):

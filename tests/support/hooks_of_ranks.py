@@ -1,4 +1,4 @@
-"""What ranks do in tests/test_distributed_hooks.py; runs in the processes of a `World`."""
+"""Functions of tests/test_distributed_hooks.py that run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -125,12 +125,14 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
         for options in ({"clip_norm": 1.0}, {"skip_nonfinite": True}):
             optimizer = ft.AdamW(model.parameters(), lr=0.01, **options)
             before = [p.detach().clone() for p in model.parameters()]
-            with pytest.raises(ValueError, match="clip_norm and skip_nonfinite need process_group, for FullySharded"):
+            with pytest.raises(
+                ValueError, match="clip_norm and skip_nonfinite need process_group, because under FullySharded"
+            ):
                 optimizer.step()
             assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
             optimizer.clip_norm, optimizer.skip_nonfinite = None, False
             optimizer.step()
-            optimizer.clip_norm = 1.0  # later than the first step
+            optimizer.clip_norm = 1.0  # set after the first step
             with pytest.raises(ValueError, match="clip_norm and skip_nonfinite need process_group"):
                 optimizer.step()
     inner = network(torch)
@@ -142,16 +144,16 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
 
 
 def refused_where_steps_would_part(rank: int, size: int) -> None:
-    from torch.distributed.optim import ZeroRedundancyOptimizer  # it gives a deprecation warning
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # this import gives a deprecation warning
 
     from .shards import Shard, init_device_mesh, numbers, parameter
 
     p = parameter(numbers((4, 2), 1), init_device_mesh("cpu", (size,)), [Shard(0)])
-    with pytest.raises(ValueError, match="skip_nonfinite must be False if ranks have parts of the gradients"):
+    with pytest.raises(ValueError, match="skip_nonfinite must be False if each rank has a part of the gradients"):
         ft.step_in_backward(ft.AdamW([p], lr=0.1, skip_nonfinite=True))
     model = DistributedDataParallel(network(torch))
     zero = ZeroRedundancyOptimizer(model.parameters(), ft.AdamW, lr=0.1)
-    with pytest.raises(ValueError, match="must not be the local one of a ZeroRedundancyOptimizer"):
+    with pytest.raises(ValueError, match="must not be the local optimizer of a ZeroRedundancyOptimizer"):
         ft.step_in_backward(zero.optim)
     with pytest.raises(TypeError, match="optimizer_class must keep all states in this process; got ZeroRedundancy"):
         ft.OffloadedOptimizer(ZeroRedundancyOptimizer, model, ft.AdamW)

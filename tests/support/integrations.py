@@ -1,4 +1,4 @@
-"""Packages of the integration tests. If FUSEDSTEP_REQUIRE_INTEGRATIONS is set, a missing one is a failure."""
+"""Packages of the integration tests. If FUSEDSTEP_REQUIRE_INTEGRATIONS is set, a missing package is a failure."""
 
 from __future__ import annotations
 

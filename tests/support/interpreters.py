@@ -11,7 +11,7 @@ from typing import Any
 
 
 def python(code: str, *arguments: Any, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter, where a warning is an error and no variable chooses threads."""
+    """Run code in a fresh interpreter, in which warnings are errors and no environment variable sets threads."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("FUSEDSTEP_", "OMP_"))}
     command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     return subprocess.run(command, env={**own, **env}, capture_output=True, text=True, timeout=120, check=False)

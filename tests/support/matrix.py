@@ -1,6 +1,6 @@
 """Wrappers and features under torch.distributed: each pair trains on two ranks and is compared with one process.
 
-The table in docs/distributed.md is made of this file. A new feature is a line of FEATURES.
+The table in docs/distributed.md is made from this file. A new feature is a line of FEATURES.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STEPS, POISONED = 5, 2  # steps of a run; the one with an inf, where a feature is about it
+STEPS, POISONED = 5, 2  # steps of a run; the step with an inf, if a feature needs one
 RULES = {"SGD": {"lr": 0.05, "momentum": 0.9}, "AdamW": {"lr": 0.01}, "Lion": {"lr": 0.003}}
 
 
@@ -22,11 +22,11 @@ class Feature(NamedTuple):
     poisoned: bool = False
     averaged: bool = False
     dtype: str = "float32"
-    inputs: int = 7  # of the network; 256 are a block of 8-bit states
+    inputs: int = 7  # width of the network; 256 elements are a block of 8-bit states
 
 
-#: A difference in the last bit of a gradient may change a narrow state's code: here one process adds up its gradients
-#: as ranks do, and states are rounded to nearest, for random bits are those of a rank's own parameters.
+#: A difference in the last bit of a gradient may change a narrow state's code. So one process adds up its gradients
+#: as ranks do, and states are rounded to nearest, because random bits depend on the parameters of a rank.
 NEAREST = {"rounding": "nearest"}
 FEATURES = {
     "plain": Feature({}),
@@ -71,7 +71,7 @@ def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, A
 
 
 class Run(NamedTuple):
-    """A model, what steps it, and the optimizer of ours that this is, or has."""
+    """A model, the object that steps it, and our optimizer, which is this object or a part of it."""
 
     model: Any
     optimizer: Any
@@ -79,7 +79,7 @@ class Run(NamedTuple):
 
 
 def build(wrapper: str, rule: str, feature: Feature) -> Run:
-    """Wrap the model and make its optimizer; without a wrapper ("") as one process does."""
+    """Wrap the model and make its optimizer; with the wrapper "" for one process."""
     import torch
     import torch.distributed as dist
 
@@ -130,7 +130,7 @@ def wrap(model: Any, wrapper: str) -> Any:
 
 
 def poison(run: Run, rank: int, wrapper: str) -> None:
-    """Put an inf into one gradient: on one rank, if ranks have parts of it."""
+    """Put an inf into one gradient. If ranks have parts of the gradient, put it in on one rank."""
     p = next(p for p in run.model.parameters() if p.grad is not None and p.numel())
     if rank == 0 or wrapper in ("", "DDP", "ZeRO"):
         local = getattr(p.grad, "_local_tensor", p.grad)
@@ -138,7 +138,7 @@ def poison(run: Run, rank: int, wrapper: str) -> None:
 
 
 def spoil(run: Run) -> None:
-    """Replace a gradient by one that every step refuses: sparse, or of another shape than its parameter."""
+    """Replace a gradient by one that every step refuses: a sparse one, or one of another shape than its parameter."""
     p = next(p for group in run.ours.param_groups for p in group["params"] if p.grad is not None and p.numel())
     local = getattr(p.grad, "_local_tensor", None)
     if local is None:
@@ -148,7 +148,7 @@ def spoil(run: Run) -> None:
 
 
 def fail_together(rank: int, size: int, wrapper: str, rule: str) -> str:
-    """Spoil a gradient of the last rank; return what is raised here, where nothing is written."""
+    """Spoil a gradient of the last rank. Return the error on this rank, and check that nothing was written."""
     run = build(wrapper, rule, FEATURES["clip_norm"])
     import torch
 
@@ -186,9 +186,9 @@ def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice
 
 
 class Result(NamedTuple):
-    """What a run ends with."""
+    """The result of a run."""
 
-    losses: list[float]  # of the own part of the batch
+    losses: list[float]  # losses of this rank's part of the batch
     norms: list[float | None]
     skipped: list[bool]
     values: list[np.ndarray[Any, Any]]
@@ -196,7 +196,7 @@ class Result(NamedTuple):
 
 
 def require_widths(run: Run, feature: Feature) -> None:
-    """Look whether the states are as a feature says."""
+    """Assert that the states have the dtypes of a feature."""
     for entry in run.ours.state.values():
         assert ("low" in entry) == ("master_weights" in feature.options)
         width = feature.options.get("state_dtype", "float32")

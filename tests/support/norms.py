@@ -47,7 +47,7 @@ class Case:
         return tuple(a for a in found if a is not None)
 
     def bits(self) -> tuple[Array, ...]:
-        """Return the same from the transcription."""
+        """Return the results of the transcription."""
         v, dy = (reference.channels_first(a, self.axis) for a in (self.x, self.dy))
         n, dtype, mean, var = v.shape[1], v.dtype, self.mean, self.var
         if self.training:

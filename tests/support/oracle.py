@@ -29,7 +29,7 @@ TORCHS = [cls for cls in CLASSES if cls.in_torch and cls is not fs.SparseAdam]
 SHORT = [*range(71), 127, 128, 129, 1000, 1025]
 LENGTHS = [*SHORT, 100_003]
 
-# A value off the default for every kind of hyperparameter; an unknown kind keeps its default.
+# A value other than the default for every kind of hyperparameter; an unknown kind keeps its default.
 SAMPLES = {
     _checks.flag: True,
     _checks.fraction: 0.7,
@@ -56,7 +56,7 @@ needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason=
 
 
 def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
-    """Tell whether the options may be combined."""
+    """Return True if the options may be combined."""
     try:
         cls([np.zeros(1)], **options)
     except ValueError:

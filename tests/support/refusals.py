@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from .bits import Array
 
-HUGE = 10**400  # beyond float64
+HUGE = 10**400  # an integer beyond float64
 
 
 def ones(*shape: int, dtype: Any = np.float32) -> Array:
@@ -59,7 +59,7 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
 
 
 @contextmanager
-def refused(error: type[Exception], *words: str) -> Iterator[None]:
+def assert_refused(error: type[Exception], *words: str) -> Iterator[None]:
     """Assert exactly this error with all the words, on one line."""
     with pytest.raises(error) as caught:
         yield

@@ -70,7 +70,7 @@ def from_bfloat16(items: Array) -> Array:
 
 
 def split_low(x: Array) -> tuple[Array, Array]:
-    """Return the high halves of float32 numbers, rounded to nearest and ties away from zero, and their low halves."""
+    """Return the high halves of float32 numbers, rounded to nearest with ties away from zero, and the low halves."""
     u = np.where(np.isnan(x), np.uint32(0x7FC00000), x.view(np.uint32))
     with np.errstate(over="ignore"):
         return ((u + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), u.astype(np.uint16).view(np.int16)
@@ -83,5 +83,5 @@ def join_low(high: Array, low: Array) -> Array:
 
 
 def same_items(a: Any, b: Any) -> bool:
-    """Tell whether arrays of 16-bit numbers have the same bits; a nan is a nan."""
+    """Return True if arrays of 16-bit numbers have the same bits; all nans count as equal."""
     return bool(np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32), equal_nan=True))

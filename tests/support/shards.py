@@ -1,4 +1,4 @@
-"""What ranks do with sharded parameters in tests/test_distributed_shards.py; runs in the processes of a `World`."""
+"""Functions of tests/test_distributed_shards.py that run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def raw(t: torch.Tensor) -> bytes:
 
 
 def random_bits_of_parts(rank: int, size: int) -> None:
-    """Parts that begin within a block have random bits of their own: no two ranks round alike."""
+    """Assert that parts that begin inside a block use different random bits: no two ranks round alike."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(torch.zeros(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
     optimizer = ft.SGD([p], lr=1 + 2**-8, rounding="stochastic")  # half way to the next number of bfloat16
@@ -120,7 +120,7 @@ def random_bits_of_parts(rank: int, size: int) -> None:
 
 
 def cut_blocks(rank: int, size: int) -> None:
-    """States of 8 bits of parts that begin within a block are refused, and nothing is written."""
+    """Assert that 8-bit states of parts that begin inside a block are refused, and nothing is written."""
     mesh = init_device_mesh("cpu", (size,))
     for shape, placements in [((5, 3), [Shard(0)]), ((4, 256), [Shard(1)]), ((6, 128), [Shard(0)])]:
         p = parameter(numbers(shape, 1), mesh, placements)
@@ -136,7 +136,7 @@ def cut_blocks(rank: int, size: int) -> None:
 
 
 def states_of_the_whole(rank: int, size: int) -> None:
-    """Gather the states of shards into a whole parameter's, and give them back."""
+    """Load the states of shards into a whole parameter, and back."""
     from torch.distributed.checkpoint.state_dict import (
         StateDictOptions,
         get_optimizer_state_dict,
@@ -199,7 +199,7 @@ def refusals(rank: int, size: int) -> None:
     p.grad = distribute_tensor(numbers((4, 2), 3), mesh, [Replicate()])
     with pytest.raises(ValueError, match=r"grads\[0\] must be a DTensor placed as its parameter, \(Shard\(dim=0\),\)"):
         optimizer.step()
-    with pytest.raises(ValueError, match="process_group must be None, for DTensors know their ranks"):
+    with pytest.raises(ValueError, match="process_group must be None, because the device mesh"):
         ft.AdamW([p], lr=0.1, process_group=dist.group.WORLD).step()
     p.grad = None
     saved = ft.AdamW([torch.nn.Parameter(numbers((4, 2), 1))], lr=0.1)
@@ -281,7 +281,7 @@ def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
         p = parameter(torch.zeros_like(gradient), mesh, placements)
         p.grad = distribute_tensor(gradient, mesh, placements)
         params.append(p)
-    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # on every rank, with the same gradient
+    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # this parameter is on every rank, with the same gradient
     plain.grad = gradients[2][:3].clone()
     optimizer = ft.SGD([*params, plain], lr=0.1, clip_norm=1.0)
     optimizer.step()
@@ -303,7 +303,7 @@ def require_clipped(params: list[Any], plain: torch.Tensor) -> None:
 
 
 def on_a_grid(rank: int, size: int) -> list[float]:
-    """Norms of parameters on a mesh of two axes, and on slices of it."""
+    """Compare norms of parameters on a mesh of two axes, and on slices of it."""
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("copies", "parts"))
     value = numbers((6, 4), 1)
     layouts = [
@@ -374,7 +374,7 @@ def found_inf(rank: int, size: int) -> None:
 
 
 def groups_by_hand(rank: int, size: int) -> list[float | None]:
-    """Norms of parts whose group only the user knows; copies are refused."""
+    """Compare norms of parts whose group only the user knows; copies are refused."""
     p = torch.nn.Parameter(torch.zeros(4))
     p.grad = numbers((4,), 30 + rank)
     optimizer = ft.SGD([p], lr=1.0, clip_norm=1e-3, process_group=dist.group.WORLD)
@@ -383,7 +383,7 @@ def groups_by_hand(rank: int, size: int) -> list[float | None]:
     assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14)
     p.grad = numbers((4,), 30)
     before = bits(p)
-    with pytest.raises(ValueError, match="process_group must be of processes that have different parts"):
+    with pytest.raises(ValueError, match="process_group must be a group whose processes have different parts"):
         optimizer.step()
     assert bits(p) == before
     optimizer.step(grad_norm=5.0)

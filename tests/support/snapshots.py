@@ -27,7 +27,7 @@ def survives(case: Callable[[], object]) -> bool:
 
 
 def right_or_refused(step: Callable[[], Any], *words: str) -> bool:
-    """Return True if a step was taken, False if refused. The error must name the optimizer and have the words."""
+    """Return True after a step, False if it was refused. The error must name the optimizer and have the words."""
     try:
         step()
     except REFUSALS as error:

@@ -25,7 +25,7 @@ C = ctypes.CDLL(None)
 
 
 def denormals() -> tuple[bool, float, float]:
-    """Return how Python and NumPy react to them."""
+    """Return the results of Python and NumPy for denormals."""
     return sys.float_info.min / 2 != 0, float(np.float32(1e-38) / np.float32(8)), float(np.float32(1e-45))
 
 
@@ -75,7 +75,7 @@ def snapshot() -> dict[str, str]:
 
 
 def compare(before: dict[str, str], what: str) -> None:
-    """Assert that everything is as it was."""
+    """Assert that no setting has changed."""
     now = snapshot()
     differ = {name: (before[name], now[name]) for name in now if now[name] != before[name]}
     assert not differ, f"{what} changed {differ}"

@@ -1,4 +1,4 @@
-"""What ranks do in tests/test_torch_sync_batch_norm.py; runs in the processes of a `World`."""
+"""Functions of tests/test_torch_sync_batch_norm.py that run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -98,13 +98,16 @@ def conversions(rank: int, size: int) -> None:
 
 
 def refusals(rank: int, size: int) -> None:
-    """All ranks are refused before they communicate, or together."""
+    """Assert that all ranks raise, before they communicate or at the same call."""
     made = ft.SyncBatchNorm(3)
     with pytest.raises(ValueError, match=r"input must have at least 2 axes, the second of 3 channels; got \(2, 4\)"):
         made(torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"residual must have the input's shape \(2, 3\); got \(3, 2\)"):
         made(torch.ones(2, 3), torch.ones(3, 2))
-    with pytest.raises(TypeError, match=r"input must be float32 or float64 on the CPU, .*; got torch\.bfloat16 on cpu"):
+    with pytest.raises(
+        TypeError,
+        match=r"input, weights and buffers must be float32 or float64 on the CPU; got input torch\.bfloat16 on cpu",
+    ):
         made(torch.ones(2, 3, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="expected more than 1 value per channel when training; got 1"):
         made(torch.ones(int(rank == 0), 3))

@@ -74,7 +74,7 @@ def batches(n: int, dtype: Any = None, seed: int = 1) -> list[tuple[Any, Any]]:
 
 
 def backward(model: Any, batch: tuple[Any, Any], sign: float = 1.0) -> Any:
-    """Return the loss, after its gradients."""
+    """Compute the gradients and return the loss."""
     loss = ((model(batch[0]) - batch[1]) ** 2).mean()
     (sign * loss).backward()
     return loss

@@ -7,7 +7,7 @@ from typing import Any
 from .snapshots import right_or_refused
 from .torch_cases import ours, theirs
 
-LARGE = 1 << 20  # elements: memory that is given back to the system at once
+LARGE = 1 << 20  # elements of an array so large that its memory returns to the system when it is freed
 
 
 class World:

@@ -1,4 +1,4 @@
-"""Processes of torch.distributed, which run one function after another: the import of torch costs more than a test."""
+"""Processes of torch.distributed that run one function after another, because the import of torch takes long."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class World:
         context = multiprocessing.get_context("spawn")
         handle, store = tempfile.mkstemp()
         os.close(handle)
-        os.unlink(store)  # torch makes it
+        os.unlink(store)  # torch creates the file
         self._store = store
         self._pipes: list[Connection] = []
         self._processes = []
@@ -36,12 +36,12 @@ class World:
             self._processes.append(process)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Return what the function returns on each rank; its arguments follow the rank and the number of ranks.
+        """Return the function's result on each rank. The function gets the rank, the number of ranks and the arguments.
 
         Raises
         ------
         AssertionError
-            With all tracebacks, if it raises on any; the world has ended then.
+            If the function raises on any rank; the message has all tracebacks. The processes have ended then.
         """
         for pipe in self._pipes:
             pipe.send((function, arguments))
@@ -95,7 +95,7 @@ _worlds: dict[int, World] = {}
 
 
 def world_of(size: int) -> World:
-    """Return a world of so many processes: the existing one or a new one."""
+    """Return a world of this number of processes: the existing one or a new one."""
     if size not in _worlds or not _worlds[size].alive:
         _worlds[size] = World(size)
     return _worlds[size]

@@ -1,6 +1,6 @@
-"""What type checkers see of fusedstep in a user's script: it passes, and both checkers report every mistake in it.
+"""A user's script for the type checkers. It passes, and both checkers report every mistake in it.
 
-An "ignore" that ignores nothing is an error to both, so that each line below that has one is refused.
+Both report an "ignore" without an error, so every line below with an "ignore" must have an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fusedstep.torch import Adam as Fused
 Array = npt.NDArray[np.float32]
 w: Array = np.ones(3, np.float32)
 
-# Every optimizer, with what all have and what one has.
+# Every optimizer, with its common options and its own.
 rate: Callable[[int], float] = fs.schedules.cosine(0.1, total_steps=10)
 optimizers: list[fs.optim.Optimizer] = [
     fs.Adadelta([w], rho=0.8),

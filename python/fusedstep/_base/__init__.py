@@ -1,1 +1,1 @@
-"""What all parts of the package use: checks, arrays, memory, files, threads, optional packages."""
+"""Helpers of all parts of the package: checks, arrays, memory, files, threads, optional packages."""

@@ -37,7 +37,7 @@ def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def real_numbers(what: str, value: Any) -> Array:
-    """Return an array of real numbers without conversion. `what` begins the error message and ends in its verb."""
+    """Return an array of real numbers without conversion. `what` is the start of the error message, with its verb."""
     found = np.asarray(value)
     if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{what} numbers; got {type(value).__name__} {found.dtype} {found.shape}")
@@ -61,7 +61,7 @@ def shaped(elements: Array, like: Array) -> Array:
 
 
 def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """Do ``target[...] = source`` for all pairs. Sources may be targets of other pairs: they are read first."""
+    """Do ``target[...] = source`` for all pairs. All sources are read first, because a source may also be a target."""
     written = {_owner(target) for target, _ in pairs}
     apart = [(target, source.copy() if _owner(source) in written else source) for target, source in pairs]
     for target, source in apart:

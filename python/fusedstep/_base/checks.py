@@ -167,7 +167,7 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
 
 
 def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
-    """Refuse a positive number that must keep a denominator above zero but becomes zero in the computing type."""
+    """Refuse a positive number that becomes zero in the dtype of the steps. It must keep a denominator above zero."""
     for dtype in dtypes if isinstance(value, float) else ():
         if value > 0 and dtype != "float64" and np.float32(value) == 0:
             smallest = np.finfo(np.float32).smallest_subnormal

@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Array
 
-SPARE = 1 << 24  # bytes that reading a file needs besides its tensors
+SPARE = 1 << 24  # bytes of memory for reading a file, in addition to its tensors
 
 
 def existing(call: str, path: str | os.PathLike[str]) -> str:
@@ -54,13 +54,15 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
     except (SafetensorError, TypeError, AttributeError) as error:  # AttributeError: a dtype that NumPy lacks
         raise ValueError(f"{call}: {name!r} is not a safetensors file: {error}") from None
     if text is None:
-        raise ValueError(f"{call}: {name!r} is a safetensors file, but not one of fusedstep")
+        raise ValueError(
+            f"{call}: path must be a file that fusedstep wrote; got {name!r}, a safetensors file without its header"
+        )
     return name, text, tensors
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the path of a new, empty file; at the end it replaces `path`; after an error it is deleted.
+    """Yield the path of a new, empty file. At the end this file replaces `path`; after an error it is deleted.
 
     It gets the permissions of the file that it replaces, else those that the umask gives a new one. A symbolic link at
     `path` is replaced, not followed.

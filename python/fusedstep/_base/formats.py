@@ -15,7 +15,7 @@ BLOCK = 256
 STATE_DTYPES = ("float32", "bfloat16", "uint8")
 
 _MANTISSA = 20  # bits of a float32 that are dropped
-_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # for rounding up, and for the 1 that is added
+_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # room for rounding up, and for the 1 that is added
 _LOWEST = 32  # exponent of the smallest scale: with smaller ones numbers would become denormal
 _ONE, _SIZE, _INFINITE = np.uint32(0x3F800000), np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 

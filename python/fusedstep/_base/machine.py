@@ -26,14 +26,14 @@ def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = Non
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             sizes = [*_numbers(os.path.join(group, limit)), *_numbers(os.path.join(group, usage))]
-            if len(sizes) == 2:  # else "max", or the other version
-                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # which the kernel gives up
+            if len(sizes) == 2:  # with fewer numbers, the limit is "max" or the group is of the other version
+                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel frees it on demand
                 found.append(max(0, sizes[0] - sizes[1] + unused))
     return min(found, default=None)
 
 
 def _numbers(path: str, name: str | None = None) -> list[int]:
-    """Return the number in a file, or that after a name; empty where there is none."""
+    """Return the numbers in a file, or those after a name; an empty list if there are none."""
     lines = [line.split() for line in text_of(path).splitlines()]
     texts = [words[0] for words in lines if words] if name is None else [w[1] for w in lines if w and w[0] == name]
     return [int(text) for text in texts if text.isascii() and text.isdecimal()]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .arrays import Array, Shape
 
 ALIGNMENT = 64  # bytes of a cache line and of the widest vector register; NumPy aligns to 16
-KEPT_SHAPES = 8  # batches of training, its short last one, validation and test, and a few more
+KEPT_SHAPES = 8  # shapes of batches: training, the shorter last batch, validation, test, and a few more
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:

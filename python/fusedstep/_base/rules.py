@@ -23,7 +23,7 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
         raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
     if width in NARROW and not element_wise:
         raise ValueError(
-            f'{where}state_dtype must be "float32" or None for a rule with norms of whole tensors; got {width!r}'
+            f'{where}state_dtype must be "float32" or None for a rule that uses norms of whole tensors; got {width!r}'
         )
 
 
@@ -64,13 +64,13 @@ def adjustment(name: str | None, rows: int, columns: int) -> float:
 
 
 def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
-    """Refuse rows if a step would have to change the other rows too."""
+    """Refuse a gradient of rows if the step must also change the rows without a gradient."""
     names = ("weight_decay", "l1", "momentum", "state_dtype")
     wanted = {name: group[name] for name in names if group.get(name)}
     if has_averages:
         wanted["ema_decay"] = "given"
     if not takes or wanted:
         need = (
-            "no optimizer but SGD, Adagrad, RowwiseAdagrad and SparseAdam" if not takes else f"no {', '.join(wanted)}"
+            "SGD, Adagrad, RowwiseAdagrad or SparseAdam" if not takes else f"an optimizer without {', '.join(wanted)}"
         )
-        raise ValueError(f"{label}: rows and sparse gradients go with {need}; got {wanted or 'one'}")
+        raise ValueError(f"{label}: rows and sparse gradients need {need}; got {wanted or 'another optimizer'}")

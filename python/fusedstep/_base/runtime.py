@@ -28,8 +28,8 @@ def set_isa(name: str) -> None:
     Parameters
     ----------
     name : str
-        "v2", "v3", "v4" or, on other architectures, "generic". Also settable before the import, with the
-        environment variable ``FUSEDSTEP_ISA``.
+        "v2", "v3", "v4" or, on other architectures, "generic". The environment variable
+        ``FUSEDSTEP_ISA`` sets it at the import.
 
     Raises
     ------
@@ -65,13 +65,13 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        At most this many threads; None removes the limit. Also settable before the import, with the environment
-        variable ``FUSEDSTEP_NUM_THREADS``.
+        At most this many threads, from 1 to 65536. A number above the number of usable CPUs has no effect. None
+        removes the limit. The environment variable ``FUSEDSTEP_NUM_THREADS`` sets the limit at the import.
 
     Raises
     ------
     TypeError, ValueError
-        If n is not a whole number of at least 1.
+        If n is not a whole number from 1 to 65536.
     """
     if n is None:
         _core.set_num_threads(0)

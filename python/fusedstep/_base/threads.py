@@ -41,7 +41,7 @@ def idle_under_torchrun(threads: int) -> str:
         return ""
     return (
         f"torchrun has started {ranks} processes with OMP_NUM_THREADS={threads} each, and {ranks * (suits - threads)} "
-        f"of {granted()} CPUs stay idle; for all of them: OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
+        f"of {granted()} CPUs stay idle; to use all CPUs: OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
     )
 
 

@@ -28,9 +28,11 @@ Weights = Model | Mapping[str, Array] | Sequence[Array]
 def listed(call: str, params: object) -> list[Array]:
     """Return the arrays of a mapping or a sequence; refuse arrays that cannot be written to."""
     arrays = list(params.values()) if isinstance(params, Mapping) else params
-    if not isinstance(arrays, (list, tuple)) or not all(isinstance(a, np.ndarray) for a in arrays):
+    if not isinstance(arrays, (list, tuple)):
         raise TypeError(f"{call}: params must be a list or a dict of arrays; got {type(params).__name__}")
     for i, array in enumerate(arrays):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{call}: params[{i}] must be an array; got {type(array).__name__}")
         if array.dtype.char not in "fd" or not array.flags.writeable:
             kind = array.dtype if array.flags.writeable else f"read-only {array.dtype}"
             raise ValueError(f"{call}: params[{i}] must be writeable, float32 or float64; got {kind}")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: numbers, the choice of cases, and the reasons why a library has no figure."""
+"""Common code of the benchmarks: random numbers, the choice of cases, and reasons why a library has no figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 Array = np.ndarray
 BLOCK = (1 << 20) + 7  # large arrays repeat a block of random numbers: cheap to make, and never zeros
-ABSENT = "not installed: "  # how a status begins, before the names of modules
+ABSENT = "not installed: "  # start of a status; the names of the missing modules follow
 
 
 class Unavailable(Exception):
@@ -35,7 +35,7 @@ C = TypeVar("C", bound=AnyCase)
 
 
 def select(cases: Iterable[C], pattern: str | None, quick: bool) -> list[C]:
-    """Pick from all cases by a pattern of names; without one, --quick takes its own subset."""
+    """Select cases by a pattern of names. Without a pattern, --quick selects its own subset."""
     every = list(cases)
     if pattern is None:
         return [case for case in every if case.quick or not quick]

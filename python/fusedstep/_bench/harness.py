@@ -13,15 +13,15 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
-SHORT_S = 5e-3  # below this, what ran before (caches, spinning pools) shows much in a sample
+SHORT_S = 5e-3  # in a shorter sample, caches and spinning threads of earlier work change the time much
 TOO_SLOW = "left out: too slow for the time that was left"
-LEAST_ROUNDS = 3  # if a busy machine makes every round long
-SETTLE_S = 5e-3  # idle workers spin, OpenMP's for some ms, OpenBLAS's for 100, on a core that the next one needs
-SETTLE_LIMIT_S = 0.25  # some never stop spinning
-WARM_S = 3e-3  # after that idleness a core takes a while to come to its speed, and caches to hold what a loop reuses
+LEAST_ROUNDS = 3  # fewest rounds; a busy machine makes every round long
+SETTLE_S = 5e-3  # idle threads of OpenMP spin for some ms, of OpenBLAS for 100, on cores of the next library
+SETTLE_LIMIT_S = 0.25  # longest wait, because some threads never stop spinning
+WARM_S = 3e-3  # after the wait, a core needs time to reach its full speed, and caches must be filled again
 
 
-Ratio = tuple[float, float, float]  # of two times, with its 95% interval
+Ratio = tuple[float, float, float]  # the ratio of two times, with its 95% interval
 
 
 class Runner(Protocol):
@@ -32,7 +32,7 @@ class Runner(Protocol):
 
     @property
     def refill(self) -> Callable[[], None] | None:
-        """Return a function to call untimed before each step, for steps that change their gradients."""
+        """Return a function to call, not timed, before each step, for steps that change their gradients."""
 
 
 class NamedLine(Protocol):
@@ -46,7 +46,7 @@ L = TypeVar("L", bound=NamedLine)
 
 
 class Lines(Generic[L]):
-    """What the results of cases share: a line for each implementation."""
+    """Base class of the results of a case: a line for each implementation."""
 
     lines: list[L]
 
@@ -54,7 +54,7 @@ class Lines(Generic[L]):
         return next((line for line in self.lines if line.name == name), None)
 
     def mark_late(self, built: Container[str], timings: Container[str]) -> None:
-        """Note for each implementation that was built but not timed that there was no time for it."""
+        """Give each implementation that was built but not timed the status that there was no time for it."""
         for line in self.lines:
             if line.name in built and line.name not in timings:
                 line.status = TOO_SLOW
@@ -62,17 +62,16 @@ class Lines(Generic[L]):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How long to measure: rounds until the budget is spent, within bounds."""
+    """How long a case is measured: rounds until the budget is spent, within bounds."""
 
     budget_s: float = 4.0
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
     short_s: float = SHORT_S  # steps below this run untimed before each sample
-    warm_s: float = WARM_S  # so long, and once at least
-    limit_s: float = (
-        math.inf
-    )  # of all rounds: after it, LEAST_ROUNDS are enough; an implementation that needs it alone is left out
+    warm_s: float = WARM_S  # seconds of these steps; there is at least one
+    # Time limit of all rounds. After it, LEAST_ROUNDS are enough. An implementation that exceeds it alone is left out.
+    limit_s: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def sample(runner: Runner, repeats: int) -> float:
 
 
 def warm(runner: Runner, repeats: int, seconds: float) -> None:
-    """Run as in a sample, untimed."""
+    """Run the steps of a sample without timing them."""
     end = time.perf_counter() + seconds
     sample(runner, repeats)
     while time.perf_counter() < end:
@@ -113,7 +112,7 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
 
 
 def settle(seconds: float) -> None:
-    """Wait until the threads of the library that ran before sleep: until the process uses no CPU time."""
+    """Wait until the threads of the previous library sleep: until the process uses no CPU time."""
     end = time.perf_counter() + SETTLE_LIMIT_S
     while seconds > 0 and time.perf_counter() < end:
         used = time.process_time()
@@ -123,7 +122,7 @@ def settle(seconds: float) -> None:
 
 
 def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
-    """Warm up; then the repeats that make one sample last at least `sample_s`, and the time of one step."""
+    """Warm up; return the repeats that make one sample last at least `sample_s`, and the time of one step."""
     for _ in range(2):
         sample(runner, 1)
     repeats = 1
@@ -153,7 +152,7 @@ def measure(
                 cost += max(seconds * number, plan.warm_s)
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
         samples: dict[str, list[float]] = {name: [] for name in repeats}
-        # A fixed order would give every implementation the same neighbour in every round.
+        # In a fixed order, every implementation would follow the same other one in every round.
         order, names, end = np.random.default_rng(seed), list(repeats), time.perf_counter() + plan.limit_s
         for done in range(rounds):
             if done >= LEAST_ROUNDS and time.perf_counter() > end:
@@ -193,7 +192,7 @@ def ratio_interval(
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Disable garbage collection during the samples."""
+    """Disable Python's garbage collection during the samples."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

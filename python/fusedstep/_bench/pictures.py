@@ -1,4 +1,4 @@
-"""The picture of a run: how many times as long as fusedstep the other libraries take, with intervals."""
+"""The picture of a run: the times of the other libraries divided by fusedstep's, with intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def colour(name: str) -> str:
 
 
 def speedup(figure: Any, rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> bool:
-    """Draw a line per row, and a point with its interval per library: hollow if the interval contains 1."""
+    """Draw a line per row, and a point with its interval per library. The point is hollow if 1 is in the interval."""
     axes = figure.subplots()
     seen: dict[str, str] = {}
     for height, (_, lines) in enumerate(rows):

@@ -14,7 +14,7 @@ from .harness import Ratio
 FIELDS = ("name", "mine", "status", "ready_s", "seconds", "gb_s", "over_yardstick", "over_ours")
 CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick", "load")
 MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
-YARDSTICKS = ("roofline", "copy: ")  # not libraries that a user would call
+YARDSTICKS = ("roofline", "copy: ")  # names of lines that are no library for users
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Record:
     gb_s: float | None
     over_yardstick: Ratio | None
     over_ours: Ratio | None
-    ready_s: float | None = None  # of what compiles: until its first step was done
+    ready_s: float | None = None  # seconds until the end of the first step, for a library that compiles
 
     @property
     def is_peer(self) -> bool:
@@ -39,12 +39,12 @@ class Record:
 
     @property
     def is_faster_than_ours(self) -> bool:
-        """Beyond the interval."""
+        """Return True if the whole interval is below 1."""
         return self.is_peer and self.over_ours is not None and self.over_ours[2] < 1
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a file that a run or `reduce` has written.
+    """Read a file that a run or `reduce` wrote.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def records(document: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the samples, and round to four digits."""
+    """Return the results without their samples, rounded to four digits."""
     cases = [
         {k: short(case[k]) for k in CASE_FIELDS if case.get(k) is not None}
         | {"lines": [{k: short(line[k]) for k in FIELDS if line.get(k) is not None} for line in case["lines"]]}
@@ -98,7 +98,7 @@ def short(x: Any) -> Any:
 
 
 def dump(document: Mapping[str, Any]) -> str:
-    """Write JSON with one implementation per line: small, and fit for a diff."""
+    """Write JSON with one implementation per line, so that a diff is short."""
     parts = []
     for case in document["cases"]:
         head = json.dumps({k: v for k, v in case.items() if k != "lines"})[:-1]

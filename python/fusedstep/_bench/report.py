@@ -15,7 +15,7 @@ import fusedstep as fs
 from .._base.machine import cpu_model
 from .harness import Ratio
 
-OURS = "fusedstep"  # how the names of our lines begin
+OURS = "fusedstep"  # start of the names of our lines
 PACKAGES = (
     "fusedstep", "numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed",
     "bitsandbytes", "torchao",
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def significant(x: float) -> str:
-    """Three significant digits, never in exponents."""
+    """Return three significant digits, without an exponent."""
     return f"{x:.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
 
 
@@ -58,17 +58,17 @@ def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
     for row in rows:
         table.add_row(*row, style="bold green" if row[0].startswith(OURS) else None)
     console = console_of.Console(markup=False, highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width
+    if not console.is_terminal:  # a file or a pipe has no width of a line
         console.width = 150
     console.print(heading, style="bold", soft_wrap=True)
     console.print(table)
 
 
-VERDICT = "fusedstep is"  # the column of verdicts, or of reasons why there is none
+VERDICT = "fusedstep is"  # the column of verdicts, or of the reasons why there is no verdict
 
 
 def justify(i: int, header: Sequence[str]) -> str:
-    """Names and remarks to the left, figures to the right."""
+    """Align names and remarks to the left, figures to the right."""
     return "left" if i == 0 or header[i] in ("", "verdict", VERDICT) else "right"
 
 
@@ -117,7 +117,7 @@ def print_machine(facts: Mapping[str, Any]) -> None:
 
 
 def warning(facts: Mapping[str, Any]) -> str:
-    """Return a warning if the machine was disturbed: then a thread may wait milliseconds for a core."""
+    """Return a warning if the machine was disturbed, because a thread may then wait milliseconds for a core."""
     if reasons := facts.get("state", {}).get("disturbed"):
         return f"The machine was disturbed: {'; '.join(reasons)}. The figures mean little."
     return ""

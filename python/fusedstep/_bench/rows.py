@@ -1,4 +1,4 @@
-"""What tables and pictures of results show: a column per library, and of its forms the fastest."""
+"""Rows of tables and pictures of results: a column per library, with the fastest of its forms."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ COLUMNS = (
     ("bitsandbytes", "bitsandbytes"),
     ("TorchAO", "TorchAO"),
 )
-FLOOR = ("NumPy", "numpy")  # what is written by hand
-# Kinds of output, by the end of a line's name; a case that has them has a row for each.
+FLOOR = ("NumPy", "numpy")  # the user's own code
+# Kinds of output, by the end of a line's name. A case with several kinds has a row for each.
 KINDS = {", out": "into given memory", ", new": "into new memory"}
-Row = tuple[str, list[Record]]  # what it is called, and its lines
+Row = tuple[str, list[Record]]  # name of the row, and its lines
 
 
 def rows_of(label: str, lines: Sequence[Record]) -> list[Row]:
-    """Return a row for each kind of output of a case: its ratios are of times of one kind."""
+    """Return a row for each kind of output of a case. A row compares only times of this kind."""
     kinds = [kind for kind in KINDS if any(r.mine and r.name.endswith(kind) for r in lines)]
     split = [(f"{label}, {KINDS[kind]}", [r for r in lines if r.name.endswith(kind)]) for kind in kinds]
     return split or ([(label, list(lines))] if lines else [])
 
 
 def fastest(lines: Iterable[Record], start: str) -> Record | None:
-    """Return the line of a library with the smallest time over ours."""
+    """Return the line of a library with the smallest ratio to our time."""
     timed = [r for r in lines if r.name.startswith(start) and r.over_ours is not None]
     return min(timed, key=lambda r: r.over_ours[0] if r.over_ours else 0.0, default=None)
 

@@ -24,21 +24,21 @@ from .suites import Setting, Suite
 
 QUICK_S = 0.25  # budget of one case
 QUICK_MINUTES, FULL_MINUTES = 0.8, 9.5
-UNKNOWN_MEMORY = 8 * 2**30  # is taken for what is free where that is not known
-LOOK_S = 0.3  # at the machine before the first case
-LEAST_S = 0.1  # of a case that is late
-OVERRUN = 4.0  # times its budget may a case take for as many rounds as are wanted
+UNKNOWN_MEMORY = 8 * 2**30  # bytes of free memory, if the system does not report it
+LOOK_S = 0.3  # seconds of looking at the machine before the first case
+LEAST_S = 0.1  # smallest budget of a late case
+OVERRUN = 4.0  # times its budget: the longest time of a case that still wants more rounds
 
 
 class Pace:
-    """Divides the remaining time among the remaining cases, but for what is reserved for those that compile."""
+    """Divides the remaining time among the remaining cases, except the time that is reserved for compilations."""
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
         self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
-        self.spent, self.began = [0.0], 0.0  # beyond the budget: building, checking, at least so many rounds
+        self.spent, self.began = [0.0], 0.0  # seconds of a case besides its budget, such as for building and checking
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
-        """Return the plan of the next case, for which so much was reserved; None when time is up."""
+        """Return the plan of the next case, with its reserved time. None if no time is left."""
         self.began, self.own = time.perf_counter(), reserve
         if self.began >= self.end:
             return None
@@ -54,7 +54,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for; None: what suits the machine, or the kind of run."""
+    """The user's options. None stands for the default of the machine or of the kind of run."""
 
     quick: bool = False
     only: str | None = None
@@ -63,14 +63,14 @@ class Options:
     memory: float | None = None  # GiB
     minutes: float | None = None
     json: Path | None = None
-    targets: bool = True  # are printed
+    targets: bool = True  # True if the cases are only printed
 
 
 def limit_threads(threads: int | None) -> int:
     """Give all implementations the same number of threads.
 
-    Affinity is the only limit that every library's pool obeys: XLA has no other. BLAS made its pool when NumPy was
-    imported.
+    The CPU affinity limits the threads of every library; XLA has no other limit. threadpoolctl limits BLAS, which made
+    its threads when NumPy was imported.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -95,7 +95,7 @@ def setting_of(args: Options) -> Setting:
 
 
 def chosen(suites: Sequence[Suite], setting: Setting, only: str | None, quick: bool) -> list[tuple[Suite, Any]]:
-    """Pick the cases of all suites.
+    """Select the cases of all suites.
 
     Raises
     ------
@@ -133,10 +133,10 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Return 0, or 1 if ours is wrong in any case."""
-        if not missing(["torch"]):  # whose OpenMP ours shares: from the first case on, not from the second
+        """Run; return 0, or 1 if a result of ours is wrong in any case."""
+        if not missing(["torch"]):  # imported now, so that ours shares torch's OpenMP from the first case on
             importlib.import_module("torch")
-        fs.num_threads()  # looks which threads there are
+        fs.num_threads()  # it looks for the threads
         self.facts["backend"] = _core.backend()
         self.look("the time before the first case")
         report.print_machine(self.facts)
@@ -159,7 +159,7 @@ class Run:
         return int(not all(line["status"].startswith(ABSENT) for line in mine))
 
     def look(self, waiting: str = "") -> None:
-        """Look at the cores, and for a while, if it is named, at what other processes use."""
+        """Measure the cores, and also the load of other processes if a duration is given."""
         watch = state.Watch()
         self.cores.append(state.core_times())
         if waiting:
@@ -204,7 +204,7 @@ class Run:
 
 
 def importance(case: Any) -> int:
-    """Return the place in a run that may be too short: first what --quick takes, last what compiles for long."""
+    """Return the place of a case in a run: first those of --quick, last those with a long compilation."""
     return 0 if case.quick else 1 if not reserve_of(case) else 2
 
 
@@ -214,7 +214,7 @@ def reserve_of(case: Any) -> float:
 
 
 def of_one_suite(case: Any) -> bool:
-    """Tell which cases run only if their suite is chosen alone, because ten minutes are too short for all.
+    """Return True for cases that run only if their suite is chosen alone, because ten minutes are too short for all.
 
     These are models for rules other than Adam, all widths, and the larger networks' accuracies and float32 fits of
     scikit-learn's.
@@ -230,7 +230,7 @@ def plan_of(suite: Suite, quick: bool) -> Sampling:
 
 
 def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Sort a verdict under headings: one, or one per instruction set."""
+    """Return the verdicts under one heading, or under one for each instruction set."""
     levels = dict.fromkeys(entry.get("isa", "") for entry in verdict)
     rows = {level: [entry for entry in verdict if entry.get("isa", "") == level] for level in levels}
     return [(f"Targets, isa {level}" if level else "Targets", rows[level]) for level in levels]

@@ -1,6 +1,6 @@
-"""Whether a machine is quiet: how far apart the speeds of its cores are, and how many CPUs other processes use.
+"""Check whether a machine is quiet: how much the speeds of its cores differ, and how many CPUs other processes use.
 
-A run looks at the cores at its beginning and its end, and at the CPUs during each case. Results of a disturbed machine
+A run measures the cores at its start and its end, and other processes during each case. Results of a disturbed machine
 say so, and are not published.
 """
 
@@ -17,18 +17,18 @@ import numpy as np
 
 from .._base.machine import text_of
 
-FAR = 1.15  # between the fastest and the slowest core: the clocks of quiet cores differ by a few percent
-BUSY = 0.25  # CPUs, on average of a case: a thread may wait milliseconds for its core
-STOLEN = 0.05  # CPUs that a hypervisor gave to others
+FAR = 1.15  # largest ratio of the cores' times; the clocks of quiet cores differ by a few percent
+BUSY = 0.25  # CPUs of other processes, on average of a case; above it, a thread may wait milliseconds for its core
+STOLEN = 0.05  # CPUs that a hypervisor gave to other machines
 MANY = 0.05  # share of the measured time that may be in disturbed cases
-MOST_CORES = 8  # looked at
+MOST_CORES = 8  # most cores that are measured
 ROUNDS = 15
 PROBE = 20_000  # elements, which fit into the first two levels of cache
 
 
 @dataclass(frozen=True)
 class Load:
-    """What took CPUs from a case: averages, in CPUs."""
+    """The load of others during a case, in CPUs on average."""
 
     seconds: float
     others: float  # used by other processes
@@ -40,7 +40,7 @@ class Load:
 
 
 class Watch:
-    """The load of other processes from its making on; `load` is None where the system does not report it."""
+    """Measures the load of other processes since its creation. `load` is None if the system does not report it."""
 
     def __init__(self) -> None:
         self.ticks, self.own, self.start = ticks(), own_seconds(), time.perf_counter()
@@ -56,7 +56,7 @@ class Watch:
 
 
 def ticks() -> tuple[int, int] | None:
-    """Return the ticks in which the CPUs that this process may use worked, and which were stolen from them."""
+    """Return two counts of ticks of this process's CPUs: those that were used, and those that a hypervisor took."""
     usable = {f"cpu{n}" for n in usable_cores()}
     rows = [line.split() for line in text_of("/proc/stat").splitlines()]
     found = [list(map(int, row[1:9])) for row in rows if row and row[0] in usable and len(row) > 8]
@@ -67,8 +67,8 @@ def ticks() -> tuple[int, int] | None:
 
 
 def own_seconds() -> float:
-    """Return the CPU time of this process and of all that it has started, such as compilers."""
-    used: dict[int, tuple[int, int]] = {}  # process -> its parent, and ticks with those of children that have ended
+    """Return the CPU time of this process and of all processes that it has started, such as compilers."""
+    used: dict[int, tuple[int, int]] = {}  # process -> its parent, and its ticks with those of its ended children
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         fields = text_of(f"/proc/{name}/stat").rpartition(")")[2].split() if name.isdecimal() else []
         if len(fields) > 14:
@@ -87,7 +87,7 @@ def usable_cores() -> list[int]:
 
 
 def core_times() -> dict[int, float]:
-    """Return the median time of the same work on each core, interleaved; of some of the cores where there are many."""
+    """Return the median time of the same work on each core, interleaved. Of many cores, only some are measured."""
     usable = usable_cores()
     cores = usable[:: max(1, len(usable) // MOST_CORES)][:MOST_CORES]
     a, out = np.full(PROBE, 1.5, np.float32), np.empty(PROBE, np.float32)
@@ -103,7 +103,7 @@ def core_times() -> dict[int, float]:
 
 
 def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
-    """Return the time of the repetitions, after one that is not timed."""
+    """Return the time of the repetitions, after one repetition that is not timed."""
     work()
     start = time.perf_counter()
     for _ in range(repeats):
@@ -117,7 +117,7 @@ def distance(times: Mapping[int, float]) -> float:
 
 
 def summary(cores: Sequence[Mapping[int, float]], loads: Mapping[str, Load]) -> dict[str, Any]:
-    """Return the state for a file of results: figures, and under `disturbed` what disturbed the run, in words."""
+    """Return the state for a file of results: figures, and under `disturbed` texts about the disturbances."""
     total = sum(load.seconds for load in loads.values())
     bad = {name: load for name, load in loads.items() if load.is_disturbed}
     mean = {

@@ -22,7 +22,9 @@ from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
 
-LAYERS_SHORT_S = 0.1  # layers are held to a few percent of a copy: a pool that spins for 5 ms shows in less than this
+LAYERS_SHORT_S = (
+    0.1  # layers are compared with a copy to a few percent; threads that spin for 5 ms change shorter samples
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Suite:
-    """One table of cases. Results have `as_dict`, whose "lines" have the fields that `records` names."""
+    """One table of cases. A result has `as_dict`. The "lines" in it have the fields of `records.Record`."""
 
     name: str
     about: str
@@ -45,7 +47,7 @@ class Suite:
     show: Callable[[Any], None]
     notes: Callable[[], None]
     judge: Callable[[Mapping[str, Any], Setting], list[dict[str, Any]]]
-    budget_s: float  # of one case
+    budget_s: float  # seconds of one case
     short_s: float = SHORT_S
 
 
@@ -109,4 +111,4 @@ SUITES = (
     ),
 )
 
-QUICK_SUITES = SUITES[:-1]  # of `fusedstep bench`
+QUICK_SUITES = SUITES[:-1]  # the suites of `fusedstep bench`

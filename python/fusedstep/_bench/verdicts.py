@@ -1,4 +1,4 @@
-"""What a ratio with its interval says: faster, slower, or neither; and whether it reaches a target."""
+"""Verdicts on a ratio with its interval: faster, slower or neither, and whether it reaches a target."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from .harness import Ratio
 from .report import interval, print_table
 
-FASTER, EQUAL, SLOWER = "faster", "equal within the interval", "slower"  # of fusedstep
+FASTER, EQUAL, SLOWER = "faster", "equal within the interval", "slower"  # verdicts on fusedstep
 MET, MET_WITHIN, MISSED_WITHIN, MISSED = "met", "met, within the interval", "NOT MET, within the interval", "NOT MET"
 
 
 def verdict(over_ours: Ratio) -> str:
-    """Say what fusedstep is, by the time of another over its own."""
+    """Return the verdict on fusedstep from the ratio of another library's time to its own."""
     _, low, high = over_ours
     return FASTER if low > 1 else SLOWER if high < 1 else EQUAL
 
@@ -24,19 +24,19 @@ def said(over_ours: Ratio | None) -> str:
 
 
 def cells(over_ours: Ratio | None, mine: bool, remark: str = "") -> tuple[str, str]:
-    """Return the ratio, and the verdict with a remark, for two cells; a line of ours has no verdict."""
+    """Return two cells: the ratio, and the verdict with a remark. A line of ours has no verdict."""
     word = verdict(over_ours) if over_ours and not mine else ""
     return (interval(over_ours) if over_ours else "-", ", ".join(text for text in (word, remark) if text))
 
 
 def held(ratio: Ratio, bound: float, at_most: bool = False) -> dict[str, Any]:
-    """Hold a ratio against a target; `sure` if its whole interval is on that side."""
+    """Compare a ratio with a target. `sure` is True if the whole interval is on the same side of the target."""
     reached = [x <= bound if at_most else x >= bound for x in ratio]
     return {"value": ratio[0], "met": reached[0], "sure": len(set(reached)) == 1}
 
 
 def word(entry: Mapping[str, Any]) -> str:
-    """Return the verdict on a target."""
+    """Return the verdict on a target as a word."""
     if entry["met"] is None:
         return "not measured"
     sure = entry.get("sure", True)

@@ -172,6 +172,6 @@ def _planes(x: Array) -> Array:
 
 
 def _start(call: str, images: object, key: Key, first_row: int, per_image: int) -> tuple[Array, Array]:
-    """Check the common arguments; return the images and so many uniform numbers for each."""
+    """Check the common arguments; return the images and `per_image` uniform numbers for each."""
     x, first = examples(call, "images", images, axes=3), offset_of(call, first_row)
     return x, uniform((len(x), per_image), key_of(call, key), first * per_image)

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (
         BrokenPipeError
-    ):  # the reader of the output is gone; stdout is replaced, so that the interpreter's last flush does not fail
+    ):  # the reader has closed the pipe; stdout is replaced, so that the interpreter's last flush does not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except MemoryError as error:

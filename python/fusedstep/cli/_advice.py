@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ._machine import Machine
 
-SLOW = 1.3  # times the time that memory allows
-WAITING = 1.5  # times the time of one thread
-SATURATED = 1.15  # speed-up by more threads, below which they do not pay
+SLOW = 1.3  # largest ratio of a step's time to the time that the memory's speed allows
+WAITING = 1.5  # largest ratio of the time of all threads to that of one thread
+SATURATED = 1.15  # least speed-up for which more threads are useful
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Figures:
     parameters: int
     copy: float
     in_place: float
-    in_place_one: float  # by one thread
+    in_place_one: float  # with one thread
     should: float
     does: float
-    product: float = 0.0  # of NumPy on BLAS's threads; the next on one thread; 0 if unknown
-    product_one: float = 0.0
+    product: float = 0.0  # of NumPy, on BLAS's threads; 0 if unknown
+    product_one: float = 0.0  # of NumPy, on one of BLAS's threads; 0 if unknown
 
 
-Rule = Callable[[Machine, Figures], str]  # empty: nothing to say
+Rule = Callable[[Machine, Figures], str]  # an empty text means no advice
 
 
 def advise(machine: Machine, figures: Figures) -> list[str]:
@@ -45,7 +45,7 @@ def _ranks(machine: Machine) -> int:
 
 
 def torchrun(machine: Machine, figures: Figures) -> str:
-    """Say how many threads each process should have: torchrun gives each process one, however many CPUs there are."""
+    """Say how many threads each process should have: torchrun gives each process one thread for any number of CPUs."""
     ranks = _ranks(machine)
     suits = max(1, machine.granted // ranks)
     if ranks < 2 or machine.threads == suits:
@@ -63,7 +63,7 @@ def _variable(name: str) -> Rule:
             return ""
         return (
             f"{name}={machine.environment[name]} limits steps to {n} of {machine.granted} CPUs. "
-            "Unset it if you do not want that."
+            "Unset it to use all of them."
         )
 
     return rule
@@ -86,7 +86,7 @@ def quota(machine: Machine, figures: Figures) -> str:
     n = machine.granted
     return (
         f"The container may use {machine.quota:g} CPUs and sees {machine.affinity}. fusedstep uses {n}, but "
-        f"libraries that do not read the quota start {machine.affinity} threads, and then all are paused together. "
+        f"libraries that do not read the quota start {machine.affinity} threads; the system then pauses all of them. "
         f"Raise the quota, or set OMP_NUM_THREADS={n} and OPENBLAS_NUM_THREADS={n}."
     )
 
@@ -96,8 +96,8 @@ def affinity(machine: Machine, figures: Figures) -> str:
     if machine.affinity >= machine.cpus:
         return ""
     return (
-        f"This process may run on {machine.affinity} of {machine.cpus} CPUs (taskset, or a scheduler's set): "
-        "widen it if the others are free."
+        f"This process may run on {machine.affinity} of {machine.cpus} CPUs, because taskset or a scheduler "
+        "limits it. Allow more CPUs if the others are free."
     )
 
 
@@ -124,8 +124,8 @@ def two_openmps(machine: Machine, figures: Figures) -> str:
     if len(names) < 2:
         return ""
     return (
-        f"{len(names)} OpenMP runtimes are loaded ({', '.join(names)}): each has a pool, and idle workers of one "
-        "take the cores of another for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
+        f"{len(names)} OpenMP runtimes are loaded ({', '.join(names)}): each has its own threads, and idle threads "
+        "of one keep a core busy for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
     )
 
 
@@ -135,9 +135,10 @@ def spinning(machine: Machine, figures: Figures) -> str:
     if machine.backend != "openmp" or machine.threads < 2 or not pools:
         return ""
     return (
-        f"Steps run on OpenMP's threads, which spin for milliseconds after each, and {pools[0].name} has "
-        f"{pools[0].threads} of its own: where a loop has both, each waits for the other. Where the products are "
-        "NumPy's, set FUSEDSTEP_BACKEND=threads, or OPENBLAS_NUM_THREADS=1 for small networks."
+        f"Steps run on OpenMP's threads, which keep cores busy for milliseconds after each step. {pools[0].name} has "
+        f"{pools[0].threads} threads of its own. In a loop with steps and products the two kinds of threads wait for "
+        "each other. If NumPy computes the products, set FUSEDSTEP_BACKEND=threads; for small networks set "
+        "OPENBLAS_NUM_THREADS=1."
     )
 
 
@@ -148,8 +149,8 @@ def too_many(machine: Machine, figures: Figures) -> str:
         return ""
     variable = "OMP_NUM_THREADS" if pools[0].is_openmp else "OPENBLAS_NUM_THREADS"
     return (
-        f"{pools[0].name} has {pools[0].threads} threads for {machine.granted} CPUs, which then wait for one "
-        f"another: set {variable}={machine.granted}."
+        f"{pools[0].name} has {pools[0].threads} threads for {machine.granted} CPUs, so threads wait for "
+        f"each other. Set {variable}={machine.granted}."
     )
 
 
@@ -158,19 +159,19 @@ def waiting_products(machine: Machine, figures: Figures) -> str:
     if not figures.product_one or figures.product <= WAITING * figures.product_one:
         return ""
     return (
-        f"A product of NumPy takes {figures.product / figures.product_one:.1f} x as long on BLAS's threads as on one: "
-        "they wait for cores that others keep busy. fusedstep's commands and estimators keep small products to one "
-        "thread; for loops of your own set OPENBLAS_NUM_THREADS=1, or leave the cores free."
+        f"A product of NumPy takes {figures.product / figures.product_one:.1f} x as long on BLAS's threads as on one, "
+        "because the threads wait for busy cores. fusedstep's commands and estimators compute small products with one "
+        "thread. For your own loops set OPENBLAS_NUM_THREADS=1, or stop the other programs."
     )
 
 
 def waiting(machine: Machine, figures: Figures) -> str:
-    """Warn of workers that never sleep."""
+    """Warn of OpenMP threads that never sleep."""
     env = machine.environment
     name = "OMP_WAIT_POLICY" if env.get("OMP_WAIT_POLICY", "").lower() == "active" else "GOMP_SPINCOUNT"
     if name not in env or (name == "GOMP_SPINCOUNT" and 0 < _whole(env[name]) <= 300_000):
         return ""
-    return f"{name}={env[name]} lets idle OpenMP workers spin, on cores that BLAS and others need: unset it."
+    return f"{name}={env[name]} lets idle OpenMP threads keep cores busy that BLAS needs. Unset {name}."
 
 
 def small_pages(machine: Machine, figures: Figures) -> str:
@@ -178,7 +179,7 @@ def small_pages(machine: Machine, figures: Figures) -> str:
     if machine.huge_pages != "never":
         return ""
     return (
-        "Transparent huge pages are off: large arrays cost a lookup per 4 KB, first touches most of all. As root: "
+        "Transparent huge pages are off, so the CPU looks up an address for every 4 KB of an array. As root run: "
         "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled."
     )
 
@@ -188,8 +189,8 @@ def saturated(machine: Machine, figures: Figures) -> str:
     if machine.threads < 2 or figures.in_place > SATURATED * figures.in_place_one or busy(machine, figures):
         return ""
     return (
-        f"One thread moves {figures.in_place_one:.0f} GB/s and {machine.threads} move {figures.in_place:.0f}: large "
-        "steps gain nothing from more threads here. num_threads=1 leaves the other cores to others."
+        f"One thread moves {figures.in_place_one:.0f} GB/s and {machine.threads} move {figures.in_place:.0f}: more "
+        "threads make large steps no faster here. num_threads=1 leaves the other cores free."
     )
 
 
@@ -198,8 +199,8 @@ def slow(machine: Machine, figures: Figures) -> str:
     if figures.does <= SLOW * figures.should or busy(machine, figures):
         return ""
     return (
-        f"A step takes {figures.does / figures.should:.1f} x what memory allows. If that does not go away on another "
-        "run, please report it with this output."
+        f"A step takes {figures.does / figures.should:.1f} x as long as the memory's speed allows. If another run "
+        "shows it again, please report it with this output."
     )
 
 

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "iris")
 FEWEST_ROWS = 20
 MOST_INTEGER_CLASSES = 20  # if there are more distinct integers, they are values, not classes
-FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # rows; largest share of rows in classes with fewer rows
+FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # least rows of a class; largest share of rows in classes with fewer rows
 OVERRIDES = ("drop", "categorical", "numeric")
 MOST_NOTES = 20
 TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is for testing; an eighth of the rest is for validation
@@ -90,12 +90,12 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
     options = ", ".join(f"--{name}" for name in ("target", *OVERRIDES))
     if source in BUNDLED:
         if target or asked:
-            raise UsageError(f"{options} are for .csv files and the like; --data is {source}")
+            raise UsageError(f"{options} are for tables with named columns; --data is {source}")
         return _bundled(source)
     path = find_file(source)
     if path.suffix.lower() == ".npz":
         if target or asked:
-            raise UsageError(f"{options} are for .csv files and the like; a .npz file holds X and y")
+            raise UsageError(f"{options} are for tables with named columns; a .npz file holds X and y")
         return read_npz(path)
     return from_frame(path.name, read(path, target), target, asked)
 
@@ -126,7 +126,7 @@ def _bundled(name: str) -> Table:
     if name not in ("digits", "diabetes"):
         y = np.asarray(found.target_names)[y].astype(np.str_)
     task = "regression" if name == "diabetes" else "classification"
-    # the digits' pixels have one common scale: scaling each by its own deviation would amplify noise at the margins
+    # all pixels have one scale, because a scale for each pixel would amplify the noise at the edges of the images
     one_unit = name == "digits"
     return Table(name, np.asarray(found.data, np.float64), y, [str(f) for f in found.feature_names], task, one_unit)
 
@@ -147,10 +147,10 @@ def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list
         if column not in header:
             raise UsageError(f"{option}: {name} has no column {column!r}; its columns are {listed(header)}")
         if option != "--target" and column == target:
-            raise UsageError(f"{option} must name columns to learn from; {column!r} is the target")
+            raise UsageError(f"{option} must name input columns; {column!r} is the target")
     features, notes = frame.drop(columns=target), []
     if not features.shape[1] or set(features.columns) <= set(wishes.get("drop", [])):
-        raise UsageError(f"{name}: no column is left to learn from besides the target {target!r}")
+        raise UsageError(f"{name}: at least one column besides the target {target!r} must be left as input; got none")
     without = frame[target].isna()
     if without.any():
         count = int(without.sum())

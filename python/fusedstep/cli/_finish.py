@@ -27,7 +27,7 @@ Facts = list[tuple[str, str]]
 
 
 class Finish:
-    """Write the files of a run into a folder, and print what they are.
+    """Write the files of a run into a folder, and print their names with a description.
 
     Parameters
     ----------

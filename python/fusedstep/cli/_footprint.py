@@ -1,4 +1,4 @@
-"""The memory of AdamW for a number of parameters: its bytes, whether this machine has them, the time of a step."""
+"""The memory of AdamW for a number of parameters, whether this machine has it, and the time of a step."""
 
 from __future__ import annotations
 

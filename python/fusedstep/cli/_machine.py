@@ -39,11 +39,11 @@ class Machine:
     cpu: str
     cpus: int
     affinity: int
-    quota: float | None  # CPUs of the container
+    quota: float | None  # CPUs that the container may use
     threads: int
     backend: str
     isa: str
-    isas: tuple[str, ...]  # that the CPU has, best first
+    isas: tuple[str, ...]  # instruction sets of the CPU, the best first
     environment: Mapping[str, str] = field(default_factory=dict)
     libraries: tuple[Library, ...] = ()
     load: float | None = None

@@ -103,7 +103,7 @@ def keyword(text: str) -> tuple[str, Any]:
 Row = tuple[str, Callable[[str], Any], Any, str, str]
 NAMES = tuple(optim.registry)
 
-BATCH_NORM = "batch normalisation in every hidden layer; a last batch of one row is merged with the one before"
+BATCH_NORM = "batch normalisation in every hidden layer; a last batch of one row is added to the batch before it"
 
 QUIET: Row = ("--quiet", bool, False, "", "print errors only")
 MASKS = integer(2, 10**9)
@@ -113,13 +113,13 @@ DATA: list[Row] = [
     ("--target", str, None, "COLUMN", "the column to predict"),
     ("--drop", listed(str), [], "COLUMN,COLUMN", "columns to leave out"),
     ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns of categories, although their values may be numbers"),
-    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; cells that are not numbers are missing"),
+    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; a cell that is no number counts as missing"),
     (
         "--task",
         one_of(TASKS),
         "auto",
         "TASK",
-        "classification, regression, or auto: texts and few distinct integers are classes",
+        "classification, regression, or auto (then texts and few distinct integers are classes)",
     ),
     ("--split-seed", integer(0), 0, "N", "seed of the split into training, validation and test rows"),
 ]
@@ -127,19 +127,25 @@ NETWORK: list[Row] = [
     ("--hidden", hidden, [64, 64], "N,N", "sizes of the hidden layers, or none"),
     ("--activation", one_of(ACTIVATIONS), "relu", "NAME", ", ".join(ACTIVATIONS)),
     ("--batch-norm", bool, False, "", BATCH_NORM),
-    ("--dropout", number(0, 0.99), 0.0, "P", "drop the outputs of hidden layers with this probability in training"),
+    ("--dropout", number(0, 0.99), 0.0, "P", "probability of dropping an output of a hidden layer in training"),
     ("--dtype", one_of(("float32", "float64")), "float32", "DTYPE", "float32 or float64"),
 ]
 TRAINING: list[Row] = [
     ("--lr", number(open_low=True), None, "X", "learning rate (depends on the optimizer)"),
     ("--schedule", one_of(schedules.NAMES), "cosine", "NAME", ", ".join(schedules.NAMES)),
-    ("--warmup", integer(0), 0, "STEPS", "steps of linear warm-up first"),
+    ("--warmup", integer(0), 0, "STEPS", "number of first steps in which the learning rate grows linearly"),
     ("--batch-size", integer(1), 32, "N", "rows per step"),
-    ("--weight-decay", number(), None, "X", "decay of the weights, not the biases (depends on the optimizer)"),
-    ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "l2, decoupled or proximal"),
-    ("--l1", number(), 0.0, "X", "L1 penalty on the weights, not the biases"),
-    ("--clip-norm", number(open_low=True), None, "X", "clip the norm of all gradients together"),
-    ("--state-dtype", one_of(WIDTHS), None, "DTYPE", f"the optimizer's state in {', '.join(WIDTHS)} (as the weights)"),
+    ("--weight-decay", number(), None, "X", "weight decay, without the biases (depends on the optimizer)"),
+    ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "form of the decay: l2, decoupled or proximal"),
+    ("--l1", number(), 0.0, "X", "L1 penalty on the weights, without the biases"),
+    ("--clip-norm", number(open_low=True), None, "X", "largest norm of all gradients together"),
+    (
+        "--state-dtype",
+        one_of(WIDTHS),
+        None,
+        "DTYPE",
+        f"dtype of the optimizer's states: {', '.join(WIDTHS)} (that of the weights)",
+    ),
     ("--ema", number(0, 1), None, "D", "evaluate and save a running average of the weights with this decay"),
     ("--seed", integer(0), 0, "N", "seed of the initial weights and the batches"),
     ("--threads", integer(1, 65536), None, "N", "maximal number of threads of the optimizer"),
@@ -148,7 +154,7 @@ TRAINING: list[Row] = [
         one_of(("none", "balanced")),
         "none",
         "WEIGHT",
-        "none, or balanced: rows of rare classes weigh more",
+        "none, or balanced: rows of rare classes have a larger weight",
     ),
     (
         "--out",
@@ -161,39 +167,51 @@ TRAINING: list[Row] = [
 ]
 DOCTOR: list[Row] = [
     ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
-    ("--params", number(1, 1e15), None, "N", "also show the memory of AdamW for so many parameters, such as 7e9"),
-    ("--import", listed(str), [], "NAME,NAME", "packages to import first, to include their libraries"),
+    ("--params", number(1, 1e15), None, "N", "also show the memory of AdamW for N parameters, such as 7e9"),
+    ("--import", listed(str), [], "NAME,NAME", "packages to import first, so that the report includes their libraries"),
     ("--threads", integer(1), None, "N", "maximal number of threads of a step"),
 ]
 BENCH: list[Row] = [
-    ("--only", str, None, "PATTERN", "cases whose name contains or matches this, as in 'adam/*' (a quick choice)"),
-    ("--minutes", number(open_low=True), 2.0, "M", "for all cases together"),
-    ("--threads", integer(1), None, "N", "of all libraries (what this process may use)"),
+    (
+        "--only",
+        str,
+        None,
+        "PATTERN",
+        "run only cases with this in their name, or like 'adam/*' (a quick choice)",
+    ),
+    ("--minutes", number(open_low=True), 2.0, "M", "time limit of all cases together"),
+    ("--threads", integer(1), None, "N", "number of threads of all libraries (all that this process may use)"),
     (
         "--out",
         str,
         "fusedstep-bench",
         "DIR",
-        "folder of results.json and speedup.png; those of another run are moved to run-1, ...",
+        "folder of results.json and speedup.png; files of another run are moved to run-1, run-2, ...",
     ),
 ]
 
 
 PREDICT: list[Row] = [
-    ("--mc-samples", MASKS, None, "K", "predict under K dropout masks, with an uncertainty per row"),
+    ("--mc-samples", MASKS, None, "K", "average over K dropout masks, and write an uncertainty per row"),
     ("--seed", integer(0), 0, "N", "seed of the masks"),
     ("--out", str, None, "FILE", "file of the predictions (NAME-predictions.csv)"),
     QUIET,
 ]
 EVALUATE: list[Row] = [
-    ("--out", str, None, "DIR", "also write metrics.json, predictions.csv, a picture and report.html there"),
+    (
+        "--out",
+        str,
+        None,
+        "DIR",
+        "folder into which metrics.json, predictions.csv, a picture and report.html are also written",
+    ),
     QUIET,
 ]
 
 
 def lengths(epochs: int, patience: int) -> list[Row]:
     """Return the options for the length of a training, whose defaults differ between the commands."""
-    stop = "stop after N epochs without a better validation loss, 0: never"
+    stop = "stop after N epochs without a better validation loss; 0 never stops"
     return [
         ("--epochs", integer(1), epochs, "N", "passes over the training rows"),
         ("--patience", integer(0), patience, "N", stop),
@@ -213,7 +231,7 @@ def build_parser() -> Parser:
         integer(1, 1000),
         1,
         "N",
-        "train each optimizer with N seeds, beginning with --seed; rank by the mean",
+        "train each optimizer with N seeds, from --seed on; rank by the mean",
     )
     _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
     predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
@@ -233,11 +251,11 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     optimizer: Row = ("--optimizer", one_of(NAMES), "AdamW", "NAME", ", ".join(NAMES))
     samples: Row = (
         "--mc-samples", MASKS, None, "K",
-        "predict the test rows under K dropout masks, with an uncertainty per row in predictions.csv",
+        "average over K dropout masks for the test rows, and write an uncertainty per row into predictions.csv",
     )  # fmt: skip
     again: Row = (
         "--resume", bool, False, "",
-        "continue the run in --out with its options, except those given now, for example more --epochs",
+        "continue the run in --out with its options; options given now, such as more --epochs, replace them",
     )  # fmt: skip
     group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples, again])
     more = "any other argument of the optimizer, such as momentum=0.9; may be repeated"

@@ -34,7 +34,7 @@ class Predictions:
 
 
 def predict(model: nn.TrainedModel, rows: Any, masks: int | None = None, seed: int = 0) -> Predictions:
-    """Predict rows (inputs or a table), under so many dropout masks or none."""
+    """Predict rows (inputs or a table), with or without dropout masks."""
     with one_blas_thread(PREDICT_ROWS, largest_weight(model.model.layers)):
         return _predict(model, rows, masks, seed)
 
@@ -93,7 +93,7 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
 
 
 def _cells(values: Array) -> list[Any]:
-    """Format with six digits, because a network's output is not more exact."""
+    """Format numbers with six digits, because a network's output is not more exact."""
     return [f"{value:.6g}" for value in values] if values.dtype.kind == "f" else values.tolist()
 
 

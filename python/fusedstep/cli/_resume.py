@@ -79,12 +79,12 @@ def read_words(folder: Path) -> list[str]:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     need("safetensors", "safetensors")
     if not (folder / CHECKPOINT).exists():
-        raise UsageError(f"--resume: there is no {CHECKPOINT} in {folder}; --out names the folder of the run")
+        raise UsageError(f"--resume: --out must be the folder of a run; got {folder}, which has no {CHECKPOINT}")
     try:
         _, text, arrays = read_tensors("--resume", folder / CHECKPOINT)
         about = json.loads(text)
         if about["format"] != FORMAT or not all(isinstance(word, str) for word in about["words"]):
-            raise ValueError("its format is another")
+            raise ValueError(f"its format must be {FORMAT}, with a list of words; got {about['format']!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--resume: {folder / CHECKPOINT} is not the saved state of a run: {error}") from None
     return about, arrays
@@ -103,7 +103,9 @@ def restore(folder: Path, trainer: Any) -> None:
         raise UsageError("--resume: the data or its columns have changed since the run began")
     if trainer.total_epochs <= len(about["history"]):
         done = len(about["history"])
-        raise UsageError(f"--resume: the run has done its {done} epochs; --epochs must be above that to continue")
+        raise UsageError(
+            f"--resume: --epochs must be above {done}, the epochs that the run has done; got {trainer.total_epochs}"
+        )
     parts = ({name.removeprefix(p): a for name, a in arrays.items() if name.startswith(p)} for p in ("model.", "best."))
     try:
         trainer.put(about, *parts)
@@ -111,7 +113,7 @@ def restore(folder: Path, trainer: Any) -> None:
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise UsageError(f"--resume: the run in {folder} does not fit these options: {error}") from None
     if trainer.optimizer.steps != about["steps"]:
-        raise UsageError(f"--resume: the files {CHECKPOINT} and {OPTIMIZER} in {folder} are from different epochs")
+        raise UsageError(f"--resume: {CHECKPOINT} and {OPTIMIZER} in {folder} must be from the same epoch; got two")
 
 
 def fingerprint(problem: Problem) -> str:

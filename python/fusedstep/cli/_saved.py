@@ -45,7 +45,7 @@ def load_model(path: str) -> nn.TrainedModel:
         raise UsageError(str(error)) from None
     if not isinstance(model, nn.TrainedModel):
         raise UsageError(
-            f"{path}: is a network alone; MODEL must also have the names and scaling of inputs and outputs"
+            f"{path}: MODEL must also hold the names and the scaling of inputs and outputs; got only a network"
         )
     return model
 
@@ -90,7 +90,7 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
     used = [c.name for c in known if c.kind != "left out"] or model.feature_names
     missing = [column for column in used if column not in set(there)]
     if missing:
-        raise UsageError(f"{name}: the model needs the columns {listed(used)}; {listed(missing)} missing")
+        raise UsageError(f"{name}: must have the columns {listed(used)}; {listed(missing)} missing")
     silent = {*used, target, *(c.name for c in known)}
     extra = [column for column in there if column not in silent]
     if extra:

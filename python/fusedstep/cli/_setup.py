@@ -123,7 +123,7 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
     if weight_decay is None and settings.decay in (
         None,
         "decoupled",
-    ):  # as L2 or proximal decay this value would be far too strong
+    ):  # this value would be far too strong for L2 or proximal decay
         weight_decay = optim.registry[settings.optimizer].for_small_networks.get("weight_decay")
     given = {"weight_decay": weight_decay, "decay": settings.decay, "state_dtype": settings.state_dtype}
     options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)

@@ -92,7 +92,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
         with archive.open(f"{key}.npy") as member:
             found: Array = np.lib.format.read_array(member, allow_pickle=False)
     except (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
-        raise UsageError(f"{path}: {key} must be an array of numbers; it cannot be read as one") from None
+        raise UsageError(f"{path}: {key} must be an array of numbers; NumPy cannot read it as one") from None
     return found
 
 
@@ -101,7 +101,7 @@ def _refuse_bomb(path: Path, key: str, about: zipfile.ZipInfo) -> None:
     if about.file_size > max(BIG, RATIO * about.compress_size):
         raise UsageError(
             f"{path}: {key} would unpack from {about.compress_size / 1e6:.3g} MB to {about.file_size / 1e9:.3g} GB; "
-            "save it with numpy.savez, without compression, if that is right"
+            "if this size is right, save the file with numpy.savez, without compression"
         )
 
 
@@ -109,11 +109,11 @@ def _check_header(member: IO[bytes], size: int) -> None:
     """Refuse an array whose header claims more data than the file has, before allocating memory."""
     version = np.lib.format.read_magic(member)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError("a version for tables of named columns")
+        raise ValueError("the header must be of version 1.0 or 2.0")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(member)
     if math.prod(shape) * dtype.itemsize > size:
-        raise ValueError("its data is not there")
+        raise ValueError("the file must hold all elements of the array")
 
 
 def as_number(cell: str) -> float | None:

@@ -19,17 +19,17 @@ from ._report import Bar, Lines, Screen, Silence
 from ._setup import Settings, describe_optimizer
 from ._training import Result, Trainer, interruptible
 
-SAVE_SECONDS = 30.0  # between two saved states
+SAVE_SECONDS = 30.0  # least time between two saved states
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, save and report; return the exit status."""
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
-        need(module, package)  # fails before the training, not after it
+        need(module, package)  # an error must come before the training
     out, args = Path(args.out), resumed(args) if args.resume else args
     screen, settings = Screen(quiet=args.quiet), Settings.of(args)
     if args.mc_samples is not None and not settings.dropout:
-        raise UsageError("--mc-samples needs --dropout above 0: without it all samples are the same")
+        raise UsageError("--mc-samples needs --dropout above 0: without dropout all samples are equal")
     problem = open_problem(args)
     out = open_folder(str(out))
     trainer = Trainer(problem, settings, keep=True)

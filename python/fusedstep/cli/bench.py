@@ -15,7 +15,7 @@ from ._folder import open_folder, set_aside
 
 FILES = RESULTS, PICTURE = "results.json", "speedup.png"
 PACKAGES = {"sklearn": "scikit-learn"}
-# What libraries ask for when they are imported: torch for huge pages, as NumPy always does; JAX for the CPU.
+# Settings that libraries read at their import: torch uses huge pages, as NumPy always does; JAX uses the CPU.
 VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def outcome(document: Mapping[str, Any]) -> Iterable[str]:
-    """Say how the comparisons came out, and which libraries were not there."""
+    """Return the results of the comparisons in words, and the names of missing libraries."""
     from .._bench import records, verdicts
     from .._bench.common import ABSENT
 
@@ -57,7 +57,7 @@ def outcome(document: Mapping[str, Any]) -> Iterable[str]:
 
 
 def files(document: Mapping[str, Any], folder: Path) -> Iterable[str]:
-    """Draw the picture, and name what was written."""
+    """Draw the picture, and print the names of the written files."""
     from .._bench import pictures, records, rows
 
     lines = list(records.records(document))

@@ -20,9 +20,9 @@ from ._errors import UsageError
 from ._machine import Machine, look
 from ._report import Screen
 
-ADAM_BYTES = 28  # per parameter, float32: p, m and v read and written, g read
+ADAM_BYTES = 28  # bytes per float32 parameter: p, m and v are read and written, g is read
 PRODUCTS = 20
-ROUNDS, BUDGET = 7, 2.0  # seconds for all rounds, of which there are at least 3
+ROUNDS, BUDGET = 7, 2.0  # number of rounds (at least 3), and seconds for all rounds
 
 Rows = list[tuple[str, str]]
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--import: cannot import {name!r}: {error}") from None
     parameters = round(args.millions * 1e6)
     figures = measure(parameters)
-    machine = look()  # after a step, which has loaded its libraries
+    machine = look()  # called after a step, which has loaded the libraries
     screen = Screen(plain=find_spec("rich") is None)
     screen.facts("Machine", machine_rows(machine, args.threads))
     screen.facts("Measured", figure_rows(machine, figures))

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, predict, write; return 0."""
     screen, model = Screen(quiet=args.quiet), load_model(args.model)
     if args.mc_samples is not None and not any(isinstance(layer, nn.Dropout) for layer in model.model.layers):
-        raise UsageError("--mc-samples needs a model with dropout: without it all samples are the same")
+        raise UsageError("--mc-samples needs a model with dropout: without dropout all samples are equal")
     rows = load_rows(model, args.data, with_target=False)
     out = Path(args.out or f"{rows.name.split('.')[0]}-predictions.csv")
     if out.is_dir() or not out.parent.is_dir():

@@ -58,7 +58,9 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     if given is not None and next(given, None) is not None:
         raise ValueError(f"average: weights must have one entry per output, {count}; got more")
     if not mass > 0:
-        raise ValueError(f"average: outputs must hold one of positive weight; got {count} of total weight {mass:g}")
+        raise ValueError(
+            f"average: outputs must hold at least one with a weight above 0; got {count} with total weight {mass:g}"
+        )
     return total / mass
 
 

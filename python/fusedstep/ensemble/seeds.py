@@ -70,7 +70,7 @@ def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScore
             raise ValueError(f"over_seeds: score must return a number; got {value!r} for seed {seed}")
         values.append(float(value.reshape(())))
     if not values:
-        raise ValueError("over_seeds: seeds must hold at least one; got none")
+        raise ValueError("over_seeds: seeds must hold at least one seed; got none")
     found = np.array(values)
     std = float(found.std(ddof=1)) if len(values) > 1 else math.nan
     return SeedScores(found, float(found.mean()), std, std / math.sqrt(len(values)))

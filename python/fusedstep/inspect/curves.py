@@ -54,7 +54,7 @@ def plot_curves(
     if not isinstance(curves, Mapping):
         raise TypeError(f"plot_curves: curves must be a dict of name and values; got {type(curves).__name__}")
     if not curves:
-        raise ValueError("plot_curves: curves must hold at least one; got none")
+        raise ValueError("plot_curves: curves must hold at least one curve; got none")
     if best is not None and best not in curves:
         raise ValueError(f"plot_curves: best must be one of {', '.join(curves)}; got {best!r}")
     ax = new_axes(ax)

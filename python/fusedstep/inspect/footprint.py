@@ -130,7 +130,7 @@ def _kernel(optimizer: Any) -> type[Optimizer]:
     kernel = getattr(optimizer, "kernel", None) if "fusedstep.torch" in sys.modules else None
     if not (isinstance(kernel, type) and issubclass(kernel, Optimizer)):
         raise TypeError(
-            f"memory: optimizer must be one of fusedstep or of fusedstep.torch; got {type(optimizer).__name__}"
+            f"memory: optimizer must be an optimizer of fusedstep or of fusedstep.torch; got {type(optimizer).__name__}"
         )
     return kernel
 
@@ -158,7 +158,7 @@ def _of_numpy(group: Any) -> Iterator[_Described]:
 
 
 def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
-    models = getattr(optimizer, "_models", {})  # of an OffloadedOptimizer
+    models = getattr(optimizer, "_models", {})  # host -> the model's parameter, in an OffloadedOptimizer
     for p in group["params"]:
         source = models.get(p, p)
         copied = source is not p and source.device.type == "cpu"

@@ -16,7 +16,7 @@ from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, value_of
 
-STEP = 1e-5  # with it, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
+STEP = 1e-5  # with this step, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
 SMALLEST = 1e-3  # relative to the largest gradient and the value: errors of smaller gradients are divided by this
 
 
@@ -165,5 +165,5 @@ def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, i
     """Return the relative error of a parameter and where the largest difference is."""
     differences = np.abs(analytic - numeric)
     scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)
-    where = int(np.argmax(differences))  # of a nan, if there is one
+    where = int(np.argmax(differences))  # the position of a nan, if there is one
     return float(differences[where]) / scale, where

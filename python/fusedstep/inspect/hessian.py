@@ -15,8 +15,8 @@ from ._functions import Function, Vector, both, place, scipy, vector
 
 STEP = float(
     np.finfo(np.float64).eps ** (1 / 3)
-)  # 6e-6: with it, truncation (h^2) and rounding (eps / h) are about equal
-DENSE = 64  # up to so many weights the whole matrix is cheaper than Lanczos
+)  # 6e-6: with this step, truncation (h^2) and rounding (eps / h) are about equal
+DENSE = 64  # largest number of weights for which the whole matrix is cheaper than Lanczos
 
 
 class Spectrum(NamedTuple):
@@ -186,7 +186,7 @@ def extreme_eigenvalues(
 def _lanczos(H: Any, k: int, tol: float, start: Vector) -> Spectrum:
     linalg = scipy("sparse.linalg")
     (extreme,) = linalg.eigsh(H, 1, which="LM", v0=start, tol=0.1, return_eigenvectors=False)
-    shift = 2.0 * abs(float(extreme))  # then no eigenvalue is near zero, and tol is relative to the largest
+    shift = 2.0 * abs(float(extreme))  # after the shift no eigenvalue is near zero, and tol is relative to the largest
     unit = linalg.aslinearoperator(scipy("sparse").identity(H.shape[0], format="csr"))
     values, vectors = linalg.eigsh(H + shift * unit, 2 * k, which="BE", v0=start, tol=tol)
     order = np.argsort(values)

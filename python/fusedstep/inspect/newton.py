@@ -67,5 +67,5 @@ def newton_step(
     linalg = scipy("sparse.linalg")
     step, failed = linalg.minres(operator(call, f, at), -gradient, shift=-damping, rtol=tol)
     if failed:
-        raise RuntimeError(f"{call}: the damped Hessian is nearly singular; damping must be above {damping:g}")
+        raise RuntimeError(f"{call}: damping must be above {damping:g}, because the damped Hessian is nearly singular")
     return at + rate * step

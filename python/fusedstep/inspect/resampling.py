@@ -104,8 +104,8 @@ def bias_variance(
     rows, targets, X_test, truth = (np.asarray(a) for a in (X, y, X_test, y_test))
     if len(rows) != len(targets) or not len(rows) or truth.shape != (len(X_test),) or not len(X_test):
         raise ValueError(
-            f"{call}: X and y, X_test and y_test must have equally many rows, at least 1, and y_test one number each; "
-            f"got {rows.shape}, {targets.shape}, {X_test.shape}, {truth.shape}"
+            f"{call}: y must have one entry per row of X, y_test one number per row of X_test, and X and X_test at "
+            f"least one row; got the shapes {rows.shape}, {targets.shape}, {X_test.shape}, {truth.shape}"
         )
     if whole_number(f"{call}: rounds", rounds, 2**31) < 2:
         raise ValueError(f"{call}: rounds must be at least 2; got {rounds}")

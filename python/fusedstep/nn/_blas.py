@@ -20,7 +20,7 @@ LARGEST_WEIGHT = 32768  # elements. Above one of the two limits more cores are u
 
 
 def stays_on_one_core(rows: int, largest: int) -> bool:
-    """Return True if a network whose largest weight has so many elements should use one core only."""
+    """Return True if a network with this batch size and largest weight should use one core only."""
     return rows <= MOST_ROWS and largest <= LARGEST_WEIGHT
 
 

@@ -11,7 +11,7 @@ def described(layer: Layer) -> dict[str, Any]:
     """Return the kind of a layer, its arguments and its inner layers, as JSON data."""
     if LAYERS.get(type(layer).__name__) is not type(layer):
         kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
-        raise TypeError(f"nn.save: trained must have layers of fusedstep.nn alone; got {layer!r} of {kind}")
+        raise TypeError(f"nn.save: trained must have only layers of fusedstep.nn; got {layer!r} of {kind}")
     inner = {"layers": [described(own) for own in layer.sublayers]} if layer.sublayers else {}
     return {"type": type(layer).__name__, **layer.config(), **inner}
 

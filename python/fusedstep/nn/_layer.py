@@ -39,7 +39,7 @@ class Layer:
 
     Examples
     --------
-    A layer of your own. What its constructor takes, `config` returns: copies of the model are made with it.
+    A layer of your own. `config` returns the constructor's arguments, because copies of the model are made with them.
 
     >>> import numpy as np
     >>> from fusedstep import inspect, nn

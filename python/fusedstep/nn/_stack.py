@@ -21,9 +21,9 @@ def check_layers(owner: str, layers: Sequence[object]) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"{owner}: layers[{i}] must be a Layer; got {layer!r}")
         if seen.setdefault(id(layer), i) != i:
-            raise ValueError(f"{owner}: layers[{i}] is the same object as layers[{seen[id(layer)]}]")
+            raise ValueError(f"{owner}: layers[{i}] must not be the same object as layers[{seen[id(layer)]}]")
         if layer.attached:
-            raise ValueError(f"{owner}: layers[{i}] already belongs to another model: {layer!r}")
+            raise ValueError(f"{owner}: layers[{i}] must not belong to another model; got {layer!r}")
 
 
 def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tuple[Width, Width]:
@@ -40,7 +40,7 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Allow layers to overwrite arrays that are not read later: never the stack's x or dy, nor a neighbour's."""
+    """Allow layers to overwrite arrays that are not read later: but never x or dy of the stack or of a neighbour."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output

@@ -68,7 +68,7 @@ class BatchNorm(Layer):
     (True, 1)
     """
 
-    works_in_place: ClassVar[bool] = True  # dx over dy; never y over x, which `backward` reads
+    works_in_place: ClassVar[bool] = True  # dx may overwrite dy; y must not overwrite x, which `backward` reads
     keeps_output: ClassVar[bool] = False
     keeps_dx: ClassVar[bool] = False
 
@@ -92,7 +92,9 @@ class BatchNorm(Layer):
 
     def fit_width(self, width: int | None) -> None:
         if self.num_features is None and width is None:
-            raise ValueError("BatchNorm: num_features must be given if no layer before it fixes the width; got None")
+            raise ValueError(
+                "BatchNorm: num_features must be given if no earlier layer sets the number of features; got None"
+            )
         self.num_features = width if self.num_features is None else self.num_features
 
     def widths(self) -> tuple[int | None, int | None]:
@@ -140,7 +142,7 @@ class BatchNorm(Layer):
     def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
         """Return y of x, with a residual added before the ReLU. Do not change x or the residual before `gradients`."""
         y = self._y[x.shape]
-        if not (training or len(x)):  # the kernel refuses an empty batch; a prediction of no rows is fine
+        if not (training or len(x)):  # the kernel refuses an empty batch, but a prediction may have no rows
             return y
         y, self._saved = batch_norm(
             np.ascontiguousarray(x),

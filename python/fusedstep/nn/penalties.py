@@ -38,7 +38,7 @@ class ActivityPenalty(Layer):
         If an argument is not as described.
     """
 
-    works_in_place: ClassVar[bool] = True  # dx over dy
+    works_in_place: ClassVar[bool] = True  # dx may overwrite dy
     keeps_output: ClassVar[bool] = True  # y is x itself, which `backward` of the layer before may read
     keeps_dx: ClassVar[bool] = True  # dx may be dy itself
 

@@ -146,7 +146,7 @@ def pretrain(
         raise ValueError(f"pretrain: x must be float32 or float64 of shape (n, width); got {describe(x)}")
     tried, keep = [_candidate({**settings, **own}) for own in candidates], check_width("pretrain", "keep", keep)
     if not tried:
-        raise ValueError("pretrain: candidates must hold at least one; got none")
+        raise ValueError("pretrain: candidates must hold at least one setting; got none")
     rng = np.random.default_rng(seed)
     best = [PretrainedStack((), math.nan)]
     for width in widths:
@@ -165,7 +165,7 @@ def _candidate(settings: Mapping[str, Any]) -> _Candidate:
     known = _Candidate.__dataclass_fields__
     for name in settings:
         if name not in known:
-            raise TypeError(f"pretrain: settings are {', '.join(known)}; got {name!r}")
+            raise TypeError(f"pretrain: a setting must be one of {', '.join(known)}; got {name!r}")
     return _Candidate(**settings)
 
 

@@ -50,7 +50,7 @@ class Residual(Layer):
     (5, 2)
     """
 
-    works_in_place: ClassVar[bool] = True  # dx over dy; never y over x
+    works_in_place: ClassVar[bool] = True  # dx may overwrite dy; y must not overwrite x
     keeps_output: ClassVar[bool] = False
     keeps_dx: ClassVar[bool] = False
 

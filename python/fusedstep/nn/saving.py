@@ -127,7 +127,7 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel |
     known = () if alone else STATISTICS
     unknown = [name for name in arrays if not name.startswith("model.") and name not in known]
     if unknown:
-        raise ValueError(f"its tensor {unknown[0]!r} belongs to no part of a model")
+        raise ValueError(f"its tensors must belong to a part of a model; got {unknown[0]!r}")
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
     model = network_of(about, weights)
     if alone:
@@ -167,4 +167,4 @@ def _check_size(layers: list[Layer], weights: Mapping[str, Array]) -> None:
     shapes = [shape for own in sizes for shape in own.values()]
     need, found = sum(map(math.prod, shapes)), sum(array.size for array in weights.values())
     if need != found:
-        raise ValueError(f"its layers need {need} numbers; it holds {found}")
+        raise ValueError(f"its tensors must hold {need} numbers, as its layers need; got {found}")

@@ -159,7 +159,7 @@ class Sequential:
         dy : ndarray, shape (n, out_features)
             Gradient of the loss with respect to the outputs of the last `forward`; not written to.
         need_dx : bool
-            True also computes the gradient with respect to x; otherwise the first layer saves a product.
+            True also computes the gradient with respect to x; without it the first layer computes one product less.
 
         Returns
         -------
@@ -175,7 +175,9 @@ class Sequential:
         """
         output = self._output
         if output is None:
-            raise RuntimeError("Sequential.backward: needs a forward pass of the same batch before it; got none")
+            raise RuntimeError(
+                "Sequential.backward: must be called after a forward pass of the same batch; got no forward pass"
+            )
         if not is_base_ndarray(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
             raise ValueError(
                 f"Sequential.backward: dy must be {self.dtype} of shape {output.shape}; got {describe(dy)}"

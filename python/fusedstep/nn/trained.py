@@ -19,7 +19,7 @@ from .sequential import Sequential
 if TYPE_CHECKING:
     from ..tables import Columns
 
-FORMATS = (1, 2)  # of the description; 2 has columns, or no task
+FORMATS = (1, 2)  # versions of the description; version 2 may have columns, or no task
 
 
 @dataclass
@@ -114,7 +114,7 @@ class TrainedModel:
         extra = [name for name in there if name not in set(needed)]
         for what, names in (("lacks", lacks), ("has also", extra)):
             if names:
-                raise ValueError(f"TrainedModel: X must have the columns {needed}; it {what} {names}")
+                raise ValueError(f"TrainedModel: X must have the columns {needed}; X {what} {names}")
         return frame.iloc[:, [there.index(name) for name in needed]]
 
     def predict(self, X: Any) -> Array:
@@ -211,25 +211,28 @@ def check_parts(trained: TrainedModel) -> None:
     number("TrainedModel: target_mean", trained.target_mean)
     positive("TrainedModel: target_scale", trained.target_scale)
     if not all(isinstance(name, str) for name in trained.feature_names):
-        raise ValueError(f"TrainedModel: feature_names must be texts; got {trained.feature_names!r}")
+        raise ValueError(f"TrainedModel: feature_names must be strings; got {trained.feature_names!r}")
     if len(trained.feature_names) not in (0, model.in_features):
         raise ValueError(
             f"TrainedModel: feature_names must be empty or {model.in_features} names; got {trained.feature_names!r}"
         )
     if not all(isinstance(name, (str, int, float)) for name in classes) or len(set(classes)) < len(classes):
-        raise ValueError(f"TrainedModel: classes must be different texts or numbers; got {classes!r}")
+        raise ValueError(f"TrainedModel: classes must be different strings or numbers; got {classes!r}")
     if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
-        raise ValueError(f"TrainedModel: {model.out_features} outputs do not fit {task!r} with {len(classes)} classes")
+        raise ValueError(
+            f"TrainedModel: model must have one output for each class, or one for a regression; "
+            f"got {model.out_features} for {task!r} with {len(classes)} classes"
+        )
     _check_columns(trained)
 
 
 def _check_columns(trained: TrainedModel) -> None:
     if not isinstance(trained.target_name, str):
-        raise ValueError(f"TrainedModel: target_name must be a text; got {trained.target_name!r}")
+        raise ValueError(f"TrainedModel: target_name must be a string; got {trained.target_name!r}")
     if trained.error is not None:
         non_negative("TrainedModel: error", trained.error)
     if trained.columns is not None and trained.columns.outputs != trained.feature_names:
-        raise ValueError("TrainedModel: feature_names must be the outputs of columns")
+        raise ValueError("TrainedModel: feature_names must be the names of the inputs that columns makes")
 
 
 def _few(items: Sequence[Any]) -> str:

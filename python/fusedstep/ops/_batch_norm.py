@@ -53,12 +53,12 @@ def batch_norm(
 
         y = act(gamma * (x - mean) / sqrt(var + eps) + beta + residual)
 
-    In training, mean and var are those of the batch, var the biased one (divided by the number n of values per
-    channel), and the running statistics are updated in place, the variance with the unbiased one (divided by n - 1)::
+    In training, mean and var are those of the batch. y uses the biased variance, divided by the number n of values per
+    channel. The running statistics are updated in place. Their variance takes the unbiased one, divided by n - 1::
 
         running = (1 - momentum) * running + momentum * batch
 
-    Otherwise mean and var are the running statistics, and constants for the gradient too.
+    Otherwise mean and var are the running statistics, and the gradient takes them as constants.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def batch_norm(
     residual : ndarray like x, or None
         Added before the ReLU.
     out : ndarray like x, or None
-        Where to write y. It may be x (in place) or residual, but must not overlap other arrays of the call. After a
+        y is written here. It may be x (in place) or residual, but must not overlap other arrays of the call. After a
         call with ``out=x``, `batch_norm_backward` raises, because it needs x.
     num_batches : int64 ndarray of one item, or None
         Counts the batches that the running statistics have seen: each call in training adds 1.
@@ -109,8 +109,8 @@ def batch_norm(
     LeVeque, 1979). So digits do not cancel if the mean is large: for float32 values of mean 1e4 and deviation 1e-2 the
     error is 1e-6, and for float64 it is about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the
     same bits for any number of threads, any instruction set and any layout of the same values: (N, C, H, W),
-    (N, H, W, C) and (N * H * W, C). Of x in 16 bits (bfloat16 is ml_dtypes') all is computed in float32, also the
-    residual and the ReLU, and y is rounded once, to nearest even; so are gradients.
+    (N, H, W, C) and (N * H * W, C). For a 16-bit x (bfloat16 is that of ml_dtypes) all is computed in
+    float32, with the residual and the ReLU. y and the gradients are rounded once, to nearest even.
 
     Same as ``torch.nn.functional.batch_norm``; `momentum` None is as in ``torch.nn.BatchNorm2d``. torch is less precise
     if the mean is large. Keras and Flax define momentum the other way round (their 0.9 is 0.1 here) and keep the biased
@@ -174,8 +174,8 @@ def batch_norm_backward(
     saved : BatchNormSaved
         The second result of `batch_norm`. It may be used more than once.
     out : ndarray like x, (dx, dresidual), or None
-        Where to write dx. With a residual and a ReLU, a pair also says where to write dresidual. dx may be dy (in
-        place), except with a residual and no ReLU, where dy is dresidual.
+        dx is written here. With a residual and a ReLU, the second array of a pair takes dresidual. dx may be dy (in
+        place), except with a residual and no ReLU, because dy is then dresidual.
 
     Returns
     -------

@@ -62,7 +62,7 @@ def block_moments(v: Array) -> tuple[Array, Array]:
     s, q = lane_sums(d).astype(np.float64), lane_sums(d * d).astype(np.float64)
     mean, m2 = shift + s / n, np.maximum(q - s * s / n, 0)
     if v.dtype == np.float32:
-        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # squares that lost digits
+        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # denormal squares
             wide = v[c].astype(np.float64)
             constant = (wide == wide[0]).all()
             mean[c] = wide[0] if constant else np.add.accumulate(wide)[-1] / n

@@ -53,8 +53,8 @@ def dropout(
         shape, for any layout in memory. So a call with the second half of x and ``offset=x.size // 2`` drops the same
         elements as a call with x.
     out : array, optional
-        Where to write: of x's shape and dtype, and x itself (in place) or memory of its own. Default: a new array in
-        C order.
+        The result is written here. It has x's shape and dtype. It is x itself (in place) or shares no memory with x.
+        Default: a new array in C order.
     training : bool
         False is for prediction: nothing is dropped, and the key is not used.
     shape : tuple of int, optional

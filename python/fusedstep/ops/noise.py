@@ -43,7 +43,8 @@ def gaussian_noise(
     offset : int
         Index of the first element, at least 0 and below 2**63, counted in C order for any layout in memory.
     out : array, optional
-        Where to write: of x's shape and dtype, and x itself (in place) or memory of its own. Only with an array x.
+        The result is written here. It has x's shape and dtype. It is x itself (in place) or shares no memory with x.
+        Only with an array x.
     dtype : dtype
         float32 or float64, if x is a shape.
 

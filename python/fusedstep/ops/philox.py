@@ -61,7 +61,7 @@ class Philox:
         """
         with self._lock:
             if self._next >= LIMIT:
-                raise OverflowError("Philox.key: all 2**64 streams of this seed have been given")
+                raise OverflowError("Philox.key: all 2**64 streams of this seed are used up")
             key = Key(self._seed, self._next)
             self._next += 1
         return key

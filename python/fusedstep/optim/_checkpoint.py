@@ -107,7 +107,7 @@ def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
     if saved["optimizer"] != type(opt).__name__:
         raise ValueError(f"{label}: optimizer must be {type(opt).__name__!r}; got {saved['optimizer']!r}")
     if not isinstance(saved["groups"], (list, tuple)) or len(saved["groups"]) != len(opt._groups):
-        raise ValueError(f"{label}: groups must be a list of {len(opt._groups)}; got {saved['groups']!r}")
+        raise ValueError(f"{label}: groups must be a list of {len(opt._groups)} groups; got {saved['groups']!r}")
     for k, options in enumerate(saved["groups"]):
         if not isinstance(options, Mapping):
             raise TypeError(f"{label}: groups[{k}] must be a dict; got {options!r}")
@@ -175,7 +175,9 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     if missing:
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
     if opt._variant({**group, **values}) != opt._variant(group):
-        raise ValueError(f"{label}: groups[{k}] must have the same variant of the rule; got {values}")
+        raise ValueError(
+            f"{label}: groups[{k}] must select the same variant of the rule as this optimizer; got {values}"
+        )
     return values, lr_state
 
 
@@ -187,7 +189,9 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
     saved = collect(opt)
     if len({str(key) for key in opt._keys}) < len(opt._keys):
         names = [key for key in opt._keys if isinstance(key, str) and key.isdigit()]
-        raise ValueError(f"{type(opt).__name__}.save: names of parameters must not be positions of others; got {names}")
+        raise ValueError(
+            f"{type(opt).__name__}.save: names of parameters must differ from the positions of others; got {names}"
+        )
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
     # safetensors misreads any other order than C's.
     saved["axes"] = {n: axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}
@@ -223,7 +227,7 @@ def read(opt: Any, path: str | os.PathLike[str]) -> None:
 
 def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> dict[str, Any]:
     if not isinstance(header, dict) or not isinstance(header.get("steps"), dict):
-        raise ValueError(f"{label}: path must be a file that save wrote; its header is not")
+        raise ValueError(f"{label}: path must be a file that save wrote; got one without a list of steps in its header")
     saved = dict(header)
     by_text = {str(key): key for key in opt._keys}
     saved["steps"] = {by_text.get(k, k): v for k, v in header["steps"].items()}
@@ -239,7 +243,7 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
         elif section == "ema" and saved["ema"] is not None:
             saved["ema"][by_text.get(rest, rest)] = array
         else:
-            raise ValueError(f"{label}: tensor {name!r} belongs to no parameter")
+            raise ValueError(f"{label}: every tensor must belong to a parameter; got {name!r}")
     return saved
 
 
@@ -248,7 +252,7 @@ def _laid(what: str, stored: Any, axes: Any) -> Any:
     if axes is None:
         return stored
     if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(stored.ndim))):
-        raise ValueError(f"{what} must be an order of its {stored.ndim} axes; got {axes!r}")
+        raise ValueError(f"{what} must be a permutation of its {stored.ndim} axes; got {axes!r}")
     return stored.transpose(np.argsort(axes))
 
 

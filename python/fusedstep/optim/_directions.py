@@ -1,4 +1,4 @@
-"""Steps of rules that first make a direction of each gradient, from more than the element: its row, its matrix."""
+"""Steps of rules that first compute a direction from a whole gradient: from its rows, or from its matrix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._rows import Rows, check_can_be_zeroed, coalesced
 
 
 class Moved(NamedTuple):
-    """A part of a state, and what it becomes if the step is taken."""
+    """A part of a state, and its new value if the step is taken."""
 
     state: Array
     where: Any
@@ -25,7 +25,7 @@ class Moved(NamedTuple):
 
 
 class Directed(Optimizer):
-    """Base of optimizers whose kernel is given directions in the place of gradients."""
+    """Base of optimizers whose kernel gets directions in place of gradients."""
 
     element_wise = False
 
@@ -34,11 +34,11 @@ class Directed(Optimizer):
         return _step(self, super().step, grads, options)
 
     def _directs(self, k: int) -> bool:
-        """Tell whether parameter k has directions; else its gradient is stepped."""
+        """Return True if parameter k is stepped with directions, False if with its gradient."""
         return True
 
     def _direction(self, k: int, g: Array, t: int, rows: Array | None) -> tuple[list[Moved], Array]:
-        """Return what moves and the direction of parameter k at its t-th step, from its gradient or that of rows."""
+        """Return the changes of states and the direction of parameter k at step t, from its gradient or its rows."""
         p, group = self._arrays[k], self._groups[self._group_of[k]]
         own = {name: self._state[self._keys[k]][name] for name in self._own_states(p.shape)}
         where = ... if rows is None else rows
@@ -47,9 +47,9 @@ class Directed(Optimizer):
 
 
 def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Step with the directions in the place of the gradients.
+    """Step with the directions in place of the gradients.
 
-    The fused step multiplies what it is given by `factor`: directions are divided by it first.
+    The fused step multiplies its gradients by `factor`, so directions are divided by `factor` first.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)
@@ -81,7 +81,7 @@ def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: di
 
 
 def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> tuple[Array, Array, Array]:
-    """Return the factors of a second moment to come, and the gradient divided by the moment's root.
+    """Return the next factors of the second moment, and the gradient divided by the moment's root.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> 
 
 
 def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Array, Array]:
-    """Return the second moment to come of a vector or number, and the gradient divided by the moment's root."""
+    """Return the next second moment of a vector or number, and the gradient divided by the moment's root."""
     c = g.dtype.type
     variance = variance + c(weight) * (g * g - variance)
     least = max(eps * eps, float(np.finfo(c).smallest_normal)) if eps > 0 else 0.0
@@ -110,7 +110,7 @@ def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Arr
 
 
 def by_rows(g: Array, total: Array, rate: float, eps: float) -> tuple[Array, Array]:
-    """Return the sums to come of the mean squares of rows, and the rows divided by the sums' roots, times a rate."""
+    """Return the next sums of the rows' mean squares, and the rows divided by the sums' roots, times a rate."""
     if g.size == 0:
         return total, g
     c, matrix = g.dtype.type, np.ascontiguousarray(g).reshape(total.size, -1)
@@ -124,7 +124,7 @@ def _at(opt: Any, given: Any, k: int) -> Any:
 
 
 def _that_fit(opt: Any, given: Any) -> dict[int, Any]:
-    """Return gradients by position of the parameter. Those that do not fit are left for the fused step to refuse."""
+    """Return the gradients by position of the parameter. The fused step refuses those that do not fit."""
     found: dict[int, Any] = {}
     for k, p in enumerate(opt._arrays):
         g = _at(opt, given, k)
@@ -165,7 +165,7 @@ def _unscaled(direction: Array, factor: float) -> Array:
 
 
 def _factor(opt: Any, raw: Mapping[int, Any], options: dict[str, Any]) -> float:
-    """Return what the fused step multiplies gradients by, and give it the norm of those there are."""
+    """Return the factor of gradients in the fused step, and pass the norm of the gradients to the step."""
     scale = opt._option(checks.positive, "grad_scale", options.get("grad_scale", 1.0))
     clip = options.get("clip_norm")
     if options.get("grad_norm") is None and (clip is not None or options.get("skip_nonfinite")):

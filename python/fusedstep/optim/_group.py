@@ -57,7 +57,7 @@ class Group(MutableMapping[str, Any]):
         checked = {name: self._checks[name](self.what(name), value) for name, value in values.items()}
         changed = self._changed()
         if changed is None:
-            raise ReferenceError(f"{self._where}the optimizer of this group is gone")
+            raise ReferenceError(f"{self._where}the optimizer of this group no longer exists")
         before = dict(self._values)
         self._values.update(checked)
         try:

@@ -1,4 +1,4 @@
-"""States narrower than float32, and what 16-bit parameters keep beside them: made, and taken over from others."""
+"""States narrower than float32, and the low bits of 16-bit parameters: created, and converted from saved ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._base.rules import Rule
 
 Arrays = Mapping[str, Array]
 
-#: Dtypes of states of which each can be made of any other.
+#: Dtypes of states. Each can be converted into any other.
 WIDTHS = ("float32", "bfloat16", "float16", "uint8")
 SCALE = "_scale"
 
@@ -49,7 +49,7 @@ def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
 
 
 def kept_bits(p: Array) -> dict[str, Array]:
-    """Return what a 16-bit parameter keeps of float32, as if nothing had been rounded yet."""
+    """Return the low bits of a 16-bit parameter before its first step: no value has been rounded yet."""
     if p.dtype == np.float16:
         return {"master": copies_of([p], [np.dtype(np.float32)])[0]}
     low = zeros_like([p], [np.dtype(np.int16)])[0]
@@ -57,9 +57,9 @@ def kept_bits(p: Array) -> dict[str, Array]:
 
 
 def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
-    """Return saved states of one parameter in the widths and the layout of its own; what does not fit is left as it is.
+    """Return saved states of one parameter in the widths and the layout of its own states; others are not changed.
 
-    A parameter that keeps bits and has saved none begins with those of `p`.
+    If a parameter keeps low bits and none were saved, they are made from `p`.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:
@@ -106,7 +106,7 @@ def _lies_otherwise(a: Any, p: Array) -> bool:
 
 
 def _like(a: Array, p: Array) -> Array:
-    """Return a copy that lies as `p` does."""
+    """Return a copy in the memory order of `p`."""
     copy = zeros_like([p], [a.dtype])[0]
     copy[...] = a
     return copy

@@ -29,7 +29,7 @@ Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 _ONE = 1.0  # a default value; `is _ONE` saves its check
 
 
-# What torch's optimizers call by another name.
+# Attributes of torch's optimizers that have another name here.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 
@@ -223,7 +223,7 @@ class Optimizer:
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the states to come and the direction, from a gradient of a parameter of this dtype."""
+        """Return the next states and the direction, from a gradient of a parameter of this dtype."""
         raise NotImplementedError
 
     @classmethod

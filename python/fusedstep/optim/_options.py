@@ -14,7 +14,7 @@ from .._base.checks import Check
 
 Group = Mapping[str, Any]
 
-#: Check -> how the docstring describes an argument, and its type annotation. With any other check it is a float.
+#: Check -> the type in the docstring, and the type annotation. With any other check it is a float.
 KINDS: dict[Check, tuple[str, str]] = {
     checks.rate: ("float or function of the step", "Rate"),
     checks.flag: ("bool", "bool"),

@@ -66,7 +66,7 @@ def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
         kind = type(params).__name__
         raise TypeError(
             f"{label}: params must be a list or a dict of arrays; got a {kind}, whose columns may be copies "
-            "(make arrays of them, update these, and put them back)"
+            "(convert the columns to arrays, update the arrays, and assign them to the table)"
         )
     if hasattr(params, "__array__") and not hasattr(params, "__dlpack__"):  # a pandas Series, for example
         raise TypeError(f"{label}: params must be a list or a dict of arrays; got a {type(params).__name__}")

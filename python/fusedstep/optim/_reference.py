@@ -99,7 +99,7 @@ def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Arr
 
 
 def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return what is added inside and outside the root: eps and 0, in the group's order."""
+    """Return the two numbers that are added inside and outside the root: eps and 0, or 0 and eps."""
     eps = (c(group["eps"]), c(0))
     return eps if group["eps_inside"] else eps[::-1]
 

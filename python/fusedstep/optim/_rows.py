@@ -63,10 +63,12 @@ def prepared(opt: Any, k: int, rows: Rows) -> Any:
     check_rows(what, opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
     if values.shape != (rows.indices.size, *p.shape[1:]) or values.dtype != p.dtype or p.ndim < 1:
         need = f"{p.dtype} with {rows.indices.size} rows of shape {p.shape[1:]}"
-        raise ValueError(f"{what} must be {need}; got {values.dtype} with {len(values)} of {values.shape[1:]}")
+        raise ValueError(
+            f"{what} must be {need}; got {values.dtype} with {len(values)} rows of shape {values.shape[1:]}"
+        )
     if p.dtype not in (np.float32, np.float64) or not p.flags.c_contiguous:
         raise ValueError(
-            f"{what} must be an array: rows need a parameter of float32 or float64 in C order; got {rows!r}"
+            f"{what} must be an array, because its parameter is not float32 or float64 in C order; got {rows!r}"
         )
     try:
         return _core.RowGradient(rows.indices.astype(np.int64, copy=False), np.ascontiguousarray(values), len(p))

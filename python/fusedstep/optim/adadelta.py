@@ -43,7 +43,7 @@ class Adadelta(Optimizer):
     lr = Option(1.0, checks.rate, "Learning rate.")
     rho = Option(0.9, checks.fraction, "Decay of both averages, at least 0 and below 1.")
     eps = Option(
-        1e-06, checks.non_negative, "Inside both roots, in the notes as in torch; the first step's size comes from it."
+        1e-06, checks.non_negative, "Added inside both roots, as in torch. It sets the size of the first step."
     )
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
 

@@ -14,7 +14,7 @@ from ._directions import Directed, factored, of_vector
 from ._options import Option
 from ._reference import norm, real_power
 
-#: The distance from 1 to the next number, where `eps` has none of its own.
+#: The distance from 1 to the next number of a dtype: the default of eps1.
 SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -22,7 +22,7 @@ def _second(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     return {"eps2": group[name][1]}
 
 
-_power = lru_cache(16)(real_power)  # of a step, for all parameters
+_power = lru_cache(16)(real_power)  # computed once in a step, for all parameters
 
 
 class Adafactor(Directed):
@@ -43,9 +43,9 @@ class Adafactor(Directed):
     Notes
     -----
     Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost" (2018). Same as
-    ``torch.optim.Adafactor``, which says where it departs from the paper; states of 16-bit parameters are float32.
-    A step takes a copy of the gradients besides. Clipping and `grad_scale` hold for the gradients; L1, `maximize` and
-    averages for the step. States: ``row_var`` and ``col_var``, or ``variance``.
+    ``torch.optim.Adafactor``, whose documentation lists the differences from the paper. States of 16-bit parameters are
+    float32. A step also needs memory for a copy of the gradients. Clipping and `grad_scale` act on the gradients; L1,
+    `maximize` and averages act on the step. States: ``row_var`` and ``col_var``, or ``variance``.
 
     Examples
     --------
@@ -59,12 +59,12 @@ class Adafactor(Directed):
 
     rule = "adafactor"
 
-    lr = Option(0.01, checks.rate, "Learning rate: the largest relative step, and of the decay.")
+    lr = Option(0.01, checks.rate, "Learning rate: the largest relative step, and the rate of the decay.")
     beta2_decay = Option(-0.8, checks.at_most_zero, "Exponent of the weight of the newest square.")
     eps = Option(
         (None, 0.001),
         checks.eps_pair,
-        "eps1, None for the spacing of the parameter's type at 1, and eps2.",
+        "eps1 and eps2. None for eps1 is the distance from 1 to the next number of the parameter's dtype.",
         in_kernel=_second,
     )
     d = Option(1.0, checks.at_least_one, "The largest root mean square of u that is not scaled down.")
@@ -81,7 +81,7 @@ class Adafactor(Directed):
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the states to come and the direction u."""
+        """Return the next states and the direction u."""
         weight, eps = _power(t, group["beta2_decay"]), group["eps"][0]
         eps = SPACING[dtype] if eps is None else eps
         if "variance" in state:

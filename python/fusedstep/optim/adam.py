@@ -71,7 +71,7 @@ class Adam(Optimizer):
     @classmethod
     def _variant(cls, group: Mapping[str, Any]) -> int:
         if group["eps_hat"] and group["eps_inside"]:
-            raise ValueError(f"{cls.__name__}: eps_hat must be False with eps_inside; got both")
+            raise ValueError(f"{cls.__name__}: eps_hat must be False if eps_inside is True; got True for both")
         return super()._variant(group)
 
     @staticmethod

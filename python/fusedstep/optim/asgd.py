@@ -45,7 +45,7 @@ class ASGD(Optimizer):
     for_small_networks = {"lr": 0.1}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters; it also says how soon the rate falls.")
+    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters; it also sets how fast the rate falls.")
     alpha = Option(0.75, checks.non_negative, "Power with which the rate falls.")
     t0 = Option(1000000.0, checks.non_negative, "Steps before the mean begins.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")

@@ -51,7 +51,7 @@ class NAG(Optimizer):
     momentum = Option(0.9, checks.open_fraction, "Above 0 and below 1.")
     weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
 
-    _ahead: list[Array] | None = None  # the look-ahead points, or the parameters during `lookahead`
+    _ahead: list[Array] | None = None  # the look-ahead points; inside `lookahead`, the parameters
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:

@@ -20,14 +20,14 @@ class RowwiseAdagrad(Directed):
             sum = sum + mean(g^2 over the row)
             p   = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)
 
-    A row is all that the first axis counts; the state has one number for each.
+    A row is one index of the first axis; the state has one number for each row.
 
     Notes
     -----
     Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019), whose
-    code has it for the tables. Takes `Rows` and arrays, which are a gradient of all rows; the same as `Adagrad` where a
-    row has one element. Clipping and `grad_scale` hold for the gradients; weight decay, L1 and averages for the step,
-    of arrays only. torch has no optimizer of this name. States: ``sum``.
+    code uses this rule for its tables. Gradients are `Rows` or arrays; an array is a gradient of all rows. If a row has
+    one element, the rule is the same as `Adagrad`. Clipping and `grad_scale` act on the gradients. Weight decay, L1 and
+    averages act on the step, for gradients that are arrays only. torch has no optimizer of this name. States: ``sum``.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class RowwiseAdagrad(Directed):
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the sums to come and the direction."""
+        """Return the next sums and the direction."""
         total, direction = by_rows(g, state["sum"], 1.0 / (1.0 + (t - 1) * group["lr_decay"]), group["eps"])
         return {"sum": total}, direction
 

@@ -45,7 +45,7 @@ class Rprop(Optimizer):
     lr = Option(
         0.01,
         checks.rate,
-        "The first step of every element. Later ones follow from it: a rate that changes has no effect.",
+        "The first step of every element. Later steps follow from it, so a rate that changes has no effect.",
     )
     etas = Option((0.5, 1.2), checks.factors_around_one, "Factors if the sign changes, and if it stays.")
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step.")

@@ -30,8 +30,8 @@ class SparseAdam(Optimizer):
 
     Notes
     -----
-    Kingma and Ba (2015), section 2, on rows. Same as ``torch.optim.SparseAdam``; gradients that are arrays are taken
-    too, and are a gradient of all rows. See `Rows`. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    Kingma and Ba (2015), section 2, on rows. Same as ``torch.optim.SparseAdam``. A gradient may also
+    be an array, which is a gradient of all rows. See `Rows`. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
     --------

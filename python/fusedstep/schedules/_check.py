@@ -1,4 +1,4 @@
-"""Argument checks of the schedules: each error names the schedule, the argument, the need and the value."""
+"""Argument checks of the schedules: each error names the schedule, the argument, what it must be and what it was."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Samplers without a state: each trial is a function of the study's earlier trials.
 
-So they work with any storage, with several workers and with a resumed study. The search is replayed from the recorded
-results up to the first missing point.
+So the samplers work with any storage, with several workers and with a resumed study. The search is replayed from the
+recorded results up to the first missing point.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ReplaySampler(BaseSampler):
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._choosing = threading.Lock()  # so that threads of one study see each other's points
+        self._choosing = threading.Lock()  # threads of one study must read each other's points
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_choosing"}
@@ -79,12 +79,14 @@ class ReplaySampler(BaseSampler):
         """Return the parameter's value at the trial's point."""
         call = type(self).__name__
         if param_name not in self._names:
-            raise ValueError(f"{call}: {param_name!r} must be one of the parameters given; they are {self._names}")
+            raise ValueError(f"{call}: a suggested parameter must be one of {self._names}; got {param_name!r}")
         if self.attribute not in trial.system_attrs:
             raise ValueError(f"{call}: an enqueued trial must have all parameters; {param_name!r} is missing")
         value = trial.system_attrs[self.attribute][self._names.index(param_name)]
         if not param_distribution._contains(param_distribution.to_internal_repr(value)):
-            raise ValueError(f"{call}: {param_name} = {value!r} must be possible in the suggested {param_distribution}")
+            raise ValueError(
+                f"{call}: {param_name} must be a value of the suggested {param_distribution}; got {value!r}"
+            )
         return value
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

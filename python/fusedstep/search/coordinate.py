@@ -58,7 +58,7 @@ class CoordinateDescentSampler(ReplaySampler):
     ) -> None:
         call = type(self).__name__
         if not isinstance(grid, Mapping) or not grid:
-            raise TypeError(f"{call}: grid must be a dict of at least one parameter's values; got {grid!r}")
+            raise TypeError(f"{call}: grid must be a dict from at least one parameter to its values; got {grid!r}")
         super().__init__(list(grid))
         self._axes = [_axis(call, name, values) for name, values in grid.items()]
         self._size = math.prod(len(axis) for axis in self._axes)

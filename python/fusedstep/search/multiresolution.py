@@ -78,7 +78,9 @@ class MultiResolutionGridSampler(ReplaySampler):
     ) -> None:
         call = type(self).__name__
         if not isinstance(space, Mapping) or not space:
-            raise TypeError(f"{call}: space must be a dict of at least one parameter's distribution; got {space!r}")
+            raise TypeError(
+                f"{call}: space must be a dict from at least one parameter to its distribution; got {space!r}"
+            )
         for name, distribution in space.items():
             if not isinstance(distribution, (FloatDistribution, IntDistribution, CategoricalDistribution)):
                 raise TypeError(f"{call}: space[{name!r}] must be a distribution of Optuna; got {distribution!r}")

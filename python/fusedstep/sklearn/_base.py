@@ -109,7 +109,7 @@ class BaseMLP(Fitted):
             weights = of_classes if weights is None else weights * of_classes
             if not weights.any():
                 given = self.class_weight
-                raise ValueError(f"class_weight must be above 0 for a class of these rows; got {given!r}")
+                raise ValueError(f"class_weight must be above 0 for at least one class of these rows; got {given!r}")
         return Data(X, targets, y, weights).without_weightless()
 
     def _check_rows(self, X: Any, y: Any, first: bool) -> tuple[Any, Array]:
@@ -131,7 +131,7 @@ class BaseMLP(Fitted):
     _y_checks: dict[str, Any] = {}
 
     def _start(self, data: Data) -> None:
-        """Make the network and empty curves."""
+        """Make the network, and start empty curves."""
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
         self._philox = self._new_source() if self._draws else None
@@ -153,7 +153,7 @@ class BaseMLP(Fitted):
         """Refuse to continue if the parameters no longer describe the network."""
         for name, before in self._built_with.items():
             if not np.array_equal(getattr(self, name), before):
-                need = f"{name} must stay {before!r}, as when the network was made, to continue its training"
+                need = f"{name} must stay {before!r}, its value when the network was made, to continue the training"
                 raise ValueError(f"{need}; got {getattr(self, name)!r}")
 
     def _given_validation(self, X_val: Any, y_val: Any) -> Data | None:
@@ -166,7 +166,7 @@ class BaseMLP(Fitted):
                 )
             return None
         if self.solver == "lbfgs":
-            raise ValueError("solver='lbfgs' has no epochs after which to score X_val")
+            raise ValueError("X_val must be None with solver='lbfgs', which has no epochs; got an array")
         try:
             X_val, y_val = self._check_rows(X_val, y_val, first=False)
             return Data(X_val, self._encode(y_val, False, True), y_val)
@@ -200,7 +200,8 @@ class BaseMLP(Fitted):
         if self.early_stopping and validation is None:
             if incremental:
                 raise ValueError(
-                    "partial_fit does not support early_stopping=True without X_val and y_val: its rows may come again"
+                    "partial_fit does not support early_stopping=True without X_val and y_val, because "
+                    "a later call may give held-out rows again"
                 )
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
@@ -215,7 +216,7 @@ class BaseMLP(Fitted):
         restore = self.early_stopping and (self._stopping.stop or not incremental)
         if restore:
             if self.validation_scores_ and np.isnan(self.validation_scores_).all():
-                raise ValueError("The validation score was nan after every epoch: there are no best weights")
+                raise ValueError("The validation score was nan after every epoch, so no epoch has the best weights.")
             self._stopping.restore()
         elif optimizer.has_averages:
             with optimizer.averaged():

@@ -75,7 +75,7 @@ class Labels(BaseMLP, OfClasses):
     def _strata(self, data: Data) -> Any:
         if self.n_outputs_ != 1:
             return None
-        return self._label_binarizer.transform(data.y).astype(bool)  # as scikit-learn's own: the same rows
+        return self._label_binarizer.transform(data.y).astype(bool)  # the same rows as in scikit-learn
 
     def _rare(self, data: Data) -> str:
         names, counts = np.unique(data.y, return_counts=True)

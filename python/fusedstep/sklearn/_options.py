@@ -25,14 +25,14 @@ def check_options(given: Parameters) -> None:
     """
     cls = given._optimizer_class
     if given.solver == "lbfgs":
-        _refuse(given, NOT_FOR_LBFGS, "solver='lbfgs' takes the whole gradient, without {name}")
+        _refuse(given, NOT_FOR_LBFGS, "solver='lbfgs' uses the gradient of all rows and does not support {name}")
         if given._runs_to_the_end:
             raise ValueError(f"solver='lbfgs' has no learning rate; got learning_rate={given.learning_rate!r}")
     elif cls is None:
-        _refuse(given, OPTIMIZERS_OWN, "a solver that makes its own optimizer must set {name} there")
+        _refuse(given, OPTIMIZERS_OWN, "if solver is a function, it must set {name} in the optimizer that it returns")
         if given.learning_rate != "constant" or given.learning_rate_init == "auto":
             raise ValueError(
-                "a solver that makes its own optimizer must set the learning rate there; got "
+                "if solver is a function, it must set the learning rate in the optimizer that it returns; got "
                 f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
             )
     if given.weight_decay is not None and cls is not None:
@@ -62,7 +62,7 @@ def _check_weight_decay(given: Parameters, cls: type[Optimizer]) -> None:
             f"solver={given.solver!r}, whose decay is {form!r}, alpha is the penalty; got weight_decay="
             f"{given.weight_decay!r}"
         )
-    _refuse(given, ("l1_ratio",), "weight_decay replaces alpha, and {name} is a part of alpha")
+    _refuse(given, ("l1_ratio",), "weight_decay replaces the penalty alpha, so {name}, a share of alpha, must be 0")
 
 
 def _refuse(given: Parameters, names: tuple[str, ...], why: str) -> None:
@@ -72,7 +72,7 @@ def _refuse(given: Parameters, names: tuple[str, ...], why: str) -> None:
 
 
 def _check_snapshots(given: Parameters) -> None:
-    _refuse(given, ("early_stopping", "ema_decay"), "snapshots are networks of a whole run, without {name}")
+    _refuse(given, ("early_stopping", "ema_decay"), "snapshots does not support {name}")
     rate = given.learning_rate
     if rate != "cosine_restarts" and not callable(getattr(rate, "ends_cycle", None)):
         raise ValueError(f"snapshots need learning_rate='cosine_restarts', or a schedule with cycles; got {rate!r}")

@@ -28,7 +28,7 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a parameter with its constraints for scikit-learn's checks; scikit-learn's own have theirs."""
+    """Return a parameter that scikit-learn does not have, with its constraints for scikit-learn's checks."""
     return field(default=default, metadata={"constraints": list(constraints)})
 
 

@@ -17,12 +17,12 @@ OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # options that the est
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Return an optimizer for a run of so many steps. Only weights decay, not biases, gamma and beta.
+    """Return an optimizer for a run of `steps` steps. Weights decay; biases, gamma and beta do not.
 
     Raises
     ------
     TypeError, ValueError
-        If the optimizer refuses an argument, or what `solver` returned is no optimizer.
+        If the optimizer refuses an argument, or `solver` did not return an optimizer.
     """
     weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
     others = {name: p for name, p in model.params.items() if name not in weights}
@@ -43,7 +43,7 @@ def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim
 
 
 def own_decay(cls: type[optim.Optimizer]) -> str:
-    """Return the form of an optimizer's decay, unless another is asked for."""
+    """Return the default form of an optimizer's decay."""
     made: Any = cls
     return str(made([np.zeros(1)], lr=0.0).groups[0]["decay"])
 
@@ -71,8 +71,7 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
     for name in given.solver_params or {}:
         if name == "weight_decay":
             raise ValueError(
-                "solver_params must not have weight_decay, which is a parameter of the estimator (alpha is divided by "
-                "the rows of a batch, and so would hardly decay the weights); "
+                "solver_params must not have weight_decay, which is a parameter of the estimator itself; "
                 f"got {given.solver_params['weight_decay']!r}"  # type: ignore[index]
             )
         if name not in names:
@@ -84,7 +83,7 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
 
 
 def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], float]:
-    """Return the rate, or the schedule for a run of so many steps."""
+    """Return the rate, or the schedule for a run of `steps` steps."""
     first, rate = first_rate(given), given.learning_rate
     after = max(1, steps - given.warmup)
     if callable(rate):
@@ -136,7 +135,7 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
     """Make an optimizer of a network from the data of `frozen`."""
     pairs = zip(known["names"], known["options"], strict=True)
     groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
-    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # of an estimator that was pickled before
+    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # older pickles
     optimizer: optim.Optimizer = known["class"](groups, **shared)
     optimizer.load_state_dict(known["state"])
     return optimizer

@@ -77,7 +77,7 @@ class Graph:
         return name
 
     def network(self, layers: Iterable[nn.Layer], x: str) -> str:
-        """Add layers, one behind the other; return the name of their outputs."""
+        """Add layers in order; return the name of their outputs."""
         for layer in layers:
             x = self.layer(layer, x)
         return x

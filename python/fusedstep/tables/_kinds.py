@@ -17,7 +17,7 @@ Frame = Any  # a pandas.DataFrame
 Series = Any
 
 MOSTLY = 0.9  # the share of cells that decides the kind of a column
-FEW = 20  # a column with at most so many different values is neither identifier nor free text
+FEW = 20  # a column with at most this number of different values is neither identifier nor free text
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
 CAMEL = re.compile(r"[a-z]I[dD]$")
@@ -115,7 +115,7 @@ def decide(
     if unusable:
         what = "these columns" if len(unusable) > 1 else "this column"
         drop = ",".join(unusable)
-        raise TableError(f"cannot use {what}: {_listed(list(unusable.values()))}; leave out with --drop {drop}")
+        raise TableError(f"cannot use {what}: {_listed(list(unusable.values()))}; leave out by --drop {drop}")
     return columns
 
 
@@ -234,7 +234,7 @@ def _as_asked_number(column: Series) -> Column:
     numbers = as_numbers(values, decimal)
     good = np.isfinite(numbers)
     if not good.any():
-        raise TableError("--numeric, but no cell is a finite number")
+        raise TableError("--numeric needs a cell that is a finite number")
     return Column(str(column.name), "number", _odd(values[~good]), decimal=decimal)
 
 

@@ -122,7 +122,9 @@ class Columns:
         missing = [column.name for column in self.used if column.name not in there]
         known = {column.name for column in self.columns} | set(extra_ok)
         extra = [str(name) for name in frame.columns if name not in known]
-        parts = [f"it lacks {_listed(missing)}"] * bool(missing) + [f"it has also {_listed(extra)}"] * bool(extra)
+        parts = [f"the table lacks {_listed(missing)}"] * bool(missing) + [
+            f"the table also has {_listed(extra)}"
+        ] * bool(extra)
         if parts:
             raise TableError(
                 f"the table must have the columns {_listed([c.name for c in self.used])}; {' and '.join(parts)}"

@@ -99,8 +99,8 @@ def _unpacked(path: Path) -> bytes:
         raise TableError(f"{path}: cannot be unpacked as {path.suffix.lower()[1:]}") from None
     if len(data) > limit:
         raise TableError(
-            f"{path}: unpacks to more than {RATIO} times its size, and to more than {BIG >> 20} MB; unpack it yourself "
-            "if that is right"
+            f"{path}: unpacks to more than {RATIO} times its size, and to more than {BIG >> 20} MB; "
+            "if this size is right, unpack the file first"
         )
     return data
 
@@ -162,7 +162,7 @@ def _rows(path: Path, text: str, delimiter: str) -> tuple[list[str], list[int]]:
                 continue
             if len(cells) != len(header):
                 raise TableError(
-                    f"{path.name}, line {reader.line_num}: needs {len(header)} cells, as the first line; "
+                    f"{path.name}, line {reader.line_num}: must have {len(header)} cells, as the first line has; "
                     f"got {len(cells)}"
                 )
             lines.append(reader.line_num)
@@ -170,7 +170,9 @@ def _rows(path: Path, text: str, delimiter: str) -> tuple[list[str], list[int]]:
         raise TableError(f"{path}: cannot be read as .csv: {error}") from None
     if not lines:
         total = len(header) > 0
-        raise TableError(f"{path}: needs a line of column names and lines of data; got {int(total)} in all")
+        raise TableError(
+            f"{path}: must have a line of column names and at least one line of data; got {int(total)} lines"
+        )
     return header, lines
 
 

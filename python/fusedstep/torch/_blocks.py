@@ -1,6 +1,6 @@
-"""Blocks of 256 elements, of which narrow formats keep something, where ranks have parts of a tensor.
+"""Blocks of 256 elements, each with a scale or a sum in narrow formats, for tensors that are divided among ranks.
 
-Blocks follow the memory of the whole tensor. A part that begins in the middle of one cannot have blocks of its own.
+Blocks follow the memory of the whole tensor. A part that begins in the middle of a block cannot have own blocks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ._ranks import is_of_fsdp1, is_shard, local_of, placement_of
 
 Tensor = torch.Tensor
 
-#: Beyond the blocks of any tensor: where the random bits of parts begin that are not cut at blocks.
+#: First block number for the random bits of parts that are not cut at blocks. No tensor has so many blocks.
 _APART = 1 << 40
 
 
 def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return zeros, one for each block of a parameter; of a DTensor that is cut, one that is cut as it is."""
+    """Return a zero for each block of a parameter. For a divided DTensor it is a DTensor that is divided alike."""
     count = block_count(local_of(p).numel())
     if not is_shard(p):
         return torch.zeros(count, dtype=dtype)
@@ -41,12 +41,12 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
     Raises
     ------
     ValueError
-        With the name of what divides it, and what works.
+        The message names what divides the parameter, and a dtype that works.
     """
     hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
     if is_of_fsdp1(p):
         raise ValueError(
-            f"{where} must not be divided by FullyShardedDataParallel (FSDP1), which cuts it anywhere, {hint}"
+            f"{where} must not be sharded by FullyShardedDataParallel (FSDP1), which may cut inside a block, {hint}"
         )
     if is_shard(p) and _cuts(p) and not _is_cut_at_blocks(p):
         raise ValueError(
@@ -58,7 +58,7 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
 def first_block(p: Tensor) -> int:
     """Return the block of the whole parameter with which this rank's part begins, for random bits.
 
-    Parts that begin in the middle of a block get numbers that no other part has.
+    A part that begins in the middle of a block gets a number that no other part has.
     """
     if not is_shard(p) or not (cuts := _cuts(p)):
         return 0
@@ -73,7 +73,7 @@ def first_block(p: Tensor) -> int:
 
 
 class _Cut:
-    """An axis of the mesh along which a DTensor is divided: among how many ranks, and which of them this is."""
+    """An axis of the mesh along which a DTensor is divided: its number of ranks, and the index of this rank."""
 
     def __init__(self, p: Any, axis: int) -> None:
         self.placement = p.placements[axis]
@@ -88,7 +88,7 @@ def _cuts(p: Any) -> list[_Cut]:
 
 
 def _is_by_rows(p: Any) -> bool:
-    """Tell whether a DTensor's parts are rows that lie behind one another in the whole."""
+    """Return True if each part of a DTensor is a range of consecutive rows of the whole."""
     cuts = _cuts(p)
     plain = len(cuts) == 1 and type(cuts[0].placement).__name__ == "Shard" and cuts[0].placement.dim == 0
     return bool(plain and p.is_contiguous())
@@ -99,14 +99,14 @@ def _rows_of_one(p: Tensor) -> int:
 
 
 def _together(p: Tensor) -> tuple[int, int]:
-    """Return the smallest number of rows that are whole blocks, and of how many."""
+    """Return the smallest number of rows that fill whole blocks, and the number of these blocks."""
     row = math.prod(p.shape[1:])
     common = math.gcd(row, BLOCK)
     return BLOCK // common, row // common
 
 
 def _is_regular(p: Tensor) -> bool:
-    """Tell whether the blocks of a tensor make a table: a line for every few rows."""
+    """Return True if the blocks of a tensor form a table with a line for every few rows."""
     rows, blocks = _together(p)
     return blocks == 1 or p.shape[0] % rows == 0
 
@@ -120,9 +120,9 @@ def _is_cut_at_blocks(p: Tensor) -> bool:
 
 
 def _shape(p: Any) -> tuple[int, ...]:
-    """Return the shape of what a DTensor has of each block.
+    """Return the shape of a DTensor with one number per block.
 
-    A line for every few rows is divided among any number of ranks as the rows are.
+    If it has a line for every few rows, any number of ranks divides the lines in the same way as the rows.
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

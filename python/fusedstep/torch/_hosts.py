@@ -18,40 +18,40 @@ Tensor = torch.Tensor
 
 
 class Hosts:
-    """The host of each parameter, and the ways of gradients and values between the two.
+    """The host of each parameter, and the copies of gradients and values between host and parameter.
 
     Parameters
     ----------
     label : str
         The optimizer's name, for errors.
     dtype : torch.dtype
-        Of hosts.
+        The dtype of hosts.
     keeps_bits : bool
-        Whether 16-bit hosts keep their dtype, because the optimizer keeps what they lack of float32.
+        True if 16-bit hosts keep their dtype, because the optimizer has the missing bits of float32 in a state.
     reads_any : bool
-        Whether the optimizer reads gradients of other dtypes than its parameters'.
+        True if the optimizer reads gradients of another dtype than the parameter's.
     """
 
     def __init__(self, label: str, dtype: torch.dtype, keeps_bits: bool, reads_any: bool) -> None:
         self.label, self.dtype = label, dtype
         self._keeps_bits, self._reads_any = keeps_bits, reads_any
         self.models: dict[Tensor, Tensor] = {}  # host -> the model's parameter
-        self._copies: dict[Tensor, Tensor] = {}  # of these, the hosts that are copies
+        self._copies: dict[Tensor, Tensor] = {}  # the same for hosts that are copies
         self._hooks: dict[Tensor, Any] = {}
-        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # of a host's gradients, made when first needed
-        self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, on its way from the device
-        self._given: dict[Tensor, Tensor] = {}  # host -> the gradient that it shows
-        self._sent: dict[Tensor, int] = {}  # parameter -> its version when its host's values came
+        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # for gradients of hosts, made at the first use
+        self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, which is copied from the device
+        self._given: dict[Tensor, Tensor] = {}  # host -> the gradient in its `grad`
+        self._sent: dict[Tensor, int] = {}  # parameter -> its version when it got its host's values
         self._stream: torch.cuda.Stream | None = None
         self._after = AfterReduction(label)
 
     def of(self, p: Any) -> Any:
-        """Return the host of a parameter, made when it is first asked for; what optimizers refuse is its own."""
+        """Return the host of a parameter, made at the first call. An object that optimizers refuse is its own host."""
         if not isinstance(p, Tensor):
             return p
         known = next((host for host, model in self.models.items() if model is p), None) if p in self._hooks else None
         if known is not None:
-            return known  # for torch's own check of duplicates
+            return known  # torch then finds the duplicate
         refuse_wrapped(self.label, [p])
         if p.requires_grad and not p.is_floating_point():
             raise TypeError(f"{self.label}: parameters must be of a floating dtype; got {p.dtype} {tuple(p.shape)}")
@@ -67,7 +67,7 @@ class Hosts:
         return host
 
     def keep(self, hosts: Iterable[Tensor]) -> None:
-        """Forget all hosts but these, and remove the hooks of their parameters."""
+        """Forget all other hosts, and remove the hooks of their parameters."""
         kept = set(hosts)
         for host in [h for h in self.models if h not in kept]:
             p = self.models.pop(host)
@@ -77,7 +77,7 @@ class Hosts:
                 hook.remove()
 
     def _watch(self, host: Tensor, p: Tensor) -> Any:
-        """Add the hook that a parameter's gradients need; one that is frozen may be trained later."""
+        """Add the hook for a parameter's gradients, also to a frozen one, because it may be trained later."""
         reference = weakref.ref(self)  # a model outlives its optimizers
 
         def widen(_: Tensor) -> None:
@@ -90,7 +90,7 @@ class Hosts:
 
         trained = p.requires_grad
         try:
-            p.requires_grad_(True)  # torch adds hooks to no other tensor, and keeps them
+            p.requires_grad_(True)  # torch adds hooks only to such tensors; the hooks remain
             if p.device.type != "cpu":
                 self._stream = self._stream or (torch.cuda.Stream(p.device) if p.is_cuda else None)
                 return p.register_post_accumulate_grad_hook(fetch)
@@ -106,7 +106,7 @@ class Hosts:
 
     @torch.no_grad()
     def _widen(self, p: Tensor) -> None:
-        """Before a second gradient is added to one of 16 bits in the CPU's memory: let the sum be float32."""
+        """Make the first 16-bit gradient in the CPU's memory float32, before a second gradient is added to it."""
         if p.grad is None or p.grad.dtype == torch.float32:
             return
         if not (dist.is_available() and dist.is_initialized()):
@@ -114,11 +114,11 @@ class Hosts:
 
     @torch.no_grad()
     def _fetch(self, host: Tensor) -> None:
-        """Send a gradient on its way to the CPU, and free it on the device."""
+        """Start the copy of a gradient to the CPU, and free the gradient on the device."""
         p = self.models[host]
         grad, p.grad = p.grad, None
-        assert grad is not None  # its hook has just run
-        if host in self._arriving:  # of an earlier backward pass
+        assert grad is not None  # the caller is its hook
+        if host in self._arriving:  # there was an earlier backward pass
             self.wait()
             first, wide = self._arriving[host], torch.promote_types(grad.dtype, torch.float32)
             total = first if first.dtype == wide else self._buffer(host, wide).copy_(first)
@@ -131,14 +131,14 @@ class Hosts:
             self._arriving[host] = self._buffer(host, grad.dtype).copy_(grad, non_blocking=True)
 
     def wait(self) -> None:
-        """Wait for what is on its way from a device."""
+        """Wait for all copies from a device."""
         if self._stream is not None:
             self._stream.synchronize()
 
     def give_gradients(self) -> None:
-        """Let each host that is a copy show the gradient that has come: the same memory, whatever its dtype.
+        """Put its gradient into the `grad` of each host that is a copy: the same memory, of any dtype.
 
-        What changes a host's gradient (``GradScaler.unscale_``) changes the model's therefore, and the other way round.
+        So a change of a host's gradient (by ``GradScaler.unscale_``) also changes the model's, and vice versa.
         """
         if self._copies:
             self.wait()
@@ -147,7 +147,7 @@ class Hosts:
 
     @torch.no_grad()
     def give(self, host: Tensor) -> None:
-        """Let one host show its gradient, and be trained or frozen as its parameter is."""
+        """Put its gradient into one host, and give the host the `requires_grad` of its parameter."""
         p = self._copies.get(host, host)
         if host is p:
             return
@@ -165,10 +165,10 @@ class Hosts:
 
     @torch.no_grad()
     def prepare(self, host: Tensor) -> None:
-        """Make a copy ready for its step.
+        """Prepare a host that is a copy for its step.
 
-        It starts from what others have written into the model since the last one. A gradient that the optimizer does
-        not read is converted, into a buffer: `drop` or `forget_gradients` has to follow.
+        If other code has written into the model since the last step, the host takes the written values. A gradient of
+        a dtype that the optimizer does not read is converted into a buffer. Call `drop` or `forget_gradients` later.
         """
         p = self._copies.get(host, host)
         if host is p:
@@ -195,7 +195,7 @@ class Hosts:
 
     @contextmanager
     def kept_values(self) -> Iterator[None]:
-        """Put the model's own values back at the end, bit for bit: of parameters whose hosts are copies."""
+        """Restore the values of parameters whose hosts are copies at the end, bit for bit."""
         values = {p: p.detach().to("cpu", copy=True) for p in self._copies.values()}
         try:
             yield
@@ -206,7 +206,7 @@ class Hosts:
                     self._sent[p] = p._version
 
     def forget_gradients(self) -> None:
-        """Let hosts show the model's gradients anew."""
+        """Forget which gradients the hosts have, so that `give_gradients` puts them in again."""
         self._given.clear()
 
     def drop(self, host: Tensor) -> None:
@@ -215,7 +215,7 @@ class Hosts:
         self._arriving.pop(host, None)
         self._given.pop(host, None)
         host.grad = p.grad = None
-        if (p, torch.float32) in self._buffers:  # the next pass is read as it comes
+        if (p, torch.float32) in self._buffers:  # the next gradient keeps its dtype
             p.grad_dtype = p.dtype
 
     def drop_gradients(self) -> None:
@@ -232,7 +232,7 @@ class Hosts:
 
 
 def _put_gradient(p: Tensor, grad: Tensor) -> None:
-    """Let a tensor have a gradient of any dtype."""
+    """Give a tensor a gradient of any dtype."""
     p.grad = None
     p.grad_dtype = grad.dtype
     p.grad = grad

@@ -1,4 +1,4 @@
-"""What loading and saving add to torch's: own options of groups, and states that are not of their parameter's dtype."""
+"""Additions to torch's loading and saving: own options of groups, and states of another dtype than the parameter's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tensor = torch.Tensor
 
 
 def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Do what torch's loading has left out, and undo what it should not have done; `own` are the groups before it.
+    """Complete torch's loading, and undo its wrong conversions. `own` are the groups before the loading.
 
     Raises
     ------
@@ -26,12 +26,12 @@ def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) 
     _check_options(opt)
     _restore_widths(opt, state_dict)
     for _, p in _params_of(opt, state_dict):
-        if is_part(p):  # sums that were saved are of other parts
+        if is_part(p):  # the saved sums may be of other parts
             opt.state.get(p, {}).pop("low_sum", None)
 
 
 def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict without what other ranks could not load: sums over the low bits of a rank's parts."""
+    """Return a state dict without the sums over low bits of a rank's parts, which other ranks cannot load."""
     for k, p in _params_of(opt, saved) if opt.master_weights else ():
         if is_part(p) and "low_sum" in saved["state"].get(k, {}):
             saved["state"][k] = {name: value for name, value in saved["state"][k].items() if name != "low_sum"}
@@ -39,7 +39,7 @@ def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Leave sums over low bits that were not saved to the next step: the model may be loaded after its optimizer."""
+    """Remove sums over low bits that were not saved. The next step makes them, when the model is loaded too."""
     for k, p in _params_of(opt, state_dict):
         entry = state_dict["state"].get(k, {})
         if is_part(p) or ("low" in entry and "low_sum" not in entry):
@@ -54,9 +54,9 @@ def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]
 
 
 def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Give the groups back their own options that torch does not know, where nothing else was saved.
+    """Restore the groups' options that torch does not know, if no other values were saved.
 
-    The width of states is a group's own in any case: what was saved in another is converted.
+    The dtype of states is always the group's own; states that were saved in another dtype are converted.
     """
     for group, mine, saved in zip(opt.param_groups, own, state_dict["param_groups"], strict=True):
         group.update({name: mine[name] for name in opt.extras if name in mine and name not in saved})
@@ -65,7 +65,7 @@ def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str,
 
 
 def _check_options(opt: Any) -> None:
-    """Refuse what another optimizer has saved: it lacks options, and a step would take defaults for them."""
+    """Refuse the state of another optimizer: it lacks options, and a step would use their defaults."""
     where = f"{type(opt).__name__}.load_state_dict: param_groups"
     for k, group in enumerate(opt.param_groups):
         for name in opt.kernel.checks:
@@ -74,9 +74,9 @@ def _check_options(opt: Any) -> None:
 
 
 def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Undo torch's cast to the parameter's dtype where a state has another one.
+    """Undo torch's cast of states to the parameter's dtype for states of another dtype.
 
-    Averages of 16-bit parameters are float32, scalars at least that.
+    Averages of 16-bit parameters are float32; scalars are float32 or float64.
     """
     wide = ["ema", *(name for name, _ in RULES[opt.kernel.rule].scalars)]
     groups = [group for group in opt.param_groups for _ in group["params"]]

@@ -14,7 +14,7 @@ from .. import _core
 
 Array = np.ndarray[Any, Any]
 
-_HUGE = 4 << 20  # bytes from which on NumPy asks for huge pages
+_HUGE = 4 << 20  # smallest number of bytes for which NumPy requests huge pages
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
@@ -71,7 +71,7 @@ def array_of(t: Tensor) -> Array:
 
 
 def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
-    """Return memory for an output, in C order or of these strides; much memory in huge pages, as NumPy's is."""
+    """Return memory for an output, in C order or with these strides. Large memory is in huge pages, as in NumPy."""
     t = torch.empty(shape, dtype=dtype) if strides is None else torch.empty_strided(shape, strides, dtype=dtype)
     if t.nbytes >= _HUGE:
         _core.ask_for_huge_pages(t.data_ptr(), t.nbytes)
@@ -79,7 +79,7 @@ def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.
 
 
 def tensor_of(a: Array) -> Tensor:
-    """Return an array, which may be over 16 bits as `array_of` makes them, as a tensor over the same memory."""
+    """Return a tensor over the memory of an array of `array_of`, also of 16 bits."""
     is_bfloat16 = a.dtype == _core.bfloat16
     return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(a)
 

@@ -1,4 +1,4 @@
-"""Optimizers whose parameters are divided among the processes of torch.distributed.
+"""Decisions of optimizers whose parameters are divided among the processes of torch.distributed.
 
 A norm of one process's part alone would be wrong without an error. Here the norm is computed from the parts of all
 ranks, and so is every decision that follows from it: all ranks step, all skip or all raise.
@@ -21,7 +21,7 @@ Squares = tuple[float, float, float, bool]
 _FIELDS = 4
 
 _MESSAGE_BYTES = 512
-_LEAST_EXACT = 2.0**-970  # below, squares of float64 lose digits
+_LEAST_EXACT = 2.0**-970  # squares of smaller float64 numbers lose digits
 #: Relative difference allowed between the sums of squares of copies: ranks on different machines may round differently.
 _COPIES_MAY_DIFFER = 1e-2
 
@@ -44,7 +44,7 @@ def local_of(t: Any) -> Any:
 
 def placement_of(t: Any) -> str:
     """Return the text for the placement of a tensor in errors."""
-    return f"a DTensor of {tuple(t.placements)}" if is_shard(t) else "a tensor that is no DTensor"
+    return f"a DTensor of {tuple(t.placements)}" if is_shard(t) else "an ordinary tensor"
 
 
 def placed_alike(a: Any, b: Any) -> bool:
@@ -60,7 +60,7 @@ def is_of_fsdp1(p: Tensor) -> bool:
 
 
 def is_part(p: Tensor) -> bool:
-    """Tell whether a process has a part of a parameter."""
+    """Return True if a process has only a part of a parameter."""
     return is_shard(p) or is_of_fsdp1(p)
 
 
@@ -145,7 +145,7 @@ class Ranks:
         try:
             found = squares()
             sums[: len(found)] = found  # the last classes may have no trained parameter
-        except BaseException as e:  # also Ctrl-C, because the other ranks wait for this one
+        except BaseException as e:  # Ctrl-C too, because the other ranks wait for this one
             error = e
         table = self._gather([error is not None, found_inf, *(x for of_class in sums for x in of_class)])
         if table[..., 0].any():
@@ -190,9 +190,10 @@ class Ranks:
         brought = [x for x in sums if x > 0 and math.isfinite(x)]
         if len(set(brought)) < len(brought):
             raise ValueError(
-                f"{self.label}: process_group must be of processes that have different parts of the gradients; got "
-                f"one with sums of squares {sums}. Under DistributedDataParallel leave it None. In a grid of processes "
-                "give the group along which parameters are divided. In all other cases use grad_norm of step"
+                f"{self.label}: process_group must be a group whose processes have different parts of the gradients; "
+                f"got a group with the sums of squares {sums}. Under DistributedDataParallel leave process_group None. "
+                "In a grid of processes give the group along which parameters are sharded. In all other cases give "
+                "step its grad_norm"
             )
 
     def _raise_everywhere(self, error: BaseException | None) -> None:
@@ -206,7 +207,7 @@ class Ranks:
             raise error
         rows = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in table.cpu().reshape(-1, len(raw)).tolist()]
         raise RuntimeError(
-            f"{self.label}.step: no rank has stepped, for there was an error on {next(filter(None, rows))}"
+            f"{self.label}.step: no rank has stepped, because there was an error on {next(filter(None, rows))}"
         )
 
 
@@ -244,7 +245,10 @@ def ranks_of(optimizer: Any, params: Sequence[Tensor]) -> Ranks | None:
     by_hand = group is not None
     if any(is_shard(p) for p in params):
         if group is not None:
-            raise ValueError(f"{label}: process_group must be None, for DTensors know their ranks; got {group!r}")
+            raise ValueError(
+                f"{label}: process_group must be None, because the device mesh of the DTensors names the ranks; "
+                f"got {group!r}"
+            )
         return _ranks_of_meshes(label, params)
     if group is None and optimizer._zero is not None and (zero := optimizer._zero()) is not None:
         group = zero.process_group
@@ -252,7 +256,8 @@ def ranks_of(optimizer: Any, params: Sequence[Tensor]) -> Ranks | None:
         return Ranks(label, (group,), dict.fromkeys(params, (0,)), by_hand=by_hand)
     if any(is_of_fsdp1(p) for p in params):
         why = (
-            "clip_norm and skip_nonfinite need process_group, for FullyShardedDataParallel leaves each rank a part of "
+            "clip_norm and skip_nonfinite need process_group, because under FullyShardedDataParallel each rank has a "
+            "part of "
         )
         return Ranks(label, (), dict.fromkeys(params, ()), f"{why}the gradients; got None")
     return None

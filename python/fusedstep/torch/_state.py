@@ -16,7 +16,7 @@ from ._options import Settings, settings
 from ._ranks import Ranks, Squares, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
-#: What replaces gradients in a step: the rows of sparse ones, or directions.
+#: Replacements of gradients in a step: rows of sparse gradients, or directions.
 Rows = dict[Tensor, Any]
 
 
@@ -152,7 +152,7 @@ class Binding:
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
-        # A counter that torch's optimizer has not may be lacking beside states that have seen steps.
+        # torch's optimizer may lack this counter, although its states have had steps.
         first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
         steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
         if self.groups[m.group].state_dtype == "uint8":
@@ -180,7 +180,7 @@ class Binding:
         if self._keeps_bits(m):
             _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
-            wide = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits an average would not change
+            wide = torch.promote_types(m.param.dtype, torch.float32)  # with 16 bits a slow average would not change
             if "ema" not in entry:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
             _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)

@@ -1,4 +1,4 @@
-"""States of torch's optimizers that are narrower than float32, and what 16-bit parameters keep beside them."""
+"""States of torch's optimizers that are narrower than float32, and the low bits of 16-bit parameters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Entry = dict[str, Any]
 
 SCALE = "_scale"
 HALVES = (torch.bfloat16, torch.float16)
-#: Dtypes of states of which each can be made of any other.
+#: Dtypes of states. Each can be converted into any other.
 WIDTHS = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
-#: Dtypes that torch's own loading would turn into the parameter's.
+#: Dtypes of states that torch's own loading would convert into the parameter's dtype.
 CODES = (torch.uint8, torch.int16, torch.int32)
 
 
@@ -30,7 +30,7 @@ def dtype_of_states(p: Tensor, state_dtype: str, master_weights: bool) -> torch.
 
 
 def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, rule: Rule) -> None:
-    """Make a state that begins with a number."""
+    """Make a state whose elements begin with `start`."""
     entry[name] = torch.full_like(p, 0 if dtype == torch.uint8 else start, dtype=dtype, requires_grad=False)
     if dtype == torch.uint8:
         entry[name + SCALE] = zeros_of_blocks(p, torch.float32)
@@ -40,7 +40,7 @@ def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, r
 
 
 def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
-    """Bring a state into another width, or its codes into another layout; one that is none is left as it is.
+    """Convert a state to another dtype, or its codes to another layout. An object that is no such state is not changed.
 
     Raises
     ------
@@ -71,11 +71,11 @@ def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
     scales: Any
     scales, like = entry.get(name + SCALE), zeros_of_blocks(p, torch.float32)
     if isinstance(scales, Tensor) and not is_shard(scales) and not is_shard(p) and scales.numel() == like.numel():
-        scales = scales.reshape(-1)  # gathered from ranks that had a line for some rows each
+        scales = scales.reshape(-1)  # gathered from ranks, each with lines for some of the rows
     fits = isinstance(scales, Tensor) and scales.dtype == like.dtype and scales.shape == like.shape
     if not (fits and placed_alike(scales, like) and has_memory(scales)):
         need = f"{like.dtype} {tuple(like.shape)}" + (f", {placement_of(like)}" if is_shard(like) else "")
-        raise ValueError(f"{where}[{name + SCALE!r}] must be {need}, beside 8 bits; got {named(scales)}")
+        raise ValueError(f"{where}[{name + SCALE!r}] must be {need} for a state of 8 bits; got {named(scales)}")
     entry[name + SCALE] = scales.detach().contiguous()
 
 
@@ -90,7 +90,7 @@ def decode(entry: Entry, name: str, rule: Rule) -> Tensor:
 
 
 def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
-    """Write float32 numbers, which lie as the state does, into this process's part of a state of 8 bits."""
+    """Write float32 numbers in the state's memory order into this process's part of an 8-bit state."""
     state, scales = local_of(entry[name]), local_of(entry[name + SCALE])
     codes, found = formats.encode_u8(arrays.flat(numbers.numpy()), rule.is_positive(name))
     state.copy_(torch.from_numpy(arrays.shaped(codes, state.numpy())))
@@ -98,15 +98,15 @@ def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
 
 
 def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
-    """Make what a 16-bit parameter keeps of float32, or check it.
+    """Make the low bits of a 16-bit parameter, or check them.
 
-    Where the sums over low bits are lacking, as in what ranks have saved together, the parameter is taken to be the
-    one that the bits belong to.
+    If the sums over the low bits are missing, as in the checkpoint of several ranks, the bits are assumed to belong to
+    the present parameter.
 
     Raises
     ------
     ValueError
-        If it is not of the parameter's shape and of the right dtype.
+        If they do not have the parameter's shape and the right dtype.
     """
     name, dtype = ("low", torch.int16) if p.dtype == torch.bfloat16 else ("master", torch.float32)
     kept, own = entry.get(name), local_of(p).detach()
@@ -127,7 +127,7 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
 
 def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
     sums, count = entry.get("low_sum"), formats.block_count(own.numel())
-    if sums is None or moved:  # of other blocks
+    if sums is None or moved:  # the blocks are others
         entry["low_sum"] = torch.from_numpy(formats.low_sums(arrays.flat(own.view(torch.int16).numpy())))
         return
     if not isinstance(sums, Tensor) or sums.dtype != torch.int32 or tuple(sums.shape) != (count,):
@@ -137,12 +137,12 @@ def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
 
 
 def _lies_like(t: Tensor, p: Tensor) -> bool:
-    """Tell whether a state lies in memory as one that is made for its parameter."""
+    """Return True if a state has the memory layout of a new state of its parameter."""
     return t.stride() == torch.empty_like(p, device="meta").stride() and t.device == p.device
 
 
 def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
-    """Return a state that has not its parameter's shape, of a parameter of this dtype; create it if it is None."""
+    """Return a state with a shape of its own, for a parameter of this dtype; create it if it is None."""
     wide = torch.promote_types(dtype, torch.float32)
     if value is None:
         return torch.full(shape, start, dtype=wide)
@@ -153,14 +153,14 @@ def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype,
 
 
 def named(value: Any) -> str:
-    """Return how errors call a state."""
+    """Return the text for a state in errors."""
     if not isinstance(value, Tensor):
         return repr(value)
     return f"{value.dtype} {tuple(value.shape)}" + ("" if has_memory(value) else " without dense memory")
 
 
 def has_memory(whole: Tensor) -> bool:
-    """Tell whether a tensor's first element lies in memory: torch's own reading of one that does not may crash."""
+    """Return True if a tensor's first element is in its storage. If it is not, torch may crash when it reads it."""
     t = local_of(whole)
     if t.layout != torch.strided or t.is_meta:
         return False

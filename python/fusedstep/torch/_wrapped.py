@@ -1,4 +1,4 @@
-"""Models that are wrapped for several processes: when a hook sees a complete gradient."""
+"""Models that are wrapped for several processes: the time at which a gradient is complete on all ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tensor = torch.Tensor
 def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     """Raise if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
 
-    It reduces gradients after their hooks have run, or never runs the hooks.
+    FSDP1 reduces gradients after their hooks have run, or never runs the hooks.
 
     Raises
     ------
@@ -27,9 +27,9 @@ def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     """
     if any(is_of_fsdp1(p) for p in params):
         raise ValueError(
-            f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), whose hooks of "
-            "parameters see no reduced gradients; use torch.distributed.fsdp.fully_shard (FSDP2), or step after the "
-            "backward pass"
+            f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), because the hooks "
+            "of its parameters run before the gradients are reduced; use torch.distributed.fsdp.fully_shard (FSDP2), "
+            "or step after the backward pass"
         )
 
 
@@ -72,12 +72,12 @@ class AfterReduction:
 
 
 def _at_the_end(action: Callable[[], None]) -> None:
-    """Run an action at the end of the current backward pass, after all callbacks that were queued before."""
+    """Run an action at the end of the current backward pass, after all callbacks that are already queued."""
     torch.autograd.Variable._execution_engine.queue_callback(action)
 
 
 def _wrappers_of(params: Iterable[Tensor]) -> list[weakref.ref[Any]]:
-    """Return the DistributedDataParallel models of parameters, which have no link to them: all objects are searched."""
+    """Return the DistributedDataParallel models of parameters. All objects are searched: parameters have no link."""
     kind, wanted = torch.nn.parallel.DistributedDataParallel, set(params)
     found = [o for o in gc.get_objects() if issubclass(type(o), kind)]
     return [weakref.ref(o) for o in found if not wanted.isdisjoint(o._module_parameters)]

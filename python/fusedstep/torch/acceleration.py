@@ -101,10 +101,10 @@ def accelerate(
 
     Notes
     -----
-    Not replaced are: subclasses of torch's layers and optimizers (``SyncBatchNorm``, lazy or quantized layers, your
-    own), because they may compute something else; layers with a `forward` and optimizers with a `step` assigned to the
-    instance (a step that a schedule has assigned is no obstacle); parameters or buffers that the kernels do not
-    support. The model computes the same as before, except for rounding and for the dropout masks of a seed. Call
+    Subclasses of torch's layers and optimizers (``SyncBatchNorm``, lazy or quantized layers, your own) stay, because
+    they may compute something else. Layers with parameters or buffers that the kernels do not support are not
+    replaced either, nor are layers and optimizers whose instance has its own `forward` or `step`, except a `step` of a
+    schedule. The model computes the same as before, except for rounding and for the dropout masks of a seed. Call
     `accelerate` before ``torch.compile``. A second call changes nothing. The trials need memory for two more copies of
     the model and of the optimizer.
 
@@ -202,7 +202,7 @@ def replace_optimizer(optimizer: Any) -> None:
 
 
 def _follow(optimizer: Any) -> None:
-    """Replace `step` as learning rate schedules do, so that they know of each step."""
+    """Wrap `step` as learning rate schedules do, so that they count each step."""
     step, reference = type(optimizer).step, weakref.ref(optimizer)
 
     @functools.wraps(step)

@@ -74,11 +74,11 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """
     if not isinstance(optimizer, FusedOptimizer):
         raise TypeError(
-            f"step_in_backward: optimizer must be one of fusedstep.torch; got {type(optimizer).__module__}."
+            f"step_in_backward: optimizer must be an optimizer of fusedstep.torch; got {type(optimizer).__module__}."
             f"{type(optimizer).__name__}"
         )
     if optimizer.clip_norm is not None:
-        raise ValueError(f"step_in_backward: optimizer must have no clip_norm; got {optimizer.clip_norm}")
+        raise ValueError(f"step_in_backward: clip_norm of optimizer must be None; got {optimizer.clip_norm}")
     _refuse_shared(optimizer)
     return BackwardSteps(optimizer)
 
@@ -87,12 +87,12 @@ def _refuse_shared(optimizer: FusedOptimizer) -> None:
     """Raise if steps of single parameters would make ranks differ, or leave gradients unused."""
     if optimizer._zero is not None:
         raise ValueError(
-            "step_in_backward: optimizer must not be the local one of a ZeroRedundancyOptimizer, because this rank "
-            "would keep the gradients of other ranks' parameters and miss their steps"
+            "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because it "
+            "steps only a part of the parameters"
         )
     refuse_wrapped("step_in_backward", (p for group in optimizer.param_groups for p in group["params"]))
     if optimizer.skip_nonfinite and sharing(optimizer) is not None:
         raise ValueError(
-            "step_in_backward: skip_nonfinite must be False if ranks have parts of the gradients, because each would "
-            "decide alone; got True"
+            "step_in_backward: skip_nonfinite must be False if each rank has a part of the gradients, because the "
+            "ranks would decide differently; got True"
         )

@@ -16,41 +16,41 @@ from ._memory import Array, array_of, empty, require_memory, served, tensor_of
 
 
 class _Options(NamedTuple):
-    """What a call needs besides its tensors."""
+    """The arguments of a call, except its input, weight, bias and residual."""
 
     running: tuple[Tensor | None, Tensor | None, Tensor | None]  # mean, variance, number of batches
-    training: bool  # statistics of the batch
+    training: bool  # True if the statistics are those of the batch
     momentum: float | None
     eps: float
     relu: bool
 
 
 class _Kept(NamedTuple):
-    """What the gradient needs besides x."""
+    """The values that the gradient needs, except x."""
 
     saved: _core.BatchNormSaved
-    strides: tuple[int, ...] | None  # of x, where it has channels last
+    strides: tuple[int, ...] | None  # those of x if its channels are last
     relu: bool
     has_residual: bool
 
 
 class _Unconvertible:
-    """Has no value, as torch's layers have none; stops torch's conversion, which asks for it, from losing a ReLU."""
+    """An attribute without a value, as in torch's layers. A layer with a ReLU raises if torch's conversion reads it."""
 
     def __get__(self, layer: Any, owner: Any) -> Any:
         if layer is not None and layer.relu and sys._getframe(1).f_code.co_name == "convert_sync_batchnorm":
             raise TypeError(
-                "torch.nn.SyncBatchNorm.convert_sync_batchnorm: layers must have relu=False, for a ReLU would be lost; "
-                "got relu=True; fusedstep.torch.SyncBatchNorm.convert_sync_batchnorm keeps it"
+                "torch.nn.SyncBatchNorm.convert_sync_batchnorm: layers must have relu=False, because torch's layer has "
+                "no ReLU; got relu=True; use fusedstep.torch.SyncBatchNorm.convert_sync_batchnorm, which keeps the ReLU"
             )
         raise AttributeError("qconfig")
 
 
 class _Normalization(_BatchNorm):
-    """What the classes share; they differ in the number of axes that they accept."""
+    """Base of the classes, which differ in the number of axes that they accept."""
 
     qconfig = _Unconvertible()
-    relu: bool = False  # of the class too: `accelerate` makes instances out of torch's
+    relu: bool = False  # also in the class, because `accelerate` changes the class of torch's instances
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class _Normalization(_BatchNorm):
         return y
 
     def _options(self) -> _Options:
-        """Return what torch's layer would use in this mode."""
+        """Return the arguments that torch's layer uses in this mode."""
         tracked = not self.training or self.track_running_stats
         mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
         training = self.training or (mean is None and var is None)
@@ -106,7 +106,7 @@ class _Normalization(_BatchNorm):
         return given[0].dtype is torch.float32 and x.element_size() == 2 and served(x, residual) and served(*given)
 
     def _fits(self, x: Tensor, options: _Options) -> bool:
-        """Return whether this is a call that the kernel knows; torch's layer computes all others, or refuses them."""
+        """Return True if the kernel supports this call. torch's layer computes all other calls, or refuses them."""
         mean, var, batches = options.running
         per_channel = x.numel() // max(self.num_features, 1)
         momentum = options.momentum
@@ -133,8 +133,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
         y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
         running = (1 - momentum) * running + momentum * batch               (in training)
 
-    In training, mean and var are those of the batch, var the biased one (divided by n), and the running variance takes
-    the unbiased one (divided by n - 1). In evaluation they are the running ones.
+    In training, mean and var are those of the batch: y uses the biased variance (divided by n), the running variance
+    takes the unbiased one (divided by n - 1). In evaluation, mean and var are the running statistics.
 
     Parameters
     ----------
@@ -146,30 +146,33 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     Attributes
     ----------
     weight, bias, running_mean, running_var, num_batches_tracked
-        torch's, under torch's names: a ``state_dict`` goes both ways.
+        As in torch's layer. Each layer loads the other's ``state_dict``.
 
     Raises
     ------
     TypeError
         If relu is not True or False.
     ValueError
-        In ``layer(x)`` and ``layer(x, residual)``: if the residual has not x's shape, and wherever torch's layer
-        raises, with torch's error: a wrong number of axes, one value per channel in training, eps <= 0 in training.
+        In ``layer(x)`` and ``layer(x, residual)``, if the residual does not have x's shape. torch's errors are raised
+        for a wrong number of axes, one value per channel in training, and eps <= 0 in training.
 
     Notes
     -----
-    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Statistics are summed so that nothing cancels,
-    and results have the same bits for any number of threads. Inputs with channels second in memory (as torch makes
-    them) or last (``torch.channels_last``, and (N, L, C) transposed) are used as they lie and give outputs like them;
-    others cost a copy. Float32, float64, bfloat16 and float16 on the CPU are served, where the parameters and buffers
-    are of the input's type, or of float32 where it has 16 bits; everything else is left to torch's layer, followed by
-    the sum and the ReLU, and so is everything under ``torch.compile``, tracing, ``torch.func`` and forward-mode
-    differentiation. A gradient that is to be differentiated again (``create_graph=True``) is computed by torch.
-    Inputs of 16 bits are computed in float32, with the residual and the ReLU, and rounded once, to nearest even.
+    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Digits do not cancel in the sums of the
+    statistics, and results have the same bits for any number of threads. Inputs with channels second in memory (as
+    torch makes them) or last (``torch.channels_last``, and (N, L, C) transposed) are not copied, and the output has the
+    same layout. Inputs in other layouts are copied.
 
-    Differences from torch's layer: `relu` and the residual; more precise where a mean is large; as always with
-    ``relu=True``, code that takes the parameters and buffers out of the layer (folding into a convolution) must apply
-    the ReLU too; torch's ``SyncBatchNorm.convert_sync_batchnorm`` is refused, that of `SyncBatchNorm` keeps it.
+    The kernel computes float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must have the
+    input's dtype; for 16-bit inputs they may be float32. torch's layer computes all other calls, and so it does under
+    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation; the sum and the ReLU follow. torch also
+    computes a gradient that will be differentiated again (``create_graph=True``). For 16-bit inputs all is computed in
+    float32, with the residual and the ReLU, and rounded once, to nearest even.
+
+    Differences from torch's layer: `relu` and the residual exist, and results are more precise if a mean is large.
+    Code that takes the parameters and buffers out of a layer with ``relu=True`` (to fold it into a convolution) must
+    apply the ReLU too. torch's ``SyncBatchNorm.convert_sync_batchnorm`` refuses such a layer; that of
+    `fusedstep.torch.SyncBatchNorm` keeps the ReLU.
 
     Examples
     --------
@@ -197,7 +200,7 @@ class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return y, and what its gradient needs besides x."""
+    """Return y, and the values that its gradient needs, except x."""
     last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
     strides = x.stride() if last else None
     y = empty(x.shape, strides, x.dtype)
@@ -218,7 +221,7 @@ def normalize(
         array_in_order(y, last),
         batches,
     )
-    saved.release_x()  # autograd's context keeps x, where torch sees that it changed
+    saved.release_x()  # autograd's context keeps x, so torch detects a change of x
     return y, _Kept(saved, strides, options.relu, residual is not None)
 
 
@@ -246,7 +249,7 @@ def differentiable_gradients(
         kind = x.dtype if gamma is None else gamma.dtype
         mean, var = (t.to(kind) for t in (torch.from_numpy(kept.saved.mean), invstd**-2 - eps))
     z = torch.nn.functional.batch_norm(x, mean, var, gamma, beta, training, 0.0, eps)
-    if kept.relu:  # the gradient of ones says where it was open
+    if kept.relu:  # the gradient of ones is 1 where the ReLU passed its argument
         opened = gradients(torch.ones_like(dy), x, kept)[3]
         dy = dy * (z > 0 if opened is None else opened)
     wanted = [t is not None and t.requires_grad for t in (x, gamma, beta)]
@@ -256,7 +259,7 @@ def differentiable_gradients(
 
 
 def array_in_order(t: Tensor, last: bool) -> Array:
-    """Return a C-contiguous array of the tensor, with channels last or second: its own memory if it lies so."""
+    """Return a C-contiguous array of the tensor, with channels last or second; a view if possible."""
     require_memory(t)
     return array_of((t.movedim(1, -1) if last else t).contiguous())
 

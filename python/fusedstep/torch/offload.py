@@ -107,7 +107,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of hosts, which have the gradients that have come."""
+        """The groups of hosts, with the gradients that have been copied."""
         self._hosts.give_gradients()
         groups: list[dict[str, Any]] = self.__dict__["param_groups"]
         return groups
@@ -118,7 +118,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether GradScaler leaves the division to the step: it refuses to divide float16 gradients itself."""
+        """True if GradScaler leaves the division to the step, because it refuses to divide float16 gradients itself."""
         return any(p.dtype == torch.float16 for p in self._hosts.models.values())
 
     @_step_supports_amp_scaling.setter
@@ -129,7 +129,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         """Add a group of the model's parameters."""
         given = param_group.get("params") if isinstance(param_group, dict) else None
         if given is None or isinstance(given, set):
-            super().add_param_group(param_group)  # which refuses it
+            super().add_param_group(param_group)  # torch refuses the group
             return
         before = list(self._hosts.models)
         of = self._hosts.of
@@ -142,24 +142,24 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             raise
 
     def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
-        """Update the hosts with the gradients that have come, and the model with them.
+        """Update the hosts with their gradients, and copy the hosts into the model.
 
         Parameters
         ----------
         closure : callable, optional
             Evaluates the model again and returns the loss.
         **options
-            Of the step of `optimizer_class`.
+            Options of the step of `optimizer_class`.
 
         Returns
         -------
-        What `closure` returned, or None.
+        The result of `closure`, or None.
         """
         loss, hosts = None, self._hosts
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        refuse_wrapped(f"{type(self).__name__}.step", hosts.models.values())  # it may have been wrapped since
+        refuse_wrapped(f"{type(self).__name__}.step", hosts.models.values())  # the model may have been wrapped later
         hosts.give_gradients()
         try:
             for host in hosts.models:
@@ -170,13 +170,13 @@ class OffloadedOptimizer(torch.optim.Optimizer):
                 self._step_theirs(options)
             hosts.send_back(host for host in hosts.models if host.grad is not None)
         except BaseException:
-            hosts.forget_gradients()  # what was converted
+            hosts.forget_gradients()  # forget the converted gradients
             raise
         hosts.drop_gradients()
         return loss
 
     def _step_theirs(self, options: dict[str, Any]) -> None:
-        """Step by an optimizer that leaves a GradScaler's division to others, and without its hooks."""
+        """Step by torch's optimizer, which does not divide by a GradScaler's scale. Its hooks do not run."""
         scaled: dict[str, Any] = {
             name: self.__dict__.pop(name) for name in ("grad_scale", "found_inf") if name in self.__dict__
         }
@@ -207,7 +207,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Exchange values not only of the hosts, but of the model too."""
+        """Swap values of the hosts and of the model."""
         with self._hosts.kept_values(), super()._put(method, values):  # type: ignore[misc]
             self._hosts.send_back(self._hosts.models)
             yield
@@ -217,7 +217,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._hosts.drop_gradients()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `optimizer_class` does, and the hosts that hold more bits than the model."""
+        """Return the state dict of `optimizer_class`, and the hosts that have more bits than the model."""
         saved = super().state_dict()
         hosts = [p for group in self.param_groups for p in group["params"]]
         for k, host in enumerate(hosts):
@@ -226,7 +226,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` or `optimizer_class` has saved; hosts that are not in it have the model's values.
+        """Load a state dict of this class or of `optimizer_class`. Hosts that are not in it get the model's values.
 
         Raises
         ------
@@ -248,7 +248,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             if master is not None and not (self._is_ours and host.dtype == torch.float16):
                 masters[host] = entries[k].pop("master")
         for k, host in zip(saved, hosts, strict=False):
-            if host in masters and host.dtype == torch.bfloat16:  # saved before low bits were
+            if host in masters and host.dtype == torch.bfloat16:  # a checkpoint from before low bits were saved
                 entries[k] |= _low_bits(masters[host])
         super().load_state_dict({**state_dict, "state": {k: entry for k, entry in entries.items() if entry}})
         self._take_masters(masters)
@@ -270,7 +270,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
 
 def _halves(master: Tensor) -> tuple[Tensor, Tensor]:
-    """Return float32 numbers as bfloat16, rounded as parameters that keep low bits are, and these bits."""
+    """Return float32 numbers as bfloat16 and low bits, with the rounding of parameters that keep low bits."""
     items, low = formats.halves_of(master.detach().to("cpu", torch.float32).contiguous().numpy())
     return torch.from_numpy(items.view(np.int16)).view(torch.bfloat16), torch.from_numpy(low)
 

@@ -74,7 +74,7 @@ Examples
 
 
 class _NotInTorch(torch.optim.Optimizer):
-    """A base in the place of torch's class: it accepts the arguments of an optimizer of `fusedstep`."""
+    """A base that replaces torch's class. It accepts the arguments of an optimizer of `fusedstep`."""
 
     arguments: inspect.Signature
 

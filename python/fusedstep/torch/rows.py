@@ -19,7 +19,7 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     The plan takes all gradients in one step, and refuses unsuitable ones before it writes anything.
     """
     if not opt.kernel.takes_rows or (opt._needs_ranks(grad_norm) and opt._sharing() is not None):
-        return False  # a norm over ranks would need the rows of all of them: the plan refuses, on every rank
+        return False  # a norm over ranks would need the rows of all ranks, so the plan refuses on every rank
     members = [(group, p) for group in opt.param_groups for p in group["params"]]
     sparse = {p: p.grad for _, p in members if p.grad is not None and p.grad.layout == torch.sparse_coo}
     if not sparse:
@@ -50,12 +50,14 @@ def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
         raise RuntimeError(str(error)) from None
     if g.sparse_dim() != 1 or g.dtype != p.dtype or p.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(
-            f"{label} must be sparse in the first axis alone, of float32 or float64, for sparse steps; "
+            f"{label} must be sparse in its first axis only, and of its parameter's dtype, float32 or float64; "
             f"got {g.dtype} {tuple(g.shape)} with {g.sparse_dim()} sparse axes"
         )
     if not p.is_contiguous() or g.shape != p.shape:
         got = f"{tuple(p.shape)} with strides {p.stride()} for a gradient {tuple(g.shape)}"
-        raise RuntimeError(f"{label}: sparse gradients need a contiguous parameter of their shape; got {got}")
+        raise RuntimeError(
+            f"{label}: the parameter of a sparse gradient must be contiguous and have its shape; got {got}"
+        )
     indices, values = g._indices().detach(), g._values().detach()
     for name, part in (("indices", indices), ("values", values)):
         if not has_storage(part):

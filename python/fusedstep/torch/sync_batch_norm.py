@@ -95,7 +95,7 @@ class SyncBatchNorm(_Normalization):
         Returns
         -------
         torch.nn.Module
-            The model, changed in place, or the layer that takes the layer's place.
+            The model, changed in place; for a layer, the new layer.
         """
         made = module
         if isinstance(module, _BatchNorm):
@@ -128,7 +128,9 @@ class SyncBatchNorm(_Normalization):
         others = residual, self.weight, self.bias, *options.running[:2]
         if input.element_size() < 4 or not served(input, *others):
             got = f"{input.dtype} on {input.device}"
-            raise TypeError(f"SyncBatchNorm: input must be float32 or float64 on the CPU, as weights are; got {got}")
+            raise TypeError(
+                f"SyncBatchNorm: input, weights and buffers must be float32 or float64 on the CPU; got input {got}"
+            )
         y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
         torch.autograd.graph.increment_version([t for t in options.running if t is not None])
         return y
@@ -144,7 +146,7 @@ class _Statistics(NamedTuple):
 
     @property
     def rest(self) -> Array:
-        """What rounding took off the mean."""
+        """The rounding error of the mean."""
         return self.mean - self.center
 
 
@@ -167,7 +169,7 @@ def _statistics(x: Array, axis: int, group: Any) -> _Statistics:
 
 
 def _record(options: _Options, s: _Statistics) -> None:
-    """Let the running statistics take this batch."""
+    """Update the running statistics with this batch."""
     mean, var, batches = options.running
     if mean is None or var is None or batches is None:
         return
@@ -217,7 +219,7 @@ class _Synchronized(torch.autograd.Function):
         s, strides, group, has_bias, has_residual, relu = ctx.kept
         last = strides is not None
         dx = empty(x.shape, strides, x.dtype)
-        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the gradient behind a ReLU
+        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the gradient after the ReLU
         own = np.zeros((2, s.mean.size))
         if x.numel():
             out: Any = array_in_order(dx, last)
@@ -237,7 +239,7 @@ class _Synchronized(torch.autograd.Function):
 def _through_statistics(
     dx: Array, x: Array, weight: Tensor | None, s: _Statistics, invstd: Array, total: Array, last: bool
 ) -> None:
-    """Add, in place, what mean and variance pass on: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
+    """Add, in place, the gradient through mean and variance: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
 
     That is a function of x of the form of a batch norm in evaluation, with dx as the residual.
     """

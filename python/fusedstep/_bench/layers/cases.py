@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-P = 0.5  # of dropout: 2 x is exact, so that kept elements can be compared bit for bit
+P = 0.5  # probability of dropout: the factor 2 is exact, so kept elements can be compared bit for bit
 EPS, MOMENTUM = 1e-5, 0.1
 STREAMS = {"dropout": 2, "dropout_backward": 2, "bn": 2, "bn_backward": 3, "bn_inference": 2}  # read and written once
 WHAT = {
@@ -27,7 +27,7 @@ class Case:
     axis: int = 1
     residual: bool = False  # + residual, then ReLU
     quick: bool = False  # part of --quick
-    dtype: str = "float32"  # of what goes in and comes out; statistics and their gradients are float32
+    dtype: str = "float32"  # dtype of inputs and outputs; statistics and their gradients are float32
 
     @property
     def elements(self) -> int:
@@ -39,12 +39,12 @@ class Case:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Return the modules without which the numbers cannot be made."""
+        """Return the modules that are necessary to make the numbers."""
         return ("ml_dtypes",) if self.dtype == "bfloat16" else ()
 
     @property
     def bytes_per_element(self) -> int:
-        """Bytes that must move for one element if every stream crosses memory once."""
+        """Return the bytes that must move for one element if every array is read or written once."""
         return (2 if self.is_half else 4) * (STREAMS[self.op] + self.residual)
 
     def describe(self) -> str:
@@ -88,7 +88,7 @@ class Target:
     """A target of one case.
 
     Against a copy or batch norm alone: at most `bound` times its time per byte. Against torch: at least `bound` times
-    as fast, or just faster where `bound` is 1.
+    as fast, or only faster if `bound` is 1.
     """
 
     case: str

@@ -1,4 +1,4 @@
-"""The yardstick: copies that move as many bytes as the layer must, into memory allocated beforehand."""
+"""The yardstick: copies into allocated memory that move as many bytes as the layer must move."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .runner import Call, Job, Runner
 class Copy(Runner):
     """np.copyto, torch's copy_ or np.copyto by several threads; the fastest of them is the yardstick.
 
-    A layer with three streams is held against a copy of half as much again, so that the bytes are the same.
+    A layer that reads or writes three arrays is compared with a copy of 1.5 times the size, which moves equal bytes.
     """
 
     def __init__(self, job: Job, make: Callable[[Array, Array, int], Call]) -> None:

@@ -45,7 +45,7 @@ class Jax(Runner):
             result, self.state = run(*old, self.state, *rest)
             if self.out:
                 old[0] = result[0]
-            result[0].block_until_ready()  # one program: its outputs become ready together
+            result[0].block_until_ready()  # all outputs of one program become ready at the same time
             return result
 
         return call
@@ -107,7 +107,7 @@ class Jax(Runner):
         return self.compiled(function, None, self.own(self.job.x), *self.parameters())
 
     def bn_backward(self) -> Call:
-        """Time the transposed program alone, on what JAX chose to keep from the forward pass."""
+        """Time only the backward program, on the values that JAX keeps from the forward pass."""
         gamma, beta, *_ = self.parameters()
 
         def forward(x: Any, gamma: Any, beta: Any) -> Any:
@@ -117,7 +117,7 @@ class Jax(Runner):
         return self.compiled(lambda state, f, dy: (f(dy), state), None, transposed, self.own(self.job.dy))
 
     def poison(self) -> None:
-        self.last = None  # values, not memory: a step that wrote nothing would leave none
+        self.last = None  # JAX returns new values, so a step that wrote nothing would return none
 
     def outputs(self) -> Mapping[str, Array]:
         last: Any = self.last

@@ -1,4 +1,4 @@
-"""The floor: what a user writes without any library. One thread."""
+"""The slowest line: the code that a user writes with NumPy only, on one thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fusedstep's own lines."""
+"""The lines of fusedstep itself."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Ours(Runner):
 
 
 class Alone(Ours):
-    """Batch norm without the residual and the ReLU, in the run that has them: what the extra stream costs."""
+    """Batch norm without the residual and the ReLU, in the same run: the difference is the cost of the residual."""
 
     def bn(self) -> Call:
         job, v, y = self.job, self.job.vectors(), self.buffer()

@@ -1,4 +1,4 @@
-"""What a layer must compute, in float64, and how far from it an implementation's results are."""
+"""The right results of a layer in float64, and the error of an implementation's results."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..common import Array
 from .cases import EPS, MOMENTUM, P
 from .runner import Job
 
-ALLOWED = 1e-4  # error of a value, against the largest of its array: NumPy's own sums reach 2e-5 (channels last)
-ALLOWED_SUM = 1e-3  # of a gradient that is a sum over all values of a channel, in float32
-CHANNELS, SAMPLED = 8, 1_000_000  # so many channels, or about so many elements, are compared; all must be finite
-SIGMAS = 6.0  # of the count of kept elements
+ALLOWED = 1e-4  # allowed error, relative to the largest value of the array; NumPy's sums reach 2e-5 (channels last)
+ALLOWED_SUM = 1e-3  # allowed error of a gradient that is a sum over all values of a channel, in float32
+CHANNELS, SAMPLED = 8, 1_000_000  # channels, or about so many elements, are compared; all must be finite
+SIGMAS = 6.0  # standard deviations of the count of kept elements
 
 
 class Oracle:
-    """One case's results in float64."""
+    """The results of one case in float64."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
 
     @cached_property
     def picked(self) -> Array:
-        """Indices of the channels that are compared."""
+        """Return the indices of the channels that are compared."""
         return np.unique(np.linspace(0, self.job.channels - 1, CHANNELS).astype(int))
 
     def channels(self, a: Array) -> Array:
@@ -37,7 +37,7 @@ class Oracle:
 
     @cached_property
     def want(self) -> dict[str, Array]:
-        """What comes out after one call, of the picked channels."""
+        """Return the results of one call for the picked channels."""
         job, x = self.job, self.channels(self.job.x)
         v = {name: a[self.picked].astype(np.float64)[:, None] for name, a in job.vectors().items()}
         op = job.case.op
@@ -62,7 +62,7 @@ class Oracle:
         return {"dx": dx, "dgamma": dgamma[:, 0], "dbeta": dbeta[:, 0]}
 
     def error(self, got: Mapping[str, Array], first: bool = True) -> float:
-        """Largest error in units of what is allowed: at most 1 is right. Running statistics are those of one call."""
+        """Return the largest error over the allowed one. At most 1 is right. Running statistics are of one call."""
         if not all(np.isfinite(a).all() for a in got.values()):
             return math.inf
         if "copy" in got:
@@ -101,7 +101,7 @@ class Oracle:
 
 
 def relative(got: Array, want: Array) -> float:
-    """Largest error over the largest value."""
+    """Return the largest error divided by the largest value."""
     if got.size == 0:
         return math.inf
     scale: Any = np.abs(want).max()

@@ -40,7 +40,7 @@ def cells(line: Line, level: str) -> tuple[str, ...]:
 
 
 def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Hold a target against the figures of one instruction set: `met` is None where there is none."""
+    """Compare a target with the figures of one instruction set. `met` is None if there is no figure."""
     found = measured(target, level, results.get(target.case))
     entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text()}
     if found is None:
@@ -51,7 +51,7 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio and whom it is to; torch is the one of its forms that comes nearest to ours."""
+    """Return the ratio and the name of the other library; for torch, the form that is nearest to ours."""
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:
         return None

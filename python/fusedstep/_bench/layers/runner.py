@@ -18,7 +18,7 @@ Call = Callable[[], object]
 
 @dataclass
 class Job:
-    """A case with its numbers: made once, read by all, never written."""
+    """A case with its numbers. They are made once; all implementations read them and none writes them."""
 
     case: Case
     threads: int
@@ -30,7 +30,7 @@ class Job:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """Return that of what goes in and comes out; bfloat16 is ml_dtypes'."""
+        """Return the dtype of inputs and outputs; bfloat16 is that of ml_dtypes."""
         return bfloat16() if self.case.dtype == "bfloat16" else np.dtype(self.case.dtype)
 
     def draw(self, which: int) -> Array:
@@ -52,7 +52,7 @@ class Job:
         return self.draw(2)
 
     def vectors(self) -> dict[str, Array]:
-        """Scale, shift and running statistics, new each time: some are written."""
+        """Return scale, shift and running statistics; new arrays each time, because a call writes some of them."""
         draw = np.random.default_rng((self.seed, 3)).standard_normal((4, self.channels), dtype=np.float32)
         gamma, beta, mean, var = draw
         return {
@@ -67,14 +67,14 @@ class Job:
         return self.case.elements // self.channels
 
     def along(self, v: Any) -> Any:
-        """Bring one value per channel into a shape that broadcasts."""
+        """Return one value per channel in a shape that broadcasts against x."""
         shape = [1] * len(self.case.shape)
         shape[self.case.axis] = self.channels
         return v.reshape(shape)
 
     @cached_property
     def others(self) -> tuple[int, ...]:
-        """All axes but that of the channels."""
+        """Return all axes except that of the channels."""
         axes = len(self.case.shape)
         return tuple(a for a in range(axes) if a != self.case.axis % axes)
 
@@ -82,17 +82,17 @@ class Job:
 class Runner:
     """One implementation of one case.
 
-    A subclass has a method per layer (`dropout`, `bn` ...) that returns the call to be timed. What that call returns
-    is kept as `last`, as a training loop would keep it.
+    A subclass has a method per layer (`dropout`, `bn` ...) that returns the call to be timed. The result of the
+    call is kept as `last`, because a training loop keeps it.
     """
 
     refill = None
-    forward: Callable[[], Any]  # of a gradient of dropout: the output, whose zeros say what was dropped
+    forward: Callable[[], Any]  # for the gradient of dropout: the output, whose zeros are the dropped elements
 
     def __init__(self, job: Job, out: bool = False) -> None:
         """Prepare the call; with `out`, one that writes into memory allocated beforehand."""
         self.job, self.out, self.last = job, out, None
-        self.buffers: list[Array] = []  # that the call writes, as NumPy arrays
+        self.buffers: list[Array] = []  # arrays that the call writes, as NumPy arrays
         self.bytes_per_element = job.case.bytes_per_element
         prepare = getattr(self, job.case.op, None)
         if prepare is None:
@@ -103,16 +103,16 @@ class Runner:
         self.last = self.call()  # type: ignore[assignment]
 
     def poison(self) -> None:
-        """Fill what will be written with nan."""
+        """Fill the arrays that the call will write with nan."""
         self.last = None
         for buffer in self.buffers:
             buffer.fill(np.nan)
 
     def outputs(self) -> Mapping[str, Array]:
-        """Name what the last step has written: y or dx, and what comes with it; laid out as the case is."""
+        """Return the results of the last step by name (y or dx, and others), in the layout of the case."""
         raise NotImplementedError
 
     def buffer(self) -> Array:
-        """Return memory like x, written once so that it is there."""
+        """Return an array like x, written once so that the system has given its memory."""
         self.buffers.append(np.full(self.job.case.shape, np.nan, self.job.dtype))
         return self.buffers[-1]

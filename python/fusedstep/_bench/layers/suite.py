@@ -1,4 +1,4 @@
-"""One case from beginning to end: build every implementation, check it, time it, compare it."""
+"""Run one case: build every implementation, check it, time it and compare it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .runner import Job, Runner
 
 @dataclass
 class Line:
-    """The results of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed", or the reason why there is no time."""
 
     name: str
-    out: bool  # writes into memory allocated beforehand
-    level: str = ""  # of ours
+    out: bool  # True if it writes into allocated memory
+    level: str = ""  # instruction set, in our lines
     status: str = "timed"
-    error: float | None = None  # against float64, in units of what is allowed
+    error: float | None = None  # error against float64, in units of the allowed error
     bytes_per_element: int = 0
     seconds: float | None = None
     gb_s: float | None = None
-    of_copy: Ratio | None = None  # time per byte over the yardstick's
-    of_ours: dict[str, Ratio] = field(default_factory=dict)  # time over ours with the same kind of output, per level
-    of_alone: Ratio | None = None  # time per byte over our batch norm's, of the same level
+    of_copy: Ratio | None = None  # time per byte, divided by the yardstick's
+    of_ours: dict[str, Ratio] = field(default_factory=dict)  # time divided by ours, for each instruction set
+    of_alone: Ratio | None = None  # time per byte, divided by that of our batch norm with the same instruction set
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ def run_case(
 
 
 def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) -> dict[str, Runner]:
-    """Make the runners that are installed and right; a line for every other one too."""
+    """Make the runners that are installed and right; every other one also gets a line."""
     runners: dict[str, Runner] = {}
     for peer in peers:
         line = Line(peer.name, peer.out, peer.level)
@@ -120,7 +120,7 @@ def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) ->
 
 
 def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Runner | None:
-    """Return the peer's runner once its first step is right; else say in the line why not."""
+    """Return the peer's runner if its first step is right; else write the reason into the line."""
     try:
         if peer.level:
             fs.set_isa(peer.level)
@@ -129,7 +129,7 @@ def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Runner | None
         runner.poison()
         runner.step()
         error = error_of(runner, oracle, line)
-    except Exception as problem:  # a broken peer must not take the others' figures with it
+    except Exception as problem:  # an error of one peer must not stop the others
         line.status = why(problem)
         return None
     line.error = error if math.isfinite(error) else None
@@ -141,13 +141,13 @@ def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Runner | None
 
 def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> float:
     outputs = runner.outputs()
-    if line.name.endswith(ALONE):  # the same kernel is checked in a case of its own
+    if line.name.endswith(ALONE):  # another case checks the same kernel
         return 0.0 if all(np.isfinite(a).all() for a in outputs.values()) else math.inf
     return oracle.error(outputs, first)
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Ratios to the fastest copy, to ours and to batch norm alone, from the same rounds."""
+    """Set the ratios to the fastest copy, to ours and to batch norm alone, from the same rounds."""
     timed = [line for line in result.lines if line.seconds is not None]
     per_byte = {line.key: timings[line.key].samples / line.bytes_per_element for line in timed}
     copies = [line for line in timed if line.name.startswith(COPY)]

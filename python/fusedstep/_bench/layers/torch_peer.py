@@ -1,4 +1,4 @@
-"""torch, eager: as users call it, and with outputs allocated beforehand through the operators underneath."""
+"""torch in eager mode: by its public functions, and by the lower operators with allocated outputs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Torch(Runner):
         super().__init__(job, out)
 
     def tensor(self, a: Array) -> Any:
-        """Clone, so that torch works on memory of its own making; channels last is torch's memory format."""
+        """Return a clone, so that torch uses memory that it allocated; channels last is torch's memory format."""
         t = self.torch.from_numpy(a.astype(np.float32)).to(getattr(self.torch, self.job.case.dtype))
         return t.movedim(-1, 1) if self.job.case.axis == -1 else t
 
     def array(self, t: Any) -> Array:
-        """Return a view laid out as the case is."""
+        """Return a view in the layout of the case."""
         t = t.detach()
         t = t.movedim(1, -1) if self.job.case.axis == -1 else t
         has_name = t.dtype != self.torch.bfloat16  # in NumPy
@@ -34,7 +34,7 @@ class Torch(Runner):
         return result
 
     def like(self, t: Any) -> Any:
-        """Return an output like t, and remember it."""
+        """Return an output like t, and keep it for the check."""
         result = self.torch.full_like(t, np.nan)
         self.buffers.append(self.array(result))
         return result
@@ -50,7 +50,7 @@ class Torch(Runner):
             return lambda: functional.dropout(x, P, training=True)
         torch, y, noise = self.torch, self.like(x), self.torch.empty_like(x)
 
-        def call() -> Any:  # the steps of at::dropout
+        def call() -> Any:  # the operations of at::dropout
             noise.bernoulli_(1 - P).div_(1 - P)
             return torch.mul(x, noise, out=y)
 

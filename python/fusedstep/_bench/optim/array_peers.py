@@ -1,4 +1,4 @@
-"""What steps NumPy arrays: ours, the roofline, plain NumPy, and Numba."""
+"""The implementations that step NumPy arrays: ours, the roofline, plain NumPy and Numba."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ours(NumPyRunner):
 
 
 class Roofline(NumPyRunner):
-    """The streams of the step in place with one add each, one array per stream: no mathematics, no tensors.
+    """The memory traffic of the step: one addition in place for each array that the step reads or writes.
 
     The full step's norm pass and its zeroed gradient are a stream that is read and one that is also written.
     """
@@ -67,7 +67,7 @@ class NumPy(NumPyRunner):
 
 
 class Numba(NumPyRunner):
-    """One parallel loop over chunks of all tensors, compiled; written as a user who knows Numba would."""
+    """One compiled parallel loop over chunks of all tensors, as a user with experience in Numba writes it."""
 
     def prepare(self, job: Job) -> Callable[[], object]:
         if job.case.rule not in ("Adam", "AdamW"):

@@ -15,7 +15,7 @@ from .models import Shapes, gpt2, resnet18
 SIZES: dict[str, Shapes] = {
     "50M": ((50_000_000,),),
     "10M": ((10_000_000,),),
-    "8M": ((1 << 23,),),  # a multiple of the blocks of 256 in which states of 8 bits have a common scale
+    "8M": ((1 << 23,),),  # a multiple of 256, the size of the blocks in which 8-bit states share a scale
     "250k": ((250_000,),),
     "300x1000": ((1_000,),) * 300,
     "30x1M": ((1_000_000,),) * 30,
@@ -25,11 +25,11 @@ SIZES: dict[str, Shapes] = {
 }
 
 DECAY = {"weight_decay": 0.01}
-# Options that add a stream make a case of their own; a rule not listed here runs with its defaults.
+# Options that add an array to read or write have their own case. A rule that is not listed here has its defaults.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {"": {}, "-momentum": {"momentum": 0.9}},
     "AdamW": {"": DECAY},
-    "Adafactor": {"": {"eps": (2.0**-23, 1e-3)}},  # float64, against which results are checked, has a smaller default
+    "Adafactor": {"": {"eps": (2.0**-23, 1e-3)}},  # float64, the dtype of the check, has a smaller default
 }
 
 CLIP_NORM = 1.0
@@ -38,18 +38,18 @@ EMA_DECAY = 0.99
 
 @dataclass(frozen=True)
 class Case:
-    """One row block of the table: a rule on a list of shapes, alone or as the full step."""
+    """One block of the table: a rule on a list of shapes, with the step alone or the full step."""
 
     name: str
     rule: str
     shapes: Shapes
-    options: Mapping[str, Any] = field(default_factory=dict)  # what differs from the rule's defaults
+    options: Mapping[str, Any] = field(default_factory=dict)  # options that differ from the rule's defaults
     full: bool = False  # clip by the global norm + step + EMA + zero the gradients
     quick: bool = False  # part of --quick
-    peers: tuple[str, ...] = ()  # names of the implementations; empty: all
-    threads: tuple[int, ...] = ()  # a line for each of these numbers of threads; empty: one, with what all may use
-    states: str = "float32"  # dtype of ours; a peer has its own format of that size
-    reserve_s: float = 0.0  # of a run's time, for libraries that compile
+    peers: tuple[str, ...] = ()  # names of the implementations; if empty, all
+    threads: tuple[int, ...] = ()  # a line for each number of threads; if empty, one line with the common number
+    states: str = "float32"  # dtype of our states; a peer has its own format of that size
+    reserve_s: float = 0.0  # seconds of a run that are reserved for libraries that compile
 
     @property
     def is_narrow(self) -> bool:
@@ -68,11 +68,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A target of one case: `bound` times as fast as the fastest `peer`; without a peer, seconds."""
+    """A target of one case: `bound` times as fast as the fastest `peer`. Without a peer, `bound` is in seconds."""
 
     case: str
     bound: float
-    peer: str = ""  # a name, or how names begin
+    peer: str = ""  # a name, or the start of names
 
 
 TARGETS = (
@@ -113,11 +113,11 @@ def optim_cases(registry: Mapping[str, type]) -> list[Case]:
     return [*cases, *slow_cases()] if "Adam" in registry else cases
 
 
-SLOW = ("torch.compile", "deepspeed", "bitsandbytes 8-bit", "TorchAO 8-bit")  # only in the cases that follow
+SLOW = ("torch.compile", "deepspeed", "bitsandbytes 8-bit", "TorchAO 8-bit")  # used only in the cases that follow
 
 
 def slow_cases() -> list[Case]:
-    """Adam against what compiles for seconds or minutes before its first step, and against states of 8 bits."""
+    """Adam against libraries that compile for seconds or minutes before the first step, and against 8-bit states."""
     compiled = ("fusedstep", "roofline", "torch fused", *SLOW[:2])
     reserves = {"mlp": 40.0, "250k": 25.0, "50M": 40.0, "300x1000": 5.0}
     adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}}
@@ -134,7 +134,7 @@ IN_PLACE = ("fusedstep", "roofline", "torch fused", "jax+optax", "numba")
 
 
 def scaling_cases(threads: int) -> list[Case]:
-    """Adam on one tensor of 100 to 100 million elements; then on three sizes with ever more threads."""
+    """Adam on one tensor of 100 to 100 million elements, then on three sizes with 1, 2, 4 and more threads."""
     adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}, "peers": IN_PLACE}
     sizes = [
         Case(f"size/1e{k}", shapes=((10**k,),), quick=k in (3, 5), **adam) for k in range(MIN_POWER, MAX_POWER + 1)
@@ -150,7 +150,7 @@ MIN_POWER, MAX_POWER = 2, 8
 
 
 def thread_counts(most: int) -> tuple[int, ...]:
-    """1, 2, 4 ... and the most."""
+    """Return 1, 2, 4, ... and the largest number."""
     return tuple(sorted({min(2**k, most) for k in range(most.bit_length() + 1)}))
 
 
@@ -170,7 +170,7 @@ def count_state(cls: Any, options: Mapping[str, Any]) -> int:
 
 
 def bytes_per_element(states: int, full: bool, state_size: int = 4) -> int:
-    """Bytes that must move for one float32 element: 8 for what is read and written, 4 for what is read."""
+    """Return the bytes that must move for one float32 element: 8 if it is read and written, 4 if only read."""
     parameter, gradient, state = 8, 4, 2 * state_size
     norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)
     return parameter + gradient + state * states + norm_pass + zeroing + ema

@@ -20,7 +20,7 @@ def optax_rule(optax: Any, rule: str, options: dict[str, Any]) -> Any:
     lr = options["lr"]
     table: dict[str, Callable[[], Any]] = {
         "SGD": lambda: optax.sgd(lr, options.get("momentum"), options.get("nesterov", False)),
-        # optax adds eps inside the root; this small, it only guards against a zero, as in torch
+        # optax adds eps inside the root; so small an eps only prevents a division by zero, as in torch
         "Adagrad": lambda: optax.adagrad(lr, initial_accumulator_value=0.0, eps=1e-20),
         "Adadelta": lambda: optax.adadelta(lr, 0.9, 1e-6),
         "RMSprop": lambda: optax.rmsprop(lr, 0.99, 1e-8, eps_in_sqrt=False),
@@ -46,7 +46,7 @@ class Jax(NumPyRunner):
         rule = optax_rule(optax, job.case.rule, job.options)
         if self.full:
             rule = optax.chain(optax.clip_by_global_norm(CLIP_NORM), rule)
-        self.refill = None  # nothing to refill: the step leaves its gradients alone
+        self.refill = None  # nothing to refill, because the step does not change its gradients
 
         def update(p: Any, state: Any, e: Any, g: Any) -> Any:
             updates, state = rule.update(g, state, p)
@@ -64,7 +64,7 @@ class Jax(NumPyRunner):
 
     def run(self) -> None:
         self.values = self.update(*self.values, self.device_g)
-        self.values[0][0].block_until_ready()  # one program: its outputs become ready together
+        self.values[0][0].block_until_ready()  # all outputs of one program become ready at the same time
 
     def load(self, scale: float = 1.0) -> None:
         self.device_g = self.own([g * np.float32(scale) for g in self.job.gradients])

@@ -41,7 +41,7 @@ class Job:
 
     @cached_property
     def states(self) -> int:
-        """Streams of state of the rule."""
+        """Return the number of state arrays of the rule."""
         return count_state(self.cls, self.case.options)
 
     def params(self) -> list[Array]:
@@ -49,14 +49,14 @@ class Job:
 
     @cached_property
     def gradients(self) -> list[Array]:
-        """Never written: runners copy from here."""
+        """The gradients. Runners copy from them and never write them."""
         return [random_array(shape, (self.seed, 1, i)) for i, shape in enumerate(self.case.shapes)]
 
 
 class NumPyRunner:
-    """Parameters, gradients and moving averages in NumPy arrays; what steps them is up to the subclass."""
+    """Parameters, gradients and moving averages in NumPy arrays; a subclass steps them."""
 
-    in_place = True  # False: the gradients are values that the step cannot zero
+    in_place = True  # False if the step cannot zero the gradients
 
     def __init__(self, job: Job) -> None:
         self.job, self.full, self.t = job, job.case.full, 0
@@ -69,10 +69,10 @@ class NumPyRunner:
         raise NotImplementedError
 
     def enter(self) -> None:
-        """Prepare, untimed, for a sample of this runner."""
+        """Prepare for a sample of this runner; not timed."""
 
     def load(self, scale: float = 1.0) -> None:
-        """Gradients afresh, times `scale`."""
+        """Copy the gradients, multiplied by `scale`, into the runner's arrays."""
         for source, g in zip(self.job.gradients, self.g, strict=True):
             np.multiply(source, np.float32(scale), out=g)
 

@@ -27,15 +27,15 @@ class Peer:
     needs: tuple[str, ...] = ()
     temporaries: int = 0
     note: str = ""
-    threads: int | None = None  # None: what all may use
-    compiles: bool = False  # before its first step: the time until it is ready is a figure of its own
+    threads: int | None = None  # if None, the number that all may use
+    compiles: bool = False  # True if it compiles before its first step; the results show this time
 
     def missing(self) -> list[str]:
         return common.missing(self.needs)
 
 
 OURS, ROOFLINE = "fusedstep", "roofline"
-PEERS = (  # ordered by interest: where memory is short, the last are left out
+PEERS = (  # the most interesting first: if memory is short, the last ones are left out
     Peer(OURS, Ours),
     Peer(ROOFLINE, Roofline, note="the same streams in place, one add each"),
     Peer("torch fused", partial(Torch, form="fused"), ("torch",)),

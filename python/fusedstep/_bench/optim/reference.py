@@ -1,4 +1,4 @@
-"""What a step must compute: NumPy transcriptions of the rules, and the check in float64 before the timing.
+"""The right results of a step: NumPy transcriptions of the rules, and the check in float64 before the timing.
 
 The transcriptions serve twice: in float64 as the oracle for every implementation, ours included, and in
 float32 as the floor of the table (what a user writes without any library).
@@ -16,14 +16,14 @@ from .cases import CLIP_NORM, EMA_DECAY
 
 Array = np.ndarray
 State = dict[str, Array]
-MakeStep = Callable[[Array], Callable[[Array, int], object]]  # parameters -> a step(gradients, t) on them
+MakeStep = Callable[[Array], Callable[[Array, int], object]]  # from parameters to their step(gradients, t)
 Rule = Callable[[Array, Array, State, int, Mapping[str, Any]], None]
 
-GRADIENT_SCALES = (1.0, -0.5, 2.0)  # one step each: a constant gradient would hide a wrong decay rate
-SAMPLED = 1_000_000  # of larger cases, about this many elements are checked; all are checked to be finite
-RELATIVE = 2e-3  # allowed error of the total update, against the largest update
-NARROW = 0.1  # with states of 8 bits: allowed root mean square of the error, against that of the update
-ROUNDING = 4 * float(np.finfo(np.float32).eps)  # and of the value it is added to, over the steps
+GRADIENT_SCALES = (1.0, -0.5, 2.0)  # one step each; a constant gradient would hide a wrong decay rate
+SAMPLED = 1_000_000  # about the number of elements that are compared in larger cases; all elements must be finite
+RELATIVE = 2e-3  # allowed error of the total update, relative to the largest update
+NARROW = 0.1  # with 8-bit states: allowed root mean square of the error, relative to that of the update
+ROUNDING = 4 * float(np.finfo(np.float32).eps)  # and relative to the parameter's value, over the steps
 
 
 def _zeros(state: State, name: str, like: Array) -> Array:
@@ -91,7 +91,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
-    """Return the transcription above, or a newer optimizer's own; None if it lacks decay, or is of directions."""
+    """Return the transcription above or the optimizer's. None if it has no decay, or the rule is not element-wise."""
     if name in RULES:
         return RULES[name]
     probe = cls([np.ones(1)], **options)
@@ -100,7 +100,7 @@ def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
         return None
 
     def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
-        for name, array in first.items():  # arrays like the parameter, and numbers of it
+        for name, array in first.items():  # arrays of the parameter's shape, and single numbers
             state.setdefault(name, np.full_like(p, array.flat[0]) if array.ndim else array.copy())
         p[...] = cls.reference(p, g, dict(state), t, h["lr"], group)
 
@@ -117,14 +117,14 @@ def norm_of(arrays: list[Array]) -> float:
 
 
 def picked(arrays: list[Array]) -> Array:
-    """Take a sample over all tensors, their last elements included, in float64."""
+    """Return a sample of the elements of all tensors, with their last elements, in float64."""
     stride = max(1, sum(a.size for a in arrays) // SAMPLED)
     parts = [part for a in arrays for part in (a.reshape(-1)[::stride], a.reshape(-1)[-1:])]
     return np.concatenate(parts).astype(np.float64)
 
 
 class Oracle:
-    """Where parameters and averages must be after one step per entry of GRADIENT_SCALES, in float64."""
+    """The right parameters and averages after one step per entry of GRADIENT_SCALES, in float64."""
 
     def __init__(
         self, params: list[Array], gradients: list[Array], make: MakeStep, clip: bool, narrow: bool = False
@@ -138,13 +138,13 @@ class Oracle:
             self.averages += (1 - EMA_DECAY) * (self.params - self.averages)
 
     def error(self, params: list[Array], averages: list[Array]) -> float:
-        """Largest error in units of what is allowed: at most 1 is right."""
+        """Return the largest error in units of the allowed error: at most 1 is right."""
         error = self.error_of(picked(params), self.params, self.start)
         return max(error, self.error_of(picked(averages), self.averages, self.start)) if averages else error
 
 
 class WholeOracle(Oracle):
-    """The same for a rule that is more than element-wise: our own in double precision, on all of the arrays."""
+    """The same for a rule that is not element-wise, by our own optimizer in float64 on all arrays."""
 
     def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
         self.error_of, self.start = error_of, picked(params)
@@ -163,7 +163,7 @@ def error_of(got: Array, want: Array, start: Array) -> float:
 
 
 def narrow_error_of(got: Array, want: Array, start: Array) -> float:
-    """Return the same where states are rounded to 8 bits: single elements may be far off, all together may not."""
+    """Return the error if states have 8 bits: the root mean square counts, because single elements may differ much."""
     if not np.isfinite(got).all():
         return math.inf
     return float(np.sqrt(np.square(got - want).mean() / np.square(want - start).mean())) / NARROW

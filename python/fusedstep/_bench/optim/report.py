@@ -37,7 +37,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Hold a target against the figures: `met` is None where there is none."""
+    """Compare a target with the figures. `met` is None if there is no figure."""
     entry = {"case": target.case, "target": target_text(target), "value": None, "measured": "-", "met": None}
     result = results.get(target.case)
     ours = result.line(OURS) if result is not None else None

@@ -1,4 +1,4 @@
-"""One case from beginning to end: build every implementation, check it, time it, compare it with ours."""
+"""Run one case: build every implementation, check it, time it and compare it with ours."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .peers import AT, OURS, PEERS, ROOFLINE, Peer, line_up
 
 @dataclass
 class Line:
-    """The results of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed", or the reason why there is no time."""
 
     name: str
     status: str = "timed"
-    error: float | None = None  # against float64, in units of what is allowed
-    ready_s: float | None = None  # of what compiles: until its first step was done
+    error: float | None = None  # error against float64, in units of the allowed error
+    ready_s: float | None = None  # seconds until the end of the first step, for a library that compiles
     seconds: float | None = None
     gb_s: float | None = None
-    over_yardstick: Ratio | None = None  # time over the roofline's, with its 95% interval
-    ratio: Ratio | None = None  # time over ours, likewise
+    over_yardstick: Ratio | None = None  # time divided by the roofline's, with its 95% interval
+    ratio: Ratio | None = None  # time divided by ours, with its 95% interval
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
 
     @property
     def at(self) -> str:
-        """What follows the implementation's name: the number of threads, where a case varies it."""
+        """Return the text after the implementation's name: the number of threads if the case varies it."""
         return "".join(self.name.partition(AT)[1:])
 
     @property
@@ -79,7 +79,7 @@ class Room:
         array = 4.0 * self.job.case.elements
         arrays = 2 + self.job.states + self.job.case.full  # parameter, gradient, state, average
         temporaries = max(self.temporaries, peer.temporaries)
-        source = 1  # the gradients that runners copy from
+        source = 1  # the common gradients, which runners copy
         if self.used + (arrays + temporaries + source) * array > self.limit:
             return False
         self.used, self.temporaries = self.used + arrays * array, temporaries
@@ -87,7 +87,7 @@ class Room:
 
 
 def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
-    """One interleaved run of all peers on one case."""
+    """Run all peers on one case, interleaved."""
     job = Job(case, threads)
     size = np.dtype(case.states).itemsize
     result = CaseResult(case, bytes_per_element(job.states, case.full, size), [])
@@ -112,7 +112,7 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
 
 
 def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
-    """Make the runners that are installed, fit in memory and are right; a line for every other one too."""
+    """Make the runners that are installed, fit in memory and are right; every other one also gets a line."""
     runners: dict[str, NumPyRunner] = {}
     oracle = exact(job)
     for peer in peers:
@@ -128,7 +128,7 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
 
 
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
-    """Return the peer's runner once its first steps are right; else say in the line why not."""
+    """Return the peer's runner if its first steps are right; else write the reason into the line."""
     try:
         start, error = time.perf_counter(), 0.0
         runner = peer.build(job.with_threads(peer.threads))
@@ -137,7 +137,7 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
             take(runner, reference.GRADIENT_SCALES[0])
             line.ready_s = time.perf_counter() - start if peer.compiles else None
             error = check(runner, oracle)
-    except Exception as problem:  # a broken peer must not take the others' figures with it
+    except Exception as problem:  # an error of one peer must not stop the others
         line.status = why(problem)
     else:
         line.error = error if math.isfinite(error) else None
@@ -148,7 +148,7 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
 
 
 def exact(job: Job) -> reference.Oracle:
-    """Return where the first steps must lead."""
+    """Return the right results of the first steps."""
     if job.cls.element_wise:
         return reference.Oracle(job.params(), job.gradients, exact_step(job), job.case.full, job.case.is_narrow)
     return reference.WholeOracle(job.params(), job.gradients, lambda arrays: job.cls(arrays, **job.options))
@@ -179,7 +179,7 @@ def take(runner: NumPyRunner, scale: float) -> None:
 
 
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
-    """Return the error of the first steps, of which one is done; leave the runner with fresh gradients."""
+    """Return the error of the first steps; one step is already done. At the end, load the gradients again."""
     for scale in reference.GRADIENT_SCALES[1:]:
         take(runner, scale)
     error = oracle.error(runner.params(), runner.averages())
@@ -190,7 +190,7 @@ def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Bandwidths, and ratios to the roofline and to ours, from the same rounds."""
+    """Set the bandwidths and the ratios to the roofline and to ours, from the same rounds."""
     for line in result.lines:
         if line.seconds is not None:
             line.gb_s = result.bytes_per_element * result.case.elements / line.seconds / 1e9

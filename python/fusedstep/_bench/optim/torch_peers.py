@@ -1,4 +1,4 @@
-"""What steps torch's tensors: torch.optim in its forms, and the optimizers of other packages for torch."""
+"""The implementations that step torch's tensors: torch.optim in its forms, and optimizers of other packages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..common import Unavailable
 from .cases import CLIP_NORM, EMA_DECAY
 from .job import Job, NumPyRunner
 
-MOST_COMPILED = 16  # tensors: 300 took 136 s
+MOST_COMPILED = 16  # number of tensors; the compilation of 300 took 136 s
 
 
 class Torch(NumPyRunner):
-    """torch.optim in one of its three forms; around it, the strongest form of everything else."""
+    """torch.optim in one of its three forms; the rest of the full step is in torch's fastest form."""
 
     def __init__(self, job: Job, form: str = "default") -> None:
         self.torch: Any = importlib.import_module("torch")
-        self.torch.set_num_threads(job.threads)  # before anything is built, and before each sample
+        self.torch.set_num_threads(job.threads)  # before the tensors are made; `enter` sets it again
         self.form = form
         self.p, self.g, self.e = [], [], []
         super().__init__(job)
@@ -41,7 +41,7 @@ class Torch(NumPyRunner):
         return cls(self.tp, **job.options, **{self.form: True})
 
     def prepare(self, job: Job) -> Callable[[], object]:
-        # Cloned, so that torch works on memory of its own making (64-byte aligned); NumPy sees it as views.
+        # Clones, so that torch uses memory that it allocated (64-byte aligned). NumPy has views of them.
         self.tp = [self.torch.from_numpy(p).clone().requires_grad_() for p in self.p]
         self.te = [self.torch.from_numpy(e).clone() for e in self.e]
         for p, g in zip(self.tp, self.g, strict=True):
@@ -54,7 +54,7 @@ class Torch(NumPyRunner):
     def sequence(self, step: Callable[[], object]) -> None:
         self.torch.nn.utils.clip_grad_norm_(self.tp, CLIP_NORM, foreach=True)
         step()
-        with self.torch.no_grad():  # what swa_utils.get_ema_multi_avg_fn does
+        with self.torch.no_grad():  # the same operation as in swa_utils.get_ema_multi_avg_fn
             self.torch._foreach_lerp_(self.te, self.tp, 1 - EMA_DECAY)
             self.torch._foreach_zero_(self.tg)
 
@@ -68,7 +68,7 @@ class DeepSpeed(Torch):
 
 
 class Compiled(Torch):
-    """`torch.compile(optimizer.step)`, with the learning rate in a tensor: a number would be compiled into the step."""
+    """`torch.compile(optimizer.step)` with a tensor as learning rate, because a number is compiled into the step."""
 
     def optimizer(self, job: Job) -> Any:
         count = len(job.case.shapes)
@@ -84,7 +84,7 @@ class Compiled(Torch):
 
 
 class EightBit(Torch):
-    """Adam with states of 8 bits, of another package."""
+    """Adam with 8-bit states, from another package."""
 
     def __init__(self, job: Job, package: str) -> None:
         self.package = package
@@ -97,5 +97,5 @@ class EightBit(Torch):
 
 
 def forget_compiled(torch: Any) -> None:
-    """Compile anew what earlier runs have compiled, so that the time until the first step includes the compiler's."""
+    """Disable the compiler's caches, so that the time of the first step includes the compilation."""
     torch.compiler.config.force_disable_caches = True

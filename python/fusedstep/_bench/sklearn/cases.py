@@ -1,18 +1,18 @@
-"""The table of cases: fits to be timed, and data whose 5-fold accuracy is compared; and targets."""
+"""The table of cases: fits that are timed, data whose 5-fold accuracy is compared, and targets."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
 
-EPOCHS = 10  # of a timed fit
+EPOCHS = 10  # epochs of a timed fit
 FOLDS, ACCURACY_EPOCHS = 5, 60
 THEIRS, OURS, OURS_FLOAT32 = "scikit-learn", "fusedstep", "fusedstep, dtype='float32'"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table: a classifier of scikit-learn's and ours with the same settings and seed."""
+    """One block of the table: scikit-learn's classifier and ours, with the same settings and seed."""
 
     name: str
     data: str
@@ -24,7 +24,7 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """Weights and biases, for 64 features and 10 classes."""
+        """Return the number of weights and biases, for 64 features and 10 classes."""
         widths = (64, *self.hidden, 10)
         return sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
@@ -53,7 +53,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A target: a fit at least `bound` times as fast, or an accuracy at least theirs (`bound` 0)."""
+    """A target: our fit is at least `bound` times as fast, or (`bound` 0) our accuracy is at least scikit-learn's."""
 
     case: str
     bound: float = 0.0

@@ -39,7 +39,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Hold a target against the figures: `met` is None where there is none."""
+    """Compare a target with the figures. `met` is None if there is no figure."""
     entry: dict[str, Any] = {"case": target.case, "target": target.text(), "value": None, "measured": "-", "met": None}
     result = results.get(target.case)
     lines = [result.line(name) if result else None for name in (OURS, THEIRS)]
@@ -47,7 +47,7 @@ def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
         return entry
     if target.bound:
         ratio = lines[1].over_ours
-        assert ratio is not None  # both were timed
+        assert ratio is not None  # only if both were timed
         return entry | {"measured": f"{interval(ratio)} x", **verdicts.held(ratio, target.bound)}
     ours, theirs = lines[0].accuracy, lines[1].accuracy
     return entry | {"value": ours, "measured": f"{ours:.4f} against {theirs:.4f}", "met": ours >= theirs}

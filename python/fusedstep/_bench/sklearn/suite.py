@@ -1,4 +1,4 @@
-"""One case from beginning to end: fit both, see that the weights agree, time them in turn; or cross-validate both."""
+"""Run one case: fit both, compare their weights and time them in turn; or cross-validate both."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..common import ABSENT, missing, why
 from ..harness import TOO_SLOW, Lines, Ratio, Sampling, Timing, measure, ratio_interval
 from .cases import ACCURACY_EPOCHS, EPOCHS, FOLDS, OURS, OURS_FLOAT32, THEIRS, Case
 
-ROUNDING = {OURS: 1e-6, OURS_FLOAT32: 1e-2}  # how far weights may be from theirs after a fit
+ROUNDING = {OURS: 1e-6, OURS_FLOAT32: 1e-2}  # largest difference of our weights from scikit-learn's after a fit
 
 
 @dataclass
 class Line:
-    """The results of one implementation in one case. `status` is "timed" or why there is nothing."""
+    """The results of one implementation in one case. `status` is "timed", or the reason why there is no result."""
 
     name: str
     status: str = "timed"
-    seconds: float | None = None  # of one training step of a fit; of a whole cross-validation
+    seconds: float | None = None  # time of one training step of a fit, or of a whole cross-validation
     accuracy: float | None = None
-    error: float | None = None  # of the weights, against theirs
+    error: float | None = None  # largest difference of the weights from scikit-learn's
     over_ours: Ratio | None = None
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Fit:
 
     def step(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # theirs says that it has not converged
+            warnings.simplefilter("ignore")  # scikit-learn warns that its fit has not converged
             self.model.fit(self.x, self.y)
 
 

@@ -1,11 +1,11 @@
-"""The table of cases: which network, on how many rows a step; and what was promised."""
+"""The table of cases: the networks, the rows of a step, and the targets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-FEATURES, CLASSES = 64, 10  # of scikit-learn's digits
+FEATURES, CLASSES = 64, 10  # those of scikit-learn's digits
 LR = 1e-3
 
 
@@ -25,18 +25,18 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """Weights and biases."""
+        """Return the number of weights and biases."""
         return sum((a + 1) * b for a, b in pairwise(self.widths))
 
     @property
     def flops(self) -> int:
-        """Floating-point operations in the products of one step: forward, both gradients, but not the input's."""
+        """Return the floating-point operations in the products of one step, without the gradient of the input."""
         products = [a * b for a, b in pairwise(self.widths)]
         return 2 * self.batch * (3 * sum(products) - products[0])
 
     @property
     def bytes_per_element(self) -> int:
-        """Per weight: Adam's 28, three products' 12."""
+        """Return the bytes per weight: 28 of Adam and 12 of the three products."""
         return 40
 
     def describe(self) -> str:
@@ -54,7 +54,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: at least `bound` times as fast as the peer."""
+    """A target: ours is at least `bound` times as fast as the peer."""
 
     case: str
     peer: str

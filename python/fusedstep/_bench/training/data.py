@@ -1,4 +1,4 @@
-"""The rows to learn from, and a case with its numbers."""
+"""The training rows, and a case with its numbers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def digits() -> tuple[Array, Array]:
 
 @dataclass
 class Job:
-    """A case with its numbers: made once, read by all, written by nobody."""
+    """A case with its numbers. They are made once; all trainers read them and none writes them."""
 
     case: Case
     threads: int
 
     @cached_property
     def rows(self) -> tuple[Array, Array]:
-        """As many rows as one pass takes, repeated if need be."""
+        """Return the rows of one pass; rows are repeated if there are too few."""
         x, y = digits()
         picked = np.arange(self.case.batch * self.case.batches) % len(x)
         return x[picked], y[picked]
@@ -50,7 +50,7 @@ class Job:
 
     @cached_property
     def start(self) -> list[Array]:
-        """Weights (in, out) and biases, in turn; He's scale."""
+        """Return weights (in, out) and biases, alternating, with He's scale."""
         rng = np.random.default_rng(1)
         arrays = []
         for a, b in pairwise(self.case.widths):

@@ -1,6 +1,6 @@
-"""Who trains: each as its users would write the loop.
+"""The trainers: each has the loop that its users write.
 
-Everybody starts from the same weights, takes the same batches in the same order, and is put back to the first weights,
+All start from the same weights, takes the same batches in the same order, and is put back to the first weights,
 untimed, before each pass: a network that has learnt everything would be timed on gradients of nearly zero.
 """
 
@@ -25,7 +25,7 @@ from .reference import NumPyTraining
 
 
 class Trainer:
-    """One implementation: `run(k)` takes the first k batches."""
+    """One implementation. `run(k)` trains on the first k batches."""
 
     def __init__(self, job: Job) -> None:
         self.job, (self.x, self.y) = job, job.rows
@@ -38,19 +38,19 @@ class Trainer:
         raise NotImplementedError
 
     def params(self) -> list[Array]:
-        """Weights (in, out) and biases in turn."""
+        """Return weights (in, out) and biases, alternating."""
         raise NotImplementedError
 
     def step(self) -> None:
         self.run(len(self.job.batches))
 
     def refill(self) -> None:
-        """Put the first weights back."""
+        """Restore the first weights."""
         for p, start in zip(self.params(), self.job.start, strict=True):
             p[...] = start
 
     def enter(self) -> None:
-        """Hear, untimed, that the next sample is of this trainer."""
+        """Prepare for a sample of this trainer; not timed."""
 
 
 class Ours(Trainer):
@@ -110,7 +110,7 @@ class Torch(Trainer):
 
 
 class Jax(Trainer):
-    """The whole step is one compiled function with parameters and state donated to it."""
+    """A step that is one compiled function; parameters and state are donated to it."""
 
     values: list[Any]
     state: Any
@@ -155,12 +155,12 @@ class ScikitLearn(Trainer):
         neural: Any = importlib.import_module("sklearn.neural_network")
         case = self.job.case
         options: dict[str, Any] = {"solver": "adam", "alpha": 0.0, "learning_rate_init": LR, "shuffle": False}
-        # Its epsilon stands beside a root that is not corrected for the first steps: this is torch's 1e-8 there.
+        # Scikit-learn adds epsilon to a root without the bias correction, so torch's 1e-8 is this number there.
         self.model = neural.MLPClassifier(case.hidden, batch_size=case.batch, epsilon=4e-10, **options)
         self.classes = np.arange(CLASSES)
-        self.run(1)  # makes the weights
+        self.run(1)  # creates the weights
         self.refill()
-        del self.model._optimizer  # so that the next call makes a fresh one
+        del self.model._optimizer  # so that the next call makes a new one
 
     def run(self, steps: int) -> None:
         rows = slice(0, steps * self.job.case.batch)

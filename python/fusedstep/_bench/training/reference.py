@@ -1,4 +1,4 @@
-"""A network, its loss and Adam in plain NumPy: in float64 the oracle, in float32 the floor of the table."""
+"""A network, its loss and Adam in plain NumPy: in float64 for the check, in float32 as a line of the table."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from ..common import Array
 from .cases import LR
 from .data import Job
 
-CHECKED_STEPS = 3  # later, Adam's first steps (of full length in the sign of a gradient near 0) tell roundings apart
-ALLOWED = 0.02  # error of a weight, in units of the learning rate: a step moves most weights by about 1
-MOST = 0.999  # of the weights must be as near as that
+CHECKED_STEPS = (
+    3  # in later steps rounding shows, because Adam's first steps have full length even for gradients near 0
+)
+ALLOWED = 0.02  # allowed error of a weight, in units of the learning rate; a step moves most weights by about 1
+MOST = 0.999  # share of the weights whose error must be allowed
 
 
 class NumPyTraining:
-    """Weights and biases in turn, and what steps them."""
+    """Weights and biases, alternating, and their training."""
 
     def __init__(self, job: Job, dtype: type = np.float32) -> None:
         self.p: list[Array] = [a.astype(dtype) for a in job.start]
@@ -46,7 +48,7 @@ class NumPyTraining:
         return grads
 
     def train(self, x: Array, y: Array) -> None:
-        """One step of Adam."""
+        """Do one step of Adam."""
         self.t += 1
         rate, root = LR / (1 - 0.9**self.t), math.sqrt(1 - 0.999**self.t)
         for p, m, v, g in zip(self.p, self.m, self.v, self.gradients(x, y), strict=True):
@@ -63,7 +65,7 @@ class NumPyTraining:
 
 
 class Oracle:
-    """Where the parameters must be after the first steps, in float64."""
+    """The right parameters after the first steps, in float64."""
 
     def __init__(self, job: Job) -> None:
         exact = NumPyTraining(job, np.float64)
@@ -74,13 +76,13 @@ class Oracle:
         self.want, self.exact = exact.p, exact
 
     def error(self, params: list[Array]) -> float:
-        """Error of the first steps in units of what is allowed: at most 1 is right."""
+        """Return the error of the first steps over the allowed one. At most 1 is right."""
         if not all(np.isfinite(p).all() for p in params):
             return math.inf
         errors = np.concatenate([np.abs(p - want).ravel() for p, want in zip(params, self.want, strict=True)])
         return float(np.quantile(errors, MOST)) / (ALLOWED * LR)
 
     def has_learnt(self, params: list[Array]) -> bool:
-        """Whether the loss on the rows is lower than at the start."""
+        """Return True if the loss on the rows is lower than at the start."""
         self.exact.p = [p.astype(np.float64) for p in params]
         return self.exact.loss(self.x, self.y) < self.before

@@ -1,4 +1,4 @@
-"""One case from beginning to end: build every trainer, check it, time it, compare it."""
+"""Run one case: build every trainer, check it, time it and compare it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .reference import CHECKED_STEPS, Oracle
 
 @dataclass
 class Line:
-    """What is known of one implementation in one case. `status` is "timed" or why there is no time."""
+    """The results of one implementation in one case. `status` is "timed", or the reason why there is no time."""
 
     name: str
     status: str = "timed"
-    error: float | None = None  # against float64, in units of what is allowed
-    seconds: float | None = None  # of one training step
-    gflop_s: float | None = None  # of the products
+    error: float | None = None  # error against float64, in units of the allowed error
+    seconds: float | None = None  # time of one training step
+    gflop_s: float | None = None  # speed of the products
     over_yardstick: Ratio | None = None
     over_ours: Ratio | None = None
     repeats: int = 0
@@ -53,7 +53,7 @@ class CaseResult(Lines[Line]):
 
 
 def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = ()) -> CaseResult:
-    """One interleaved run of all peers on one case.
+    """Run all peers on one case, interleaved.
 
     Ours runs on its own threads, as in a process that has not loaded torch's OpenMP.
     """
@@ -86,7 +86,7 @@ def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
 
 
 def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) -> dict[str, Trainer]:
-    """Make the trainers that are installed and right; a line for every other one too."""
+    """Make the trainers that are installed and right; every other one also gets a line."""
     trainers: dict[str, Trainer] = {}
     for peer in peers:
         line = Line(peer.name)
@@ -99,13 +99,13 @@ def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) 
 
 
 def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | None:
-    """Return the peer's trainer once its first steps are right; else say in the line why not."""
+    """Return the peer's trainer if its first steps are right; else write the reason into the line."""
     try:
         trainer = peer.build(job)
         trainer.enter()
         trainer.run(CHECKED_STEPS)
         error = oracle.error(trainer.params())
-    except Exception as problem:  # a broken peer must not take the others' figures with it
+    except Exception as problem:  # an error of one peer must not stop the others
         line.status = why(problem)
         return None
     line.error = error if math.isfinite(error) else None
@@ -116,7 +116,7 @@ def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | Non
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Ratios to plain NumPy and to ours, from the same rounds."""
+    """Set the ratios to plain NumPy and to ours, from the same rounds."""
     for line in result.lines:
         for other, ratio in ((YARDSTICK, "over_yardstick"), (OURS, "over_ours")):
             base = result.line(other)

@@ -31,7 +31,7 @@ class Activation(Layer):
     name: ClassVar[str]
 
     works_in_place: ClassVar[bool] = True
-    keeps_output: ClassVar[bool] = True  # for the slope
+    keeps_output: ClassVar[bool] = True  # memory for the slope
     keeps_dx: ClassVar[bool] = False
 
     @staticmethod

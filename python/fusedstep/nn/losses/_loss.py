@@ -102,7 +102,7 @@ class Loss:
         return np.divide(found, total, dtype=np.float64).astype(outputs.dtype, copy=False)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Reused scratch memory."""
+        """Return reused scratch memory."""
         try:
             return self._memory[name, dtype][shape]
         except KeyError:
