@@ -12,8 +12,10 @@ template <class T>
 inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
   double sum[norm_lanes];
   for (int k = 0; k < norm_lanes; ++k) sum[k] = lanes[k];
-  for (; rows > 0; --rows, g += norm_lanes)
+  for (; rows > 0; --rows, g += norm_lanes) {
+    prefetch_ahead<norm_lanes>(g);
     for (int k = 0; k < norm_lanes; ++k) sum[k] += double(g[k]) * double(g[k]);
+  }
   for (int k = 0; k < norm_lanes; ++k) lanes[k] = sum[k];
 }
 
@@ -33,11 +35,8 @@ void square_sum(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
   add_squares(static_cast<const T*>(g), n, lane, lanes);
 }
 
-/// The memory traffic of an optimizer with one addition per array. A step is compared with its time.
 template <class T, int N>
-inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
-  T* x[N];
-  for (int k = 0; k < N; ++k) x[k] = static_cast<T*>(read_write[k]) + first;
+FUSEDSTEP_INLINE void add_to_all(T* const* x, const T* g, std::ptrdiff_t n) {
 #if defined(__clang__)
 #pragma clang loop vectorize(assume_safety)
 #else
@@ -45,6 +44,20 @@ inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std
 #endif
   for (std::ptrdiff_t i = 0; i < n; ++i)
     for (int k = 0; k < N; ++k) x[k][i] += g[i];
+}
+
+/// The memory traffic of an optimizer with one addition per array, and with its prefetches. A step is compared with its
+/// time.
+template <class T, int N>
+inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
+  T* x[N];
+  for (int k = 0; k < N; ++k) x[k] = static_cast<T*>(read_write[k]) + first;
+  for (; n >= update_group; n -= update_group, g += update_group) {
+    add_to_all<T, N>(x, g, update_group);
+    prefetch_ahead<update_group>(g);
+    for (T*& each : x) prefetch_ahead<update_group>(each), each += update_group;
+  }
+  add_to_all<T, N>(x, g, n);
 }
 
 template <class T>

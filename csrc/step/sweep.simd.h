@@ -81,18 +81,19 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
       });
 }
 
-/// The same, with prefetches in between if they are wanted: a few after each group of elements, so that they do not
-/// wait for each other.
+/// Prefetches come after so many elements, a few at a time, so that they do not wait for each other.
+constexpr std::ptrdiff_t update_group = 64;
+
+/// The same, with prefetches in between if they are wanted.
 template <class Rule, unsigned V, bool averaged, class T>
 FUSEDSTEP_INLINE void update_run(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
                                  const typename Rule::template coefficients<T>& c, bool prefetches) {
-  constexpr std::ptrdiff_t group = 64;
   T* at[max_states] = {states[0], states[1], states[2], states[3]};
-  for (; prefetches && n >= group; n -= group) {
-    update<Rule, V, averaged>(p, g, at, ema, group, f, c);
-    prefetch_streams<Rule, V, group>(p, g, at, averaged ? ema : nullptr);
-    p += group, g += group, ema += averaged ? group : 0;
-    for (int k = 0; k < state_count<Rule>; ++k) at[k] += at[k] ? group : 0;
+  for (; prefetches && n >= update_group; n -= update_group) {
+    update<Rule, V, averaged>(p, g, at, ema, update_group, f, c);
+    prefetch_streams<Rule, V, update_group>(p, g, at, averaged ? ema : nullptr);
+    p += update_group, g += update_group, ema += averaged ? update_group : 0;
+    for (int k = 0; k < state_count<Rule>; ++k) at[k] += at[k] ? update_group : 0;
   }
   update<Rule, V, averaged>(p, g, at, ema, n, f, c);
 }
