@@ -14,14 +14,11 @@ import fusedstep as fs
 
 ELEMENTS, STEPS, ROUNDS = 16_384, 60, 40
 _LOW: dict[str, Any] = {"master_weights": True, "state_dtype": "float32"}
-_NEAREST: dict[str, Any] = {"rounding": "nearest"}
 #: What is added, to which line, and the options: "" is the whole step.
 PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("float32 step", "", "float32", {}),
-    ("two bfloat16 states, nearest", "float32 step", "float32", {"state_dtype": "bfloat16", **_NEAREST}),
-    ("their random bits", "two bfloat16 states, nearest", "float32", {"state_dtype": "bfloat16"}),
-    ("two 8-bit states, nearest", "float32 step", "float32", {"state_dtype": "uint8", **_NEAREST}),
-    ("their random bits ", "two 8-bit states, nearest", "float32", {"state_dtype": "uint8"}),
+    ("two bfloat16 states", "float32 step", "float32", {"state_dtype": "bfloat16"}),
+    ("two 8-bit states", "float32 step", "float32", {"state_dtype": "uint8"}),
     ("bfloat16 parameter, low bits, bfloat16 gradient", "float32 step", "bfloat16", _LOW),
     ("all: low bits, bfloat16 states", "", "bfloat16", {**_LOW, "state_dtype": "bfloat16"}),
     ("all: low bits, 8-bit states", "", "bfloat16", {**_LOW, "state_dtype": "uint8"}),
