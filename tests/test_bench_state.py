@@ -126,8 +126,18 @@ def test_each_core_is_timed_alone_and_the_process_keeps_its_cores(monkeypatch: p
         return 1.0 + min(seen[-1])
 
     monkeypatch.setattr(state, "seconds_of", seconds)
-    times = state.core_times()
+    times = state.times_of_cores()
     assert os.sched_getaffinity(0) == before
     assert set(times) <= before and times == {core: 1.0 + core for core in times}
     assert all(len(cores) == 1 for cores in seen) and len(seen) == state.ROUNDS * len(times)
     assert state.distance({0: 2.0, 1: 3.0}) == 1.5
+
+
+@pytest.mark.parametrize(("ratios", "kept"), [([1.04], 1.04), ([1.5, 1.2, 1.1], 1.1), ([1.5, 1.3, 1.4, 1.6, 1.4], 1.3)])
+def test_cores_that_differ_are_measured_again_and_the_least_difference_counts(
+    monkeypatch: pytest.MonkeyPatch, ratios: list[float], kept: float
+) -> None:
+    measured = [{0: 1.0, 1: ratio} for ratio in ratios]
+    monkeypatch.setattr(state, "times_of_cores", lambda: measured.pop(0))
+    assert state.distance(state.core_times()) == kept
+    assert not measured

@@ -23,6 +23,7 @@ STOLEN = 0.05  # CPUs that a hypervisor gave to other machines
 MANY = 0.05  # share of the measured time that may be in disturbed cases
 MOST_CORES = 8  # most cores that are measured
 ROUNDS = 15
+ATTEMPTS = 5
 PROBE = 20_000  # elements, which fit into the first two levels of cache
 
 
@@ -87,6 +88,18 @@ def usable_cores() -> list[int]:
 
 
 def core_times() -> dict[int, float]:
+    """Measure the cores, again while they differ too much, and return the times that differ least.
+
+    Another process can take one core for as long as a measurement takes. `Watch` reports such load. A slow core stays
+    slow.
+    """
+    found: list[dict[int, float]] = []
+    while len(found) < ATTEMPTS and (not found or distance(found[-1]) > FAR):
+        found.append(times_of_cores())
+    return min(found, key=distance)
+
+
+def times_of_cores() -> dict[int, float]:
     """Return the median time of the same work on each core, interleaved. Of many cores, only some are measured."""
     usable = usable_cores()
     cores = usable[:: max(1, len(usable) // MOST_CORES)][:MOST_CORES]

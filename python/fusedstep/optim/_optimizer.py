@@ -166,6 +166,9 @@ class Optimizer:
             self._master_weights,
             self._seed,
         )
+        self._scheduled: list[tuple[int, Schedule]] = []  # groups whose lr is a schedule
+        # What each step reads, in one attribute: because of __getattr__, reading one is slow.
+        self._of_steps = self._plan.step, self._scheduled, self._num_threads
         for group in self._groups:
             self._push(group)
         for k, key in enumerate(self._keys):
@@ -248,7 +251,7 @@ class Optimizer:
             _checks.survives(group.what("eps"), group["eps"], {str(p.dtype) for p in group["params"]})
         self._plan.set_group(k, self._options(group))
         self._variants[k] = variant
-        self._scheduled = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
+        self._scheduled[:] = [(i, g["lr"]) for i, g in enumerate(self._groups) if callable(g["lr"])]
 
     @classmethod
     def _options(cls, group: Mapping[str, Any]) -> _core.GroupOptions:
@@ -357,9 +360,10 @@ class Optimizer:
         """
         if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
-        rates = self._rates(lr) if lr is not None or self._scheduled else None
+        step, scheduled, threads = self._of_steps
+        rates = self._rates(lr) if lr is not None or scheduled else None
         try:
-            info = self._plan.step(
+            info = step(
                 grads,
                 rates,
                 _ONE if decay_scale is _ONE else self._option(_checks.non_negative, "decay_scale", decay_scale),
@@ -369,7 +373,7 @@ class Optimizer:
                 None if grad_norm is None else self._option(_checks.norm, "grad_norm", grad_norm),
                 skip_nonfinite is not False and _checks.flag(self._what("skip_nonfinite"), skip_nonfinite),
                 zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
-                self._num_threads,
+                threads,
             )
         except TypeError:  # the plan does not take `Rows`
             options = (decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads)
