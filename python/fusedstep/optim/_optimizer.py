@@ -166,7 +166,7 @@ class Optimizer:
             self._master_weights,
             self._seed,
         )
-        self._scheduled: list[tuple[int, Schedule]] = []  # groups whose lr is a schedule
+        self._scheduled: list[tuple[int, Any]] = []  # groups whose lr is a schedule
         # What each step reads, in one attribute: because of __getattr__, reading one is slow.
         self._of_steps = self._plan.step, self._scheduled, self._num_threads
         for group in self._groups:
