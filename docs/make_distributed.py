@@ -22,9 +22,12 @@ def table() -> str:
             for wrapper in matrix.WRAPPERS
         ]
         lines.append(f"| `{feature}` | {' | '.join(cells)} |")
-    reasons = {f"{wrapper}: {why}." for (wrapper, _), why in matrix.REFUSED.items()}
-    why = "`refused` is an error with a message. The reasons: " + " ".join(sorted(reasons))
-    return "\n".join([*lines, "", why]) + "\n"
+    refused: dict[tuple[str, str], list[str]] = {}
+    for (wrapper, feature), why in matrix.REFUSED.items():
+        refused.setdefault((wrapper, why), []).append(f"`{feature}`")
+    reasons = [f"{wrapper} with {' or '.join(features)}: {why}." for (wrapper, why), features in refused.items()]
+    lines += ["", "`refused` means that fusedstep raises an error with a message. The reasons:", ""]
+    return "\n".join([*lines, *(f"- {reason}" for reason in reasons)]) + "\n"
 
 
 def written(page: str) -> str:
