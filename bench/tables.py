@@ -47,12 +47,18 @@ REASONS = (
     (
         "digits/64-64",
         "jax*",
-        "one compiled program against some twenty calls, a microsecond or two each; a network compiled as a "
-        "whole would cure it",
+        "JAX compiles the whole step into one program; fusedstep makes some twenty calls from Python, each of a "
+        "microsecond or two",
     ),
-    ("digits/1024-1024", "jax*", "XLA's threads share the products; OpenBLAS, NumPy's, gains less from a second core"),
-    ("digits/256-256, 200 rows", "jax*", "as above: the products are NumPy's"),
-    ("size/1e2", "*", "below a microsecond, a call from Python is all there is: ours checks every array"),
+    ("digits/1024-1024", "jax*", "XLA's threads share the products; NumPy's OpenBLAS gains less from a second core"),
+    ("digits/256-256, 200 rows", "jax*", "XLA's threads share the products; NumPy's OpenBLAS gains less"),
+    ("size/1e2", "*", "the call from Python takes nearly all of the time, and ours checks every array"),
+    (
+        "bn*16",
+        "torch*",
+        "the conversion to and from 16 bits takes longer than the memory's traffic "
+        "([decision 11](adr/0011-half-precision.md))",
+    ),
 )
 AT_BANDWIDTH = 1.1  # ratio to the yardstick's time
 LIMIT = "both are at the speed of the yardstick, which memory sets"
