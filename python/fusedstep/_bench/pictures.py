@@ -50,7 +50,7 @@ def speedup(figure: Any, rows: Sequence[Row], columns: Sequence[tuple[str, str]]
             seen[column] = colour(start)
     axes.axvline(1, color=COLOURS["fusedstep"], linewidth=2)
     axes.set(xscale="log")
-    text = "right of the line fusedstep is faster, left of it slower; hollow: equal within the interval"
+    text = "right of the line: fusedstep is faster; left: slower\nhollow: equal within the interval"
     axes.set_xlabel(f"times as long as fusedstep\n{text}", fontsize=8)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
     axes.invert_yaxis()
