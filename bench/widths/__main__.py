@@ -1,4 +1,4 @@
-"""`python -m bench.widths`: run the study, print what a file says, or print the cycles of each part of a step."""
+"""`python -m bench.widths`: run the study, print what a file says, or print the time of each part of a step."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.widths", description="The study of narrow formats.")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of one thread each (%(default)s)")
     parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="what to write or show (%(default)s)")
-    parser.add_argument("--parts", action="store_true", help="print the cycles of each part of a step; write nothing")
+    parser.add_argument("--parts", action="store_true", help="print the time of each part of a step; write nothing")
     parser.add_argument("--show", action="store_true", help="print what FILE says; run nothing")
     args = parser.parse_args(argv)
     if args.parts:
