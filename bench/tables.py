@@ -42,6 +42,8 @@ SHORT = (
     "training step, 256-256 network, 32 rows of digits",
 )
 
+NOT_IN_README = ("ml_dtypes", "deepspeed", "bitsandbytes", "torchao")  # they have no column there
+
 # Reasons why a peer is faster, and remedies: case, peer, reason. The first match counts.
 REASONS = (
     (
@@ -71,7 +73,8 @@ def readme_block(document: Mapping[str, Any]) -> str:
     short = [row for row in rows_of_page(everything) if row[0] in SHORT]
     columns = columns_of(short)
     rows = [row[:2] + row[3:] for label, lines in short if (row := table_row(label, lines, columns))]
-    return "\n".join([where(document), "", *table(header(columns), rows), "", *outcome(everything)])
+    text = where(document, others=NOT_IN_README)
+    return "\n".join([text, "", *table(header(columns), rows), "", *outcome(everything)])
 
 
 def page_block(document: Mapping[str, Any]) -> str:
@@ -134,9 +137,10 @@ def cell(record: Record | None) -> str:
     return f"{report.duration(record.seconds)} ({said(record.over_ours)})"
 
 
-def where(document: Mapping[str, Any]) -> str:
-    machine = document["machine"]
-    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v and k not in ("jaxlib", "fusedstep"))
+def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
+    """Name the machine, the libraries but for `others`, and what the figures are."""
+    machine, others = document["machine"], ("jaxlib", "fusedstep", *others)
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v and k not in others)
     busy = report.warning(machine)
     return (
         f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for every library, "
