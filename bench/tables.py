@@ -21,8 +21,8 @@ ROWS = (
     ("Adam, ResNet-18", "adam/resnet18"),
     ("Adam, GPT-2 (124M)", "adam/gpt2"),
     ("Adam with states of 8 bits, one tensor of 8M", "8bit/8M"),
-    ("clip + AdamW + average + zero, 300 tensors of 1,000", "full/300x1000"),
-    ("clip + AdamW + average + zero, ResNet-18", "full/resnet18"),
+    ("AdamW with clipping, average and zeroing, 300 tensors of 1,000", "full/300x1000"),
+    ("AdamW with clipping, average and zeroing, ResNet-18", "full/resnet18"),
     ("dropout, 32M elements", "dropout/32M"),
     ("batch norm forward, 64x64x56x56", "bn/64x64x56x56"),
     ("batch norm backward, 64x64x56x56", "bn-backward/64x64x56x56"),
@@ -37,11 +37,12 @@ ROWS = (
 SHORT = (
     "Adam, GPT-2 (124M)",
     "Adam, 300 tensors of 1,000",
-    "clip + AdamW + average + zero, ResNet-18",
+    "AdamW with clipping, average and zeroing, ResNet-18",
     "batch norm forward, 64x64x56x56, into new memory",
     "training step, 256-256 network, 32 rows of digits",
 )
 
+NAMES = {"v4": "v4 (AVX-512)", "v3": "v3 (AVX2)"}
 NOT_IN_README = ("ml_dtypes", "deepspeed", "bitsandbytes", "torchao")  # they have no column there
 
 # Reasons why a peer is faster, and remedies: case, peer, reason. The first match counts.
@@ -141,13 +142,14 @@ def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
     """Name the machine, the libraries but for `others`, and what the figures are."""
     machine, others = document["machine"], ("jaxlib", "fusedstep", *others)
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v and k not in others)
-    busy = report.warning(machine)
+    busy, level = report.warning(machine), machine["isa"][0]
     return (
         f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for every library, "
-        f"instruction set {machine['isa'][0]}; {versions}. "
+        f"instruction set {NAMES.get(level, level)}; {versions}. "
         "A ratio is the time of the other library over the time of fusedstep: at 2, the other library takes twice the "
         "time. The brackets show its 95% interval. If the interval contains 1, the two are equal within the interval. "
-        "Of each library the fastest variant counts (torch: default, foreach and fused; JAX: optax, jitted)."
+        "Of each library the fastest variant counts (torch: default, foreach and fused; JAX: optax, jitted). A dash: "
+        "the library has no such function, or it was not measured."
     )
 
 
