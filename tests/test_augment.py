@@ -191,7 +191,7 @@ IMAGES = np.zeros((2, 4, 4))
             ValueError,
             r"label_smoothing: eps must be from 0 to 1; got 1.5",
         ),
-        (lambda: augment.label_smoothing([0]), ValueError, r"num_classes must be given with labels; got None"),
+        (lambda: augment.label_smoothing([0]), ValueError, r"num_classes must be given if targets are labels; got"),
         (
             lambda: augment.label_smoothing(np.ones((2, 3)), num_classes=4),
             ValueError,

@@ -62,7 +62,7 @@ def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
     assert main([*CASE, "--out", "here"]) == 0
     out = capsys.readouterr().out
     assert "┃" not in out and "\nimplementation " in out
-    assert out.endswith("no picture: this needs Matplotlib: pip install 'fusedstep[bench]'\n")
+    assert out.endswith("no picture: the package Matplotlib is missing: pip install 'fusedstep[bench]'\n")
     assert results("here")["cases"] and not Path("here/speedup.png").exists()
 
 

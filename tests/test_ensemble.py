@@ -122,7 +122,7 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: average([]), ValueError, r"average: outputs must hold at least one with a weight above 0; got 0"),
+        (lambda: average([]), ValueError, r"average: at least one of the outputs must have a weight above 0; got 0"),
         (lambda: average([[1.0], [1.0, 2.0]]), ValueError, r"outputs\[1\] must have the shape \(1,\); got \(2,\)"),
         (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
         (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list <U1 \(1,\)"),

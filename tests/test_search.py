@@ -256,5 +256,5 @@ def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
     ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"this needs optuna: pip install 'fusedstep\[search\]'"):
+    with pytest.raises(ImportError, match=r"the package optuna is missing: pip install 'fusedstep\[search\]'"):
         import fusedstep.search  # noqa: F401

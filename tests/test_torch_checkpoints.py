@@ -292,8 +292,8 @@ def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch:
     opt = ours(name)(model.parameters())
     train(model, opt, batches(1))
     before = copy.deepcopy(opt.state_dict())
-    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be of {name}; it lacks 'step'"):
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; it has no 'step'"):
         opt.load_state_dict(momentum.state_dict())
     same_state(opt.state_dict(), before)
-    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be of {name}; it lacks 'param_g"):
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; it has no 'param"):
         opt.load_state_dict({})

@@ -509,7 +509,7 @@ def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Gene
         opt.zero_grad()
         with opt.lookahead():
             (tensor**2).sum().backward()
-            with pytest.raises(RuntimeError, match="not inside lookahead"):
+            with pytest.raises(RuntimeError, match="cannot be called inside lookahead"):
                 opt.step()
         opt.step()
     np.testing.assert_allclose(tensor.detach().numpy(), array, rtol=1e-6)

@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
             return dict(document)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
-    raise ValueError(f"{path} must be the results of `python -m bench`; it holds something else")
+    raise ValueError(f"{path} must be the results of `python -m bench`; got a file with other contents")
 
 
 def is_complete(document: Mapping[str, Any]) -> bool:

@@ -241,7 +241,8 @@ class Optimizer:
         variant = self._variant(group)
         if rule.state_names(variant) != self._state_names(k):
             raise ValueError(
-                f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
+                f"{type(self).__name__}: groups[{k}]: the changed option would add or remove a state array; make a new "
+                "optimizer with this option"
             )
         self._require_width(group.what(""), group)
         if "eps" in group:
@@ -437,7 +438,7 @@ class Optimizer:
         """
         averages = self._averages()
         if averages is None:
-            raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
+            raise RuntimeError(f"{type(self).__name__}.averaged: ema_decay must be given to the optimizer; it was None")
         with self._reserved("averaged", averages):
             yield
 

@@ -279,7 +279,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             if result is not None:
                 return result, binding
             self._forget()
-        raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
+        raise RuntimeError(f"{type(self).__name__}.step: param_groups and state must not change during a step")
 
     def _bound(self) -> Binding:
         binding = self._binding or self._bind()  # another thread may set it to None at once
@@ -293,7 +293,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def _require_own(self, method: str) -> None:
         if self._swapped is not None:
-            raise RuntimeError(f"{type(self).__name__}.{method}: not inside {self._swapped.reserved_by}()")
+            raise RuntimeError(f"{type(self).__name__}.{method}: cannot be called inside {self._swapped.reserved_by}()")
 
     def step_one(self, p: Tensor) -> None:
         """Update one parameter; see `step_in_backward`."""
@@ -308,7 +308,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             if binding.step(self.decay_scale, *clipped, zero, self.num_threads, rows=directions) is not None:
                 self._singles[p] = binding
                 return
-        raise RuntimeError(f"{type(self).__name__}: its groups or state were changed during a step")
+        raise RuntimeError(f"{type(self).__name__}: param_groups and state must not change during a step")
 
     def _of_model(self, p: Tensor) -> Tensor:
         """Return the parameter whose gradients step `p`."""
@@ -352,7 +352,8 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._forget()
             if isinstance(error, KeyError):  # raised by torch for a missing entry
                 name = type(self).__name__
-                raise ValueError(f"{name}.load_state_dict: state_dict must be of {name}; it lacks {error}") from error
+                need = f"state_dict must be that of an optimizer {name}"
+                raise ValueError(f"{name}.load_state_dict: {need}; it has no {error}") from error
             raise
 
     def __getstate__(self) -> dict[str, Any]:
@@ -388,7 +389,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         if self.ema_decay is None and self._own_averages is not None:
             return self._own_averages()
         if self.ema_decay is None:
-            raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
+            raise RuntimeError(f"{type(self).__name__}.averaged: ema_decay must be given to the optimizer; it was None")
         return {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}
 
     @contextmanager

@@ -157,7 +157,7 @@ class DirectedSteps(FusedOptimizer):
             if g.rows is None and repeats:
                 what = f"{type(self).__name__}.step: grads[{g.place}]"
                 got = f"{values.dtype} {tuple(values.shape)} with strides {values.stride()}"
-                raise ValueError(f"{what} must be without repeated elements, to be zeroed; got {got}")
+                raise ValueError(f"{what} must be without repeated elements if zero_grads is True; got {got}")
 
     def _scaled(self, g: Tensor, factor: float) -> Tensor:
         if not self.in_type_of_gradient:

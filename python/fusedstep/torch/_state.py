@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 class Binding:
-    """A plan of the kernels over an optimizer's parameters, or over one of them."""
+    """A plan with which the kernels step all parameters of an optimizer, or one of them."""
 
     def __init__(self, opt: Any, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel

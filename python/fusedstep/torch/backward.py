@@ -87,8 +87,8 @@ def _refuse_shared(optimizer: FusedOptimizer) -> None:
     """Raise if steps of single parameters would make ranks differ, or leave gradients unused."""
     if optimizer._zero is not None:
         raise ValueError(
-            "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because it "
-            "steps only a part of the parameters"
+            "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because a local "
+            "optimizer steps only a part of the parameters"
         )
     refuse_wrapped("step_in_backward", (p for group in optimizer.param_groups for p in group["params"]))
     if optimizer.skip_nonfinite and sharing(optimizer) is not None:
