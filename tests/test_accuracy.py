@@ -11,7 +11,7 @@ from support.bits import Array, every_dtype
 from support.oracle import Options, every_class, every_class_of_torch, every_variant, variants
 
 STEPS = 100
-# Relative to the parameter, or to 1 if it is smaller: the error of 100 roundings.
+# The error of 100 roundings, relative to the parameter; for a parameter below 1, relative to 1.
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
 

@@ -129,7 +129,7 @@ def test_rotate_turns_a_ramp_by_the_angle_it_drew() -> None:
     angles = []
     for image in turned:
         sine, cosine = (np.linalg.lstsq(np.stack([x[inner], y[inner]], axis=1), plane[inner])[0] for plane in image)
-        assert np.allclose(sine, cosine)  # both channels alike
+        assert np.allclose(sine, cosine)  # both channels are turned by the same angle
         assert np.hypot(*sine) == pytest.approx(1, abs=1e-10)  # linear interpolation of a plane is exact
         angles.append(np.degrees(np.arctan2(-sine[0], sine[1])))
     assert max(np.abs(angles)) <= 30 and min(angles) < -25 and max(angles) > 25

@@ -27,7 +27,7 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(suite, "PEERS", (*HERE, ABSENT))
     monkeypatch.setattr(run, "LOOK_S", 0.0)
-    monkeypatch.setattr(run, "missing", lambda modules: ["torch"])  # its import takes a second
+    monkeypatch.setattr(run, "missing", lambda modules: ["torch"])  # the import of torch takes a second
 
 
 def results(folder: str = "fusedstep-bench") -> dict[str, Any]:

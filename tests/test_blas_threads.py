@@ -20,7 +20,7 @@ pytestmark = pytest.mark.thread_unsafe
 
 
 def blas_threads() -> int:
-    """Return the number of threads of NumPy's BLAS; SciPy may bring another."""
+    """Return the number of threads of NumPy's BLAS; SciPy may load another BLAS."""
     found = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     own = [lib for lib in found if "numpy" in lib["filepath"]]
     return max(lib["num_threads"] for lib in own or found)

@@ -28,7 +28,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers and the side of a line that they lie on."""
+    """Return rows of two numbers; the target says on which side of a line the point lies."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 

@@ -49,7 +49,7 @@ def trained(seed: int) -> bytes:
 
 @every_backend
 def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
-    """All other steps take effect, and a saved state is that after a complete step."""
+    """Every step that is not refused takes effect. Every saved state is the state after a complete step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []

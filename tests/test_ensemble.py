@@ -40,7 +40,7 @@ def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
 
 
 def test_the_average_is_better_by_the_variance_between_members() -> None:
-    """Krogh and Vedelsby (1995), exactly."""
+    """The decomposition of Krogh and Vedelsby (1995) holds exactly."""
     together, target = Ensemble([model(seed) for seed in range(5)]), np.ones((7, 3))
     errors = np.mean([(m.predict(X).astype(np.float64) - target) ** 2 for m in together], axis=0)
     moments = together.moments(X)

@@ -89,7 +89,7 @@ def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
 
 
 @every_class
-def test_a_group_cannot_gain_or_lose_state(cls: Any) -> None:
+def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: Any) -> None:
     for name in switches(cls):
         value = True if cls.checks[name] is _checks.flag else 0.5
         if not accepted(cls, {name: value}):

@@ -136,7 +136,7 @@ def test_data_frame_is_refused_with_a_hint() -> None:
 
 
 def view(data: Any, memory: Any) -> Any:
-    """Draw a view with strides of whole items, of any sign, none 0."""
+    """Draw a view. Its strides are whole items, of any sign, and not 0."""
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     strides = [data.draw(st.integers(-6, 6).filter(bool)) for _ in shape]
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]

@@ -162,7 +162,7 @@ def test_variance_can_lower_and_raise_the_zero_one_loss() -> None:
 # pictures
 
 
-def test_pictures_are_drawn_where_they_are_asked_for() -> None:
+def test_pictures_are_drawn_in_the_given_axes_or_in_a_new_figure() -> None:
     figures = pytest.importorskip("matplotlib.figure")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     ax, before = figures.Figure().subplots(), pyplot.get_fignums()

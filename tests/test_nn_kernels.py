@@ -171,7 +171,7 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 
 @every_dtype
 def test_bias_is_added_exactly_once(dtype: Any) -> None:
-    """The Linear or the ReLU's pass adds the bias; both give the same bits, forward and backward."""
+    """The bias is added by the Linear, or in the pass of the ReLU. The bits are the same, forward and backward."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():
@@ -190,7 +190,7 @@ def test_bias_is_added_exactly_once(dtype: Any) -> None:
 
 
 class Turned(nn.Layer):
-    """A layer whose output and gradient lie in the other order."""
+    """A layer whose output and gradient are in Fortran order."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return np.asfortranarray(x)

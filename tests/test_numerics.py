@@ -90,7 +90,11 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 def test_16_bits_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
-    """The parameters are all 65,536 numbers; steps are half of all numbers, and half of units near theirs."""
+    """The parameters are all 65,536 numbers.
+
+    The gradients are all numbers, and multiples of the parameter's unit in the last place. A step subtracts half of
+    the gradient.
+    """
     import fusedstep.torch as ft
 
     def halves(bits: Array) -> Any:

@@ -101,7 +101,7 @@ def _ask(model: Any, rows: Any) -> Any:
     return model.predict_proba(rows)
 
 
-def test_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
+def test_fits_have_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
     options = {"hidden_layer_sizes": (64, 64), "max_iter": 1, "dropout": 0.2, "batch_norm": True}
     first = small(**options).fit(X, y)
     for threads, isa in ((1, "v3"), (2, "v2")):

@@ -39,11 +39,11 @@ class World:
         assert self.opt.steps == 2
 
 
-# Arrays that cannot be parameters but can be gradients, because those are only read.
+# Arrays that cannot be parameters but can be gradients, because gradients are only read.
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
-# A scalar may be the gradient of an array without axes; here it has the wrong shape.
+# A scalar may be the gradient of an array without axes. In these tests the arrays have axes.
 NO_GRADIENTS = {**NO_PARAMETERS, "scalar": (lambda: np.float32(1), ValueError, "of shape (3,)", "NumPy scalar float32")}
 
 
@@ -100,7 +100,7 @@ def test_gradients_that_share_memory_with_written_arrays_are_refused(cls: Any) -
         for pick in (lambda a: a, lambda a: a.T, lambda a: a[..., ::-1], lambda a: a[..., 1:2]):
             world = World(cls)
             shared = pick(arrays(world)[what])
-            k = shared.ndim % 2  # the parameter of the same number of axes
+            k = shared.ndim % 2  # the index of the parameter with as many axes
             shape = (4, 3) if k == 0 else (3,)
             if shared.shape != shape:
                 shared = np.broadcast_to(shared[:1, :1] if k == 0 else shared[:1], shape)

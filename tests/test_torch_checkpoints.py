@@ -100,7 +100,7 @@ def assert_the_other_resumes(name: str, first: type, second: type, options: Opti
     saved = through_file(snapshot(model, opt), tmp_path)
     want = train(model, opt, batches(6, seed=2))
 
-    other, other_opt = resumed(second, saved)  # the file has its options
+    other, other_opt = resumed(second, saved)  # the options of the optimizer come from the file
     same_state(other_opt.state_dict(), saved["optimizer"])
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])

@@ -108,7 +108,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_works_with_only_its_imports_changed(name: str, torch: Any) -> None:
-    # At the rate of the others, NAdam is nearly unstable here: for some steps, each step doubles a rounding error.
+    # At the learning rate of the other optimizers, NAdam is nearly unstable here: some steps double a rounding error.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
