@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is something else.
+        If the file has other contents.
     """
     try:
         document = json.loads(path.read_text("utf-8"))

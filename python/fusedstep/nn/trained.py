@@ -92,7 +92,8 @@ class TrainedModel:
         Raises
         ------
         ValueError
-            If a table lacks columns or has others; or X is not a matrix of finite numbers of the right width.
+            If a table does not have these columns or has other ones, or X is not a matrix of finite numbers of the
+            right width.
         """
         rows = np.asarray(self._by_name(X), dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.input_mean) or not np.isfinite(rows).all():

@@ -17,8 +17,8 @@ from ._params import Array
 class Rows:
     """The gradient of some rows of a parameter. All other rows have no gradient, and are neither read nor written.
 
-    `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept it in place of an array, for float32 and
-    float64 parameters in C order, without decay, L1 and averages.
+    `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept `Rows` in place of an array, for float32
+    and float64 parameters in C order, without decay, L1 and averages.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Rows:
     Raises
     ------
     TypeError, ValueError
-        If the indices are not a list of integers, or the values are not equally many.
+        If the indices are not a list of integers, or there is not one value for each index.
 
     Examples
     --------

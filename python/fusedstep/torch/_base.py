@@ -158,7 +158,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
         """Update all parameters that have a gradient, in place, in one sweep over memory.
 
-        Either all of it happens or, if an error is raised, nothing.
+        If an error is raised, nothing is changed.
 
         Parameters
         ----------
@@ -328,7 +328,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return what torch's optimizer of this name does.
 
-        Ranks that have parts of a parameter save it together, but not their sums over its low bits: a load makes them.
+        Ranks that have parts of a parameter save its state together. They do not save sums over its low bits, which are
+        computed again after a load.
         """
         return _loading.without_sums_of_parts(self, super().state_dict())
 
@@ -338,7 +339,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         Raises
         ------
         ValueError
-            If a state does not have its parameter's shape, an option is not valid, or one of them is missing.
+            If a state does not have its parameter's shape, an option is not valid, or a state or an option is missing.
         """
         before = self.state, self.param_groups
         try:
@@ -372,7 +373,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     def averaged(self) -> Iterator[None]:
         """Swap the averages into the parameters, in place, and swap back at the end, bit for bit.
 
-        The averages are those of `ema_decay`. Without it, a schedule-free rule uses its own average.
+        The averages are those of `ema_decay`. Without `ema_decay`, a schedule-free rule uses its own average.
 
         Raises
         ------

@@ -55,7 +55,8 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     Notes
     -----
     Every backward pass is a step. So gradients cannot be accumulated over several passes, and a ``GradScaler`` cannot
-    unscale them (its ``step`` raises, as it finds no gradient). Hooks of the optimizer's `step` do not run.
+    unscale them (the scaler's ``step`` raises, because it finds no gradient). Hooks of the optimizer's `step` do not
+    run.
 
     In a process of torch.distributed the steps wait for the end of the backward pass, when
     DistributedDataParallel has reduced the gradients; a pass under its ``no_sync`` takes no step, and its gradients add
