@@ -37,7 +37,7 @@ def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if blas_threads() != 2:
             pytest.skip("this BLAS has one thread")
         yield
-        assert blas_threads() == 2, "what was set before is put back"
+        assert blas_threads() == 2, "the limit from before must be restored"
     finally:
         threads.release(libraries)
         limiter.restore_original_limits()

@@ -226,7 +226,7 @@ def test_steps_in_an_openmp_region_of_another_library_have_the_same_bits(backend
     region = ctypes.CDLL(str(library))
     region.in_region(4, ctypes.CFUNCTYPE(None, ctypes.c_int)(call))
     assert found == {thread: trained(thread) for thread in range(4)}
-    assert backend != "openmp" or limits == [1] * 4, "no threads within threads"
+    assert backend != "openmp" or limits == [1] * 4, "a step in a parallel region must use one thread"
 
 
 IMPORT_ELSEWHERE = """

@@ -109,7 +109,7 @@ def test_gradients_of_torch_are_read_where_they_lie(torch: Any) -> None:
         fs.SGD([p], lr=0.5).step([g], zero_grads=dtype is torch.float32)
         fs.SGD([q], lr=0.5).step([np.arange(12, dtype=np.float32).reshape(4, 3).T])
         assert np.array_equal(p, q)
-        assert dtype is not torch.float32 or not g.any(), "what is zeroed must be the tensor's own memory"
+        assert dtype is not torch.float32 or not g.any(), "the tensor's own memory must be zeroed"
     with pytest.raises(ValueError, match=r"grads\[0\] must be"):
         fs.SGD([np.ones(3)], lr=0.5).step([torch.ones(3)])
     with pytest.raises(TypeError, match=r"fusedstep\.torch"):

@@ -105,12 +105,12 @@ def assert_the_other_resumes(name: str, first: type, second: type, options: Opti
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])
     np.testing.assert_allclose(train(other, other_opt, batches(6, seed=2)), want, rtol=0, atol=1e-6)
-    assert train(back, back_opt, batches(6, seed=2)) == want, "there and back nothing is lost"
+    assert train(back, back_opt, batches(6, seed=2)) == want, "a state must survive the way to the other class and back"
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
     if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's steps depend on their number only
-        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
+        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must change the run"
 
 
 @every_dtype
@@ -292,8 +292,8 @@ def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch:
     opt = ours(name)(model.parameters())
     train(model, opt, batches(1))
     before = copy.deepcopy(opt.state_dict())
-    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; it has no 'step'"):
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; missing 'step'"):
         opt.load_state_dict(momentum.state_dict())
     same_state(opt.state_dict(), before)
-    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; it has no 'param"):
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; missing 'param_g"):
         opt.load_state_dict({})

@@ -71,7 +71,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, way: str, torch: A
         mine, opt, other, reference = pair(name, options, dtype)
         got, want = train(mine, opt, data), train(other, reference, data)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if way == "float32" else 1e-12, err_msg=str(options))
-        assert want[0] - want[-1] > 1e-2, "a curve that stays where it is tests nothing"
+        assert want[0] - want[-1] > 1e-2, "the loss must fall, or the test shows nothing"
 
 
 SCRIPT = """

@@ -354,7 +354,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             if isinstance(error, KeyError):  # raised by torch for a missing entry
                 name = type(self).__name__
                 need = f"state_dict must be that of an optimizer {name}"
-                raise ValueError(f"{name}.load_state_dict: {need}; it has no {error}") from error
+                raise ValueError(f"{name}.load_state_dict: {need}; missing {error}") from error
             raise
 
     def __getstate__(self) -> dict[str, Any]:
