@@ -171,7 +171,8 @@ class Binding:
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
-                    raise ValueError(f"{where} must have {name!r} after {steps.item():.0f} steps; got {list(entry)}")
+                    need = f"have {name!r} after {steps.item():.0f} steps, because the options of the group need it"
+                    raise ValueError(f"{where} must {need}; got {list(entry)}")
                 start = self.kernel._initial_state(name, self.sources[m.group])
                 _widths.make(entry, name, m.param, width, start, rule)
             else:
