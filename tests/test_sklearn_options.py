@@ -73,7 +73,7 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_fit_with_an_option_is_another_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
+def test_fit_with_an_option_differs_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
