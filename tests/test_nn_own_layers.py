@@ -107,7 +107,7 @@ def test_linear_accepts_every_dtype_that_fits_into_the_models() -> None:
 
 
 def test_model_accepts_its_own_output_as_input() -> None:
-    """The model may be a single layer whose output is its input."""
+    """The model is a single layer, and its last output is its next input."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

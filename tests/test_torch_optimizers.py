@@ -235,8 +235,8 @@ def test_momentum_that_a_scheduler_changes_takes_effect(torch: Any, monkeypatch:
         np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
 
 
-def test_options_that_select_another_kernel_may_change(torch: Any) -> None:
-    """Options that need another kernel or another list of parameters."""
+def test_a_change_that_needs_a_new_state_is_refused_and_other_changes_take_effect(torch: Any) -> None:
+    """After a step, amsgrad needs a state that has missed the step. Betas and parameters may change."""
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
     opt = ours("Adam")([a], lr=0.1)
