@@ -11,7 +11,7 @@ from support.bits import Array, every_dtype
 from support.oracle import Options, every_class, every_class_of_torch, every_variant, variants
 
 STEPS = 100
-# Relative to the parameter, or to 1 if it is smaller: the error of 100 roundings.
+# The error of 100 roundings, relative to the parameter; for a parameter below 1, relative to 1.
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
 
@@ -77,7 +77,7 @@ def test_error_of_float32_is_within_that_of_its_roundings(cls: Any, options: Opt
     sums = 1 + bool(single.groups[0]["weight_decay"])
     bound = 0.5 * sums * np.spacing(np.abs(exact).astype(np.float32)) + 5 * np.spacing(np.float32(longest))
     assert (np.abs(single.params[0] - exact) <= bound).all()
-    assert longest > 1e-3, "a test of no step tests nothing"
+    assert longest > 1e-3, "the step must not be 0, or the test shows nothing"
 
 
 @every_variant

@@ -129,7 +129,7 @@ def test_rotate_turns_a_ramp_by_the_angle_it_drew() -> None:
     angles = []
     for image in turned:
         sine, cosine = (np.linalg.lstsq(np.stack([x[inner], y[inner]], axis=1), plane[inner])[0] for plane in image)
-        assert np.allclose(sine, cosine)  # both channels alike
+        assert np.allclose(sine, cosine)  # both channels are turned by the same angle
         assert np.hypot(*sine) == pytest.approx(1, abs=1e-10)  # linear interpolation of a plane is exact
         angles.append(np.degrees(np.arctan2(-sine[0], sine[1])))
     assert max(np.abs(angles)) <= 30 and min(angles) < -25 and max(angles) > 25
@@ -191,7 +191,7 @@ IMAGES = np.zeros((2, 4, 4))
             ValueError,
             r"label_smoothing: eps must be from 0 to 1; got 1.5",
         ),
-        (lambda: augment.label_smoothing([0]), ValueError, r"num_classes must be given with labels; got None"),
+        (lambda: augment.label_smoothing([0]), ValueError, r"num_classes must be given if targets are labels; got"),
         (
             lambda: augment.label_smoothing(np.ones((2, 3)), num_classes=4),
             ValueError,

@@ -52,7 +52,7 @@ def test_batch_norm_has_the_bits_of_its_transcription(
 
 @every_dtype
 def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
-    """A gamma of -0 gives the same signs for every layout, and so do sums so small that slopes become 0."""
+    """Signs are the same with a gamma of -0, and with sums that are so small that slopes become 0."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
         for training, relu in itertools.product((True, False), repeat=2):

@@ -40,7 +40,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"num_batches": np.zeros(1, np.int32)}, TypeError, r"num_batches must be None or an int64 array of one item"),
     ({"num_batches": read_only(np.zeros(1, np.int64))}, ValueError, r"num_batches must be writeable"),
     ({"num_batches": np.ma.zeros(1, np.int64)}, TypeError, r"num_batches must be None or an int64 array of one item"),
-    ({"num_batches": np.zeros(9, np.uint8)[1:].view(np.int64)}, ValueError, r"num_batches must be aligned to its item"),
+    ({"num_batches": np.zeros(9, np.uint8)[1:].view(np.int64)}, ValueError, r"num_batches must be aligned to 8 bytes"),
     ({"num_batches": np.array([-1])}, ValueError, r"num_batches must be at least 0 and below 2\*\*63 - 1; got -1"),
     ({"num_batches": np.array([2**63 - 1])}, ValueError, r"num_batches must be at least 0 and below 2\*\*63 - 1"),
     ({"training": 1}, TypeError, r"training must be True or False; got 1"),

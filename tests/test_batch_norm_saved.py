@@ -90,7 +90,7 @@ def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
         dy = np.ones_like(x)
         dx = dy.copy()
         with pytest.raises(
-            ValueError, match=r"saved must be of a call whose x is unchanged; got one whose x is now float"
+            ValueError, match=r"saved must be of a call whose x has not been changed since; got a call whose x is now f"
         ):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()

@@ -27,7 +27,7 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(suite, "PEERS", (*HERE, ABSENT))
     monkeypatch.setattr(run, "LOOK_S", 0.0)
-    monkeypatch.setattr(run, "missing", lambda modules: ["torch"])  # its import takes a second
+    monkeypatch.setattr(run, "missing", lambda modules: ["torch"])  # the import of torch takes a second
 
 
 def results(folder: str = "fusedstep-bench") -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
     assert main([*CASE, "--out", "here"]) == 0
     out = capsys.readouterr().out
     assert "┃" not in out and "\nimplementation " in out
-    assert out.endswith("no picture: this needs Matplotlib: pip install 'fusedstep[bench]'\n")
+    assert out.endswith("no picture: the package Matplotlib is missing: pip install 'fusedstep[bench]'\n")
     assert results("here")["cases"] and not Path("here/speedup.png").exists()
 
 

@@ -91,7 +91,7 @@ def few(case: str, *names: str) -> tuple[speed.WidthCase, tuple[speed.Way, ...]]
 def test_every_width_is_timed() -> None:
     case, every = few("tiny")
     ways = tuple(way for way in every if way.name.startswith(("fusedstep", "torch fused", "torch, masters")))
-    assert len(ways) == len(every) - 3, "without what takes half a minute to import"
+    assert len(ways) == len(every) - 3, "three ways need imports of half a minute"
     result = speed.run_case(case, PLAN, 1, 1e9, ways)
     assert [line.name for line in result.lines] == [way.name for way in ways]
     timed = {line.name: line for line in result.lines if line.seconds is not None}

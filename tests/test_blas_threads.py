@@ -20,7 +20,7 @@ pytestmark = pytest.mark.thread_unsafe
 
 
 def blas_threads() -> int:
-    """Return the number of threads of NumPy's BLAS; SciPy may bring another."""
+    """Return the number of threads of NumPy's BLAS; SciPy may load another BLAS."""
     found = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     own = [lib for lib in found if "numpy" in lib["filepath"]]
     return max(lib["num_threads"] for lib in own or found)
@@ -37,7 +37,7 @@ def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if blas_threads() != 2:
             pytest.skip("this BLAS has one thread")
         yield
-        assert blas_threads() == 2, "what was set before is put back"
+        assert blas_threads() == 2, "the limit from before must be restored"
     finally:
         threads.release(libraries)
         limiter.restore_original_limits()

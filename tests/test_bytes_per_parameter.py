@@ -38,7 +38,7 @@ def stepped(make, count):
     return p, optimizer
 
 for make in WIDTHS:
-    stepped(make, 1000)  # what the libraries make once
+    stepped(make, 1000)  # memory that the libraries allocate once is not counted
 for make in WIDTHS:
     before = held()
     kept = stepped(make, COUNT)

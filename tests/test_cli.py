@@ -36,7 +36,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers and the side of a line on which the point lies."""
+    """Return rows of two numbers; the target says on which side of a line the point lies."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
@@ -121,7 +121,7 @@ def test_the_same_training_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_a_regression_reports_r2_and_predicts_in_its_units(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_regression_reports_r2_and_predicts_in_the_units_of_the_target(capsys: pytest.CaptureFixture[str]) -> None:
     from sklearn.datasets import load_diabetes
 
     assert main(["train", "--data", "diabetes"]) == 0

@@ -28,7 +28,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers and the side of a line that they lie on."""
+    """Return rows of two numbers; the target says on which side of a line the point lies."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
@@ -67,11 +67,11 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
             [*CSV, "--drop", "u,v"],
             "t.csv: at least one column besides the target 'side' must be left as input; got none",
         ),
-        (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out by --drop u\n"),
+        (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out with --drop u\n"),
         (
             [[math.inf, "inf", row[2]] for row in points()],
             CSV,
-            "cannot use these columns: 'u' (inf in line 2), 'v' (inf in line 2); leave out by --drop u,v\n",
+            "cannot use these columns: 'u' (inf in line 2), 'v' (inf in line 2); leave out with --drop u,v\n",
         ),
         (with_target(lambda i, u: ""), CSV, "t.csv: needs at least 20 rows of data; got 0"),
         (points(), [*CSV, "--drop", "side"], "--drop must name input columns; 'side' is the target"),
@@ -79,14 +79,14 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (
             points(),
             [*CSV, "--numeric", "u", "--categorical", "u"],
-            "must be named by one of --categorical and --numeric",
+            "must be named by --categorical or by --numeric, not by both",
         ),
         ([*points(4), [1, 2], *points()], CSV, "t.csv, line 6: must have 3 cells, as the first line has; got 2"),
-        (with_target(lambda i, u: "left"), CSV, "the target 'side' must have at least two classes; got one, 'left'"),
+        (with_target(lambda i, u: "left"), CSV, "the target 'side' must have at least two classes; got only 'left'"),
         (
             with_target(lambda i, u: f"class {i % 40}"),
             CSV,
-            "the target 'side' must have at least 3 rows of each class; got 1 of 'class 20'",
+            "the target 'side' must have at least 3 rows of each class; got 1 of class 'class 20'",
         ),
         (points(19), CSV, "t.csv: needs at least 20 rows of data; got 19"),
         ([], CSV, "t.csv: must have a line of column names and at least one line of data; got 1 lines"),
@@ -183,13 +183,13 @@ def test_a_mistake_gives_one_clear_line_and_status_2(
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"X": np.ones((30, 2))}, "x.npz: needs the arrays X and y; it holds X"),
+        ({"X": np.ones((30, 2))}, "x.npz: must hold the arrays X and y; got X"),
         ({"X": np.ones((30, 2)), "y": np.arange(29)}, "y must hold 30 numbers or texts, one per row of X"),
         ({"X": np.ones(30), "y": np.arange(30)}, "X must be numbers with one row per example; got float64 (30,)"),
         ({"X": np.full((30, 2), np.nan), "y": np.arange(30)}, "X must be finite; got nan in row 0, column 0"),
         ({"X": np.ones((30, 2)), "y": np.full(30, np.inf)}, "y must be finite; got inf in row 0"),
         ({"X": np.array([[1, "a"]] * 30, dtype=object), "y": np.arange(30)}, "X must be an array of numbers"),
-        ({"X": np.ones((30, 2)), "y": np.array([b"\xff"] * 30)}, "y must be numbers or texts; its bytes are not ASCII"),
+        ({"X": np.ones((30, 2)), "y": np.array([b"\xff"] * 30)}, "y must be numbers or texts; got bytes that are not"),
         ({"X": np.full((30, 2), 1e308, np.longdouble) * 10, "y": np.arange(30)}, "X must be finite; got inf in row 0"),
         (
             {"X": np.ones((30, 2), complex), "y": np.arange(30)},
@@ -235,7 +235,7 @@ def test_a_missing_package_and_its_extra_are_named_before_any_work(
             patch.setitem(sys.modules, module, None)
             assert main(["train"]) == 2
         captured = capsys.readouterr()
-        assert captured.err == f"fusedstep train: this needs {package}: pip install 'fusedstep[train]'\n"
+        assert captured.err == f"fusedstep train: the package {package} is missing: pip install 'fusedstep[train]'\n"
         assert captured.out == ""
 
 
@@ -278,7 +278,7 @@ def test_npz_file_with_a_false_header_gives_one_clear_line(member: bytes, capsys
     assert main(["train", "--data", "x.npz"]) == 2
     captured = capsys.readouterr()
     assert (
-        "X must be an array of numbers; NumPy cannot read it as one" in captured.err and captured.err.count("\n") == 1
+        "X must be an array of numbers; NumPy cannot read X" in captured.err and captured.err.count("\n") == 1
     )
 
 

@@ -102,7 +102,7 @@ def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatc
     """The run is also interrupted within an epoch, and resumed from a state that was saved during the run."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
-    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # it has files of another run
+    assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # files of another run
     asked = 0
 
     @contextlib.contextmanager

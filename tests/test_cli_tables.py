@@ -127,7 +127,7 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
     assert main(["predict", MODEL, "more.csv"]) == 0
     assert "columns that the model does not know are left out: wages, shoes" in out()
     assert main(["evaluate", MODEL, "more.csv"]) == 2
-    assert "more.csv: must have the target 'left'" in capsys.readouterr().err
+    assert "more.csv: must have the target column 'left'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -171,7 +171,7 @@ def test_rows_of_unknown_classes_are_left_out(out: Out, capsys: pytest.CaptureFi
     assert "5 rows of classes that the model does not know left out: 'never'" in out()
     frame.assign(left="never").to_csv("new.csv", index=False)
     assert main(["evaluate", MODEL, "new.csv"]) == 2
-    assert "the target must be of no, paused, yes; got 'never'" in capsys.readouterr().err
+    assert "the target must be one of the classes no, paused, yes; got 'never'" in capsys.readouterr().err
 
 
 def test_run_writes_all_its_files(out: Out) -> None:

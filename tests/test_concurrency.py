@@ -49,7 +49,7 @@ def trained(seed: int) -> bytes:
 
 @every_backend
 def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
-    """All other steps take effect, and a saved state is that after a complete step."""
+    """Every step that is not refused takes effect. Every saved state is the state after a complete step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []
@@ -76,7 +76,7 @@ def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
     assert opt.params[0].tobytes() == twin.params[0].tobytes()
     for state in states:
         assert state["state"][0]["momentum_buffer"].tobytes() == momenta[state["step"]]
-    words = "one thread at a time may step", "not inside state_dict()", "cannot be called while another thread steps"
+    words = "one thread at a time may step", "inside state_dict()", "cannot be called while another thread steps"
     assert all(any(w in text for w in words) for text in refused)
 
 
@@ -226,7 +226,7 @@ def test_steps_in_an_openmp_region_of_another_library_have_the_same_bits(backend
     region = ctypes.CDLL(str(library))
     region.in_region(4, ctypes.CFUNCTYPE(None, ctypes.c_int)(call))
     assert found == {thread: trained(thread) for thread in range(4)}
-    assert backend != "openmp" or limits == [1] * 4, "no threads within threads"
+    assert backend != "openmp" or limits == [1] * 4, "a step in a parallel region must use one thread"
 
 
 IMPORT_ELSEWHERE = """

@@ -221,7 +221,7 @@ def test_rows_of_one_element_are_stepped_as_by_adagrad(rng: np.random.Generator)
 
 
 @every_dtype
-def test_rows_are_the_same_as_an_array_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
+def test_step_of_rows_equals_the_step_of_an_array_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
     """Duplicates are added up, and scaling and clipping act on the sums."""
     rows = [fs.Rows(rng.integers(0, 20, 30), rng.standard_normal((30, 4, 2)).astype(dtype)) for _ in range(3)]
     table, dense = np.ones((2, 20, 4, 2), dtype)
@@ -360,7 +360,7 @@ def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("coalesced", [False, True])
 def test_sparse_gradients_of_an_embedding_step_as_arrays_do(coalesced: bool, torch: Any) -> None:
-    """The steps are those of arrays; torch has no row-wise Adagrad."""
+    """The steps are compared with steps on arrays, because torch has no row-wise Adagrad."""
     model = torch.nn.Embedding(12, 3, sparse=True)
     w = torch.nn.Parameter(torch.ones(3))
     arrays = [model.weight.detach().numpy().copy(), np.ones(3, np.float32)]
@@ -390,7 +390,7 @@ def test_adafactor_refuses_sparse_and_repeated_gradients_in_torch(torch: Any) ->
     with pytest.raises(RuntimeError, match="must be dense, because sparse gradients are not supported"):
         opt.step()
     p.grad = torch.ones(1, 1).expand(3, 2)
-    with pytest.raises(ValueError, match=r"grads\[0\] must be without repeated elements, to be zeroed"):
+    with pytest.raises(ValueError, match=r"grads\[0\] must be without repeated elements if zero_grads is True"):
         ours("Adafactor")([p], zero_grads=True).step()
     assert (p == 1).all()
 

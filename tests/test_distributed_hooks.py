@@ -1,4 +1,7 @@
-"""Hooks of gradients in wrapped models run after the reduction, or the wrapper is refused."""
+"""Hooks of gradients in wrapped models run after the reduction, or the wrapper is refused.
+
+The functions of tests/support/hooks_of_ranks.py assert in each process. `World.run` raises if one of them fails.
+"""
 
 from __future__ import annotations
 

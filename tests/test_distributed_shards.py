@@ -1,4 +1,7 @@
-"""Parameters that are DTensors, and common decisions of their ranks."""
+"""Parameters that are DTensors, and common decisions of their ranks.
+
+The functions of tests/support/shards.py assert in each process. `World.run` raises if one of them fails.
+"""
 
 from __future__ import annotations
 
@@ -103,5 +106,5 @@ def test_directions_are_clipped_and_skipped_by_the_norm_of_all_ranks(shards: Any
 @pytest.mark.parametrize("rule", ["Muon", "Adafactor"])
 def test_an_error_before_directions_on_one_rank_is_raised_on_all(shards: Any, rule: str, how: str) -> None:
     first, second = world_of(2).run(shards.one_rank_has_no_direction, rule, how)
-    assert first.startswith(f"RuntimeError: {rule}.step: no rank has stepped, for there was an error on rank 1: ")
+    assert first.startswith(f"RuntimeError: {rule}.step: no rank has stepped, because there was an error on rank 1: ")
     assert second in first

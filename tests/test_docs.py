@@ -17,7 +17,7 @@ import pytest
 
 import fusedstep as fs
 
-OPTIONAL = ("torch", "sklearn", "cli", "_bench")  # they import packages that may not be installed
+OPTIONAL = ("torch", "sklearn", "cli", "_bench")  # these modules import packages that may not be installed
 MODULES = sorted(
     m.name
     for m in pkgutil.walk_packages(fs.__path__, "fusedstep.", onerror=lambda _: None)
@@ -78,7 +78,7 @@ README = re.findall(
 )
 
 
-def test_readme_examples_run_and_print_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
+def test_readme_examples_run_and_print_the_error_that_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
     for code in README:
         if "import torch" not in code:
             exec(code, {})

@@ -228,7 +228,7 @@ def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
 
 
 def test_dropout_differs_from_torch_only_as_documented(torch: Any) -> None:
-    """Torch multiplies by the mask, so a dropped infinity becomes nan. Its mean for p = 0.5 agrees with ours."""
+    """Torch multiplies by the mask, so a dropped infinity becomes nan. Ours becomes 0. The mean of ones stays 1."""
     x = np.full(4000, np.inf, np.float32)
     theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
     assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()

@@ -40,7 +40,7 @@ def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
 
 
 def test_the_average_is_better_by_the_variance_between_members() -> None:
-    """Krogh and Vedelsby (1995), exactly."""
+    """The decomposition of Krogh and Vedelsby (1995) holds exactly."""
     together, target = Ensemble([model(seed) for seed in range(5)]), np.ones((7, 3))
     errors = np.mean([(m.predict(X).astype(np.float64) - target) ** 2 for m in together], axis=0)
     moments = together.moments(X)
@@ -122,7 +122,7 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: average([]), ValueError, r"average: outputs must hold at least one with a weight above 0; got 0"),
+        (lambda: average([]), ValueError, r"average: at least one of the outputs must have a weight above 0; got 0"),
         (lambda: average([[1.0], [1.0, 2.0]]), ValueError, r"outputs\[1\] must have the shape \(1,\); got \(2,\)"),
         (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
         (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list <U1 \(1,\)"),

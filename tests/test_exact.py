@@ -26,8 +26,8 @@ from support.bits import Array, every_dtype
 from support.exact import CONTEXT, INF, Exact, Format, Namespace, exact, grid, mpf, option
 from support.oracle import CLASSES, Options, accepted, variants
 
-#: Rules whose coefficients take logarithms, powers or states that are one number: in float64, which these numbers are
-#: not. `test_published` and `test_rules` hold them to their transcriptions.
+#: Rules that are not tested here. They compute coefficients in float64, by logarithms, powers or states that are one
+#: number, and exact numbers cannot take their place. `test_published` and `test_rules` test these rules.
 PREPARED = ("ASGD", "AdEMAMix", "AdamWScheduleFree", "NAdam", "RAdam", "SGDScheduleFree")
 every_class = pytest.mark.parametrize(
     "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
@@ -90,7 +90,10 @@ def right(got: Any, want: Exact) -> bool:
 def compare(
     cls: Any, options: Options, around: tuple[Options, Options], dtype: Any, seed: int, size: int
 ) -> Iterator[Any]:
-    """Take three steps over the grid; yield each result of the third that is not near: name, events, both numbers."""
+    """Take three steps over the grid. Yield each result of the third step that is not within its bound.
+
+    It is yielded as its name, the events, the result and the exact number.
+    """
     rng, values = np.random.default_rng(seed), grid(dtype)
     p = rng.choice(values, size)
     opt = cls([p], **{**options, **around[0]})
@@ -166,7 +169,7 @@ def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Return True if a result is near the exact one: within `units` in the last place of it, or of a larger term."""
+    """Return True if a result is near the exact one: within `units` in the last place of it, or of `size`."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)
@@ -187,7 +190,8 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + CONTEXT.exp(-x)) if x > -1e6 else mpf(0)
 
 
-# Value and slope, and the bounds of both: the slope is computed from the rounded value, so its unit is that of 1.
+# Value and slope; below, the bound of both in units in the last place. The slope is computed from the rounded value, so
+# its bound is in units in the last place of 1.
 ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "Sigmoid": (sigmoid, lambda x: sigmoid(x) * sigmoid(-x)),
     "Tanh": (CONTEXT.tanh, lambda x: 1 - CONTEXT.tanh(x) ** 2),

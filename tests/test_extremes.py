@@ -131,8 +131,8 @@ def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
         p = np.zeros_like(g)
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
 
-    assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 can represent it
-    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipping makes it small again
+    assert step(np.full(3, 1e30), grad_scale=1e-10) == (False, pytest.approx(-1e40))  # float64 can represent 1e40
+    skipped, p = step(np.full(4, 1e30, np.float32), grad_scale=1e-10, clip_norm=2.0)  # clipped, the gradient is small
     assert not skipped and p == pytest.approx(-1.0)
     assert step(np.float32([1e-30, 0.0]), grad_scale=1e-40)[0] is False  # 1 / grad_scale is beyond float32
     assert step(np.float32([1.0, 0.0]), grad_scale=1e-40)[0] is True
@@ -233,7 +233,7 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
 def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: Any) -> None:
-    """With 0 they do not change, with 1 they are those of the batch, even if the other term is inf or nan."""
+    """Momentum 0 keeps them, even if the batch has inf or nan. Momentum 1 replaces them, even inf and nan."""
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
     bad[1, 0] = odd

@@ -252,7 +252,7 @@ for spare in (0, 30, 50, 90):
         except MemoryError:
             pass
     resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-    assert (pages() - before) * resource.getpagesize() < 4 << 20, "what was half-made is still there"
+    assert (pages() - before) * resource.getpagesize() < 4 << 20, "incomplete objects still hold memory"
 assert (p == 1).all() and (x == 1).all()
 for make in makes.values():
     make()

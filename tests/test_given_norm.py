@@ -78,7 +78,7 @@ def test_giving_the_computed_norm_gives_the_same_step(steps: Any) -> None:
     assert equal(one.values(), other.values()) and norm > 2
 
 
-def test_another_given_norm_decides_how_much_is_clipped(steps: Any) -> None:
+def test_clipping_uses_the_given_norm_instead_of_the_computed_one(steps: Any) -> None:
     one, other = steps(), steps()
     assert one.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
     other.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
@@ -107,7 +107,7 @@ def test_a_non_finite_norm_skips_the_step_with_skip_nonfinite(norm: float, steps
 
 
 def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
-    """Only the given norm decides."""
+    """Only the given norm decides whether the step is skipped."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]

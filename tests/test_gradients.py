@@ -68,7 +68,7 @@ def test_every_layer_that_can_be_saved_is_checked() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("make", MADE)
 def test_gradient_of_every_layer_agrees_with_differences(make: Callable[[], nn.Layer], training: bool) -> None:
-    """The layer is between others, so that the gradients of its parameters and of its input are both needed."""
+    """The layer is between two other layers, so that its parameters and its input both need gradients."""
     layers = [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), make(), nn.Tanh(), nn.Linear(WIDTH, OUT)]
     model = nn.Sequential(*layers, dtype=np.float64, rng=3)
     rng = np.random.default_rng(0)
@@ -98,7 +98,8 @@ def test_gradient_of_every_loss_agrees_with_differences(kind: type[nn.Loss], for
 def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], columns: int) -> None:
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
-    told = columns if kind.__name__ == "SquaredError" else 1  # value: mean over columns; gradient: of their sum
+    # The value of SquaredError is a mean over the columns, but its gradient is that of their sum.
+    told = columns if kind.__name__ == "SquaredError" else 1
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         value, gradient = loss.value_and_gradient(theta.reshape(N, columns), targets, WEIGHTS["weighted"])

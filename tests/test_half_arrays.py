@@ -109,7 +109,7 @@ def test_gradients_of_torch_are_read_where_they_lie(torch: Any) -> None:
         fs.SGD([p], lr=0.5).step([g], zero_grads=dtype is torch.float32)
         fs.SGD([q], lr=0.5).step([np.arange(12, dtype=np.float32).reshape(4, 3).T])
         assert np.array_equal(p, q)
-        assert dtype is not torch.float32 or not g.any(), "what is zeroed must be the tensor's own memory"
+        assert dtype is not torch.float32 or not g.any(), "the tensor's own memory must be zeroed"
     with pytest.raises(ValueError, match=r"grads\[0\] must be"):
         fs.SGD([np.ones(3)], lr=0.5).step([torch.ones(3)])
     with pytest.raises(TypeError, match=r"fusedstep\.torch"):
@@ -136,7 +136,7 @@ def test_data_frame_is_refused_with_a_hint() -> None:
 
 
 def view(data: Any, memory: Any) -> Any:
-    """Draw a view with strides of whole items, of any sign, none 0."""
+    """Draw a view. Its strides are whole items, of any sign, and not 0."""
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     strides = [data.draw(st.integers(-6, 6).filter(bool)) for _ in shape]
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
@@ -153,7 +153,7 @@ def test_the_overlap_of_strided_gradients_is_exact(data: Any) -> None:
     twice = any(len({*np.ravel(where(v, memory))}) < v.size for v in (a, b))
     opt = fs.SGD([np.zeros(a.shape, np.float32), np.zeros(b.shape, np.float32)], lr=0.1)
     if twice or np.shares_memory(a, b):
-        with pytest.raises(ValueError, match="to be zeroed"):
+        with pytest.raises(ValueError, match="if zero_grads is True"):
             opt.step([a, b], zero_grads=True)
     else:
         opt.step([a, b], zero_grads=True)

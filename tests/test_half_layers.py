@@ -63,7 +63,7 @@ def test_dropout_is_right_in_place_in_backward_and_in_prediction(half: Any, p: f
 @every_half
 @pytest.mark.parametrize("shape", [(40, 1, 1, 1), (1, 7, 1, 1), (40, 7, 1, 33), (1, 1, 11, 33)])
 def test_dropout_with_a_broadcast_mask_is_float32s_rounded(half: Any, shape: tuple[int, ...]) -> None:
-    """The masks drop whole channels, or features at all times. Other tests check the masks of float32."""
+    """The masks drop whole channels, or the same features at all time steps. Other tests check the masks of float32."""
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
     assert_same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)

@@ -94,5 +94,5 @@ def test_docstring_examples_run() -> None:
     [(nn.ReLU, 0.2**0.5), (nn.Tanh, 0.1**0.5), (nn.HardTanh, 0.1**0.5), (nn.Sigmoid, 4 * 0.1**0.5)],
 )
 def test_activation_has_an_initialiser_of_weights(kind: Any, std: float) -> None:
-    """It is He's for ReLU, Glorot's for the others, and four times Glorot's for the sigmoid."""
+    """ReLU has He's. Tanh and HardTanh have Glorot's. The sigmoid has four times Glorot's."""
     assert kind.weight_init().std((10, 10)) == pytest.approx(std)

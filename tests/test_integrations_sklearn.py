@@ -191,9 +191,9 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     [
         (
             {"weight_decay": 0.1},
-            "weight_decay is for solvers with decoupled decay .* solver='adam', whose decay",
+            "weight_decay needs a solver with decoupled decay .* solver='adam', whose decay",
         ),
-        ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2', alpha is the penalty"),
+        ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2': use alpha instead"),
         (
             {"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1},
             "weight_decay replaces the penalty alpha, so l1_ratio, a share of alpha, must be 0",

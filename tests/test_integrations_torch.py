@@ -120,7 +120,7 @@ def test_hugging_faces_trainer_trains_and_resumes(torch: Any, ft: Any, name: str
     assert any(not torch.equal(after[key], before[key]) for key in after)
     assert all(torch.equal(after[key], again[key]) for key in after)
     if name != "offloaded":
-        assert whole.optimizer.optimizer.grad_norm > 0, "what torch has not is behind .optimizer"
+        assert whole.optimizer.optimizer.grad_norm > 0, "options that torch lacks are found in .optimizer"
         with whole.optimizer.optimizer.averaged():
             pass
 

@@ -80,7 +80,7 @@ def test_the_difference_to_torch_is_within_the_documented_bounds(torch: Any) -> 
 
 @pytest.mark.torch
 def test_arrays_agree_with_tensors(torch: Any) -> None:
-    """The parameters are matrices, one in another memory order and one of a convolution, and a vector."""
+    """The parameters are matrices, a kernel of a convolution and a vector. One matrix is in Fortran order."""
     shapes = [*SHAPES, (6, 4, 3, 3), (9,)]
     tensors = leaves(torch, shapes)
     arrays = [

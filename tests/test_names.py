@@ -35,7 +35,7 @@ def test_dir_lists_what_is_public_and_nothing_else(name: str) -> None:
     shared = {
         each for each in dir(module) if getattr(getattr(module, each), "__module__", "").startswith("fusedstep._b")
     }
-    assert shared <= {"Key"}, "what only helps to import"
+    assert shared <= {"Key"}, "helpers of the imports must not be listed"
 
 
 def test_dir_of_the_package_lists_every_public_module() -> None:

@@ -118,7 +118,7 @@ def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad:
     _core.softmax_loss(z, labels, losses, gradient)
     assert np.isnan(losses[1]) and np.isnan(gradient[1]).all()
     assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(gradient[[0, 2]]).all()
-    z[1, 35] = -np.inf  # the label has probability 0
+    z[1, 35] = -np.inf  # class 35 has probability 0; it is not the label of this row
     _core.softmax_loss(z, labels, losses, gradient)
     assert gradient[1, 35] == 0 and np.isfinite(losses).all() and np.isfinite(gradient).all()
 
@@ -171,7 +171,7 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 
 @every_dtype
 def test_bias_is_added_exactly_once(dtype: Any) -> None:
-    """The Linear or the ReLU's pass adds the bias; both give the same bits, forward and backward."""
+    """The bias is added by the Linear, or in the pass of the ReLU. The bits are the same, forward and backward."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():
@@ -190,7 +190,7 @@ def test_bias_is_added_exactly_once(dtype: Any) -> None:
 
 
 class Turned(nn.Layer):
-    """A layer whose output and gradient lie in the other order."""
+    """A layer whose output and gradient are in Fortran order."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return np.asfortranarray(x)

@@ -44,7 +44,7 @@ def test_forward_of_a_subclass_of_linear_is_called_in_front_of_a_relu() -> None:
 
 
 @pytest.mark.parametrize("behind", IN_PLACE)
-def test_layer_that_returns_its_input_does_not_let_others_write_over_the_callers_array(behind: type[nn.Layer]) -> None:
+def test_callers_array_is_unchanged_if_the_first_layer_returns_its_input(behind: type[nn.Layer]) -> None:
     x = batch()
     model = nn.Sequential(Identity(), behind(), dtype=np.float64, rng=0)
     model.forward(x, training=True)
@@ -53,7 +53,7 @@ def test_layer_that_returns_its_input_does_not_let_others_write_over_the_callers
 
 
 @pytest.mark.parametrize("behind", IN_PLACE)
-def test_layer_that_returns_its_input_does_not_let_others_write_over_a_kept_output(behind: type[nn.Layer]) -> None:
+def test_output_that_a_layer_keeps_is_unchanged_if_the_next_layer_returns_its_input(behind: type[nn.Layer]) -> None:
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
@@ -65,7 +65,7 @@ def test_layer_that_returns_its_input_does_not_let_others_write_over_a_kept_outp
 
 @pytest.mark.parametrize("last", [Identity(), nn.L1Activity(0.0), nn.KLActivity(0.1)])
 @pytest.mark.parametrize("before", [*IN_PLACE, nn.BatchNorm])
-def test_layer_that_returns_dy_does_not_let_others_write_over_the_callers_array(
+def test_callers_array_is_unchanged_if_the_last_layer_returns_dy(
     before: type[nn.Layer], last: nn.Layer
 ) -> None:
     last = type(last)(**last.config())
@@ -107,7 +107,7 @@ def test_linear_accepts_every_dtype_that_fits_into_the_models() -> None:
 
 
 def test_model_accepts_its_own_output_as_input() -> None:
-    """The model may be a single layer whose output is its input."""
+    """The model is a single layer, and its last output is its next input."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

@@ -223,9 +223,9 @@ def test_columns_of_a_table_are_found_by_name() -> None:
     trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ["a", "b"])
     frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [30.0, 40.0]})
     assert np.array_equal(trained.predict(frame[["b", "a"]]), trained.predict(frame.to_numpy()))
-    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; X lacks \['b'\]"):
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; X does not have \['b'\]"):
         trained.predict(frame[["a"]])
-    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; X has also \['c'\]"):
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\]; X also has \['c'\]"):
         trained.predict(frame.assign(c=0))
 
 

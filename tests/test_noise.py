@@ -38,7 +38,7 @@ def test_noise_is_accurate() -> None:
 
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
-def test_extreme_words_are_finite(words: tuple[int, int]) -> None:
+def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
     """The reference has the kernels' bits, so its extremes are those of the kernels."""
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):

@@ -35,7 +35,7 @@ def test_the_page_is_what_the_script_writes() -> None:
 def test_steps_stay_within_their_bounds(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=1, size=1000)
     assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
-    assert max(found) > 0.1, "errors that vanish were not measured"
+    assert max(found) > 0.1, "an error of 0 means that nothing was measured"
 
 
 @long_double
@@ -90,7 +90,11 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 def test_16_bits_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
-    """The parameters are all 65,536 numbers; steps are half of all numbers, and half of units near theirs."""
+    """The parameters are all 65,536 numbers.
+
+    The gradients are all numbers, and multiples of the parameter's unit in the last place. A step subtracts half of
+    the gradient.
+    """
     import fusedstep.torch as ft
 
     def halves(bits: Array) -> Any:

@@ -1,7 +1,7 @@
 """Files that version 0.1.0 wrote (see tests/data/write.py) load, and later steps have the bits of that version.
 
-Since then the averages are computed in another order, so that they are exact for beta 0 and 1 and squares may overflow:
-second moments (Adam, RMSprop, Adadelta) and the averages of parameters may differ in the last bits.
+Later versions compute averages in another order, so that averages are exact for beta 0 and 1, and squares may overflow.
+Therefore second moments (Adam, RMSprop, Adadelta) and averages of parameters may differ in the last bits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 def other_bits(case: str) -> bool:
-    """Return True if the steps of a case are computed in another order since then."""
+    """Return True if later versions compute the steps of a case in another order."""
     return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
 
 

@@ -52,7 +52,7 @@ def test_penalties_of_two_layers_add_up_and_their_gradients_flow_back(kind: type
     assert model.penalty == pytest.approx(sum(layer.penalty for layer in layers)) and model.penalty > 0
 
 
-def test_without_weight_nothing_changes_and_prediction_has_no_gradient() -> None:
+def test_penalty_does_nothing_with_weight_0_or_outside_training() -> None:
     x, dy = np.random.default_rng(0).random((3, 4)), np.ones((3, 4))
     for weight, training in ((0.0, True), (1.0, False)):
         model = nn.Sequential(nn.L1Activity(weight), dtype=np.float64)

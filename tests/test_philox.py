@@ -121,8 +121,8 @@ def test_key_is_frozen_and_holds_python_integers() -> None:
         key.seed = 8  # type: ignore[misc]
 
 
-# Statistics. Each |z| is a normal deviate for a good stream; seeds are fixed, so that a test passes or fails for good.
-# 5 is passed by a good stream with probability 1 - 6e-7 per value.
+# Statistics. If the stream is good, each z is a normal deviate, and |z| < 5 with probability 1 - 6e-7. Seeds are fixed,
+# so a test passes in every run or fails in every run.
 BOUND = 5.0
 STREAMS = [fs.Key(0), fs.Key(1), fs.Key(0, 1), fs.Key(2**32), fs.Key(2**64 - 1, 2**64 - 1), fs.Key(7).fold(3)]
 

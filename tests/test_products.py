@@ -64,7 +64,10 @@ def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
 
 
 def exact(out: Array, a: Array, b: Array) -> bool:
-    """Compare each sum with float64 (longdouble), within the bound of k rounded products in any order."""
+    """Return True if each sum is within the bound of k rounded products in any order.
+
+    The exact sums are computed in a wider type: float64, or longdouble for float64.
+    """
     wide: Any = np.longdouble if out.dtype == np.float64 else np.float64
     sizes = np.abs(a).astype(wide) @ np.abs(b).astype(wide)
     error = np.abs(out - a.astype(wide) @ b.astype(wide))
@@ -203,7 +206,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """On other CPUs a tile takes up to four times its share of the whole product."""
+    """On other CPUs OpenBLAS copies factors, and a tile takes up to four times its share of the product's time."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():

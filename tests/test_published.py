@@ -144,4 +144,4 @@ def test_100_steps_agree_with_what_was_published(name: str, rng: np.random.Gener
         opt.step([curvature * (mine - goal) + noise])
         want = published(want, curvature * (want - goal) + noise, t)
     np.testing.assert_allclose(mine, want, rtol=0, atol=1e-12)
-    assert (np.abs(mine) > 1e-3).all(), "nothing that stays where it is"
+    assert (np.abs(mine) > 1e-3).all(), "parameters at 0 would hide a difference"

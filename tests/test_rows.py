@@ -230,7 +230,7 @@ def bits(*arrays: Any) -> list[bytes]:
         (lambda p: fs.Rows([4], np.ones((1, 2))), "must have indices from 0 to 3; got 4"),
         (lambda p: fs.Rows([0, -1], np.ones((2, 2))), "must have indices from 0 to 3; got -1"),
         (lambda p: fs.Rows([0], np.ones((1, 2), np.float32)), "must be float64"),
-        (lambda p: fs.Rows([0, 1], p[2:]), "must be memory of its own"),
+        (lambda p: fs.Rows([0, 1], p[2:]), "must be in memory of its own"),
     ],
 )
 def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, message: str) -> None:
@@ -279,7 +279,7 @@ def test_rows_that_cannot_be_zeroed_are_refused_before_the_step() -> None:
     table, read_only = np.ones((4, 2)), np.ones((1, 2))
     read_only.flags.writeable = False
     for values in (read_only, np.ones((1, 4))[:, ::2]):
-        with pytest.raises(ValueError, match=r"grads\[0\] must be writeable and in C order, to be zeroed"):
+        with pytest.raises(ValueError, match=r"grads\[0\] must be writeable and in C order if zero_grads is True"):
             fs.SGD([table]).step([fs.Rows([1], values)], zero_grads=True)
     assert (table == 1).all()
 

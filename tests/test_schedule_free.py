@@ -77,7 +77,7 @@ def test_averages_in_torch_are_those_of_the_numpy_api(
     with arrays_opt.averaged(), opt.averaged():
         np.testing.assert_allclose(tensors[0].detach().numpy(), y, rtol=1e-6)
         assert (tensors[1] == 1).all()
-        with pytest.raises(RuntimeError, match=r"step: not inside averaged\(\)"):
+        with pytest.raises(RuntimeError, match=r"step: cannot be called inside averaged\(\)"):
             opt.step()
 
 

@@ -114,7 +114,8 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
 def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
-    # best at the 1st, bad 2-4: cut; 5-6 rest; bad 7-9: cut to the floor
+    # The first metric is the best. After 2-4, which are not better, the rate is halved; 5-6 are the cooldown. After 7-9
+    # the rate is min_lr, because half of 0.5 is less.
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
     assert eta(10**9) == 0.3
 

@@ -25,7 +25,7 @@ def test_the_page_is_what_the_script_writes() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.technique)
-def test_names_exist_and_files_show_them(row: make_scope.Row) -> None:
+def test_names_of_a_row_exist_and_its_files_use_them(row: make_scope.Row) -> None:
     assert row.files and all((ROOT / path).is_file() for path in row.files), row.files
     texts = [(ROOT / path).read_text("utf-8") for path in row.files]
     for name in row.names:

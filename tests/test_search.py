@@ -38,7 +38,8 @@ def test_coordinate_descent_tries_the_expected_points() -> None:
     study = optuna.create_study(sampler=sampler)
     study.optimize(bowl, n_trials=11)
     assert points(study)[:5] == [(0, 3), (1, 3), (2, 3), (3, 3), (4, 3)]  # along x, from the start
-    assert points(study)[5:8] == [(2, 0), (2, 1), (2, 2)]  # 2.5 at (2, 3) is the least; along y; (2, 3) is known
+    # The least value is 2.5 at (2, 3). The search goes on along y from there, where (2, 3) is known.
+    assert points(study)[5:8] == [(2, 0), (2, 1), (2, 2)]
     assert points(study)[8:] == [(0, 1), (1, 1), (3, 1)]  # from (2, 1) along x again
     assert study.best_params == {"x": 3, "y": 1}
 
@@ -256,5 +257,5 @@ def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
     ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"this needs optuna: pip install 'fusedstep\[search\]'"):
+    with pytest.raises(ImportError, match=r"the package optuna is missing: pip install 'fusedstep\[search\]'"):
         import fusedstep.search  # noqa: F401

@@ -101,7 +101,7 @@ def _ask(model: Any, rows: Any) -> Any:
     return model.predict_proba(rows)
 
 
-def test_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
+def test_fits_have_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
     options = {"hidden_layer_sizes": (64, 64), "max_iter": 1, "dropout": 0.2, "batch_norm": True}
     first = small(**options).fit(X, y)
     for threads, isa in ((1, "v3"), (2, "v2")):
@@ -163,7 +163,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "solver='lbfgs' uses the gradient of all rows and does not support scoring",
     ),
     ({"solver": "lbfgs", "learning_rate": "cosine"}, "solver='lbfgs' has no learning rate; got learning_rate='cosine'"),
-    ({"scoring": "roc_auc"}, "scoring needs rows to score: early_stopping=True, or X_val and y_val; got 'roc_auc'"),
+    ({"scoring": "roc_auc"}, "scoring needs validation rows: .* or give X_val and y_val to fit; got scoring='roc_auc'"),
     ({"scoring": lambda model, X, y: "a", "early_stopping": True}, "scoring must return a number; got 'a'"),
     ({"scoring": lambda model, X, y: np.nan, "early_stopping": True}, "validation score was nan after every epoch"),
     (
@@ -252,7 +252,7 @@ def test_docstring_examples_run(name: str) -> None:
 def test_import_without_scikit_learn_names_the_extra() -> None:
     code = "import sys; sys.modules['sklearn'] = None\nimport fusedstep.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "this needs scikit-learn: pip install 'fusedstep[sklearn]'" in done.stderr
+    assert "the package scikit-learn is missing: pip install 'fusedstep[sklearn]'" in done.stderr
 
 
 @pytest.mark.parametrize(

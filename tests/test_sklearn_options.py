@@ -73,7 +73,7 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_an_option_changes_the_fit_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
+def test_fit_with_an_option_differs_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -189,7 +189,7 @@ def test_scorers_see_rows_without_names_and_do_not_warn() -> None:
     assert list(model.feature_names_in_) == list(frame.columns)
 
 
-def test_partial_fit_stops_early_and_says_so() -> None:
+def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
     model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
     with pytest.raises(ValueError, match="without X_val and y_val"):
         model.partial_fit(X, y, classes=np.arange(10))
@@ -250,7 +250,7 @@ def test_coefs_are_views_of_the_network() -> None:
         model.coefs_[0] = np.zeros(3)
 
 
-def test_several_threads_predict_what_one_does() -> None:
+def test_several_threads_predict_the_same_as_one_thread() -> None:
     model = fitted(hidden_layer_sizes=(64, 64), max_iter=1)
     parts = [X[:100], X[100:200], X[200:]]
     expected, wrong = [model.predict_proba(part) for part in parts], []
@@ -266,7 +266,7 @@ def test_several_threads_predict_what_one_does() -> None:
     assert not wrong
 
 
-def test_a_fit_leaves_schedules_and_parameters_alone() -> None:
+def test_fit_does_not_change_the_schedule_or_parameters_of_the_estimator() -> None:
     plateau = schedules.ReduceOnPlateau(0.01, patience=0, threshold=10.0)
     model = MLPClassifier(**BASE, learning_rate=plateau)
     before = plateau.state_dict()
@@ -284,7 +284,7 @@ def test_a_warm_start_scores_the_network_that_it_trains() -> None:
     model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
     heard: list[float] = []
     model.fit(X, y, X_val=V, y_val=v)
-    assert len(set(model.validation_scores_)) > 1  # not three times that of the average before
+    assert len(set(model.validation_scores_)) > 1  # not the score of the average of the first fit in every epoch
     model = MLPClassifier(**BASE).partial_fit(X, y, classes=np.arange(10))
     model.partial_fit(X, y, X_val=V, y_val=v)
     assert model.n_iter_ == 2 and model.validation_scores_ == [model.score(V, v)]

@@ -33,7 +33,7 @@ class World:
         self.opt = cls(groups, **{"lr": 0.1, "ema_decay": 0.9, **options})
 
     def run(self, first: int, last: int) -> None:
-        """Take the steps; every third lacks a gradient."""
+        """Take the steps; every third step lacks a gradient."""
         for t in range(first, last):
             rng = np.random.default_rng(t)
             grads = {n: rng.standard_normal(p.shape).astype(p.dtype).reshape(p.shape) for n, p in self.params.items()}

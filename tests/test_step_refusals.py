@@ -39,11 +39,11 @@ class World:
         assert self.opt.steps == 2
 
 
-# Arrays that cannot be parameters but can be gradients, because those are only read.
+# Arrays that cannot be parameters but can be gradients, because gradients are only read.
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
-# A scalar may be the gradient of an array without axes; here it has the wrong shape.
+# A scalar may be the gradient of an array without axes. In these tests the arrays have axes.
 NO_GRADIENTS = {**NO_PARAMETERS, "scalar": (lambda: np.float32(1), ValueError, "of shape (3,)", "NumPy scalar float32")}
 
 
@@ -100,13 +100,13 @@ def test_gradients_that_share_memory_with_written_arrays_are_refused(cls: Any) -
         for pick in (lambda a: a, lambda a: a.T, lambda a: a[..., ::-1], lambda a: a[..., 1:2]):
             world = World(cls)
             shared = pick(arrays(world)[what])
-            k = shared.ndim % 2  # the parameter of the same number of axes
+            k = shared.ndim % 2  # the index of the parameter with as many axes
             shape = (4, 3) if k == 0 else (3,)
             if shared.shape != shape:
                 shared = np.broadcast_to(shared[:1, :1] if k == 0 else shared[:1], shape)
             grads = [shared, ones(3)] if k == 0 else [ones(4, 3), shared]
             world.assert_refuses(
-                ValueError, f"grads[{k}]", "must be memory of its own", f"shared with {what}", grads=grads
+                ValueError, f"grads[{k}]", "must be in memory of its own", f"shared with {what}", grads=grads
             )
 
 
@@ -128,16 +128,16 @@ def test_gradients_that_cannot_be_zeroed_are_refused(cls: Any) -> None:
     fixed.flags.writeable = False
     crossed = as_strided(ones(9), (4, 3), (4, 4))
     for grads, words in (
-        ([ones(4, 3), fixed], ["grads[1]", "writeable, to be zeroed", "read-only float32 (3,)"]),
-        ([np.broadcast_to(ones(3), (4, 3)), ones(3)], ["grads[0]", "to be zeroed"]),
-        ([crossed, ones(3)], ["grads[0]", "without repeated elements, to be zeroed", "float32"]),
+        ([ones(4, 3), fixed], ["grads[1]", "writeable if zero_grads is True", "read-only float32 (3,)"]),
+        ([np.broadcast_to(ones(3), (4, 3)), ones(3)], ["grads[0]", "if zero_grads is True"]),
+        ([crossed, ones(3)], ["grads[0]", "without repeated elements if zero_grads is True", "float32"]),
         ([as_strided(same, (4, 3), (0, 4), writeable=True), ones(3)], ["grads[0]", "without repeated elements"]),
     ):
         World(cls).assert_refuses(ValueError, *words, grads=grads, zero_grads=True)
         World(cls).opt.step(grads)
     whole = ones(14)
     pair = [whole[:12].reshape(4, 3), whole[11:]]
-    words = ["grads[1]", "memory of its own, to be zeroed", "grads[0]"]
+    words = ["grads[1]", "in memory of its own if zero_grads is True", "grads[0]"]
     World(cls).assert_refuses(ValueError, *words, grads=pair, zero_grads=True)
     World(cls).opt.step(pair)
     assert (whole == 1).all() and (same == 1).all()
@@ -210,7 +210,8 @@ def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
-        other = np.ones(3, np.dtype("f4").newbyteorder(">"))  # often has the address of the first array and its dtype
+        # The new array and its dtype are often at the freed addresses of the first array and of its dtype.
+        other = np.ones(3, np.dtype("f4").newbyteorder(">"))
         before = p.tobytes()
         with assert_refused(TypeError, "native byte order"):
             opt.step([other])
@@ -231,7 +232,7 @@ def test_gradients_changed_between_check_and_step_are_detected() -> None:
     g = ones(3)
     world.opt.step([None, g], zero_grads=True)
     g.setflags(write=False)
-    with assert_refused(ValueError, "writeable, to be zeroed"):
+    with assert_refused(ValueError, "writeable if zero_grads is True"):
         world.opt.step([None, g], zero_grads=True)
 
 
@@ -259,7 +260,7 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
         ):
             with assert_refused(error, words):
                 opt.step([bad])
-        with assert_refused(ValueError, "must be writeable, to be zeroed", "read-only NumPy scalar"):
+        with assert_refused(ValueError, "must be writeable if zero_grads is True", "read-only NumPy scalar"):
             opt.step([dtype(1)], zero_grads=True)
         assert w.tobytes() == same.tobytes() and opt.steps == 4
         opt.step([np.array(1.0, dtype)], zero_grads=True)

@@ -15,7 +15,7 @@ from fusedstep.stopping import EarlyStopping
 
 
 def run(metrics: list[float], **options: Any) -> tuple[int, float]:
-    """Return the number of observations until it stopped (0: never) and the restored weight."""
+    """Return the number of observations before the stop (0: no stop) and the restored weight."""
     w = np.zeros(1)
     stopping = EarlyStopping([w], **options)
     stopped = 0

@@ -21,7 +21,7 @@ def bill_of_materials() -> dict[str, Any]:
 
 
 def test_package_needs_numpy_only() -> None:
-    """Its imports are tested in `test_runtime::test_import_loads_few_packages_and_changes_nothing`."""
+    """The imports of the package are tested in `test_runtime::test_import_loads_few_packages_and_changes_nothing`."""
     needs = importlib.metadata.requires("fusedstep") or []
     always = [need for need in needs if "extra ==" not in need]
     assert [re.match(r"[\w-]+", need)[0] for need in always] == ["numpy"]  # type: ignore[index]

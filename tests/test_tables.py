@@ -34,7 +34,7 @@ def inputs(cells: Any, new: Any = None, **wishes: Any) -> tuple[list[str], Any]:
     again = Columns.of(json.loads(json.dumps(columns.description())))
     frame = pandas.DataFrame({"c": cells if new is None else new})
     found = columns.transform(frame)
-    assert np.array_equal(found, again.transform(frame)), "what is saved does the same"
+    assert np.array_equal(found, again.transform(frame)), "saved and loaded columns must do the same"
     return columns.outputs, found
 
 
@@ -76,7 +76,7 @@ def test_a_packed_file_that_unpacks_to_very_much_is_refused(tmp_path: Path, monk
 def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
     assert frame["a"].isna().tolist() == [False, True, False] and frame.index.tolist() == [2, 4, 6]
-    assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, only what surely is no value is missing"
+    assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, words such as none are values"
 
 
 def test_error_names_the_line_of_a_row_of_another_length(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_missing_numbers_get_the_median_and_a_mark() -> None:
     names, found = inputs(cells, [None, 7.0, "x"])
     assert names == ["c", "c is missing"] and found.tolist() == [[3, 1], [7, 0], [3, 1]]
     names, found = inputs([1.0, 2.0, 9.0], [5.0, None])
-    assert names == ["c"] and found.tolist() == [[5], [2]], "missing for the first time: the median, no mark"
+    assert names == ["c"] and found.tolist() == [[5], [2]], "no cell was missing in the fit: the median, no mark"
 
 
 def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
@@ -211,7 +211,7 @@ def test_columns_are_found_by_name_and_missing_ones_named() -> None:
     frame = pandas.DataFrame({"a": [1.0, 2.0, 4.0], "b": ["x", "y", "x"], "k": ["p", "p", "p"]})
     columns = Columns.fit(frame)
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["k", "b", "a"]]))
-    assert np.array_equal(columns.transform(frame), columns.transform(frame[["b", "a"]])), "k is of no use"
+    assert np.array_equal(columns.transform(frame), columns.transform(frame[["b", "a"]])), "k is left out"
     with pytest.raises(TableError, match="must have the columns a, b; the table lacks b and the table also has z"):
         columns.transform(frame[["a"]].assign(z=1))
 

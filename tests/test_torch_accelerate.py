@@ -20,7 +20,7 @@ def ft(torch: Any) -> Any:
 
 @pytest.fixture
 def clock(torch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Replace the measured times by given ones: fusedstep's, torch's."""
+    """Replace the measured times by the given times of fusedstep and of torch."""
     from fusedstep.torch import _trial
 
     times = {"say": [1e-6, 2e-6]}

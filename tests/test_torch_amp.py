@@ -45,7 +45,7 @@ def scaled_run(
 def test_grad_scaler_run_equals_torchs(name: str, unscale: bool, torch: Any) -> None:
     got, want = (scaled_run(side(name), (0, 3, 4), unscale) for side in (ours, theirs))
     np.testing.assert_allclose(got[0], want[0], rtol=0, atol=1e-5)
-    assert got[2] == want[2], "the scale must go up and down as with torch's"
+    assert got[2] == want[2], "the scale must change as with torch's optimizer"
 
 
 @every_optimizer

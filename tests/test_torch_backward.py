@@ -123,7 +123,7 @@ def test_offloaded_gradients_add_up(torch: Any) -> None:
     for k in range(3):
         (w * (k + 1)).sum().backward()
     opt.step()
-    assert w.grad is None, "a step uses the gradients up"
+    assert w.grad is None, "a step must drop the gradients"
     assert (w == 1 - 0.125 * 6).all()
     w.sum().backward()
     opt.zero_grad()
@@ -161,6 +161,6 @@ def test_an_offloaded_optimizer_cannot_be_copied_and_is_freed(torch: Any) -> Non
     gc.collect()
     assert reference() is None
     backward(model, batches(1)[0])
-    assert model[0].weight.grad is not None, "without its optimizer the model is as before"
+    assert model[0].weight.grad is not None, "the hooks must be gone with the optimizer"
     with pytest.raises(TypeError, match="optimizer_class must be a class of optimizers"):
         OffloadedOptimizer(model, model)

@@ -74,7 +74,7 @@ def test_negative_views_are_stepped_right_or_refused(what: str, size: int, torch
             w.state[what] = turned
         want = w.expected() if what in ("exp_avg",) else None
         if w.step():
-            assert want is not None, "a negative number was taken for what it is not"
+            assert want is not None, "the step ignored the negative bit of a tensor"
             torch.testing.assert_close(w.params[0].detach(), want[0], rtol=1e-5, atol=1e-6)
 
     for before in (False, True):

@@ -100,17 +100,17 @@ def assert_the_other_resumes(name: str, first: type, second: type, options: Opti
     saved = through_file(snapshot(model, opt), tmp_path)
     want = train(model, opt, batches(6, seed=2))
 
-    other, other_opt = resumed(second, saved)  # the file has its options
+    other, other_opt = resumed(second, saved)  # the options of the optimizer come from the file
     same_state(other_opt.state_dict(), saved["optimizer"])
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])
     np.testing.assert_allclose(train(other, other_opt, batches(6, seed=2)), want, rtol=0, atol=1e-6)
-    assert train(back, back_opt, batches(6, seed=2)) == want, "there and back nothing is lost"
+    assert train(back, back_opt, batches(6, seed=2)) == want, "a state must survive the way to the other class and back"
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
     if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's steps depend on their number only
-        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must matter"
+        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must change the run"
 
 
 @every_dtype
@@ -191,7 +191,7 @@ def test_averages_of_half_precision_keep_their_precision(torch: Any, tmp_path: P
 
 
 def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> None:
-    """A resumed run equals an uninterrupted one, for every optimizer and schedule."""
+    """A run of AdamW with OneCycleLR that torch and fusedstep share equals a run of torch alone."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
         model = network()
@@ -256,7 +256,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) ->
         r"state of params\[0\]\['exp_avg_sq'\] must be torch.float32 \(16, 7\); got torch.float32 \(1, 7\)": (
             lambda entry: entry.update(exp_avg_sq=entry["exp_avg_sq"][:1])
         ),
-        r"state of params\[0\] must have 'exp_avg' after 2 steps; got \['step', 'exp_avg_sq'\]": (
+        r"state of params\[0\] must have 'exp_avg' after 2 steps, .*; got \['step', 'exp_avg_sq'\]": (
             lambda entry: entry.pop("exp_avg")
         ),
     }
@@ -292,8 +292,8 @@ def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch:
     opt = ours(name)(model.parameters())
     train(model, opt, batches(1))
     before = copy.deepcopy(opt.state_dict())
-    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be of {name}; it lacks 'step'"):
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; missing 'step'"):
         opt.load_state_dict(momentum.state_dict())
     same_state(opt.state_dict(), before)
-    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be of {name}; it lacks 'param_g"):
+    with pytest.raises(ValueError, match=rf"{name}.load_state_dict: state_dict must be .* {name}; missing 'param_g"):
         opt.load_state_dict({})

@@ -58,7 +58,7 @@ def test_output_and_gradient_are_those_of_the_kernel(torch: Any, ft: Any, dtype:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_dropped_right(torch: Any, ft: Any, layout: str) -> None:
+def test_dropout_is_right_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
     x = LAYOUTS[layout](torch).requires_grad_()
     y = ft.Dropout(0.5)(x)
     assert y.stride() == torch.empty_like(x).stride()
@@ -72,7 +72,7 @@ def test_every_layout_is_dropped_right(torch: Any, ft: Any, layout: str) -> None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_dropped_right_in_place(torch: Any, ft: Any, layout: str) -> None:
+def test_dropout_in_place_is_right_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
     x, layer = LAYOUTS[layout](torch), ft.Dropout(0.5, inplace=True)
     if layout == "expanded":
         with pytest.raises(RuntimeError, match="single memory location"):

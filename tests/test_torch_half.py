@@ -132,7 +132,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: 
         assert np.abs(mine - torchs).mean() <= rounding.mean() + unit, options
         assert np.abs(mine - exact).mean() <= rounding.mean() + unit, options
         assert np.abs(mine - exact).max() <= rounding.max() + 4 * unit, options
-        assert torchs[0] - torchs[-1] > 4 * unit, "a curve that stays where it is tests nothing"
+        assert torchs[0] - torchs[-1] > 4 * unit, "the loss must fall, or the test shows nothing"
 
 
 @every_half

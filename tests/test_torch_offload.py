@@ -71,7 +71,7 @@ def test_gradients_of_several_passes_are_added_in_float32() -> None:
         optimizer.state[w]["low"].int() + (w.detach().view(torch.int16).int() << 16), (-0.01 * total).view(torch.int32)
     )
     w.backward(g)
-    assert w.grad.dtype == torch.bfloat16, "the next pass begins anew"
+    assert w.grad.dtype == torch.bfloat16, "the first gradient after a step must not be widened"
 
 
 def test_zero_grad_of_the_model_resets_the_sum_of_gradients() -> None:

@@ -71,7 +71,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, way: str, torch: A
         mine, opt, other, reference = pair(name, options, dtype)
         got, want = train(mine, opt, data), train(other, reference, data)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if way == "float32" else 1e-12, err_msg=str(options))
-        assert want[0] - want[-1] > 1e-2, "a curve that stays where it is tests nothing"
+        assert want[0] - want[-1] > 1e-2, "the loss must fall, or the test shows nothing"
 
 
 SCRIPT = """
@@ -108,7 +108,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_works_with_only_its_imports_changed(name: str, torch: Any) -> None:
-    # At the rate of the others, NAdam is nearly unstable here: for some steps, each step doubles a rounding error.
+    # At the learning rate of the other optimizers, NAdam is nearly unstable here: some steps double a rounding error.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
@@ -235,8 +235,8 @@ def test_momentum_that_a_scheduler_changes_takes_effect(torch: Any, monkeypatch:
         np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
 
 
-def test_options_that_select_another_kernel_may_change(torch: Any) -> None:
-    """Options that need another kernel or another list of parameters."""
+def test_a_change_that_needs_a_new_state_is_refused_and_other_changes_take_effect(torch: Any) -> None:
+    """After a step, amsgrad needs a state that has missed the step. Betas and parameters may change."""
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
     opt = ours("Adam")([a], lr=0.1)
@@ -509,7 +509,7 @@ def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Gene
         opt.zero_grad()
         with opt.lookahead():
             (tensor**2).sum().backward()
-            with pytest.raises(RuntimeError, match="not inside lookahead"):
+            with pytest.raises(RuntimeError, match="cannot be called inside lookahead"):
                 opt.step()
         opt.step()
     np.testing.assert_allclose(tensor.detach().numpy(), array, rtol=1e-6)

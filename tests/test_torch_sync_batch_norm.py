@@ -1,4 +1,7 @@
-"""SyncBatchNorm: two ranks give the results of one process with both batches."""
+"""SyncBatchNorm: two ranks give the results of one process with both batches.
+
+The functions of tests/support/sync_batches.py assert in each process. `World.run` raises if one of them fails.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ before = threads()
 optimizer = fusedstep.torch.Adam([p])
 optimizer.step()
 backend = _core.backend()
-_core.set_backend(backend)  # one that was asked for is not left, where a busy machine makes it stall
+_core.set_backend(backend)  # a back end that the user chose is kept even if it is slow on a busy machine
 for _ in range(2):
     optimizer.step()
 found = {{

@@ -83,7 +83,8 @@ py::array counter(const Call& call, py::handle object) {
   if (!fits || py::reinterpret_borrow<py::array>(object).size() != 1)
     refuse_type(where, "None or an int64 array of one item", describe(object));
   auto a = py::reinterpret_borrow<py::array>(object);
-  if (!is_aligned(a)) refuse_value(where, "aligned to its item of 8 bytes", "a misaligned " + describe(object));
+  if (!is_aligned(a))
+    refuse_value(where, "aligned to 8 bytes, the size of its item", "a misaligned " + describe(object));
   call.writeable(a, "num_batches");
   const auto n = *static_cast<const std::int64_t*>(a.data());
   if (n < 0 || n == std::numeric_limits<std::int64_t>::max())
@@ -194,7 +195,8 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
     refuse_value(call.where("x"), "the x of the forward call, because saved does not keep it", describe(given));
   if (given.is_none()) {
     if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
-      refuse_value(call.where("saved"), "of a call whose x is unchanged", "one whose x is now " + describe(saved.x));
+      refuse_value(call.where("saved"), "of a call whose x has not been changed since",
+                   "a call whose x is now " + describe(saved.x));
     return saved.x;
   }
   const py::array x = call.c_array(given, "x", true);

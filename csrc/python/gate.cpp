@@ -84,7 +84,7 @@ py::array require_array(py::handle object, const Where& where, const std::string
   auto a = py::reinterpret_borrow<py::array>(object);
   if (!known(a)) refuse_type(where, dtypes + " in native byte order", describe(object));
   if (!is_aligned(a))
-    refuse_value(where, "aligned to its item of " + std::to_string(a.itemsize()) + " bytes",
+    refuse_value(where, "aligned to " + std::to_string(a.itemsize()) + " bytes, the size of its items",
                  "a misaligned " + describe(object));
   return a;
 }

@@ -59,10 +59,10 @@ void PyPlan::take_gradient(std::size_t k, const View& v) {
 void PyPlan::refuse_to_zero(std::size_t k) const {
   const std::string got = source_->describe(inputs_.gradients[k]);
   const View v = params_[k].gradient.view();
-  if (!v.writeable) refuse_value(gradient_at(k), "writeable, to be zeroed", "a read-only " + got);
+  if (!v.writeable) refuse_value(gradient_at(k), "writeable if zero_grads is True", "a read-only " + got);
   std::string strides;
   for (int d = 0; d < v.ndim; ++d) strides += (d ? ", " : "") + std::to_string(v.strides[d]);
-  refuse_value(gradient_at(k), "without repeated elements, to be zeroed",
+  refuse_value(gradient_at(k), "without repeated elements if zero_grads is True",
                got + " with strides (" + strides + ") bytes");
 }
 
@@ -75,7 +75,7 @@ void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
                             [](const char* low, const Owned& owned) { return low < owned.reach; });
   for (; o != owned_.end() && o->extent.low < e.high; ++o)
     if (share_memory(gradient, o->seen->view()))
-      refuse_value(gradient_at(k), "memory of its own", "memory shared with " + what(*o));
+      refuse_value(gradient_at(k), "in memory of its own", "memory shared with " + what(*o));
 }
 
 /// Zeroing a gradient must not change the gradient of another parameter.
@@ -89,7 +89,7 @@ void PyPlan::check_among_gradients() {
     for (std::size_t j = i + 1; j < extents.size() && extents[j].first.low < extents[i].first.high; ++j) {
       const auto [a, b] = std::minmax(extents[i].second, extents[j].second);
       if (share_memory(params_[a].gradient.view(), params_[b].gradient.view()))
-        refuse_value(gradient_at(b), "memory of its own, to be zeroed",
+        refuse_value(gradient_at(b), "in memory of its own if zero_grads is True",
                      "memory shared with grads[" + std::to_string(a) + "]");
     }
   disjoint_ = true;

@@ -101,7 +101,7 @@ void NumpySource::refuse(py::handle object, const Where& where) const {
   const auto a = py::reinterpret_borrow<py::array>(object);
   View v;
   if (!is_aligned(a) && dtype_of_array(a))
-    refuse_value(where, "aligned to its item of " + std::to_string(a.itemsize()) + " bytes",
+    refuse_value(where, "aligned to " + std::to_string(a.itemsize()) + " bytes, the size of its items",
                  "a misaligned " + bind::describe(object));
   if (!look(object.ptr(), v)) refuse_type(where, std::string(floats) + " in native byte order", bind::describe(object));
   if (!v.writeable)
@@ -117,7 +117,7 @@ void NumpySource::refuse_gradient(py::handle object, py::handle parameter, const
   if (!known && !is_plain_array(object) && !PyCapsule_CheckExact(object.ptr()))
     refuse_type(where, std::string("a numpy.ndarray of ") + floats, describe(object));
   if (!known && is_plain_array(object) && dtype_of_array(py::reinterpret_borrow<py::array>(object)))
-    refuse_value(where, "aligned to its item of " + std::to_string(p.item_size) + " bytes",
+    refuse_value(where, "aligned to " + std::to_string(p.item_size) + " bytes, the size of its items",
                  "a misaligned " + describe(object));
   const std::string other = p.dtype == DType::f64 ? "" : p.dtype == DType::f32 ? " (or 16-bit)" : " (or float32)";
   const bool same_shapes = known && same_shape(v, p);

@@ -152,7 +152,8 @@ void PyPlan::set_group(std::size_t k, const Options& options) {
   for (std::size_t i = 0; i < params_.size(); ++i)
     if (params_[i].ready && std::size_t(plan_->tensors[i].group) == k &&
         (!same_width || !has_states(states_[i], g.variant)))
-      throw py::value_error(label_ + ": a group cannot gain or lose a state array");
+      throw py::value_error(label_ + ": the changed option of group " + std::to_string(k) +
+                            " would add or remove a state array; make a new optimizer with this option");
   plan_->groups.at(k) = g;
   state_dtypes_[k] = std::get<7>(options);
 }

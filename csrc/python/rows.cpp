@@ -58,8 +58,8 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
   if (averages_ || has_narrow_states(t) || t.dtype != rows.gradient->dtype() || !t.p.contiguous ||
       !std::is_sorted(layouts_[k].order.begin(), layouts_[k].order.end()))
     refuse_value(gradient_at(k),
-                 "an array, because rows need a parameter in C order and of their dtype, with states of its dtype and "
-                 "without an average",
+                 "an array, not rows: rows need a parameter in C order with the dtype of the rows, states with the "
+                 "dtype of the parameter, and an optimizer without ema_decay",
                  "rows of " + describe(rows.values));
   if (rows.values.size() == 0) return;
   if (rows.of * rows.gradient->width() != t.size)

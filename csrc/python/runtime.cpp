@@ -60,7 +60,8 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
   for (std::size_t k = 0; k < read_write.size(); ++k) {
     const Where where{call, "read_write", std::ptrdiff_t(k), none};
     py::array a = require_parameter(read_write[k], where);
-    if (a.size() != g.size() || dtype_of(a) != dtype_of(g)) refuse_value(where, "like read", describe(a));
+    if (a.size() != g.size() || dtype_of(a) != dtype_of(g))
+      refuse_value(where, "of the size and the dtype of read", describe(a));
     written.push_back(a.mutable_data());
   }
   if (written.empty() || written.size() > 5)

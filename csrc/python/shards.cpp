@@ -40,7 +40,8 @@ py::object Shards::part_of_gradient(const py::object& gradient, py::handle param
   const std::string need = "a DTensor placed as its parameter, " + placements_of(parameter);
   if (!is_whole(gradient)) refuse_type(where, need, py::str(py::type::handle_of(gradient).attr("__name__")));
   if (is_partial(gradient))
-    refuse_value(where, need, "a partial one, " + placements_of(gradient) + ": reduce it with DTensor.redistribute");
+    refuse_value(where, need,
+                 "a partial DTensor, " + placements_of(gradient) + ": reduce it with DTensor.redistribute");
   if (!gradient.attr("placements").equal(parameter.attr("placements")))
     refuse_value(where, need, placements_of(gradient));
   if (!gradient.attr("device_mesh").equal(parameter.attr("device_mesh")))

@@ -10,7 +10,7 @@
 namespace fusedstep::bind {
 
 void PyPlan::require_free(const std::string& call) const {
-  if (!reserved_by_.empty()) throw std::runtime_error(call + ": not inside " + reserved_by_ + "()");
+  if (!reserved_by_.empty()) throw std::runtime_error(call + ": cannot be called inside " + reserved_by_ + "()");
 }
 
 namespace {

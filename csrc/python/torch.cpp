@@ -28,7 +28,7 @@ std::string describe_tensor(py::handle object) {
 
 void require_storage(py::handle tensor, const View& view, const Where& where) {
   if (const auto bytes = dlpack::lacking_storage(tensor, view))
-    refuse_value(where, "a tensor whose storage holds all of it",
+    refuse_value(where, "a tensor whose storage holds all its elements",
                  describe_tensor(tensor) + " in a storage of " + std::to_string(*bytes) + " bytes");
 }
 
@@ -209,7 +209,8 @@ void TorchSource::refuse(py::handle object, const Where& where) const {
                                                                           : ""));
   if (!dlpack::dtype_of(t)) refuse_type(where, "float32, float64, bfloat16 or float16", describe_tensor(object));
   View v;
-  if (!dlpack::look(t, v)) refuse_value(where, "aligned to its item", "a misaligned " + describe_tensor(object));
+  if (!dlpack::look(t, v))
+    refuse_value(where, "aligned to the size of its items", "a misaligned " + describe_tensor(object));
   refuse_value(where, "without repeated elements",
                describe_tensor(object) + " with strides " + std::string(py::str(object.attr("stride")())));
 }
@@ -223,7 +224,7 @@ void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, con
   if (describe_(gradient.ptr(), &t) != 0)
     PyErr_Clear(), refuse_value(where, need, got + ", which has no memory of its own");
   if (!dlpack::look(t, v) && t.data && t.device.type == dlpack::cpu && dlpack::dtype_of(t))
-    refuse_value(where, "aligned to its item", "a misaligned " + got);
+    refuse_value(where, "aligned to the size of its items", "a misaligned " + got);
   refuse_value(where, need, got + (t.data || dlpack::is_empty(t) ? "" : " without memory"));
 }
 

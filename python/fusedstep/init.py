@@ -8,7 +8,7 @@ from U(-sqrt(3) sigma, sqrt(3) sigma), which has the same variance.
 
     fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): keeps variances forward
     glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): forward and backward
-    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves them
+    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves variances
     zeros     0                                                output weights: every class equal at the start
     constant  value                                            a negative bias: sparse hidden units at first
 
@@ -93,7 +93,7 @@ def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        Where the weights are drawn from; the standard deviation is the same.
+        The distribution of the weights. The standard deviation is the same for both.
     scale : float
         Scaling coefficient, > 0.
 
@@ -116,12 +116,12 @@ def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     """Weights of standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``.
 
     Glorot and Bengio (2010), eq. 16: "uniform" is U(-r, r) with ``r = sqrt(6 / (fan_in + fan_out))``, made
-    for tanh. For sigmoid units Bengio (2012) advises four times that: ``scale=4``.
+    for tanh. For sigmoid units Bengio (2012) advises weights four times as large: ``scale=4``.
 
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        Where the weights are drawn from; the standard deviation is the same.
+        The distribution of the weights. The standard deviation is the same for both.
     scale : float
         Scaling coefficient, > 0.
 
@@ -146,7 +146,7 @@ def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        Where the weights are drawn from; the standard deviation is the same.
+        The distribution of the weights. The standard deviation is the same for both.
     scale : float
         Scaling coefficient, > 0.
 

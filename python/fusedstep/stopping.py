@@ -29,7 +29,7 @@ class EarlyStopping:
         The weights that are kept and restored: an object with ``state_dict`` and ``load_state_dict``, or writeable
         arrays.
     patience : int or None
-        At least 1. With None it never stops, but still keeps the best weights.
+        At least 1. With None the training is never stopped, but the best weights are kept.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger ones are.
     tol : float
@@ -40,7 +40,7 @@ class EarlyStopping:
     best : float or None
         The best metric so far; nan is never the best.
     best_at : int
-        Number of its observation, from 1; 0 if there is none.
+        Number of the observation with the best metric, from 1; 0 if there is no best metric.
     observations : int
         Number of observations.
 
@@ -52,7 +52,7 @@ class EarlyStopping:
     Notes
     -----
     Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2. scikit-learn's ``n_iter_no_change`` and
-    ``tol`` mean the same, but it stops one observation later.
+    ``tol`` mean the same, but scikit-learn stops one observation later.
 
     Examples
     --------

@@ -10,7 +10,8 @@
 
 namespace fusedstep::test {
 
-/// `run` computes from nothing and hashes all that was written: the same on every machine, for any number of threads.
+/// `run` makes its own input and returns a hash of everything that was written. The hash is the same on every machine
+/// and for any number of threads.
 struct Case {
   std::string name;
   bool parallel;  // large enough for threads
@@ -27,10 +28,10 @@ constexpr const char* name_of(DType d) {
   return d == DType::f32 ? "f32" : d == DType::f64 ? "f64" : d == DType::bf16 ? "bf16" : "f16";
 }
 
-/// The thread pool used from several threads at once, asleep and awake, and in a forked child. Prints what is wrong.
+/// Tests the thread pool: from several threads at once, asleep and awake, and in a forked child. Prints what is wrong.
 bool concurrency_works(const Cases& cases);
 
-/// A mistake that "address", "undefined" or "thread" sanitizers must find; false for any other name.
+/// Makes a mistake that the sanitizer "address", "undefined" or "thread" must find; false for any other name.
 bool make_fault(const std::string& sanitizer);
 
 }  // namespace fusedstep::test

@@ -1,5 +1,6 @@
-// What the thread pool must stand: regions from several threads that begin it, find it busy, asleep, or of another
-// size; the choice of an instruction set and of limits meanwhile; a fork. Under ThreadSanitizer a race is an error.
+// Tests of the thread pool. Several threads start parallel regions while the pool does not exist yet, is busy, is
+// asleep or has another size, and while other threads change the instruction set and the limits. A process that uses
+// the pool forks. Under ThreadSanitizer a race is an error.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,7 +27,7 @@ Cases some_large(const Cases& cases) {
   return some;
 }
 
-/// Every index is given to one body, once, whatever the range and the number of threads.
+/// Every index is visited exactly once, for any range and number of threads.
 bool ranges_are_covered() {
   bool covered = true;
   for (const std::int64_t n : {0, 1, 2, 3, 7, 8, 1000})
@@ -41,17 +42,17 @@ bool ranges_are_covered() {
   return covered;
 }
 
-/// OpenMP is left alone for a hundred times as long as it made the caller wait beyond its own work.
+/// After a stall OpenMP is not used for a hundred times as long as the caller had to wait beyond its own work.
 bool stalls_are_answered() {
   using namespace std::chrono_literals;
   const Stalls::Clock::time_point now = Stalls::Clock::now();
   Stalls stalls;
   bool right = !stalls.go_on(now);
-  stalls.waited(20ms, 20ms, now), stalls.waited(10us, 400us, now);  // as long as the others work, or not long
+  stalls.waited(20ms, 20ms, now), stalls.waited(10us, 400us, now);  // no stalls
   right = right && !stalls.go_on(now);
   stalls.waited(50us, 8ms, now);
   right = right && stalls.go_on(now + 799ms) && !stalls.go_on(now + 801ms);
-  if (!right) std::puts("a stall is not answered as it must be");
+  if (!right) std::puts("the pause of OpenMP after a stall is wrong");
   return right;
 }
 
@@ -85,7 +86,7 @@ bool same_bits_from(int callers, const Cases& cases, const std::vector<std::uint
   return wrong == 0;
 }
 
-/// The pool's threads are not in a forked child, which computes alone.
+/// A forked child does not have the pool's threads. It computes with one thread.
 bool forks(const Case& c, std::uint64_t expected) {
   const pid_t child = fork();
   if (child == 0) _exit(c.run(4) == expected && available_threads() == 1 ? 0 : 1);
@@ -100,7 +101,7 @@ bool forks(const Case& c, std::uint64_t expected) {
 bool concurrency_works(const Cases& all) {
   const Cases cases = some_large(all);
   std::vector<std::uint64_t> expected;
-  for (const Case& c : cases) expected.push_back(c.run(1));  // serial: the pool has not begun yet
+  for (const Case& c : cases) expected.push_back(c.run(1));  // serial, so the pool does not exist yet
   bool works = true;
   for (const int callers : {4, 1, 3}) works = same_bits_from(callers, cases, expected) && works;
   works = ranges_are_covered() && nests() && stalls_are_answered() && works;

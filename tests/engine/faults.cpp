@@ -1,4 +1,4 @@
-// Mistakes of the kinds that the kernels and the driver must not make, made on purpose in what they are given.
+// Wrong arguments for the kernels and the thread pool, on purpose: a sanitizer must report each of them.
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::ptrdiff_t n = 1000;
 
-/// A step of the first rule that has no state, or of one whose state is `p`'s memory too: not checked here.
+/// Takes a step of rule 0 on `count` elements of `p`. Nothing is checked before the step.
 void step(char* p, const Memory& g, std::ptrdiff_t count) {
   Memory states(max_states * count, DType::f32, 1, Values::positive);
   Tensor t;
@@ -25,25 +25,25 @@ void step(char* p, const Memory& g, std::ptrdiff_t count) {
   Plan(0, {t}, {group}, 0.9).step({}, 1);
 }
 
-/// A tensor that claims an element more than its memory has.
+/// A tensor that claims one element more than its memory has.
 void beyond_the_end() {
   const Memory p(n, DType::f32), g(n + 1, DType::f32);
   step(static_cast<char*>(p.data()), g, n + 1);
 }
 
-/// A tensor that is not aligned to its item.
+/// A tensor that is not aligned to the size of its items.
 void misaligned() {
   const Memory p(n + 1, DType::f32), g(n, DType::f32);
   step(static_cast<char*>(p.data()) + 1, g, n);
 }
 
-/// A region whose bodies write to one place, each after another thread has come: a busy machine's may come late.
+/// Two threads write to one variable without synchronization. Each waits for the other, which may start late.
 void race() {
   std::int64_t sum = 0;
   std::atomic<int> inside{0};
   const auto end_of_patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   parallel_for(2, 2, [&](std::int64_t begin, std::int64_t end) {
-    inside.fetch_add(1, std::memory_order_relaxed);  // relaxed: it orders nothing, so what follows is a race
+    inside.fetch_add(1, std::memory_order_relaxed);  // relaxed: orders nothing, so the writes below are a race
     while (inside.load(std::memory_order_relaxed) < 2 && std::chrono::steady_clock::now() < end_of_patience)
       std::this_thread::yield();
     sum += end - begin;

@@ -1,4 +1,4 @@
-// Batch normalisation, forward and backward, and its statistics, of every shape that takes another path.
+// Batch normalisation, forward and backward, and its statistics, for a shape for every path of the code.
 #include "batchnorm/batchnorm.h"
 
 #include "cases.h"
@@ -106,7 +106,7 @@ void add(Cases& cases, const BatchNormShape& shape, DType dtype, const Setting& 
 void add_batch_norm(Cases& cases) {
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
     for (const Setting& setting : settings) {
-      if (is_half(dtype) && !setting.relu) continue;  // of the kernels of float32
+      if (is_half(dtype) && !setting.relu) continue;  // these cases test the kernels of float32 only
       for (const BatchNormShape& shape : small) add(cases, shape, dtype, setting, false);
       for (const BatchNormShape& shape : large) add(cases, shape, dtype, setting, true);
     }

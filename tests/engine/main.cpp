@@ -1,7 +1,7 @@
 // engine_test                     a line per case: its hash, the same for every instruction set and number of threads
 // engine_test --backend openmp    the same, with libgomp's threads
 // engine_test --concurrency       the thread pool under several threads at once
-// engine_test --fault KIND        a mistake, for the sanitizer of that kind to find
+// engine_test --fault KIND        a mistake that the sanitizer of this kind must find
 #include <cstdio>
 #include <map>
 #include <stdexcept>
@@ -15,7 +15,7 @@ namespace {
 
 constexpr int thread_counts[] = {1, 2, 5};
 
-/// Every case everywhere; false if two hashes of one case differ.
+/// Runs every case with every instruction set and number of threads; false if two hashes of one case differ.
 bool same_bits_everywhere(const Cases& cases) {
   bool same = true;
   for (const Case& c : cases) {

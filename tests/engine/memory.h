@@ -1,4 +1,4 @@
-// What a test puts in, and the hash of what comes out.
+// The input of a test, and the hash of its output.
 #pragma once
 
 #include <cstring>
@@ -43,7 +43,7 @@ enum class Values {
   huge
 };  // special: one in four; huge: float64 whose squares overflow
 
-/// Exactly as many bytes as `count` numbers take, at an address that is aligned to one of them and no more.
+/// Memory for exactly `count` numbers, at an address that is aligned to the size of a number and to nothing larger.
 class Memory {
  public:
   Memory(std::ptrdiff_t count, DType dtype, std::uint64_t seed = 0, Values values = Values::both_signs)
@@ -67,7 +67,7 @@ class Memory {
   std::size_t item() const { return std::size_t(item_size(dtype_)); }
   DType dtype() const { return dtype_; }
 
-  std::uint64_t bits(std::ptrdiff_t i) const {  // little-endian, as all that this is compiled for
+  std::uint64_t bits(std::ptrdiff_t i) const {  // all supported machines are little-endian
     std::uint64_t value = 0;
     std::memcpy(&value, at(i), item());
     return value;
@@ -80,8 +80,8 @@ class Memory {
   std::unique_ptr<unsigned char[]> bytes_;
 };
 
-/// A nan is a nan: its sign and payload are the machine's choice (x86 makes a negative one, ARM a positive one) and the
-/// compiler's (which operand of a sum comes first). All other bits count.
+/// All nans are equal: their sign and payload depend on the machine (x86 makes negative nans, ARM positive ones) and on
+/// the compiler (the order of the operands of a sum). All other bits count.
 class Hash {
  public:
   void add(std::uint64_t bits) {

@@ -44,7 +44,7 @@ double hyper_value(const char* name) {
   return starts("eps") ? 1e-8 : !std::strcmp(name, "beta2") ? 0.999 : starts("lr_decay") ? 1e-3 : 0.9;
 }
 
-/// Those in which a rule and its streams can be one loop.
+/// The settings with which a rule and its streams can be one loop.
 std::vector<Setting> fused_settings() {
   std::vector<Setting> chosen = settings();
   chosen = {chosen[0], chosen[2], chosen[4]};
@@ -63,7 +63,7 @@ struct Layout {
     if (kind == 1) dims = {{rows, item}, {columns, rows * item}};             // transposed
     if (kind == 2) first += (n > 0 ? n - 1 : 0) * item, dims = {{n, -item}};  // backwards
     if (kind == 3) dims = {{n, spread * item}};
-    if (kind == 4) dims = {{rows, 0}, {columns, item}};  // rows that are one row
+    if (kind == 4) dims = {{rows, 0}, {columns, item}};  // one row that is read as every row
   }
   Strided strided() const { return {first, dims.empty(), int(dims.size()), dims.data()}; }
 
@@ -71,10 +71,10 @@ struct Layout {
   std::vector<Strided::Dim> dims;
 };
 
-/// What parameters and states are kept in, besides what they are.
+/// The formats in which parameters and states are stored.
 struct Width {
   const char* name = "";
-  std::optional<DType> states;  // or uint8
+  std::optional<DType> states;  // the dtype of the states; by default that of the parameter
   bool keeps_bits = false, stochastic = false;
 };
 
@@ -107,7 +107,7 @@ class Model {
     plan_.emplace(rule, std::move(tensors), std::vector<Group>{group}, 0.9);
   }
 
-  /// Three steps, of which not every tensor takes each.
+  /// Takes three steps. Each tensor is left out of some of them.
   std::uint64_t train(const StepOptions& options, int threads) {
     Hash hash;
     for (std::size_t step = 0; step < 3; ++step) {
@@ -141,7 +141,7 @@ class Model {
   std::optional<Plan> plan_;
 };
 
-// Around every length of a vector, of a block of 128, of a chunk of 4,096.
+// Lengths just below, at and above those of every vector, of a block of 128 and of a chunk of 4,096.
 const std::vector<std::ptrdiff_t> small = {1,  2,  3,  0,  5,  7,   8,   9,   15,  16,   17,  21,
                                            31, 33, 63, 64, 65, 127, 128, 129, 255, 1029, 385, 2048};
 const std::vector<std::ptrdiff_t> blocks = {256, 1, 255, 257, 511, 600, 1041, 5000};
@@ -172,7 +172,7 @@ void add_widths(Cases& cases) {
         for (const Setting& s : settings())
           for (const bool parallel : {false, true}) {
             const std::string around = s.name;
-            const bool is_adam = table.infos[rule].name == std::string("adam");  // it has sweeps of its own
+            const bool is_adam = table.infos[rule].name == std::string("adam");  // has own sweeps for narrow formats
             if (!is_adam && (around != "l2" || (w.name != std::string("bf16-states") && !w.keeps_bits))) continue;
             if ((parallel && around != "decoupled") || (w.keeps_bits && dtype == DType::f32)) continue;
             const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
@@ -186,7 +186,7 @@ void add_widths(Cases& cases) {
           }
 }
 
-/// Adam has sweeps for some formats at once: streams that have them, and some that do not.
+/// Adam has own sweeps for some combinations of formats. Cases with these combinations, and with others.
 void add_fused(Cases& cases) {
   const StepKernels& table = step_kernels();
   for (int rule = 0; rule < table.rule_count; ++rule)

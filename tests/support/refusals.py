@@ -47,7 +47,7 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
     "object": (lambda: ones(3, dtype="O"), TypeError, "native byte order", "object (3,)"),
     "record": (lambda: np.zeros(3, [("x", "f4")]), TypeError, "native byte order", "(3,)"),
     "swapped": (lambda: ones(3, dtype=">f4"), TypeError, "native byte order", ">f4 (3,)"),
-    "misaligned": (misaligned, ValueError, "aligned to its item of 4 bytes", "misaligned float32 (3,)"),
+    "misaligned": (misaligned, ValueError, "aligned to 4 bytes, the size of its items", "misaligned float32 (3,)"),
     "read-only": (read_only, ValueError, "writeable", "read-only float32 (3,)"),
     "bytes": (lambda: np.frombuffer(b"12345678", "f4"), ValueError, "writeable", "read-only float32 (2,)"),
     "broadcast": (lambda: as_strided(ones(1), (3,), (0,)), ValueError, "dense", "float32 (3,) with strides (0,)"),

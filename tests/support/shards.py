@@ -108,7 +108,7 @@ def raw(t: torch.Tensor) -> bytes:
 
 
 def random_bits_of_parts(rank: int, size: int) -> None:
-    """Assert that parts that begin inside a block use different random bits: no two ranks round alike."""
+    """Assert that parts that begin inside a block use different random bits: half of the elements differ."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(torch.zeros(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
     optimizer = ft.SGD([p], lr=1 + 2**-8, rounding="stochastic")  # half way to the next number of bfloat16
@@ -194,7 +194,7 @@ def refusals(rank: int, size: int) -> None:
     whole = parameter(numbers((4, 2), 1), mesh, [Replicate()])
     part = DTensor.from_local(numbers((4, 2), 3), mesh, [Partial()])
     whole.grad = part
-    with pytest.raises(ValueError, match=r"grads\[0\] must be a DTensor .*\(Replicate\(\),\); got a partial one"):
+    with pytest.raises(ValueError, match=r"grads\[0\] must be a DTensor .*\(Replicate\(\),\); got a partial DT"):
         ft.AdamW([whole], lr=0.1).step()
     p.grad = distribute_tensor(numbers((4, 2), 3), mesh, [Replicate()])
     with pytest.raises(ValueError, match=r"grads\[0\] must be a DTensor placed as its parameter, \(Shard\(dim=0\),\)"):
@@ -211,7 +211,7 @@ def refusals(rank: int, size: int) -> None:
 
 
 def rules_of_whole_tensors(rank: int, size: int, rule: str) -> None:
-    """Parts are refused; copies are stepped where a rule needs no direction."""
+    """Parts of a parameter are refused. Copies of a parameter are stepped if the rule needs no direction."""
     mesh = init_device_mesh("cpu", (size,))
     part, copied = (parameter(numbers((4, 2), 1), mesh, [where]) for where in (Shard(0), Replicate()))
     with pytest.raises(ValueError, match=r"params\[0\] must be (whole|no DTensor)"):
@@ -253,7 +253,7 @@ def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
 
 
 def one_rank_has_no_direction(rank: int, size: int, rule: str, how: str) -> str:
-    """One rank's gradient or state is wrong; return what is raised here, where nothing is written."""
+    """One rank's gradient or state is wrong. Return the error on this rank, and check that nothing is written."""
     p = torch.nn.Parameter(numbers((4, 3), 1 + rank))
     optimizer = getattr(ft, rule)([p], lr=0.1, clip_norm=0.5, zero_grads=True, process_group=dist.group.WORLD)
     p.grad = numbers((4, 3), 10 + rank)

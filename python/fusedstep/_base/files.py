@@ -55,7 +55,8 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
         raise ValueError(f"{call}: {name!r} is not a safetensors file: {error}") from None
     if text is None:
         raise ValueError(
-            f"{call}: path must be a file that fusedstep wrote; got {name!r}, a safetensors file without its header"
+            f"{call}: path must be a file that fusedstep wrote; got {name!r}, a safetensors file without fusedstep's "
+            "header"
         )
     return name, text, tensors
 

@@ -23,4 +23,4 @@ def need(module: str, package: str, extra: str = "train") -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != module.split(".")[0]:
             raise  # the package is installed, but one of its dependencies is not
-        raise MissingPackage(f"this needs {package}: pip install 'fusedstep[{extra}]'") from None
+        raise MissingPackage(f"the package {package} is missing: pip install 'fusedstep[{extra}]'") from None

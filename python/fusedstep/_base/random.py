@@ -69,9 +69,9 @@ class Key:
 
         Notes
         -----
-        Use it to give each sample, layer or step its own key if their number is not known before. Two derived keys are
-        equal with negligible probability, as there are 2**128 keys. It is like ``jax.random.fold_in``; torch has no
-        such function.
+        Use it to give each sample, layer or step its own key if the number of keys is not known before. Two derived
+        keys are equal with negligible probability, as there are 2**128 keys. The function is like
+        ``jax.random.fold_in``; torch has no such function.
 
         Examples
         --------

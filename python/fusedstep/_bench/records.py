@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is something else.
+        If the file has other contents.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
             return dict(document)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
-    raise ValueError(f"{path} must be the results of `python -m bench`; it holds something else")
+    raise ValueError(f"{path} must be the results of `python -m bench`; got a file with other contents")
 
 
 def is_complete(document: Mapping[str, Any]) -> bool:

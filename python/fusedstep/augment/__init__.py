@@ -1,8 +1,8 @@
 """Regularisation of the data: smoothed labels, mixed examples, noise, and images that are shifted, flipped or rotated.
 
 The functions return new arrays. The first axis counts the examples. Every random choice is a function of a
-`fusedstep.Key` (and, in those that act on each image by itself, of the image's number), so the same key gives the same
-result.
+`fusedstep.Key` (and, in functions that move each image separately, of the number of the image), so the same key gives
+the same result.
 
 ::
 

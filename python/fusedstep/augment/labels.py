@@ -95,7 +95,7 @@ def label_smoothing(
     t = np.asarray(targets)
     if t.ndim == 1:
         if num_classes is None:
-            raise ValueError("label_smoothing: num_classes must be given with labels; got None")
+            raise ValueError("label_smoothing: num_classes must be given if targets are labels; got None")
         t = one_hot(t, num_classes, kind)
     elif t.ndim != 2 or t.dtype.kind not in "biuf" or num_classes not in (None, t.shape[1]):
         raise ValueError(

@@ -24,7 +24,7 @@ class Mixed(NamedTuple):
     x, targets : ndarray
         Same shapes and dtypes as the given arrays.
     weight : ndarray, shape (n,)
-        The weight of each example's own target; the rest is the weight of its partner's.
+        The weight of each example's own target. The target of its partner has the weight ``1 - weight``.
     partner : ndarray of intp, shape (n,)
         Index of the example with which each was mixed.
     """

@@ -52,7 +52,7 @@ def torchrun(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"torchrun has started {ranks} processes for {machine.granted} CPUs: each should have {suits} threads, but "
-        f"a step has {machine.threads}. Start them by OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
+        f"a step has {machine.threads}. Start them with OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
     )
 
 
@@ -97,7 +97,7 @@ def affinity(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"This process may run on {machine.affinity} of {machine.cpus} CPUs, because taskset or a scheduler "
-        "limits it. Allow more CPUs if the others are free."
+        "limits it. Allow more CPUs if the other CPUs are free."
     )
 
 
@@ -125,7 +125,7 @@ def two_openmps(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"{len(names)} OpenMP runtimes are loaded ({', '.join(names)}): each has its own threads, and idle threads "
-        "of one keep a core busy for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
+        "of one runtime keep a core busy for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
     )
 
 

@@ -229,14 +229,14 @@ def _classes(table: Table) -> tuple[list[Any], Array]:
     classes = names.tolist()
     what = f"{table.name}: the target {table.target_name!r}"
     if len(classes) < 2:
-        raise UsageError(f"{what} must have at least two classes; got one, {classes[0]!r}")
+        raise UsageError(f"{what} must have at least two classes; got only {classes[0]!r}")
     rare = counts < FEWEST_OF_A_CLASS
     few = counts.sum() * MOST_RARE
     if rare.any() and (counts[rare].sum() > few or (~rare).sum() < 2):
         rarest = classes[int(counts.argmin())]
         hint = "; is it a regression (--task regression)?" if names.dtype.kind != "U" else ""
         need = f"at least {FEWEST_OF_A_CLASS} rows of each class"
-        raise UsageError(f"{what} must have {need}; got {counts.min()} of {rarest!r}{hint}")
+        raise UsageError(f"{what} must have {need}; got {counts.min()} of class {rarest!r}{hint}")
     return classes, labels.astype(np.intp)
 
 

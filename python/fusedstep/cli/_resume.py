@@ -84,7 +84,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         _, text, arrays = read_tensors("--resume", folder / CHECKPOINT)
         about = json.loads(text)
         if about["format"] != FORMAT or not all(isinstance(word, str) for word in about["words"]):
-            raise ValueError(f"its format must be {FORMAT}, with a list of words; got {about['format']!r}")
+            raise ValueError(f"format must be {FORMAT}, and words must be texts; got format {about['format']!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--resume: {folder / CHECKPOINT} is not the saved state of a run: {error}") from None
     return about, arrays
@@ -113,7 +113,9 @@ def restore(folder: Path, trainer: Any) -> None:
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise UsageError(f"--resume: the run in {folder} does not fit these options: {error}") from None
     if trainer.optimizer.steps != about["steps"]:
-        raise UsageError(f"--resume: {CHECKPOINT} and {OPTIMIZER} in {folder} must be from the same epoch; got two")
+        raise UsageError(
+            f"--resume: {CHECKPOINT} and {OPTIMIZER} in {folder} must be from the same epoch; got files of two epochs"
+        )
 
 
 def fingerprint(problem: Problem) -> str:

@@ -80,7 +80,7 @@ def _array(model: nn.TrainedModel, name: str, X: Array, y: Array) -> Rows:
 def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> Rows:
     target, notes, there = model.target_name, [], list(frame.columns)
     if with_target and target not in there:
-        raise UsageError(f"{name}: must have the target {target!r}; its columns are {listed(there)}")
+        raise UsageError(f"{name}: must have the target column {target!r}; the columns are {listed(there)}")
     if with_target and frame[target].isna().any():
         count = int(frame[target].isna().sum())
         notes.append(f"{count} row{'s' * (count > 1)} without a value of {target!r} left out")
@@ -90,7 +90,7 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
     used = [c.name for c in known if c.kind != "left out"] or model.feature_names
     missing = [column for column in used if column not in set(there)]
     if missing:
-        raise UsageError(f"{name}: must have the columns {listed(used)}; {listed(missing)} missing")
+        raise UsageError(f"{name}: must have the columns {listed(used)}; missing: {listed(missing)}")
     silent = {*used, target, *(c.name for c in known)}
     extra = [column for column in there if column not in silent]
     if extra:
@@ -106,7 +106,8 @@ def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
     strange = labels < 0
     if strange.all():
         got = listed([repr(y) for y in dict.fromkeys(rows.target.tolist())])
-        raise UsageError(f"{rows.name}: the target must be of {listed([str(c) for c in model.classes])}; got {got}")
+        need = f"one of the classes {listed([str(c) for c in model.classes])}"
+        raise UsageError(f"{rows.name}: the target must be {need}; got {got}")
     if strange.any():
         names = listed([repr(y) for y in dict.fromkeys(rows.target[strange].tolist())])
         count = int(strange.sum())

@@ -61,7 +61,7 @@ def read_npz(path: Path) -> Table:
     try:
         y = y.astype(np.str_) if y.dtype.kind in "bSU" else y
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: y must be numbers or texts; its bytes are not ASCII") from None
+        raise UsageError(f"{path}: y must be numbers or texts; got bytes that are not ASCII") from None
     for name, array in (("X", X), ("y", y)):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.empty((0, 1))
         if len(bad):
@@ -77,7 +77,7 @@ def _members(path: Path) -> tuple[Array, Array]:
             missing = [key for key in ("X", "y") if f"{key}.npy" not in archive.namelist()]
             if missing:
                 names = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
-                raise UsageError(f"{path}: needs the arrays X and y; it holds {names}")
+                raise UsageError(f"{path}: must hold the arrays X and y; got {names}")
             return _member(path, archive, "X"), _member(path, archive, "y")
     except (zipfile.BadZipFile, ValueError, RuntimeError):
         raise UsageError(f"{path}: is not an .npz archive") from None
@@ -92,7 +92,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
         with archive.open(f"{key}.npy") as member:
             found: Array = np.lib.format.read_array(member, allow_pickle=False)
     except (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
-        raise UsageError(f"{path}: {key} must be an array of numbers; NumPy cannot read it as one") from None
+        raise UsageError(f"{path}: {key} must be an array of numbers; NumPy cannot read {key}") from None
     return found
 
 

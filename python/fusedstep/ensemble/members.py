@@ -59,7 +59,8 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
         raise ValueError(f"average: weights must have one entry per output, {count}; got more")
     if not mass > 0:
         raise ValueError(
-            f"average: outputs must hold at least one with a weight above 0; got {count} with total weight {mass:g}"
+            f"average: at least one of the outputs must have a weight above 0; got {count} outputs with the total "
+            f"weight {mass:g}"
         )
     return total / mass
 
@@ -68,7 +69,7 @@ def _next(weights: Iterator[float], count: int) -> float:
     try:
         return next(weights)
     except StopIteration:
-        raise ValueError(f"average: weights must have one entry per output; got {count}") from None
+        raise ValueError(f"average: weights must have one entry per output; got only {count}") from None
 
 
 class Ensemble(Sequence[Any]):

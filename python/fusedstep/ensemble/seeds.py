@@ -16,10 +16,10 @@ class SeedScores(NamedTuple):
     Attributes
     ----------
     values : ndarray, shape (n,)
-        One per seed, in their order.
+        One score for each seed, in the order of the seeds.
     mean : float
     std : float
-        Between seeds, divided by n - 1; nan for one seed.
+        Standard deviation between seeds, divided by n - 1; nan for one seed.
     standard_error : float
         Standard error of the mean: ``std / sqrt(n)``.
     """

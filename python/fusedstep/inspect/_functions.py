@@ -40,7 +40,8 @@ def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) 
     """Return finite numbers as a new vector of float64."""
     found = np.array(value, np.float64, copy=True)
     if found.ndim != 1 or not found.size or (size is not None and found.size != size):
-        raise ValueError(f"{call}: {name} must have the shape ({size or 'd'},); got {found.shape}")
+        need = f"({size},)" if size else "(d,) with d >= 1"
+        raise ValueError(f"{call}: {name} must have the shape {need}; got {found.shape}")
     if not np.isfinite(found).all():
         raise ValueError(f"{call}: {name} must be finite; got {found[~np.isfinite(found)][0]}")
     return found

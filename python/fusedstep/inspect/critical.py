@@ -131,7 +131,7 @@ def sharpness(
     iterations : int
         Iterations of the search for the maximum, at least 1.
     key : Key, optional
-        Draws the start of the search in the box. At a minimum itself the gradient is zero.
+        Draws the start of the search in the box. It is not theta, because the gradient is zero at a minimum.
 
     Returns
     -------
@@ -148,7 +148,8 @@ def sharpness(
     Notes
     -----
     Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space, also with
-    L-BFGS-B. It depends on the scale of the weights (Dinh et al. 2017), so compare only networks of one architecture.
+    L-BFGS-B. The sharpness depends on the scale of the weights (Dinh et al. 2017), so compare only networks of one
+    architecture.
 
     Examples
     --------

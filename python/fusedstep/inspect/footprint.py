@@ -86,8 +86,8 @@ def memory(optimizer: Any) -> Memory:
     Returns
     -------
     Memory
-        `groups` has a `Bytes` for each group. `settings` has one for each `state_dtype` and each `master_weights` that
-        are possible for these parameters.
+        `groups` has a `Bytes` for each group. `settings` has a `Bytes` for each `state_dtype` and each `master_weights`
+        that are possible for these parameters.
 
     Raises
     ------

@@ -27,7 +27,7 @@ class Spectrum(NamedTuple):
     smallest, largest : ndarray, shape (k,)
         In ascending order, in units of the loss per square of the weights' unit.
     smallest_vectors, largest_vectors : ndarray, shape (d, k)
-        Their directions, of length 1, in columns.
+        The eigenvectors, of length 1, in columns.
     """
 
     smallest: Vector

@@ -25,14 +25,15 @@ class BiasVariance(NamedTuple):
     loss : float
         Mean loss over the test rows and the training sets.
     bias : float
-        Loss of the main prediction, which is the mean of a row's predictions (squared) or the most frequent one
-        (zero_one). It includes the noise of the test targets.
+        Loss of the main prediction. With the squared loss, the main prediction of a row is the mean of its
+        predictions. With zero_one it is the most frequent prediction. The bias includes the noise of the test targets.
     variance : float
-        Mean loss of the predictions relative to the main one.
+        Mean loss of the predictions, with the main prediction as the target.
     net_variance : float
-        ``loss - bias``: the amount that the variance adds to the loss. With the squared loss it is the variance. With
-        zero_one, variance reduces the loss of rows whose main prediction is wrong.
+        ``loss - bias``: the amount that the variance adds to the loss. With the squared loss it is equal to
+        ``variance``. With zero_one, variance reduces the loss of rows whose main prediction is wrong.
     predictions : ndarray, shape (rounds, n_test)
+        The prediction for each test row from each training set.
     """
 
     loss: float
@@ -104,8 +105,9 @@ def bias_variance(
     rows, targets, X_test, truth = (np.asarray(a) for a in (X, y, X_test, y_test))
     if len(rows) != len(targets) or not len(rows) or truth.shape != (len(X_test),) or not len(X_test):
         raise ValueError(
-            f"{call}: y must have one entry per row of X, y_test one number per row of X_test, and X and X_test at "
-            f"least one row; got the shapes {rows.shape}, {targets.shape}, {X_test.shape}, {truth.shape}"
+            f"{call}: X and X_test must have at least one row, y must have one entry for each row of X, and y_test "
+            f"must have one number for each row of X_test; got X {rows.shape}, y {targets.shape}, "
+            f"X_test {X_test.shape}, y_test {truth.shape}"
         )
     if whole_number(f"{call}: rounds", rounds, 2**31) < 2:
         raise ValueError(f"{call}: rounds must be at least 2; got {rounds}")

@@ -26,8 +26,8 @@ class Layer:
         Class trait: y may overwrite x, and dx may overwrite dy. `Sequential` sets ``over_x`` and ``over_dy`` where the
         old values are not needed.
     keeps_output, keeps_dx : bool
-        Class traits: the next layer must not overwrite y, the layer before must not overwrite dx, because `backward`
-        reads y, or because the returned array may be the given one. True by default.
+        Class traits, True by default. `keeps_output`: the next layer must not overwrite y, because `backward` reads y
+        or y may be x. `keeps_dx`: the layer before must not overwrite dx, because dx may be dy.
     is_random : bool
         True if the layer draws random numbers, whose key `sample` can set.
     sublayers : tuple of Layer

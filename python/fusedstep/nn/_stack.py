@@ -40,7 +40,7 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Allow layers to overwrite arrays that are not read later: but never x or dy of the stack or of a neighbour."""
+    """Let layers overwrite x and dy, except x and dy of the stack and arrays that a neighbour keeps."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @can_be_saved
 class BatchNorm(Layer):
-    r"""Normalise every feature by its mean and variance in the batch (in prediction: by the running ones).
+    r"""Normalise every feature by its mean and variance in the batch (in prediction: by the running statistics).
 
     ::
 
@@ -53,8 +53,8 @@ class BatchNorm(Layer):
     Notes
     -----
     Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Same as ``torch.nn.BatchNorm1d``, whose
-    ``weight`` and ``bias`` are gamma and beta here. Give the `Linear` before it ``bias=False``, because beta
-    replaces its bias.
+    ``weight`` and ``bias`` are gamma and beta here. Give the `Linear` before a `BatchNorm` ``bias=False``, because beta
+    replaces the bias.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
     Raises
     ------
     ValueError
-        If there is no batch, or one does not fit the model. Then the statistics do not change.
+        If there is no batch, or a batch does not fit the model. Then the statistics do not change.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Penalties on activations: layers that change only the loss.
 
 Put one after the layer whose outputs h (n rows, k units) should be sparse. In training it adds ``weight * penalty`` to
-the model's ``penalty``, and the gradient of that to dy. In prediction it does nothing.
+the model's ``penalty``, and the gradient of ``weight * penalty`` to dy. In prediction it does nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ActivityPenalty(Layer):
     Attributes
     ----------
     penalty : float
-        ``weight * penalty`` of the last pass in training; 0 after one in prediction.
+        ``weight * penalty`` of the last pass in training; 0 after a pass in prediction.
 
     Raises
     ------

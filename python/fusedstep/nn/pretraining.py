@@ -115,13 +115,14 @@ def pretrain(
     seed : int
         The same seed gives the same bits.
     **settings
-        ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3), ``optimizer`` (`fusedstep.Adam`), ``noise`` (standard
-        deviation at the input, 0: a denoising auto-encoder) and ``penalty`` (an `ActivityPenalty`: a sparse one).
+        ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3), ``optimizer`` (`fusedstep.Adam`), ``noise`` (0) and
+        ``penalty`` (None). ``noise`` is the standard deviation of noise at the input, for a denoising auto-encoder.
+        ``penalty`` is an `ActivityPenalty`, for a sparse auto-encoder.
 
     Returns
     -------
     list of PretrainedStack
-        Up to ``keep`` of them, best first.
+        Up to ``keep`` stacks, the best first.
 
     Raises
     ------

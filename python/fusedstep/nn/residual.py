@@ -20,7 +20,7 @@ class Residual(Layer):
 
     ::
 
-        y = act(BN(h) + x),   h = the layers before the BatchNorm, of x
+        y = act(BN(h) + x),   h = output of the layers before the BatchNorm, for the input x
         dx = d(h)/dx + dresidual
 
     Parameters

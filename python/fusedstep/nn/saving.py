@@ -1,7 +1,7 @@
 """A trained model, or a network alone, in one safetensors file.
 
 The file has arrays and one JSON text under one metadata key. The same training must give the same bytes. With several
-keys it would not, because their order changes from run to run.
+metadata keys the bytes would differ, because the order of the keys changes from run to run.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def network_of(description: Mapping[str, Any], weights: Mapping[str, Array]) -> 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If they are not such, or do not fit together.
+        If the description or the weights are not valid, or do not fit together.
     """
     layers = [layer(config) for config in description["layers"]]
     _check_size(layers, weights)

@@ -190,7 +190,8 @@ class Sequential:
     def predict(self, x: npt.ArrayLike) -> Array:
         """Return the outputs for any number of rows, as a new array; x is converted to the model's dtype.
 
-        Several threads may call it at the same time (one waits for the other), but not while another thread trains.
+        Several threads may call `predict` at the same time (one waits for the other), but not while another
+        thread trains the model.
 
         Raises
         ------
@@ -277,7 +278,7 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            If names are missing or unknown, shapes or dtypes differ, a counter is negative; nothing is written then.
+            If names are missing or unknown, shapes or dtypes differ, or a counter is negative. Then nothing is written.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"Sequential.load_state_dict: state must be a dict of arrays; got {type(state).__name__}")

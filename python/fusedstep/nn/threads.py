@@ -44,7 +44,7 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     Notes
     -----
     The block needs threadpoolctl, which is installed with scikit-learn; without it the block does nothing. It also does
-    nothing if this package's own threads share the products, because they do not wait for each other.
+    nothing if this package's own threads share the products, because these threads do not wait for each other.
 
     Examples
     --------

@@ -92,7 +92,8 @@ class TrainedModel:
         Raises
         ------
         ValueError
-            If a table lacks columns or has others; or X is not a matrix of finite numbers of the right width.
+            If a table does not have these columns or has other ones, or X is not a matrix of finite numbers of the
+            right width.
         """
         rows = np.asarray(self._by_name(X), dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.input_mean) or not np.isfinite(rows).all():
@@ -112,7 +113,7 @@ class TrainedModel:
         there, needed = [str(name) for name in frame.columns], self.feature_names
         lacks = [name for name in needed if name not in set(there)]
         extra = [name for name in there if name not in set(needed)]
-        for what, names in (("lacks", lacks), ("has also", extra)):
+        for what, names in (("does not have", lacks), ("also has", extra)):
             if names:
                 raise ValueError(f"TrainedModel: X must have the columns {needed}; X {what} {names}")
         return frame.iloc[:, [there.index(name) for name in needed]]
@@ -220,8 +221,8 @@ def check_parts(trained: TrainedModel) -> None:
         raise ValueError(f"TrainedModel: classes must be different strings or numbers; got {classes!r}")
     if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
         raise ValueError(
-            f"TrainedModel: model must have one output for each class, or one for a regression; "
-            f"got {model.out_features} for {task!r} with {len(classes)} classes"
+            f"TrainedModel: model must have one output for each class, or one output if task is regression; "
+            f"got {model.out_features} outputs for {task!r} with {len(classes)} classes"
         )
     _check_columns(trained)
 

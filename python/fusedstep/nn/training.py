@@ -109,14 +109,14 @@ class Trainer:
     model : Sequential
     loss : Loss
     optimizer : Optimizer
-        It has the model's parameters, by name. If it has ``lookahead``, gradients are computed inside that.
+        It has the model's parameters, by name. If it has ``lookahead``, gradients are computed inside this context.
     clip_norm : float, optional
         For every step; see `Optimizer.step`.
     decay_by_rows : bool
         Divide weight decay and L1 by the size of the batch, as if the loss were a sum over the rows.
     penalty : function, optional
-        Returns the penalty of weight decay and L1, which is added to the returned losses. `decay_by_rows` divides it
-        too.
+        Returns the penalty of weight decay and L1, which is added to the returned losses. `decay_by_rows` divides the
+        penalty too.
     around : function returning a context manager, optional
         Its context surrounds every forward and backward pass; it may add noise to the weights, for example.
 

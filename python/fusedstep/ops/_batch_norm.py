@@ -66,9 +66,9 @@ def batch_norm(
         Of float32, float64, float16 or bfloat16, C-contiguous. Channels last is a C-contiguous (N, ..., C) array and
         ``axis=-1``.
     gamma, beta : ndarray of shape (C,), or None
-        Scale and shift, of x's type, or of float32 for x of 16 bits; None is 1 and 0.
+        Scale and shift, of x's type, or of float32 for x of 16 bits. None is a scale of 1 or a shift of 0.
     running_mean, running_var : ndarray of shape (C,), or None
-        Running statistics, of the same types; both or neither. Without training both are needed.
+        Running statistics, of the same types. Give both or none; if `training` is False, give both.
     training : bool
         Use (and record) the statistics of the batch.
     momentum : float from 0 to 1, or None

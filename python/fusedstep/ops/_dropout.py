@@ -106,7 +106,7 @@ def dropout_backward(
     training: bool = True,
     shape: tuple[int, ...] | None = None,
 ) -> Array:
-    r"""Return the gradient by dropout's input; the mask is computed again, not stored.
+    r"""Return the gradient with respect to dropout's input; the mask is computed again, not stored.
 
     ::
 
@@ -115,7 +115,7 @@ def dropout_backward(
     Parameters
     ----------
     dy : array of float32, float64, float16 or bfloat16
-        Gradient by the output.
+        Gradient with respect to the output.
     p, key, mode, offset, out, training, shape
         As they were given to `dropout`; `out` may be dy.
 

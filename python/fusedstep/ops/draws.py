@@ -110,7 +110,7 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
     key : Key
         The same key gives the same numbers.
     offset : int
-        Index of the first, at least 0 and below 2**62.
+        Index of the first number, at least 0 and below 2**62.
 
     Returns
     -------

@@ -58,7 +58,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or an output's shape differs from the first one's.
+        If an argument is not as described, or an output's shape differs from that of the first output.
 
     Notes
     -----

@@ -160,7 +160,7 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     lr_state = values.pop("lr_state", None)
     if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
         raise ValueError(
-            f"{label}: groups[{k}] must not have lr_state, because this optimizer's lr has no state; got one"
+            f"{label}: groups[{k}] must not have lr_state, because this optimizer's lr has no state; got lr_state"
         )
     if callable(group["lr"]):
         values.pop("lr", None)  # the schedule stays
@@ -190,7 +190,8 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
     if len({str(key) for key in opt._keys}) < len(opt._keys):
         names = [key for key in opt._keys if isinstance(key, str) and key.isdigit()]
         raise ValueError(
-            f"{type(opt).__name__}.save: names of parameters must differ from the positions of others; got {names}"
+            f"{type(opt).__name__}.save: a name of a parameter must not be the position of a parameter without a name; "
+            f"got the names {names}"
         )
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
     # safetensors misreads any other order than C's.
@@ -227,7 +228,9 @@ def read(opt: Any, path: str | os.PathLike[str]) -> None:
 
 def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> dict[str, Any]:
     if not isinstance(header, dict) or not isinstance(header.get("steps"), dict):
-        raise ValueError(f"{label}: path must be a file that save wrote; got one without a list of steps in its header")
+        raise ValueError(
+            f"{label}: path must be a file that save wrote; got a file whose header has no step counts of parameters"
+        )
     saved = dict(header)
     by_text = {str(key): key for key in opt._keys}
     saved["steps"] = {by_text.get(k, k): v for k, v in header["steps"].items()}

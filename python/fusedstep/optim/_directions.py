@@ -144,7 +144,7 @@ def _check_can_be_zeroed(opt: Any, given: Any, raw: Mapping[int, Any]) -> None:
         if isinstance(g, Rows):
             check_can_be_zeroed(what, _at(opt, given, k))
         elif not g.flags.writeable:
-            raise ValueError(f"{what} must be writeable; got a read-only {g.dtype} {g.shape}")
+            raise ValueError(f"{what} must be writeable if zero_grads is True; got a read-only {g.dtype} {g.shape}")
 
 
 def _zero(g: Any) -> None:

@@ -244,7 +244,8 @@ class Optimizer:
         variant = self._variant(group)
         if rule.state_names(variant) != self._state_names(k):
             raise ValueError(
-                f"{type(self).__name__}: groups[{k}] cannot gain or lose a state array; make a new optimizer"
+                f"{type(self).__name__}: groups[{k}]: the changed option would add or remove a state array; make a new "
+                "optimizer with this option"
             )
         self._require_width(group.what(""), group)
         if "eps" in group:
@@ -278,8 +279,8 @@ class Optimizer:
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
         """The averages of the parameters, in the form of `params`; None without `ema_decay`.
 
-        Inside `averaged` these are the parameters, which hold the averages then. The averages of 16-bit parameters are
-        float32 arrays of their own, also there.
+        Inside `averaged` these are the arrays of the parameters, because the parameters hold the averages there. But
+        16-bit parameters always have their averages in separate float32 arrays.
         """
         if self._ema is None:
             return None
@@ -324,23 +325,24 @@ class Optimizer:
     ) -> StepInfo:
         r"""Update all parameters in place, in one sweep over memory.
 
-        Either all of it happens or, if an error is raised, nothing.
+        If an error is raised, nothing is changed.
 
         Parameters
         ----------
         grads : sequence of arrays in the order of the parameters, or {name: array}
             Each has its parameter's shape and any strides. Its dtype is float64 for a float64 parameter; for float32,
             float16 and bfloat16 parameters it is any of these three. An object with ``__dlpack__`` in the CPU's memory
-            (a tensor of torch, an array of JAX) is read without a copy. None leaves its parameter, state and average
-            unchanged. For a parameter without axes, a NumPy scalar is accepted. Some optimizers also accept `Rows`.
+            (a tensor of torch, an array of JAX) is read without a copy. If it is None, the parameter, its state and its
+            average do not change. For a parameter without axes, a NumPy scalar is accepted. Some optimizers also accept
+            `Rows`.
         lr : float, optional
             Learning rate of this step, for all groups.
         clip_norm : float, optional
-            Scales all gradients by min(1, clip_norm / (norm + 1e-6)), with the norm over all of them.
+            Scales all gradients by min(1, clip_norm / (norm + 1e-6)). The norm is that over all gradients.
         clip_value : float, optional
             Bounds every element's absolute value, after `clip_norm`.
         grad_scale : float
-            The gradients are divided by it first.
+            The gradients are divided by this number first.
         skip_nonfinite : bool
             If any gradient has an inf or a nan, before or after its division by `grad_scale` and clipping by norm,
             nothing is changed; only `zero_grads` still zeroes the gradients.
@@ -430,18 +432,19 @@ class Optimizer:
     def averaged(self) -> Iterator[None]:
         """Swap the averages into the parameters, in place, and back at the end.
 
-        The averages are those of `ema_decay`. Without it, a schedule-free rule uses its own average.
+        The averages are those of `ema_decay`. Without `ema_decay`, a schedule-free rule uses its own average.
 
         Raises
         ------
         RuntimeError
             If there are no averages, or if a step is taken inside.
         ValueError
-            If a parameter is read-only or was resized. If one is resized inside, none can be swapped back.
+            If a parameter is read-only or was resized. If a parameter is resized inside, no parameter can be swapped
+            back.
         """
         averages = self._averages()
         if averages is None:
-            raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
+            raise RuntimeError(f"{type(self).__name__}.averaged: ema_decay must be given to the optimizer; it was None")
         with self._reserved("averaged", averages):
             yield
 
@@ -458,7 +461,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything, except the parameters, that a resumed run needs.
 
-        A learning rate that is a function is not included. If it has a ``state_dict``, its state is.
+        A learning rate that is a function is not included, but its state is included if it has a ``state_dict``.
         """
         return _checkpoint.collect(self)
 

@@ -77,7 +77,7 @@ def _groups(label: str, params: Any) -> list[Mapping[str, Any]]:
     members = list(params)
     groups: list[Mapping[str, Any]] = [m for m in members if isinstance(m, Mapping)]
     if groups and len(groups) < len(members):
-        raise TypeError(f"{label}: params must be all arrays or all groups; got both")
+        raise TypeError(f"{label}: params must have only arrays or only groups; got arrays and groups")
     return groups if groups else [{"params": members}]
 
 

@@ -17,8 +17,8 @@ from ._params import Array
 class Rows:
     """The gradient of some rows of a parameter. All other rows have no gradient, and are neither read nor written.
 
-    `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept it in place of an array, for float32 and
-    float64 parameters in C order, without decay, L1 and averages.
+    `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept `Rows` in place of an array, for float32
+    and float64 parameters in C order, without decay, L1 and averages.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Rows:
     Raises
     ------
     TypeError, ValueError
-        If the indices are not a list of integers, or the values are not equally many.
+        If the indices are not a list of integers, or there is not one value for each index.
 
     Examples
     --------
@@ -68,7 +68,8 @@ def prepared(opt: Any, k: int, rows: Rows) -> Any:
         )
     if p.dtype not in (np.float32, np.float64) or not p.flags.c_contiguous:
         raise ValueError(
-            f"{what} must be an array, because its parameter is not float32 or float64 in C order; got {rows!r}"
+            f"{what} must be an array, not Rows: Rows need a parameter of float32 or float64 in C order; got {rows!r} "
+            f"for a parameter of {p.dtype} with strides {p.strides}"
         )
     try:
         return _core.RowGradient(rows.indices.astype(np.int64, copy=False), np.ascontiguousarray(values), len(p))
@@ -129,4 +130,4 @@ def check_can_be_zeroed(what: str, rows: Rows) -> None:
     flags = rows.values.flags
     if not flags.writeable or not flags.c_contiguous:
         got = "read-only" if not flags.writeable else f"with strides {rows.values.strides}"
-        raise ValueError(f"{what} must be writeable and in C order, to be zeroed; got {rows!r}, {got}")
+        raise ValueError(f"{what} must be writeable and in C order if zero_grads is True; got {rows!r}, {got}")

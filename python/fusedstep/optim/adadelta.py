@@ -45,7 +45,7 @@ class Adadelta(Optimizer):
     eps = Option(
         1e-06, checks.non_negative, "Added inside both roots, as in torch. It sets the size of the first step."
     )
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

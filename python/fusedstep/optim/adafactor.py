@@ -37,8 +37,8 @@ class Adafactor(Directed):
         p = p * (1 - lr * weight_decay)
         p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 
-    The last two axes are the rows and columns; rms(x) is the root of the mean of x^2, rms(p) that before the decay. The
-    states take n + m numbers for a matrix of n x m. Sums have the same bits for any number of threads.
+    The last two axes are the rows and columns; rms(x) is the root of the mean of x^2. rms(p) is computed before the
+    decay. The states take n + m numbers for a matrix of n x m. Sums have the same bits for any number of threads.
 
     Notes
     -----

@@ -52,19 +52,19 @@ class Adam(Optimizer):
         "Keeps the denominator from zero.",
         in_kernel=under_a_flag("eps_inside", "eps_hat", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
     amsgrad = Option(False, checks.flag, "Divide by the largest second moment so far.")
     eps_inside = Option(
         False,
         checks.flag,
-        "True puts eps inside the root: sqrt(v + eps) instead of sqrt(v) + eps. The bias is corrected after it.",
+        "True puts eps inside the root: sqrt(v + eps) instead of sqrt(v) + eps. Then the bias is corrected.",
         by_name=True,
     )
     eps_hat = Option(
         False,
         checks.flag,
         "True takes eps for the paper's eps^ (section 2), as TensorFlow and scikit-learn do: the bias is corrected "
-        "after it is added, so it counts 1 / sqrt(1 - beta2^t) times. Not with eps_inside.",
+        "after eps is added, so eps counts 1 / sqrt(1 - beta2^t) times. Not together with eps_inside.",
         by_name=True,
     )
 

@@ -48,7 +48,7 @@ class Adamax(Optimizer):
         "Decay of the first moment and of the largest gradient, each at least 0 and below 1.",
     )
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -48,7 +48,7 @@ class ASGD(Optimizer):
     lambd = Option(0.0001, checks.non_negative, "Decay of the parameters; it also sets how fast the rate falls.")
     alpha = Option(0.75, checks.non_negative, "Power with which the rate falls.")
     t0 = Option(1000000.0, checks.non_negative, "Steps before the mean begins.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

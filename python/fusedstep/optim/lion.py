@@ -40,11 +40,11 @@ class Lion(Optimizer):
     in_torch = False
     for_small_networks = {"lr": 3e-4}
 
-    lr = Option(0.0001, checks.rate, "Learning rate: a tenth to a third of a good one for Adam.")
+    lr = Option(0.0001, checks.rate, "Learning rate: a tenth to a third of a good rate for Adam.")
     betas = Option(
         (0.9, 0.99),
         checks.betas,
-        "Weight of the momentum in the direction, and its decay; each at least 0 and below 1.",
+        "Weight of the momentum in the direction, and decay of the momentum; each at least 0 and below 1.",
     )
     weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
     decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)

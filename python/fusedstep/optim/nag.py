@@ -49,7 +49,7 @@ class NAG(Optimizer):
 
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.open_fraction, "Above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
 
     _ahead: list[Array] | None = None  # the look-ahead points; inside `lookahead`, the parameters
 
@@ -62,8 +62,8 @@ class NAG(Optimizer):
         RuntimeError
             If a step is taken inside.
         TypeError, ValueError
-            If a schedule gives no learning rate, or a parameter is read-only or was resized. If one is
-            resized inside, none can be swapped back.
+            If a schedule gives no learning rate, or a parameter is read-only or was resized. If a parameter is
+            resized inside, no parameter can be swapped back.
         """
         with self._reserved("lookahead", self._points_ahead):
             yield

@@ -52,7 +52,7 @@ class RMSprop(Optimizer):
         "Keeps the denominator from zero.",
         in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
     momentum = Option(0.0, checks.fraction, "At least 0 and below 1; 0 keeps no buffer.")
     centered = Option(False, checks.flag, "Divide by the standard deviation instead of the root mean square.")
     eps_inside = Option(

@@ -27,7 +27,8 @@ class RowwiseAdagrad(Directed):
     Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019), whose
     code uses this rule for its tables. Gradients are `Rows` or arrays; an array is a gradient of all rows. If a row has
     one element, the rule is the same as `Adagrad`. Clipping and `grad_scale` act on the gradients. Weight decay, L1 and
-    averages act on the step, for gradients that are arrays only. torch has no optimizer of this name. States: ``sum``.
+    averages act on the step, and only for gradients that are arrays. torch has no optimizer of this name. States:
+    ``sum``.
 
     Examples
     --------
@@ -46,7 +47,7 @@ class RowwiseAdagrad(Directed):
 
     lr = Option(0.01, checks.rate, "Learning rate.")
     lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps. t is 1 in the first step.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`), of arrays only.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or another `decay`), for arrays.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "What `sum` starts from.", begins_state=True)
     eps = Option(1e-10, checks.non_negative, "Keeps the denominator from zero.")
 

@@ -45,11 +45,11 @@ class Rprop(Optimizer):
     lr = Option(
         0.01,
         checks.rate,
-        "The first step of every element. Later steps follow from it, so a rate that changes has no effect.",
+        "The first step of every element. Later steps follow from the first, so a changed rate has no effect.",
     )
     etas = Option((0.5, 1.2), checks.factors_around_one, "Factors if the sign changes, and if it stays.")
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -43,7 +43,7 @@ class SGD(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.0, checks.fraction, "At least 0 and below 1; 0 keeps no buffer.")
     dampening = Option(0.0, checks.up_to_one, "From 0 to 1.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
     nesterov = Option(
         False,
         checks.flag,

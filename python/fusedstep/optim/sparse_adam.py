@@ -17,7 +17,7 @@ def _as_eps_hat(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SparseAdam(Optimizer):
-    r"""Adam that steps only the rows that have a gradient, with their moments: lazily, for embeddings.
+    r"""Adam that steps only the rows that have a gradient, and the moments of these rows, for embeddings.
 
     ::
 
@@ -26,7 +26,8 @@ class SparseAdam(Optimizer):
             v = beta2 * v + (1 - beta2) * g^2
             p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
 
-    Moments of other rows do not decay, so this is not Adam with many zeros; t counts the steps of the whole parameter.
+    The moments of other rows do not decay, so the result is not that of Adam with zeros for them. t counts the steps of
+    the whole parameter.
 
     Notes
     -----
@@ -52,7 +53,7 @@ class SparseAdam(Optimizer):
         (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
     )
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.", in_kernel=_as_eps_hat)
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty (or other `decay`), of arrays only.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or another `decay`), for arrays.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -123,7 +123,7 @@ def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
     total_steps : int
         Number of steps of the descent, >= 1.
     min_lr : float
-        Rate after it, in [0, lr].
+        Rate after the descent, in [0, lr].
 
     Raises
     ------

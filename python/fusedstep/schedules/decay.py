@@ -165,7 +165,7 @@ def inverse_time(lr: float, decay: float) -> InverseTime:
     lr : float
         Rate of step 1, >= 0.
     decay : float
-        How fast it falls, >= 0: the rate has halved after ``1 / decay`` steps.
+        How fast the rate falls, >= 0: the rate has halved after ``1 / decay`` steps.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def named(name: str, lr: float, steps: int) -> Schedule:
 
     ::
 
-        step               two cuts by 10, after each third
+        step               divided by 10 after one third and after two thirds of the steps
         exponential        down to lr / 100
         inverse_time       down to lr / 10
         bengio             constant for a quarter of the steps

@@ -92,7 +92,7 @@ class ReduceOnPlateau:
         return self.lr
 
     def observe(self, metric: float) -> float:
-        """Observe a metric; lower the rate after `patience` observations without improvement; return it."""
+        """Observe a metric; lower the rate after `patience` observations without improvement; return the rate."""
         metric = observed("ReduceOnPlateau.observe: metric", metric)
         if self._improves(metric):
             self.best, self._bad = metric, 0

@@ -60,7 +60,7 @@ class ReplaySampler(BaseSampler):
         point = self.next_point(results, running)
         if point is not None:
             return point
-        warnings.warn(f"{type(self).__name__}: every point has been tried; the best is tried again", stacklevel=3)
+        warnings.warn(f"{type(self).__name__}: every point has been tried; the best point is tried again", stacklevel=3)
         return min(results or running, key=lambda tried: results.get(tried, WORST))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

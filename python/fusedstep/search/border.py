@@ -25,7 +25,7 @@ class Border(NamedTuple):
     ----------
     name : str
     best : float
-        Its value in the best trial.
+        The value of the parameter in the best trial.
     side : {"low", "high"}
     low, high : float
         The range, or the smallest and largest of the values that a grid tried.
@@ -61,7 +61,7 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
     Returns
     -------
     list of Border
-        One for each such parameter. Each also gives a `BorderWarning`.
+        One for each parameter whose best value is on the border. Each also gives a `BorderWarning`.
 
     Raises
     ------

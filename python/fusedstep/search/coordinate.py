@@ -34,8 +34,8 @@ class CoordinateDescentSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises if it suggests a parameter that is not in the grid, or from a
-        range without the value.
+        If an argument is not as described. A trial raises if it suggests a parameter that is not in the grid, or a
+        range that does not contain the value.
 
     Notes
     -----

@@ -49,8 +49,8 @@ class MultiResolutionGridSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises if it suggests a parameter that is not in the space, or from
-        a range without the value.
+        If an argument is not as described. A trial raises if it suggests a parameter that is not in the space, or a
+        range that does not contain the value.
 
     Notes
     -----

@@ -162,7 +162,8 @@ class BaseMLP(Fitted):
         if X_val is None:
             if self.scoring is not None and not self.early_stopping:
                 raise ValueError(
-                    f"scoring needs rows to score: early_stopping=True, or X_val and y_val; got {self.scoring!r}"
+                    "scoring needs validation rows: set early_stopping=True, or give X_val and y_val to fit; "
+                    f"got scoring={self.scoring!r}"
                 )
             return None
         if self.solver == "lbfgs":

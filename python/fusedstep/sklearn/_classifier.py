@@ -36,11 +36,11 @@ class MLPClassifier(ClassifierMixin, Labels):
     hidden_layer_sizes : int or array-like of int
         Units of the hidden layers; () for none.
     activation : {"relu", "tanh", "logistic", "identity", "hard_tanh"}
-        Of the hidden layers.
+        The activation of the hidden layers.
     solver : str, class or function
         "adam", "sgd", "lbfgs" as in scikit-learn; the name (in any case) or the class of any optimizer of this package;
         or a function of parameter groups that returns an optimizer, such as ``partial(fs.AdamW, lr=0.01)``. Then set
-        its rate, decay and average there, and leave the parameters for those at their defaults.
+        rate, decay and average in this function, and leave the estimator's parameters for them at their defaults.
     alpha : float
         Strength of the penalty on the weights (not on biases), divided by the rows of the batch.
     batch_size : int or "auto"
@@ -62,7 +62,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         The same int gives the same bits, for any number of this package's threads.
     tol, n_iter_no_change : float
         Training ends when the loss (with `early_stopping` the validation score) has not improved by more than `tol` for
-        more than so many epochs; ``np.inf`` never ends it.
+        more than `n_iter_no_change` epochs. ``n_iter_no_change=np.inf`` turns this off.
     verbose : bool or int
         True shows a progress bar in a terminal or notebook if rich is installed, else a line per epoch.
     warm_start : bool
@@ -86,8 +86,8 @@ class MLPClassifier(ClassifierMixin, Labels):
         step, which makes exact zeros. None is the optimizer's default ("decoupled" for AdamW, "l2" for most others).
     weight_decay : float or None
         Decoupled decay of the weights, ``w *= 1 - rate * weight_decay`` in every step, for solvers with this decay
-        ("AdamW", "Lion") or ``decay="decoupled"``. It replaces `alpha`, which is divided by the rows of the batch and
-        so has little effect there.
+        ("AdamW", "Lion") or ``decay="decoupled"``. `weight_decay` replaces `alpha`. With this decay `alpha` has little
+        effect, because it is divided by the rows of the batch.
     clip_norm : float or None
         Largest norm of the gradient; a longer one is scaled down.
     warmup : int
@@ -95,7 +95,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     dropout : float
         Probability of dropping a hidden unit in training.
     batch_norm : bool
-        Normalise each hidden layer before its activation; `intercepts_` then has its beta.
+        Normalise each hidden layer before its activation; `intercepts_` then has the beta of batch norm.
     weight_init, bias_init : function or None
         From `fusedstep.init`; None draws the same weights as scikit-learn.
     class_weight : dict, "balanced" or None
@@ -112,16 +112,16 @@ class MLPClassifier(ClassifierMixin, Labels):
         Arguments of `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``: the hidden layers are first trained
         as a stack of auto-encoders.
     input_noise, weight_noise : float
-        Standard deviation of normal noise on the inputs of every batch, on the weights of every gradient.
+        Standard deviations of normal noise: on the inputs of every batch, and on the weights for every gradient.
     mixup : float
-        Mix every row with another one, with a weight from Beta(mixup, mixup); 0 does not mix.
+        Mix every row with another row, with a weight from Beta(mixup, mixup); 0 does not mix.
     ema_decay : float or None
         Predict with the exponential average of the weights over the steps.
     snapshots : int
         Number of networks whose average predicts: those at the ends of the cycles of
         ``learning_rate="cosine_restarts"``, which then has as many equal cycles.
     scoring : str, function or None
-        Scorer of the validation rows, held out or given; None is the accuracy. It is refused if there are no such rows.
+        Scorer of the validation rows, held out or given; None is the accuracy. Without validation rows it is refused.
     callbacks : list of functions or None
         Each is called as ``callback(estimator, epoch)`` after every epoch. ``epoch`` has ``number``, ``loss``,
         ``score`` and ``learning_rate``. A callback that returns True ends the training.
@@ -135,9 +135,10 @@ class MLPClassifier(ClassifierMixin, Labels):
     coefs_, intercepts_ : list of ndarray
         Weights (in, out) and biases of each layer: views of the network that predicts.
     loss_, best_loss_, loss_curve_ : float, float, list of float
-        Loss of the last epoch, of the best one and of each, with penalties. `best_loss_` is None with `early_stopping`.
+        Loss of the last epoch, of the best epoch and of every epoch, with penalties. With `early_stopping`,
+        `best_loss_` is None.
     validation_scores_, best_validation_score_ : list of float, float
-        Score of each epoch and the best one if there are validation rows, else None.
+        Score of each epoch and best score, if there are validation rows; else None.
     n_iter_, t_ : int
         Epochs of the last fit, and rows seen in all.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
@@ -151,7 +152,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     Notes
     -----
     `fit` and `partial_fit` accept validation rows, ``X_val`` and ``y_val``. Their scores are recorded, and
-    `early_stopping` uses them; in `partial_fit` it needs them. Sparse X is made dense a batch at a time.
+    `early_stopping` uses them. In `partial_fit`, `early_stopping` needs them. Sparse X is made dense a batch at a time.
 
     Layers that are hundreds of units wide use several threads. If many fits run at the same time, limit the threads by
     ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)`` (joblib's workers do). Several threads
@@ -181,7 +182,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         sample_weight : array-like, shape (n,), optional
             How much each row counts, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows, instead of held-out ones.
+            Validation rows, in place of held-out rows.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -205,7 +206,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over so many dropout masks; needs `dropout`. A row's masks depend on its number.
+            Average over this many dropout masks; needs `dropout`. A row's masks depend on its number.
         return_std : bool
             Return (probabilities, their standard deviation over the masks).
         """

@@ -58,9 +58,9 @@ def _check_weight_decay(given: Parameters, cls: type[Optimizer]) -> None:
     form = given.decay or own_decay(cls)
     if form != "decoupled":
         raise ValueError(
-            f"weight_decay is for solvers with decoupled decay ('AdamW', 'Lion', or decay='decoupled'); with "
-            f"solver={given.solver!r}, whose decay is {form!r}, alpha is the penalty; got weight_decay="
-            f"{given.weight_decay!r}"
+            "weight_decay needs a solver with decoupled decay ('AdamW', 'Lion', or decay='decoupled'); got "
+            f"weight_decay={given.weight_decay!r} with solver={given.solver!r}, whose decay is {form!r}: use alpha "
+            "instead"
         )
     _refuse(given, ("l1_ratio",), "weight_decay replaces the penalty alpha, so {name}, a share of alpha, must be 0")
 

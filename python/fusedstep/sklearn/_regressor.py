@@ -23,7 +23,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     r"""A multi-layer perceptron for regression: scikit-learn's, faster, and with more options.
 
     Every parameter, method and attribute of ``sklearn.neural_network.MLPRegressor`` exists here with the same
-    meaning. See `MLPClassifier` for them and for the additional ones.
+    meaning. See `MLPClassifier` for these and for the additional parameters.
 
     ::
 
@@ -73,7 +73,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         sample_weight : array-like, shape (n,), optional
             How much each row counts, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows, instead of held-out ones.
+            Validation rows, in place of held-out rows.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -91,7 +91,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over so many dropout masks; needs `dropout`. A row's masks depend on its number.
+            Average over this many dropout masks; needs `dropout`. A row's masks depend on its number.
         return_std : bool
             Return (numbers, their standard deviation over the masks).
         """

@@ -76,7 +76,7 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
             )
         if name not in names:
             raise ValueError(
-                f"solver_params must be arguments of {cls.__name__} that have no parameter of their own here "
+                f"solver_params must have only arguments of {cls.__name__} that are no parameters of the estimator "
                 f"({', '.join(names)}); got {name!r}"
             )
     return dict(given.solver_params or {})

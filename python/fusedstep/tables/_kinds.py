@@ -75,11 +75,13 @@ class Column:
         kinds = {"number": float, "category": str, "date": str, "left out": str}
         known = {f.name: f.default for f in fields(cls) if f.name != "values"} | {"values": []}
         if not isinstance(described, dict) or not described.keys() <= known.keys():
-            raise ValueError(f"a column must have some of {', '.join(known)}; got {described!r}")
+            raise ValueError(f"a column must be a dict with no other keys than {', '.join(known)}; got {described!r}")
         column = cls(**{"name": "", "kind": "", **described})
         texts = (column.name, column.kind, column.note, column.decimal, column.format, *column.values)
         if column.kind not in kinds or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"a column must have texts, and one of the kinds {', '.join(kinds)}; got {described!r}")
+            raise ValueError(
+                f"a column must have texts as values, and kind must be one of {', '.join(kinds)}; got {described!r}"
+            )
         if not isinstance(column.fill, (int, float)) or not np.isfinite(column.fill):
             raise ValueError(f"column {column.name!r}: fill must be a finite number; got {column.fill!r}")
         return column
@@ -115,7 +117,7 @@ def decide(
     if unusable:
         what = "these columns" if len(unusable) > 1 else "this column"
         drop = ",".join(unusable)
-        raise TableError(f"cannot use {what}: {_listed(list(unusable.values()))}; leave out by --drop {drop}")
+        raise TableError(f"cannot use {what}: {_listed(list(unusable.values()))}; leave out with --drop {drop}")
     return columns
 
 
@@ -131,7 +133,7 @@ def _check_names(frame: Frame, drop: Collection[str], categorical: Collection[st
             if name not in there:
                 raise TableError(f"--{option}: there is no column {name!r}")
             if seen.setdefault(name, option) != option:
-                raise TableError(f"column {name!r} must be named by one of --{seen[name]} and --{option}; got both")
+                raise TableError(f"column {name!r} must be named by --{seen[name]} or by --{option}, not by both")
 
 
 def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:

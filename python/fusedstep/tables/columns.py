@@ -96,7 +96,7 @@ class Columns:
         return cls(learnt)
 
     def transform(self, frame: Frame) -> Array:
-        """Return the inputs of the network, float64, one row per row.
+        """Return the inputs of the network, float64, one row for each row of the table.
 
         Raises
         ------

@@ -158,7 +158,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None, *, grad_norm: float | None = None) -> Any:
         """Update all parameters that have a gradient, in place, in one sweep over memory.
 
-        Either all of it happens or, if an error is raised, nothing.
+        If an error is raised, nothing is changed.
 
         Parameters
         ----------
@@ -279,7 +279,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             if result is not None:
                 return result, binding
             self._forget()
-        raise RuntimeError(f"{type(self).__name__}.step: its groups or state were changed during a step")
+        raise RuntimeError(f"{type(self).__name__}.step: param_groups and state must not change during a step")
 
     def _bound(self) -> Binding:
         binding = self._binding or self._bind()  # another thread may set it to None at once
@@ -293,7 +293,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def _require_own(self, method: str) -> None:
         if self._swapped is not None:
-            raise RuntimeError(f"{type(self).__name__}.{method}: not inside {self._swapped.reserved_by}()")
+            raise RuntimeError(f"{type(self).__name__}.{method}: cannot be called inside {self._swapped.reserved_by}()")
 
     def step_one(self, p: Tensor) -> None:
         """Update one parameter; see `step_in_backward`."""
@@ -308,7 +308,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             if binding.step(self.decay_scale, *clipped, zero, self.num_threads, rows=directions) is not None:
                 self._singles[p] = binding
                 return
-        raise RuntimeError(f"{type(self).__name__}: its groups or state were changed during a step")
+        raise RuntimeError(f"{type(self).__name__}: param_groups and state must not change during a step")
 
     def _of_model(self, p: Tensor) -> Tensor:
         """Return the parameter whose gradients step `p`."""
@@ -328,7 +328,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return what torch's optimizer of this name does.
 
-        Ranks that have parts of a parameter save it together, but not their sums over its low bits: a load makes them.
+        Ranks that have parts of a parameter save its state together. They do not save sums over its low bits, which are
+        computed again after a load.
         """
         return _loading.without_sums_of_parts(self, super().state_dict())
 
@@ -338,7 +339,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         Raises
         ------
         ValueError
-            If a state does not have its parameter's shape, an option is not valid, or one of them is missing.
+            If a state does not have its parameter's shape, an option is not valid, or a state or an option is missing.
         """
         before = self.state, self.param_groups
         try:
@@ -352,7 +353,8 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._forget()
             if isinstance(error, KeyError):  # raised by torch for a missing entry
                 name = type(self).__name__
-                raise ValueError(f"{name}.load_state_dict: state_dict must be of {name}; it lacks {error}") from error
+                need = f"state_dict must be that of an optimizer {name}"
+                raise ValueError(f"{name}.load_state_dict: {need}; missing {error}") from error
             raise
 
     def __getstate__(self) -> dict[str, Any]:
@@ -371,7 +373,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     def averaged(self) -> Iterator[None]:
         """Swap the averages into the parameters, in place, and swap back at the end, bit for bit.
 
-        The averages are those of `ema_decay`. Without it, a schedule-free rule uses its own average.
+        The averages are those of `ema_decay`. Without `ema_decay`, a schedule-free rule uses its own average.
 
         Raises
         ------
@@ -388,7 +390,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         if self.ema_decay is None and self._own_averages is not None:
             return self._own_averages()
         if self.ema_decay is None:
-            raise RuntimeError(f"{type(self).__name__}.averaged: needs ema_decay; it was None")
+            raise RuntimeError(f"{type(self).__name__}.averaged: ema_decay must be given to the optimizer; it was None")
         return {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}
 
     @contextmanager

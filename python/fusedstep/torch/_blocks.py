@@ -46,7 +46,8 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
     hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
     if is_of_fsdp1(p):
         raise ValueError(
-            f"{where} must not be sharded by FullyShardedDataParallel (FSDP1), which may cut inside a block, {hint}"
+            f"{where} must not be sharded by FullyShardedDataParallel (FSDP1) {hint}; got a part that may begin inside "
+            f"a block of {BLOCK} elements"
         )
     if is_shard(p) and _cuts(p) and not _is_cut_at_blocks(p):
         raise ValueError(

@@ -19,7 +19,7 @@ from .rows import has_storage, prepared
 
 
 class Moved(NamedTuple):
-    """A part of a parameter's state, and what it becomes if the step is taken."""
+    """A part of a parameter's state, and its new value if the step is taken."""
 
     param: Tensor
     name: str
@@ -28,7 +28,7 @@ class Moved(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A gradient of all rows, or of those given, with its parameter's place among all and the options of its group."""
+    """A gradient of all rows or of the given rows, the position of its parameter, and the options of the group."""
 
     place: int
     options: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Raw(NamedTuple):
 
 
 class DirectedSteps(FusedOptimizer):
-    """What surrounds the fused step where the kernel is given directions in the place of gradients."""
+    """Base of optimizers whose kernel gets directions in place of gradients."""
 
     #: Options of a group that the optimizers for arrays have not.
     own_extras: tuple[str, ...] = ()
@@ -124,10 +124,10 @@ class DirectedSteps(FusedOptimizer):
 
     @torch.no_grad()
     def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool | None]) -> None:
-        """Step with the directions in the place of gradients, and keep the states if it stepped.
+        """Step with the directions in place of the gradients. If the step is taken, write the new states.
 
-        `fused` returns whether it did, or None where it took no notice of the gradients. It multiplies what it is given
-        by `factor`: directions are divided by it first.
+        `fused` returns True if the step was taken, False if it was skipped, and None if the gradients were not used. It
+        multiplies its gradients by `factor`, so directions are divided by `factor` first.
         """
         self._check_can_be_zeroed(raw)
         bound, directions, moved = self.clip_value, {}, []
@@ -157,7 +157,7 @@ class DirectedSteps(FusedOptimizer):
             if g.rows is None and repeats:
                 what = f"{type(self).__name__}.step: grads[{g.place}]"
                 got = f"{values.dtype} {tuple(values.shape)} with strides {values.stride()}"
-                raise ValueError(f"{what} must be without repeated elements, to be zeroed; got {got}")
+                raise ValueError(f"{what} must be without repeated elements if zero_grads is True; got {got}")
 
     def _scaled(self, g: Tensor, factor: float) -> Tensor:
         if not self.in_type_of_gradient:
@@ -168,11 +168,11 @@ class DirectedSteps(FusedOptimizer):
         return values_of(self.kernel, group, f"{type(self).__name__}: param_groups[{n}]: ")
 
     def _directs(self, options: Mapping[str, Any]) -> bool:
-        """Tell whether the parameters of a group have directions; else their gradients are stepped."""
+        """Return True if the parameters of a group are stepped with directions, False if with their gradients."""
         return True
 
     def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
-        """Return what moves and the direction of a parameter, from its gradient or that of rows."""
+        """Return the changes of states and the direction of a parameter, from its gradient or a gradient of rows."""
         own = self._own(p, options)
         where = ... if rows is None else rows
         taken = self.state.get(p, {}).get("step", 0)
@@ -185,7 +185,7 @@ class DirectedSteps(FusedOptimizer):
         return moved, torch.from_numpy(np.asarray(direction))
 
     def _own(self, p: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameter's own states as arrays; those that it lacks begin."""
+        """Return the parameter's own states as arrays; missing states are created."""
         entry, result = self.state.get(p, {}), {}
         for name, shape in self.kernel._own_states(tuple(p.shape)).items():
             what = f"{type(self).__name__}: state[{name!r}]"

@@ -182,7 +182,7 @@ class Ranks:
         if not bool(((high - low <= _COPIES_MAY_DIFFER * high) | ~high.isfinite()).all()):
             raise ValueError(
                 f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, because "
-                f"their norm counts once; got sums of squares {sums[..., 0].flatten().tolist()}"
+                f"the norm counts them once; got sums of squares {sums[..., 0].flatten().tolist()}"
             )
 
     def _refuse_copies(self, sums: list[float]) -> None:
@@ -273,7 +273,7 @@ def _ranks_of_meshes(label: str, params: Sequence[Any]) -> Ranks:
         grid = grid._get_root_mesh()
     axes = [_axes_in(mesh, grid) for mesh in meshes]
     if None in axes:
-        raise ValueError(f"{label}: all DTensors must be on one device mesh, or on slices of one; got {meshes}")
+        raise ValueError(f"{label}: all DTensors must be on slices of one device mesh; got {meshes}")
     cuts: dict[Tensor, tuple[int, ...]] = {}
     for p in params:
         of_mesh = axes[meshes.index(p.device_mesh)] or () if is_shard(p) else ()

@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 class Binding:
-    """A plan of the kernels over an optimizer's parameters, or over one of them."""
+    """A plan with which the kernels step all parameters of an optimizer, or one of them."""
 
     def __init__(self, opt: Any, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel
@@ -171,7 +171,8 @@ class Binding:
         for name in names:
             if entry.get(name) is None:
                 if steps is not None and steps.item() > 0:
-                    raise ValueError(f"{where} must have {name!r} after {steps.item():.0f} steps; got {list(entry)}")
+                    need = f"have {name!r} after {steps.item():.0f} steps, because the options of the group need it"
+                    raise ValueError(f"{where} must {need}; got {list(entry)}")
                 start = self.kernel._initial_state(name, self.sources[m.group])
                 _widths.make(entry, name, m.param, width, start, rule)
             else:

@@ -55,7 +55,8 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     Notes
     -----
     Every backward pass is a step. So gradients cannot be accumulated over several passes, and a ``GradScaler`` cannot
-    unscale them (its ``step`` raises, as it finds no gradient). Hooks of the optimizer's `step` do not run.
+    unscale them (the scaler's ``step`` raises, because it finds no gradient). Hooks of the optimizer's `step` do not
+    run.
 
     In a process of torch.distributed the steps wait for the end of the backward pass, when
     DistributedDataParallel has reduced the gradients; a pass under its ``no_sync`` takes no step, and its gradients add
@@ -87,8 +88,8 @@ def _refuse_shared(optimizer: FusedOptimizer) -> None:
     """Raise if steps of single parameters would make ranks differ, or leave gradients unused."""
     if optimizer._zero is not None:
         raise ValueError(
-            "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because it "
-            "steps only a part of the parameters"
+            "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because a local "
+            "optimizer steps only a part of the parameters"
         )
     refuse_wrapped("step_in_backward", (p for group in optimizer.param_groups for p in group["params"]))
     if optimizer.skip_nonfinite and sharing(optimizer) is not None:

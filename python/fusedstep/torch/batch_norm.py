@@ -164,10 +164,10 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     same layout. Inputs in other layouts are copied.
 
     The kernel computes float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must have the
-    input's dtype; for 16-bit inputs they may be float32. torch's layer computes all other calls, and so it does under
-    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation; the sum and the ReLU follow. torch also
-    computes a gradient that will be differentiated again (``create_graph=True``). For 16-bit inputs all is computed in
-    float32, with the residual and the ReLU, and rounded once, to nearest even.
+    input's dtype; for 16-bit inputs they may be float32. torch's layer computes all other calls, and all calls under
+    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation; then the residual is added and the ReLU
+    is applied. torch also computes a gradient that will be differentiated again (``create_graph=True``). For 16-bit
+    inputs all is computed in float32, with the residual and the ReLU, and rounded once, to nearest even.
 
     Differences from torch's layer: `relu` and the residual exist, and results are more precise if a mean is large.
     Code that takes the parameters and buffers out of a layer with ``relu=True`` (to fold it into a convolution) must

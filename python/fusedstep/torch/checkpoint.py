@@ -14,8 +14,8 @@ class CheckpointWriter(FileSystemWriter):
     r"""Write a checkpoint of torch.distributed over an older one, which stays loadable until the new one is complete.
 
     torch's own writer overwrites the existing files. If a process is killed in the meantime, both the old and the new
-    state are lost. Here every save writes new files. When one file, ``.metadata``, is renamed, they become the
-    checkpoint. Then all older files are removed, also those of interrupted saves.
+    state are lost. Here every save writes new files. When one of them, ``.metadata``, is renamed, the new files become
+    the checkpoint. Then all older files are removed, also those of interrupted saves.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps
 
 
 class OrthogonalSteps(DirectedSteps):
-    """What Muon does before the fused step."""
+    """The part of Muon's step before the fused step."""
 
     #: Options of a group that the optimizers for arrays do not have.
     own_extras = ("flatten", "ns_dtype")

@@ -22,9 +22,9 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     The optimizer steps the *host* of each parameter. A parameter in the CPU's memory is its own host: it is stepped in
     place, in one sweep. The host of any other parameter is a copy in pinned memory. When the backward pass has
-    completed a gradient, a separate stream copies it to the CPU, and it is freed on the device. The backward pass
-    continues during the copy. After the step, the new parameters are copied back. During this copy the device may do
-    work that does not need them.
+    completed a gradient, a separate stream copies it to the CPU, and the gradient is freed on the device. The backward
+    pass continues during the copy. After the step, the new parameters are copied back. During this copy the device may
+    do work that does not need the new parameters.
 
     With an optimizer of this package, 16-bit hosts keep their dtype. A state holds the missing bits of float32
     (``master_weights=True``), so each step gives the same values as a step of float32 parameters. With an optimizer of
@@ -33,7 +33,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     Parameters
     ----------
     optimizer_class : type
-        Class of the optimizer, such as `fusedstep.torch.AdamW`. The result is an instance of it.
+        Class of the optimizer, such as `fusedstep.torch.AdamW`. The result is an instance of this class.
     model : torch.nn.Module, or parameters or groups as for an optimizer
         Its parameters may be on any device, the CPU included. They may have any floating dtype.
     *args, **options
@@ -57,8 +57,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     pass starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. For a parameter in the
     CPU's memory, the gradient stays in ``p.grad`` until the step, and
     ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. For a parameter on another device, the
-    gradient does not stay there, and that function would clip nothing: use ``clip_norm=``. The speed on a GPU has not
-    been measured.
+    gradient does not stay in ``p.grad``, and that function would clip nothing: use ``clip_norm=``. The speed on a GPU
+    has not been measured.
 
     In a process of torch.distributed, the gradients are copied to the CPU at the end of the backward pass, when
     DistributedDataParallel has reduced them. After a pass under its ``no_sync`` they stay on the device and are added

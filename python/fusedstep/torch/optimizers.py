@@ -5,7 +5,7 @@ is a subclass of torch's, with the same arguments, defaults, groups, state and s
 
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
-All accept more options by keyword: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
+All classes accept more options by keyword: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
 ``ema_decay``, ``zero_grads``, ``num_threads``, ``process_group``, and as options of a group ``l1`` and ``decay``.
 """
 
@@ -32,7 +32,7 @@ Parameters
 {arguments}
     As in `{source}`.
 clip_norm : float, optional
-    Scales all gradients by min(1, clip_norm / (norm + 1e-6)), with the norm over all of them.
+    Scales all gradients by min(1, clip_norm / (norm + 1e-6)). The norm is that over all gradients.
 clip_value : float, optional
     Bounds every element's absolute value, after `clip_norm`.
 skip_nonfinite : bool
@@ -46,14 +46,14 @@ zero_grads : bool
 num_threads : int, optional
     At most this many threads for this optimizer.
 master_weights : bool
-    True keeps the part of float32 that 16-bit parameters cannot hold in a state (``"low"`` and ``"low_sum"``, or
-    ``"master"``).
+    True keeps in a state (``"low"`` and ``"low_sum"``, or ``"master"``) the part of float32 that 16-bit parameters
+    cannot hold.
 seed : int
     Seed of stochastic rounding.
 process_group : torch.distributed.ProcessGroup, optional
-    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`. Give it for FSDP1 and
-    for tensors that you divide yourself. It is found for DTensors and ``ZeroRedundancyOptimizer``. Under DDP every
-    process has all gradients, and it stays None.
+    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`. Give the group for FSDP1
+    and for tensors that you divide yourself. For DTensors and ``ZeroRedundancyOptimizer`` it is found automatically.
+    Under DDP leave it None, because every process has all gradients.
 {extras}
     As in `fusedstep.{name}`; options of a group.
 

@@ -50,13 +50,14 @@ def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
         raise RuntimeError(str(error)) from None
     if g.sparse_dim() != 1 or g.dtype != p.dtype or p.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(
-            f"{label} must be sparse in its first axis only, and of its parameter's dtype, float32 or float64; "
-            f"got {g.dtype} {tuple(g.shape)} with {g.sparse_dim()} sparse axes"
+            f"{label} must be sparse in the first axis only, and must have the parameter's dtype, which must be "
+            f"float32 or float64; got {g.dtype} {tuple(g.shape)} with {g.sparse_dim()} sparse axes for a {p.dtype} "
+            "parameter"
         )
     if not p.is_contiguous() or g.shape != p.shape:
-        got = f"{tuple(p.shape)} with strides {p.stride()} for a gradient {tuple(g.shape)}"
+        got = f"a parameter {tuple(p.shape)} with strides {p.stride()} and a gradient {tuple(g.shape)}"
         raise RuntimeError(
-            f"{label}: the parameter of a sparse gradient must be contiguous and have its shape; got {got}"
+            f"{label}: the parameter must be contiguous and must have the shape of its sparse gradient; got {got}"
         )
     indices, values = g._indices().detach(), g._values().detach()
     for name, part in (("indices", indices), ("values", values)):

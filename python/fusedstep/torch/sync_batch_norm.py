@@ -47,10 +47,10 @@ class SyncBatchNorm(_Normalization):
 
     Notes
     -----
-    Every process gathers the count, mean and sum of squared deviations of all, in float64, and merges them in the order
-    of ranks (Chan, Golub and LeVeque, 1979): statistics and running statistics have the same bits everywhere. Batches
-    may differ in size, and be empty on some ranks. As in torch the gradients of weight and bias are those of the own
-    batch, for DistributedDataParallel to reduce. They cannot be differentiated again.
+    Every process gathers the count, mean and sum of squared deviations of all processes, in float64, and merges them in
+    the order of ranks (Chan, Golub and LeVeque, 1979): statistics and running statistics have the same bits everywhere.
+    Batches may differ in size, and be empty on some ranks. As in torch, each process has the gradients of weight and
+    bias for its own batch, and DistributedDataParallel reduces them. Gradients cannot be differentiated again.
 
     ``torch.nn.SyncBatchNorm`` refuses the CPU, has no ReLU and no residual, and rounds statistics to the input's type.
 
@@ -83,7 +83,7 @@ class SyncBatchNorm(_Normalization):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
-        """Replace all batch normalisation in a model, torch's and ours, with its ReLU, parameters, buffers and mode.
+        """Replace torch's and our batch normalisation layers in a model. ReLU, parameters, buffers and mode are kept.
 
         Parameters
         ----------

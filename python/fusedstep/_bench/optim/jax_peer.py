@@ -40,7 +40,7 @@ class Jax(NumPyRunner):
 
     def prepare(self, job: Job) -> Callable[[], object]:
         if job.case.threads and job.threads < max(job.case.threads):
-            raise Unavailable("its threads are those of the process")
+            raise Unavailable("JAX uses all threads of the process")
         self.jax: Any = importlib.import_module("jax")
         optax: Any = importlib.import_module("optax")
         rule = optax_rule(optax, job.case.rule, job.options)

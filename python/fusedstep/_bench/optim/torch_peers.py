@@ -33,7 +33,7 @@ class Torch(NumPyRunner):
         if cls is None:
             raise Unavailable(f"torch has no {job.case.rule}")
         if job.case.rule == "Muon":
-            raise Unavailable("not the same products: python -m bench.muon")
+            raise Unavailable("torch's Muon computes other products: python -m bench.muon compares them")
         if self.form == "default":
             return cls(self.tp, **job.options)
         if self.form not in inspect.signature(cls).parameters:

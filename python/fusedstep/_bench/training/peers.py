@@ -1,7 +1,7 @@
 """The trainers: each has the loop that its users write.
 
-All start from the same weights, takes the same batches in the same order, and is put back to the first weights,
-untimed, before each pass: a network that has learnt everything would be timed on gradients of nearly zero.
+All trainers start from the same weights and take the same batches in the same order. Before each pass the first weights
+are restored, untimed: a network that has learnt everything would be timed on gradients of nearly zero.
 """
 
 from __future__ import annotations

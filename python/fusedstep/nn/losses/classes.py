@@ -59,7 +59,7 @@ class SoftmaxNLL(Loss):
 class MulticlassHinge(Loss):
     """``mean over rows of sum over j != label of max(0, z_j - z_label + margin)`` (Weston and Watkins 1999).
 
-    Gradient: 1/n for every class in the margin, minus their number over n for the label. torch's
+    Gradient: 1/n for every class in the margin; for the label, minus the number of these classes over n. torch's
     ``MultiMarginLoss`` divides by the number of classes as well. Targets: integer labels of shape (n,).
 
     Parameters
