@@ -4,6 +4,7 @@
 // nothing and the caller makes a new plan.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 #include <tuple>
@@ -94,6 +95,8 @@ class PyPlan {
   int traverse(visitproc visit, void* arg) const;
 
  private:
+  static constexpr char stepped[] = "cannot be changed while another thread steps it";
+
   struct State {
     Held average, count, low, sums;
     Held arrays[max_states], scales[max_states], scalars[max_scalars];
@@ -182,5 +185,12 @@ class PyPlan {
   std::optional<Plan> plan_;
   std::atomic<bool> claimed_{false};
 };
+
+template <class Visit>
+bool PyPlan::State::all(Visit&& visit) const {
+  return visit(average) && visit(count) && visit(low) && visit(sums) &&
+         std::all_of(arrays, arrays + max_states, visit) && std::all_of(scales, scales + max_states, visit) &&
+         std::all_of(scalars, scalars + max_scalars, visit);
+}
 
 }  // namespace fusedstep::bind

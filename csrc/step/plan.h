@@ -157,4 +157,16 @@ class Plan {
   std::vector<Piece> pieces_;
 };
 
+/// Visits the runs of active tensors, but for those with rows, that make up elements [begin, end) of the concatenation.
+template <class Visit>
+void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
+  end = std::min(end, total_);
+  for (auto k = std::size_t(first_tensor_[std::size_t(begin / chunk_size)]); begin < end; ++k) {
+    const Tensor& t = tensors[k];
+    const std::int64_t stop = std::min(end, t.start + t.size);
+    if (begin < stop && t.active && !t.rows) visit(t, begin - t.start, stop - begin);
+    begin = std::max(begin, stop);
+  }
+}
+
 }  // namespace fusedstep

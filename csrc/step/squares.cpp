@@ -1,12 +1,20 @@
 #include "step/squares.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "machine/parallel.h"
+#include "step/blocks.h"
 #include "step/plan.h"
 
 namespace fusedstep {
+namespace {
+
+// Chunks that are read in order. So many are long enough for the hardware's prefetcher.
+constexpr std::int64_t stretch = 64;
+
+}  // namespace
 
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
   const SquareSumFn add_squares = step_kernels().square_sum[int(dtype)];
@@ -24,6 +32,80 @@ double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
   double sum = 0;
   for (const double p : partial) sum += p;
   return sum;
+}
+
+/// The sum of squares of one chunk.
+double Plan::squared_norm_of(std::int64_t chunk) const {
+  double lanes[norm_lanes] = {};
+  for_runs(chunk * chunk_size, (chunk + 1) * chunk_size, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+    const auto lane = unsigned((t.start + first) % norm_lanes);
+    add_squares(t, first, n, lane, lanes);
+  });
+  return sum_of_lanes(lanes);
+}
+
+/// The bits are the same for any number of threads and any split into tensors: an element's lane and chunk follow from
+/// its position in the concatenation, and lanes and chunks are added in a fixed order.
+double Plan::squared_norm(int threads) {
+  parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
+    // From the last run of chunks to the first: the sweep that follows begins with what was read last and is still
+    // cached.
+    for (std::int64_t stop = end; stop > begin; stop -= stretch)
+      for (std::int64_t chunk = std::max(begin, stop - stretch); chunk < stop; ++chunk)
+        partial_[std::size_t(chunk)] = squared_norm_of(chunk);
+  });
+  double sum = 0;
+  for (const double p : partial_) sum += p;
+  return sum;
+}
+
+constexpr double least_exact_squares = 0x1p-970;
+
+/// The squares of float64 numbers overflow beyond 1e154 and lose digits below 1e-146. In these cases the numbers are
+/// multiplied by a power of two first. Numbers of smaller types are left out of that sum: they are negligible beside
+/// overflowing ones, and if the sum is tiny they are 0.
+double Plan::norm(int threads) {
+  const double squares = squared_norm(threads);
+  if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;
+  if (squares < least_exact_squares && has_float64()) return std::sqrt(squares_scaled_by(0x1p600)) * 0x1p-600;
+  return std::sqrt(squares);
+}
+
+Squares Plan::squares(int threads) {
+  const double sum = squared_norm(int(std::clamp<std::int64_t>(useful_threads(), 1, threads)));
+  if (std::isinf(sum) || std::isnan(sum)) return {sum, squares_scaled_by(0x1p-600), sum, finite()};
+  const bool loses_digits = sum < least_exact_squares && has_float64();
+  return {sum, sum * 0x1p-600 * 0x1p-600, loses_digits ? squares_scaled_by(0x1p600) : sum * 0x1p600 * 0x1p600, true};
+}
+
+double Plan::squares_scaled_by(double power) const {
+  double sum = 0;
+  for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+    if (t.gradient_dtype == DType::f64) add_scaled_squares(t, first, n, power, sum);
+  });
+  return sum;
+}
+
+bool Plan::has_float64() const {
+  return total_ > 0 && std::any_of(tensors.begin(), tensors.end(),
+                                   [](const Tensor& t) { return t.active && t.gradient_dtype == DType::f64; });
+}
+
+/// True if no gradient is inf or nan after it is multiplied by a factor. Looks at every element.
+bool Plan::finite(double factor) const {
+  bool finite = true;
+  if (total_ > 0)
+    for_runs(0, total_, [&](const Tensor& t, std::int64_t first, std::int64_t n) {
+      finite = finite && all_finite(t, first, n, factor);
+    });
+  return finite;
+}
+
+/// True if some gradient is inf or nan after it is multiplied by a factor. No element exceeds the norm, so the norm
+/// nearly always answers without a look at the elements.
+bool Plan::overflows(double norm, double factor) const {
+  constexpr double safe = 0x1p127;  // half of the largest float32
+  return !(norm < safe && norm * factor < safe) && !finite(factor);
 }
 
 }  // namespace fusedstep
