@@ -277,9 +277,7 @@ def test_npz_file_with_a_false_header_gives_one_clear_line(member: bytes, capsys
         file.writestr("y.npy", array_file((40,), b"\0" * 320))
     assert main(["train", "--data", "x.npz"]) == 2
     captured = capsys.readouterr()
-    assert (
-        "X must be an array of numbers; NumPy cannot read X" in captured.err and captured.err.count("\n") == 1
-    )
+    assert "X must be an array of numbers; NumPy cannot read X" in captured.err and captured.err.count("\n") == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

@@ -65,9 +65,7 @@ def test_output_that_a_layer_keeps_is_unchanged_if_the_next_layer_returns_its_in
 
 @pytest.mark.parametrize("last", [Identity(), nn.L1Activity(0.0), nn.KLActivity(0.1)])
 @pytest.mark.parametrize("before", [*IN_PLACE, nn.BatchNorm])
-def test_callers_array_is_unchanged_if_the_last_layer_returns_dy(
-    before: type[nn.Layer], last: nn.Layer
-) -> None:
+def test_callers_array_is_unchanged_if_the_last_layer_returns_dy(before: type[nn.Layer], last: nn.Layer) -> None:
     last = type(last)(**last.config())
     model = nn.Sequential(nn.Linear(4, 3), before(), last, dtype=np.float64, rng=0)
     dy = batch((6, 3))

@@ -37,7 +37,11 @@ def test_optimizer_refuses_an_array_that_cannot_be_a_parameter(name: str) -> Non
         ([], ValueError, ["params must have at least one array", "none"]),
         ({}, ValueError, ["params must have at least one array", "none"]),
         ([{"params": []}], ValueError, ["params must have at least one array"]),
-        ([ones(3), {"params": [ones(3)]}], TypeError, ["params must be all arrays or all groups", "both"]),
+        (
+            [ones(3), {"params": [ones(3)]}],
+            TypeError,
+            ["params must have only arrays or only groups", "got arrays and groups"],
+        ),
         ([{"lr": 0.1}], ValueError, ['groups[0] must have "params"', "['lr']"]),
         ([{"params": 3}], TypeError, ['"params" of a group must be arrays', "int"]),
         ({3: ones(3)}, TypeError, ["names of params must be non-empty strings", "3"]),

@@ -136,7 +136,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
-        r"solver_params must be arguments of SGD .* num_threads, .*seed\); got 'amsgrad'",
+        r"solver_params must have only arguments of SGD .* num_threads, .*seed\); got 'amsgrad'",
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},

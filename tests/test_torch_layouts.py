@@ -286,7 +286,10 @@ def test_gradients_that_do_not_fit_are_refused_before_anything_is_written(name: 
     params[0].grad, params[1].grad = torch.ones(3), torch.ones(3).to_sparse()
     message = rf"{name}\.step: grads\[1\] must be dense"
     if ours(name).kernel.takes_rows:
-        opt.param_groups[0]["weight_decay"], message = 0.1, rf"{name}\.step: grads\[1\]: rows and sparse gradients need an optimizer without weight_decay"
+        opt.param_groups[0]["weight_decay"], message = (
+            0.1,
+            rf"{name}\.step: grads\[1\]: .* need an optimizer without weight_decay",
+        )
     with pytest.raises(RuntimeError, match=message):
         opt.step()
     assert all((p == 1).all() for p in params)
