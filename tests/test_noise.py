@@ -39,7 +39,7 @@ def test_noise_is_accurate() -> None:
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
 def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
-    """The reference has the kernels' bits, so its extremes are those of the kernels."""
+    """Only the reference is called here. It gives the same bits as the kernels, so their noise is finite too."""
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):
         u = (t(65536) * t(w[0] >> 16) + t(w[0] & 0xFFFF) + t(0.5)) * t(2.0**-32)

@@ -37,7 +37,7 @@ py::object Shards::part(py::handle object) {
 
 py::object Shards::part_of_gradient(const py::object& gradient, py::handle parameter, const Where& where) const {
   if (!is_whole(parameter)) return gradient;
-  const std::string need = "a DTensor placed as its parameter, " + placements_of(parameter);
+  const std::string need = "a DTensor with the placements of its parameter, " + placements_of(parameter);
   if (!is_whole(gradient)) refuse_type(where, need, py::str(py::type::handle_of(gradient).attr("__name__")));
   if (is_partial(gradient))
     refuse_value(where, need,

@@ -60,7 +60,8 @@ left.set(xscale="log", title="Training loss after 20 epochs")
 _ = right.set(title="Accuracy after 20 epochs")
 
 # %%
-# The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss:
+# The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss. If
+# the whole interval of a difference in accuracy is above 0, the rule is more accurate than Adam.
 
 gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in names}
 slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
@@ -70,9 +71,8 @@ for name in names:
 
 # %%
 # Adam is not the best in every respect here. Several classical rules do not differ measurably from Adam in accuracy.
-# NAG and Adadelta reach a lower training loss. A rule is more accurate than Adam if the interval of its difference is
-# above 0. Plain SGD (without momentum) has a higher loss and a lower accuracy. AdamW's loss stays higher because its
-# decay keeps the weights small.
+# NAG and Adadelta reach a lower training loss. Plain SGD (without momentum) has a higher loss and a lower accuracy.
+# AdamW's loss stays higher because its decay keeps the weights small.
 
 assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())
 assert sum(gain.high >= 0 for name, gain in gains.items() if name != "Adam") >= 3

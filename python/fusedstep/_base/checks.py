@@ -120,7 +120,7 @@ def iterations(what: str, value: Any) -> int:
 
 
 def rate_adjustment(what: str, value: Any) -> str | None:
-    """Return the name of a way to adjust a rate to the shape of a matrix, or None."""
+    """Check the option that says how the rate depends on the shape of a matrix, a name or None, and return it."""
     if value is not None and (not isinstance(value, str) or value not in ("original", "match_rms_adamw")):
         raise ValueError(f'{what} must be "original", "match_rms_adamw" or None; got {_show(value)}')
     return value

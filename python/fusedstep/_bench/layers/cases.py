@@ -88,7 +88,7 @@ class Target:
     """A target of one case.
 
     Against a copy or batch norm alone: at most `bound` times its time per byte. Against torch: at least `bound` times
-    as fast, or only faster if `bound` is 1.
+    as fast. If `bound` is 1, it must be faster.
     """
 
     case: str
