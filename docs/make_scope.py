@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 DOCS = Path(__file__).parent
 HEAD = """# Scope
 
-This page lists every technique of the package, its public names (with the arguments that select it), and the files
-that show it. `fs` is `fusedstep`. `python docs/make_scope.py` writes the page from [scope.txt](scope.txt). The tests
-check that every name exists and takes these arguments, that every file exists, and that at least one of the files uses
-the name.
+This page lists every technique of the package. The second column gives the public names of the technique. The brackets
+contain the arguments that select the technique. The third column gives the files that show the technique. `fs` is
+`fusedstep`.
+
+`python docs/make_scope.py` writes this page from [scope.txt](scope.txt). The tests check that every name exists and
+takes these arguments. The tests also check that every file exists, and that at least one of the files uses the name.
 """
 NAME = re.compile(r"([\w.]+)(?:\(([\w, ]+)\))?")
 
