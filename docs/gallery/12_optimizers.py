@@ -60,8 +60,8 @@ left.set(xscale="log", title="Training loss after 20 epochs")
 _ = right.set(title="Accuracy after 20 epochs")
 
 # %%
-# The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss. If
-# the whole interval of a difference in accuracy is above 0, the rule is more accurate than Adam.
+# The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss.
+# If the whole interval of a difference in accuracy is above 0, the rule is more accurate than Adam.
 
 gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in names}
 slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}

@@ -262,7 +262,8 @@ def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype
     if not fits or not _widths.has_memory(value):
         raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_widths.named(value)}")
     if not placed_alike(value, target):
-        raise ValueError(f"{what} must have the placements of its parameter, {placement_of(target)}; got {placement_of(value)}")
+        need, got = placement_of(target), placement_of(value)
+        raise ValueError(f"{what} must have the placements of its parameter, {need}; got {got}")
     mine, its = local_of(value), local_of(target)
     like = torch.empty_like(its, dtype=dtype, device="meta")
     if mine.stride() != like.stride() or mine.device != its.device or value.requires_grad:
