@@ -171,7 +171,7 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 
 @every_dtype
 def test_bias_is_added_exactly_once(dtype: Any) -> None:
-    """The bias is added by the Linear, or in the pass of the ReLU. The bits are the same, forward and backward."""
+    """In a Sequential the ReLU adds the bias of the Linear before it; outputs and gradients have the same bits."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():

@@ -56,7 +56,7 @@ right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Witho
 # %%
 # The loss falls from the first weights to the trained weights. There is a ridge between two solutions. Therefore the
 # loss of a network with a hidden layer is not convex. The loss of a network without a hidden layer is convex along the
-# line. The axes are linear, because a logarithmic axis does not show convexity.
+# line. The axes of the two line plots are linear, because a logarithmic axis does not show convexity.
 
 ridge = np.array([between.values.max() for _, between, _ in runs])
 ends = np.array([max(between.values[0], between.values[-1]) for _, between, _ in runs])

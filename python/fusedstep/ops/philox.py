@@ -11,7 +11,9 @@ from .._base.random import Key as Key
 
 
 class Philox:
-    """A source of new keys: a seed and a counter of streams. It can be used from several threads.
+    """Makes new keys. All keys have the same seed, and each new key has the next stream number.
+
+    Several threads can use one Philox.
 
     Parameters
     ----------

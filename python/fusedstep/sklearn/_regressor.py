@@ -49,7 +49,8 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
 
     Notes
     -----
-    As in scikit-learn, `loss_curve_` has the mean over several outputs, but training minimises their sum.
+    If there are several outputs, training minimises the sum of their losses, and `loss_curve_` contains the mean of
+    their losses. scikit-learn does the same.
 
     Examples
     --------
