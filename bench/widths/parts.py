@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
 import fusedstep as fs
 
+from .speed import KEPT, WidthCase, ours
+
 ELEMENTS, STEPS, ROUNDS = 16_384, 60, 40
-_LOW: dict[str, Any] = {"master_weights": True, "state_dtype": "float32"}
+_LOW: dict[str, Any] = {**KEPT, "state_dtype": "float32"}
 #: What is added, to which line, and the options: "" is the whole step.
 PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("float32 step", "", "float32", {}),
@@ -24,29 +23,18 @@ PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 )
 
 
-def stepper(dtype: str, options: dict[str, Any]) -> Any:
-    """Return a function that takes some steps, after the first of them."""
-    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
-    rng = np.random.default_rng(0)
-    p, g = (rng.standard_normal(ELEMENTS).astype(kind) for _ in range(2))
-    optimizer = fs.AdamW([p], lr=1e-4, weight_decay=0.01, num_threads=1, **options)
-
-    def steps() -> None:
-        for _ in range(STEPS):
-            optimizer.step([g])
-
-    steps()
-    return steps
-
-
 def nanoseconds() -> dict[str, float]:
     """Return the least time per element of each line's step. Lines take turns."""
-    every = {name: stepper(dtype, options) for name, _, dtype, options in PARTS}
+    case = WidthCase("parts", ((ELEMENTS,),))
+    every = {name: ours(dtype, {**options, "num_threads": 1}, case).step for name, _, dtype, options in PARTS}
+    for step in every.values():
+        step()  # the first step makes what later ones use
     best = dict.fromkeys(every, float("inf"))
     for _ in range(ROUNDS):
-        for name, steps in every.items():
+        for name, step in every.items():
             start = time.perf_counter()
-            steps()
+            for _ in range(STEPS):
+                step()
             best[name] = min(best[name], (time.perf_counter() - start) / STEPS / ELEMENTS * 1e9)
     return best
 

@@ -23,7 +23,7 @@ STOLEN = 0.05  # CPUs that a hypervisor gave to other machines
 MANY = 0.05  # share of the measured time that may be in disturbed cases
 MOST_CORES = 8  # most cores that are measured
 ROUNDS = 15
-ATTEMPTS = 5
+ATTEMPTS = 5  # most measurements of the cores, if they differ too much
 PROBE = 20_000  # elements, which fit into the first two levels of cache
 
 

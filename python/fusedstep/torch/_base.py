@@ -15,7 +15,7 @@ from .._base import checks as _checks
 from .._base import runtime
 from .._core import StepInfo
 from . import _loading, _ranks, rows
-from ._blocks import refuse_cut_blocks
+from ._blocks import refuse_cut_blocks, refuse_parts
 from ._options import settings
 from ._state import Binding, Rows, Tensor, sharing
 
@@ -145,7 +145,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         trained = [i for i, p in enumerate(group["params"]) if p.requires_grad]
         names = group.get("param_names", [""] * len(group["params"]))
         for i in () if cls.kernel.element_wise or group.get("adamw") else trained:
-            _ranks.refuse_parts(f"{label}: param_groups[{k}]: params[{i}]", group["params"][i])
+            refuse_parts(f"{label}: param_groups[{k}]: params[{i}]", group["params"][i])
         for i in trained if chosen.state_dtype == "uint8" else ():
             refuse_cut_blocks(f"{label}: param_groups[{k}]: params[{i}]", group["params"][i])
         local = [_ranks.local_of(group["params"][i]) for i in trained]

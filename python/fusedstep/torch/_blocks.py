@@ -35,6 +35,14 @@ def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
     return made
 
 
+def refuse_parts(where: str, p: Tensor) -> None:
+    """Raise if a rank has a part of a parameter whose rule needs all of it: parts would have norms of their own."""
+    cut = is_shard(p) and _cuts(p)
+    if cut or is_of_fsdp1(p):
+        got = placement_of(p) if cut else "a part that FullyShardedDataParallel (FSDP1) has made"
+        raise ValueError(f"{where} must be whole on every rank for a rule with norms of whole tensors; got {got}")
+
+
 def refuse_cut_blocks(where: str, p: Tensor) -> None:
     """Raise if a rank's part of a parameter does not begin with a block.
 

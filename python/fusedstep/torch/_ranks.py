@@ -64,17 +64,6 @@ def is_part(p: Tensor) -> bool:
     return is_shard(p) or is_of_fsdp1(p)
 
 
-def refuse_parts(where: str, p: Tensor) -> None:
-    """Raise if a rank has a part of a parameter whose rule needs all of it: parts would have norms of their own."""
-    cut = is_shard(p) and any(
-        p.device_mesh.size(axis) > 1 and not placed.is_replicate()  # type: ignore[attr-defined]
-        for axis, placed in enumerate(p.placements)  # type: ignore[attr-defined]
-    )
-    if cut or is_of_fsdp1(p):
-        got = placement_of(p) if cut else "a part that FullyShardedDataParallel (FSDP1) has made"
-        raise ValueError(f"{where} must be whole on every rank for a rule with norms of whole tensors; got {got}")
-
-
 def zero_that_makes_this() -> weakref.ref[Any] | None:
     """Return the ZeroRedundancyOptimizer that is creating its local optimizer, or None.
 
