@@ -29,8 +29,8 @@ template <class Item>
 using Number = typename ItemTypes<Item>::Number;
 
 /// The n items from p on, each in the lower half of 32 bits. gcc 12 makes several instructions of the conversion.
-template <int n, class Format>
-FUSEDSTEP_INLINE Vector<std::uint32_t, n> load_bits(const Half<Format>* p) {
+template <int n>
+FUSEDSTEP_INLINE Vector<std::uint32_t, n> load_bits(const std::uint16_t* p) {
   using V [[maybe_unused]] = Vector<std::uint32_t, n>;
 #if defined(__AVX512F__)
   if constexpr (n == 16)
@@ -42,7 +42,7 @@ FUSEDSTEP_INLINE Vector<std::uint32_t, n> load_bits(const Half<Format>* p) {
 #if defined(__SSE4_1__)
   if constexpr (n == 4) return (V)_mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 #endif
-  return __builtin_convertvector(load<Vector<std::uint16_t, n>>(&p->bits), Vector<std::uint32_t, n>);
+  return __builtin_convertvector(load<Vector<std::uint16_t, n>>(p), Vector<std::uint32_t, n>);
 }
 
 template <class V>
@@ -51,7 +51,7 @@ FUSEDSTEP_INLINE V load(const Half<bf16>* p) {
   if constexpr (n == 1)
     return bf16::decode(p->bits);
   else
-    return float_of(load_bits<n>(p) << 16);
+    return float_of(load_bits<n>(&p->bits) << 16);
 }
 
 template <class V>
@@ -73,7 +73,7 @@ FUSEDSTEP_INLINE V load(const Half<f16>* p) {
   if constexpr (n == 1)
     return f16::decode(p->bits);
   else
-    return f16::widened(load_bits<n>(p));
+    return f16::widened(load_bits<n>(&p->bits));
 #endif
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "formats/bits.h"
+#include "formats/load.simd.h"
 #include "machine/vectors.simd.h"
 
 namespace fusedstep {
@@ -42,10 +43,8 @@ FUSEDSTEP_INLINE bool any_nan(const Floats (&x)[4]) {
 }
 
 /// `widen` converts as many items as a vector has words.
+FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) { return load_bits<words>(from); }
 #if defined(__AVX512BW__)
-FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) {
-  return Words(_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
-}
 FUSEDSTEP_INLINE Words widen(const std::int16_t* from) {
   return Words(_mm512_maskz_cvtepi16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 }
@@ -72,9 +71,6 @@ FUSEDSTEP_INLINE Bytes bytes(const Words (&x)[4]) {
   return Bytes(_mm512_maskz_permutexvar_epi32(0xffff, order, _mm512_packus_epi16(a, b)));
 }
 #else
-FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) {
-  return Words(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-}
 FUSEDSTEP_INLINE Words widen(const std::int16_t* from) {
   return Words(_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
