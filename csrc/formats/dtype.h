@@ -13,9 +13,7 @@ constexpr int dtype_count = 2;  // float32 and float64, the types in which kerne
 constexpr bool is_number(DType d) { return d <= DType::f16; }
 constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
 constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }
-constexpr std::ptrdiff_t item_size(DType d) {
-  constexpr std::ptrdiff_t sizes[] = {4, 8, 2, 2, 1, 2, 4};
-  return sizes[int(d)];
-}
+constexpr std::ptrdiff_t item_sizes[] = {4, 8, 2, 2, 1, 2, 4};  // outside the function, so that it is in static memory
+constexpr std::ptrdiff_t item_size(DType d) { return item_sizes[int(d)]; }
 
 }  // namespace fusedstep

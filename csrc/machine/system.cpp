@@ -12,18 +12,23 @@ namespace {
 
 // sysconf(_SC_LEVEL3_CACHE_SIZE) is wrong here: on processors of several dies it returns the sum of caches, and no core
 // can use all of them.
-std::int64_t read_size() {
-  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // its content is, for example, "32768K"
+std::int64_t read_size(const char* index, std::int64_t otherwise) {
+  std::ifstream file(std::string("/sys/devices/system/cpu/cpu0/cache/") + index + "/size");  // for example "32768K"
   std::int64_t size = 0;
   char unit = 0;
-  if (!(file >> size >> unit) || size <= 0) return 32 << 20;
+  if (!(file >> size >> unit) || size <= 0) return otherwise;
   return unit == 'M' ? size << 20 : unit == 'K' ? size << 10 : size;
 }
 
 }  // namespace
 
 std::int64_t last_level_cache() {
-  static const std::int64_t size = read_size();
+  static const std::int64_t size = read_size("index3", 32 << 20);
+  return size;
+}
+
+std::int64_t second_level_cache() {
+  static const std::int64_t size = read_size("index2", 1 << 20);
   return size;
 }
 

@@ -36,10 +36,8 @@ inline float root(float x) { return __builtin_sqrtf(x); }
 inline double root(double x) { return __builtin_sqrt(x); }
 
 /// -1, 0 or 1; 0 for nan.
-template <class T>
-inline T sign(T x) {
-  return T(x > T(0)) - T(x < T(0));
-}
+inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
+inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
 /// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. It is a mask and not a
 /// comparison: if gcc sees a comparison that is constant in the loop, it makes two loops and compiles the code after it

@@ -29,6 +29,7 @@ struct Stages {
   double divide = 1.0;       // p /= divide after the rule: proximal decay
   double ema_decay = 1.0;    // avg = d avg + (1 - d) p, if there is an average
   bool zero_gradient = false;
+  bool prefetch = false;   // the streams are probably not in the second-level cache
   double* sums = nullptr;  // of a rule with two passes, in its first one: two arrays of norm_lanes
 };
 

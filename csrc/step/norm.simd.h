@@ -52,10 +52,10 @@ template <class T, int N>
 inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
   T* x[N];
   for (int k = 0; k < N; ++k) x[k] = static_cast<T*>(read_write[k]) + first;
-  for (; n >= update_group; n -= update_group, g += update_group) {
-    add_to_all<T, N>(x, g, update_group);
-    prefetch_ahead<update_group>(g);
-    for (T*& each : x) prefetch_ahead<update_group>(each), each += update_group;
+  for (; n >= prefetched_alone; n -= prefetched_alone, g += prefetched_alone) {
+    add_to_all<T, N>(x, g, prefetched_alone);
+    prefetch_ahead<prefetched_alone>(g);
+    for (T*& each : x) prefetch_ahead<prefetched_alone>(each), each += prefetched_alone;
   }
   add_to_all<T, N>(x, g, n);
 }

@@ -5,11 +5,15 @@
 #include <string_view>
 
 #include "machine/parallel.h"
+#include "machine/system.h"
 #include "step/blocks.h"
 #include "step/rows.h"
 
 namespace fusedstep {
 namespace {
+
+/// What a step reads per element: a parameter, a gradient and two states of float32.
+constexpr std::int64_t usual_bytes = 16;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
   Stages s;
@@ -105,7 +109,7 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   if (info.skipped) {
     if (options.zero_gradients) zero_gradients();
   } else {
-    prepare(options, info.clip_coef / options.grad_scale);
+    prepare(options, info.clip_coef / options.grad_scale, threads);
     if (!pieces_.empty()) measure(threads);
     sweep(threads);
     if (has_rows_) sweep_rows(threads);
@@ -128,9 +132,10 @@ void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
 }
 
 /// Computes everything that is constant over a group.
-void Plan::prepare_group(std::size_t k, double rate, const StepOptions& options, double factor) {
+void Plan::prepare_group(std::size_t k, double rate, const StepOptions& options, double factor, int threads) {
   const Group& g = groups[k];
   stages_[k] = stages(g, rate, options, factor, ema_decay_);
+  stages_[k].prefetch = total_ / threads > second_level_cache() / usual_bytes;
   std::copy(g.hyper, g.hyper + max_hyper, hyper_[k].begin());
   if (own_decay_ < 0) return;
   stages_[k].shrink = 1.0;
@@ -139,20 +144,21 @@ void Plan::prepare_group(std::size_t k, double rate, const StepOptions& options,
 
 /// Counts the step and computes everything that is constant over a group or a tensor. Tensors that have taken
 /// equally many steps share their coefficients.
-void Plan::prepare(const StepOptions& options, double factor) {
+void Plan::prepare(const StepOptions& options, double factor, int threads) {
   const auto rate = [&](std::size_t group) { return options.rates ? options.rates[group] : groups[group].lr; };
-  for (std::size_t k = 0; k < groups.size(); ++k) prepare_group(k, rate(k), options, factor);
+  for (std::size_t k = 0; k < groups.size(); ++k) prepare_group(k, rate(k), options, factor, threads);
   const RuleKernels& rule = step_kernels().rules[rule_];
   const bool has_scalars = step_kernels().infos[rule_].scalar_count > 0;
   const Tensor* last = nullptr;
   double before[max_scalars] = {};  // the scalars, before this step, of the tensors that share the last coefficients
   int used = 0;
-  has_rows_ = false;
+  bool has_rows = false;
+  const bool has_norms = !pieces_.empty();  // each tensor then has its own coefficients
   for (Tensor& t : tensors) {
     if (!t.active) continue;
-    has_rows_ = has_rows_ || t.rows;
+    has_rows = has_rows || t.rows;
     ++t.steps;
-    if (!last || !pieces_.empty() || !shares_coefficients(*last, t) || (has_scalars && !shares_scalars(before, t))) {
+    if (!last || has_norms || !shares_coefficients(*last, t) || (has_scalars && !shares_scalars(before, t))) {
       const auto g = std::size_t(t.group);
       std::copy(t.scalars, t.scalars + max_scalars, before);
       rule.prepare[int(computed_in(t.dtype))](hyper_[g].data(), rate(g), t.steps, t.scalars,
@@ -163,6 +169,7 @@ void Plan::prepare(const StepOptions& options, double factor) {
     t.coefficients = used - 1;
     last = &t;
   }
+  has_rows_ = has_rows;
 }
 
 /// Takes elements [first, first + n) of a tensor through a kernel.

@@ -127,8 +127,8 @@ class Plan {
   bool finite(double factor = 1) const;
   bool overflows(double norm, double factor) const;
   void clip(const StepOptions& options, int threads, StepInfo& info);
-  void prepare_group(std::size_t k, double rate, const StepOptions& options, double factor);
-  void prepare(const StepOptions& options, double factor);
+  void prepare_group(std::size_t k, double rate, const StepOptions& options, double factor, int threads);
+  void prepare(const StepOptions& options, double factor, int threads);
   void measure(int threads);
   void sweep(int threads);
   void sweep_rows(int threads);

@@ -57,15 +57,18 @@ struct Factors {
   Ema<T> average;
 };
 
-/// Calls prefetch_ahead for each stream of a rule.
-template <class Rule, unsigned V, std::ptrdiff_t n, class T>
-FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states, const T* ema) {
-  prefetch_ahead<n>(p), prefetch_ahead<n>(g);
-  if constexpr (has_state<Rule, V, 0>()) prefetch_ahead<n>(states[0]);
-  if constexpr (has_state<Rule, V, 1>()) prefetch_ahead<n>(states[1]);
-  if constexpr (has_state<Rule, V, 2>()) prefetch_ahead<n>(states[2]);
-  if constexpr (has_state<Rule, V, 3>()) prefetch_ahead<n>(states[3]);
-  if (ema) prefetch_ahead<n>(ema);
+/// Calls prefetch_ahead for n elements of each stream of a rule.
+template <class Rule, unsigned V, class T>
+FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states, const T* ema, std::ptrdiff_t n) {
+  constexpr std::ptrdiff_t line = 64 / sizeof(T);
+  for (std::ptrdiff_t i = 0; i < n; i += line) {
+    prefetch_ahead<line>(p + i), prefetch_ahead<line>(g + i);
+    if constexpr (has_state<Rule, V, 0>()) prefetch_ahead<line>(states[0] + i);
+    if constexpr (has_state<Rule, V, 1>()) prefetch_ahead<line>(states[1] + i);
+    if constexpr (has_state<Rule, V, 2>()) prefetch_ahead<line>(states[2] + i);
+    if constexpr (has_state<Rule, V, 3>()) prefetch_ahead<line>(states[3] + i);
+    if (ema) prefetch_ahead<line>(ema + i);
+  }
 }
 
 /// Applies the rule to n elements, and averages its results if `averaged`. The average costs two more streams, which
@@ -79,23 +82,6 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
         p[i] = updated;
         if constexpr (averaged) ema[i] = f.average(ema[i], updated);
       });
-}
-
-/// Prefetches come after so many elements, a few at a time, so that they do not wait for each other.
-constexpr std::ptrdiff_t update_group = 64;
-
-/// The same, with prefetches in between if they are wanted.
-template <class Rule, unsigned V, bool averaged, class T>
-FUSEDSTEP_INLINE void update_run(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
-                                 const typename Rule::template coefficients<T>& c, bool prefetches) {
-  T* at[max_states] = {states[0], states[1], states[2], states[3]};
-  for (; prefetches && n >= update_group; n -= update_group) {
-    update<Rule, V, averaged>(p, g, at, ema, update_group, f, c);
-    prefetch_streams<Rule, V, update_group>(p, g, at, averaged ? ema : nullptr);
-    p += update_group, g += update_group, ema += averaged ? update_group : 0;
-    for (int k = 0; k < state_count<Rule>; ++k) at[k] += at[k] ? update_group : 0;
-  }
-  update<Rule, V, averaged>(p, g, at, ema, n, f, c);
 }
 
 /// Applies the stages before the rule to one block and returns the gradient for the rule, which is scaled.
@@ -117,15 +103,26 @@ inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n,
   return buffer;
 }
 
-/// Stages work on blocks of this many elements, which fit in the first-level cache.
-constexpr std::ptrdiff_t block_size = 128;
+/// Stages work on blocks of at most so many elements, which fit in the first-level cache.
+constexpr std::ptrdiff_t block_size = 256;
+
+/// Runs that prefetch have smaller blocks, and still smaller ones if the rule has no stages around it. A block begins
+/// with its prefetches, and a core cannot wait for many cache lines at a time.
+constexpr std::ptrdiff_t prefetched_block = 128, prefetched_alone = 64;
+
+/// Shorter runs do not prefetch, because much of what they would prefetch lies behind their end.
+constexpr std::ptrdiff_t long_run = 4096;
 
 /// Gradients are zeroed this many elements at a time, while they are in the first-level cache. A call for each block
 /// would cost more than the stores.
-constexpr std::ptrdiff_t zeroed_together = 8 * block_size;
+constexpr std::ptrdiff_t zeroed_together = 4 * block_size;
 
-/// The elements of a run whose streams may not be in the caches.
-constexpr std::ptrdiff_t long_run = 16384;
+/// How many elements pass through one stage before the next.
+inline std::ptrdiff_t stride_of(const Run& run, const Stages& st, bool around, bool prefetches) {
+  if (around) return prefetches ? prefetched_block : block_size;
+  if (prefetches) return prefetched_alone;
+  return st.zero_gradient ? zeroed_together : run.count;
+}
 
 template <class T>
 inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
@@ -135,15 +132,13 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
+/// Takes a run through its stages, block by block. It is not inlined, so that `sweep` needs few registers.
 template <class Rule, unsigned V, class T>
-void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
-  typename Rule::template coefficients<T> c;
-  __builtin_memcpy(&c, raw.bytes, sizeof c);
-  const bool before = before_rule<T>(st), after = after_rule(st);
+[[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st,
+                                    const typename Rule::template coefficients<T>& c) {
+  const bool before = before_rule<T>(st), after = after_rule(st), prefetches = st.prefetch && run.count >= long_run;
   const Factors<T> f{before ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
-  // The elements that pass through one stage before the next: a block, or all if the rule's loop is the only one.
-  const std::ptrdiff_t step = before || after ? block_size : st.zero_gradient ? zeroed_together : run.count;
-  const bool is_long = run.count >= long_run;
+  const std::ptrdiff_t step = stride_of(run, st, before || after, prefetches);
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
     const std::ptrdiff_t n = run.count - done < step ? run.count - done : step;
@@ -151,18 +146,30 @@ void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
     T* states[max_states];
     for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? done : 0);
     const T* g = static_cast<const T*>(run.g) + done;
-    if (is_long && (before || after)) prefetch_streams<Rule, V, block_size>(p, g, states, ema);
+    if (prefetches) prefetch_streams<Rule, V>(p, g, states, ema, step);
     if (before) g = prepare_gradient(g, st, n, p, buffer);
     if (ema && !after)
-      update_run<Rule, V, true>(p, g, states, ema, n, f, c, is_long && !before);
+      update<Rule, V, true>(p, g, states, ema, n, f, c);
     else
-      update_run<Rule, V, false>(p, g, states, ema, n, f, c, is_long && !before && !after);
+      update<Rule, V, false>(p, g, states, ema, n, f, c);
     if (after) {
       proximal(p, n, T(st.threshold), T(st.divide));
       if (ema) average_all(ema, p, n, f.average);
     }
     if (st.zero_gradient) zero_behind(static_cast<T*>(run.g), done + n, run.count);
   }
+}
+
+template <class Rule, unsigned V, class T>
+void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
+  typename Rule::template coefficients<T> c;
+  __builtin_memcpy(&c, raw.bytes, sizeof c);
+  if (run.ema || st.zero_gradient || (st.prefetch && run.count >= long_run) || before_rule<T>(st) || after_rule(st))
+    return sweep_stages<Rule, V, T>(run, st, c);
+  T* states[max_states];
+  for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]);
+  update<Rule, V, false>(static_cast<T*>(run.p), static_cast<const T*>(run.g), states, static_cast<T*>(nullptr),
+                         run.count, Factors<T>{T(st.scale), T(st.shrink), {}}, c);
 }
 
 template <class Rule>
