@@ -36,7 +36,7 @@ struct adam {
     m = c.first(m, g);
     v = c.second(v, g);
     T largest = v;
-    if constexpr (V & amsgrad) largest = v_max = v_max >= v ? v_max : v;
+    if constexpr (V & amsgrad) largest = v_max = choose(v_max >= v, v_max, v);
     return p - c.step_size * m / (root(largest + c.eps_inside) * c.debias + c.eps_outside);
   }
 };

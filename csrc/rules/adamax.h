@@ -29,7 +29,7 @@ struct adamax {
     T &m = state[0], &u = state[1];
     m = c.first(m, g);
     const T before = c.beta2 * u, now = (g < T(0) ? -g : g) + c.eps;
-    u = now > before || now != now ? now : before;  // nan stays nan
+    u = choose(now > before || now != now, now, before);  // nan stays nan
     return p - c.step_size * m / u;
   }
 };

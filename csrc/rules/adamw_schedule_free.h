@@ -33,7 +33,7 @@ struct adamw_schedule_free {
 
   template <unsigned V, class T>
   static T update(T y, T g, T* state, const coefficients<T>& c) {
-    const T z = c.first != T(0) ? y : state[0];
+    const T z = choose(c.first != T(0), y, state[0]);
     T& v = state[1];
     v = c.second(v, g);
     const T d = g / (root(v) * c.debias + c.eps) + c.weight_decay * y;

@@ -26,7 +26,7 @@ struct rmsprop {
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
     const double alpha = h[0], mu = h[1], eps_inside = h[2], eps_outside = h[3];
-    return {SquareEma<T>(alpha), Ema<T>(alpha), Weight<T>(mu), T(lr), T(eps_inside), T(eps_outside)};
+    return {SquareEma<T>(alpha), Ema<T>(alpha), weight_unless_zero<T>(mu), T(lr), T(eps_inside), T(eps_outside)};
   }
 
   template <unsigned V, class T>
@@ -37,8 +37,8 @@ struct rmsprop {
     if constexpr (V & centered) {
       grad_avg = c.mean(grad_avg, g);
       variance = square_avg - grad_avg * grad_avg;
-      variance = square_avg > largest_number<T> ? square_avg : variance;
-      variance = variance < T(0) ? T(0) : variance;
+      variance = choose(square_avg > largest_number<T>, square_avg, variance);
+      variance = choose(variance < T(0), T(0), variance);
     }
     T d = g / (root(variance + c.eps_inside) + c.eps_outside);
     if constexpr (V & momentum) d = buf = c.mu * buf + d;

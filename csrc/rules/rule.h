@@ -2,6 +2,7 @@
 // sets. The anonymous namespace keeps each instruction set's copy inside its object file.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -39,22 +40,114 @@ inline double root(double x) { return __builtin_sqrt(x); }
 inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
 inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
-/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. It is a mask and not a
-/// comparison: if gcc sees a comparison that is constant in the loop, it makes two loops and compiles the code after it
-/// twice.
+/// A number as a rule computes with it if one of its weights is 0; see Weight. All other results are those of T.
+template <class T>
+struct Careful {
+  T value;
+  Careful() = default;
+  template <class U>
+  explicit constexpr Careful(U x) : value(T(x)) {}
+  friend Careful operator-(Careful a) { return Careful(-a.value); }
+  friend Careful operator+(Careful a, Careful b) { return Careful(a.value + b.value); }
+  friend Careful operator-(Careful a, Careful b) { return Careful(a.value - b.value); }
+  friend Careful operator*(Careful a, Careful b) { return Careful(a.value * b.value); }
+  friend Careful operator/(Careful a, Careful b) { return Careful(a.value / b.value); }
+  friend bool operator<(Careful a, Careful b) { return a.value < b.value; }
+  friend bool operator>(Careful a, Careful b) { return a.value > b.value; }
+  friend bool operator>=(Careful a, Careful b) { return a.value >= b.value; }
+  friend bool operator==(Careful a, Careful b) { return a.value == b.value; }
+};
+template <class T>
+inline T number(T x) {
+  return x;
+}
+template <class T>
+inline T number(Careful<T> x) {
+  return x.value;
+}
+template <class T>
+inline Careful<T> root(Careful<T> x) {
+  return Careful<T>(root(x.value));
+}
+template <class T>
+inline Careful<T> sign(Careful<T> x) {
+  return Careful<T>(sign(x.value));
+}
+
+/// condition ? a : b, with copies of a and b, because gcc cannot vectorise loops that choose between addresses.
+template <class T>
+inline T choose(bool condition, T a, T b) {
+  return condition ? T(a) : T(b);
+}
+
+template <class T>
+using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+/// The bits of a nan that stands for a weight of 0, and of the sign.
+template <class Bits>
+constexpr Bits zero_weight = sizeof(Bits) == 4 ? Bits(0x7fd5aa55) : Bits(0x7ffaaa5555aa55aa);
+template <class Bits>
+constexpr Bits sign_bit = Bits(1) << (8 * sizeof(Bits) - 1);
+
+/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. Plain loops do not know
+/// this, because it would cost them an operation for each weight. Instead, a weight of 0 is stored as a nan, and a rule
+/// with such a weight computes with Careful numbers.
 template <class T>
 struct Weight {
-  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   T value;
-  Bits mask;
   Weight() = default;
-  explicit Weight(double weight) : value(T(weight)), mask(value == T(0) ? Bits(0) : ~Bits(0)) {}
+  explicit Weight(double weight) : value(T(weight)) {
+    using Bits = BitsOf<T>;
+    if (value == T(0)) value = __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, value) | zero_weight<Bits>));
+  }
 };
+
+/// The weight of a momentum buffer. If it is exactly 0 there is no buffer: the weight is not used, and Careful numbers
+/// are not needed.
+template <class T>
+inline Weight<T> weight_unless_zero(double weight) {
+  return Weight<T>(weight == 0.0 ? 1.0 : weight);
+}
 
 template <class T>
 inline T operator*(Weight<T> weight, T x) {
-  using Bits = typename Weight<T>::Bits;
-  return weight.value * __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x) & weight.mask));
+  return weight.value * x;
+}
+
+/// The zero is a mask and not a comparison: if gcc sees a comparison that is constant in the loop, it makes two loops
+/// and compiles the code after it twice.
+template <class T>
+inline Careful<T> operator*(Weight<Careful<T>> weight, Careful<T> x) {
+  using Bits = BitsOf<T>;
+  const Bits bits = __builtin_bit_cast(Bits, weight.value.value),
+             kept = Bits(-Bits((bits & ~sign_bit<Bits>) != zero_weight<Bits>));
+  return Careful<T>(__builtin_bit_cast(T, Bits(bits & (kept | sign_bit<Bits>))) *
+                    __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x.value) & kept)));
+}
+
+/// A number of the size of a float, whose Weight is larger.
+struct Probe {
+  float value;
+};
+template <>
+struct Weight<Probe> {
+  Probe values[2];
+};
+/// True if a Weight is among the coefficients of a rule.
+template <class Rule>
+constexpr bool has_weights = sizeof(typename Rule::template coefficients<Probe>) >
+                             sizeof(typename Rule::template coefficients<float>);
+
+/// True if a weight of 0 is among these coefficients, which consist of numbers of type T.
+template <class T, class Coefficients>
+inline bool has_zero_weight(const Coefficients& c) {
+  using Bits = BitsOf<T>;
+  bool any = false;
+  for (std::size_t at = 0; at + sizeof(Bits) <= sizeof c; at += sizeof(Bits)) {
+    Bits bits;
+    __builtin_memcpy(&bits, reinterpret_cast<const char*>(&c) + at, sizeof bits);
+    any |= (bits & ~sign_bit<Bits>) == zero_weight<Bits>;
+  }
+  return any;
 }
 
 /// beta average + (1 - beta) x. It starts from the term with the larger weight, as torch's lerp does. So a constant
@@ -65,7 +158,7 @@ struct Ema {
   Weight<T> step;
   Ema() = default;
   explicit Ema(double beta) : from_x(T(1.0 - beta >= 0.5)), step(from_x != T(0) ? -beta : 1.0 - beta) {}
-  T operator()(T average, T x) const { return (from_x != T(0) ? x : average) + step * (x - average); }
+  T operator()(T average, T x) const { return choose(from_x != T(0), x, average) + step * (x - average); }
 };
 
 /// beta average + (1 - beta) x^2. The weight is multiplied by x first, as in torch, so that the result can be finite

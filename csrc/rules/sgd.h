@@ -22,7 +22,7 @@ struct sgd {
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
     const double mu = h[0], dampening = h[1];
-    return {Weight<T>(mu), Weight<T>(t == 1 ? 1.0 : 1.0 - dampening), T(lr)};
+    return {weight_unless_zero<T>(mu), Weight<T>(t == 1 ? 1.0 : 1.0 - dampening), T(lr)};
   }
 
   template <unsigned V, class T>

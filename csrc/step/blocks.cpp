@@ -70,8 +70,10 @@ bool states_are(Format format, const Tensor& t) {
 }
 
 /// The kernel that sweeps all streams at once, or null if there is none for these formats.
-FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, const Randomness& r) {
-  if (before_rule<float>(st) || after_rule(st) || t.ema || !t.p.contiguous || !t.gradient.contiguous) return nullptr;
+FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, const Coefficients& c,
+                    const Randomness& r) {
+  if (before_rule<float>(st) || after_rule(st) || c.careful || t.ema || !t.p.contiguous || !t.gradient.contiguous)
+    return nullptr;
   for (const FusedKernel* k = list.kernels; k != list.kernels + list.count; ++k)
     if (k->p == t.format && k->g == format_of(t.gradient_dtype) && states_are(k->states, t) &&
         (is_native(k->states) || k->stochastic == r.states) && !(is_half(DType(k->p)) && r.parameters))
@@ -127,7 +129,7 @@ void sweep_blocks(SweepFn sweep, const FusedList& list, const Tensor& t, std::pt
   const auto decoded = [&](std::ptrdiff_t at, std::ptrdiff_t n) {
     if (n > 0) sweep_decoded(sweep, t, at, n, st, coefficients, r);
   };
-  const FusedFn fused = fused_sweep(list, t, st, r);
+  const FusedFn fused = fused_sweep(list, t, st, coefficients, r);
   const std::ptrdiff_t end = first + count, start = (first + block - 1) / block * block, stop = end / block * block;
   if (!fused || start >= stop) return decoded(first, count);
   decoded(first, start - first);

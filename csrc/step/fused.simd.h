@@ -64,7 +64,7 @@ FUSEDSTEP_INLINE void fused_parts(C& coders, std::ptrdiff_t i, const Factors<flo
   for (int h = 0; h < 2; ++h) {
     coders.for_written([&](auto& coder, int k) { written[h][k] = coder.get(i + h * half_block, buffers[h][k]); });
     const float* const g = coders.g.get(i + h * half_block, gradient[h]);
-    update<Rule, V, false>(written[h][0], g, written[h] + 1, static_cast<float*>(nullptr), part, f, c);
+    update<Rule, V, false, float>(written[h][0], g, written[h] + 1, static_cast<float*>(nullptr), part, f, c);
   }
   coders.for_written([&](auto& coder, int k) { coder.put(i, written[0][k], written[1][k]); });
 }
@@ -72,8 +72,7 @@ FUSEDSTEP_INLINE void fused_parts(C& coders, std::ptrdiff_t i, const Factors<flo
 template <class Rule, unsigned V, class P, class G, template <bool positive> class S>
 void fused(const FusedStreams& streams, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages& st,
            const Coefficients& raw) {
-  typename Rule::template coefficients<float> c;
-  __builtin_memcpy(&c, raw.bytes, sizeof c);
+  const auto c = coefficients_of<Rule, float>(raw);
   const Factors<float> f{float(st.scale), float(st.shrink), Ema<float>(1.0)};
   Coders<Rule, V, P, G, S> coders(streams);
   for (; blocks > 0; --blocks, first += scaled_together) {

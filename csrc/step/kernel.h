@@ -14,6 +14,7 @@ namespace fusedstep {
 /// Storage for a rule's coefficients<T>. Only the rule knows the type.
 struct Coefficients {
   alignas(8) unsigned char bytes[112];
+  bool careful = false;  // a weight is 0: the rule computes with Careful numbers
 };
 
 /// The stages around a rule, as numbers of one parameter group at one step. The default values leave every element as

@@ -11,12 +11,21 @@ constexpr bool has_norms = requires {
   &Rule::template trust<float>;
 };
 
+/// Writes the measured numbers of n elements.
+template <class Rule, unsigned V, class N, class T>
+inline void measure_block(const T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale,
+                          const typename Rule::template coefficients<N>& c, T* out) {
+  for_elements<Rule, V, N>(
+      states, n, [ =, &c ](std::ptrdiff_t i, N * s) __attribute__((always_inline)) {
+        out[i] = number(Rule::template measure<V>(N(p[i]), N(g[i] * scale), s, c));
+      });
+}
+
 /// Adds the squares of the parameters to the first norm_lanes lanes at `sums`, and the squares of the measured numbers
 /// to the next ones. The run begins with lane 0.
 template <class Rule, unsigned V, class T>
 void measure(const Run& run, const Stages& st, const Coefficients& raw) {
-  typename Rule::template coefficients<T> c;
-  __builtin_memcpy(&c, raw.bytes, sizeof c);
+  using C = Careful<T>;
   const bool before = before_rule<T>(st);
   const T scale = before ? T(1) : T(st.scale);
   static_assert(block_size % norm_lanes == 0);
@@ -28,11 +37,10 @@ void measure(const Run& run, const Stages& st, const Coefficients& raw) {
     for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]) + (run.states[k] ? done : 0);
     const T* g = static_cast<const T*>(run.g) + done;
     if (before) g = prepare_gradient(g, st, n, p, buffer);
-    T* const out = measured;
-    for_elements<Rule, V>(
-        states, n, [ =, &c ](std::ptrdiff_t i, T * s) __attribute__((always_inline)) {
-          out[i] = Rule::template measure<V>(p[i], g[i] * scale, s, c);
-        });
+    if (raw.careful)
+      measure_block<Rule, V, C>(p, g, states, n, scale, coefficients_of<Rule, C>(raw), measured);
+    else
+      measure_block<Rule, V, T>(p, g, states, n, scale, coefficients_of<Rule, T>(raw), measured);
     add_squares(p, n, 0, st.sums);
     add_squares(measured, n, 0, st.sums + norm_lanes);
   }

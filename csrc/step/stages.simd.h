@@ -45,9 +45,10 @@ inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
   }
 }
 
-template <class T>
-inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, Ema<T> average) {
-  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = average(ema[i], p[i]);
+/// Averages numbers N.
+template <class T, class N>
+inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, Ema<N> average) {
+  for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = number(average(N(ema[i]), N(p[i])));
 }
 
 }  // namespace

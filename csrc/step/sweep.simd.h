@@ -27,8 +27,8 @@ constexpr bool has_state() {
     return false;
 }
 
-/// Calls body(i, s) for n elements; s[k] is the element's state k, which the body may change.
-template <class Rule, unsigned V, class T, class Body>
+/// Calls body(i, s) for n elements; s[k] is the element's state k as an N, which the body may change.
+template <class Rule, unsigned V, class N, class T, class Body>
 FUSEDSTEP_INLINE void for_elements(T* const* states, std::ptrdiff_t n, Body body) {
   T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
 #if defined(__clang__)
@@ -37,17 +37,25 @@ FUSEDSTEP_INLINE void for_elements(T* const* states, std::ptrdiff_t n, Body body
 #pragma GCC ivdep
 #endif
   for (std::ptrdiff_t i = 0; i < n; ++i) {
-    T s[max_states] = {};
-    if constexpr (has_state<Rule, V, 0>()) s[0] = s0[i];
-    if constexpr (has_state<Rule, V, 1>()) s[1] = s1[i];
-    if constexpr (has_state<Rule, V, 2>()) s[2] = s2[i];
-    if constexpr (has_state<Rule, V, 3>()) s[3] = s3[i];
+    N s[max_states] = {};
+    if constexpr (has_state<Rule, V, 0>()) s[0] = N(s0[i]);
+    if constexpr (has_state<Rule, V, 1>()) s[1] = N(s1[i]);
+    if constexpr (has_state<Rule, V, 2>()) s[2] = N(s2[i]);
+    if constexpr (has_state<Rule, V, 3>()) s[3] = N(s3[i]);
     body(i, s);
-    if constexpr (has_state<Rule, V, 0>()) s0[i] = s[0];
-    if constexpr (has_state<Rule, V, 1>()) s1[i] = s[1];
-    if constexpr (has_state<Rule, V, 2>()) s2[i] = s[2];
-    if constexpr (has_state<Rule, V, 3>()) s3[i] = s[3];
+    if constexpr (has_state<Rule, V, 0>()) s0[i] = number(s[0]);
+    if constexpr (has_state<Rule, V, 1>()) s1[i] = number(s[1]);
+    if constexpr (has_state<Rule, V, 2>()) s2[i] = number(s[2]);
+    if constexpr (has_state<Rule, V, 3>()) s3[i] = number(s[3]);
   }
+}
+
+template <class Rule, class N>
+inline typename Rule::template coefficients<N> coefficients_of(const Coefficients& raw) {
+  typename Rule::template coefficients<N> c;
+  static_assert(sizeof c <= sizeof raw.bytes);
+  __builtin_memcpy(&c, raw.bytes, sizeof c);
+  return c;
 }
 
 /// The factors of the loop around a rule.
@@ -71,14 +79,14 @@ FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states,
   }
 }
 
-/// Applies the rule to n elements, and averages its results if `averaged`. The average costs two more streams, which
-/// most rules hide behind their divisions. `g` must not overlap anything that is written.
-template <class Rule, unsigned V, bool averaged, class T>
+/// Applies the rule to n elements, as numbers N, and averages its results if `averaged`. The average costs two more
+/// streams, which most rules hide behind their divisions. `g` must not overlap anything that is written.
+template <class Rule, unsigned V, bool averaged, class N, class T>
 FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
-                             const typename Rule::template coefficients<T>& c) {
-  for_elements<Rule, V>(
-      states, n, [ =, &c ](std::ptrdiff_t i, T * s) __attribute__((always_inline)) {
-        const T updated = Rule::template update<V>(p[i] * f.shrink, g[i] * f.scale, s, c);
+                             const typename Rule::template coefficients<N>& c) {
+  for_elements<Rule, V, N>(
+      states, n, [ =, &c ](std::ptrdiff_t i, N * s) __attribute__((always_inline)) {
+        const T updated = number(Rule::template update<V>(N(p[i] * f.shrink), N(g[i] * f.scale), s, c));
         p[i] = updated;
         if constexpr (averaged) ema[i] = f.average(ema[i], updated);
       });
@@ -134,10 +142,12 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
 
 /// Takes a run through its stages, block by block. It is not inlined, so that `sweep` needs few registers.
 template <class Rule, unsigned V, class T>
-[[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st,
-                                    const typename Rule::template coefficients<T>& c) {
+[[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st, const Coefficients& raw) {
+  using C = Careful<T>;
+  const auto c = coefficients_of<Rule, T>(raw);
   const bool before = before_rule<T>(st), after = after_rule(st), prefetches = st.prefetch && run.count >= long_run;
   const Factors<T> f{before ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
+  const bool careful = raw.careful || (run.ema && has_zero_weight<T>(f.average));
   const std::ptrdiff_t step = stride_of(run, st, before || after, prefetches);
   for (std::ptrdiff_t done = 0; done < run.count; done += step) {
     alignas(64) T buffer[block_size];
@@ -148,28 +158,31 @@ template <class Rule, unsigned V, class T>
     const T* g = static_cast<const T*>(run.g) + done;
     if (prefetches) prefetch_streams<Rule, V>(p, g, states, ema, step);
     if (before) g = prepare_gradient(g, st, n, p, buffer);
-    if (ema && !after)
-      update<Rule, V, true>(p, g, states, ema, n, f, c);
+    if (ema && !after && !careful)
+      update<Rule, V, true, T>(p, g, states, ema, n, f, c);
+    else if (has_weights<Rule> && careful)
+      update<Rule, V, false, C>(p, g, states, ema, n, f, coefficients_of<Rule, C>(raw));
     else
-      update<Rule, V, false>(p, g, states, ema, n, f, c);
-    if (after) {
-      proximal(p, n, T(st.threshold), T(st.divide));
-      if (ema) average_all(ema, p, n, f.average);
-    }
+      update<Rule, V, false, T>(p, g, states, ema, n, f, c);
+    if (after) proximal(p, n, T(st.threshold), T(st.divide));
+    if (ema && careful)
+      average_all(ema, p, n, Ema<C>(st.ema_decay));
+    else if (ema && after)
+      average_all(ema, p, n, f.average);
     if (st.zero_gradient) zero_behind(static_cast<T*>(run.g), done + n, run.count);
   }
 }
 
 template <class Rule, unsigned V, class T>
 void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
-  typename Rule::template coefficients<T> c;
-  __builtin_memcpy(&c, raw.bytes, sizeof c);
-  if (run.ema || st.zero_gradient || (st.prefetch && run.count >= long_run) || before_rule<T>(st) || after_rule(st))
-    return sweep_stages<Rule, V, T>(run, st, c);
+  if (raw.careful || run.ema || st.zero_gradient || (st.prefetch && run.count >= long_run) || before_rule<T>(st) ||
+      after_rule(st))
+    return sweep_stages<Rule, V, T>(run, st, raw);
   T* states[max_states];
   for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]);
-  update<Rule, V, false>(static_cast<T*>(run.p), static_cast<const T*>(run.g), states, static_cast<T*>(nullptr),
-                         run.count, Factors<T>{T(st.scale), T(st.shrink), {}}, c);
+  const Factors<T> f{T(st.scale), T(st.shrink), {}};
+  update<Rule, V, false, T>(static_cast<T*>(run.p), static_cast<const T*>(run.g), states, static_cast<T*>(nullptr),
+                            run.count, f, coefficients_of<Rule, T>(raw));
 }
 
 template <class Rule>
@@ -187,6 +200,7 @@ void prepare(const double* hyper, double lr, std::int64_t t, double* scalars, Co
   }();
   static_assert(sizeof c <= sizeof out.bytes);
   __builtin_memcpy(out.bytes, &c, sizeof c);
+  out.careful = has_weights<Rule> && has_zero_weight<T>(c);
 }
 
 }  // namespace
