@@ -23,7 +23,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
-suppress_warnings = ["misc.highlighting_failure"]  # Sphinx cannot highlight mermaid diagrams
+suppress_warnings = ["misc.highlighting_failure"]  # for mermaid; the repository's host draws its diagrams
 highlight_language = "text"  # for formulas; blocks of Python code name their language
 default_role = "py:obj"  # `name` in a docstring becomes a link if the name has a page
 myst_enable_extensions = ["colon_fence"]

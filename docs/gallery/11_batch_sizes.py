@@ -50,13 +50,13 @@ for size, found in runs.items():
 left.set(
     xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Small batches: lower loss per pass"
 )
-right.set(xlabel="steps", ylabel="training loss", xscale="log", title="B = 32 and B = 384: equal loss per step")
+right.set(xlabel="steps", ylabel="training loss", xscale="log", title="B = 32 and B = 384: similar loss per step")
 _ = left.legend()
 
 # %%
-# After the same number of passes over the rows, the loss is lower with small batches, because a pass then has more
-# steps. After the same number of steps, training with batches of 32 rows has nearly the same loss as training with all
-# rows. Training with batches of one row has a higher loss.
+# After the same number of passes over the rows, the loss is lower with small batches, because a pass with small batches
+# has more steps. After the same number of steps, training with batches of 32 rows has nearly the same loss as training
+# with all rows. Training with batches of one row has a higher loss.
 
 last = {size: found[:, 1, -1] for size, found in runs.items()}
 early = {size: found[:, 1, EPOCHS] for size, found in runs.items()}

@@ -65,7 +65,8 @@ _ = right.legend()
 
 fade = interval(gradients[:, -1] / gradients[:, 0])
 print(f"gradient of the last layer / gradient of the first layer: {fade:.0f}")
-print(f"loss after {EPOCHS} epochs: one rate {interval(same[:, -1]):.2f}, a rate for each {interval(own[:, -1]):.3f}")
+print(f"loss after {EPOCHS} epochs, one rate for all layers: {interval(same[:, -1]):.2f}")
+print(f"loss after {EPOCHS} epochs, a rate for each layer: {interval(own[:, -1]):.3f}")
 
 assert fade.low > 10
 assert interval(0.2 * same[:, -1] - own[:, -1]).low > 0

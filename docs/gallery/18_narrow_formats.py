@@ -11,8 +11,8 @@ Narrow parameters and states
 The page asks whether a training with parameters or states of fewer bytes reaches the loss of float32. AdamW trains two
 models: a network on the digits, and a character-level transformer on the docstrings of Python's standard library. Each
 model is trained with nine formats. Runs with the same seed begin with the same weights and use the same batches.
-``python -m bench.widths`` runs the trainings in about eight minutes of one core. This page draws the stored results of
-that command.
+The command ``python -m bench.widths`` runs all trainings, and takes about eight minutes of one core. This page draws
+the stored results of this command.
 
 A format keeps the margin if it fulfils two conditions, which were stated before the run. The mean difference from
 float32 is at most 1%. If the mean difference is above zero, it is at most two standard errors. Both conditions must
@@ -71,7 +71,7 @@ for model in ("digits", "text"):
         print(f"{model:6} {name:35} train {train:+.2%}, held-out {held_out:+.2%}: {verdict}")
 
 # %%
-# The formats "nearest" and "stochastic" have no low bits. No format with rounding to nearest keeps the margin:
+# Formats without low bits that are rounded to nearest do not keep the margin:
 #
 # - bfloat16 parameters lose the updates that are smaller than half of their last digit. Their loss is more than 1%
 #   higher than with float32.

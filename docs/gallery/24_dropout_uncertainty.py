@@ -43,7 +43,7 @@ def masks(model, x):
 # -------------------------------------
 # Each of ten splits has 200 training digits. Four predictions are compared:
 #
-# - one pass of a network that was trained with dropout, with dropout off,
+# - one pass, with dropout off, of a network that was trained with dropout,
 # - the mean over 30 masks of the same network,
 # - one network that was trained without dropout,
 # - the mean of five networks that were trained without dropout.

@@ -6,8 +6,9 @@ Sparse activations
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 
-h are the outputs of the 64 hidden units of a network that learns the digits. A penalty on h is added to the loss. On
-this page, a unit is called active if its output is above 0.1.
+h are the outputs of the 64 hidden units of a network that learns the digits. A penalty on h is added to the loss. The
+KL penalty is the Kullback-Leibler divergence of the mean activation from the target rho. On this page, a unit is called
+active if its output is above 0.1.
 """
 
 import numpy as np

@@ -6,8 +6,8 @@ Shifted, rotated and flipped images
 
     x' = x shifted by up to a pixel, rotated by up to 15 degrees, or flipped with probability 1/2;    t' = t
 
-Networks learn from 200 digits. Each time a network uses a digit, the digit is first shifted, rotated or flipped at
-random. The networks are tested on other digits: unchanged, shifted and rotated.
+Four networks learn from 200 digits: from unchanged, shifted, rotated or flipped digits. Each time a digit is used, a
+new random shift, rotation or flip is drawn. The networks are tested on other digits: unchanged, shifted and rotated.
 """
 
 import numpy as np

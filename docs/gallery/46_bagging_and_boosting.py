@@ -54,7 +54,7 @@ _ = axes.legend()
 # penalty is 600 times as large, and the first boosted network is better regularised.
 
 print(f"one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
-print(f"bagging of {N} {interval(bagging[:, -1]):.1%}, boosting of {N} {interval(boosting[:, -1]):.1%}")
+print(f"{N} bagged networks {interval(bagging[:, -1]):.1%}, {N} boosted networks {interval(boosting[:, -1]):.1%}")
 
 assert interval(bagging[:, -1] - single).low > 0.03
 assert interval(boosting[:, -1] - single).low > 0.03

@@ -6,11 +6,11 @@ Initial weights and biases
 
     Var(w):  fan-in: scale^2 / fan_in      Glorot: 2 scale^2 / (fan_in + fan_out)      He: 2 scale^2 / fan_in
     output weights 0: all classes have the same initial probability
-    hidden biases < 0: most hidden units are inactive at the start
+    hidden biases -1: most hidden units are inactive at the start
 
 The page has two experiments on the digits. The first experiment compares three rules for the variance of the initial
 weights. Its network has ten ReLU layers with 256 and 64 units in turn. The second experiment compares initial biases
-from 0 to -1 in a network with one hidden layer. Its output weights start at 0.
+from 0 to -1 in a network with one hidden layer. The output weights of this network start at 0.
 """
 
 import numpy as np

@@ -7,7 +7,8 @@ Non-linearities
     ReLU: max(x, 0)      tanh      hard tanh: min(max(x, -1), 1)      sigmoid: 1 / (1 + exp(-x))
 
 Networks with four hidden layers learn the digits for 10 epochs. The page compares four non-linearities. For each
-non-linearity, the page tries four learning rates, and shows the rate with the lowest mean loss over five seeds.
+non-linearity, the page tries four learning rates, and shows the training with the best rate. The best rate has the
+lowest mean loss over five seeds.
 """
 
 import numpy as np

@@ -7,9 +7,9 @@ Outputs and their losses
     linear output + squared error: (z - t)^2      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
     softmax + negative log-likelihood: -log p[label]      linear + hinge: sum over j of max(0, z_j - z_label + 1)
 
-z is an output before the sigmoid or the softmax. p is an output after it. t is the target. The left panel shows minus
-the gradient of several losses with respect to z, for t = 1. The right panel shows the accuracy of networks that learn
-the digits with each of the four losses.
+z is an output before the sigmoid or the softmax, and p is an output after the sigmoid or the softmax. t is the target.
+The left panel shows minus the gradient of several losses with respect to z, for t = 1. The right panel shows the
+accuracy of networks that learn the digits with each of the four losses.
 """
 
 import numpy as np

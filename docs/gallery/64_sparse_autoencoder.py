@@ -6,7 +6,7 @@ A sparse auto-encoder
 
     h = sigmoid(x W + b),  r = h V + c;    minimise mean (x - r)^2 + weight * sum over units of KL(rho, mean of h)
 
-h are the hidden units, and r is the reconstruction of x. Two auto-encoders with 64 hidden units learn the digits. The
+h are the hidden outputs, and r is the reconstruction of x. Two auto-encoders with 64 hidden units learn the digits. The
 dense auto-encoder has no penalty. The sparse auto-encoder has the KL penalty (rho = 0.05) and noisy inputs. The
 comparison is repeated with five seeds.
 """
@@ -42,8 +42,8 @@ _ = right.legend()
 
 # %%
 # The sparse auto-encoder reconstructs a digit with few active units. Each unit adds a piece of a stroke. The error of
-# the sparse auto-encoder is higher than the error of the dense auto-encoder. But it is far lower than the error of a
-# reconstruction by the mean of all digits.
+# the sparse auto-encoder is higher than the error of the dense auto-encoder. If every digit is reconstructed as the mean
+# of all digits, the error is far higher.
 
 mean_picture = np.array([mean for *_, mean in runs["dense"]])
 means = {name: np.array([units.mean() for units, *_ in found]) for name, found in runs.items()}

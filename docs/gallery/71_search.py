@@ -67,7 +67,7 @@ _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 last = {name: np.array([curve[-1] for curve in curves]) for name, curves in best.items()}
 for name, values in last.items():
-    print(f"{name}: lowest loss {interval(values):.3f}, from the grid's {interval(values / last['grid'] - 1):+.1%}")
+    print(f"{name}: lowest loss {interval(values):.3f}, {interval(values / last['grid'] - 1):+.1%} relative to grid")
 
 for values in (found for name, found in last.items() if name != "grid"):
     difference = interval(values / last["grid"] - 1)
