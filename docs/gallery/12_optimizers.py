@@ -5,7 +5,7 @@ Every update rule on one model
 .. code-block:: text
 
     SGD       theta -= eta g          NAG: a = beta a + g, with g at theta - eta beta a;  theta -= eta a
-    Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)    RMSprop: G = alpha G + (1 - alpha) g^2;  theta as in Adagrad
+    Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)   RMSprop: G = alpha G + (1 - alpha) g^2;  theta as in Adagrad
     Adadelta  G as in RMSprop;  d = sqrt(H + eps) / sqrt(G + eps) g;  theta -= eta d;  H = rho H + (1 - rho) d^2
     Adam      m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  with m' = m / (1 - b1^t), v' = v / (1 - b2^t):
               theta -= eta m' / (sqrt(v') + eps)
