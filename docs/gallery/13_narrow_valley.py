@@ -75,10 +75,7 @@ kappa = interval([kappa for kappa, *_ in runs])
 print(f"kappa {kappa:.0f}")
 for label, needed in steps.items():
     print(f"{label}: {interval(needed):.0f} steps")
-print(
-    f"momentum 0.9 needs {interval(steps['momentum 0.9'] - steps['Nesterov 0.9']):.0f} more steps "
-    "than Nesterov 0.9"
-)
+print(f"momentum 0.9 needs {interval(steps['momentum 0.9'] - steps['Nesterov 0.9']):.0f} more steps than Nesterov 0.9")
 
 plain, momentum, nesterov, adam = steps.values()
 assert kappa.low > 100
