@@ -39,8 +39,8 @@ runs = {label: [learn(makers, seed) for seed in SEEDS] for label, makers in NETW
 axes = subplots()
 for label, found in runs.items():
     band(axes, range(64), [active for active, _ in found], label)
-axes.set(xlabel="hidden units in descending order", ylabel="share of test rows where active", ylim=(0, 1.05))
-axes.set(title="Penalties make activations sparse, five seeds")
+axes.set(xlabel="hidden units in descending order", ylim=(0, 1.05))
+axes.set(ylabel="share of test rows where the unit is active", title="Penalties make activations sparse, five seeds")
 _ = axes.legend(loc=(0.02, 0.43))
 
 # %%

@@ -21,7 +21,7 @@ EPSILONS, SPLITS = (0.0, 0.05, 0.1, 0.2, 0.3), range(12)
 
 
 def learn(eps, seed):
-    """Return the accuracy, and the mean probability of the predicted class in right and in wrong predictions."""
+    """Return the accuracy, and the mean probability of the predicted class for right and for wrong predictions."""
     data, model = load("digits", 300, seed), mlp(64, 64, 10, rng=seed)
     targets = label_smoothing(data.y, eps, num_classes=10)
     list(training(model, fs.Adam(model.params, lr=3e-3), data.x, targets, epochs=60, seed=seed))
