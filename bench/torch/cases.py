@@ -24,10 +24,12 @@ class Network:
 
 
 NETWORKS = (
-    Network("mlp", "17-64-64-6 tanh network, 64 random rows, squared error"),
-    Network("ppo", "PPO's update: two 17-64-64 tanh networks, 64 random rows, gradients clipped", clipped=True),
-    Network("cnn", "ResNet of 7 convolutions with batch norm and dropout, 32 random images of 3x32x32", True, True),
-    Network("transformer", "2 layers of width 128, 16 random sequences of 64 tokens, dropout 0.1", True),
+    Network("mlp", "a 17-64-64-6 tanh network, 64 random rows, squared error"),
+    Network("ppo", "PPO with two 17-64-64 tanh networks, 64 random rows, clipped gradients", clipped=True),
+    Network("cnn", "a ResNet of 7 convolutions with batch norm and dropout, 32 random images of 3x32x32", True, True),
+    Network(
+        "transformer", "a transformer of 2 layers of width 128, 16 random sequences of 64 tokens, dropout 0.1", True
+    ),
 )
 
 
@@ -48,7 +50,7 @@ class Case:
         return self.network.name in ("mlp", "cnn")
 
     def describe(self) -> str:
-        part = "training step" if self.part == "step" else "Adam's step in the training"
+        part = "training step" if self.part == "step" else "Adam's step in the training loop"
         return f"{part} of {self.network.what}, float32"
 
 

@@ -287,7 +287,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
         if lacking := missing(way.needs):
             line.status = f"not installed: {', '.join(lacking)}"
         elif used + need > memory:
-            line.status = f"left out: together over {memory / 2**30:.3g} GiB of arrays (--memory)"
+            line.status = f"left out: all arrays together need more than {memory / 2**30:.3g} GiB (--memory)"
         else:
             try:
                 step = way.make(case)

@@ -9,7 +9,7 @@ import zlib
 import torch
 import torch.distributed as dist
 
-RANK, SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # without torchrun, there is one process
+RANK, SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # without torchrun: one process
 
 
 def network() -> torch.nn.Module:

@@ -14,7 +14,7 @@ import numpy as np
 
 SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
 SHORT_S = 5e-3  # in a shorter sample, caches and spinning threads of earlier work change the time much
-TOO_SLOW = "left out: too slow for the time that was left"
+TOO_SLOW = "left out: too slow for the remaining time"
 LEAST_ROUNDS = 3  # fewest rounds; a busy machine makes every round long
 SETTLE_S = 5e-3  # idle threads of OpenMP spin for some ms, of OpenBLAS for 100, on cores of the next library
 SETTLE_LIMIT_S = 0.25  # longest wait, because some threads never stop spinning

@@ -58,7 +58,7 @@ def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
 SUITES = (
     Suite(
         "optim",
-        "optimizer steps: every rule in DRAM, in cache, as many small tensors, on two models",
+        "steps of every optimizer, for a tensor in DRAM, a tensor in cache, many small tensors and two models",
         lambda setting: optim_cases.optim_cases(fs.optim.registry),
         run_optim,
         optim_report.print_case,
@@ -68,7 +68,7 @@ SUITES = (
     ),
     Suite(
         "layers",
-        "dropout and batch norm: ratios to a copy and to peers",
+        "dropout and batch norm, compared with a copy and with other libraries",
         lambda setting: layer_cases.CASES,
         lambda case, plan, setting: layer_suite.run_case(case, plan, setting.levels, setting.threads),
         layer_report.print_case,
@@ -101,7 +101,7 @@ SUITES = (
     ),
     Suite(
         "scaling",
-        "how the time of an Adam step grows with its size, and falls with threads",
+        "Adam's step for tensors of different sizes and for different numbers of threads",
         lambda setting: optim_cases.scaling_cases(setting.threads),
         run_optim,
         optim_report.print_case,

@@ -71,7 +71,7 @@ class Numba(NumPyRunner):
 
     def prepare(self, job: Job) -> Callable[[], object]:
         if job.case.rule not in ("Adam", "AdamW"):
-            raise Unavailable(f"no kernel written for {job.case.rule}")
+            raise Unavailable(f"the benchmark has no Numba kernel for {job.case.rule}")
         kernels: Any = importlib.import_module("fusedstep._bench.optim.numba_kernels")
         self.enter = lambda: kernels.numba.set_num_threads(job.threads)  # type: ignore[method-assign]
         self.enter()

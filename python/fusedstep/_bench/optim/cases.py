@@ -90,7 +90,7 @@ def describe_shapes(shapes: Shapes) -> str:
     if len(set(shapes)) > 1:
         return f"{len(shapes)} tensors, {sum(prod(s) for s in shapes):,} elements"
     count = f"{len(shapes)} tensors" if len(shapes) > 1 else "one tensor"
-    return f"{count} of {prod(shapes[0]):,}"
+    return f"{count} of {prod(shapes[0]):,} elements"
 
 
 def optim_cases(registry: Mapping[str, type]) -> list[Case]:

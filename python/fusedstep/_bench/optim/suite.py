@@ -121,7 +121,7 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
         if missing := peer.missing():
             line.status = f"{ABSENT}{', '.join(missing)}"
         elif not room.take(peer):
-            line.status = f"left out: together over {room.limit / 2**30:.3g} GiB of arrays (--memory)"
+            line.status = f"left out: all arrays together need more than {room.limit / 2**30:.3g} GiB (--memory)"
         elif runner := build_one(peer, job, oracle, line):
             runners[peer.name] = runner
     return runners

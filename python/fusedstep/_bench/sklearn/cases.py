@@ -31,11 +31,11 @@ class Case:
     def describe(self) -> str:
         network = f"MLPClassifier({self.hidden}, batch_size={self.batch}), {self.data}, {self.dtype}"
         what = (
-            f"{FOLDS}-fold accuracy, {ACCURACY_EPOCHS} epochs"
+            f"accuracy in {FOLDS} folds: fits of {ACCURACY_EPOCHS} epochs"
             if self.accuracy
-            else f"a step of a fit of {EPOCHS} epochs"
+            else f"a training step: a fit of {EPOCHS} epochs"
         )
-        return f"{what} of {network}, otherwise scikit-learn's defaults"
+        return f"{what} of {network}, default values for all other arguments"
 
 
 SMALL, LARGE = ((64, 64), 32), ((256, 256), 64)
