@@ -1,4 +1,4 @@
-"""The table of cases: a network, a part of its training step, and targets."""
+"""The cases (each is a network and the part of its training step that is timed), and the targets for them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from dataclasses import dataclass
 
 LR = 3e-4
 CLIP_NORM = 0.5
-PARTS = (
-    "step",
-    "optimizer",
-)  # the whole training step; optimizer.step() in the loop, after a forward and a backward pass
+# "step" times the whole training step. "optimizer" times optimizer.step() after a forward and a backward pass.
+PARTS = ("step", "optimizer")
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that is trained; `bench.torch.networks` has a class of this name."""
+    """A network that is trained. `TASKS` in `bench.torch.networks` has its class under the same name."""
 
     name: str
     what: str
-    has_layers: bool = False  # it has dropout or batch norm
-    has_relu: bool = False  # it has a form in which batch norm applies the ReLU and the residual
-    clipped: bool = False
+    has_layers: bool = False  # True if the network has dropout or batch norm
+    has_relu: bool = False  # True if there is a variant in which batch norm applies the ReLU and adds the residual
+    clipped: bool = False  # True if the norm of the gradients is clipped
 
 
 NETWORKS = (
@@ -35,11 +33,11 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table."""
+    """A network and the part of its training step that is timed. Each case has a table of results."""
 
     network: Network
     part: str
-    elements: int = 0  # number of all parameters, when it is known
+    elements: int = 0  # number of all parameters; 0 before the network is built
 
     @property
     def name(self) -> str:
@@ -59,7 +57,7 @@ CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
 
 @dataclass(frozen=True)
 class Target:
-    """A target: at least `bound` times as fast as the fastest peer whose name begins with `peer`."""
+    """A target: fusedstep is `bound` times as fast as the fastest implementation whose name begins with `peer`."""
 
     case: str
     peer: str
