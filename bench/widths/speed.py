@@ -310,7 +310,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
             yield way.name, step
 
 
-HEADER = ("implementation", "median", "/ float32 [95%]", "bytes", "/ ours alike [95%]", VERDICT)
+HEADER = ("implementation", "median", "time / our float32", "bytes / float32", "time / ours, same formats", VERDICT)
 
 
 def print_case(result: WidthResult) -> None:
@@ -327,7 +327,10 @@ def print_case(result: WidthResult) -> None:
 
 @dataclass(frozen=True)
 class WidthTarget:
-    """A target: at most this many times as long as our float32 step (with and without AVX-512), or as `like`."""
+    """A target: the step `line` takes at most `bound` times as long as our float32 step.
+
+    Without AVX-512, the bound is `without_avx512`. If `like` is not empty, the step is compared with the step `like`.
+    """
 
     case: str
     line: str

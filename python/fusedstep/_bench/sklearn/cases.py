@@ -1,4 +1,4 @@
-"""The table of cases: fits that are timed, data whose 5-fold accuracy is compared, and targets."""
+"""The cases and their targets. Some cases time a fit, and the others compare accuracies in a cross-validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THEIRS, OURS, OURS_FLOAT32 = "scikit-learn", "fusedstep", "fusedstep, dtype='flo
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table: scikit-learn's classifier and ours, with the same settings and seed."""
+    """A data set and a network for scikit-learn's classifier and for ours, with the same settings and seed."""
 
     name: str
     data: str
@@ -53,7 +53,10 @@ CASES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A target: our fit is at least `bound` times as fast, or (`bound` 0) our accuracy is at least scikit-learn's."""
+    """A target: our fit is at least `bound` times as fast as scikit-learn's.
+
+    If `bound` is 0, the target is that our accuracy is at least as high as scikit-learn's.
+    """
 
     case: str
     bound: float = 0.0
