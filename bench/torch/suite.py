@@ -65,7 +65,7 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
         if not all(p.isfinite().all() for p in trainer.parameters):
             line.status = "WRONG: not finite after timing"
         elif any(bool((p == old).all()) for p, old in zip(trainer.parameters, before[name], strict=True)):
-            line.status = "WRONG: timed without moving its parameters"
+            line.status = "WRONG: the timed steps changed no parameters"
         else:
             line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
     trainers.clear()
