@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(suite.name, help=suite.about)
         command.set_defaults(run=run_suites, suites=(suite,))
         add_options(command, None)
-    report = commands.add_parser("report", help="write README's table, docs/benchmarks.md and its pictures")
+    report = commands.add_parser("report", help="write the tables and pictures of README and the docs")
     report.add_argument("results", type=Path, nargs="?", help="the file of a run (default: the stored results)")
     report.add_argument("--disturbed", action="store_true", help="accept results of a disturbed machine, with a note")
     report.set_defaults(run=run_report)

@@ -31,7 +31,12 @@ table. The text above a table describes the case and names the yardstick.
 - **copy** is a copy of as many bytes as the layer reads and writes. The fastest copy is the yardstick of the layer.
 - **out** means that the result is written into given memory. **new** means that the call allocates the memory.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2.
+- **bn alone** is fusedstep's batch norm without residual and ReLU.
+- **fused**, **foreach** and **default** are the forms of torch's optimizers.
+- **donated** means that JAX may write the result into the memory of an older result.
+- **numpy** is plain NumPy code on one thread.
 - **@2** means that two threads were used.
+- **other processes took 0.07 CPUs** means that other processes used 7% of one CPU while the case was timed.
 - **ready after** is the time until the end of the first step, for a library that compiles."""
 
 

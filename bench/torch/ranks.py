@@ -56,7 +56,7 @@ def build(way: str) -> tuple[Any, Any]:
 
 
 def import_all() -> None:
-    """Import the modules of all ways, so that the memory of each way includes the memory of all modules."""
+    """Import the modules of all ways before the measurement, so that the measured memory contains no modules."""
     for name in ("torch.distributed.fsdp", "torch.distributed.optim", "torch.distributed.tensor", "fusedstep.torch"):
         importlib.import_module(name)
 

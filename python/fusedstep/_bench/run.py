@@ -207,7 +207,7 @@ class Run:
 
 
 def importance(case: Any) -> int:
-    """Return 0 for the cases of --quick, which run first; 2 for cases with a long compilation; 1 for other cases."""
+    """Return the place of a case in a run: 0 for --quick, 1 for other cases, 2 for cases with a long compilation."""
     return 0 if case.quick else 1 if not reserve_of(case) else 2
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .._base.machine import text_of
 
-FAR = 1.15  # largest ratio of the slowest core's time to the fastest core's time; on quiet machines, about 1.03
+FAR = 1.15  # largest (time of the slowest core) / (time of the fastest core); quiet cores differ by a few percent
 BUSY = 0.25  # largest number of CPUs that other processes may use on average; then threads rarely wait for a core
 STOLEN = 0.05  # largest number of CPUs that a hypervisor may give to other virtual machines
 MANY = 0.05  # largest fraction of the measured time that may belong to disturbed cases
@@ -60,7 +60,7 @@ class Watch:
 
 
 def ticks() -> tuple[int, int] | None:
-    """Return two numbers of clock ticks of the CPUs of this process: the used ticks, and ticks of the hypervisor."""
+    """Return two numbers of clock ticks of this process's CPUs: used by any process, and taken by a hypervisor."""
     usable = {f"cpu{n}" for n in usable_cores()}
     rows = [line.split() for line in text_of("/proc/stat").splitlines()]
     found = [list(map(int, row[1:9])) for row in rows if row and row[0] in usable and len(row) > 8]

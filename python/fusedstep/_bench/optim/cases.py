@@ -72,7 +72,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A target: our step is `bound` times as fast as the fastest `peer`. Without a peer, it takes `bound` seconds."""
+    """A target: our step is at least `bound` times as fast as the fastest implementation whose name starts with `peer`.
+
+    If `peer` is empty, the target is that our step takes at most `bound` seconds.
+    """
 
     case: str
     bound: float

@@ -49,7 +49,7 @@ class CaseResult(Lines[Line]):
 
 
 class Fit:
-    """A fit that can be repeated. `step` is the name that `harness.measure` needs."""
+    """A fit that can be repeated. `harness.measure` calls and times `step`."""
 
     refill = None
 

@@ -51,7 +51,7 @@ class Trainer:
             p[...] = start
 
     def enter(self) -> None:
-        """Prepare for a sample of this trainer; not timed."""
+        """Prepare for a sample of this trainer. This call is not timed."""
 
 
 class Ours(Trainer):
