@@ -90,7 +90,9 @@ class Oracle:
         return {"bfloat16": 2**-7, "float16": 2**-10}.get(self.job.case.dtype, 0.0)
 
     def dropout_error(self, got: Mapping[str, Array]) -> float:
-        """Return the largest error, divided by the allowed error, for dropout. The check has three parts:
+        """Return the largest error, divided by the allowed error, for dropout.
+
+        The check has three parts:
 
         - Kept elements are x / (1 - p).
         - The fraction of kept elements is about 1 - p.
