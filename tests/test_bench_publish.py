@@ -37,7 +37,7 @@ def test_every_lost_comparison_is_listed() -> None:
     assert outcome(torch=1.01) == f"{start}faster in 0, equal within the interval in 1, slower in 0."
     lost = outcome(torch=0.9)
     assert lost.startswith(f"{start}faster in 0, equal within the interval in 0, slower in 1.")
-    assert "adam/50M: torch fused takes 0.90 [0.88, 0.92] slower; both are at the speed of the yardstick" in lost
+    assert f"- adam/50M: torch fused takes 0.90 [0.88, 0.92] times as long as fusedstep. {tables.LIMIT}." in lost
     assert tables.UNKNOWN in outcome(ours=1.5, torch=0.9)
 
 
@@ -63,7 +63,7 @@ def test_report_writes_everything(pages: Path) -> None:
     text = (pages / "PAGE").read_text()
     assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in text
     counted = "faster in 1, equal within the interval in 0, slower in 0"
-    assert f"**In short:** against torch, fusedstep is {counted} (2.00 [1.96, 2.04] times as long)." in text
+    assert f"**In short:**\n\n- In 1 comparisons with torch, fusedstep is {counted}. torch takes 2.00" in text
     assert "| numba | not installed: numba |" in text
     assert "## Libraries without a figure\n\n- numba: not installed: numba\n" in text
     assert (pages / "kept.json").exists()

@@ -65,7 +65,7 @@ def test_library_that_is_wrong_idle_or_missing_is_listed() -> None:
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]
     assert wrong.status.startswith("WRONG") and wrong.seconds is None
-    assert idle.status == "WRONG: has learnt nothing in the last pass" and idle.seconds is None
+    assert idle.status == "WRONG: the last pass did not reduce the loss" and idle.seconds is None
     assert absent.status == "not installed: nobody_has_this"
 
 

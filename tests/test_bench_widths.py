@@ -104,7 +104,7 @@ def test_every_width_is_timed() -> None:
 def test_a_width_that_does_not_fit_or_fails_is_listed() -> None:
     case, ways = few("tiny", speed.OURS, "fusedstep float16")
     lines = speed.run_case(case, PLAN, 1, case.elements * 25.0, ways).lines
-    assert lines[0].seconds is not None and lines[1].status.startswith("left out: together over")
+    assert lines[0].seconds is not None and lines[1].status.startswith("left out: all arrays together need more")
 
     def fail(_: object) -> speed.Step:
         raise ArithmeticError("no")

@@ -42,13 +42,13 @@ FEATURES = {
 }
 WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
 
-_HOOKS = "FSDP1 has reduced no gradient when the hooks of parameters run"
-_LOCAL = "the local optimizer of ZeRO steps some parameters only"
+_HOOKS = "the hooks of the parameters run before FSDP1 has summed the gradients of the ranks"
+_LOCAL = "on each rank, the optimizer inside ZeRO updates only some of the parameters"
 #: (wrapper, feature) -> why it is refused.
 REFUSED = {
     ("FSDP1", "step_in_backward"): _HOOKS,
     ("FSDP1", "OffloadedOptimizer"): _HOOKS,
-    ("FSDP1", "state_dtype=uint8"): "FSDP1 cuts parameters anywhere, also within the 256 elements that share a scale",
+    ("FSDP1", "state_dtype=uint8"): "FSDP1 may cut a parameter between two of the 256 elements that share a scale",
     ("ZeRO", "step_in_backward"): _LOCAL,
     ("ZeRO", "OffloadedOptimizer"): _LOCAL,
 }
