@@ -27,7 +27,7 @@ OURS: dict[type[Module], type[Module]] = {
 
 @dataclass(frozen=True)
 class Acceleration:
-    """The result of `accelerate`. ``str`` of the result is a report with one line per fact.
+    """The result of `accelerate`. ``str(result)`` is a report.
 
     Attributes
     ----------

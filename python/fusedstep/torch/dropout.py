@@ -47,7 +47,7 @@ class Dropout(torch.nn.Dropout):
 
     The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, in any layout. torch's layer computes
     all other tensors, and all calls under tracing, ``torch.func`` and forward-mode differentiation. Under
-    ``torch.compile``, the kernels are one operator of the graph.
+    ``torch.compile``, a call of the kernel is one operator of the graph, and torch's layer computes in-place calls.
 
     Differences from ``torch.nn.Dropout``: A seed gives other masks. A dropped element is +0 even if x is infinite, nan
     or negative. p is rounded to a multiple of 1/65536.
