@@ -1,4 +1,7 @@
-"""Two processes of torch.distributed train as one process does, or raise: every wrapper with every feature and rule."""
+"""Training on two ranks of torch.distributed agrees with training in one process, or raises an error.
+
+The tests cover every pair of a wrapper and a feature in tests/support/matrix.py, each with three optimizers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ pytestmark = [pytest.mark.usefixtures("torch"), pytest.mark.thread_unsafe]
 
 @cache
 def alone(rule: str, feature: str) -> matrix.Result:
-    """Return the results of one process."""
+    """Return the result of the training in one process."""
     return matrix.train(0, 1, "", rule, feature)
 
 
@@ -46,7 +49,7 @@ def test_less_usual_wrappers_train_as_one_process(wrapper: str, ranks: int, feat
 
 
 def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
-    """Compare ranks with each other, bit for bit, and with one process."""
+    """Assert that all ranks have the same bits, and agree with the training in one process."""
     first, one = results[0], alone(rule, feature)
     for other in results[1:]:
         assert all(a.tobytes() == b.tobytes() for a, b in zip(first.values, other.values, strict=True))
