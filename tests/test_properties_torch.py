@@ -43,7 +43,8 @@ class Arena:
         return self.tensor.as_strided(shape, strides, at)
 
 
-def test_any_step_of_tensors_has_the_bits_of_a_step_on_arrays_or_is_refused(torch: ModuleType) -> None:
+def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
+    """The reference is the step on arrays. test_properties.py compares it with a transcription in NumPy, bit for bit."""
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls in TORCHS]
     if not classes:
@@ -84,7 +85,8 @@ def test_any_step_of_tensors_has_the_bits_of_a_step_on_arrays_or_is_refused(torc
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_dropout_of_any_view_has_the_bits_of_dropout_of_a_copy(torch: ModuleType) -> None:
+def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
+    """The reference is dropout of a dense copy with the same seed, and kept elements must be 2 x."""
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
         pytest.skip("fusedstep.torch has no layers")

@@ -219,7 +219,7 @@ def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) 
 
 @pytest.mark.parametrize("place", ["lr", "grad"])
 @pytest.mark.parametrize("act", DURING, ids=name_of)
-def test_step_is_correct_or_refused_if_user_code_changes_its_tensors(act: Act, place: str, torch: Any) -> None:
+def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, place: str, torch: Any) -> None:
     for taken in (0, 1, 2):
         assert survives(lambda t=taken: acts_during_a_step(act, place, t, (4, 3)))  # type: ignore[misc]
     if act in (sets_shorter_data, shrinks_gradient, shrinks_parameter, shrinks_state):
@@ -227,7 +227,7 @@ def test_step_is_correct_or_refused_if_user_code_changes_its_tensors(act: Act, p
 
 
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
-def test_step_is_correct_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
+def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
     """A replaced `torch.full_like` runs the action, as if another thread ran it at this moment."""
 
     def case() -> None:
