@@ -44,7 +44,7 @@ class Arena:
 
 
 def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
-    """The reference is the step on arrays. test_properties.py compares it with a transcription in NumPy, bit for bit."""
+    """The reference is the step on arrays. test_properties.py compares that step with a transcription in NumPy."""
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls in TORCHS]
     if not classes:

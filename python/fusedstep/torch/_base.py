@@ -29,7 +29,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     #: The optimizer of `fusedstep` whose update formula and kernel are used.
     kernel: ClassVar[type[optim.Optimizer]]
-    #: True if torch's optimizer has a counter of steps in the state of each parameter.
+    #: True if the state of each parameter always contains a counter of steps. torch's SGD, for example, has none.
     counts_steps: ClassVar[bool]
     #: Names of the options of a parameter group that torch's optimizer does not have. A group contains such an option
     #: only if the user gave it.
@@ -90,9 +90,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def _step_supports_amp_scaling(self) -> bool:
         """True if the step, not GradScaler, divides the gradients by the scale.
 
-        GradScaler cannot divide float16 gradients, so the step divides them. GradScaler divides other gradients before
-        the step, so that the user can clip them before the step. Lightning refuses to clip gradients if this property
-        is True.
+        GradScaler cannot divide float16 gradients, so the step divides them. GradScaler divides all other gradients
+        before the step, and the user can then clip them. Lightning refuses to clip gradients if this property is True.
         """
         return any(p.dtype == torch.float16 for group in self.param_groups for p in group["params"])
 

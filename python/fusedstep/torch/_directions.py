@@ -60,7 +60,7 @@ class DirectedSteps(FusedOptimizer):
             if is_shard(p) and not group.get("adamw"):
                 hint = " (give its group adamw=True)" if cls.__name__ == "Muon" else ""
                 raise ValueError(
-                    f"{what} must be no DTensor, because a direction needs all rows and columns; "
+                    f"{what} must be an ordinary tensor, because a direction needs all rows and columns; "
                     f"got {placement_of(p)}{hint}"
                 )
         super().check_group(optimizer, k)

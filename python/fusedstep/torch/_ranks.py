@@ -180,7 +180,7 @@ class Ranks:
         if not bool(((high - low <= _COPIES_MAY_DIFFER * high) | ~high.isfinite()).all()):
             raise ValueError(
                 f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, because "
-                f"the norm counts them once; got sums of squares {sums[..., 0].flatten().tolist()}"
+                f"the norm contains them once; got sums of squares {sums[..., 0].flatten().tolist()}"
             )
 
     def _refuse_copies(self, sums: list[float]) -> None:
@@ -244,7 +244,7 @@ def ranks_of(optimizer: Any, params: Sequence[Tensor]) -> Ranks | None:
     if any(is_shard(p) for p in params):
         if group is not None:
             raise ValueError(
-                f"{label}: process_group must be None, because the device mesh of the DTensors names the ranks; "
+                f"{label}: process_group must be None, because the device mesh of the DTensors defines the ranks; "
                 f"got {group!r}"
             )
         return _ranks_of_meshes(label, params)

@@ -31,7 +31,7 @@ def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Mod
     theirs, ours = copy.deepcopy(model), copy.deepcopy(model)
     swap(ours)
     if far := _difference(_gradients(ours, loss), _gradients(theirs, loss)):
-        return Trial(0.0, 0.0, f"gradients differ by {far:.2g} of the largest one")
+        return Trial(0.0, 0.0, f"gradients differ by {far:.2g} of the largest gradient")
     return _timed(lambda: _backward(ours, loss), lambda: _backward(theirs, loss))
 
 
@@ -53,7 +53,7 @@ def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
     mine, torchs = ([p.detach() - b for p, b in zip(_params(o), before, strict=True)] for o in (ours, theirs))
     rounding = max((4 * torch.finfo(b.dtype).eps * float(b.abs().max()) for b in before if b.numel()), default=0.0)
     if far := _difference(mine, torchs, rounding):
-        return Trial(0.0, 0.0, f"steps differ by {far:.2g} of the largest one")
+        return Trial(0.0, 0.0, f"steps differ by {far:.2g} of the largest step")
     return _timed(ours.step, theirs.step)
 
 

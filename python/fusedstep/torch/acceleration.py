@@ -39,7 +39,7 @@ class Acceleration:
         For each trial, the median times with fusedstep's classes and with torch's classes. The key "layers" is for a
         forward and backward pass of the model. The key "optimizer" is for a step.
     left : dict of str
-        For each of "layers" and "optimizer" that was not replaced, the reason.
+        The reasons why classes were not replaced. The keys are "layers" and "optimizer".
     """
 
     layers: tuple[str, ...] = ()
@@ -110,8 +110,8 @@ def accelerate(
     - Subclasses of torch's classes, because they may compute something else. Examples are ``SyncBatchNorm``, lazy and
       quantized layers, and your own classes.
     - Layers with parameters or buffers that the kernels do not support.
-    - Layers whose instance has its own `forward`, and optimizers whose instance has its own `step`. A `step` that a
-      learning rate schedule has set does not matter.
+    - Layers whose instance has its own `forward`, and optimizers whose instance has its own `step`. But optimizers are
+      replaced if a learning rate schedule has set this `step`.
 
     If `loss` raises an error, `accelerate` raises this error and changes nothing. Call `accelerate` before
     ``torch.compile``. A second call changes nothing. The trials need memory for two more copies of the model and of

@@ -46,7 +46,7 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     Returns
     -------
     BackwardSteps
-        An object whose method ``remove`` ends these steps.
+        An object with a method ``remove``. The method removes the hooks that take the steps.
 
     Raises
     ------

@@ -137,8 +137,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
 
     ::
 
-        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
-        running = (1 - momentum) * running + momentum * batch               (in training)
+        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
+        running = (1 - momentum) * running + momentum * (mean, var n / (n - 1))   (in training)
 
     In training, mean and var are the statistics of the batch. Let n be the number of values per channel. y uses the
     biased variance, with the divisor n. The running variance uses the unbiased variance, with the divisor n - 1. In

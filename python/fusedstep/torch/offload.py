@@ -21,18 +21,17 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     r"""Keep the optimizer's state and the master weights in the CPU's memory, and the model on its device.
 
     Each parameter of the model has a *host*: a tensor in the CPU's memory that the optimizer steps. The host of a
-    parameter on another device is a copy of the parameter. A parameter in the CPU's memory usually is its own host, and
-    is then stepped in place. If such a parameter does not have the host's dtype, its host is a copy too.
+    parameter on another device is a copy of the parameter. A parameter in the CPU's memory is its own host, and is
+    stepped in place, if it has the dtype of hosts. Otherwise its host is a copy too.
 
     When the backward pass has completed a gradient on a device, a separate stream copies the gradient to pinned memory
     of the CPU. Then the gradient on the device is freed. The backward pass continues during the copy. After the step,
     the new values of the hosts are copied into the model. During this copy, the device can do work that does not need
     the new values.
 
-    With an optimizer of this package, the host of a 16-bit parameter has the parameter's dtype. A state holds the bits
-    of float32 that are missing in the host (``master_weights=True``). So each step gives the same values as a step of
-    float32 parameters. With an optimizer of torch, the hosts have the dtype `master_dtype`. Only the first step
-    allocates memory.
+    By default, hosts are float32. But with an optimizer of this package, the host of a 16-bit parameter has the dtype
+    of the parameter, and a state contains the missing bits of float32 (``master_weights=True``). So each step gives the
+    same values as a step of float32 parameters. Only the first step allocates memory.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     *args, **options
         Other arguments of `optimizer_class`.
     master_dtype : torch.dtype
-        The dtype of the hosts. If `optimizer_class` is of this package and `master_dtype` is float32, the hosts of
-        16-bit parameters have 16 bits, and a state holds the missing bits.
+        The dtype of the hosts. If `optimizer_class` is of this package and `master_dtype` is float32, hosts of 16-bit
+        parameters have the dtype of their parameters instead.
 
     Raises
     ------

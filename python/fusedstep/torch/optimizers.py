@@ -2,7 +2,7 @@ r"""Optimizers for PyTorch parameters in the CPU's memory, with torch's interfac
 
 This module has a class for each optimizer of `fusedstep.optim`, with the same name. If ``torch.optim`` also has a class
 with this name, our class is a subclass of torch's class. The subclass has the same arguments, defaults, parameter
-groups, state and state_dict. So a program changes only an import::
+groups, state and state_dict. So you change only the import::
 
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
@@ -41,7 +41,7 @@ clip_value : float, optional
 skip_nonfinite : bool
     If True and a gradient has an inf or a nan, a step changes nothing. `skipped` is then True.
 decay_scale : float
-    Factor for `weight_decay` and `l1`. For example, B/T for batches of B examples from a data set of T examples.
+    Factor for `weight_decay` and `l1`. For example, use B/T if a batch has B of the T examples in the data set.
 ema_decay : float, optional
     If given, ``state[p]["ema"]`` is the exponential moving average (Polyak average) of the parameter p. `averaged`
     swaps the averages into the parameters.

@@ -22,8 +22,8 @@ class SyncBatchNorm(_Normalization):
 
     ::
 
-        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
-        running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))
+        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
+        running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))   (in training)
 
     All processes together have N values per channel. In training, mean and var are the statistics of these N values. In
     evaluation, and without torch.distributed, the layer computes the same as `BatchNorm1d`, for any number of axes.
@@ -43,8 +43,8 @@ class SyncBatchNorm(_Normalization):
         In training on several processes, if the input is not a float32 or float64 tensor on the CPU, or if a weight or
         buffer does not have the input's dtype.
     ValueError
-        If the input has fewer than two axes, or does not have `num_features` channels. In training, also if all
-        processes together have at most one value per channel.
+        If the input has fewer than two axes or does not have `num_features` channels, or if the residual does not have
+        the input's shape. In training, also if all processes together have at most one value per channel.
 
     Notes
     -----
