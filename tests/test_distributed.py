@@ -44,7 +44,9 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
 @pytest.mark.parametrize("rule", matrix.RULES)
 @pytest.mark.parametrize("feature", ["plain", "clip_norm", "ema_decay", "zero_grads", "skip_nonfinite"])
 @pytest.mark.parametrize(("wrapper", "ranks"), [("FSDP1, flat", 2), ("FSDP2 on a grid", 4)])
-def test_less_usual_wrappers_train_as_one_process(wrapper: str, ranks: int, feature: str, rule: str) -> None:
+def test_training_with_rarer_wrappers_agrees_with_one_process(
+    wrapper: str, ranks: int, feature: str, rule: str
+) -> None:
     assert_equal_to_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 

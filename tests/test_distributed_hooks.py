@@ -38,7 +38,7 @@ def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
     assert first == second
 
 
-def test_backward_pass_after_an_interrupted_one_steps_all_parameters(ranks: Any) -> None:
+def test_backward_pass_after_an_interrupted_pass_steps_all_parameters(ranks: Any) -> None:
     world_of(2).run(ranks.interrupted_pass)
 
 

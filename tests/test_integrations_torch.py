@@ -136,7 +136,9 @@ def test_weights_trained_by_hugging_faces_trainer_agree_with_torchs(torch: Any, 
 
 
 @pytest.mark.parametrize("name", [*NAMES, "offloaded"])
-def test_accelerate_prepares_saves_and_loads(torch: Any, ft: Any, name: str, tmp_path: Path) -> None:
+def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
+    torch: Any, ft: Any, name: str, tmp_path: Path
+) -> None:
     accelerator = package("accelerate").Accelerator(cpu=True)
     model = torch.nn.Linear(4, 1)
     made = (

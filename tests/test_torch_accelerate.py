@@ -154,7 +154,7 @@ def test_times_are_written_without_exponents(ft: Any) -> None:
     assert str(report) == "layers: 1 replaced (123,450 us, torch's 8.77 us)"
 
 
-def test_wrong_arguments_and_failing_losses_raise(torch: Any, ft: Any, clock: Any) -> None:
+def test_wrong_arguments_and_errors_of_the_loss_raise(torch: Any, ft: Any, clock: Any) -> None:
     model = model_with_layers(torch)
     for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):
         with pytest.raises(TypeError, match=r"accelerate: \w+ must be a "):

@@ -14,7 +14,7 @@ from support.torch_cases import SHARED, backward, batches, every_optimizer, netw
 
 
 @every_optimizer
-def test_steps_in_the_backward_pass_equal_steps_after_it(name: str, torch: Any) -> None:
+def test_step_in_backward_has_the_bits_of_steps_after_the_backward_pass(name: str, torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     model = network()

@@ -155,7 +155,7 @@ def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: 
         assert results[1][0].stride() == results[1][1].stride() == arrange(x).stride()
 
 
-def test_channels_last_is_not_copied(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_with_channels_last_are_not_copied(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusedstep import _core
 
     x = torch.randn(2, 5, 3, 4).to(memory_format=torch.channels_last)
@@ -187,7 +187,7 @@ def test_frozen_parameters_get_no_gradient(torch: Any, ft: Any, frozen: str) -> 
     assert [layer.weight.grad is None, layer.bias.grad is None] == [frozen != "bias", frozen != "weight"]
 
 
-def test_tracking_switched_off_later_agrees_with_torch(torch: Any, ft: Any) -> None:
+def test_results_agree_with_torch_if_tracking_is_switched_off_later(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.track_running_stats = ours.track_running_stats = False
     x = data(torch, "BatchNorm2d")
@@ -213,7 +213,7 @@ def test_autograd_detects_that_a_layer_has_changed_its_buffers(torch: Any, ft: A
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     ours.running_mean, ours.running_var = theirs.running_mean, theirs.running_var
     x = data(torch, "BatchNorm2d")
-    loss = theirs.eval()(x).sum()  # its gradient needs the running statistics
+    loss = theirs.eval()(x).sum()  # the gradient of this loss needs the running statistics
     ours(x)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
@@ -308,7 +308,7 @@ def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # a warning of torch.jit, which torch's forward mode uses too
-def test_torch_computes_other_devices_and_transformations(torch: Any, ft: Any) -> None:
+def test_torch_computes_calls_on_other_devices_and_under_transformations(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta
@@ -325,7 +325,7 @@ def test_torch_computes_other_devices_and_transformations(torch: Any, ft: Any) -
     assert_close(torch, traced(2 * x), theirs(2 * x))
 
 
-def test_a_strided_parameter_agrees_with_torch(torch: Any, ft: Any) -> None:
+def test_results_with_a_strided_parameter_agree_with_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     wide = torch.nn.Parameter(theirs.weight.detach().repeat_interleave(2)[::2])
     assert not wide.is_contiguous()

@@ -231,7 +231,7 @@ def test_loaded_states_have_the_strides_of_their_parameters(torch: Any, tmp_path
 
 
 @pytest.mark.parametrize("step", [-1.0, 1.5, float("nan"), float("inf"), [1.0, 2.0]], ids=str)
-def test_step_that_is_not_a_count_is_refused(step: Any, torch: Any) -> None:
+def test_invalid_step_counts_in_a_checkpoint_are_refused(step: Any, torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))
@@ -243,7 +243,7 @@ def test_step_that_is_not_a_count_is_refused(step: Any, torch: Any) -> None:
     same_state(opt.state_dict(), before)
 
 
-def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) -> None:
+def test_unsuitable_states_in_a_checkpoint_are_refused_and_nothing_changes(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))

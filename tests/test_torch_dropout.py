@@ -105,7 +105,7 @@ def test_probability_one_gives_zeros_even_for_infinities(torch: Any, ft: Any) ->
     assert torch.equal(y, torch.zeros(4)) and not torch.signbit(y).any()
 
 
-def test_gradients_of_any_order_are_dropout_of_the_gradient(torch: Any, ft: Any) -> None:
+def test_first_and_second_gradients_agree_with_finite_differences(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.randn(6, 7, dtype=torch.float64, requires_grad=True)
 
     def drop(x: Any) -> Any:
@@ -168,12 +168,12 @@ def test_dropout_in_place_of_a_strided_view_does_not_change_other_elements(torch
 # Calls that torch's layer computes
 
 
-def test_torch_computes_other_dtypes(torch: Any, ft: Any) -> None:
+def test_torchs_layer_computes_other_dtypes(torch: Any, ft: Any) -> None:
     with pytest.raises(NotImplementedError, match="ComplexFloat"):
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
 
-def test_torch_computes_other_devices_negative_views_and_subclasses(torch: Any, ft: Any) -> None:
+def test_torchs_layer_computes_other_devices_negative_views_and_subclasses(torch: Any, ft: Any) -> None:
     assert ft.Dropout(P)(torch.ones(3, device="meta")).is_meta
     mirrored = torch.randn(20, dtype=torch.complex64).conj().imag
     assert mirrored.is_neg()
@@ -187,7 +187,7 @@ def test_torch_computes_other_devices_negative_views_and_subclasses(torch: Any, 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode uses torch.jit, which warns
-def test_torch_computes_transformations(torch: Any, ft: Any) -> None:
+def test_torchs_layer_computes_under_transformations(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.ones(6, 50)
     assert torch.func.grad(lambda x: layer(x).sum())(x).shape == x.shape
     assert torch.func.vmap(layer, randomness="different")(x).shape == x.shape

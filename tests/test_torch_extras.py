@@ -14,7 +14,7 @@ from support.torch_cases import backward, batches, every_optimizer, every_shared
 
 
 @every_shared_optimizer
-def test_clipping_agrees_with_torchs(name: str, torch: Any) -> None:
+def test_clip_norm_agrees_with_torchs_clipping(name: str, torch: Any) -> None:
     model = network()
     other = copy.deepcopy(model)
     opt, reference = ours(name)(model.parameters(), clip_norm=0.1), theirs(name)(other.parameters())

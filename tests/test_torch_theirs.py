@@ -127,7 +127,7 @@ def test_steps_agree_with_torch(case: Case, shape: str, way: str) -> None:
     if way == "fused" and "cpu" not in case.info.supports_fused_on:
         way = "for-loop"
     mine, other = parameters(shape, case.dtype), parameters(shape, case.dtype)
-    if case.theirs is torch.optim.Adafactor:  # torch's Adafactor divides by the number of elements, so 0 is left out
+    if case.theirs is torch.optim.Adafactor:  # torch's Adafactor divides by the number of elements, which may be 0
         mine, other = ([p for p in params if p.numel()] for params in (mine, other))
     opt = case.ours(mine, **own(case.options))
     their_options = own(case.options)
@@ -153,7 +153,7 @@ def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
 
 
 @over(range(7), names=("case", "which"))
-def test_losses_fall_or_rise_with_every_schedule(case: Case, which: int) -> None:
+def test_losses_fall_with_every_schedule_or_rise_with_maximize(case: Case, which: int) -> None:
     schedules = list(case.info.scheduler_inputs)
     makers = schedules[which % len(schedules)]
     weight, bias, loss_of = problem(case.dtype)

@@ -26,9 +26,8 @@ class Feature(NamedTuple):
     inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a scale
 
 
-#: A difference in the last bit of a gradient may change the rounding of a narrow state. So narrow states are rounded to
-#: nearest, because random bits depend on the parameters of a rank. For the same reason, `parts_of` makes one process
-#: add the gradients of two parts of a batch, as two ranks do.
+#: Features with narrow states round to nearest. With stochastic rounding, the random bits would depend on the set of
+#: parameters that a rank has.
 NEAREST = {"rounding": "nearest"}
 FEATURES = {
     "plain": Feature({}),
@@ -182,7 +181,8 @@ def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
 def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice]:
     """Return the parts of a batch that a process uses.
 
-    A rank uses one part. One process alone uses the whole batch; for narrow formats, in the two parts of two ranks.
+    A rank uses one part. One process alone uses the whole batch. With narrow formats, it uses the batch in two parts,
+    as two ranks do, because a difference in the last bit of a gradient may change the rounding of a state.
     """
     if wrapper:
         return [slice(rank, None, size)]

@@ -289,7 +289,7 @@ def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
         p = parameter(torch.zeros_like(gradient), mesh, placements)
         p.grad = distribute_tensor(gradient, mesh, placements)
         params.append(p)
-    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # this parameter is on every rank, with the same gradient
+    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # every rank has this parameter, with the same gradient
     plain.grad = gradients[2][:3].clone()
     optimizer = ft.SGD([*params, plain], lr=0.1, clip_norm=1.0)
     optimizer.step()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-PATIENCE = 300.0  # seconds for one function; so long, because a busy machine may stop processes for a while
+PATIENCE = 300.0  # limit for one function, in seconds; it is long, because a busy machine may stop processes
 COLLECTIVE = datetime.timedelta(seconds=120)  # limit for one collective operation
 
 

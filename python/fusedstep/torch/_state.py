@@ -86,9 +86,9 @@ class Binding:
             self.plan.set_group(k, (g.variant, g.hyper, 0.0, *common, g.state_dtype, g.rounding))
 
     def _catch_up(self) -> bool:
-        """Use changed options, and create missing states. Return False if other facts have changed.
+        """Use changed options, and create missing states. Return False if a new binding is needed.
 
-        For example, learning rate schedules that also change the momentum change options at every step.
+        OneCycleLR, for example, changes the momentum before every step. A new binding would take longer than the step.
         """
         if not self.plan.follow_options():
             return False
