@@ -180,7 +180,7 @@ def test_averages_and_additional_options_are_saved_and_loaded(name: str, torch: 
 
 
 def test_averages_of_16_bit_parameters_stay_float32_after_a_load(torch: Any, tmp_path: Path) -> None:
-    """torch's load converts states to the parameter's dtype. In 16 bits, an average would lose small changes."""
+    """Torch's load converts states to the parameter's dtype. In 16 bits, an average would lose small changes."""
     model, other = network(torch.bfloat16), network(torch.bfloat16, seed=9)
     opt, other_opt = (ours("AdamW")(m.parameters(), ema_decay=0.999) for m in (model, other))
     train(model, opt, batches(3, torch.bfloat16))
@@ -284,7 +284,7 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
 def test_error_for_a_checkpoint_of_sgd_names_the_missing_key(name: str, torch: Any) -> None:
-    """torch's load reads `step` from every state. SGD's states do not contain it."""
+    """Torch's load reads `step` from every state. SGD's states do not contain it."""
     model = network()
     momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
     train(model, momentum, batches(1))

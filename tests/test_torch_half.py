@@ -140,7 +140,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: 
 
 @every_half
 def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
-    """torch's fused Adam also computes in float32. So the losses have the same 16 bits."""
+    """Torch's fused Adam also computes in float32. So the losses have the same 16 bits."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):
         curves = []

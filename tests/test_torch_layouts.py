@@ -96,7 +96,7 @@ def test_every_layout_is_stepped_correctly(name: str, layout: str, torch: Any) -
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_torchs_fused_kernels_are_wrong_for_mixed_layouts(layout: str, torch: Any) -> None:
-    """torch pairs the elements of parameter and gradient in memory order. So about half of the updates are wrong."""
+    """Torch pairs the elements of parameter and gradient in memory order. So about half of the updates are wrong."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)

@@ -125,7 +125,7 @@ def test_a_training_script_works_with_only_its_imports_changed(name: str, torch:
 
 @every_optimizer
 def test_steps_have_the_bits_of_steps_on_numpy_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
-    """This test is needed for optimizers that torch does not have. Other tests check the bits of steps on arrays."""
+    """Steps on arrays are the reference, because torch does not have all of these optimizers."""
     for options in ({}, {"l1": 0.01, "weight_decay": 0.1}, {"decay": "proximal", "l1": 0.1, "ema_decay": 0.9}):
         arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,), (41, 5))]
         tensors = [torch.tensor(a).requires_grad_() for a in arrays]
