@@ -72,7 +72,7 @@ def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, A
 
 
 class Run(NamedTuple):
-    """A model, the object whose `step` the training calls, and our optimizer in this object (or the same object)."""
+    """A model and its optimizer. `ours` is fusedstep's optimizer: the local optimizer with ZeRO, else `optimizer`."""
 
     model: Any
     optimizer: Any

@@ -35,7 +35,7 @@ def theirs(name: str) -> Any:
 
 
 def shared_options(name: str) -> list[Options]:
-    """Return all sets of options in `variants` whose options torch's optimizer also has."""
+    """Return the sets of options in `variants` that torch's optimizer also accepts."""
     known = inspect.signature(theirs(name)).parameters
     return [o for o in variants(fs.optim.registry[name]) if o.keys() <= known.keys()]
 

@@ -50,7 +50,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     _zero: Any = None  # a weak reference to the ZeroRedundancyOptimizer that has made this optimizer
     _binding: Binding | None = None
-    _plan: _core.Plan | None = None  # the plan of the binding, if the next step may call it at once
+    _plan: _core.Plan | None = None  # the binding's plan; None if the next step needs `_step_with_care`
     _swapped: _core.Plan | None = None  # the plan whose parameters are swapped, inside `averaged` or `lookahead`
     _info: StepInfo | None = None  # the result of the last step
     _steps_rows: bool = False  # True after a step with sparse gradients

@@ -22,7 +22,7 @@ SCALE = "_scale"
 HALVES = (torch.bfloat16, torch.float16)
 #: Dtypes of states. A state can be converted from each of them to any other.
 WIDTHS = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
-#: Dtypes of states that contain bit patterns. torch's `load_state_dict` would convert them to the parameter's dtype.
+#: Dtypes of codes, low bits and checksums. torch's `load_state_dict` would convert them to the parameter's dtype.
 CODES = (torch.uint8, torch.int16, torch.int32)
 
 
@@ -44,7 +44,7 @@ def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, r
 
 
 def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
-    """Convert a state to another dtype. For an 8-bit state, convert also to the memory layout of its parameter.
+    """Convert a state to another dtype. Also convert an 8-bit state to the memory layout of its parameter.
 
     An unsuitable object is not changed. A later check raises an error for it.
 

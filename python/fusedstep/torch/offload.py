@@ -214,7 +214,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Swap values into the hosts, and copy them into the model. Restore both at the end."""
+        """Swap values into the hosts, and copy them into the model. At the end, restore the hosts and the model."""
         with self._hosts.kept_values(), super()._put(method, values):  # type: ignore[misc]
             self._hosts.send_back(self._hosts.models)
             yield
