@@ -86,7 +86,7 @@ def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: Mo
 
 
 def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
-    """The reference is dropout of a dense copy with the same seed, and kept elements must be 2 x."""
+    """The reference is dropout of a dense copy with the same seed. Because p = 0.5, kept elements must be 2 * x."""
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
         pytest.skip("fusedstep.torch has no layers")

@@ -190,7 +190,7 @@ def test_averages_of_16_bit_parameters_stay_float32_after_a_load(torch: Any, tmp
 
 
 def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> None:
-    """A training with AdamW and OneCycleLR changes the library after 6 steps. Its losses agree with torch's."""
+    """AdamW with OneCycleLR takes 6 steps in one library and 6 steps in the other. The losses agree with torch's."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
         model = network()

@@ -38,7 +38,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def drawn_key(torch: Any, seed: int) -> fs.Key:
-    """Return the key of the mask that a layer draws first after `manual_seed(seed)`. Set this seed again."""
+    """Return the key of the first mask that a layer draws after `manual_seed(seed)`. Then set the seed again."""
     torch.manual_seed(seed)
     key = fs.Key(int(torch.randint(SEEDS, ())))
     torch.manual_seed(seed)

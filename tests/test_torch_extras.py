@@ -30,7 +30,7 @@ def test_clip_norm_agrees_with_torchs_clipping(name: str, torch: Any) -> None:
 
 @every_optimizer
 def test_average_is_the_exponential_moving_average_of_the_parameters(name: str, torch: Any) -> None:
-    """The average begins with the parameters before the first step. Each step then adds the new parameters."""
+    """The average begins with the parameters before the first step. A step sets it to 0.9 * average + 0.1 * p."""
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]

@@ -1,4 +1,4 @@
-"""The optimizers of fusedstep.torch replace torch's: loss curves, options, hooks, schedulers and copies."""
+"""The optimizers of fusedstep.torch have the loss curves, options, hooks and schedulers of torch's optimizers."""
 
 from __future__ import annotations
 

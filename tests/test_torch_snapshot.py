@@ -26,7 +26,7 @@ def warm(torch: Any) -> None:
 
 
 class Rate:
-    """A learning rate. When a step first reads it, it calls the function `act`."""
+    """A learning rate. When a step first reads the learning rate, the function `act` is called."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act: Callable[[], object] | None = act
