@@ -281,7 +281,7 @@ def test_torch_optimizer_refuses_parameters_that_are_not_whole_matrices(torch: A
     for params, message in (
         ([("flat", torch.nn.Parameter(torch.ones(12)))], r'params\[0\] \("flat"\): Muon only supports 2D .* shard'),
         ([("conv", torch.nn.Parameter(torch.ones(2, 3, 3, 3)))], r'params\[0\] \("conv"\): Muon only .*flatten=True'),
-        ([("sharded", sharded)], r'params\[0\] \("sharded"\) must be no DTensor.*adamw=True'),
+        ([("sharded", sharded)], r'params\[0\] \("sharded"\) must be an ordinary tensor.*adamw=True'),
     ):
         with pytest.raises(ValueError, match=r"^Muon: param_groups\[0\]: " + message):
             cls(params)
