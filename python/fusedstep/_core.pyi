@@ -35,8 +35,8 @@ class StepInfo:
     @property
     def skipped(self) -> bool: ...
 
-#: Options of a group: variant, hyperparameters, lr, weight_decay, l1, decay, maximize, state_dtype and rounding. "" stands
-#: for None.
+#: Options of a group: variant, hyperparameters, lr, weight_decay, l1, decay, maximize, state_dtype and rounding. The
+#: text "" stands for None.
 GroupOptions = tuple[int, list[float], float, float, float, str, bool, str, str]
 
 @final
