@@ -34,7 +34,7 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
     shape : int or tuple of int
         Shape of the result.
     key : Key
-        The key of the random numbers. Use a new key for every call, because functions with the same key use the same words.
+        The key of the random numbers. Use a new key for every call, because each key has only one sequence of words.
     offset : int
         Index i of the first number, at least 0 and below 2**63. With it, you can draw a part of a longer array.
 

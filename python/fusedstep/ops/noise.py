@@ -41,7 +41,7 @@ def gaussian_noise(
     std : float
         Standard deviation of the noise, at least 0.
     key : Key
-        The key of the random numbers. Use a new key for every call, because functions with the same key use the same words.
+        The key of the random numbers. Use a new key for every call, because each key has only one sequence of words.
     offset : int
         Index i of the first element, at least 0 and below 2**63. Elements are counted in C order, for any layout in
         memory.
