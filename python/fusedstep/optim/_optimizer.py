@@ -38,7 +38,7 @@ class Optimizer:
 
     One step computes the following lines for every element of the parameters, in one pass over memory::
 
-        g = gradient / grad_scale * clip_coef        (negated by maximize)
+        g = gradient / grad_scale * clip_coef        (negated if maximize is True)
         g = min(max(g, -clip_value), clip_value)
         decay="l2":         g += weight_decay * p + l1 * sign(p)
         decay="decoupled":  p = (p - lr * l1 * sign(p)) * (1 - lr * weight_decay)
@@ -125,8 +125,8 @@ class Optimizer:
         None,
         _checks.rounding,
         "Rounding of parameters and states that are narrower than float32. Stochastic rounding goes up or down at "
-        "random, so that the expected value is exact. None rounds parameters to nearest. It rounds states "
-        "stochastically if `state_dtype` makes them narrow.",
+        "random, so that the expected value is exact. None rounds parameters to nearest, and states stochastically if "
+        "`state_dtype` makes them narrow.",
         by_name=True,
     )
     master_weights = Option(

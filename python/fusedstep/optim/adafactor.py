@@ -70,7 +70,7 @@ class Adafactor(Directed):
         in_kernel=_second,
     )
     d = Option(1.0, checks.at_least_one, "If rms(u) is larger than d, u is scaled so that rms(u) is d.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @classmethod

@@ -36,5 +36,5 @@ class AdamW(Adam):
 
     for_small_networks = {"lr": 3e-3, "weight_decay": 0.3}
 
-    weight_decay = Option(0.01, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.01, checks.non_negative, "Strength of the weight decay.")
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)

@@ -15,7 +15,7 @@ from ._schedule_free import ScheduleFree
 
 
 class AdamWScheduleFree(ScheduleFree):
-    r"""AdamW that needs no learning-rate schedule, because the model is evaluated at an average of the parameters.
+    r"""AdamW without a learning-rate schedule: the model is evaluated at the average x of the points z.
 
     ::
 
@@ -60,7 +60,7 @@ class AdamWScheduleFree(ScheduleFree):
         "beta1, the share of x in y, above 0 and below 1. beta2, the decay of v, at least 0 and below 1.",
     )
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay, which is computed from y.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay, which is computed from y.")
     warmup_steps = Option(0.0, checks.non_negative, "Number of steps in which the rate grows to lr.")
     r = Option(0.0, checks.non_negative, "Exponent of the step number t in the weight w_t.")
     weight_lr_power = Option(2.0, checks.non_negative, "Exponent of the largest rate so far in the weight w_t.")

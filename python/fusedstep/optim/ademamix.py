@@ -32,8 +32,9 @@ class AdEMAMix(Optimizer):
     Notes
     -----
     Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Both warm-ups should be as
-    long as the training. 0 means no warm-up. During its warm-up, the half-life of the slow average m2 grows linearly.
-    torch has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq`` (v).
+    long as the training. 0 means no warm-up. The half-life of the slow average m2 grows linearly during the warm-up of
+    beta3. torch has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq``
+    (v).
 
     Examples
     --------
@@ -55,7 +56,7 @@ class AdEMAMix(Optimizer):
     beta3_warmup = Option(0.0, checks.non_negative, "Number of steps until beta3_t is beta3.")
     alpha_warmup = Option(0.0, checks.non_negative, "Number of steps until alpha_t is alpha.")
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod

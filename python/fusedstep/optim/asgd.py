@@ -15,7 +15,7 @@ from ._reference import real_power, scalar
 
 
 class ASGD(Optimizer):
-    r"""Averaged gradient descent: a falling rate, and the mean of the parameters over the later steps.
+    r"""Averaged gradient descent: a falling rate, and a mean of the parameters that begins with step t0 + 2.
 
     ::
 
@@ -49,8 +49,8 @@ class ASGD(Optimizer):
     lr = Option(0.01, checks.rate, "Learning rate.")
     lambd = Option(0.0001, checks.non_negative, "Decay of the parameters. It also decides how fast the rate falls.")
     alpha = Option(0.75, checks.non_negative, "Exponent in the formula of eta.")
-    t0 = Option(1000000.0, checks.non_negative, "Number of steps before the mean begins.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay. `decay` chooses its form, by default L2.")
+    t0 = Option(1000000.0, checks.non_negative, "The mean begins with step t0 + 2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

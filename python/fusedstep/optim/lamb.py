@@ -52,7 +52,7 @@ class LAMB(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(1e-06, checks.non_negative, "Keeps the denominator above 0.")
-    weight_decay = Option(0.01, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.01, checks.non_negative, "Strength of the weight decay.")
     adapt = Option(True, checks.flag, "True scales the step by the norms.", by_name=True, in_kernel=as_number)
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 

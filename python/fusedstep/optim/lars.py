@@ -48,7 +48,7 @@ class LARS(Optimizer):
 
     lr = Option(1.0, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.fraction, "Decay of buf, at least 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
     trust_coefficient = Option(0.001, checks.positive, "Factor of norm(p) in the rate, above 0.")
     adapt = Option(True, checks.flag, "True scales the rate by the norms.", by_name=True, in_kernel=as_number)
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)

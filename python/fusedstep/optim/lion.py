@@ -49,7 +49,7 @@ class Lion(Optimizer):
         checks.betas,
         "beta1, the weight of m in the direction, and beta2, the decay of m. Each is at least 0 and below 1.",
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod

@@ -28,10 +28,12 @@ class Muon(Directed):
         p = p - lr * sqrt(max(1, rows / columns)) * x                    (adjust_lr_fn=None or "original")
         p = p - lr * 0.2 * sqrt(max(rows, columns)) * x                  (adjust_lr_fn="match_rms_adamw")
 
-    p is the parameter and g its gradient. Use Muon for the matrices of hidden layers, including the kernels of
-    convolutions. Put embeddings, output layers, biases and gains into a group with ``adamw=True``. AdamW updates the
-    parameters of such a group, with `betas` and `adamw_eps`. If a group does not set `adamw`, its parameters with fewer
-    than two axes are moved to a new group with ``adamw=True``, at the end of `groups`.
+    p is the parameter, g its gradient, and x a matrix with the shape (rows, columns).
+
+    Use Muon for the matrices of hidden layers, including the kernels of convolutions. Put embeddings, output layers,
+    biases and gains into a group with ``adamw=True``. AdamW updates the parameters of such a group, with `betas` and
+    `adamw_eps`. If a group does not set `adamw`, its parameters with fewer than two axes are moved to a new group with
+    ``adamw=True``, at the end of `groups`.
 
     Notes
     -----
@@ -58,7 +60,7 @@ class Muon(Directed):
     for_small_networks = {"lr": 0.01}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    weight_decay = Option(0.1, checks.non_negative, "Strength of the decay.")
+    weight_decay = Option(0.1, checks.non_negative, "Strength of the weight decay.")
     momentum = Option(0.95, checks.fraction, "Decay of buf, at least 0 and below 1.")
     nesterov = Option(True, checks.flag, "True uses Nesterov's momentum.")
     ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c of the iterations.")

@@ -17,11 +17,11 @@ from ._reference import term
 
 
 class NAG(Optimizer):
-    r"""Nesterov's accelerated gradient: the gradient is computed at the point to which the momentum leads.
+    r"""Nesterov's accelerated gradient: the gradient is computed at the look-ahead point p - lr * momentum * buf.
 
     ::
 
-        g = gradient at p - lr * momentum * buf           (compute it inside `lookahead`)
+        g = gradient at p - lr * momentum * buf           (compute the gradient inside `lookahead`)
         buf = momentum * buf + g
         p = p - lr * buf
 
@@ -51,7 +51,7 @@ class NAG(Optimizer):
 
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.open_fraction, "Decay of buf, above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
 
     _ahead: list[Array] | None = None  # the look-ahead points; inside `lookahead`, the parameters
 

@@ -48,7 +48,7 @@ class RowwiseAdagrad(Directed):
 
     lr = Option(0.01, checks.rate, "Learning rate.")
     lr_decay = Option(0.0, checks.non_negative, "How fast the learning rate falls; see the formula.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay; 0 if a gradient is `Rows`.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. It must be 0 if a gradient is `Rows`.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(1e-10, checks.non_negative, "Keeps the denominator above 0.")
 

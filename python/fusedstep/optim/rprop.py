@@ -15,7 +15,7 @@ from ._reference import sign
 
 
 class Rprop(Optimizer):
-    r"""Rprop: the step of each element grows if the sign of its gradient stays the same, and else shrinks.
+    r"""Rprop: the step of each element grows if the sign of its gradient stays the same, and shrinks if it changes.
 
     ::
 
@@ -52,7 +52,7 @@ class Rprop(Optimizer):
     )
     etas = Option((0.5, 1.2), checks.factors_around_one, "Factor if the sign changes, and factor if it does not.")
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step_size.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

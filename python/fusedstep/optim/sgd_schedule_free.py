@@ -13,7 +13,7 @@ from ._schedule_free import ScheduleFree
 
 
 class SGDScheduleFree(ScheduleFree):
-    r"""Gradient descent without a learning-rate schedule: the model is evaluated at an average of the parameters.
+    r"""Gradient descent without a learning-rate schedule: the model is evaluated at the average x of the points z.
 
     ::
 
@@ -53,7 +53,7 @@ class SGDScheduleFree(ScheduleFree):
 
     lr = Option(1.0, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.open_fraction, "The share of x in y, above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay, which is computed from y.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay, which is computed from y.")
     warmup_steps = Option(0.0, checks.non_negative, "Number of steps in which the rate grows to lr.")
     r = Option(0.0, checks.non_negative, "Exponent of the step number t in the weight w_t.")
     weight_lr_power = Option(2.0, checks.non_negative, "Exponent of the largest rate so far in the weight w_t.")

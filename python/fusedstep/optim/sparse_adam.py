@@ -52,7 +52,7 @@ class SparseAdam(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.", in_kernel=_as_eps_hat)
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay; 0 if a gradient is `Rows`.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. It must be 0 if a gradient is `Rows`.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -150,7 +150,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
     steps in this cycle. The source is Loshchilov and Hutter (2017), SGDR.
 
     The schedule has two methods. ``ends_cycle(t)`` is True for the last step of a cycle. ``cycle(t)`` returns the
-    position of a step. Snapshot ensembles (Huang et al. 2017) use both.
+    position of a step. Snapshot ensembles (Huang et al. 2017) use ``ends_cycle``.
 
     Parameters
     ----------
