@@ -22,7 +22,7 @@ class BatchStats:
 
     a and b are two sets of values, n their number, and M2 the sum of squared deviations from the mean. Use this class
     for the statistics of several mini-batches (gradient accumulation), or of a memory-mapped file that is larger than
-    the memory. It can be pickled. So you can also merge the statistics of several processes.
+    the memory. Objects of this class can be pickled. So you can also merge the statistics of several processes.
 
     Notes
     -----
@@ -102,7 +102,7 @@ class BatchStats:
         Raises
         ------
         ValueError
-            If the divisor is 0.
+            If the divisor is not above 0.
         """
         least = 2 if unbiased else 1
         if self.count < least:

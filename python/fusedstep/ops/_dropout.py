@@ -85,8 +85,8 @@ def dropout(
     of ml_dtypes) are multiplied in float32 and rounded to nearest even.
 
     This function differs from ``torch.nn.functional.dropout``. A key replaces the global generator. p is rounded to a
-    multiple of 1/65536. A dropped element is +0 for every x, and p = 1 gives zeros. torch multiplies a dropped element
-    by 0, which gives nan if it is infinite or nan, and -0 if it is negative.
+    multiple of 1/65536. A dropped element is +0 for every x, and p = 1 gives zeros. torch multiplies x by 0 instead,
+    which gives nan if x is infinite or nan, and -0 if x is negative.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def dropout_backward(
     Notes
     -----
     Dropout is linear with a diagonal Jacobian. So the gradient is `dropout` of dy with the same key. The gradient of a
-    dropped element is +0 even if dy is infinite or nan. In torch it is then nan.
+    dropped element is +0 even if dy is infinite or nan. In torch, this gradient is nan.
 
     Examples
     --------

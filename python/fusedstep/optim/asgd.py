@@ -50,7 +50,7 @@ class ASGD(Optimizer):
     lambd = Option(0.0001, checks.non_negative, "Decay of the parameters. It also decides how fast the rate falls.")
     alpha = Option(0.75, checks.non_negative, "Exponent in the formula of eta.")
     t0 = Option(1000000.0, checks.non_negative, "The mean begins with step t0 + 2.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -51,7 +51,7 @@ class NAG(Optimizer):
 
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.open_fraction, "Decay of buf, above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     _ahead: list[Array] | None = None  # the look-ahead points; inside `lookahead`, the parameters
 

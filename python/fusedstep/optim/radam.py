@@ -51,7 +51,7 @@ class RAdam(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -55,7 +55,7 @@ class RMSprop(Optimizer):
         "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
     momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0 there is no buf.")
     centered = Option(False, checks.flag, "True divides by the standard deviation instead of the root mean square.")
     eps_inside = Option(

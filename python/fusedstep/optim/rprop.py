@@ -15,7 +15,7 @@ from ._reference import sign
 
 
 class Rprop(Optimizer):
-    r"""Rprop: the step of each element grows if the sign of its gradient stays the same, and shrinks if it changes.
+    r"""Rprop: each element has its own step size, which depends only on the signs of the gradients.
 
     ::
 
@@ -24,8 +24,8 @@ class Rprop(Optimizer):
         prev = 0  if g * prev < 0  else  g
         p = p - step_size * sign(prev)
 
-    p is the parameter and g its gradient. Only the sign of the gradient is used. So compute the gradient over the whole
-    data set, and not over mini-batches.
+    p is the parameter and g its gradient. A step size grows if the sign of the gradient stays the same, and shrinks if
+    the sign changes. So compute gradients over the whole data set, because the signs are random with mini-batches.
 
     Notes
     -----
@@ -52,7 +52,7 @@ class Rprop(Optimizer):
     )
     etas = Option((0.5, 1.2), checks.factors_around_one, "Factor if the sign changes, and factor if it does not.")
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step_size.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

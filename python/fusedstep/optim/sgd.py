@@ -45,12 +45,12 @@ class SGD(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0 there is no buf.")
     dampening = Option(0.0, checks.up_to_one, "Reduces the weight of g in buf, from 0 to 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` chooses its form, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
     nesterov = Option(
         False,
         checks.flag,
-        "True uses Nesterov's momentum, with momentum above 0 and dampening 0. The parameters are then the look-ahead "
-        "points of `NAG`.",
+        "True uses Nesterov's momentum, which needs momentum above 0 and dampening 0. The parameters are then the "
+        "look-ahead points of `NAG`.",
     )
 
     @classmethod
