@@ -29,7 +29,7 @@ def number(what: str, value: Any) -> float:
 
 
 def observed(what: str, value: Any) -> float:
-    """Return a metric as a float. It may be nan or inf, and an array or tensor with one element."""
+    """Return a metric as a float. It may be nan or inf. Arrays and tensors with one element are allowed."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -45,7 +45,7 @@ def non_negative(what: str, value: Any) -> float:
 
 
 def norm(what: str, value: Any) -> float:
-    """Return a norm as a float: at least 0, inf or nan. It may be an array or tensor with one element."""
+    """Return a norm as a float: at least 0, inf or nan. Arrays and tensors with one element are allowed."""
     if isinstance(value, (str, bytes)):  # `float` would convert it
         raise TypeError(f"{what} must be a number; got {_show(value)}")
     result = observed(what, value)

@@ -109,8 +109,8 @@ def batch_norm(
     Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. The statistics are computed from blocks of 1,024
     values per channel. The values of a block are shifted by the mean of its first 32 values, and added in 32 lanes. The
     statistics of the blocks are merged in float64 (Chan, Golub and LeVeque, 1979). So digits do not cancel if the mean
-    is large. For float32 values with mean 1e4 and standard deviation 1e-2, the error is 1e-6. For float64 values, the
-    error is about ``2e-16 * mean / deviation``, which is 2e-8 for mean / deviation = 1e8.
+    is large. For float32 values with mean 1e4 and standard deviation 1e-2, the error of y is 1e-6. For float64 values,
+    the error of y is about ``2e-16 * mean / deviation``, which is 2e-8 for mean / deviation = 1e8.
 
     The results have the same bits for any number of threads and any instruction set. They also have the same bits for
     all layouts of the same values: (N, C, H, W), (N, H, W, C) and (N * H * W, C). If x has 16 bits, everything is

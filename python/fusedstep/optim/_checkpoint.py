@@ -36,8 +36,8 @@ def collect(opt: Any) -> dict[str, Any]:
 def _copy(a: Any) -> Any:
     """Return a copy in C order, because safetensors misreads other orders.
 
-    8-bit states and the low bits of parameters keep their memory order, because they consist of blocks of 256 elements
-    in this order. Such an array has one number for each block.
+    8-bit states and the low bits of parameters keep their memory order, because their blocks of 256 elements follow
+    this order.
     """
     return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
@@ -81,9 +81,9 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Load the states of schedules. If this or the ``with`` block raises an error, restore their old states.
+    """Load the states of schedules. If the loading or the ``with`` block raises an error, restore the old states.
 
-    The block fills `restored` when it has loaded the rest of the state. After that, an interrupt changes nothing back.
+    The block fills `restored` when it has loaded the rest of the state. After that, an interrupt restores nothing.
     """
     import copy
 

@@ -1,7 +1,7 @@
 """Steps of optimizers that replace a gradient by a direction.
 
-A direction has the shape of the gradient. Its elements depend on more than one element of the gradient, for example on
-the mean square of a row.
+A direction has the shape of the gradient. Each element of the direction depends on several elements of the gradient,
+for example on the mean square of a row.
 """
 
 from __future__ import annotations

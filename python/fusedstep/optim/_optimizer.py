@@ -378,6 +378,13 @@ class Optimizer:
         StepInfo
             ``step`` is the number of steps so far. ``grad_norm`` is the norm if it was given or computed, else None.
             ``clip_coef`` is the factor of `clip_norm`. ``skipped`` is True if the step was skipped.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        RuntimeError
+            If `step` is called inside a ``with`` block of `averaged`.
         """
         if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
@@ -402,7 +409,7 @@ class Optimizer:
             if with_rows is None:
                 raise
             return with_rows
-        assert info is not None  # None only if the user could replace states
+        assert info is not None  # it is None only in fusedstep.torch, where users can replace states
         return info
 
     def _option(self, check: Check, name: str, value: Any) -> Any:

@@ -23,7 +23,10 @@ def _check_floor(schedule: str, lr: float, min_lr: float) -> None:
 
 @dataclass(frozen=True)
 class Cosine:
-    """The schedule ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, T = total_steps."""
+    """The schedule that `cosine` returns. Call it with the number t of a step to get the rate of the step.
+
+    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, where T is ``total_steps``.
+    """
 
     lr: float
     total_steps: int
@@ -58,9 +61,10 @@ class Cycle(NamedTuple):
 
 @dataclass(frozen=True)
 class CosineRestarts:
-    """Schedule with cycles: in cycle i the rate falls from ``lr`` to ``min_lr`` as a cosine.
+    """The schedule that `cosine_restarts` returns. Call it with the number t of a step to get the rate of the step.
 
-    Cycle i has ``cycle_steps * multiplier ** i`` steps. The first cycle is cycle 0.
+    In each cycle, the rate falls from ``lr`` to ``min_lr`` as a cosine. Cycle i has ``cycle_steps * multiplier ** i``
+    steps. The first cycle is cycle 0.
     """
 
     lr: float
@@ -95,7 +99,10 @@ class CosineRestarts:
 
 @dataclass(frozen=True)
 class Warmup:
-    """The schedule ``eta(t) = schedule(1) * t / (steps + 1)`` for t <= steps, then ``schedule(t - steps)``."""
+    """The schedule that `warmup` returns. Call it with the number t of a step to get the rate of the step.
+
+    The rate is ``schedule(1) * t / (steps + 1)`` if t <= steps, and ``schedule(t - steps)`` afterwards.
+    """
 
     schedule: Callable[[int], float]
     steps: int

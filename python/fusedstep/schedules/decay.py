@@ -10,7 +10,7 @@ from ._check import as_float, integer, positive, real, step_number
 
 @dataclass(frozen=True)
 class Constant:
-    """The schedule ``eta(t) = lr``."""
+    """The schedule that `constant` returns: the rate of step t is ``eta(t) = lr``."""
 
     lr: float
 
@@ -24,7 +24,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """The schedule ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``."""
+    """The schedule that `step` returns: the rate of step t is ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``."""
 
     lr: float
     step_size: int
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Exponential:
-    """The schedule ``eta(t) = lr * gamma ** (t - 1)``."""
+    """The schedule that `exponential` returns: the rate of step t is ``eta(t) = lr * gamma ** (t - 1)``."""
 
     lr: float
     gamma: float
@@ -56,7 +56,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class InverseTime:
-    """The schedule ``eta(t) = lr / (1 + decay * (t - 1))``."""
+    """The schedule that `inverse_time` returns: the rate of step t is ``eta(t) = lr / (1 + decay * (t - 1))``."""
 
     lr: float
     decay: float
@@ -71,7 +71,7 @@ class InverseTime:
 
 @dataclass(frozen=True)
 class Bengio:
-    """The schedule ``eta(t) = lr * tau / max(t, tau)``."""
+    """The schedule that `bengio` returns: the rate of step t is ``eta(t) = lr * tau / max(t, tau)``."""
 
     lr: float
     tau: float
