@@ -18,8 +18,8 @@ class EarlyStopping:
     """Keep the weights of the best validation metric, and stop the training if the metric no longer improves.
 
     The training loop passes each metric to `observe`. With mode "min", an observation is better if ``metric < best``.
-    Then the metric becomes the best one, and its weights are copied. If it is better by more than `tol`, it is an
-    improvement. The training should stop after `patience` observations in a row without improvement.
+    Then `best` becomes this metric, and the current weights are copied. An observation is an improvement if it is
+    better by more than `tol`. The training should stop after `patience` observations in a row without improvement.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class EarlyStopping:
         self._waited = 0
 
     def restore(self) -> None:
-        """Write the best weights back, in place. If there is no best metric, write the weights of the construction."""
+        """Write the best weights back, in place. If there is no best metric, write the weights from the start."""
         put_back("EarlyStopping.restore", self._weights, self._kept)
 
     @property

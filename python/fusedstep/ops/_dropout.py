@@ -29,15 +29,15 @@ def dropout(
 
     ::
 
-        T = round(65536 p)                              h_i = 16-bit half (i mod 8) of Philox block i / 8
+        T = round(65536 p)                              h_i = 16-bit half (i mod 8) of Philox block i // 8
         y_i = 0                     if h_i < T
         y_i = x_i * 65536 / (65536 - T)  otherwise      (mode="inverted", training)
         y_i = x_i                        otherwise      (mode="vanilla", training)
         y_i = x_i                                       (mode="inverted", not training)
         y_i = x_i * (65536 - T) / 65536                 (mode="vanilla", not training)
 
-    A Philox block is 128 random bits of the generator Philox. The key and the index i decide whether element i is
-    dropped. No mask is stored.
+    A Philox block is 128 random bits: four words of 32 bits, or eight halves of 16 bits. The key and the index i decide
+    whether element i is dropped. So no mask is stored.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def dropout(
         The input, of any shape. It does not change, except if `out` is x. If x is not in C order, it is copied first.
     p : float
         Probability of dropping an element, from 0 to 1. It is rounded to a multiple of 1/65536: 1/2 is exact, and 0.1
-        becomes 6554/65536. The scale is computed from the rounded p, so the expected value of y is exactly x.
+        becomes 6554/65536. The scale is computed from the rounded p, so that the expected value is exact.
     key : Key
         The key of the random numbers. Use a new key for every call: create ``rng = Philox(seed)`` once, and pass
         ``rng.key()``. `dropout_backward` needs the same key, offset and shape.

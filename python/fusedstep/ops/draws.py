@@ -25,7 +25,7 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
 
     ::
 
-        u_i = (w_i + 1/2) / 2^32,    w_i = word (i mod 4) of Philox block i / 4
+        u_i = (w_i + 1/2) / 2^32,    w_i = word (i mod 4) of Philox block i // 4
 
     A Philox block is four random words of 32 bits.
 

@@ -30,7 +30,7 @@ def gaussian_noise(
 
         y_i = x_i + std * z_i
         z_2j = sqrt(-2 ln u) cos v,    z_2j+1 = sqrt(-2 ln u) sin v
-        u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i / 4
+        u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i // 4
 
     A Philox block is four random words of 32 bits. If x is a shape, y_i = std * z_i.
 

@@ -176,8 +176,8 @@ def _documented(cls: Any, own: dict[str, Option]) -> str:
         return text.replace("{options}", _lines(own))
     shared = [name for name in cls.common if name not in own]
     described = {name: o for name, o in cls.options.items() if name not in shared}
-    lines = ["params : list of arrays, {name: array}, or list of groups", "    Updated in place; see `Optimizer`."]
-    lines += [_lines(described), ", ".join(shared), "    See `Optimizer`."]
+    lines = ["params : list of arrays, {name: array}, or list of groups", "    The parameters; see `Optimizer`."]
+    lines += [_lines(described), ", ".join(shared), "    Options of all optimizers; see `Optimizer`."]
     section = "Parameters\n----------\n" + "\n".join(lines)
     before, notes, after = text.partition("Notes\n-----\n")
     return f"{before}{section}\n\n{RAISES}\n{notes}{after}"

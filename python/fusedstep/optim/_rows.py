@@ -18,8 +18,8 @@ class Rows:
     """The gradient of some rows of a parameter. A step reads and writes only these rows of the parameter.
 
     A row is one index of the first axis. `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept
-    `Rows` in place of an array. The parameter must be float32 or float64, and in C order. The options `weight_decay`,
-    `l1`, `ema_decay` and `state_dtype` must be off.
+    `Rows` in place of an array. The parameter must be float32 or float64, and in C order. The options `weight_decay`
+    and `l1` must be 0, and `ema_decay` and `state_dtype` must be None.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Rows:
         The indices of n rows, in any order. If an index occurs more than once, the gradient of the row is the sum of
         its values.
     values : array of shape (n, ...)
-        The gradient of each row. It has the dtype of the parameter, and its shape after the first axis.
+        The gradient of each row. The dtype and the axes after the first are those of the parameter.
 
     Raises
     ------
