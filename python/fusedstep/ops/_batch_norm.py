@@ -165,7 +165,7 @@ def batch_norm_backward(
 
     ::
 
-        dz     = dy where the argument of the ReLU was above 0, else 0          (without a ReLU: dz = dy)
+        dz     = 0 where the argument of the ReLU was at most 0, else dy        (without a ReLU: dz = dy)
         dbeta  = sum(dz)                    dgamma = sum(dz * xhat)             xhat = (x - mean) * invstd
         dx     = gamma * invstd * (dz - dbeta / n - xhat * dgamma / n)          (batch statistics)
         dx     = gamma * invstd * dz                                            (running statistics)
