@@ -30,7 +30,7 @@ NAMES = {"Iterator": "collections.abc", "Mapping": "collections.abc", "contextma
 def catalogue(path: str) -> str:
     """Return the text of a module that imports every class of the module's folder."""
     classes = dict(sorted(_classes(PACKAGE / Path(path).parent)))
-    lines = [f'"""Every {CATALOGUES[path]} of this folder. Written by python/make_catalogue.py."""', ""]
+    lines = [f'"""Every {CATALOGUES[path]} of this folder. python/make_catalogue.py writes this file."""', ""]
     lines += [f"from .{module} import {name}" for name, (module, _) in sorted(classes.items(), key=lambda c: c[1][0])]
     return "\n".join([*lines, "", "__all__ = [", *(f'    "{name}",' for name in classes), "]", ""])
 
@@ -117,7 +117,7 @@ def _module(text: str, bodies: list[str], names: list[str], *imports: str) -> st
     homes = {home: ", ".join(sorted(name for name in used if used[name] == home)) for home in sorted(used.values())}
     lines = [f"from {home} import {found}" for home, found in homes.items()]
     lines = [line for line in lines if " ." not in line] + [*imports] + [line for line in lines if " ." in line]
-    head = "\n".join([f'"""{text} Written by python/make_catalogue.py."""', "", *lines])
+    head = "\n".join([f'"""{text} python/make_catalogue.py writes this file."""', "", *lines])
     return f"{head}\n\n__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + f"]\n\n{body}\n"
 
 

@@ -1,4 +1,4 @@
-"""Facts about the machine: the name of its CPU, and the memory that a process may still take."""
+"""Facts about the machine: the name of its CPU, and the memory that a process may still allocate."""
 
 from __future__ import annotations
 
