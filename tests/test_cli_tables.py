@@ -138,7 +138,7 @@ def test_drop_categorical_and_numeric_decide_the_kinds_of_columns(out: Out) -> N
     assert main(["train", "--data", "t.csv", "--target", "left", *options]) == 0
     said = out()
     assert re.search(r"age +left out +as asked", said) and re.search(r"code +category +an output for each of: ", said)
-    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) treated as missing", said)
+    assert re.search(r"mixed +number .*120 cells are no numbers \('many', 'x'\) and are treated as missing", said)
 
 
 @pytest.mark.usefixtures("no_picture")
