@@ -181,7 +181,7 @@ def _of_numpy(group: Any) -> Iterator[_Described]:
 
 
 def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
-    models = getattr(optimizer, "_models", {})  # parameter on the CPU -> the model's parameter, for an OffloadedOptimizer
+    models = getattr(optimizer, "_models", {})  # CPU parameter -> the model's parameter (OffloadedOptimizer)
     for p in group["params"]:
         source = models.get(p, p)
         copied = source is not p and source.device.type == "cpu"
