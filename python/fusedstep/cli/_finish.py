@@ -68,7 +68,7 @@ class Finish:
             screen.table("Classes of the test rows", *class_table(scores))
         screen.line(f"model: {folder / _folder.MODEL}")
         there = [name for name in _folder.FILES if name != _folder.MODEL and (folder / name).exists()]
-        screen.line(f"beside it: {', '.join(there)}")
+        screen.line(f"other files in this folder: {', '.join(there)}")
 
     def _test_inputs(self) -> Any:
         return self._problem.table.X[self._problem.test]

@@ -87,7 +87,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         _, text, arrays = read_tensors("--resume", folder / CHECKPOINT)
         about = json.loads(text)
         if about["format"] != FORMAT or not all(isinstance(word, str) for word in about["words"]):
-            raise ValueError(f"format must be {FORMAT}, and words must be texts; got format {about['format']!r}")
+            raise ValueError(f"format must be {FORMAT}, and words must be strings; got format {about['format']!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--resume: {folder / CHECKPOINT} is not the saved state of a run: {error}") from None
     return about, arrays

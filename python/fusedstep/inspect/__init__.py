@@ -6,7 +6,7 @@ network, a loss and data.
 
 - `check_gradient` compares the gradient of each parameter with central differences.
 - `hessian_vector_product`, `hessian` and `extreme_eigenvalues` compute the curvature from differences of gradients.
-- `critical_point` tells a minimum, a maximum, a saddle and a plateau apart, by the gradient and extreme eigenvalues.
+- `critical_point` classifies a point as minimum, maximum, saddle or plateau, by the gradient and extreme eigenvalues.
 - `sharpness` computes how much the loss can grow in a small box around theta.
 - `line` and `plane` evaluate and draw the loss along one and two directions.
 - `random_direction` draws a direction whose parts have the norms of the weights.

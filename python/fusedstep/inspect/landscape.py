@@ -84,7 +84,7 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
     Parameters
     ----------
     f : Objective
-        The objective whose weights get a direction, from `objective`.
+        The result of `objective`. The direction has the size d of its weights.
     key : Key
         The same key gives the same direction.
     theta : array_like, shape (d,), optional

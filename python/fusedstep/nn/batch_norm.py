@@ -35,11 +35,11 @@ class BatchNorm(Layer):
         Weight of this batch in the running statistics. None: the running statistics are the averages over all batches
         so far.
     eps : float
-        Added to the variance, >= 0.
+        Number that is added to the variance, >= 0.
     affine : bool
-        True for ``gamma`` (initially 1) and ``beta`` (initially 0).
+        If True, there are parameters ``gamma`` (initially 1) and ``beta`` (initially 0).
     relu : bool
-        Apply a ReLU in the same pass.
+        If True, apply a ReLU in the same pass.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class BatchNorm(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. In training, `forward` raises for a single row.
+        If an argument is not as described. In training, `forward` also raises an error if the batch has a single row.
 
     Notes
     -----

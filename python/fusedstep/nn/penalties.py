@@ -186,8 +186,8 @@ class KLActivity(ActivityPenalty):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. `forward` raises if a mean activation is not from 0 to 1. So put the layer
-        after a `Sigmoid`.
+        If an argument is not as described. `forward` also raises an error if a mean activation is not from 0 to 1. So
+        put the layer after a `Sigmoid`.
 
     Notes
     -----

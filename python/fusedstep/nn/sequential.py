@@ -123,7 +123,7 @@ class Sequential:
         Parameters
         ----------
         x : ndarray, shape (n, in_features)
-            In the model's dtype. `backward` reads x, which is not copied, so do not change x before.
+            Inputs in the model's dtype. x is not copied. Do not change x before `backward`, because `backward` reads x.
         training : bool
             If True, layers such as `Dropout` and `BatchNorm` work as in training, else as in prediction.
 

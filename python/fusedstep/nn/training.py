@@ -118,8 +118,8 @@ class Trainer:
     decay_by_rows : bool
         If True, weight decay and L1 are divided by the size of the batch, as if the loss were a sum over the rows.
     penalty : function, optional
-        Returns the penalty of weight decay and L1. This number is added to the returned losses. If `decay_by_rows` is
-        True, it is divided by the size of the batch too.
+        Returns the penalty of weight decay and L1, which is added to the returned losses. If `decay_by_rows` is True,
+        the penalty is also divided by the size of the batch.
     around : function that returns a context manager, optional
         Every forward and backward pass runs inside this context. It can, for example, add noise to the weights.
 

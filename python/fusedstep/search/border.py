@@ -72,9 +72,9 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
 
     Notes
     -----
-    Source: Bengio (2012), section 3.3.1. If on average each value was tried twice or more, the values are taken for a
-    grid. The ends of a grid are borders too, because a grid may be narrower than the range. A categorical parameter has
-    borders if its choices are at least three numbers.
+    Source: Bengio (2012), section 3.3.1. If on average each value was tried twice or more, the tried values are treated
+    as a grid. The ends of a grid are borders too, because a grid may be narrower than the range. A categorical
+    parameter has borders if its choices are at least three numbers.
 
     Examples
     --------

@@ -19,8 +19,8 @@ class CoordinateDescentSampler(ReplaySampler):
     """Change one hyperparameter at a time, starting from the best point so far.
 
     All values of the first parameter are tried while the other parameters are fixed, and the best value is kept. Then
-    the second parameter is changed, and so on. After the last parameter, the first is changed again, until no parameter
-    changes. Then the search starts again at a random point of the grid. It stops when the whole grid has been tried.
+    the second parameter is changed, and so on. Such rounds over all parameters are repeated until a round changes
+    nothing. Then the search starts again at a random point of the grid. It stops when the whole grid has been tried.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class CoordinateDescentSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. Also in a trial, if the trial suggests a parameter that is not in the grid,
-        or a range that does not contain the value.
+        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
+        grid, or a range that does not contain the value.
 
     Notes
     -----

@@ -39,8 +39,8 @@ class MultiResolutionGridSampler(ReplaySampler):
     Parameters
     ----------
     space : {name: distribution}
-        Distributions of Optuna: ``FloatDistribution(1e-5, 1.0, log=True)``, ``IntDistribution`` or
-        ``CategoricalDistribution``, for example.
+        Distributions of Optuna: ``FloatDistribution``, ``IntDistribution`` or ``CategoricalDistribution``. An example
+        is ``FloatDistribution(1e-5, 1.0, log=True)``.
     points : int
         Number of points per parameter at level 0, at least 2. Later levels have at most ``2 * (points // 2) + 1``.
     levels : int, optional
@@ -51,8 +51,8 @@ class MultiResolutionGridSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. Also in a trial, if the trial suggests a parameter that is not in the space,
-        or a range that does not contain the value.
+        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
+        space, or a range that does not contain the value.
 
     Notes
     -----

@@ -16,7 +16,7 @@ from ._fitted import Fitted
 from ._progress import Epoch, Progress
 from ._solver import decay_term, present_rate
 
-SMALLEST_RATE = 1e-6  # "adaptive" does not decrease a rate that is smaller, as in scikit-learn
+SMALLEST_RATE = 1e-6  # a rate this small is not decreased further by "adaptive", as in scikit-learn
 
 
 class Epochs:

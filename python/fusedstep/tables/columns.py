@@ -43,6 +43,7 @@ class Columns:
     Parameters
     ----------
     columns : list of Column
+        The kind and the fitted values of each column. `fit` makes this list.
 
     Examples
     --------

@@ -7,7 +7,7 @@ from . import catalogue
 from ._activation import Activation as Activation
 from .catalogue import *  # noqa: F403
 
-#: Name, as in the command line's ``--activation`` -> class, for every activation.
+#: Name in the option ``--activation`` -> class, for every activation.
 registry: dict[str, type[Activation]] = {
     kind.name: kind for kind in (getattr(catalogue, name) for name in catalogue.__all__)
 }

@@ -67,7 +67,8 @@ class MulticlassHinge(Loss):
     Parameters
     ----------
     margin : float
-        If the score of the label is larger than every other score by at least this number, the loss is 0. > 0.
+        A number > 0. If the score of the label is larger than every other score by at least this number, the loss of
+        the row is 0.
 
     Raises
     ------
