@@ -60,10 +60,10 @@ class Watcher(Protocol):
     """An object that receives the progress of a run."""
 
     def step(self, done: int, loss: float) -> None:
-        """Called after every step, with the number of steps so far and the loss."""
+        """Receive the number of steps so far and the loss. `Trainer.run` calls this method after every step."""
 
     def epoch(self, result: Result) -> None:
-        """Called after every epoch. The last entry of ``result.history`` is this epoch."""
+        """Receive the result after every epoch. The last entry of ``result.history`` is this epoch."""
 
 
 def never() -> bool:

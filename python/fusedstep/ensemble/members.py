@@ -56,7 +56,7 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
         total = weight * row + (total if count else 0.0)
         mass, count = mass + weight, count + 1
     if given is not None and next(given, None) is not None:
-        raise ValueError(f"average: weights must have one entry per output, {count}; got more")
+        raise ValueError(f"average: weights must have one entry per output; got more than {count}")
     if not mass > 0:
         raise ValueError(
             f"average: at least one of the outputs must have a weight above 0; got {count} outputs with the total "
