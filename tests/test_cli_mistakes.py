@@ -65,7 +65,7 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (
             points(),
             [*CSV, "--drop", "u,v"],
-            "t.csv: at least one column besides the target 'side' must be left as input; got none",
+            "t.csv: at least one column besides the target 'side' must be an input; got none",
         ),
         (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out with --drop u\n"),
         (

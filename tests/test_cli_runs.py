@@ -147,7 +147,7 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
     )
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0
-    assert "--resume: --epochs must be above 2, the epochs that the run has done; got 2" in complaint()
+    assert "--resume: --epochs must be above 2, the number of epochs that the run has finished; got 2" in complaint()
     assert "does not fit these options" in complaint("--epochs", "4", "--hidden", "8")
     customers(200).to_csv("t.csv", index=False)
     assert "the data or its columns have changed since the run began" in complaint("--epochs", "4")

@@ -125,7 +125,7 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
     assert main(["predict", MODEL, "fewer.csv"]) == 2
     assert "fewer.csv: must have the columns age, plan, since" in capsys.readouterr().err
     assert main(["predict", MODEL, "more.csv"]) == 0
-    assert "columns that the model does not know are left out: wages, shoes" in out()
+    assert "columns that the training data did not have are left out: wages, shoes" in out()
     assert main(["evaluate", MODEL, "more.csv"]) == 2
     assert "more.csv: must have the target column 'left'" in capsys.readouterr().err
 
@@ -138,7 +138,7 @@ def test_drop_categorical_and_numeric_decide_the_kinds_of_columns(out: Out) -> N
     assert main(["train", "--data", "t.csv", "--target", "left", *options]) == 0
     said = out()
     assert re.search(r"age +left out +as asked", said) and re.search(r"code +category +an output for each of: ", said)
-    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) treated as missing", said)
+    assert re.search(r"mixed +number .*120 cells are no numbers \('many', 'x'\) and are treated as missing", said)
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -155,7 +155,7 @@ def test_rows_without_a_target_are_left_out(out: Out) -> None:
     frame.loc[[3, 8], "left"] = ""
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
-    assert "2 rows without a value of 'left' left out" in out()
+    assert "rows without a value of 'left' are left out: 2" in out()
     assert main(["evaluate", MODEL, "t.csv"]) == 0
     assert "accuracy: 0" in out()
 
@@ -168,7 +168,7 @@ def test_rows_of_unknown_classes_are_left_out(out: Out, capsys: pytest.CaptureFi
     frame.loc[:4, "left"] = "never"
     frame.to_csv("new.csv", index=False)
     assert main(["evaluate", MODEL, "new.csv"]) == 0
-    assert "5 rows of classes that the model does not know left out: 'never'" in out()
+    assert "rows of classes that the training data did not have are left out: 5 ('never')" in out()
     frame.assign(left="never").to_csv("new.csv", index=False)
     assert main(["evaluate", MODEL, "new.csv"]) == 2
     assert "the target must be one of the classes no, paused, yes; got 'never'" in capsys.readouterr().err

@@ -29,16 +29,16 @@ ILL: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
     "FUSEDSTEP_NUM_THREADS=1 limits steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
     "OMP_NUM_THREADS=2,1 limits steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
-    "torchrun has started 2 processes for 8 CPUs: each should have 4 threads, but a step has 1": {
+    "torchrun has started 2 processes for 8 CPUs, so each process should have 4 threads. Now a step has 1": {
         "environment": {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
         "threads": 1,
     },
     "OMP_NUM_THREADS=1 torchrun --nproc-per-node 16": {"environment": {"LOCAL_WORLD_SIZE": "16"}},
-    "The container may use 1.5 CPUs and sees 8. fusedstep uses 2": {"quota": 1.5},
+    "The container may use 1.5 of 8 CPUs. fusedstep uses 2 threads": {"quota": 1.5},
     "may run on 2 of 8 CPUs": {"affinity": 2},
     "is v2, but the CPU has v4: unset FUSEDSTEP_ISA": {"isa": "v2"},
     "no AVX2": {"isa": "v2", "isas": ("v2",)},
-    "2 OpenMP runtimes are loaded (libgomp.so.1, libiomp5.so)": {
+    "2 OpenMP runtimes are loaded: libgomp.so.1, libiomp5.so.": {
         "libraries": (GOMP, Library("libiomp5.so", True, 8, "/c"))
     },
     "libopenblas.so has 8 threads of its own": {"libraries": (OPENBLAS,), "backend": "openmp"},

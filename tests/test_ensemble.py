@@ -127,7 +127,7 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
         (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
         (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list <U1 \(1,\)"),
         (lambda: average([[1.0]] * 2, [1]), ValueError, r"weights must have one entry per output"),
-        (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output, 1; got more"),
+        (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output; got more than 1"),
         (lambda: average([[1.0]], [0]), ValueError, r"a weight above 0; got 1 outputs with the total weight 0"),
         (lambda: average([[1.0]], [-1]), ValueError, r"average: weights\[0\] must be at least 0; got -1"),
         (lambda: Ensemble([]), ValueError, r"Ensemble: members must hold at least one model; got none"),

@@ -136,7 +136,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
-        r"solver_params must have only arguments of SGD .* num_threads, .*seed\); got 'amsgrad'",
+        r"solver_params must have only these arguments of SGD, .* num_threads, .*seed; got 'amsgrad'",
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},
@@ -154,7 +154,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"pretraining": {"epoch": 3}}, "pretrain: a setting must be one of epochs, .*; got 'epoch'"),
     (
         {"sparsity": 0.1, "sparsity_penalty": "kl"},
-        "activation must be 'logistic' .* with sparsity_penalty='kl'; got 'relu'",
+        "activation must be 'logistic' with sparsity_penalty='kl', .*; got 'relu'",
     ),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
     ({"snapshots": 3, "early_stopping": True}, "snapshots does not support early_stopping"),
@@ -208,7 +208,7 @@ def test_wrong_calls_are_refused_by_name() -> None:
         model.predict_proba(X, return_std=True)
     with pytest.raises(
         ValueError,
-        match="class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'",
+        match="class_weight must be a dict for partial_fit, which gets only a part of the rows; got 'balanced'",
     ):
         small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(

@@ -144,7 +144,7 @@ def test_missing_numbers_get_the_median_and_a_mark() -> None:
 def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
-    assert kind_of(cells) == ("number", "1 cell that is no number ('oops') treated as missing")
+    assert kind_of(cells) == ("number", "1 cell is no number ('oops') and is treated as missing")
     many = cells[: ROWS // 2] + [f"t{i % 3}" for i in range(ROWS // 2)]
     assert kind_of(many)[0] != "number"
 
