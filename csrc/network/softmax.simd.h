@@ -8,10 +8,11 @@
 namespace fusedstep {
 namespace {
 
-// elements of a row part that is read three times; after the first time it is in the first-level cache
+// Long rows are processed in tiles of this number of elements. A tile is read three times. After the first time, it is
+// in the first-level cache.
 constexpr std::ptrdiff_t softmax_tile = 1024;
 
-constexpr int softmax_lanes = 16;  // sums of a long row that are computed side by side, on every machine
+constexpr int softmax_lanes = 16;  // number of partial sums of a long row, the same on every machine
 
 template <class V>
 FUSEDSTEP_INLINE V larger(V a, V b) {

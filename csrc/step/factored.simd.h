@@ -1,4 +1,4 @@
-// Rows of matrices: their squares, and their division by the root of two factors.
+// Sums of squares of the rows of matrices, and divisions of rows by the square root of the product of two factors.
 #pragma once
 
 #include "step/norm.simd.h"
