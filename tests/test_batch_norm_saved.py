@@ -26,7 +26,7 @@ def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
             assert got is out
             assert_same_bits(got, y)
             if target == "x":
-                with pytest.raises(ValueError, match="saved must be of a call that did not overwrite x"):
+                with pytest.raises(ValueError, match="saved must be from a call that did not overwrite x"):
                     fs.batch_norm_backward(dy, saved)
             else:
                 room = np.empty_like(dy)
@@ -90,7 +90,7 @@ def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
         dy = np.ones_like(x)
         dx = dy.copy()
         with pytest.raises(
-            ValueError, match=r"saved must be of a call whose x has not been changed since; got a call whose x is now f"
+            ValueError, match=r"saved must be from a call whose x has not changed since then; got a call whose x is now"
         ):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()

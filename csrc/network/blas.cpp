@@ -39,7 +39,7 @@ struct Blas {
   Gemms<std::int64_t> wide;
   Gemms<int> narrow;
   int (*threads)() = nullptr;
-  bool multiplies_in_place = false;  // OpenBLAS does not copy small matrices, so dividing into tiles takes no extra time
+  bool multiplies_in_place = false;  // true: OpenBLAS does not copy small matrices before it multiplies
 };
 
 template <class Int>

@@ -8,7 +8,7 @@
 namespace fusedstep::bind {
 namespace {
 
-/// The count, mean and sum of squared deviations of each channel over all arrays given so far.
+/// The number of values, their mean and their sum of squared deviations, for each channel over all arrays so far.
 class ChannelMoments {
  public:
   void update(py::handle object, py::ssize_t axis) {

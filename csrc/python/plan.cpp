@@ -130,7 +130,8 @@ void PyPlan::settle() {
       if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
         throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
   }
-  for (Parameter& p : params_) p.gradient = {};  // was checked only against what was attached before
+  // earlier checks have not compared the gradients with the arrays that were attached since
+  for (Parameter& p : params_) p.gradient = {};
   source_->settle();
 }
 

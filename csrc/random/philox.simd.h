@@ -23,7 +23,8 @@ static_assert(tile_blocks % (groups * lane_count) == 0);
 
 inline Lanes multiply_low(Lanes a, std::uint32_t b) {
 #if defined(__AVX512F__)
-  return Lanes(_mm512_maskz_mul_epu32(0xff, __m512i(a), _mm512_set1_epi64(b)));  // the mask selects all lanes; it avoids an undefined operand
+  // The mask selects all lanes. With a mask, the intrinsic has no undefined operand.
+  return Lanes(_mm512_maskz_mul_epu32(0xff, __m512i(a), _mm512_set1_epi64(b)));
 #elif defined(__AVX2__)
   return Lanes(_mm256_mul_epu32(__m256i(a), _mm256_set1_epi64x(b)));
 #elif defined(__SSE2__)
