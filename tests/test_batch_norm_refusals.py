@@ -1,4 +1,4 @@
-"""Batch normalisation refuses wrong arguments before it writes a byte."""
+"""Batch normalisation refuses wrong arguments, and writes nothing before it raises the error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.bits import Array
 
 
 def x32(*shape: int) -> Array:
-    """Return an array that differs from the defaults of the other arguments."""
+    """Return a float32 array with the numbers 0, 1, ..., 16, 0, 1, ..."""
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % 17
 
 

@@ -1,4 +1,4 @@
-"""The state between forward and backward: memory of the caller, saved numbers, counted batches."""
+"""Arrays and numbers that are kept between the forward and the backward call of batch normalisation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.norms import Case
 
 
 def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
-    """Forward into x or the residual, and backward into dy, give the same bits. Without x the gradient is refused."""
+    """Outputs may overwrite x, the residual or dy. If x was overwritten, the backward call raises an error."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
         y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)
@@ -74,7 +74,7 @@ def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: M
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
-    """Without a check, the kernel would read and write beyond the arrays."""
+    """Without this check, the kernel would read and write beyond the arrays."""
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)

@@ -10,7 +10,8 @@ namespace fusedstep::test {
 namespace {
 
 constexpr RandomStream stream{0x299f31d0a4093822u, 0x0370734413198a2eu};
-constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};  // with the last, the counter overflows into its next word
+// With the last number, the lower word of the block's index overflows.
+constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};
 
 std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& d, bool past_cache, int threads) {
   Memory x(n, dtype, 1, Values::special), y(n, dtype);
