@@ -1,4 +1,5 @@
-// Divides the work of batch normalisation among threads, in an order that uses the caches. The arithmetic is elsewhere.
+// Divides the work of batch normalisation among threads, in an order that uses the caches. The arithmetic is in
+// statistics.h and in the kernels.
 #pragma once
 
 #include "batchnorm/statistics.h"

@@ -25,7 +25,7 @@ struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
 };
 
-// In an anonymous namespace, because several object files contain these functions.
+// These functions are in an anonymous namespace, because several object files contain them.
 namespace {
 
 /// Coefficients are arrays over channels of the type in which kernels compute. If inner is 1, the coefficients are
@@ -61,7 +61,8 @@ struct BatchNormForward {
   std::ptrdiff_t first_bit;  // index of the first element's bit in the mask, if the arrays are parts of larger arrays
 };
 
-/// How the gradient finds the elements that a ReLU has passed.
+/// How the gradient finds the elements that the ReLU has passed. `none`: there is no ReLU. `recomputed`: the input of
+/// the ReLU is computed again. `saved`: the forward pass has saved the mask `open`.
 enum class BatchNormMask { none, recomputed, saved };
 
 /// dz = dy where the ReLU passed its argument, else 0. dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale

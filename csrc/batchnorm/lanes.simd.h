@@ -121,8 +121,8 @@ template <class Item>
   return room;
 }
 
-/// The positions of the values of a channel's next block, for prefetching. They are right up to the end of the second
-/// plane. If a block has values in more planes, the later positions are wrong, which only makes prefetches useless.
+/// The positions of the values of a channel's next block, for prefetching. They are correct for values in the first two
+/// planes of the block. The positions of other values are wrong, which only makes their prefetches useless.
 struct NextBlock {
   std::ptrdiff_t start, edge, gap;
   NextBlock(const BatchNormShape& s, std::ptrdiff_t channel, std::ptrdiff_t block) {

@@ -69,7 +69,7 @@ struct WordOf<double> {
   using type = std::uint64_t;
 };
 
-/// Each value whose bit is 1, and 0 for the other values. Reads up to 3 bytes beyond the bits.
+/// Returns `value` where the bit in the mask is 1, and 0 where it is 0. Reads up to 3 bytes beyond the bits.
 template <class T, class V>
 FUSEDSTEP_INLINE V where_set(const void* words, std::ptrdiff_t bit, V value) {
   using Word = typename WordOf<T>::type;

@@ -1,6 +1,6 @@
 // The mean and the sum of squared deviations of a block of values per channel. The mean of the block's first
 // batch_lanes values is subtracted before values are squared. The sum of squares is then at most 33 times the sum of
-// squared deviations, for every mean. So few digits are lost to cancellation.
+// squared deviations, for every mean. As a result, cancellation loses only few digits.
 #pragma once
 
 #include "batchnorm/lanes.simd.h"

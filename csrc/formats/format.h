@@ -23,7 +23,7 @@ constexpr bool has_blocks(Format f) { return f == Format::bf16_low || f == Forma
 constexpr std::ptrdiff_t block_count(std::ptrdiff_t size) { return (size + scaled_together - 1) / scaled_together; }
 
 /// One array of a tensor (the parameter, its gradient or a state) and the additional arrays of its format. The
-/// additional arrays have no gaps and the order of the elements.
+/// additional arrays have no gaps. Their elements are in the order of the parameter's memory.
 struct Stream {
   Strided at;
   Format format = Format::f32;

@@ -19,7 +19,8 @@ struct Weights {
 constexpr Weights weights;
 
 /// A bfloat16 parameter and the low 16 bits of its float32 value. The parameter is the float32 value, rounded to
-/// nearest, ties away from zero. If the low bits are added as a signed number, the sum is exactly the float32 value.
+/// nearest, ties away from zero. Let `low` be the low bits as a signed number. The bits of the float32 value are
+/// exactly (bits of the parameter) 2^16 + low.
 struct bf16_low {
   static std::uint32_t join(std::uint16_t high, std::int16_t low) {
     return (std::uint32_t(high) << 16) + std::uint32_t(std::int32_t(low));

@@ -7,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_block = 256;  // so many elements share a 64-bit key; two elements share a hash
+constexpr std::ptrdiff_t noise_block = 256;  // elements with the same 64-bit key; two of them share a hash
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
 inline std::uint64_t scramble(std::uint64_t x) {

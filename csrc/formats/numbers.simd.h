@@ -10,7 +10,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_room = 512;  // the random bits of so many elements are computed at a time
+constexpr std::ptrdiff_t noise_room = 512;  // number of elements whose random bits are computed at a time
 
 #if defined(__F16C__)
 /// Conversions by the CPU's instructions. The results have the same bits as those of `f16`.

@@ -1,4 +1,4 @@
-// The addresses of a stream's elements, with any strides, in the memory order of a parameter.
+// Views of arrays with any strides. The elements of a view are in the order of the parameter's memory.
 #pragma once
 
 #include <cstddef>

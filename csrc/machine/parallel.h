@@ -9,8 +9,9 @@ namespace fusedstep {
 /// Does one thread's part of the work. The part is a contiguous range of indices.
 using RangeFn = void (*)(void* context, std::int64_t begin, std::int64_t end);
 
-/// OpenMP or the thread pool. `run` calls fn on disjoint ranges that cover [0, n), in at most `threads` threads. It
-/// returns when all calls are done. `limit` returns the number of threads that the back end's library would use now.
+/// A back end is OpenMP or the thread pool. `run` calls fn on disjoint ranges that cover [0, n), in at most `threads`
+/// threads. It returns when all calls are done. `limit` returns the number of threads that the back end's library would
+/// use now.
 struct Backend {
   const char* name;
   void (*run)(std::int64_t n, int threads, RangeFn fn, void* context);

@@ -71,8 +71,8 @@ struct Exponential<double> {
   static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
 };
 
-/// A number so large that its last bit has the value 1. The sum x + magnet is therefore x rounded to an integer, and
-/// this integer is in the lowest bits of the sum.
+/// A large number whose lowest bit has the value 1. The sum x + magnet is therefore x + magnet rounded to an integer,
+/// and the lowest bits of the sum are x rounded to an integer.
 template <class T>
 constexpr T magnet = T(3ull << (Format<T>::mantissa - 1));
 

@@ -1,6 +1,6 @@
 // A pool of plain threads. It is also fast if thread pools of other libraries (BLAS, torch) use the same cores.
 //
-// A region is one parallel loop. Each thread of a region has a share of the loop's range, which is cut into pieces.
+// A region is one parallel loop. Each thread of a region has a share of the loop's range. The share is cut into pieces.
 // When a thread has finished its own pieces, it takes pieces of other threads. So the region does not wait for a thread
 // whose core is occupied by a thread of another library. An idle thread polls for some microseconds and then sleeps.
 // While it polls, it sometimes yields its core.

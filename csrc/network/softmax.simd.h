@@ -68,7 +68,7 @@ void softmax_loss(const void* logits, const std::int64_t* labels, void* each, vo
     for (std::ptrdiff_t j = first * width; j < end * width; ++j) p[j] = exponential(p[j]);
     for (std::ptrdiff_t i = first; i < end; ++i) {
       const double sum = total(p + i * width, width);
-      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // false for nan only
+      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // sum >= 1 is false only if sum is nan
       losses[i] = T(log - double(losses[i]));
       const T factor = T(1 / (sum * double(rows)));
       for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] *= factor;

@@ -20,7 +20,7 @@ struct RandomStream {
 struct Drop {
   RandomStream random;
   std::uint64_t first;  // the index that the first elements use
-  std::ptrdiff_t run;   // so many neighbouring elements share one index
+  std::ptrdiff_t run;   // number of neighbouring elements that share one index
   std::int32_t threshold;
   double scale;
 };

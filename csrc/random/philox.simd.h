@@ -7,8 +7,8 @@
 namespace fusedstep {
 namespace {
 
-// A tile has so many blocks, which are computed together. The number divides 2^32. So the indices of all blocks of a
-// tile have the same upper word.
+// The number of blocks in a tile, which are computed together. This number divides 2^32. Therefore, the indices of all
+// blocks of a tile have the same upper word.
 constexpr int tile_blocks = 64;
 constexpr int tile_words = 4 * tile_blocks;
 constexpr int tile_halves = 8 * tile_blocks;
@@ -17,7 +17,8 @@ constexpr int tile_halves = 8 * tile_blocks;
 /// because the multiplication ignores the high halves of its factors.
 using Lanes __attribute__((vector_size(vector_bytes))) = std::uint64_t;
 constexpr int lane_count = vector_bytes / 8;
-// So many groups of lanes are computed together, because each round of a group waits for its multiplications.
+// The number of groups of lanes that are computed together. While one group waits for its multiplications, the CPU
+// computes the other groups.
 constexpr int groups = 4;
 static_assert(tile_blocks % (groups * lane_count) == 0);
 

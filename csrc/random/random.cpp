@@ -8,7 +8,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::int64_t chunk = 4096;  // elements; a multiple of every tile
+constexpr std::int64_t chunk = 4096;  // number of elements; a multiple of the number of elements in each kind of tile
 /// If more than this number of bytes is read and written, stores that bypass the caches are faster. This is so even if
 /// the last-level cache is larger, because other cores share that cache. The measured time includes the next read.
 constexpr std::int64_t most_cached = 24 << 20;

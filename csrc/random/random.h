@@ -1,5 +1,5 @@
-// Dropout and Gaussian noise. The work is divided between threads. The results do not depend on the division, because
-// the random bits of an element are a function of its index.
+// Dropout and Gaussian noise. The random bits of an element are a function of its index. So the results do not depend
+// on how the work is divided between threads.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,7 @@ namespace {
 // an update rule.
 constexpr std::ptrdiff_t block = 256;
 
-/// Room for one block of float32 or float64 numbers.
+/// Memory for one block of float32 or float64 numbers.
 struct Buffer {
   alignas(64) double numbers[block];
 };
@@ -82,7 +82,8 @@ FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, co
   return nullptr;
 }
 
-// After the step of so many elements, their gradient is zeroed while it is still in the first-level cache.
+// If gradients are zeroed, this number of elements is updated, and then their gradient is zeroed. At that time, the
+// gradient is still in the first-level cache.
 constexpr std::ptrdiff_t zeroed_together = 4 * block;
 
 /// Updates whole blocks with a fused kernel.

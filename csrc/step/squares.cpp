@@ -11,7 +11,8 @@
 namespace fusedstep {
 namespace {
 
-// So many chunks are read in ascending order. They are long enough for the hardware's prefetcher.
+// The number of chunks in a group. The chunks of a group are read in ascending order. A group is so long that the
+// hardware's prefetcher is effective.
 constexpr std::int64_t stretch = 64;
 
 }  // namespace
@@ -64,7 +65,7 @@ constexpr double least_exact_squares = 0x1p-970;
 
 /// The squares of float64 numbers above 1e154 overflow, and those of numbers below 1e-146 lose digits. In these cases
 /// the numbers are multiplied by a power of two before they are squared. Only float64 numbers are added to this sum. If
-/// there is an overflow, the numbers of other types are negligible. If the sum is very small, they are 0.
+/// there is an overflow, the numbers of other types are negligible. If the sum is very small, these numbers are all 0.
 double Plan::norm(int threads) {
   const double squares = squared_norm(threads);
   if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;
@@ -102,8 +103,8 @@ bool Plan::finite(double factor) const {
   return finite;
 }
 
-/// True if some gradient is inf or nan after it is multiplied by `factor`. No element is larger than the norm. So if
-/// the norm is not very large, the answer is known without reading the elements.
+/// True if an element of a gradient is inf or nan after it is multiplied by `factor`. No element is larger than the
+/// norm. If the norm is not very large, the elements are therefore not read.
 bool Plan::overflows(double norm, double factor) const {
   constexpr double safe = 0x1p127;  // half of the largest float32
   return !(norm < safe && norm * factor < safe) && !finite(factor);
