@@ -24,7 +24,7 @@ int rule_index(const std::string& name) {
   const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k)
     if (table.infos[k].name == name) return k;
-  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
+  throw py::value_error("Plan: rule must be the name of an update rule; got \"" + name + "\"");
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace fusedstep::bind {
 struct PyRows {
   PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::array values, std::int64_t rows);
   double squared_norm() const;
-  /// The rows that have a gradient, in order, and the gradient of each as a row of a matrix.
+  /// Returns the indices of the rows that have a gradient, in ascending order, and a matrix whose rows are the
+  /// gradients.
   py::tuple coalesced() const;
 
   py::array values;

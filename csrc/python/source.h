@@ -83,7 +83,7 @@ class Source {
   /// of the tensors' gradients. This function may run user code, which may change any array.
   virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
 
-  /// False if the user has replaced groups or states from which the plan was made.
+  /// Returns false if the user has replaced groups or states from which the plan was made.
   virtual bool unchanged() const { return true; }
 
   /// Records the dict of a state with its current items. `unchanged` compares the dict with this record.

@@ -63,7 +63,7 @@ TorchSource::TorchSource(const std::string& label, const py::object& tensor_type
       described_(params.size()),
       storages_(1024) {
   static const Attribute groups(groups_name), state(state_name), of_group("params");
-  if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
+  if (!describe_) throw py::type_error(label + ": tensors must have DLPack's exchange interface, which torch 2.13 has");
   if (Py_IS_TYPE(is_neg_.ptr(), &PyMethodDescr_Type))
     if (const PyMethodDef* method = reinterpret_cast<PyMethodDescrObject*>(is_neg_.ptr())->d_method;
         method->ml_flags == METH_NOARGS)

@@ -91,8 +91,8 @@ bool has_whole_strides(const View& v) {
   return true;
 }
 
-/// True if each stride is at least the extent of all inner axes together. Then no elements overlap. Nearly all arrays
-/// are so, and the check is fast.
+/// True if each stride is at least the extent of all inner axes together. Then no elements overlap. The check is fast,
+/// and true for nearly all arrays.
 bool nests(const View& v) {
   std::ptrdiff_t span = v.item_size;
   const std::vector<int> order = memory_order(v);
