@@ -33,7 +33,7 @@ NEEDS = {
 MISSING = {package: files for package, files in NEEDS.items() if find_spec(package) is None}
 collect_ignore_glob = [f"{file}.py" for files in MISSING.values() for file in files]
 
-# If a shell starts pytest in the background, pytest and its child processes ignore Ctrl-C. The tests need Ctrl-C.
+# If a shell starts pytest in the background, pytest and its children ignore Ctrl-C. This line makes them handle Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

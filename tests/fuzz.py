@@ -46,7 +46,7 @@ ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
 
 
 def read_optimizer(path: Path, make: Callable[[], fs.optim.Optimizer] = optimizer) -> None:
-    """Load a file. After an error, nothing may have changed. Without an error, it must be possible to save and load."""
+    """Load a file. After an error, nothing may have changed. Otherwise, save the optimizer and load it again."""
     opt = make()
     gradients = [np.ones_like(next(iter(opt.params.values()))), None]
     opt.step(gradients)

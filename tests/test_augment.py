@@ -53,7 +53,7 @@ def test_mixup_mixes_inputs_and_targets_by_one_weight(dtype: Any, per_row: bool)
     assert np.array_equal(again.x, m.x) and not np.array_equal(augment.mixup(x, t, fs.Key(6)).x, m.x)
 
 
-def test_mixup_weights_follow_beta() -> None:
+def test_mixup_weights_have_a_beta_distribution() -> None:
     x = np.zeros((20000, 1))
     w = augment.mixup(x, x, KEY, alpha=0.4, per_row=True).weight
     assert w.mean() == pytest.approx(0.5, abs=0.01)

@@ -18,8 +18,8 @@ from support.norms import Case
 
 every_machine = pytest.mark.parametrize("machine", MACHINES, ids=str)
 TOLERANCE = dict(zip(DTYPES, (1e-6, 1e-13), strict=True))
-# (shape, axis). Each kind of vector, group, block or slice in the code has a size. The shapes have axes just below, at
-# and just above these sizes.
+# (shape, axis). The code takes different paths for axes below and above these sizes: the width of a vector, a group of
+# 32 values, a block of 1,024 values, and a slice of channels. The axes here are just below, at and just above them.
 SHAPES = [
     *[((2, c), 1) for c in (1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 130)],
     *[((n, 5), 1) for n in (3, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)],
@@ -41,7 +41,7 @@ every_shape = pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
 def test_batch_norm_has_the_bits_of_its_numpy_reference(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any
 ) -> None:
-    """The arrays do not begin at a cache line, and nothing is written outside the arrays."""
+    """The arrays are not aligned to cache lines, and nothing is written outside the arrays."""
     case = Case(rng, shape, axis, dtype)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -83,7 +83,7 @@ def test_variants_have_the_same_bits_on_every_machine(
 
 @every_machine
 def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, machine: Any) -> None:
-    """The arrays are so large that stores bypass the caches. They do not begin at a cache line."""
+    """The arrays are so large that stores bypass the caches. They are not aligned to cache lines."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
         ((101, 11_003, 3), 1, 2),

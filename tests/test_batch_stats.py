@@ -92,7 +92,7 @@ def test_batch_statistics_refuse_wrong_arguments() -> None:
     stats = of(np.ones((4, 3)))
     for call, error, message in (
         (lambda: stats.update(np.ones((4, 2))), ValueError, "update: x must be of 3 channels; got 2"),
-        (lambda: stats.update(np.ones((0, 3))), ValueError, "update: x must be not empty"),
+        (lambda: stats.update(np.ones((0, 3))), ValueError, "update: x must be an array that is not empty"),
         (lambda: stats.update(np.ones((4, 3), int)), TypeError, "update: x must be float32, float64, float16 or"),
         (lambda: stats.update(np.ones((4, 6))[:, ::2]), ValueError, "update: x must be C-contiguous"),
         (lambda: stats.merge(of(np.ones((4, 2)))), ValueError, "merge: other must be of 3 channels; got 2"),

@@ -59,7 +59,7 @@ def test_every_variant_trains_both_models(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", codes.CODES.values(), ids=codes.CODES)
-def test_code_keeps_the_mean_and_positive_numbers(code: codes.Code) -> None:
+def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(code: codes.Code) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal(300).astype(np.float32)
     means = [np.mean(code(x, False, rng) - x) for _ in range(400)]
@@ -68,7 +68,9 @@ def test_code_keeps_the_mean_and_positive_numbers(code: codes.Code) -> None:
     assert 0 < codes.learn(code, 0, DIGITS)["train"] < 10
 
 
-def test_stored_results_are_complete_and_the_weak_variants_fail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]
@@ -81,7 +83,7 @@ def test_stored_results_are_complete_and_the_weak_variants_fail(capsys: pytest.C
     assert capsys.readouterr().out.count("OUTSIDE") >= 2 * sum(v.weak for v in VARIANTS)
 
 
-def test_study_in_which_a_weak_variant_keeps_the_margin_is_too_weak() -> None:
+def test_study_fails_if_a_weak_variant_is_within_the_margin() -> None:
     document = json.loads(command.KEPT.read_text("utf-8"))
     weak = next(v.name for v in VARIANTS if v.weak)
     document["losses"]["text"][weak] = document["losses"]["text"][REFERENCE.name]
@@ -105,7 +107,7 @@ def test_every_width_is_timed() -> None:
     assert timed["fusedstep uint8 states"].bytes_ratio == pytest.approx(16 / 28)
 
 
-def test_a_width_that_does_not_fit_or_fails_is_listed() -> None:
+def test_width_that_does_not_fit_in_memory_or_fails_is_listed() -> None:
     case, ways = few("tiny", speed.OURS, "fusedstep float16")
     lines = speed.run_case(case, PLAN, 1, case.elements * 25.0, ways).lines
     assert lines[0].seconds is not None and lines[1].status.startswith("left out: together over")

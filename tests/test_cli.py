@@ -156,7 +156,7 @@ def test_csv_file_with_text_classes_trains(delimiter: str, capsys: pytest.Captur
         (lambda i, a: ("1", "2", "x")[i % 3], [], "3 classes"),
     ],
 )
-def test_the_task_follows_from_the_target(
+def test_task_is_determined_by_the_target(
     target: Any, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_csv([[*row[:2], target(i, row[0])] for i, row in enumerate(points())])

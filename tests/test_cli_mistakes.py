@@ -172,7 +172,7 @@ def test_a_mistake_gives_one_clear_line_and_status_2(
     write_csv(rows)
     try:
         status = main(["train", "--epochs", "1", *options])
-    except SystemExit as stop:  # argparse
+    except SystemExit as stop:  # argparse raises it
         status = int(stop.code or 0)
     captured = capsys.readouterr()
     assert status == 2

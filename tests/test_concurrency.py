@@ -31,7 +31,7 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process:DeprecationWarning"
-)  # Python's warning about fork with threads
+)  # Python warns about a fork in a process with threads
 
 
 def start(seed: int) -> Array:

@@ -24,8 +24,8 @@ void merge(BatchMoments& into, const BatchMoments& other) noexcept;
 struct BatchBlocks {
   explicit BatchBlocks(const BatchNormShape& shape);
 
-  /// Merges the moments of all blocks into (mean, m2), the moments of `count` earlier values, for channels [begin,
-  /// end). mean and m2 may be the numbers of block 0.
+  /// For channels [begin, end), merges the moments of all blocks into (mean, m2), which are the moments of `count`
+  /// earlier values. mean and m2 may be the numbers of block 0.
   void merge_moments(std::ptrdiff_t begin, std::ptrdiff_t end, std::int64_t count, double* mean, double* m2);
   /// Adds the numbers of all other blocks to block 0, for channels [begin, end).
   void add_sums(std::ptrdiff_t begin, std::ptrdiff_t end);

@@ -5,11 +5,12 @@
 namespace fusedstep {
 namespace {
 
-/// Codes of 8 bits, and one scale for each block. Code c stands for the number scale (2^(c / 8) (1 + (c mod 8) / 8) -
-/// 1), with c / 8 rounded down. The codes are linear near 0 and logarithmic for larger numbers. If `positive` is true,
-/// numbers are never negative, and the codes span 32 powers of two. Otherwise the codes span 16 powers of two, and the
-/// eighth bit is the sign. The scale is a power of two. It is chosen such that the largest number of the block has one
-/// of the highest codes. If `positive` is true, a number above 0 never becomes 0, because rules divide by its root.
+/// Codes of 8 bits, and one scale for each block. With e = c / 8 rounded down, code c stands for the number
+///   scale (2^e (1 + (c mod 8) / 8) - 1).
+/// The codes are linear near 0 and logarithmic for larger numbers. The scale is a power of two. It is chosen such that
+/// the largest number of the block has one of the highest codes. If `positive` is true, numbers are never negative, and
+/// the codes span 32 powers of two. A number above 0 never becomes 0, because rules divide by its root. Otherwise the
+/// codes span 16 powers of two, and the eighth bit is the sign.
 template <bool positive>
 struct u8_codes {
   static constexpr std::uint32_t exponents = positive ? 32 : 16,

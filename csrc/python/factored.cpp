@@ -10,7 +10,7 @@ namespace fusedstep::bind {
 namespace {
 
 Matrices stack_of(const Call& call, const py::array& x) {
-  if (x.ndim() != 3) refuse_value(call.where("x"), "of 3 axes", describe(x));
+  if (x.ndim() != 3) refuse_value(call.where("x"), "an array with 3 axes", describe(x));
   return {x.shape(0), x.shape(1), x.shape(2)};
 }
 

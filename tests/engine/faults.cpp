@@ -43,7 +43,8 @@ void race() {
   std::atomic<int> inside{0};
   const auto end_of_patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   parallel_for(2, 2, [&](std::int64_t begin, std::int64_t end) {
-    inside.fetch_add(1, std::memory_order_relaxed);  // relaxed: the writes below are a race
+    // Relaxed operations do not order the writes to `sum`, so these writes are a race.
+    inside.fetch_add(1, std::memory_order_relaxed);
     while (inside.load(std::memory_order_relaxed) < 2 && std::chrono::steady_clock::now() < end_of_patience)
       std::this_thread::yield();
     sum += end - begin;

@@ -174,7 +174,8 @@ void add_widths(Cases& cases) {
         for (const Setting& s : settings())
           for (const bool parallel : {false, true}) {
             const std::string around = s.name;
-            const bool is_adam = table.infos[rule].name == std::string("adam");  // it has fused kernels for formats
+            // Adam has fused kernels for some formats, so it has more cases
+            const bool is_adam = table.infos[rule].name == std::string("adam");
             if (!is_adam && (around != "l2" || (w.name != std::string("bf16-states") && !w.keeps_bits))) continue;
             if ((parallel && around != "decoupled") || (w.keeps_bits && dtype == DType::f32)) continue;
             const unsigned all = (1u << table.infos[rule].variant_bits) - 1;

@@ -39,7 +39,7 @@ norm: float | None = info.grad_norm
 with fs.NAG([w]).lookahead():
     pass
 
-# Every public name is known, however it is imported.
+# The checkers know every public name, for all kinds of imports.
 imported: list[Any] = [Adam, AdamW, Fused, Optimizer, ReLU, Sequential, StepInfo, Tanh, dropout, nn, registry]
 modules: list[Any] = [fs.augment, fs.ensemble, fs.init, fs.inspect, fs.nn, fs.ops, fs.optim, fs.schedules, fs.search]
 modules += [fs.stopping, fs.sklearn, fs.torch]
