@@ -2,9 +2,9 @@
 
 This program needs atheris. It reads checkpoints (with float32 states and with 8-bit states), models, .csv and .npz
 files, and gradients with a DLPack descriptor. For all bytes, a reader must return an object or raise a documented
-error. A reader must have no other effect and create no other file. The memory that it allocates must be proportional to
-the size of the file. The corpus is in `support/corpus.py`. `tests/test_fuzz.py` reads the corpus and some mutations of
-it without atheris.
+error. A reader must have no other effect and create no other file. The size of the file limits the memory that a reader
+may allocate. The corpus is in `support/corpus.py`. `tests/test_fuzz.py` reads the corpus and some mutations of it
+without atheris.
 """
 
 from __future__ import annotations

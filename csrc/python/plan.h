@@ -47,11 +47,13 @@ class PyPlan {
 
   void set_group(std::size_t k, const Options& options);
 
-  /// Sets the state of parameter k. A parameter without a state cannot be updated. `state` is a dict with the arrays
-  /// and scalars of the update rule; None means an empty dict. The dict also has these items: "ema", the average of the
-  /// parameter, if the plan has ema_decay; "step", if the number of steps is stored in an array; "NAME_scale" for each
-  /// 8-bit state NAME; "low" and "low_sum", or "master", if the parameter keeps the lower bits of float32. `steps` is
-  /// the number of steps that were taken before.
+  /// Sets the state of parameter k. A parameter without a state cannot be updated. `steps` is the number of steps that
+  /// were taken before. `state` is a dict; None means an empty dict. It has these items:
+  ///   - the arrays and the scalars of the update rule
+  ///   - "ema": the average of the parameter, if the plan has ema_decay
+  ///   - "step": the number of steps, if it is stored in an array
+  ///   - "NAME_scale": the scales of the state NAME, if this state has 8 bits
+  ///   - "low" and "low_sum", or "master": the lower bits of float32, if the parameter keeps them
   void attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps);
 
   /// Must be called after the states are attached. Raises if two arrays that a step writes share memory.

@@ -230,7 +230,7 @@ void add_steps(Cases& cases) {
           }
   add_widths(cases);
   add_fused(cases);
-  // Plans with tensors of all dtypes, also with a norm whose squares overflow.
+  // These plans have tensors of all dtypes. In some of them, the squares of the gradients overflow.
   for (Setting s : settings())
     for (const Values values : {s.values, Values::huge}) {
       const std::string name = std::string("all-dtypes/") + s.name + (values == Values::huge ? "/huge" : "");
