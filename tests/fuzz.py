@@ -1,6 +1,6 @@
 """Read thousands of invalid files: ``python tests/fuzz.py -runs=10000``. The options are those of libFuzzer.
 
-This program needs atheris. It reads checkpoints (with float32 states and with 8-bit states), models, .csv and .npz
+This program needs atheris. It reads checkpoints (with ordinary and with 8-bit states), models, .csv and .npz
 files, and gradients with a DLPack descriptor. For all bytes, a reader must return an object or raise a documented
 error. A reader must have no other effect and create no other file. The size of the file limits the memory that a reader
 may allocate. The corpus is in `support/corpus.py`. `tests/test_fuzz.py` reads the corpus and some mutations of it
