@@ -1,4 +1,4 @@
-"""``fusedstep bench``: its cases, its output and its files, with and without the optional packages."""
+"""The command ``fusedstep bench``: its output and its files, with and without the optional packages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_command_measures_and_writes_results_and_a_picture(capsys: pytest.Ca
     assert set(document["machine"]["state"]) == {"distance", "others", "stolen", "disturbed"}
 
 
-def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
+def test_without_optional_packages_the_table_is_plain_and_there_is_no_picture(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("matplotlib", "matplotlib.figure"):
@@ -74,7 +74,9 @@ def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
         (["--minutes", "0"], "argument --minutes: must be a finite number > 0; got '0'"),
     ],
 )
-def test_a_mistake_gives_one_line_and_status_2(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_argument_gives_one_line_and_status_2(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = main(["bench", *words])
     except SystemExit as exit_:

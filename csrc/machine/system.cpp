@@ -10,8 +10,8 @@
 namespace fusedstep {
 namespace {
 
-// sysconf(_SC_LEVEL3_CACHE_SIZE) is wrong here: on processors of several dies it returns the sum of caches, and no core
-// can use all of them.
+// sysconf(_SC_LEVEL3_CACHE_SIZE) is not used: on processors with several dies, it returns the sum of the sizes of
+// several caches, but one core can use only one of these caches.
 std::int64_t read_size() {
   std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // its content is, for example, "32768K"
   std::int64_t size = 0;
