@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: each advice is given on a machine that needs it and only there; and the command itself."""
+"""``fusedstep doctor`` gives each advice on a machine with the problem, and no advice on a machine without one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIGURES_OF: dict[str, dict[str, Any]] = {
     "One thread moves 15 GB/s and 8 move 16": {"in_place": 16.0},
     "A product of NumPy takes 4.0 x as long on BLAS's threads as on one": {"product": 0.004, "product_one": 0.001},
 }
-ILL: dict[str, dict[str, Any]] = {
+PROBLEMS: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
     "FUSEDSTEP_NUM_THREADS=1 limits steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
     "OMP_NUM_THREADS=2,1 limits steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
@@ -49,22 +49,22 @@ ILL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("text", ILL)
+@pytest.mark.parametrize("text", PROBLEMS)
 def test_each_machine_problem_gives_one_advice(text: str) -> None:
-    (said,) = advise(replace(HEALTHY, **ILL[text]), FIGURES)
-    assert text in said
+    (advice,) = advise(replace(HEALTHY, **PROBLEMS[text]), FIGURES)
+    assert text in advice
 
 
 @pytest.mark.parametrize("text", FIGURES_OF)
 def test_each_slow_figure_gives_one_advice(text: str) -> None:
-    (said,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
-    assert text in said
+    (advice,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
+    assert text in advice
 
 
-def test_every_rule_of_advice_has_a_case() -> None:
-    patients = [(replace(HEALTHY, **changes), FIGURES) for changes in ILL.values()]
-    patients += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
-    assert all(any(rule(*patient) for patient in patients) for rule in _advice.RULES)
+def test_the_problems_of_this_file_trigger_every_advice_of_doctor() -> None:
+    examples = [(replace(HEALTHY, **changes), FIGURES) for changes in PROBLEMS.values()]
+    examples += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
+    assert all(any(rule(*example) for example in examples) for rule in _advice.RULES)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_libraries_are_reported_without_threadpoolctl(
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
-def test_mistake_gives_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = main(["doctor", *arguments])
     except SystemExit as exit_:
@@ -150,9 +150,10 @@ def test_mistake_gives_one_line(arguments: list[str], text: str, capsys: pytest.
 )
 def test_the_bytes_of_a_setting_are_those_of_its_optimizer(k: int, dtype: Any, options: dict[str, Any]) -> None:
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
-    has = _footprint.SETTINGS[k]
-    assert (has.weights, has.gradient, has.kept) == (group.weights, group.gradients, group.kept_bits)
-    assert has.states == group.states + group.scales and has.held == group.total
+    setting = _footprint.SETTINGS[k]
+    assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)
+    assert setting.states == group.states + group.scales
+    assert setting.held == group.total
 
 
 def test_settings_are_compared_with_the_memory_and_the_bandwidth() -> None:
@@ -184,7 +185,7 @@ def test_available_memory_is_the_least_of_machine_and_container(
     assert machine.available(str(tmp_path / "none"), iter([])) is None
 
 
-def test_params_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_with_params_prints_the_table_of_memory_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--millions", "0.01", "--params", "1e15"]) == 0
     out = capsys.readouterr().out
     assert "AdamW, 1e+15 parameters" in out and "GB available" in out

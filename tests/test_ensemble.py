@@ -1,4 +1,4 @@
-"""Ensembles: averages against closed forms, snapshots and Polyak averages along real steps."""
+"""Ensembles are compared with closed forms, and snapshots and Polyak averages with the models of a training."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ def test_average_is_the_weighted_mean_and_reads_each_output_once() -> None:
 def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
     members = [model(seed) for seed in range(4)]
     together = Ensemble(members)
-    each = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
-    np.testing.assert_allclose(together.predict(X, nn.softmax), each.mean(axis=0), rtol=1e-12)
+    probabilities = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
+    np.testing.assert_allclose(together.predict(X, nn.softmax), probabilities.mean(axis=0), rtol=1e-12)
     moments = together.moments(X, nn.softmax)
-    np.testing.assert_allclose(moments.variance, each.var(axis=0), rtol=1e-9, atol=1e-15)
-    assert moments.draws == len(together) == 4 and together[2] is members[2] and list(together[:2]) == members[:2]
+    np.testing.assert_allclose(moments.variance, probabilities.var(axis=0), rtol=1e-9, atol=1e-15)
+    assert moments.draws == len(together) == 4
+    assert together[2] is members[2]
+    assert list(together[:2]) == members[:2]
 
 
-def test_the_average_is_better_by_the_variance_between_members() -> None:
-    """The decomposition of Krogh and Vedelsby (1995) holds exactly."""
+def test_squared_error_of_the_mean_is_the_mean_error_minus_the_variance_of_members() -> None:
+    """Krogh and Vedelsby (1995) derive this equation."""
     together, target = Ensemble([model(seed) for seed in range(5)]), np.ones((7, 3))
     errors = np.mean([(m.predict(X).astype(np.float64) - target) ** 2 for m in together], axis=0)
     moments = together.moments(X)
@@ -54,7 +56,7 @@ def test_estimators_and_functions_may_be_members() -> None:
     np.testing.assert_allclose(together.predict(X), X[:, 0], atol=1e-6)
 
 
-def test_snapshots_are_the_models_at_the_ends_of_the_cycles() -> None:
+def test_snapshots_copy_the_model_at_the_end_of_each_cycle() -> None:
     net, loss = model(0), nn.SoftmaxNLL()
     eta = schedules.cosine_restarts(0.1, cycle_steps=4, multiplier=2)
     opt = fs.SGD(net.params, lr=eta)
@@ -72,7 +74,7 @@ def test_snapshots_are_the_models_at_the_ends_of_the_cycles() -> None:
     assert [Snapshots(net, eta, last=2).observe(t) for t in (4, 12, 28)] == [True] * 3
 
 
-def test_snapshots_can_be_limited_to_the_last() -> None:
+def test_snapshots_keep_only_the_requested_number_of_last_models() -> None:
     net, eta = model(0), schedules.cosine_restarts(0.1, cycle_steps=1)
     snapshots = Snapshots(net, eta, last=2)
     for t in range(1, 6):
@@ -82,7 +84,7 @@ def test_snapshots_can_be_limited_to_the_last() -> None:
 
 
 @pytest.mark.parametrize("decay", [0.9, None])
-def test_polyak_averages_follow_the_steps(decay: float | None) -> None:
+def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(decay: float | None) -> None:
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)
     mean, seen = Polyak(net.params, decay), []
@@ -104,7 +106,8 @@ def test_polyak_averages_follow_the_steps(decay: float | None) -> None:
 def test_over_seeds_returns_mean_deviation_and_standard_error() -> None:
     values = [0.5, 0.75, 0.25, 1.0]
     scores = over_seeds(lambda seed: values[seed], range(4))
-    assert list(scores.values) == values and scores.mean == np.mean(values)
+    assert list(scores.values) == values
+    assert scores.mean == np.mean(values)
     assert scores.std == pytest.approx(np.std(values, ddof=1))
     assert scores.standard_error == pytest.approx(scores.std / 2)
     assert math.isnan(over_seeds(lambda seed: np.float32(1), [3]).std)
@@ -116,7 +119,8 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
     masks = net.predict_samples(x, 400, 7)
     np.testing.assert_allclose(masks.mean, net.predict(x), atol=4 * np.sqrt(masks.variance.max() / 400))
     noisy = ensemble.monte_carlo(lambda key: net.predict(fs.gaussian_noise(x, 0.1, key)), 100, fs.Key(1))
-    assert noisy.draws == 100 and (noisy.variance > 0).all()
+    assert noisy.draws == 100
+    assert (noisy.variance > 0).all()
 
 
 @pytest.mark.parametrize(

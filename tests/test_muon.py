@@ -200,7 +200,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
         fs.Muon([np.ones((2, 2))], **options)
 
 
-def test_run_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
+def test_training_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
     start, grads = (
         [np.ones((4, 3)), np.ones(3)],
         [[rng.standard_normal((4, 3)), rng.standard_normal(3)] for _ in "1234"],

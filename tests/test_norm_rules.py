@@ -71,7 +71,7 @@ def test_step_of_a_parameter_does_not_depend_on_its_neighbours(cls: Any, rng: np
 
 
 @every_class
-def test_gradients_of_any_strides_and_of_16_bits_are_stepped_right(cls: Any, rng: np.random.Generator) -> None:
+def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 300, 40)).astype(np.float32)
     plain, strided, half = p.copy(), p.copy(), p.copy()
     rounded = g.astype(np.float16)
