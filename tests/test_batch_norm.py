@@ -81,7 +81,7 @@ def test_variants_have_the_same_bits_on_every_machine(
 
 
 @every_machine
-def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, machine: Any) -> None:
+def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(rng: np.random.Generator, machine: Any) -> None:
     """Arrays so large that stores bypass the caches, at every offset within a cache line."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),

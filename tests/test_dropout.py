@@ -1,4 +1,4 @@
-"""Dropout has the bits of its NumPy reference on every instruction set, for every layout and offset."""
+"""Dropout has the bits of its NumPy reference for every instruction set, number of threads, layout and offset."""
 
 from __future__ import annotations
 

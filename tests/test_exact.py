@@ -26,7 +26,7 @@ from support.exact import CONTEXT, INF, Exact, Format, Namespace, exact, grid, m
 from support.oracle import CLASSES, Options, accepted, variants
 
 #: Optimizers that are not tested here, because exact numbers cannot replace their coefficients. The coefficients are
-#: computed in float64, with logarithms, powers or scalar states. `test_published` and `test_rules` test these optimizers.
+#: computed in float64, with logarithms, powers or scalar states. `test_published` and `test_rules` test them.
 PREPARED = ("ASGD", "AdEMAMix", "AdamWScheduleFree", "NAdam", "RAdam", "SGDScheduleFree")
 every_class = pytest.mark.parametrize(
     "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
@@ -171,7 +171,7 @@ def test_bound_of_rounding_errors_detects_an_error_of_100_units_in_the_last_plac
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Return True if the error of a result is at most `units` ULPs of the larger of the exact result and `size`."""
+    """Return True if the error of a result is at most `units` ULPs of max(exact result, `size`)."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)

@@ -1,4 +1,4 @@
-"""The corpus of the fuzzer, and mutations of it: every file is read or refused, without other effects."""
+"""Every file of the fuzzer's corpus, and every mutation of it, is read or refused without other effects."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def mutations(data: bytes, count: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_no_mutation_of_a_file_crashes_a_reader_or_takes_much_memory(name: str) -> None:
-    """`fuzz.check` asserts that memory is bounded and no file is written. It does not catch unexpected errors."""
+    """`fuzz.check` asserts that memory is bounded and that no file is written. Unexpected errors are not caught."""
     for data in mutations(CORPUS[name][0], 300):
         fuzz.check(name, data)
 
 
-def test_checks_detect_planted_faults(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def test_fuzz_check_detects_readers_that_use_memory_write_files_or_raise_other_errors(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     def big(path: Path) -> None:
         np.ones(10**7)
 

@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps, and fixed ones."""
+"""Groups, missing gradients, averages and look-ahead. Some attributes may change between steps, and others may not."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
     alone = np.ones(5)
     cls([alone], lr=0.1, weight_decay=0.1).step([g])
     opt.step([None, g])
-    assert b.tobytes() == alone.tobytes(), "the first step with a gradient is the parameter's first step"
+    assert b.tobytes() == alone.tobytes(), "steps without a gradient must not count as steps of the parameter"
 
 
 @every_class
-def test_a_step_without_any_gradient_counts(cls: Any) -> None:
+def test_a_step_in_which_all_gradients_are_none_is_counted(cls: Any) -> None:
     opt = cls([p := np.ones(5)])
     info = opt.step([None], clip_norm=1.0, skip_nonfinite=True, zero_grads=True)
     assert (info.step, info.grad_norm, (p == 1).all()) == (1, 0.0, True)
@@ -109,7 +109,7 @@ def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: An
 
 
 @every_class_of_this_rate
-def test_rate_that_is_given_to_a_step_holds_for_this_step_only(cls: Any) -> None:
+def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> None:
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
     once.step([np.ones(3)], lr=0.0)
@@ -123,7 +123,7 @@ def test_rate_that_is_given_to_a_step_holds_for_this_step_only(cls: Any) -> None
 
 
 @every_class
-def test_schedule_is_called_with_steps_from_one(cls: Any) -> None:
+def test_schedule_is_called_with_the_step_number_from_1_and_again_after_a_skipped_step(cls: Any) -> None:
     asked: list[int] = []
 
     def schedule(t: int) -> float:
@@ -252,7 +252,7 @@ def test_an_optimizer_is_not_copied(cls: Any) -> None:
 
 
 @pytest.mark.parametrize(("cls", "name"), [(c, name) for c in CLASSES for name in c.only_at_first])
-def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name: str) -> None:
+def test_option_that_only_determines_the_initial_state_cannot_be_changed(cls: Any, name: str) -> None:
     opt = cls([np.ones(3)])
     with pytest.raises(ValueError, match=f"{name} must be given when the optimizer is made"):
         opt.groups[0][name] = opt.groups[0][name]
@@ -269,7 +269,7 @@ def test_averaged_needs_averages(cls: Any) -> None:
 
 
 @every_context
-def test_context_that_cannot_be_entered_changes_nothing(cls: Any, context: str) -> None:
+def test_context_refuses_a_read_only_parameter_and_changes_nothing(cls: Any, context: str) -> None:
     opt, grads = make(cls)
     opt.params[1].flags.writeable = False
     before = snapshot(opt)

@@ -1,4 +1,4 @@
-"""Initial weights: variance, range, and dependence on the generator only."""
+"""Initial weights have the variance and range of their formulas, and depend only on the generator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SIGMA = {"fan_in": 1 / math.sqrt(300), "glorot": math.sqrt(2 / 500), "he": math.
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("rule", SIGMA)
-def test_the_standard_deviation_is_that_of_the_rule(rule: str, distribution: str, scale: float) -> None:
+def test_initial_weights_have_the_standard_deviation_of_the_formula(rule: str, distribution: str, scale: float) -> None:
     w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
     sigma = scale * SIGMA[rule]
-    # 60,000 draws: the mean is off by sigma/245 and the deviation by at most 0.3 %, one standard error each
+    # Of 60,000 draws, the mean has a standard error of sigma / 245, and the deviation one of at most 0.3%.
     assert abs(w.mean()) < 4 * sigma / 245
     assert w.std() == pytest.approx(sigma, rel=0.012)
     if distribution == "uniform":
@@ -94,5 +94,5 @@ def test_docstring_examples_run() -> None:
     [(nn.ReLU, 0.2**0.5), (nn.Tanh, 0.1**0.5), (nn.HardTanh, 0.1**0.5), (nn.Sigmoid, 4 * 0.1**0.5)],
 )
 def test_activation_has_an_initialiser_of_weights(kind: Any, std: float) -> None:
-    """ReLU has He's. Tanh and HardTanh have Glorot's. The sigmoid has four times Glorot's."""
+    """ReLU has He's initialiser. Tanh and HardTanh have Glorot's. The sigmoid has Glorot's, times four."""
     assert kind.weight_init().std((10, 10)) == pytest.approx(std)

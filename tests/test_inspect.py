@@ -1,4 +1,4 @@
-"""`fusedstep.inspect`: gradient checks, landscapes, bias and variance, pictures, wrong arguments."""
+"""Tests of `fusedstep.inspect`: gradient checks, lines and planes through a loss, bias and variance, and pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = fs.Key(11)
 # objective
 
 
-def test_an_objective_is_the_models_loss_and_leaves_the_model_alone() -> None:
+def test_objective_computes_the_loss_of_the_model_and_does_not_change_the_model() -> None:
     model, x, labels = network(np.float32, nn.BatchNorm())
     before = model.state_dict()
     for training in (False, True):
@@ -47,7 +47,7 @@ def test_objective_in_training_keeps_its_dropout_masks_and_adds_penalties() -> N
 # gradient check
 
 
-def test_a_wrong_gradient_is_found_and_named() -> None:
+def test_gradient_check_names_the_parameter_whose_gradient_is_wrong() -> None:
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     assert inspect.check_gradient(f)
@@ -66,13 +66,13 @@ def test_a_wrong_gradient_is_found_and_named() -> None:
     assert "the gradients differ" in str(check)
 
 
-def test_gradient_check_handles_nan_and_zero() -> None:
+def test_gradient_check_fails_for_nan_and_passes_for_gradients_of_zero() -> None:
     assert not inspect.check_gradient(lambda t: (float(t @ t), t * [1.0, np.nan]), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (1.0, 0 * t), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (float(t @ t), 2 * t), [0.0, 0.0])
 
 
-def test_some_coordinates_can_be_checked_alone() -> None:
+def test_gradient_check_of_7_coordinates_calls_the_function_15_times() -> None:
     calls = []
 
     def f(theta: Array) -> tuple[float, Array]:
@@ -83,7 +83,7 @@ def test_some_coordinates_can_be_checked_alone() -> None:
     assert len(calls) == 1 + 14
 
 
-# landscapes
+# lines and planes through a loss
 
 
 def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() -> None:
@@ -99,12 +99,14 @@ def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() 
     assert not np.array_equal(inspect.random_direction(f, KEY), inspect.random_direction(f, fs.Key(12)))
 
 
-def test_lines_of_a_quadratic_have_its_curvature() -> None:
+def test_line_and_plane_through_a_quadratic_have_its_curvature_and_values() -> None:
     f = Quadratic([2, -3])
     up, down = np.linalg.eigh(f.A)[1].T[::-1]
     line = inspect.line(f, up, np.ones(2), span=(-2, 1), points=7)
     np.testing.assert_allclose(line.curvature, 2, rtol=1e-9)
-    assert line.at[0] == -2 and line.values[4] == pytest.approx(f(np.ones(2))[0]) and line.is_convex()
+    assert line.at[0] == -2
+    assert line.values[4] == pytest.approx(f(np.ones(2))[0])
+    assert line.is_convex()
     assert not inspect.line(f, down, np.ones(2)).is_convex()
     plane = inspect.plane(f, up, down, np.ones(2), points=5)
     assert plane.values[3, 1] == pytest.approx(f(np.ones(2) - 0.5 * up + 0.5 * down)[0])
@@ -133,24 +135,28 @@ def test_squared_loss_is_bias_plus_variance_exactly() -> None:
 
         return fit
 
-    stiff, supple = (inspect.bias_variance(polynomial(d), X, y, X, y, rounds=60, key=KEY) for d in (1, 6))
-    for parts in (stiff, supple):
+    degree_1, degree_6 = (inspect.bias_variance(polynomial(d), X, y, X, y, rounds=60, key=KEY) for d in (1, 6))
+    for parts in (degree_1, degree_6):
         assert parts.loss == pytest.approx(parts.bias + parts.variance, rel=1e-12)
         assert parts.net_variance == pytest.approx(parts.variance) and parts.predictions.shape == (60, 40)
-    assert stiff.bias > 2 * supple.bias and supple.variance > 1.2 * stiff.variance
+    assert degree_1.bias > 2 * degree_6.bias
+    assert degree_6.variance > 1.2 * degree_1.variance
     again = inspect.bias_variance(polynomial(1), X, y, X, y, rounds=60, key=KEY)
-    assert np.array_equal(again.predictions, stiff.predictions)
+    assert np.array_equal(again.predictions, degree_1.predictions)
 
 
 def test_the_variance_of_a_mean_is_the_closed_form() -> None:
-    """The variance of a bootstrap mean is the sample's variance over n."""
+    """The variance of a bootstrap mean of n numbers is the variance of the sample divided by n."""
     y = np.random.default_rng(1).standard_normal(50)
     parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
 
 
-def test_variance_can_lower_and_raise_the_zero_one_loss() -> None:
-    """Each run draws other labels. The main prediction, label 1, is right on one row and wrong on the other."""
+def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_else_lowers_it() -> None:
+    """Each round predicts a random label, which is 1 in 70% of the rounds. So the main prediction is label 1.
+
+    First the correct label is 1, and then it is 0.
+    """
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")
@@ -162,7 +168,7 @@ def test_variance_can_lower_and_raise_the_zero_one_loss() -> None:
 # pictures
 
 
-def test_pictures_are_drawn_in_the_given_axes_or_in_a_new_figure() -> None:
+def test_plot_methods_draw_into_the_given_axes_or_into_a_new_figure() -> None:
     figures = pytest.importorskip("matplotlib.figure")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     ax, before = figures.Figure().subplots(), pyplot.get_fignums()
@@ -183,7 +189,7 @@ def test_pictures_are_drawn_in_the_given_axes_or_in_a_new_figure() -> None:
 # mistakes
 
 
-def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspect_without_scipy_says_which_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name == "scipy" or name.startswith("scipy.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "scipy", None)

@@ -15,7 +15,7 @@ from support.refusals import assert_refused
 
 
 def freed(torch: Any, *shape: int) -> Any:
-    """Return a tensor whose storage was freed, as sharding frees it."""
+    """Return a tensor whose storage is freed. FSDP frees storages in this way."""
     found = torch.ones(shape)
     found.untyped_storage().resize_(0)
     return found

@@ -57,7 +57,7 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
-def test_gradient_of_every_loss_agrees_with_differences(loss_name: str) -> None:
+def test_gradient_of_every_loss_agrees_with_finite_differences(loss_name: str) -> None:
     rng = np.random.default_rng(1)
     make_loss, make_targets = LOSSES[loss_name]
     loss, targets, outputs = make_loss(), make_targets(rng), 3 * rng.standard_normal((N, OUT))
