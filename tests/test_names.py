@@ -1,4 +1,4 @@
-"""Modules: public names, loading at first use, and the error for an unknown name."""
+"""Public names of the modules, imports at first use, and the error for an unknown name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def packages() -> list[str]:
 
 
 @pytest.mark.parametrize("name", packages())
-def test_dir_lists_what_is_public_and_nothing_else(name: str) -> None:
+def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
     module = importlib.import_module(f"fusedstep.{name}")
     assert dir(module) == sorted(module.__all__)
     for each in dir(module):
@@ -62,7 +62,7 @@ def test_a_module_loads_when_it_is_first_used(name: str) -> None:
         (".stopping", "EarlyStoping", "; did you mean 'EarlyStopping'?"),
     ],
 )
-def test_a_wrong_name_gets_the_nearest_one(module: str, name: str, hint: str) -> None:
+def test_attribute_error_for_an_unknown_name_suggests_the_most_similar_name(module: str, name: str, hint: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(importlib.import_module(f"fusedstep{module}"), name)
     assert str(caught.value) == f"module 'fusedstep{module}' has no attribute {name!r}{hint}"

@@ -1,4 +1,4 @@
-"""LAMB and LARS: norms of whole parameters, with the same bits for any threads, place and split."""
+"""LAMB and LARS, which use norms of whole parameters, have the same bits for every number of threads and every split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_rules_with_norms_have_the_transcriptions_bits(
+def test_lamb_and_lars_have_the_bits_of_their_numpy_formulas(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     around, of_step = STAGES[stages]
@@ -62,7 +62,7 @@ def test_rules_with_norms_have_the_transcriptions_bits(
 
 
 @every_class
-def test_step_of_a_parameter_does_not_depend_on_its_neighbours(cls: Any, rng: np.random.Generator) -> None:
+def test_lamb_and_lars_step_a_parameter_independently_of_other_parameters(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 9001)).astype(np.float32)
     alone, beside = p.copy(), p.copy()
     cls([alone]).step([g])
@@ -84,7 +84,7 @@ def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradie
     assert half.tobytes() == want.tobytes()
 
 
-def test_the_step_of_lamb_has_the_length_of_the_parameter(rng: np.random.Generator) -> None:
+def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 1000))
     for scale in (1.0, 1e-3):
         moved, size = scale * p, float(np.linalg.norm(scale * p))
@@ -97,7 +97,7 @@ def test_the_step_of_lamb_has_the_length_of_the_parameter(rng: np.random.Generat
 
 @pytest.mark.torch
 @every_class
-def test_rules_with_norms_have_the_same_bits_in_torch(cls: Any, torch: Any, rng: np.random.Generator) -> None:
+def test_lamb_and_lars_give_tensors_the_bits_of_arrays(cls: Any, torch: Any, rng: np.random.Generator) -> None:
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

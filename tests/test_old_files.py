@@ -1,7 +1,8 @@
-"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and later steps have the bits of that version.
+"""Files of version 0.1.0 can be loaded, and later steps have the bits of that version.
 
-Later versions compute averages in another order, so that averages are exact for beta 0 and 1, and squares may overflow.
-Therefore second moments (Adam, RMSprop, Adadelta) and averages of parameters may differ in the last bits.
+tests/data/write.py wrote the files. Two results may differ in the last bits from version 0.1.0: second moments (Adam,
+RMSprop, Adadelta) and averages of parameters. Later versions compute them in another order. The new order makes
+averages exact for beta 0 and 1, and allows squares that overflow.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
 
 @pytest.fixture(scope="module")
 def tensors(torch: Any) -> Any:
-    """Parameters and states of every case, as torch saved them."""
+    """Return the parameters and states of every case, which torch saved."""
     with gzip.open(FOLDER / "tensors.pt.gz") as file:
         return torch.load(file, weights_only=True)
 
@@ -74,7 +75,7 @@ def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -
         assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
-def test_models_of_earlier_versions_predict_the_same() -> None:
+def test_loaded_models_of_earlier_versions_have_the_predictions_of_that_version() -> None:
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

@@ -1,4 +1,4 @@
-"""Hyperparameters are declared once: signature, check, docstring, and generated files that are up to date."""
+"""A declared hyperparameter appears in the signature, the checks, the docstring and the generated files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Halved(fs.optim.Optimizer):
-    """Gradient descent with a rate of its own.
+    """Gradient descent with its own default learning rate.
 
     Notes
     -----
@@ -42,7 +42,7 @@ class Halved(fs.optim.Optimizer):
 
 
 class Quartered(Halved):
-    """The same with other defaults."""
+    """A subclass with other defaults."""
 
     lr = Option(0.25, checks.rate, "A smaller one.")
     decay = Option("decoupled", checks.decay_form, "How it decays.", by_name=True)
@@ -52,7 +52,7 @@ COMMON = "l1=0.0, decay='l2', maximize=False, ema_decay=None, num_threads=None, 
 COMMON += "state_dtype=None, rounding=None, master_weights=False, seed=0"
 
 
-def test_declared_options_make_the_signature() -> None:
+def test_signature_of_an_optimizer_has_its_declared_options() -> None:
     def plain(cls: Any) -> str:
         parameters = inspect.signature(cls).parameters.values()
         return str(inspect.Signature([p.replace(annotation=p.empty) for p in parameters]))
@@ -91,7 +91,7 @@ def test_declared_option_has_a_line_in_the_docstring() -> None:
     assert 'decay : {"l2", "decoupled", "proximal"}\n    How it decays.\n' in (Quartered.__doc__ or "")
 
 
-def test_declaration_decides_which_values_the_kernel_gets() -> None:
+def test_option_declarations_determine_the_hyperparameters_that_a_kernel_gets() -> None:
     options = {
         "betas": Option((0.5, 0.75), checks.betas, ""),
         "eps": Option(0.25, checks.positive, "", in_kernel=under_a_flag("inside", "hat", otherwise="outside")),
@@ -114,8 +114,8 @@ def test_every_hyperparameter_of_a_kernel_comes_from_an_option(cls: Any) -> None
 
 
 @every_class
-def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
-    """Docstrings and the reference are not counted."""
+def test_source_of_an_optimizer_has_at_most_50_lines(cls: Any) -> None:
+    """Docstrings, blank lines and the method `reference` are not counted."""
     source = Path(inspect.getfile(cls)).read_text("utf-8")
     uncounted: set[int] = set()
     for node in ast.walk(ast.parse(source)):
@@ -139,8 +139,8 @@ def test_generated_files_are_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]])
-def test_type_checkers_see_what_a_user_may_write_and_refuse_mistakes(command: list[str]) -> None:
-    """The nox session "types" runs the same check, if the type checkers are not installed here."""
+def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: list[str]) -> None:
+    """If a type checker is not installed, the test is skipped. The nox session "types" runs the same check."""
     if importlib.util.find_spec(command[-1]) is None:
         pytest.skip(f"{command[-1]} is not installed")
     environment = os.environ | {"MYPYPATH": "python"}
