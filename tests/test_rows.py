@@ -1,4 +1,7 @@
-"""Gradients of some rows: only these rows are touched, and sums of one row have an order."""
+"""A gradient may contain only some rows of a parameter. A step reads and writes only these rows.
+
+If a row occurs more than once, its gradients are added up in their order.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,15 @@ SHAPE = (3000, 17)
 
 
 def rows_of(rng: np.random.Generator, dtype: Any, n: int = 2500, shape: tuple[int, ...] = SHAPE) -> fs.Rows:
-    """Return gradients of rows in any order, many of them more than once."""
+    """Return gradients of random rows. Many rows occur more than once."""
     return fs.Rows(rng.integers(0, shape[0] // 2, n) * 2, rng.standard_normal((n, *shape[1:])).astype(dtype))
 
 
 def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the gradient as an array, with values added up in their order, and the rows that have a gradient."""
+    """Return the gradient as a dense array, and the indices of the rows that have a gradient.
+
+    Gradients of the same row are added up in their order.
+    """
     dense = np.zeros(shape, rows.values.dtype)
     for i, value in zip(rows.indices, rows.values, strict=True):
         dense[i] = dense[i] + value if dense[i].any() else value
@@ -33,7 +39,7 @@ def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 @every_dtype
 @every_class
-def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
     start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
     for machine in MACHINES:
         with running(machine):
@@ -52,7 +58,7 @@ def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, r
             assert all(opt.state[0][n].tobytes() == a.tobytes() for n, a in state.items()), machine
 
 
-def test_rows_in_any_order_and_number_are_stepped_right(rng: np.random.Generator) -> None:
+def test_sgd_subtracts_rows_given_in_any_order_and_any_number(rng: np.random.Generator) -> None:
     for index in ([], [5], [0, 1, 2], [7, 7, 7], list(range(9, -1, -1))):
         table, values = np.zeros((10, 3)), rng.standard_normal((len(index), 3))
         fs.SGD([table], lr=1.0).step([fs.Rows(index, values)])
@@ -62,42 +68,47 @@ def test_rows_in_any_order_and_number_are_stepped_right(rng: np.random.Generator
 
 
 @every_class
-def test_one_step_accepts_rows_and_arrays(cls: Any, rng: np.random.Generator) -> None:
-    """Gradients are given by name or by position; the norm is over all of them."""
+def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(cls: Any, rng: np.random.Generator) -> None:
+    """The parameters have names. One gradient has rows, one is an array, and one is None."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
     rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
     info = opt.step({"table": rows, "w": g, "alone": None}, clip_norm=0.5)
     dense, touched = summed(rows, (40, 5))
     norm = np.sqrt((dense**2).sum() + (g**2).sum())
-    assert info.grad_norm == pytest.approx(norm, rel=1e-12) and info.clip_coef == pytest.approx(0.5 / norm, rel=1e-5)
-    assert (alone == before).all() and opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
+    assert info.grad_norm == pytest.approx(norm, rel=1e-12)
+    assert info.clip_coef == pytest.approx(0.5 / norm, rel=1e-5)
+    assert (alone == before).all()
+    assert opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
     assert len(touched) < 40 and not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
 
 
 @every_class
-def test_rows_that_are_not_finite_are_skipped(cls: Any) -> None:
+def test_step_is_skipped_if_a_row_is_not_finite(cls: Any) -> None:
     table = np.ones((4, 2))
     opt = cls([table])
     rows = fs.Rows([1, 2], np.array([[1.0, np.inf], [1.0, 1.0]]))
     assert opt.step([rows], skip_nonfinite=True, zero_grads=True).skipped
-    assert (table == 1).all() and not rows.values.any() and opt._plan.tensor_steps == [0]
+    assert (table == 1).all()
+    assert not rows.values.any(), "zero_grads must zero the rows"
+    assert opt._plan.tensor_steps == [0]
 
 
 @every_class
-def test_run_of_rows_resumes_from_a_checkpoint(cls: Any, rng: np.random.Generator) -> None:
+def test_training_with_rows_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator) -> None:
     steps = [rows_of(rng, np.float32) for _ in range(4)]
-    whole, half = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
-    opt, first = cls([whole]), cls([half])
+    uninterrupted, resumed = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
+    opt, first = cls([uninterrupted]), cls([resumed])
     for rows in steps:
         opt.step([rows])
     for rows in steps[:2]:
         first.step([rows])
-    rest = cls([half])
+    rest = cls([resumed])
     rest.load_state_dict(first.state_dict())
     for rows in steps[2:]:
         rest.step([rows])
-    assert whole.tobytes() == half.tobytes() and rest._plan.tensor_steps == [4]
+    assert uninterrupted.tobytes() == resumed.tobytes()
+    assert rest._plan.tensor_steps == [4]
 
 
 @pytest.mark.parametrize(
@@ -122,12 +133,12 @@ def test_run_of_rows_resumes_from_a_checkpoint(cls: Any, rng: np.random.Generato
          r"values must be an array of 2 rows, .* got shape \(1, 2\)"),
     ],
 )  # fmt: skip
-def test_mistakes_are_refused_by_name(make: Any, error: Any, message: str) -> None:
+def test_step_refuses_wrong_rows_and_optimizers_that_cannot_use_rows(make: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
-def test_a_refusal_changes_nothing(rng: np.random.Generator) -> None:
+def test_step_with_wrong_rows_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.Adagrad([table, w])
     shared = fs.Rows([0, 1], table[2:])
@@ -175,7 +186,7 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
 
 
 @pytest.mark.torch
-def test_torch_clips_skips_and_refuses_sparse_gradients(torch: Any) -> None:
+def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> None:
     table = torch.nn.Parameter(torch.ones(5, 2))
     index, values = torch.tensor([[1, 1, 3]]), torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
     table.grad = torch.sparse_coo_tensor(index, values, (5, 2), check_invariants=True)
@@ -199,7 +210,7 @@ def test_torch_clips_skips_and_refuses_sparse_gradients(torch: Any) -> None:
 
 
 @pytest.mark.torch
-def test_torchs_hooks_see_a_step_of_rows(torch: Any) -> None:
+def test_torch_step_hooks_get_the_tensor_after_a_step_of_rows(torch: Any) -> None:
     model = torch.nn.Embedding(5, 2, sparse=True)
     opt, seen = ours("SparseAdam")(model.parameters()), []
     opt.register_step_post_hook(lambda *_: seen.append(model.weight.detach().clone()))
@@ -209,7 +220,7 @@ def test_torchs_hooks_see_a_step_of_rows(torch: Any) -> None:
     assert (seen[0][1] != before[1]).all() and torch.equal(seen[0][2:], before[2:])
 
 
-def test_dense_gradients_beside_rows_are_stepped_each_time() -> None:
+def test_dense_parameter_is_stepped_in_every_step_with_rows() -> None:
     d, e = np.ones(5, np.float32), np.ones((4, 3), np.float32)
     opt = fs.SGD([d, e], lr=0.125)
     g = np.ones(5, np.float32)
@@ -245,7 +256,10 @@ def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, 
 
 
 class Resizing:
-    """A gradient that changes other memory when a step fetches its memory, after the step has checked the rows."""
+    """A gradient that resizes another array when a step reads the gradient for the second time.
+
+    The step has already checked the rows at this moment.
+    """
 
     def __init__(self, gradient: Array, other: Array) -> None:
         self.gradient, self.other, self.asked = gradient, other, 0
@@ -344,18 +358,20 @@ def test_refused_sparse_gradients_leave_all_tensors_unchanged(
             assert all(torch.equal(torch.as_tensor(entry[n]), v) for n, v in want.items())
         table.grad = coo(torch, [1], torch.ones(1, 2))
         opt.step()
-    assert (w.detach() < 1).all() and (table.detach()[1] < 1).all() and (table.detach()[2:] == 1).all()
+    assert (w.detach() < 1).all() and (table.detach()[1] < 1).all()
+    assert (table.detach()[2:] == 1).all()
 
 
 @pytest.mark.torch
-def test_a_refused_dense_gradient_leaves_the_rows_unchanged(torch: Any) -> None:
+def test_refused_dense_gradient_leaves_the_sparse_parameter_unchanged(torch: Any) -> None:
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours("Adagrad")([table, w], lr=0.1)
     table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)
     w.grad.untyped_storage().resize_(0)
     with pytest.raises((RuntimeError, ValueError), match=r"grads\[1\]"):
         opt.step()
-    assert (table == 1).all() and (w == 1).all() and all(not e["sum"].any() for e in opt.state.values() if e)
+    assert (table == 1).all() and (w == 1).all()
+    assert all(not e["sum"].any() for e in opt.state.values() if e)
     w.grad = torch.ones(3)
     opt.step()
     assert [float(e["step"]) for e in opt.state.values()] == [1, 1]
@@ -370,7 +386,7 @@ def test_values_with_torchs_negative_bit_are_read_as_negated(torch: Any) -> None
 
 
 @pytest.mark.torch
-def test_sparse_gradients_are_zeroed_with_the_dense_ones(torch: Any) -> None:
+def test_zero_grads_zeroes_sparse_and_dense_torch_gradients(torch: Any) -> None:
     model = torch.nn.Embedding(5, 2, sparse=True)
     w = torch.nn.Parameter(torch.ones(2))
     opt = ours("SGD")([model.weight, w], lr=0.1, zero_grads=True)

@@ -1,4 +1,4 @@
-"""The runtime: instruction sets, threads, forks, imports, and unchanged settings of the process."""
+"""Instruction sets, threads, forks and imports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROBE = "import fusedstep as fs; from fusedstep import _core; print(fs.isa(), _c
 
 
 @pytest.mark.thread_unsafe
-def test_instruction_sets_are_chosen_by_name() -> None:
+def test_set_isa_selects_an_instruction_set_by_name_and_refuses_unknown_names() -> None:
     for name in _core.available_isas():
         fs.set_isa(name)
         assert fs.isa() == name
@@ -51,14 +51,14 @@ def test_environment_variables_are_read_at_the_import() -> None:
         ("FUSEDSTEP_NUM_THREADS", "two", "must be a whole number"),
     ],
 )
-def test_a_bad_environment_variable_is_named(name: str, value: str, need: str) -> None:
+def test_import_error_names_a_wrong_environment_variable(name: str, value: str, need: str) -> None:
     done = python("import fusedstep", **{name: value})
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ImportError: environment variable {name}='{value}': ") and need in last
 
 
 def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
-    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, but it is no library
+    (tmp_path / "libgomp.so.1").write_bytes(b"")  # the loader finds this file first, and cannot load it
     done = python(
         PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
         LD_LIBRARY_PATH=str(tmp_path),
@@ -93,7 +93,7 @@ def test_threads_are_limited_by_the_user_and_the_machine() -> None:
 @pytest.mark.parametrize(
     ("quotas", "openmp", "want"), [([1.5], "", 2), ([0.2], "", 1), ([9.0], "3,2", 3), ([], "x", 8)]
 )
-def test_a_quota_is_rounded_up_to_whole_threads(
+def test_cpu_quota_of_a_container_is_rounded_up_to_whole_threads(
     quotas: list[float], openmp: str, want: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_threads, "quotas", lambda: quotas)
@@ -131,7 +131,7 @@ def test_kernels_keep_denormals(dtype: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -> None:
+def test_forked_child_steps_with_one_thread_and_the_parent_with_all(backend: str, rng: np.random.Generator) -> None:
     _core.set_backend(backend)
     _core.force_threads(4)
     p, g = rng.standard_normal((2, 200_000))
@@ -145,11 +145,12 @@ def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -
     assert in_child(step_on)
     mine = p.copy()
     opt.step([g])
-    assert fs.num_threads() == 4 and (p != mine).any(), "the parent goes on in parallel"
+    assert fs.num_threads() == 4, "the parent must keep its threads"
+    assert (p != mine).any()
 
 
 class Meanwhile:
-    """A gradient that runs code when a step fetches its memory."""
+    """A gradient that calls `act` when a step reads its memory through DLPack."""
 
     def __init__(self, gradient: Any, act: Callable[[], Any]) -> None:
         self.gradient, self.act = gradient, act
@@ -163,7 +164,7 @@ class Meanwhile:
 
 
 def elsewhere(act: Callable[[], Any]) -> str:
-    """Call in another thread; return the error's text."""
+    """Call `act` in another thread. Return the message of its RuntimeError, or an empty string."""
     errors: list[str] = []
 
     def call() -> None:
@@ -299,7 +300,7 @@ CGROUPS: dict[str, tuple[str, dict[str, str], list[float]]] = {
 
 
 @pytest.mark.parametrize("case", CGROUPS)
-def test_quotas_of_control_groups_are_read(case: str, tmp_path: Path) -> None:
+def test_cpu_quotas_are_read_from_control_groups(case: str, tmp_path: Path) -> None:
     lines, files, want = CGROUPS[case]
     root = tree(tmp_path / "root", files)
     cgroups = tmp_path / "cgroup"

@@ -1,4 +1,4 @@
-"""The schedules: values, refusals, huge steps, pickling, agreement with torch."""
+"""Schedules return the rates of their formulas and of torch, accept huge steps, refuse mistakes, and can be pickled."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ IDS = [type(schedule).__name__ for schedule, _ in FORMULAS]
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_rates_follow_the_formula(schedule: Any, formula: Any) -> None:
+def test_schedule_returns_the_rates_of_its_formula(schedule: Any, formula: Any) -> None:
     for t in range(1, 60):
         assert schedule(t) == pytest.approx(formula(t), rel=1e-14, abs=1e-16)
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:7] + FORMULAS[8:], ids=IDS[:7] + IDS[8:])
-def test_the_first_step_has_the_first_rate(schedule: Any, formula: Any) -> None:
+def test_schedule_returns_the_given_rate_at_step_1(schedule: Any, formula: Any) -> None:
     assert schedule(1) == 0.3
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_huge_steps_neither_fail_nor_leave_the_range(schedule: Any, formula: Any) -> None:
+def test_rates_of_huge_step_numbers_are_between_0_and_lr(schedule: Any, formula: Any) -> None:
     for t in HUGE:
         assert 0.0 <= schedule(t) <= 0.3
     assert schedule(np.int64(5)) == schedule(5)
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_steps_below_one_and_fractions_are_refused(schedule: Any, formula: Any) -> None:
+def test_schedule_refuses_step_numbers_below_1_and_fractions(schedule: Any, formula: Any) -> None:
     for t in (0, -3):
         with pytest.raises(ValueError, match=f"t must be an integer >= 1; got {t}"):
             schedule(t)
@@ -94,7 +94,7 @@ def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, mes
         make()
 
 
-def test_a_warmup_needs_a_schedule() -> None:
+def test_warmup_refuses_a_number_in_place_of_a_schedule() -> None:
     with pytest.raises(TypeError, match=r"warmup: schedule must be a function of the step; got 0\.1"):
         s.warmup(0.1, 5)  # type: ignore[arg-type]
 
@@ -107,15 +107,15 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     ends = list(itertools.accumulate(lengths))
     assert [t for t in range(1, sum(lengths) + 1) if eta.ends_cycle(t)] == ends
     assert all(eta(t + 1) == 1.0 for t in ends)
-    # exact for huge steps too: the k-th cycle, of length 3 * 2**k, ends at 3 * (2**(k+1) - 1)
+    # Cycle k, of length 3 * 2**k, ends at step 3 * (2**(k+1) - 1). This is exact for huge steps, too.
     assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 
 def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
-    # The first metric is the best. After 2-4, which are not better, the rate is halved; 5-6 are the cooldown. After 7-9
-    # the rate is min_lr, because half of 0.5 is less.
+    # Metric 1 is the best. Metrics 2 to 4 are not better, so the rate is halved. Metrics 5 and 6 are in the cooldown.
+    # After metrics 7 to 9, the rate is min_lr, because half of 0.5 is less than min_lr.
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
     assert eta(10**9) == 0.3
 
@@ -172,7 +172,7 @@ def test_a_bad_state_is_refused_and_changes_nothing(state: dict[str, float], mes
     assert eta.state_dict() == before
 
 
-def test_rates_agree_with_torch(torch: Any) -> None:
+def test_rates_of_schedules_agree_with_torch(torch: Any) -> None:
     schedulers = torch.optim.lr_scheduler
 
     def rates(make: Any, steps: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""scikit-learn's checks of estimators."""
+"""fusedstep's estimators pass the estimator checks of scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
 
 @pytest.mark.filterwarnings("default")
 @parametrize_with_checks(ESTIMATORS)
-def test_estimator_passes_scikit_learns_check(estimator: Any, check: Any) -> None:
+def test_estimator_passes_the_estimator_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)

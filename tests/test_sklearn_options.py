@@ -1,4 +1,4 @@
-"""Options of the estimators that scikit-learn's do not have."""
+"""Options of the estimators that the estimators of scikit-learn do not have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import fusedstep as fs
 from fusedstep import init, nn, schedules
 from fusedstep.sklearn import MLPClassifier, MLPRegressor, _augment
 
-#: Networks that are trained for a few epochs only.
+# These tests train for a few epochs only.
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
 
 BASE = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0, "batch_size": 32, "n_iter_no_change": np.inf}
@@ -73,7 +73,7 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_fit_with_an_option_differs_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
+def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(name: str, plain: Any) -> None:
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -81,9 +81,10 @@ def test_fit_with_an_option_differs_is_reproducible_and_survives_a_pickle(name: 
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     back = pickle.loads(pickle.dumps(model))
     assert np.array_equal(back.predict_proba(V), p)
-    for other in (model, back):  # both go on from the same weights, moments, counters and streams
+    for other in (model, back):  # both continue from the same weights, optimizer states and random streams
         other.partial_fit(X[:64], y[:64])
-    assert same(model, back) and np.array_equal(model.predict_proba(V), back.predict_proba(V))
+    assert same(model, back)
+    assert np.array_equal(model.predict_proba(V), back.predict_proba(V))
 
 
 @pytest.mark.parametrize(
@@ -104,13 +105,13 @@ def test_options_work_for_a_regression(name: str) -> None:
 
 
 @pytest.mark.parametrize("solver", fs.optim.registry)
-def test_optimizers_are_found_by_name_in_any_case(solver: str) -> None:
+def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
     model = fitted(solver=solver.upper(), learning_rate_init="auto", max_iter=10)
     assert type(model._optimizer) is fs.optim.registry[solver] and model.loss_ < model.loss_curve_[0]
 
 
 @pytest.mark.parametrize("name", schedules.NAMES)
-def test_every_schedule_is_found_by_name(name: str) -> None:
+def test_every_learning_rate_schedule_is_found_by_name(name: str) -> None:
     rates: list[float] = []
     fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
     assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
@@ -118,7 +119,7 @@ def test_every_schedule_is_found_by_name(name: str) -> None:
     assert name == "plateau" or rates == [eta(t) for t in (10, 20, 30)]
 
 
-def test_penalty_agrees_with_the_formula() -> None:
+def test_loss_with_alpha_and_l1_ratio_includes_the_elastic_net_penalty() -> None:
     model = fitted(alpha=0.0, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
     first = sum(np.abs(w).sum() for w in model.coefs_), sum((w**2).sum() for w in model.coefs_)
     both = fitted(alpha=0.7, l1_ratio=0.2, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
@@ -131,7 +132,7 @@ def test_proximal_steps_make_exact_zeros() -> None:
     assert zeros[0] == 0 and zeros[1] > 0.02
 
 
-def test_ema_decay_gives_the_optimizers_average() -> None:
+def test_weights_of_an_estimator_with_ema_decay_are_the_averages_of_the_optimizer() -> None:
     model = fitted(ema_decay=0.9)
     assert np.array_equal(model.coefs_[0], model._optimizer.ema["0.weight"])
     assert not np.array_equal(model.coefs_[0], model._model.params["0.weight"])
@@ -146,19 +147,21 @@ def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
     assert np.array_equal(model._models[0].params["0.weight"], one_epoch.coefs_[0])
 
 
-def test_monte_carlo_predictions_are_reproducible_and_less_accurate_where_uncertain() -> None:
+def test_monte_carlo_predictions_are_reproducible_and_less_accurate_if_less_confident() -> None:
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
     assert np.array_equal(p, model.predict_proba(V, mc_samples=30)) and not np.array_equal(p, model.predict_proba(V))
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    right, order = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
-    assert right[order[100:]].mean() > right[order[:100]].mean() + 0.1 and (std > 0).all()
+    correct, by_confidence = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
+    assert correct[by_confidence[100:]].mean() > correct[by_confidence[:100]].mean() + 0.1
+    assert (std > 0).all()
     binary = MLPClassifier(**BASE, dropout=0.3).fit(X, y > 4)
     p, std = binary.predict_proba(V, mc_samples=5, return_std=True)
-    assert p.shape == std.shape == (200, 2) and np.array_equal(std[:, 0], std[:, 1])
+    assert p.shape == std.shape == (200, 2)
+    assert np.array_equal(std[:, 0], std[:, 1])
 
 
-def test_class_weights_act_as_sample_weights() -> None:
+def test_class_weights_give_the_fit_of_equal_sample_weights() -> None:
     weights = np.where(y == 3, 5.0, 1.0)
     assert same(fitted(class_weight={3: 5.0}), MLPClassifier(**BASE).fit(X, y, weights))
     few = y < 2
@@ -167,13 +170,14 @@ def test_class_weights_act_as_sample_weights() -> None:
     assert same(balanced, MLPClassifier(**BASE).fit(X[few], y[few], few.sum() / (2 * counts[y[few]])))
 
 
-def test_given_validation_rows_are_scored_and_the_best_weights_restored() -> None:
+def test_validation_rows_given_to_fit_are_scored_and_early_stopping_restores_the_best_weights() -> None:
     options = {"max_iter": 12, "learning_rate_init": 0.05, "early_stopping": True, "n_iter_no_change": 2}
     model = MLPClassifier(**{**BASE, **options}).fit(X, y, X_val=V, y_val=v)
     assert model.best_validation_score_ == max(model.validation_scores_) == pytest.approx(model.score(V, v))
     assert model.n_iter_ == len(model.validation_scores_) == len(model.loss_curve_)
-    watched = MLPClassifier(**BASE).fit(X, y, X_val=V, y_val=v)
-    assert same(watched, fitted()) and len(watched.validation_scores_) == 3
+    without_stopping = MLPClassifier(**BASE).fit(X, y, X_val=V, y_val=v)
+    assert same(without_stopping, fitted())
+    assert len(without_stopping.validation_scores_) == 3
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", lambda model, X, y: -model.predict_proba(X).max()])
@@ -182,7 +186,7 @@ def test_early_stopping_accepts_any_scorer(scoring: Any) -> None:
     assert len(model.validation_scores_) == 4 and model.best_validation_score_ == max(model.validation_scores_)
 
 
-def test_scorers_see_rows_without_names_and_do_not_warn() -> None:
+def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
     model = MLPClassifier(**BASE, early_stopping=True, scoring="accuracy").fit(frame, y)
@@ -212,8 +216,10 @@ def test_callbacks_run_after_every_epoch_and_may_end_the_training() -> None:
         return len(heard) == 2
 
     model = fitted(callbacks=[callback])
-    assert [epoch.number for _, epoch in heard] == [1, 2] and model.n_iter_ == 2
-    assert heard[1][0] is model and heard[1][1].loss == model.loss_ and heard[1][1].score is None
+    assert [epoch.number for _, epoch in heard] == [1, 2]
+    assert model.n_iter_ == 2
+    assert heard[1][0] is model
+    assert heard[1][1].loss == model.loss_ and heard[1][1].score is None
 
 
 def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +229,7 @@ def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> 
     assert f"loss = {model.loss_:.8f}" in lines[-1] and "validation score" in lines[-1]
 
 
-def test_verbose_draws_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_draws_a_progress_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rich")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
@@ -232,13 +238,13 @@ def test_verbose_draws_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert "3/3" in out and "Iteration" not in out
 
 
-def test_rows_of_weight_zero_change_nothing() -> None:
+def test_rows_of_sample_weight_zero_do_not_change_the_fit() -> None:
     weights = (np.arange(300) % 3 > 0).astype(float)
     kept = weights > 0
     assert same(MLPClassifier(**BASE).fit(X, y, weights), MLPClassifier(**BASE).fit(X[kept], y[kept], weights[kept]))
 
 
-def test_coefs_are_views_of_the_network() -> None:
+def test_assignment_to_coefs_changes_the_predictions_of_the_network() -> None:
     model = fitted()
     before = model.predict_proba(V)
     model.coefs_[0] = model.coefs_[0] * 0
@@ -275,22 +281,22 @@ def test_fit_does_not_change_the_schedule_or_parameters_of_the_estimator() -> No
     assert same(clone(model).fit(X, y), model)
 
 
-def test_noise_may_be_turned_on_for_a_warm_start() -> None:
+def test_input_noise_set_before_a_warm_start_takes_effect() -> None:
     plain, noisy = fitted(warm_start=True), fitted(warm_start=True)
     assert not same(plain.fit(X, y), noisy.set_params(input_noise=0.5).fit(X, y))
 
 
-def test_a_warm_start_scores_the_network_that_it_trains() -> None:
+def test_validation_scores_after_a_warm_start_are_those_of_the_network_in_training() -> None:
     model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
     heard: list[float] = []
     model.fit(X, y, X_val=V, y_val=v)
-    assert len(set(model.validation_scores_)) > 1  # not the score of the average of the first fit in every epoch
+    assert len(set(model.validation_scores_)) > 1, "the scores must not be those of the average of the first fit"
     model = MLPClassifier(**BASE).partial_fit(X, y, classes=np.arange(10))
     model.partial_fit(X, y, X_val=V, y_val=v)
     assert model.n_iter_ == 2 and model.validation_scores_ == [model.score(V, v)]
 
 
-def test_training_continues_after_an_early_stop_on_request() -> None:
+def test_partial_fit_continues_after_fit_has_stopped_early() -> None:
     model = fitted(early_stopping=True, n_iter_no_change=1, learning_rate_init=0.1, max_iter=40)
     before = len(model.loss_curve_)
     assert before < 40
@@ -299,7 +305,7 @@ def test_training_continues_after_an_early_stop_on_request() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_early_stopping_may_be_turned_on_and_off_between_calls(early: bool) -> None:
+def test_early_stopping_can_be_switched_between_fit_and_partial_fit(early: bool) -> None:
     model = fitted(early_stopping=early, n_iter_no_change=np.inf)
     model.set_params(early_stopping=not early)
     for _ in range(2):
@@ -317,7 +323,7 @@ def test_only_a_callback_that_returns_true_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
 
 
-def test_weights_of_rows_are_mixed_as_the_rows() -> None:
+def test_mixup_mixes_sample_weights_as_it_mixes_rows() -> None:
     weights = np.arange(1.0, 9.0)
     batch = nn.Batch(weights[:, None], np.eye(8), weights)
     (mixed,) = _augment.augmented(iter([batch]), MLPClassifier(mixup=0.3), fs.Philox(0))

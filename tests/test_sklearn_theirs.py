@@ -1,4 +1,4 @@
-"""The installed scikit-learn's tests of its networks, run with fusedstep's estimators."""
+"""fusedstep's estimators pass the tests that scikit-learn has for its own networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import fusedstep.sklearn
 
 THEIRS = "sklearn.neural_network.tests.test_mlp"
 
-#: Tests that read or write private attributes of scikit-learn's networks, which ours do not have.
+#: Tests that read or write private attributes of scikit-learn's networks. fusedstep's estimators lack these attributes.
 PRIVATE = {
     "test_adaptive_learning_rate": "_optimizer.learning_rate",
     "test_fit": "_coef_grads",
@@ -54,7 +54,7 @@ def global_random_seed() -> int:
     return 42
 
 
-def test_tests_that_are_left_out_use_private_attributes() -> None:
+def test_scikit_learn_tests_that_are_left_out_use_private_attributes() -> None:
     assert len(TESTS) > 40
     for name, attribute in PRIVATE.items():
         assert f".{attribute}" in inspect.getsource(TESTS[name]), name
