@@ -213,7 +213,7 @@ def test_training_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.
         ({"eps": (None, -1.0)}, r"eps\[1\] must be at least 0; got -1.0"),
     ],
 )
-def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+def test_adafactor_refuses_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"Adafactor: {message}"):
         fs.Adafactor([np.ones((2, 2))], **options)
 
@@ -301,7 +301,7 @@ def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: 
 
 @pytest.mark.torch
 @every_class
-def test_tensors_have_the_bits_of_arrays(cls: Any, torch: Any) -> None:
+def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) -> None:
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -330,7 +330,7 @@ def test_tensors_have_the_bits_of_arrays(cls: Any, torch: Any) -> None:
 
 
 @pytest.mark.torch
-def test_states_load_into_torch_and_back(torch: Any) -> None:
+def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
     train(torch, opt, mine, 3), train(torch, reference, other, 3)

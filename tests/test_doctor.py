@@ -83,7 +83,7 @@ def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 
-def test_doctor_reports_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(capsys: pytest.CaptureFixture[str]) -> None:
     limit = fs.num_threads()
     try:
         assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
@@ -148,7 +148,7 @@ def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(arguments: li
         (4, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "uint8"}),
     ],
 )
-def test_the_bytes_of_a_setting_are_those_of_its_optimizer(k: int, dtype: Any, options: dict[str, Any]) -> None:
+def test_doctor_gives_the_bytes_per_parameter_that_an_optimizer_with_the_setting_uses(k: int, dtype: Any, options: dict[str, Any]) -> None:
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
     setting = _footprint.SETTINGS[k]
     assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)
@@ -156,7 +156,7 @@ def test_the_bytes_of_a_setting_are_those_of_its_optimizer(k: int, dtype: Any, o
     assert setting.held == group.total
 
 
-def test_settings_are_compared_with_the_memory_and_the_bandwidth() -> None:
+def test_table_of_memory_settings_says_which_fit_into_memory_and_how_long_a_step_takes() -> None:
     rows = _footprint.rows(10**9, memory=16 * 10**9, bandwidth=28.0)
     assert [row[-2] for row in rows] == ["yes", "yes", "yes", "yes", "yes"]
     assert [row[-1] for row in rows] == ["1 s", "1.43 s", "0.93 s", "0.644 s", "0.503 s"]

@@ -19,7 +19,7 @@ def model(seed: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), rng=seed)
 
 
-def test_average_is_the_weighted_mean_and_reads_each_output_once() -> None:
+def test_average_is_the_weighted_mean_and_does_not_change_the_outputs() -> None:
     outputs = np.random.default_rng(1).standard_normal((5, 6, 3))
     np.testing.assert_allclose(average(iter(outputs)), outputs.mean(axis=0), rtol=1e-14)
     weights = [1, 0, 2, 0.5, 3]
@@ -49,7 +49,7 @@ def test_squared_error_of_the_mean_is_the_mean_error_minus_the_variance_of_membe
     np.testing.assert_allclose((moments.mean - target) ** 2, errors - moments.variance, rtol=1e-10)
 
 
-def test_estimators_and_functions_may_be_members() -> None:
+def test_estimators_and_functions_can_be_members_of_an_ensemble() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     fitted = linear.LinearRegression().fit(X, X[:, 0])
     together = Ensemble([fitted, lambda x: x[:, 0]])
@@ -103,7 +103,7 @@ def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(d
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_over_seeds_returns_mean_deviation_and_standard_error() -> None:
+def test_over_seeds_returns_mean_standard_deviation_and_standard_error() -> None:
     values = [0.5, 0.75, 0.25, 1.0]
     scores = over_seeds(lambda seed: values[seed], range(4))
     assert list(scores.values) == values
@@ -148,7 +148,7 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
         (lambda: over_seeds(lambda s: 1.0, []), ValueError, r"over_seeds: seeds must hold at least one seed; got none"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_ensembles_snapshots_and_averages_refuse_wrong_arguments(
     call: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

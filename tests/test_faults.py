@@ -81,7 +81,7 @@ def test_ctrl_c_during_a_long_step_leaves_the_step_complete() -> None:
 
 @needs_safetensors
 @posix
-def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
+def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimizers(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     options = ["--optimizers", "SGD,Adam", "--data", "iris", "--epochs", "100000", "--hidden", "4"]
@@ -178,7 +178,7 @@ def test_train_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path:
 
 
 @needs_safetensors
-def test_folders_that_cannot_be_written_give_one_line_in_the_command(tmp_path: Path) -> None:
+def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_nothing(tmp_path: Path) -> None:
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"
@@ -227,7 +227,7 @@ assert opt.steps == 1
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_a_state_that_does_not_fit_into_memory_changes_nothing(tmp_path: Path) -> None:
+def test_load_and_state_dict_without_enough_memory_raise_an_error_and_change_nothing(tmp_path: Path) -> None:
     done = python(LIMITED_MEMORY, tmp_path / "state")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "MemoryError" in done.stdout and "done" not in done.stdout

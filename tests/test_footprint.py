@@ -34,7 +34,7 @@ def test_inspect_memory_counts_the_bytes_of_states_and_averages(dtype: Any, opti
     assert found.averages == (0 if opt.ema is None else opt.ema[0].nbytes / 700)
 
 
-def test_bytes_of_a_setting_are_those_of_an_optimizer_with_this_setting() -> None:
+def test_inspect_memory_predicts_the_bytes_of_an_optimizer_with_other_settings() -> None:
     p = np.zeros(512, ml_dtypes.bfloat16)
     before = {b.name: b.total for b in fs.inspect.memory(fs.AdamW([p])).settings}
     made = fs.AdamW([p], state_dtype="uint8", master_weights=True)

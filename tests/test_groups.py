@@ -47,7 +47,7 @@ def test_a_step_in_which_all_gradients_are_none_is_counted(cls: Any) -> None:
 
 
 @every_class
-def test_groups_are_stepped_as_separate_optimizers(cls: Any, rng: np.random.Generator) -> None:
+def test_optimizer_with_two_groups_equals_two_optimizers(cls: Any, rng: np.random.Generator) -> None:
     a, b = rng.standard_normal((2, 100))
     g = rng.standard_normal((2, 100))
     mine = [a.copy(), b.copy()]
@@ -191,7 +191,7 @@ def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: st
 
 
 @every_context
-def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
+def test_optimizer_refuses_all_calls_after_a_parameter_was_resized_in_a_context(cls: Any, context: str) -> None:
     opt, grads = make(cls)
     words = rf"{context}: params\[1\] must be unchanged in memory, layout and dtype since the optimizer was made"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
@@ -203,7 +203,7 @@ def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: s
             call()
 
 
-def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
+def test_lookahead_changes_nothing_if_the_schedule_returns_a_wrong_rate() -> None:
     for rate in (np.nan, "fast", -1.0):
         opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in the same iteration)
         with pytest.raises((TypeError, ValueError), match=r"lr of groups\[0\] at step 1 must be"), opt.lookahead():
@@ -214,7 +214,7 @@ def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
-def test_collections_of_an_optimizer_are_read_only(cls: Any) -> None:
+def test_params_ema_state_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> None:
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -244,7 +244,7 @@ def test_collections_of_an_optimizer_are_read_only(cls: Any) -> None:
 
 
 @every_class
-def test_an_optimizer_is_not_copied(cls: Any) -> None:
+def test_optimizer_refuses_copy_deepcopy_and_pickle(cls: Any) -> None:
     opt = cls([np.ones(3)])
     for act in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match=f"^{cls.__name__} cannot be copied or pickled"):
@@ -260,7 +260,7 @@ def test_option_that_only_determines_the_initial_state_cannot_be_changed(cls: An
 
 
 @every_class
-def test_averaged_needs_averages(cls: Any) -> None:
+def test_averaged_raises_an_error_without_ema_decay(cls: Any) -> None:
     if cls([np.ones(3)]).has_averages:
         return  # this class keeps averages without ema_decay
     need = "averaged: ema_decay must be given to the optimizer; it was None"
@@ -302,7 +302,7 @@ def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, optio
 
 
 @every_class
-def test_repr_is_one_line(cls: Any) -> None:
+def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
     opt = cls({"w": np.ones((100, 20)), "b": np.ones(3)})
     assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=") and "\n" not in repr(opt)
     assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None

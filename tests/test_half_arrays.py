@@ -31,7 +31,7 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_class
-def test_step_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
+def test_step_of_16_bit_parameters_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
     dtype = HALVES[half]
     for options in variants(cls):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -67,7 +67,7 @@ OTHERS = [np.float32, np.float16, bfloat16]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_gradients_of_every_dtype_step_parameters_of_every_dtype(layout: str) -> None:
+def test_parameters_and_gradients_of_float32_float16_and_bfloat16_can_be_combined(layout: str) -> None:
     """The step equals the step with the gradient converted to float32.
 
     Parameters and gradients of float64 cannot be combined with other dtypes.

@@ -36,7 +36,7 @@ def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_half
 @pytest.mark.parametrize("offset", [0, 7, 505, 2**35 - 600, 2**63 - 1])
-def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> None:
+def test_half_dropout_has_the_bits_of_the_rounded_numpy_formula(half: Any, offset: int) -> None:
     for n in (0, 1, 15, 16, 17, 511, 513, 2047, 2048, 2049, 5000, 100_003):
         x = values(n, half)
         for machine in machines((4,) if n > 5000 else (1,)):
@@ -119,7 +119,7 @@ def rounded_case(
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
-def test_batch_norm_has_the_bits_of_its_transcription(
+def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_formula(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
     """The layer has a residual and a ReLU. Nothing is written outside the arrays."""
@@ -136,7 +136,7 @@ def test_batch_norm_has_the_bits_of_its_transcription(
 @pytest.mark.parametrize("machine", [m for m in MACHINES if m in SERIAL or m[1:] == (BACKENDS[-1], 4)], ids=str)
 @every_half
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
-def test_variants_of_batch_norm_have_the_same_bits_on_every_machine(
+def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread_count(
     rng: np.random.Generator, half: Any, machine: Any, wide: bool
 ) -> None:
     parameters = np.dtype(np.float32) if wide else half
@@ -243,7 +243,7 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 @every_name
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
 @pytest.mark.parametrize("last", [False, True])
-def test_batch_norm_in_torch_is_nearer_to_float64_than_torchs_own(
+def test_errors_of_half_batch_norm_in_torch_are_at_most_those_of_the_layer_of_torch(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
     dtype = getattr(torch, name)
@@ -266,7 +266,7 @@ def test_batch_norm_in_torch_is_nearer_to_float64_than_torchs_own(
 
 
 @every_name
-def test_batch_norm_in_torch_has_a_finite_second_gradient(torch: Any, ft: Any, name: str) -> None:
+def test_half_batch_norm_in_torch_has_a_finite_second_derivative(torch: Any, ft: Any, name: str) -> None:
     layer, x = ft.BatchNorm1d(3), torch.randn(20, 3).to(getattr(torch, name)).requires_grad_()
     (dx,) = torch.autograd.grad(layer(x).float().pow(3).sum(), x, create_graph=True)
     dx.float().pow(2).sum().backward()

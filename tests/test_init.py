@@ -72,7 +72,7 @@ def test_a_negative_bias_makes_hidden_units_sparse() -> None:
         (lambda: init.he().std((0, 3)), r"each at least 1; got \(0, 3\)"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
+def test_initializers_refuse_wrong_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 

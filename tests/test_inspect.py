@@ -86,7 +86,7 @@ def test_gradient_check_of_7_coordinates_calls_the_function_15_times() -> None:
 # lines and planes through a loss
 
 
-def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() -> None:
+def test_random_direction_has_the_column_norms_of_the_weights_and_depends_on_the_key() -> None:
     model, x, labels = network(np.float64, nn.BatchNorm())
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     own, parts = f.split(f.theta), f.split(inspect.random_direction(f, KEY))
@@ -123,7 +123,7 @@ def test_the_line_between_two_solutions_ends_at_them() -> None:
 # bias and variance
 
 
-def test_squared_loss_is_bias_plus_variance_exactly() -> None:
+def test_squared_loss_is_the_sum_of_bias_and_variance() -> None:
     rng = np.random.default_rng(0)
     X = rng.random((40, 1))
     y = np.sin(6 * X[:, 0]) + 0.3 * rng.standard_normal(40)
@@ -145,7 +145,7 @@ def test_squared_loss_is_bias_plus_variance_exactly() -> None:
     assert np.array_equal(again.predictions, degree_1.predictions)
 
 
-def test_the_variance_of_a_mean_is_the_closed_form() -> None:
+def test_bias_variance_of_a_mean_agrees_with_the_closed_form() -> None:
     """The variance of a bootstrap mean of n numbers is the variance of the sample divided by n."""
     y = np.random.default_rng(1).standard_normal(50)
     parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
@@ -260,7 +260,7 @@ MODEL, ROWS, LABELS = network()
         (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_functions_of_inspect_refuse_wrong_arguments(
     call: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -137,7 +137,7 @@ def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
-def test_ctrl_c_at_any_line_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+def test_ctrl_c_at_any_line_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
     world, line = kind(), 0
     while check(world, lambda act: interrupted_at(line, act)):  # noqa: B023
         line += 1 if kind is Arrays else 3
@@ -146,7 +146,7 @@ def test_ctrl_c_at_any_line_leaves_the_old_or_the_new_state(kind: Any, torch: An
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
-def test_ctrl_c_at_random_moments_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+def test_ctrl_c_at_random_moments_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
     world, draw = kind(), random.Random(0)
     began = time.perf_counter()
     world.load(0)

@@ -140,7 +140,7 @@ def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient()
 
 @pytest.mark.parametrize("pieces", [1, 3, 300])
 @every_class
-def test_split_into_arrays_changes_no_bit(cls: Any, pieces: int, rng: np.random.Generator) -> None:
+def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(cls: Any, pieces: int, rng: np.random.Generator) -> None:
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])
@@ -153,7 +153,7 @@ def test_split_into_arrays_changes_no_bit(cls: Any, pieces: int, rng: np.random.
 
 
 @every_dtype
-def test_gradients_may_change_place_and_strides_between_steps(dtype: Any, rng: np.random.Generator) -> None:
+def test_gradients_can_have_other_addresses_and_strides_in_every_step(dtype: Any, rng: np.random.Generator) -> None:
     p = rng.standard_normal((20, 20)).astype(dtype)
     plain, g = p.copy(), rng.standard_normal((20, 20)).astype(dtype)
     mine, same = fs.Adam([p]), fs.Adam([plain])

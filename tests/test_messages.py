@@ -21,7 +21,7 @@ def freed(torch: Any, *shape: int) -> Any:
     return found
 
 
-def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
+def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
@@ -37,7 +37,7 @@ def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
         fs.SGD([np.ones((4, 5), np.float32)]).step([freed(torch, 4, 5)])
 
 
-def test_errors_name_tensors_of_functorch(torch: Any) -> None:
+def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(torch: Any) -> None:
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 
@@ -72,7 +72,7 @@ def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any)
 
 
 @pytest.mark.parametrize("wish", ["\u0663", "\uff11", "1_0", "0x2", "2.0", "\u00b2"])
-def test_number_of_threads_refuses_digits_of_other_scripts(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_for_threads_accept_only_ascii_digits(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = python("import fusedstep", FUSEDSTEP_NUM_THREADS=wish)
     assert done.returncode == 1 and f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Muon agrees with torch's Muon on arrays and tensors. Vectors are stepped by AdamW, and other parameters are refused."""
+"""Muon agrees with torch's Muon for arrays and tensors. Vectors are stepped by AdamW. Other parameters are refused."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generat
         ({"adjust_lr_fn": "none"}, 'adjust_lr_fn must be "original", "match_rms_adamw" or None; got \'none\''),
     ],
 )
-def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+def test_muon_refuses_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"Muon: {message}"):
         fs.Muon([np.ones((2, 2))], **options)
 
@@ -248,7 +248,7 @@ def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays
 
 
 @pytest.mark.torch
-def test_torch_optimizer_skips_steps_and_resumes_from_checkpoints(torch: Any) -> None:
+def test_torch_muon_skips_steps_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])
     opt, reference = ours("Muon")(mine, ns_dtype=torch.bfloat16, skip_nonfinite=True), theirs("Muon")(other)
     train(opt, mine, 3), train(reference, other, 3)
@@ -275,7 +275,7 @@ def mesh(torch: Any) -> Iterator[Any]:
 
 
 @pytest.mark.torch
-def test_torch_optimizer_refuses_parameters_that_are_not_whole_matrices(torch: Any, mesh: Any) -> None:
+def test_torch_muon_refuses_vectors_kernels_and_sharded_tensors(torch: Any, mesh: Any) -> None:
     from torch.distributed.tensor import Shard, distribute_tensor
 
     cls = ours("Muon")

@@ -44,7 +44,7 @@ def test_dir_of_the_package_lists_every_public_module() -> None:
 
 
 @pytest.mark.parametrize("name", ["nn", "sklearn", "torch"])
-def test_a_module_loads_when_it_is_first_used(name: str) -> None:
+def test_submodule_is_imported_at_its_first_use(name: str) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     done = python(f"import sys, fusedstep as fs; a = 'fusedstep.{name}' in sys.modules; print(a, fs.{name}.__name__)")

@@ -26,11 +26,11 @@ BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
     "plain": lambda: [linear(), nn.BatchNorm(affine=False)],
     "relu": lambda: [linear(), nn.BatchNorm(relu=True)],
     "before an activation in place": lambda: [linear(), nn.BatchNorm(), nn.Tanh()],
-    "behind an activation": lambda: [linear(), nn.Tanh(), nn.BatchNorm(), nn.Sigmoid()],
-    "two": lambda: [linear(), nn.BatchNorm(), nn.BatchNorm(relu=True)],
+    "after an activation": lambda: [linear(), nn.Tanh(), nn.BatchNorm(), nn.Sigmoid()],
+    "two in sequence": lambda: [linear(), nn.BatchNorm(), nn.BatchNorm(relu=True)],
     "residual": lambda: [linear(), nn.Residual(linear(), nn.BatchNorm()), nn.Tanh()],
     "residual with relu": lambda: [linear(), nn.Tanh(), nn.Residual(linear(), nn.BatchNorm(relu=True)), nn.Tanh()],
-    "residual of a norm": lambda: [nn.Residual(nn.BatchNorm(WIDTH)), nn.Residual(nn.BatchNorm(relu=True))],
+    "residual with only batch norm": lambda: [nn.Residual(nn.BatchNorm(WIDTH)), nn.Residual(nn.BatchNorm(relu=True))],
     "residual in a residual": lambda: [
         nn.Residual(nn.Residual(linear(), nn.BatchNorm(relu=True)), nn.Tanh(), linear(), nn.BatchNorm(relu=True))
     ],

@@ -20,9 +20,9 @@ N, WIDTH, OUT = 6, 5, 4
 BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
     "first": lambda: [nn.Dropout(0.3)],
     "vanilla": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.3, "vanilla")],
-    "behind a kept output": lambda: [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.3)],
+    "after a tanh": lambda: [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.3)],
     "before an activation in place": lambda: [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), nn.Dropout(0.5), nn.Tanh()],
-    "two": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.Dropout(0.2), nn.ReLU()],
+    "two in sequence": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.Dropout(0.2), nn.ReLU()],
     "with batch norm": lambda: [nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True), nn.Dropout(0.3)],
     "in a residual": lambda: [nn.Residual(nn.Dropout(0.3), nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True))],
 }
@@ -132,7 +132,7 @@ def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
     assert found.draws == 4000
 
 
-@pytest.mark.parametrize("block", ["behind a kept output", "with batch norm", "in a residual"])
+@pytest.mark.parametrize("block", ["after a tanh", "with batch norm", "in a residual"])
 def test_predict_samples_depends_only_on_the_key_and_the_row_number_and_changes_no_state(block: str) -> None:
     model = small_model(block)
     x = np.random.default_rng(0).standard_normal((1500, WIDTH))

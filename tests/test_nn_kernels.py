@@ -41,7 +41,7 @@ def exponential(x: Array) -> Array:
 def total(p: Array) -> Array:
     """Return the sum of each row, added in the order of the kernels.
 
-    A row of 32 or more elements is first added up in 16 lanes. The lanes are added next, and then the remaining elements.
+    If a row has 32 or more elements, 16 lanes each add up every 16th element. Then the lanes and the rest are added.
     """
     n = p.shape[1]
     whole = n // 16 * 16 if n >= 32 else 0

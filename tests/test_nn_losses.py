@@ -75,13 +75,13 @@ def test_losses_and_sigmoid_of_extreme_logits_are_finite_and_accurate(dtype: Any
         (nn.MulticlassHinge(), np.array([0, 9]), r"MulticlassHinge: targets must be labels from 0 to 2; got 9"),
     ],
 )
-def test_losses_refuse_targets_that_do_not_fit(loss: nn.Loss, targets: Any, message: str) -> None:
+def test_losses_refuse_targets_of_wrong_shape_dtype_or_range(loss: nn.Loss, targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         loss(np.ones((2, 3)), targets)
 
 
 @pytest.mark.parametrize("outputs", [np.ones(3), np.ones((0, 3)), np.ones((2, 3), int), [[1.0, 2.0]]])
-def test_losses_refuse_outputs_that_are_no_rows_of_floats(outputs: Any) -> None:
+def test_losses_refuse_outputs_that_are_not_a_float_matrix_with_rows(outputs: Any) -> None:
     with pytest.raises(ValueError, match=r"SoftmaxNLL: outputs must be float32 or float64 of shape \(n, k\)"):
         nn.SoftmaxNLL()(outputs, np.array([0]))
 

@@ -161,7 +161,7 @@ def test_forward_of_a_strided_input_equals_forward_of_its_copy() -> None:
         ),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_models_layers_and_softmax_refuse_wrong_arguments(
     call: Any, error: type[Exception], message: str
 ) -> None:
     model = small_model(nn.ReLU)

@@ -149,7 +149,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_descriptions_that_contradict_the_file_are_refused(words: str, tmp_path: Path) -> None:
+def test_load_refuses_a_model_description_that_contradicts_the_file(words: str, tmp_path: Path) -> None:
     about, arrays = WRONG[words]
     safetensors.save_file({**model_tensors(), **arrays}, tmp_path / "m", {"fusedstep": about})
     with pytest.raises(ValueError, match="does not describe a model: .*" + re.escape(words)):
@@ -231,7 +231,7 @@ def test_trained_model_finds_columns_of_a_data_frame_by_name() -> None:
         trained.predict(frame.assign(c=0))
 
 
-def test_repr_of_a_trained_model_has_a_few_lines() -> None:
+def test_repr_of_a_trained_model_has_at_most_five_lines() -> None:
     assert repr(trained_model()) == (
         "TrainedModel(classification into 4 classes: w, x, ä, z\n"
         "  inputs: 5 features: a, b, c, d, e\n"

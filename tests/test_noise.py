@@ -39,7 +39,7 @@ def test_gaussian_noise_agrees_with_the_box_muller_formula() -> None:
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
 def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
-    """The test calls only the NumPy reference. The kernels have the bits of the reference, so they give finite noise."""
+    """The test calls only the NumPy reference. The kernels have the bits of the reference, and so finite noise."""
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):
         u = (t(65536) * t(w[0] >> 16) + t(w[0] & 0xFFFF) + t(0.5)) * t(2.0**-32)
@@ -52,7 +52,7 @@ def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None
 # Monte Carlo
 
 
-def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
+def test_dropout_moments_equal_mean_and_variance_of_the_draws() -> None:
     x = np.array([1.0, -2.0, 1e6]).astype(np.float32)
     seen: list[Array] = []
 
@@ -70,7 +70,7 @@ def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
     np.testing.assert_allclose(one_less.variance, outputs.var(axis=0, ddof=1), rtol=1e-12)
 
 
-def test_digits_of_moments_do_not_cancel_and_an_output_buffer_may_be_reused() -> None:
+def test_dropout_moments_are_accurate_for_a_large_mean_and_a_reused_output_array() -> None:
     buffer = np.zeros(1)
 
     def f(key: fs.Key) -> Array:

@@ -152,7 +152,7 @@ def test_float32_gradients_do_not_overflow_the_norm() -> None:
     np.testing.assert_allclose(p, -0.5, rtol=1e-6)
 
 
-def test_non_finite_norms_change_parameters_as_in_torch_unless_skipped() -> None:
+def test_clipping_by_a_nan_or_infinite_norm_changes_parameters_as_in_torch() -> None:
     for bad, others in ((np.nan, np.nan), (np.inf, 0.0)):
         p = np.zeros(2)
         sgd([p]).step([np.array([bad, 1.0])], clip_norm=1.0)

@@ -1,4 +1,4 @@
-"""LAMB and LARS, which use norms of whole parameters, have the same bits for every number of threads and every split."""
+"""LAMB and LARS use norms of whole parameters. Their bits do not depend on threads, layouts and other parameters."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_source_of_an_optimizer_has_at_most_50_lines(cls: Any) -> None:
     assert len(lines) <= 50, len(lines)
 
 
-def test_generated_files_are_up_to_date() -> None:
+def test_files_generated_by_make_catalogue_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("catalogue", ROOT / "python" / "make_catalogue.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -113,6 +113,6 @@ def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
         ),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(call: Any, message: str) -> None:
+def test_activity_penalties_refuse_wrong_arguments(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -39,7 +39,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """Return True if threads share a product on this CPU, or on the type of CPU that `core` tells OpenBLAS to assume."""
+    """Return True if threads share a product on this CPU, or on the type of CPU that OpenBLAS is told with `core`."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -210,7 +210,7 @@ def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """On other CPUs, OpenBLAS copies the factors. A product in tiles then takes up to four times as long as in one."""
+    """On other CPUs, OpenBLAS copies the factors. All tiles then take up to four times as long as one call."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -269,7 +269,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
 def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
-    """The suffix of a name does not show the size of the integers. For example, Fedora's libopenblas64 has no suffix."""
+    """The suffix of a name does not show the size of the integers. Fedora's libopenblas64 has no suffix."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"

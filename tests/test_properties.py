@@ -97,7 +97,7 @@ def holds(property: Callable[..., None]) -> Callable[[], None]:
 def assert_all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
     """Assert that a call writes the expected results or, if the call raises an exception, changes no byte.
 
-    `wanted` computes the expected results with NumPy and returns pairs (array, values). All other bytes must not change.
+    `wanted` computes the expected results with NumPy, and returns pairs (array, values). No other byte may change.
     """
     before = arena.place.copy()
     want = None

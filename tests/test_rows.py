@@ -274,7 +274,7 @@ class Resizing:
         return self.gradient.__dlpack__(**options)
 
 
-def test_values_that_are_freed_during_a_step_are_refused() -> None:
+def test_step_refuses_rows_whose_values_are_freed_during_the_step() -> None:
     values, w = np.ones((1, 2)), np.ones(3)
     opt = fs.SGD([w, np.ones((4, 2))])
     with pytest.raises(ValueError, match=r"grads\[1\] must be unchanged during the step"):
@@ -289,7 +289,7 @@ def test_a_schedule_is_called_once_in_a_step_of_rows() -> None:
     assert asked == [1]
 
 
-def test_rows_that_cannot_be_zeroed_are_refused_before_the_step() -> None:
+def test_zero_grads_refuses_read_only_and_strided_rows_before_the_step() -> None:
     table, read_only = np.ones((4, 2)), np.ones((1, 2))
     read_only.flags.writeable = False
     for values in (read_only, np.ones((1, 4))[:, ::2]):
@@ -378,7 +378,7 @@ def test_refused_dense_gradient_leaves_the_sparse_parameter_unchanged(torch: Any
 
 
 @pytest.mark.torch
-def test_values_with_torchs_negative_bit_are_read_as_negated(torch: Any) -> None:
+def test_sparse_values_with_the_negative_bit_of_torch_are_read_as_negated(torch: Any) -> None:
     table = torch.nn.Parameter(torch.zeros(4, 2))
     table.grad = coo(torch, [1, 3], torch._neg_view(torch.ones(2, 2)))
     ours("SGD")([table], lr=1.0).step()

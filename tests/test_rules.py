@@ -58,7 +58,7 @@ def assert_bits_of_the_oracle(
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all", "decoupled-all", "proximal-all"])
 @every_variant
-def test_every_variant_has_the_same_bits_on_every_instruction_set(
+def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
@@ -76,7 +76,7 @@ def test_options_of_decay_clipping_scaling_and_averages_give_the_bits_of_numpy_f
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all"])
 @every_class
-def test_every_number_of_threads_and_both_backends_have_the_same_bits(
+def test_step_has_the_same_bits_for_every_number_of_threads_and_both_backends(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     assert_bits_of_the_oracle(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)

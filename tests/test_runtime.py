@@ -69,7 +69,7 @@ def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="needs libgomp.so.1")
-def test_openmp_library_is_shared_with_the_package_that_loaded_it() -> None:
+def test_openmp_backend_is_used_if_another_package_has_loaded_libgomp() -> None:
     again = "; import ctypes; ctypes.CDLL('libgomp.so.1'); fs.num_threads(); print(_core.backend())"
     assert python(PROBE + again).stdout.split()[1::2] == ["threads", "openmp"]
     done = python(PROBE + again, FUSEDSTEP_BACKEND="threads")
@@ -77,7 +77,7 @@ def test_openmp_library_is_shared_with_the_package_that_loaded_it() -> None:
 
 
 @pytest.mark.thread_unsafe
-def test_threads_are_limited_by_the_user_and_the_machine() -> None:
+def test_number_of_threads_is_limited_by_set_num_threads_and_the_machine() -> None:
     limit = fs.num_threads()
     fs.set_num_threads(1)
     assert fs.num_threads() == 1
@@ -206,7 +206,7 @@ def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
     assert opt.params[0].tobytes() == twin.params[0].tobytes()
 
 
-def test_an_error_of_the_users_list_of_gradients_is_raised() -> None:
+def test_step_raises_the_error_of_a_list_of_gradients_that_cannot_be_iterated() -> None:
     class Failing(list[Any]):
         def __iter__(self) -> Iterator[Any]:
             raise ZeroDivisionError

@@ -89,7 +89,7 @@ def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(sched
         (lambda: s.ReduceOnPlateau(1, min_lr=2), r"min_lr must be at most lr \(1\); got 2"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
+def test_schedules_refuse_wrong_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -111,7 +111,7 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 
-def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
+def test_reduce_on_plateau_reduces_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
     # Metric 1 is the best. Metrics 2 to 4 are not better, so the rate is halved. Metrics 5 and 6 are in the cooldown.
@@ -122,7 +122,7 @@ def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("level", [5.0, -5.0, 0.0, math.nan])
-def test_flat_metric_of_any_sign_is_a_plateau(mode: str, level: float) -> None:
+def test_reduce_on_plateau_reduces_the_rate_if_the_metric_is_constant(mode: str, level: float) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=3, mode=mode)
     for _ in range(5):
         eta.observe(level)
@@ -130,13 +130,13 @@ def test_flat_metric_of_any_sign_is_a_plateau(mode: str, level: float) -> None:
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_improving_metric_of_any_sign_is_not_a_plateau(mode: str) -> None:
+def test_reduce_on_plateau_keeps_the_rate_while_the_metric_improves(mode: str) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=0, mode=mode)
     for metric in np.linspace(3, -3, 40) * (1 if mode == "min" else -1):
         assert eta.observe(float(metric)) == 1.0
 
 
-def test_plateau_resumes_from_its_state() -> None:
+def test_reduce_on_plateau_resumes_from_its_state() -> None:
     metrics = [3.0, 2.0, 2.5, 2.4, 2.3, 1.9, 2.0, 2.0, 2.0, 2.0]
     whole = s.ReduceOnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
     first = s.ReduceOnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
@@ -164,7 +164,7 @@ def test_plateau_resumes_from_its_state() -> None:
         ),
     ],
 )
-def test_a_bad_state_is_refused_and_changes_nothing(state: dict[str, float], message: str) -> None:
+def test_reduce_on_plateau_refuses_a_wrong_state_and_changes_nothing(state: dict[str, float], message: str) -> None:
     eta = s.ReduceOnPlateau(1.0)
     before = eta.state_dict()
     with pytest.raises(ValueError, match=message):
@@ -194,7 +194,7 @@ def test_rates_of_schedules_agree_with_torch(torch: Any) -> None:
         assert [ours(t) for t in range(1, steps + 1)] == pytest.approx(rates(theirs, steps), rel=1e-12)
 
 
-def test_plateau_agrees_with_torch_on_positive_metrics(torch: Any) -> None:
+def test_reduce_on_plateau_agrees_with_torch_for_positive_metrics(torch: Any) -> None:
     metrics = 1 + np.random.default_rng(0).random(200)
     for mode in ("min", "max"):
         opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)

@@ -50,7 +50,7 @@ def test_coordinate_descent_can_maximise() -> None:
     assert study.best_params == {"x": 3, "y": 1}
 
 
-def test_search_restarts_and_ends_when_the_grid_is_exhausted() -> None:
+def test_coordinate_descent_restarts_until_every_grid_point_has_been_tried() -> None:
     study = optuna.create_study(sampler=CoordinateDescentSampler(GRID))
     study.optimize(bowl, n_trials=1000)
     assert sorted(points(study)) == sorted(itertools.product(*GRID.values()))
@@ -59,7 +59,7 @@ def test_search_restarts_and_ends_when_the_grid_is_exhausted() -> None:
     assert len(study.trials) == 21
 
 
-def test_failed_and_pruned_trials_are_neither_chosen_nor_repeated() -> None:
+def test_coordinate_descent_does_not_repeat_or_choose_failed_and_pruned_trials() -> None:
     def broken(trial: Any) -> float:
         value = bowl(trial)
         if trial.params["x"] == 3:
@@ -116,7 +116,7 @@ def test_multi_resolution_sampler_approaches_the_optimum(per_axis: int) -> None:
     assert len(set(points(study))) == len(points(study))
 
 
-def test_search_over_integers_and_choices_ends_without_levels() -> None:
+def test_multi_resolution_sampler_over_integers_and_choices_ends_by_itself() -> None:
     space = {"n": Int(1, 100), "step": Int(0, 20, step=5), "log": Int(1, 64, log=True), "kind": Categorical(["a", "b"])}
     study = optuna.create_study(sampler=MultiResolutionGridSampler(space, points=3))
 
@@ -140,7 +140,7 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_resumed_study_equals_one_that_was_not_stopped(name: str, tmp_path: Path) -> None:
+def test_resumed_study_tries_the_points_of_an_uninterrupted_study(name: str, tmp_path: Path) -> None:
     make, f, n = SAMPLERS[name]
     whole = optuna.create_study(sampler=make())
     whole.optimize(f, n_trials=n)
@@ -191,7 +191,7 @@ def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers_can_be_pickled(name: str) -> None:
+def test_pickled_sampler_tries_the_same_points(name: str) -> None:
     make, f, _ = SAMPLERS[name]
     studies = [optuna.create_study(sampler=sampler) for sampler in (make(), pickle.loads(pickle.dumps(make())))]
     for study in studies:
@@ -200,7 +200,7 @@ def test_samplers_can_be_pickled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_wrong_suggestions_in_a_trial_are_refused(name: str) -> None:
+def test_sampler_refuses_studies_and_suggestions_that_do_not_fit_its_parameters(name: str) -> None:
     make, f, _ = SAMPLERS[name]
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: a suggested parameter must be one of \['x', "):
@@ -245,7 +245,7 @@ def test_wrong_suggestions_in_a_trial_are_refused(name: str) -> None:
         (lambda: MultiResolutionGridSampler(SPACE, 2000), ValueError, r"at most 1,000,000 points; got 4,000,000"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_samplers_refuse_wrong_arguments(
     make: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -58,7 +58,7 @@ def test_classifiers_work_inside_pipelines_searches_and_ensembles(name: str) -> 
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
-def test_estimators_work_inside_scikit_learns_meta_estimators() -> None:
+def test_regressor_and_classifier_work_inside_bagging_multi_output_and_cross_validation() -> None:
     data, target = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
     assert (

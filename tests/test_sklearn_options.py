@@ -31,14 +31,14 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "batch norm, tanh": {"batch_norm": True, "activation": "tanh", "dropout": 0.1},
     "hard tanh": {"activation": "hard_tanh"},
     "solver params": {"solver_params": {"amsgrad": True}},
-    "class": {"solver": fs.Lion},
-    "factory": {"solver": partial(fs.RMSprop, lr=0.01, momentum=0.5, weight_decay=1e-3)},
+    "solver as a class": {"solver": fs.Lion},
+    "solver as a function": {"solver": partial(fs.RMSprop, lr=0.01, momentum=0.5, weight_decay=1e-3)},
     "elastic net": {"alpha": 0.1, "l1_ratio": 0.5},
     "proximal": {"alpha": 0.5, "l1_ratio": 1.0, "decay": "proximal"},
     "clip": {"clip_norm": 0.5},
     "warm-up": {"warmup": 5},
     "average": {"ema_decay": 0.9},
-    "smoothing": {"label_smoothing": 0.2},
+    "label smoothing": {"label_smoothing": 0.2},
     "sparsity": {"sparsity": 1e-2},
     "student t": {"sparsity": 1e-2, "sparsity_penalty": "student_t"},
     "kl": {"sparsity": 1e-2, "sparsity_penalty": "kl", "activation": "logistic"},
@@ -47,7 +47,7 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "weight noise": {"weight_noise": 0.01},
     "mixup": {"mixup": 0.3},
     "snapshots": {"learning_rate": "cosine_restarts", "snapshots": 3},
-    "classes": {"class_weight": {0: 3.0}},
+    "class weight": {"class_weight": {0: 3.0}},
     "initialisation": {"weight_init": init.he(), "bias_init": init.zeros()},
     "float32": {"dtype": "float32"},
     "bfloat16 state": {"dtype": "float32", "solver_params": {"state_dtype": "bfloat16"}},
@@ -96,7 +96,7 @@ def test_options_work_for_two_classes_and_for_several_labels(name: str, targets:
     assert model.score(X, targets) > 0.9 and model.predict(X).shape == targets.shape
 
 
-@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"smoothing", "classes", "kl"}))
+@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"label smoothing", "class weight", "kl"}))
 def test_options_work_for_a_regression(name: str) -> None:
     data, target = load_diabetes(return_X_y=True)
     model, plain = (MLPRegressor(**{**LEARNING, **more}).fit(data * 20, target / 100) for more in (EXTRAS[name], {}))

@@ -21,15 +21,15 @@ BASE = {"hidden_layer_sizes": (12, 7), "max_iter": 4, "random_state": 3, "batch_
 SGD = {"solver": "sgd", "learning_rate_init": 0.1}
 OPTIONS: dict[str, dict[str, Any]] = {
     "adam": {},
-    "adam, all that it has": {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3, "alpha": 0.1, "learning_rate_init": 0.01},
+    "adam, all options": {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3, "alpha": 0.1, "learning_rate_init": 0.01},
     "sgd": SGD,
     "sgd without momentum": {**SGD, "momentum": 0.0},
     "sgd, plain momentum": {**SGD, "nesterovs_momentum": False},
     "invscaling": {**SGD, "learning_rate": "invscaling", "power_t": 0.2},
     "adaptive": {**SGD, "learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 1, "max_iter": 9},
-    "in order": {"shuffle": False},
+    "without shuffling": {"shuffle": False},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.2},
-    "stops by itself": {"tol": 1.0, "n_iter_no_change": 2, "max_iter": 20},
+    "stops by tol": {"tol": 1.0, "n_iter_no_change": 2, "max_iter": 20},
     "lbfgs": {"solver": "lbfgs", "max_iter": 5},
     "logistic": {"activation": "logistic"},
     "tanh": {"activation": "tanh"},

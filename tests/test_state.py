@@ -18,7 +18,7 @@ from support.oracle import every_class, every_variant, needs_safetensors
 
 
 class World:
-    """An optimizer with parameters of several dtypes and layouts in two groups. Step t has the same gradients always."""
+    """An optimizer with parameters of two dtypes in two groups. The gradients of a step depend only on its number."""
 
     def __init__(self, cls: Any, **options: Any) -> None:
         rng = np.random.default_rng(5)
@@ -148,7 +148,7 @@ F4 = np.float32
 MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "optimizer": (("optimizer",), "SGD", "optimizer must be 'Adam'; got 'SGD'"),
     "format": (("format",), 99, "format must be 1; got 99"),
-    "no section": (("steps",), None, "missing steps"),
+    "no steps": (("steps",), None, "missing steps"),
     "no groups": (("groups",), [], "groups must be a list of 2 groups"),
     "no group": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
     "group": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
@@ -169,7 +169,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "shape": (("state", "state.x", "exp_avg"), np.zeros(8, F4), "must be float32 (7,); got float32 (8,)"),
     "axes": (("state", "a.weight", "exp_avg"), np.zeros((5, 6), F4), "must be float32 (6, 5); got float32 (5, 6)"),
     "dtype": (("state", "state.x", "exp_avg"), np.zeros(7), "must be float32 (7,); got float64 (7,)"),
-    "swapped": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "must be float32 (7,); got >f4 (7,)"),
+    "other byte order": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "must be float32 (7,); got >f4 (7,)"),
     "no averages": (("ema",), {}, "ema must have the keys"),
     "average": (("ema", "state.x"), np.zeros(8, F4), "ema['state.x'] must be float32 (7,); got float32 (8,)"),
 }

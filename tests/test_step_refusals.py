@@ -1,4 +1,4 @@
-"""A step refuses wrong gradients and options, and then changes no byte of parameters, gradients, states and averages."""
+"""A step that refuses wrong gradients or options changes no byte of parameters, gradients, states and averages."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_early_stopping_continues_after_pickling() -> None:
         ),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_early_stopping_refuses_wrong_arguments(
     make: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

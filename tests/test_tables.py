@@ -128,7 +128,7 @@ def test_numeric_columns_are_not_identifiers(name: str, cells: Any) -> None:
         (["1e3", " 2 ", "+3"], [1000, 2, 3]),
     ],
 )
-def test_common_notations_of_numbers_are_read(cells: list[str], numbers: list[float]) -> None:
+def test_numbers_with_separators_percent_and_currency_signs_are_read(cells: list[str], numbers: list[float]) -> None:
     names, found = inputs(cells * 10)
     assert names == ["c"] and found[:3, 0].tolist() == numbers
 
@@ -149,7 +149,7 @@ def test_text_cells_in_a_numeric_column_are_treated_as_missing_and_reported() ->
     assert kind_of(many)[0] != "number"
 
 
-def test_fit_uses_only_the_given_rows() -> None:
+def test_fit_of_columns_uses_only_the_given_rows() -> None:
     frame = pandas.DataFrame({"a": [1.0, None, 3.0, 500.0], "b": list("xxyz")})
     columns = Columns.fit(frame, np.array([0, 1, 2]))
     assert columns.columns[0].fill == 2.0 and "z" not in columns.columns[1].values

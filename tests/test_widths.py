@@ -24,17 +24,17 @@ from support.oracle import CLASSES, needs_safetensors, variants
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 every_isa = pytest.mark.parametrize("isa", _core.available_isas())
 WIDTHS: dict[str, dict[str, Any]] = {
-    "bfloat16": {"state_dtype": "bfloat16"},
-    "bfloat16-nearest": {"state_dtype": "bfloat16", "rounding": "nearest"},
-    "uint8": {"state_dtype": "uint8"},
-    "uint8-nearest": {"state_dtype": "uint8", "rounding": "nearest"},
-    "kept": {"master_weights": True},
-    "kept-bfloat16": {"master_weights": True, "state_dtype": "bfloat16"},
-    "kept-uint8": {"master_weights": True, "state_dtype": "uint8"},
-    "stochastic": {"rounding": "stochastic"},
+    "bfloat16 states": {"state_dtype": "bfloat16"},
+    "bfloat16 states, to nearest": {"state_dtype": "bfloat16", "rounding": "nearest"},
+    "uint8 states": {"state_dtype": "uint8"},
+    "uint8 states, to nearest": {"state_dtype": "uint8", "rounding": "nearest"},
+    "master weights": {"master_weights": True},
+    "master weights, bfloat16 states": {"master_weights": True, "state_dtype": "bfloat16"},
+    "master weights, uint8 states": {"master_weights": True, "state_dtype": "uint8"},
+    "stochastic rounding": {"rounding": "stochastic"},
 }
 PARAMETERS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(bfloat16), "float16": np.dtype(np.float16)}
-LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # 8-bit states have a scale per 256 elements; loops take 4,096 elements
+LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # around 256, the elements of a scale, and above 4,096, a thread's chunk
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -205,7 +205,7 @@ def test_master_weights_and_states_have_the_bits_of_float32_training(cls: Any, h
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_step_starts_from_values_that_other_code_has_written(half: str) -> None:
+def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_the_parameter(half: str) -> None:
     dtype = PARAMETERS[half]
     p = draw(1000, 3, dtype)
     opt = fs.SGD([p], lr=0.01, master_weights=True)
@@ -230,7 +230,7 @@ def test_nan_remains_nan_in_a_parameter_with_master_weights() -> None:
         assert np.isnan(p[17]) and np.isfinite(np.delete(p, 17).astype(np.float32)).all()
 
 
-def test_block_of_8_bits_with_inf_or_nan_decodes_to_nan() -> None:
+def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
     opt = fs.AdamW([p], state_dtype="uint8")
@@ -242,7 +242,7 @@ def test_block_of_8_bits_with_inf_or_nan_decodes_to_nan() -> None:
 
 
 @pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
-def test_stochastic_rounding_has_no_bias(stochastic: str) -> None:
+def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None:
     n = 256
     rng = np.random.default_rng(0)
     x = np.abs(rng.standard_normal(n)).astype(np.float32) * np.float32(10) ** rng.uniform(-2, 0, n).astype(np.float32)
@@ -277,7 +277,7 @@ def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> No
     assert after("nearest") > 2 * exact
 
 
-def test_a_small_second_moment_is_not_rounded_to_0() -> None:
+def test_8_bit_second_moment_of_a_small_gradient_is_not_rounded_to_0() -> None:
     g = np.zeros(256, np.float32)
     g[0], g[1] = 1e6, 1e-9
     p = np.zeros(256, np.float32)
@@ -342,18 +342,18 @@ def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "unknown": (
+    "unknown state_dtype": (
         np.float32,
         {"state_dtype": "int4"},
         r'state_dtype must be "float32", "bfloat16", "uint8" or None; got \'int4\'',
     ),
-    "dtype": (np.float32, {"state_dtype": np.float32}, "state_dtype must be .* got <class"),
-    "float64": (np.float64, {"state_dtype": "uint8"}, "state_dtype must be None for float64 parameters"),
-    "float64-rounding": (np.float64, {"rounding": "stochastic"}, "rounding must be .* for float64 parameters"),
-    "way": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
-    "flag": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
+    "state_dtype as a type": (np.float32, {"state_dtype": np.float32}, "state_dtype must be .* got <class"),
+    "state_dtype of float64": (np.float64, {"state_dtype": "uint8"}, "state_dtype must be None for float64 parameters"),
+    "rounding of float64": (np.float64, {"rounding": "stochastic"}, "rounding must be .* for float64 parameters"),
+    "rounding": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
+    "master_weights": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
     "seed": (np.float32, {"seed": -1}, r"seed must be at least 0 and below 2\*\*64; got -1"),
-    "seed-float": (np.float32, {"seed": 0.5}, "seed must be a whole number; got 0.5"),
+    "fraction as seed": (np.float32, {"seed": 0.5}, "seed must be a whole number; got 0.5"),
 }
 
 
