@@ -20,6 +20,7 @@ def distributed() -> Any:
 
 
 def test_cross_validation_on_a_dask_cluster_has_the_scores_of_one_process(distributed: Any) -> None:
+    """The cluster has two workers with one thread each."""
     import joblib
     from sklearn.datasets import load_digits
     from sklearn.model_selection import cross_val_score

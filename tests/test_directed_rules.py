@@ -87,6 +87,7 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 @every_dtype
 @every_class
 def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_formulas_in_numpy(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+    """`transcribed` computes the directions of three steps. Parameters and states are compared after the steps."""
     for k, options in enumerate(OPTIONS[cls]):
         start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
         grads = [[numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES] for _ in range(3)]
@@ -113,6 +114,7 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_formulas_in_numpy(
 
 @every_class
 def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(cls: Any, rng: np.random.Generator) -> None:
+    """A float16 gradient can also step a float16 parameter. The states of this parameter are float32."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -164,6 +166,7 @@ def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None
 
 @every_class
 def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
+    """Gradients with inf are skipped. Gradients of a wrong shape or number are refused."""
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = cls([w, b])
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -183,6 +186,7 @@ def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.rand
 
 @every_class
 def test_training_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator, tmp_path: Any) -> None:
+    """A new optimizer loads the state that was saved after two of four steps. It refuses a state of a wrong shape."""
     shapes = [(4, 3), (2, 3, 5), (3,), ()]
     start = [rng.standard_normal(s) for s in shapes]
     grads = [[np.asarray(rng.standard_normal(s)) for s in shapes] for _ in "1234"]
@@ -246,6 +250,7 @@ def test_gradient_given_as_rows_equals_the_dense_gradient_with_these_rows(dtype:
 
 
 def test_a_refused_gradient_leaves_all_parameters_and_sums_unchanged() -> None:
+    """A step refuses rows with a wrong index, or a dense gradient of a wrong shape. Then a correct step works."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.RowwiseAdagrad([table, w])
     for rows, g, message in (
@@ -286,6 +291,7 @@ TORCH_SHAPES: list[tuple[int, ...]] = [(20, 30), (6, 4, 3, 3), (5, 1), (17,), ()
     "options", [*OPTIONS[fs.Adafactor], {"maximize": True}], ids=lambda o: ", ".join(o) or "default"
 )
 def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: Any) -> None:
+    """The parameters and the states of both optimizers are compared after 100 steps with equal gradients."""
     mine, other = (leaves(torch, TORCH_SHAPES, getattr(torch, dtype)) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, **options), theirs("Adafactor")(other, **options)
     train(torch, opt, mine, 100)
@@ -331,6 +337,7 @@ def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) 
 
 @pytest.mark.torch
 def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
+    """The training of both optimizers then continues with equal results. A skipped step changes no state."""
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
     train(torch, opt, mine, 3), train(torch, reference, other, 3)
@@ -349,6 +356,7 @@ def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> 
 
 @pytest.mark.torch
 def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
+    """The states are also float32 after a state dict is loaded. A state dict of a wrong shape changes nothing."""
     tensors = leaves(torch, [(8, 5), (5,)], torch.bfloat16)
     opt = ours("Adafactor")(tensors, master_weights=True)
     train(torch, opt, tensors, 3)

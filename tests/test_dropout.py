@@ -213,6 +213,7 @@ def test_two_processes_draw_the_same_dropout_mask_and_noise_from_a_seed() -> Non
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("training", [True, False])
 def test_dropout_gradient_agrees_with_finite_differences(mode: str, training: bool) -> None:
+    """In training, the gradient is also compared with dy times the mask times the scale of kept values."""
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, 60))
     forward: Callable[[Array], Array] = lambda v: fs.dropout(v, 0.3, KEY, mode, 5, training=training)  # noqa: E731

@@ -57,6 +57,7 @@ def test_estimators_and_functions_can_be_members_of_an_ensemble() -> None:
 
 
 def test_snapshots_copy_the_model_at_the_end_of_each_cycle() -> None:
+    """The cycles of the learning rate end after steps 4, 12 and 28. The ensemble predicts the mean of its models."""
     net, loss = model(0), nn.SoftmaxNLL()
     eta = schedules.cosine_restarts(0.1, cycle_steps=4, multiplier=2)
     opt = fs.SGD(net.params, lr=eta)
@@ -85,6 +86,7 @@ def test_snapshots_keep_only_the_requested_number_of_last_models() -> None:
 
 @pytest.mark.parametrize("decay", [0.9, None])
 def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(decay: float | None) -> None:
+    """With a decay, `Polyak` equals `ema_decay` of the optimizer. Without a decay, it is the mean over all steps."""
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)
     mean, seen = Polyak(net.params, decay), []

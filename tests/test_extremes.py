@@ -127,6 +127,7 @@ def test_step_is_skipped_if_division_by_grad_scale_overflows(cls: Any, zero_grad
 
 
 def test_skip_nonfinite_checks_gradients_after_scaling_and_clipping() -> None:
+    """A gradient that overflows before clipping is not skipped if the clipped gradient is finite."""
     def step(g: Any, **options: Any) -> tuple[bool, Array]:
         p = np.zeros_like(g)
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
@@ -167,6 +168,7 @@ def test_clipping_is_accurate_if_the_clip_coefficient_underflows_in_float32(opti
 
 @every_class
 def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None:
+    """An `eps` of 1e-50 is refused for float32 parameters, in options and in groups. float64 parameters accept it."""
     if "eps" not in cls.checks:
         return
     name, need = cls.__name__, "eps must be 0 or at least 1.4e-45 for float32 parameters"

@@ -82,6 +82,7 @@ def test_ctrl_c_during_a_long_step_leaves_the_step_complete() -> None:
 @needs_safetensors
 @posix
 def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimizers(tmp_path: Path) -> None:
+    """Ctrl-C comes while the second optimizer, Adam, trains. The exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     options = ["--optimizers", "SGD,Adam", "--data", "iris", "--epochs", "100000", "--hidden", "4"]
@@ -102,6 +103,7 @@ def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimiz
 @needs_safetensors
 @posix
 def test_ctrl_c_while_train_saves_the_model_lets_the_save_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes at the start of the save. The model and the picture exist afterwards, and the exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     from fusedstep import cli
@@ -179,6 +181,7 @@ def test_train_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path:
 
 @needs_safetensors
 def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_nothing(tmp_path: Path) -> None:
+    """An optimizer and a model are saved. The old file in the folder keeps its content."""
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"

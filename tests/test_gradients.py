@@ -96,6 +96,7 @@ def test_gradient_of_every_loss_agrees_with_finite_differences(kind: type[nn.Los
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("kind", THEIRS, ids=lambda kind: kind.__name__)
 def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], columns: int) -> None:
+    """These losses are private classes of `fusedstep.sklearn`."""
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
     # The value of SquaredError is a mean over the columns, but its gradient is that of their sum.

@@ -24,6 +24,7 @@ every_variant_with_lookahead = pytest.mark.parametrize(
 
 @every_class
 def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
+    """Its average, its states and its step number also do not change."""
     a, b = np.ones(5), np.ones(5)
     opt = cls([a, b], lr=0.1, ema_decay=0.5, weight_decay=0.1)
     first, g = b.tobytes(), np.full(5, 0.5)
@@ -74,6 +75,7 @@ def test_change_of_a_group_takes_effect_with_the_next_step(cls: Any, rng: np.ran
 
 @every_class
 def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
+    """A refused assignment does not change the group."""
     opt = cls([np.ones(3)], lr=0.1)
     group, before = opt.groups[0], dict(opt.groups[0])
     with pytest.raises(ValueError, match=f"{cls.__name__}: learning_rate is not an option; the options are lr, "):
@@ -90,6 +92,7 @@ def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
 
 @every_class
 def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: Any) -> None:
+    """Other options can be changed. In both cases, the next step equals the step of a new optimizer."""
     for name in switches(cls):
         value = True if cls.checks[name] is _checks.flag else 0.5
         if not accepted(cls, {name: value}):
@@ -146,6 +149,7 @@ def make(cls: Any) -> tuple[Any, list[Array]]:
 
 @every_class
 def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
+    """The parameters are restored after the context, also after an exception. Inside, steps and loads are refused."""
     opt, grads = make(cls)
     before, averages = snapshot(opt), [a.copy() for a in opt.ema]
     for error in (None, ZeroDivisionError):
@@ -215,6 +219,7 @@ def test_lookahead_changes_nothing_if_the_schedule_returns_a_wrong_rate() -> Non
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
 def test_params_ema_state_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> None:
+    """Changes of the returned views do not affect the optimizer. Each error names what to use instead."""
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -284,6 +289,7 @@ def test_context_refuses_a_read_only_parameter_and_changes_nothing(cls: Any, con
 
 @every_variant_with_lookahead
 def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, options: dict[str, Any]) -> None:
+    """Inside the context, the parameter is p - lr momentum buffer. After the context or an exception, it is p."""
     momentum = options.get("momentum", 0.9)
     for lr in (0.1, lambda t: 0.3 / t):
         opt = cls([p := np.full(4, 2.0, np.float32)], lr=lr, **options)

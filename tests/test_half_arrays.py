@@ -32,6 +32,7 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize("half", HALVES)
 @every_class
 def test_step_of_16_bit_parameters_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
+    """NumPy computes two steps in float32 and rounds parameters and states after each step. Averages stay float32."""
     dtype = HALVES[half]
     for options in variants(cls):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -106,6 +107,7 @@ def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
 
 
 def test_numpy_optimizer_reads_and_zeroes_gradients_in_the_memory_of_torch_tensors(torch: Any) -> None:
+    """float32, float16 and bfloat16 tensors are accepted as gradients. Tensors are refused as parameters."""
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         p, q = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
         g = torch.arange(12, dtype=dtype).reshape(4, 3).t()

@@ -214,6 +214,7 @@ def ft(torch: ModuleType) -> Any:
 
 @every_name
 def test_half_dropout_in_torch_equals_dropout_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
+    """The layer runs in place and not in place, on a channels-last tensor. The gradient is 0 where the output is 0."""
     dtype = getattr(torch, name)
     wide = torch.randn(3, 4, 50, 6).to(dtype).float().to(memory_format=torch.channels_last)
     for inplace in (False, True):
@@ -246,6 +247,7 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 def test_errors_of_half_batch_norm_in_torch_are_at_most_those_of_the_layer_of_torch(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
+    """The errors are mean differences from torch's layer in float64. A tolerance of 2% is allowed."""
     dtype = getattr(torch, name)
     layers = [ft.BatchNorm2d(7, relu=True), torch.nn.BatchNorm2d(7), torch.nn.BatchNorm2d(7).double()]
     torch.nn.init.normal_(layers[0].weight), torch.nn.init.normal_(layers[0].bias)

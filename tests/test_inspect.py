@@ -21,6 +21,7 @@ KEY = fs.Key(11)
 
 
 def test_objective_computes_the_loss_of_the_model_and_does_not_change_the_model() -> None:
+    """The gradient agrees with `backward` of the model. Calls at other parameters do not change the model."""
     model, x, labels = network(np.float32, nn.BatchNorm())
     before = model.state_dict()
     for training in (False, True):
@@ -48,6 +49,7 @@ def test_objective_in_training_keeps_its_dropout_masks_and_adds_penalties() -> N
 
 
 def test_gradient_check_names_the_parameter_whose_gradient_is_wrong() -> None:
+    """One element of a correct gradient is multiplied by 1 + 1e-5."""
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     assert inspect.check_gradient(f)
@@ -124,6 +126,7 @@ def test_the_line_between_two_solutions_ends_at_them() -> None:
 
 
 def test_squared_loss_is_the_sum_of_bias_and_variance() -> None:
+    """A polynomial of degree 1 has more bias than one of degree 6, and less variance. Equal keys give equal results."""
     rng = np.random.default_rng(0)
     X = rng.random((40, 1))
     y = np.sin(6 * X[:, 0]) + 0.3 * rng.standard_normal(40)
@@ -169,6 +172,7 @@ def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_e
 
 
 def test_plot_methods_draw_into_the_given_axes_or_into_a_new_figure() -> None:
+    """With given axes, pyplot opens no figure."""
     figures = pytest.importorskip("matplotlib.figure")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     ax, before = figures.Figure().subplots(), pyplot.get_fignums()

@@ -147,6 +147,7 @@ def test_ctrl_c_at_any_line_of_load_state_dict_leaves_the_old_or_the_new_state(k
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
 def test_ctrl_c_at_random_moments_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+    """A timer interrupts 100 loads. More than 5 interrupts must come before the load ends."""
     world, draw = kind(), random.Random(0)
     began = time.perf_counter()
     world.load(0)

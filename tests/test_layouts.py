@@ -181,6 +181,7 @@ def test_step_of_a_memory_map_updates_its_file(tmp_path: Path) -> None:
 
 
 def test_step_of_an_array_in_shared_memory_is_visible_through_a_second_handle() -> None:
+    """The parameter is an array in `multiprocessing.shared_memory`."""
     memory = shared_memory.SharedMemory(create=True, size=8000)
     try:
         p = np.ndarray(1000, np.float64, memory.buf)

@@ -22,6 +22,7 @@ def freed(torch: Any, *shape: int) -> Any:
 
 
 def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
+    """The tensor is the gradient of a torch optimizer, its parameter, or the gradient of a NumPy optimizer."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
@@ -38,6 +39,7 @@ def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
 
 
 def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(torch: Any) -> None:
+    """`torch.func.grad` passes such a tensor to a step and to an optimizer."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 

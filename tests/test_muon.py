@@ -156,6 +156,7 @@ def stepped(**step: Any) -> tuple[Array, Array, Any]:
 
 
 def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
+    """Each pair of step options must give equal parameters. Effective clipping must change the step."""
     for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -170,6 +171,7 @@ def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
 
 
 def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generator) -> None:
+    """Gradients with inf are skipped. Gradients of a wrong shape, number or flag are refused."""
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = fs.Muon([w, b], lr=0.1)
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -203,6 +205,7 @@ def test_muon_refuses_wrong_options(options: dict[str, Any], message: str) -> No
 
 
 def test_training_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
+    """The state dict is taken after two of four steps, and loaded into a new optimizer."""
     start, grads = (
         [np.ones((4, 3)), np.ones(3)],
         [[rng.standard_normal((4, 3)), rng.standard_normal(3)] for _ in "1234"],
@@ -222,6 +225,7 @@ def test_training_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Gen
 
 @pytest.mark.torch
 def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays(torch: Any) -> None:
+    """Each step also keeps the `grad` tensors, and zeroes them only with `zero_grads`."""
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -249,6 +253,7 @@ def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays
 
 @pytest.mark.torch
 def test_torch_muon_skips_steps_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
+    """A state dict is loaded into torch's Muon and back. The training of both then continues with equal results."""
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])
     opt, reference = ours("Muon")(mine, ns_dtype=torch.bfloat16, skip_nonfinite=True), theirs("Muon")(other)
     train(opt, mine, 3), train(reference, other, 3)

@@ -39,6 +39,7 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
 def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differences(
     kind: type[nn.Layer], loss_name: str
 ) -> None:
+    """The model has two hidden layers with the same activation."""
     rng = np.random.default_rng(0)
     make_loss, make_targets = LOSSES[loss_name]
     loss, targets, model = make_loss(), make_targets(rng), small_model(kind, kind)
@@ -76,6 +77,7 @@ def test_gradient_of_every_loss_agrees_with_finite_differences(loss_name: str) -
     ],
 )
 def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_activations(kinds: tuple[Any, ...]) -> None:
+    """Such activations work in place. The input and the argument of `backward` must not change."""
     rng = np.random.default_rng(2)
     layers = [kind(WIDTH, WIDTH) if kind is nn.Linear else kind() for kind in kinds]
     model, loss = nn.Sequential(*layers, dtype=np.float64, rng=0), nn.MeanSquaredError()
@@ -95,6 +97,7 @@ def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_act
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_loss_and_gradients_of_a_network_agree_with_torch(kind: type[nn.Layer], torch: Any) -> None:
+    """The network has one hidden layer and a softmax loss, in float32."""
     theirs_of = {
         "ReLU": torch.relu,
         "Tanh": torch.tanh,

@@ -54,6 +54,7 @@ def small_model(block: str, last: bool = True, dtype: Any = np.float64) -> nn.Se
 def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differences(
     block: str, last: bool, training: bool
 ) -> None:
+    """The running statistics are reset before each pass, because a pass in training changes them."""
     rng = np.random.default_rng(0)
     model, loss = small_model(block, last), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT if last else WIDTH))
@@ -80,6 +81,7 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differe
 
 
 def test_running_statistics_change_only_in_training_and_are_used_by_predict() -> None:
+    """`predict` also accepts batches of no rows and of one row."""
     model = nn.Sequential(nn.BatchNorm(3, momentum=0.5), dtype=np.float64)
     x = np.random.default_rng(0).standard_normal((50, 3)) * [1, 2, 3] + 7
     model.forward(x)
@@ -107,6 +109,7 @@ def test_running_statistics_without_momentum_average_all_batches() -> None:
 
 
 def test_network_with_batch_norm_and_residual_block_agrees_with_torch(torch: Any) -> None:
+    """Loss, gradients and running statistics are compared after three passes in training."""
     rng = np.random.default_rng(0)
     block = nn.Residual(linear(), nn.BatchNorm(relu=True))
     model, loss = nn.Sequential(linear(), nn.BatchNorm(relu=True), block, rng=0), nn.MeanSquaredError()
@@ -149,6 +152,7 @@ def test_second_training_step_with_batch_norm_and_dropout_allocates_less_than_on
 
 
 def test_saved_model_is_loaded_with_its_residual_blocks_and_running_statistics(tmp_path: Path) -> None:
+    """Saving the loaded model again writes the same bytes."""
     pytest.importorskip("safetensors")
     block = nn.Residual(linear(), nn.Dropout(0.1), nn.BatchNorm(relu=True, momentum=None))
     model = nn.Sequential(linear(), nn.BatchNorm(eps=1e-3), nn.Tanh(), block, nn.Linear(WIDTH, 1), rng=0)
@@ -164,6 +168,7 @@ def test_saved_model_is_loaded_with_its_residual_blocks_and_running_statistics(t
 
 
 def test_network_has_the_same_bits_for_all_numbers_of_threads_and_instruction_sets() -> None:
+    """Output, input gradient and parameter gradients of a residual block with dropout and batch norm are compared."""
     x = np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32)
     threads, isa, results = fs.num_threads(), fs.isa(), []
     try:

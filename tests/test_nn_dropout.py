@@ -35,6 +35,7 @@ def small_model(block: str, dtype: Any = np.float64) -> nn.Sequential:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("block", BLOCKS)
 def test_gradient_with_a_fixed_dropout_mask_agrees_with_finite_differences(block: str, training: bool) -> None:
+    """The random stream of the layers is reset before each pass, so that the mask is the same."""
     rng = np.random.default_rng(0)
     model, loss = small_model(block), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT))
@@ -56,6 +57,7 @@ def test_gradient_with_a_fixed_dropout_mask_agrees_with_finite_differences(block
 
 
 def test_dropout_layer_uses_the_next_stream_of_its_seed_in_each_training_pass() -> None:
+    """The masks of three passes equal those of `fs.dropout`. The layers of a model have different seeds."""
     model = nn.Sequential(nn.Dropout(0.25), nn.Dropout(0.25), rng=0)
     x = np.ones((8, 16), np.float32)
     assert np.array_equal(model.forward(x), x)
@@ -74,6 +76,7 @@ def test_dropout_layer_uses_the_next_stream_of_its_seed_in_each_training_pass() 
 
 @pytest.mark.parametrize("how", ["state_dict", "deepcopy", "file"])
 def test_training_resumed_from_a_copy_equals_uninterrupted_training(how: str, tmp_path: Path) -> None:
+    """The model has dropout and batch norm. It is copied after 10 of 20 steps, as a state dict, an object or a file."""
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((20, 16, WIDTH)).astype(np.float32), rng.integers(0, OUT, (20, 16))
     loss = nn.SoftmaxNLL()
@@ -134,6 +137,7 @@ def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
 
 @pytest.mark.parametrize("block", ["after a tanh", "with batch norm", "in a residual"])
 def test_predict_samples_depends_only_on_the_key_and_the_row_number_and_changes_no_state(block: str) -> None:
+    """Row k has the same masks in inputs of different lengths. Equal rows at different places have other masks."""
     model = small_model(block)
     x = np.random.default_rng(0).standard_normal((1500, WIDTH))
     before, plain = model.state_dict(), model.predict(x)

@@ -68,6 +68,7 @@ def softmax_loss(z: Array, labels: Array) -> tuple[Array, Array]:
 @every_dtype
 @pytest.mark.parametrize("width", WIDTHS)
 def test_relu_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, width: int) -> None:
+    """The kernel runs in place, with and without a bias. It writes nothing outside the arrays."""
     x, bias = values(5 * width, dtype).reshape(5, width), np.linspace(-1, 1, width).astype(dtype)
     dy = np.arange(1, 5 * width + 1, dtype=dtype).reshape(5, width)
     for machine in machines((1,)):
@@ -89,6 +90,7 @@ def test_relu_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, width: int) -
 @every_dtype
 @pytest.mark.parametrize("shape", [*((3, k) for k in WIDTHS), (64, 10), (500, 10), (2, 1024), (2, 2051)])
 def test_softmax_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, shape: tuple[int, int]) -> None:
+    """The kernel returns the loss of each row, and the gradient of the mean loss."""
     rng = np.random.default_rng(1)
     z = (rng.standard_normal(shape) * rng.choice([1e-3, 1, 30, 300], shape)).astype(dtype)
     labels = rng.integers(0, shape[1], shape[0])

@@ -16,6 +16,7 @@ N, OUT = 6, 4
 
 
 def test_losses_and_their_gradients_equal_those_of_torch(torch: Any) -> None:
+    """The inputs are float64."""
     f, rng = torch.nn.functional, np.random.default_rng(0)
     z = 4 * rng.standard_normal((N, OUT))
     labels, soft = rng.integers(0, OUT, N), rng.dirichlet(np.ones(OUT), N)
@@ -37,6 +38,7 @@ def test_losses_and_their_gradients_equal_those_of_torch(torch: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_losses_and_sigmoid_of_extreme_logits_are_finite_and_accurate(dtype: Any) -> None:
+    """The logits reach 1e4 and -1e4. The exact losses are computed by hand."""
     z = np.array([[1e4, -1e4], [-1e4, 1e4], [88.0, -89.0], [0.0, 0.0]], dtype)
     nll, labels = nn.SoftmaxNLL(), np.array([0, 0, 1, 1])
     assert nll(z, labels) == pytest.approx((0 + 2e4 + 177 + math.log(2)) / 4, rel=1e-6)

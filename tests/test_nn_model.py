@@ -35,6 +35,7 @@ def test_parameters_are_views_of_arena_and_gradients_are_views_of_grad_arena() -
 
 @pytest.mark.thread_unsafe
 def test_second_training_step_allocates_less_than_one_activation() -> None:
+    """The second step reuses the arrays of the first step."""
     rng = np.random.default_rng(0)
     model, loss = small_model(nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, dtype=np.float32), nn.SoftmaxNLL()
     x, labels = rng.random((4096, WIDTH)).astype(np.float32), rng.integers(0, OUT, 4096)

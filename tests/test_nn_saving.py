@@ -24,6 +24,7 @@ def trained_model() -> nn.TrainedModel:
 
 
 def test_loaded_classifier_has_the_predictions_and_names_of_the_saved_model(tmp_path: Path) -> None:
+    """The model standardizes its inputs. It refuses inputs of a wrong shape, and nan."""
     trained, path = trained_model(), tmp_path / "m.safetensors"
     nn.save(path, trained)
     loaded = nn.load(path)
@@ -54,6 +55,7 @@ def test_loaded_regression_model_predicts_in_the_units_of_the_target(tmp_path: P
 
 
 def test_saving_twice_writes_the_same_bytes_and_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
+    """A save fails if an attribute of the model has a wrong value."""
     path = tmp_path / "m.safetensors"
     nn.save(path, trained_model())
     first = path.read_bytes()
@@ -86,6 +88,7 @@ def test_save_refuses_a_layer_that_load_does_not_know(own: nn.Layer, tmp_path: P
 
 
 def test_load_refuses_files_that_do_not_contain_a_model(tmp_path: Path) -> None:
+    """The files are missing, text, of another program, or have a wrong description."""
     from safetensors.numpy import save_file
 
     with pytest.raises(FileNotFoundError, match="none"):
@@ -169,6 +172,7 @@ def test_load_refuses_layers_larger_than_the_file_without_allocating_them(tmp_pa
 
 
 def test_load_state_dict_refuses_wrong_arrays_and_changes_nothing() -> None:
+    """The state is None, has a masked array, or has a negative counter."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
     before, good = model.arena.copy(), model.state_dict()
     for bad, error, words in (

@@ -24,6 +24,7 @@ LOSSES: dict[str, Any] = {
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_each_epoch_of_batches_has_every_row_once(merge: bool) -> None:
+    """With `merge_single`, a last batch of one row is merged into the batch before."""
     for n in range(1, 30):
         for size in range(1, 35):
             x = np.arange(float(n))[:, None]
@@ -95,6 +96,7 @@ def test_epoch_takes_a_step_per_batch_and_returns_the_mean_loss_over_rows() -> N
 
 
 def test_trainer_computes_gradients_of_nag_at_the_look_ahead_point() -> None:
+    """The gradients equal those of a second model whose parameters are at the look-ahead point."""
     trainer, batches = small(fs.NAG)
     batch = next(batches.epoch())
     trainer.step(batch)
@@ -137,6 +139,7 @@ def test_an_epoch_ends_when_stop_returns_true() -> None:
 
 
 def test_context_around_is_active_during_the_gradient_and_not_during_the_step() -> None:
+    """The context adds 1 to all parameters while the gradient is computed."""
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
         trainer.model.arena += 1
@@ -183,6 +186,7 @@ def test_fit_equals_a_loop_of_epochs_with_the_same_orders_and_batch_changes() ->
 
 
 def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_schedule() -> None:
+    """The validation loss never improves, so the schedule must reduce the learning rate."""
     plateau = schedules.ReduceOnPlateau(0.1, patience=0)
     for schedule in (plateau, schedules.warmup(plateau, 2)):
         trainer, batches = line(lr=schedule, ema_decay=0.9)
@@ -202,6 +206,7 @@ def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_sc
 
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs: int) -> None:
+    """The first training diverges. In the second training, `stop` returns True at step 6."""
     def validate(loss: float) -> float:
         validated.append(loss)
         return loss

@@ -90,6 +90,7 @@ def test_clipped_step_has_the_bits_of_a_step_with_scaled_gradients(
 
 
 def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> None:
+    """The reference is `torch.nn.utils.clip_grad_norm_` for float64 gradients."""
     for clip_norm in (0.1, 1e6):
         grads = [numbers(rng, n, np.float64) for n in (7, 1000, 3)]
         params = [np.zeros_like(g) for g in grads]
@@ -108,6 +109,7 @@ def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> Non
 @every_dtype
 @every_class
 def test_skipped_step_changes_no_byte(cls: Any, dtype: Any, bad: float, where: int, rng: np.random.Generator) -> None:
+    """One element of one gradient is inf or nan. `zero_grads` still zeroes the gradients of a skipped step."""
     params = [numbers(rng, n, dtype) for n in (70, 5000, 3)]
     opt = cls(params, ema_decay=0.9, weight_decay=0.1)
     grads = [np.ones_like(p) for p in params]
@@ -131,6 +133,7 @@ def test_skip_nonfinite_finds_a_nan_in_a_strided_gradient(dtype: Any) -> None:
 
 
 def test_a_norm_that_overflows_does_not_skip_the_step(rng: np.random.Generator) -> None:
+    """The squares of the gradients overflow in float64, but the gradients and their norm are finite."""
     p, q, g = np.zeros(1000), np.zeros(3, np.float32), 1e200 * rng.standard_normal(1000)
     grads = [g, np.ones(3, np.float32)]
     info = sgd([p, q]).step(grads, skip_nonfinite=True)

@@ -28,6 +28,7 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 def test_lamb_and_lars_have_the_bits_of_their_numpy_formulas(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """Parameters, states and averages are compared after three steps, with options of decay, clipping and scaling."""
     around, of_step = STAGES[stages]
     known = {k: v for k, v in of_step.items() if k in ("clip_value", "decay_scale")}
     thorough = stages in ("plain", "decoupled-all")
@@ -98,6 +99,7 @@ def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.rando
 @pytest.mark.torch
 @every_class
 def test_lamb_and_lars_give_tensors_the_bits_of_arrays(cls: Any, torch: Any, rng: np.random.Generator) -> None:
+    """Three steps clip by the norm of all gradients."""
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

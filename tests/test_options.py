@@ -63,6 +63,7 @@ def test_signature_of_an_optimizer_has_its_declared_options() -> None:
 
 
 def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
+    """`Halved` declares its options in the class body. Wrong values, names and positions are refused."""
     w = np.ones(3)
     opt = Halved([{"params": [w], "momentum": 0.75}], 0.125, slow=True)
     shown = {name: opt.groups[0][name] for name in ("lr", "momentum", "slow", "start", "weight_decay", "decay")}

@@ -34,6 +34,7 @@ def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
 
 @pytest.mark.parametrize("kind", FORMULAS)
 def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_differences(kind: type[nn.ActivityPenalty]) -> None:
+    """The model has a penalty after each of two hidden layers."""
     rng = np.random.default_rng(1)
     layers = [nn.Linear(4, 5), nn.Sigmoid(), kind(0.2), nn.Linear(5, 3), nn.Sigmoid(), kind(0.1), nn.ReLU()]
     model, loss = nn.Sequential(*layers, nn.Linear(3, 2), dtype=np.float64, rng=0), nn.MeanSquaredError()

@@ -85,6 +85,7 @@ ACTS: dict[str, Callable[[World], object]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
 def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_it_is_read(name: str) -> None:
+    """The gradient calls `ACTS[name]`. Either all parameters are stepped or none is."""
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 
@@ -250,6 +251,7 @@ class Key(str):
 
 
 def test_gradients_in_unusual_mappings_and_lists_are_used_or_refused() -> None:
+    """Some of these collections change while the step reads them. A refused step changes no parameter."""
     def case(make: Callable[[dict[str, Any]], Any], right: bool | None) -> None:
         p = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}
         opt = fs.SGD(p, lr=0.5)

@@ -159,6 +159,7 @@ SWITCHES = [(cls, options) for cls in CLASSES for options in variants(cls)]
 
 @holds
 def test_every_step_has_the_bits_of_the_numpy_formula_or_is_refused_without_changes(data: Any) -> None:
+    """Parameters, gradients, the optimizer and its options are drawn by Hypothesis. The arrays may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     count = draw(st.integers(1, 3))
@@ -199,6 +200,7 @@ def test_every_step_has_the_bits_of_the_numpy_formula_or_is_refused_without_chan
 
 @holds
 def test_dropout_and_noise_have_the_bits_of_the_numpy_formula_or_are_refused_without_changes(data: Any) -> None:
+    """Input, output, key and offset are drawn by Hypothesis. The arrays may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     x = draw(arrays(arena, draw(shapes(most=4097)), dtype, dense=draw(st.booleans())))
@@ -283,6 +285,7 @@ class Normalisation:
 
 @holds
 def test_batch_norm_has_the_bits_of_the_numpy_formula_or_is_refused_without_changes(data: Any) -> None:
+    """The arrays of the forward and the backward pass are drawn by Hypothesis, and may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype, size=1 << 15)
     call, saved = Normalisation(draw, arena, dtype), []
@@ -299,6 +302,7 @@ def test_batch_norm_has_the_bits_of_the_numpy_formula_or_is_refused_without_chan
 
 @holds
 def test_batch_statistics_have_the_bits_of_the_numpy_formula_or_are_refused_without_changes(data: Any) -> None:
+    """The array and the axis are drawn by Hypothesis."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     shape = draw(shapes(most=4097, least_axes=2))

@@ -95,6 +95,7 @@ NOT_NUMBERS = ["0.1", None, True, [0.1], 1j, np.array([0.1, 0.2])]
 
 @every_class
 def test_optimizer_refuses_wrong_hyperparameters_and_names_them(cls: Any) -> None:
+    """Each hyperparameter gets values out of range, values that are not finite, and objects of other types."""
     p = ones(3)
     for name, check in cls._all_checks().items():
         what = f"{cls.__name__}: {name} must be"

@@ -40,6 +40,7 @@ def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
 @every_dtype
 @every_class
 def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+    """NumPy steps an array that contains only the rows with a gradient, after scaling and clipping by value."""
     start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
     for machine in MACHINES:
         with running(machine):
@@ -96,6 +97,7 @@ def test_step_is_skipped_if_a_row_is_not_finite(cls: Any) -> None:
 
 @every_class
 def test_training_with_rows_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator) -> None:
+    """The state dict is taken after two of four steps, and loaded into a new optimizer."""
     steps = [rows_of(rng, np.float32) for _ in range(4)]
     uninterrupted, resumed = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
     opt, first = cls([uninterrupted]), cls([resumed])
@@ -139,6 +141,7 @@ def test_step_refuses_wrong_rows_and_optimizers_that_cannot_use_rows(make: Any, 
 
 
 def test_step_with_wrong_rows_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
+    """The second gradient is wrong, or the rows share memory with the parameter."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.Adagrad([table, w])
     shared = fs.Rows([0, 1], table[2:])
@@ -162,6 +165,7 @@ CASES = [(c.__name__, o) for c in CLASSES for o in ({}, {"maximize": True})] + [
 @pytest.mark.parametrize("coalesced", [False, True])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coalesced: bool, torch: Any) -> None:
+    """Parameters and states are compared after 100 steps with sparse gradients."""
     torch.manual_seed(0)
     mine, other = (torch.nn.Embedding(50, 6, sparse=True) for _ in range(2))
     other.load_state_dict(mine.state_dict())
@@ -187,6 +191,7 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
 
 @pytest.mark.torch
 def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> None:
+    """SGD clips by the norm and skips nan. Optimizers with momentum, decay or averages refuse sparse gradients."""
     table = torch.nn.Parameter(torch.ones(5, 2))
     index, values = torch.tensor([[1, 1, 3]]), torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
     table.grad = torch.sparse_coo_tensor(index, values, (5, 2), check_invariants=True)
@@ -345,6 +350,7 @@ def freed_indices(torch: Any) -> Any:
 def test_refused_sparse_gradients_leave_all_tensors_unchanged(
     name: str, make: Any, message: str, zero_grads: bool, torch: Any
 ) -> None:
+    """Each refused step is followed by a step with a valid sparse gradient."""
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours(name)([w, table], lr=0.1, zero_grads=zero_grads)
     for _ in range(2):  # the first step makes the states
@@ -364,6 +370,7 @@ def test_refused_sparse_gradients_leave_all_tensors_unchanged(
 
 @pytest.mark.torch
 def test_refused_dense_gradient_leaves_the_sparse_parameter_unchanged(torch: Any) -> None:
+    """The dense gradient has no memory. The sparse gradient before it is valid."""
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours("Adagrad")([table, w], lr=0.1)
     table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)

@@ -132,6 +132,7 @@ def test_kernels_keep_denormals(dtype: Any) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forked_child_steps_with_one_thread_and_the_parent_with_all(backend: str, rng: np.random.Generator) -> None:
+    """The child also forks a process and waits for its end."""
     _core.set_backend(backend)
     _core.force_threads(4)
     p, g = rng.standard_normal((2, 200_000))
@@ -181,6 +182,7 @@ def elsewhere(act: Callable[[], Any]) -> str:
 
 @every_class
 def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
+    """While a step reads its gradient, another thread tries to step, to change a group, and to load a state."""
     g, said = [np.ones(3)], []
     opt, twin = (cls([np.ones(3)], lr=0.1) for _ in range(2))
     state = opt.state_dict()
@@ -227,6 +229,7 @@ def test_an_error_of_a_gradients_dlpack_method_names_the_gradient() -> None:
 @pytest.mark.thread_unsafe
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no GIL here")
 def test_step_releases_the_gil() -> None:
+    """A second Python thread waits for a lock. It can run only if a step releases the GIL."""
     p, g = np.zeros(1_000_000), np.ones(1_000_000)
     opt, gate, ran = fs.Adam([p]), threading.Lock(), []
     gate.acquire()
@@ -255,6 +258,7 @@ def test_import_does_not_enable_the_gil() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_several_threads_may_step_their_own_optimizers_at_once(backend: str, rng: np.random.Generator) -> None:
+    """Six Python threads take 20 steps each, from equal parameters. All must have the bits of a single thread."""
     _core.set_backend(backend)
     _core.force_threads(2)
     start, g = rng.standard_normal((2, 100_000))

@@ -67,6 +67,7 @@ def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(cls: 
 def test_schedule_free_averages_of_tensors_equal_those_of_arrays(
     cls: Any, options: dict[str, Any], share: float, torch: Any, rng: np.random.Generator
 ) -> None:
+    """One parameter gets no gradient. A step inside `averaged` is refused."""
     import fusedstep.torch
 
     y, idle = rng.standard_normal(50).astype(np.float32), np.ones(3, np.float32)
@@ -90,6 +91,7 @@ def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
 
 
 def test_measure_batch_norm_inside_averaged_uses_the_averaged_weights() -> None:
+    """The statistics are means over two batches. `momentum` of the layer does not change."""
     model, x = model_of_batch_norm()
     opt = fs.SGDScheduleFree(model.params, lr=0.5)
     for _ in range(5):

@@ -173,6 +173,7 @@ def test_reduce_on_plateau_refuses_a_wrong_state_and_changes_nothing(state: dict
 
 
 def test_rates_of_schedules_agree_with_torch(torch: Any) -> None:
+    """The learning rates of torch's schedulers are read before each step."""
     schedulers = torch.optim.lr_scheduler
 
     def rates(make: Any, steps: int) -> list[float]:

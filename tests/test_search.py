@@ -60,6 +60,7 @@ def test_coordinate_descent_restarts_until_every_grid_point_has_been_tried() -> 
 
 
 def test_coordinate_descent_does_not_repeat_or_choose_failed_and_pruned_trials() -> None:
+    """Trials with x = 3 are pruned, and other trials with y = 1 fail with nan."""
     def broken(trial: Any) -> float:
         value = bowl(trial)
         if trial.params["x"] == 3:
@@ -117,6 +118,7 @@ def test_multi_resolution_sampler_approaches_the_optimum(per_axis: int) -> None:
 
 
 def test_multi_resolution_sampler_over_integers_and_choices_ends_by_itself() -> None:
+    """The study ends with fewer than 500 trials. It finds the optimum, and repeats no point."""
     space = {"n": Int(1, 100), "step": Int(0, 20, step=5), "log": Int(1, 64, log=True), "kind": Categorical(["a", "b"])}
     study = optuna.create_study(sampler=MultiResolutionGridSampler(space, points=3))
 
@@ -201,6 +203,7 @@ def test_pickled_sampler_tries_the_same_points(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_refuses_studies_and_suggestions_that_do_not_fit_its_parameters(name: str) -> None:
+    """An unknown parameter, a wrong range, two objectives and an incomplete enqueued trial are refused."""
     make, f, _ = SAMPLERS[name]
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: a suggested parameter must be one of \['x', "):

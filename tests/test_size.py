@@ -105,6 +105,7 @@ def test_batch_norm_of_more_than_2_to_the_31_elements_is_correct(values: Array) 
 def test_step_counts_beyond_2_to_the_31_are_exact(
     cls: type[fs.optim.Optimizer], count: int, rng: np.random.Generator
 ) -> None:
+    """The optimizer starts from a loaded state with a large step number. Two steps have the bits of NumPy."""
     p, options = rng.standard_normal(50), Options(lr=lambda t: 0.1 * (t - count))
     grads = [rng.standard_normal(50) for _ in range(2)]
 

@@ -74,6 +74,7 @@ def plain() -> Any:
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(name: str, plain: Any) -> None:
+    """The fit and its pickled copy also continue equally with `partial_fit`."""
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -148,6 +149,7 @@ def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
 
 
 def test_monte_carlo_predictions_are_reproducible_and_less_accurate_if_less_confident() -> None:
+    """The rows are sorted by the probability of the predicted class."""
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
     assert np.array_equal(p, model.predict_proba(V, mc_samples=30)) and not np.array_equal(p, model.predict_proba(V))
@@ -194,6 +196,7 @@ def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None
 
 
 def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
+    """After the stop, the weights with the best validation score are restored, and another call changes nothing."""
     model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
     with pytest.raises(ValueError, match="without X_val and y_val"):
         model.partial_fit(X, y, classes=np.arange(10))
@@ -209,6 +212,7 @@ def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
 
 
 def test_callbacks_run_after_every_epoch_and_may_end_the_training() -> None:
+    """The callback returns True after the second epoch."""
     heard: list[Any] = []
 
     def callback(model: Any, epoch: Any) -> bool:
@@ -257,6 +261,7 @@ def test_assignment_to_coefs_changes_the_predictions_of_the_network() -> None:
 
 
 def test_several_threads_predict_the_same_as_one_thread() -> None:
+    """Six Python threads share one model."""
     model = fitted(hidden_layer_sizes=(64, 64), max_iter=1)
     parts = [X[:100], X[100:200], X[200:]]
     expected, wrong = [model.predict_proba(part) for part in parts], []

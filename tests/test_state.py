@@ -75,6 +75,7 @@ def test_training_with_a_loaded_state_has_the_bits_of_uninterrupted_training(
 @needs_safetensors
 @every_class
 def test_save_and_load_keep_options_of_groups_and_states_of_unnamed_parameters(cls: Any, tmp_path: Path) -> None:
+    """One parameter is in Fortran order."""
     opt = cls([np.ones(3), np.ones((2, 2), order="F")], lr=0.1)
     opt.step([np.ones(3), np.ones((2, 2))])
     opt.groups[0]["lr"] = 0.03
@@ -110,6 +111,7 @@ def test_equal_states_are_saved_as_equal_files(tmp_path: Path) -> None:
 
 @needs_safetensors
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing, flushing or renaming the file fails. No temporary file is left."""
     import safetensors.numpy
 
     world, path = World(fs.Adam), tmp_path / "state"
@@ -229,6 +231,7 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
 @needs_safetensors
 @pytest.mark.parametrize("kind", BAD_FILES)
 def test_load_refuses_damaged_and_other_files_and_changes_nothing(kind: str, tmp_path: Path) -> None:
+    """`BAD_FILES[kind]` damages or replaces a valid file."""
     world, path = World(fs.Adam), tmp_path / "state"
     world.run(0, 2)
     world.opt.save(path)
@@ -280,6 +283,7 @@ def test_save_and_load_keep_the_state_of_a_schedule(tmp_path: Path) -> None:
 
 
 def test_load_state_dict_changes_nothing_if_a_schedule_refuses_its_state() -> None:
+    """Of two schedules, the second refuses the state. The first schedule must get its old state back."""
     first, second = Schedule(), Schedule(fails=True)
     p = [{"params": np.ones(3), "lr": first}, {"params": np.ones(3), "lr": second}]
     opt = fs.Adam(p)

@@ -91,6 +91,7 @@ def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
 
 @every_class
 def test_step_refuses_gradients_that_share_memory_with_arrays_that_it_writes(cls: Any) -> None:
+    """The gradient is a view of a parameter, a state or an average, in four layouts."""
     def arrays(w: World) -> dict[str, Array]:
         state = {f"state[{k}]": a for k, s in enumerate(w.opt.state.values()) for a in s.values() if a.ndim}
         averages = {f"ema[{k}]": a for k, a in enumerate(w.opt.ema.values())}
@@ -124,6 +125,7 @@ def test_step_accepts_gradients_whose_elements_lie_between_those_of_other_arrays
 
 @every_class
 def test_step_refuses_gradients_that_zero_grads_cannot_zero(cls: Any) -> None:
+    """Read-only, repeated and shared elements are refused with `zero_grads`, and accepted without it."""
     same, fixed = ones(6), ones(3)
     fixed.flags.writeable = False
     crossed = as_strided(ones(9), (4, 3), (4, 4))
@@ -220,6 +222,7 @@ def test_step_refuses_a_gradient_of_another_dtype_at_the_address_of_the_last_gra
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_step_refuses_a_gradient_array_that_changed_since_the_last_step() -> None:
+    """The dtype, the size or the write flag of an array changes after a step that accepted it."""
     world, g = World(), ones(3)
     world.opt.step([None, g])
     g.dtype = ">f4"
@@ -238,6 +241,7 @@ def test_step_refuses_a_gradient_array_that_changed_since_the_last_step() -> Non
 
 @every_class
 def test_step_accepts_numpy_scalars_as_gradients_of_zero_dimensional_parameters(cls: Any) -> None:
+    """NumPy returns such scalars from arithmetic. Scalars of other types and scalars to be zeroed are refused."""
     for dtype in (np.float32, np.float64):
         w, same = np.array(2.0, dtype), np.array(2.0, dtype)
         opt, twin = cls([w], lr=0.1), cls([same], lr=0.1)

@@ -54,6 +54,7 @@ def test_early_stopping_stops_after_patience_and_restores_the_best_weights(
 
 
 def test_early_stopping_restores_weights_and_running_statistics_of_a_model() -> None:
+    """After a better and a worse metric, `restore` gives the predictions at the better metric."""
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(), rng=0)
     stopping = EarlyStopping(model)
     x = np.random.default_rng(0).random((8, 3)).astype(np.float32)

@@ -123,6 +123,7 @@ def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor]
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @every_class
 def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_formula(cls: Any, parameter: str, width: str) -> None:
+    """Three steps of parameters of many lengths are compared, with the first and the last variant of each optimizer."""
     options, dtype = WIDTHS[width], PARAMETERS[parameter]
     for of_rule in (variants(cls)[0], variants(cls)[-1]):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -139,6 +140,7 @@ def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_for
 
 @every_isa
 def test_step_with_8_bit_states_has_the_bits_of_the_numpy_formula_for_all_lengths(isa: str) -> None:
+    """The parameter is bfloat16 with master weights, and steps once on each instruction set."""
     before = _core.isa()
     fs.set_isa(isa)
     try:
@@ -156,6 +158,7 @@ def test_step_with_8_bit_states_has_the_bits_of_the_numpy_formula_for_all_length
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_step_with_narrow_states_has_the_same_bits_for_1_2_and_3_threads(width: str) -> None:
+    """Four parameters of different lengths take two clipped steps."""
     sizes = [5, 70_001, 300, 50_000]
     results = []
     for threads in (1, 2, 3):
@@ -183,6 +186,7 @@ FULL_OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 @every_class
 def test_master_weights_and_states_have_the_bits_of_float32_training(cls: Any, half: str) -> None:
+    """A 16-bit parameter with master weights and a float32 parameter take 20 steps with equal gradients."""
     for options, step in FULL_OPTIONS:
         p = draw(700, 3, PARAMETERS[half])
         full = p.astype(np.float32)
@@ -206,6 +210,7 @@ def test_master_weights_and_states_have_the_bits_of_float32_training(cls: Any, h
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_the_parameter(half: str) -> None:
+    """The stored low bits or master weights of the old values must not be used."""
     dtype = PARAMETERS[half]
     p = draw(1000, 3, dtype)
     opt = fs.SGD([p], lr=0.01, master_weights=True)
@@ -243,6 +248,7 @@ def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
 
 @pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
 def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None:
+    """256 numbers are rounded 4,000 times. The differences from the mean are below 5 standard errors."""
     n = 256
     rng = np.random.default_rng(0)
     x = np.abs(rng.standard_normal(n)).astype(np.float32) * np.float32(10) ** rng.uniform(-2, 0, n).astype(np.float32)
@@ -264,6 +270,7 @@ def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None
 
 
 def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> None:
+    """After one gradient of 1, 1,000 gradients of 0 must reduce the second moment to 0.001 0.999^1000."""
     def after(way: str) -> float:
         p = np.zeros(4096, np.float32)
         opt = fs.Adam([p], state_dtype="bfloat16", rounding=way)
@@ -299,6 +306,7 @@ ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
 def test_training_with_narrow_states_resumed_from_a_checkpoint_has_the_same_bits(
     parameter: str, width: str, order: str, tmp_path: Any
 ) -> None:
+    """The state is saved after three of six steps, and loaded from a file or as a state dict."""
     start = ORDERS[order](draw(37 * 29, 1, PARAMETERS[parameter]).reshape(37, 29))
     grads = [draw(37 * 29, t, PARAMETERS[parameter]).reshape(37, 29) for t in range(6)]
     uninterrupted, p = start.copy("K"), start.copy("K")
@@ -326,6 +334,7 @@ def test_training_with_narrow_states_resumed_from_a_checkpoint_has_the_same_bits
 @pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
 def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str | None, to: str | None) -> None:
+    """Both states are converted to float32 and compared, within the rounding error of the narrower dtype."""
     start = draw(37 * 29, 1, np.float32).reshape(37, 29)
     first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
     for t in range(3):
@@ -372,6 +381,7 @@ def test_state_dtype_of_a_group_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("fault", ["dtype", "scales", "count"])
 def test_load_state_dict_refuses_8_bit_states_with_wrong_dtype_or_scales(fault: str) -> None:
+    """The state is int8, has no scales, or has too few scales. The optimizer does not change."""
     opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
     opt.step([draw(600, 2, np.float32)])
     saved = opt.state_dict()
