@@ -86,7 +86,9 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 
 @every_dtype
 @every_class
-def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_formulas_in_numpy(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_formulas_in_numpy(
+    cls: Any, dtype: Any, rng: np.random.Generator
+) -> None:
     """`transcribed` computes the directions of three steps. Parameters and states are compared after the steps."""
     for k, options in enumerate(OPTIONS[cls]):
         start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
@@ -113,7 +115,9 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_formulas_in_numpy(
 
 
 @every_class
-def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(cls: Any, rng: np.random.Generator) -> None:
+def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
+    cls: Any, rng: np.random.Generator
+) -> None:
     """A float16 gradient can also step a float16 parameter. The states of this parameter are float32."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
@@ -185,7 +189,9 @@ def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.rand
 
 
 @every_class
-def test_training_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator, tmp_path: Any) -> None:
+def test_training_resumed_from_a_checkpoint_has_the_same_bits(
+    cls: Any, rng: np.random.Generator, tmp_path: Any
+) -> None:
     """A new optimizer loads the state that was saved after two of four steps. It refuses a state of a wrong shape."""
     shapes = [(4, 3), (2, 3, 5), (3,), ()]
     start = [rng.standard_normal(s) for s in shapes]
@@ -396,7 +402,8 @@ def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(co
     model.weight.grad = torch.sparse_coo_tensor([[0, 12]], torch.ones(2, 3), (12, 3), check_invariants=False)
     with pytest.raises(ValueError, match=r"RowwiseAdagrad\.step: grads\[0\] must have indices from 0 to 11; got 12"):
         opt.step()
-    assert torch.equal(before[0], model.weight) and torch.equal(before[1], opt.state[model.weight]["sum"])
+    assert torch.equal(before[0], model.weight)
+    assert torch.equal(before[1], opt.state[model.weight]["sum"])
 
 
 @pytest.mark.torch

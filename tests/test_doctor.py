@@ -83,7 +83,9 @@ def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 
-def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     limit = fs.num_threads()
     try:
         assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
@@ -130,7 +132,9 @@ def test_libraries_are_reported_without_threadpoolctl(
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
-def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = main(["doctor", *arguments])
     except SystemExit as exit_:
@@ -148,7 +152,9 @@ def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(arguments: li
         (4, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "uint8"}),
     ],
 )
-def test_doctor_gives_the_bytes_per_parameter_that_an_optimizer_with_the_setting_uses(k: int, dtype: Any, options: dict[str, Any]) -> None:
+def test_doctor_gives_the_bytes_per_parameter_that_an_optimizer_with_the_setting_uses(
+    k: int, dtype: Any, options: dict[str, Any]
+) -> None:
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
     setting = _footprint.SETTINGS[k]
     assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)

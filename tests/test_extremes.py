@@ -34,7 +34,9 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 @every_dtype
 @pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
 @pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
-def test_if_betas_are_zero_the_states_equal_the_last_gradient_and_its_square(cls: Any, options: Any, before: float, dtype: Any) -> None:
+def test_if_betas_are_zero_the_states_equal_the_last_gradient_and_its_square(
+    cls: Any, options: Any, before: float, dtype: Any
+) -> None:
     """An average that is computed from its old value 1e4 would lose a gradient of 1e-4."""
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
@@ -128,6 +130,7 @@ def test_step_is_skipped_if_division_by_grad_scale_overflows(cls: Any, zero_grad
 
 def test_skip_nonfinite_checks_gradients_after_scaling_and_clipping() -> None:
     """A gradient that overflows before clipping is not skipped if the clipped gradient is finite."""
+
     def step(g: Any, **options: Any) -> tuple[bool, Array]:
         p = np.zeros_like(g)
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
@@ -140,7 +143,7 @@ def test_skip_nonfinite_checks_gradients_after_scaling_and_clipping() -> None:
     largest = np.finfo(np.float32).max
     assert step(np.float32([largest]), grad_scale=1.0)[0] is False
     assert step(np.float32([largest]), grad_scale=0.999)[0] is True
-    assert step(np.full(100, largest / 4), grad_scale=0.5)[0] is False  # the norm alone is beyond float32
+    assert step(np.full(100, largest / 4), grad_scale=0.5)[0] is False  # only the norm is beyond float32
 
 
 @pytest.mark.parametrize("sizes", [(100,), (50, 0, 50), (1, 99)])
@@ -157,7 +160,7 @@ def test_gradient_norm_is_accurate_if_squares_underflow(value: float, sizes: tup
 
 @pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
 def test_clipping_is_accurate_if_the_clip_coefficient_underflows_in_float32(options: dict[str, Any]) -> None:
-    """1e-10 / 2e38 is 0 in float32."""
+    """The norm is about 2e38, so the clip coefficient 1e-10 / 2e38 is 0 in float32."""
     for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
         p = np.zeros(4, np.float32)
         g = np.float32([1e38, -1e38, 1e38, 0])

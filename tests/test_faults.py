@@ -102,7 +102,9 @@ def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimiz
 
 @needs_safetensors
 @posix
-def test_ctrl_c_while_train_saves_the_model_lets_the_save_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_train_saves_the_model_lets_the_save_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C comes at the start of the save. The model and the picture exist afterwards, and the exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
@@ -196,7 +198,8 @@ def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_
             for save in (opt.save, lambda path: nn.save(path, model)):
                 with pytest.raises(OSError):
                     save(f"{folder}/state")
-        assert os.listdir(read_only) == ["state"] and (read_only / "state").read_text() == "old"
+        assert os.listdir(read_only) == ["state"]
+        assert (read_only / "state").read_text() == "old"
     finally:
         read_only.chmod(0o700)
 

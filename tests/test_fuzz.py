@@ -50,8 +50,11 @@ def test_no_mutation_of_a_file_crashes_a_reader_or_takes_much_memory(name: str) 
         fuzz.check(name, data)
 
 
-def test_fuzz_check_detects_readers_that_use_memory_write_files_or_raise_other_errors(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def test_fuzz_check_detects_readers_that_use_memory_write_files_or_raise_other_errors(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Three faulty readers are passed to `fuzz.check`."""
+
     def big(path: Path) -> None:
         np.ones(10**7)
 
@@ -79,5 +82,6 @@ def test_names_that_look_like_paths_write_no_file_outside_the_folder(tmp_path: P
         (inner / name).symlink_to(outside)
         save(inner / name)
         assert not (inner / name).is_symlink() and outside.read_text() == "unchanged"
-    assert sorted(os.listdir(inner)) == ["model", "state"] and sorted(os.listdir(tmp_path)) == ["inner", "outside"]
+    assert sorted(os.listdir(inner)) == ["model", "state"]
+    assert sorted(os.listdir(tmp_path)) == ["inner", "outside"]
     opt.load(inner / "state")

@@ -310,7 +310,8 @@ def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, optio
 @every_class
 def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
     opt = cls({"w": np.ones((100, 20)), "b": np.ones(3)})
-    assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=") and "\n" not in repr(opt)
+    assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=")
+    assert "\n" not in repr(opt)
     assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None
     with pytest.raises(TypeError):
         opt.state["w"] = {}

@@ -1,4 +1,4 @@
-"""Arrays of float16 and bfloat16, and gradients of other dtypes and of other libraries."""
+"""Optimizers accept parameters of float16 and bfloat16, and gradients of other dtypes and other libraries."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ def test_half_dropout_has_the_bits_of_the_rounded_numpy_formula(half: Any, offse
 @every_half
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
-def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_float32_rounded(half: Any, p: float, mode: str) -> None:
+def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_float32_rounded(
+    half: Any, p: float, mode: str
+) -> None:
     x = values(3001, half)
     want = dropped(x, p, 3, mode)
     assert_same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
@@ -151,7 +153,9 @@ def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), [((64, 33, 3001), 1), ((3001, 2112), -1)], ids=str)
-def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(rng: np.random.Generator, half: Any, shape: Any, axis: int) -> None:
+def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(
+    rng: np.random.Generator, half: Any, shape: Any, axis: int
+) -> None:
     """The arrays are so large that the kernels use stores that bypass the caches."""
     x = rng.standard_normal(shape, dtype=np.float32).astype(half)
     wide = x.astype(np.float32)
@@ -223,7 +227,9 @@ def test_half_dropout_in_torch_equals_dropout_of_float32_rounded(torch: Any, ft:
         x = wide.to(dtype).requires_grad_(not inplace)
         torch.manual_seed(5)
         y = ft.Dropout(0.3, inplace=inplace)(x)
-        assert y.dtype is dtype and y.stride() == wide.stride() and torch.equal(y, want.to(dtype))
+        assert y.dtype is dtype
+        assert y.stride() == wide.stride()
+        assert torch.equal(y, want.to(dtype))
     x = wide.to(dtype).requires_grad_()
     y = ft.Dropout(0.3)(x)
     (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
@@ -264,7 +270,8 @@ def test_errors_of_half_batch_norm_in_torch_are_at_most_those_of_the_layer_of_to
         assert error <= 1.02 * others + 2e-7 * want.abs().max(), (error, others)
     layers[0].eval(), layers[1].eval()
     y = layers[0](data[0])
-    assert y.dtype is dtype and torch.allclose(y.float(), torch.relu(layers[1](data[0])).float(), atol=0.02, rtol=0.02)
+    assert y.dtype is dtype
+    assert torch.allclose(y.float(), torch.relu(layers[1](data[0])).float(), atol=0.02, rtol=0.02)
 
 
 @every_name
@@ -272,7 +279,9 @@ def test_half_batch_norm_in_torch_has_a_finite_second_derivative(torch: Any, ft:
     layer, x = ft.BatchNorm1d(3), torch.randn(20, 3).to(getattr(torch, name)).requires_grad_()
     (dx,) = torch.autograd.grad(layer(x).float().pow(3).sum(), x, create_graph=True)
     dx.float().pow(2).sum().backward()
-    assert x.grad.dtype is x.dtype and bool(torch.isfinite(x.grad).all()) and bool(x.grad.any())
+    assert x.grad.dtype is x.dtype
+    assert bool(torch.isfinite(x.grad).all())
+    assert bool(x.grad.any())
 
 
 @every_name

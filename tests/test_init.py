@@ -41,7 +41,8 @@ def test_both_dtypes_draw_the_same_weights_from_a_seed() -> None:
     make = init.he("normal")
     double = make(SHAPE, np.random.default_rng(5), np.float64)
     single = make(SHAPE, np.random.default_rng(5), np.float32)
-    assert single.dtype == np.float32 and np.array_equal(single, double.astype(np.float32))
+    assert single.dtype == np.float32
+    assert np.array_equal(single, double.astype(np.float32))
     assert not np.array_equal(double, make(SHAPE, np.random.default_rng(6), np.float64))
 
 

@@ -28,7 +28,8 @@ def test_objective_computes_the_loss_of_the_model_and_does_not_change_the_model(
         f = inspect.objective(model, nn.SoftmaxNLL(), x, labels, training=training)
         value, gradient = f(f.theta)
         f(f.theta + 1)
-        assert gradient.dtype == np.float64 and f.value(f.theta) == value == f(f.theta)[0]
+        assert gradient.dtype == np.float64
+        assert f.value(f.theta) == value == f(f.theta)[0]
         assert f.shapes == {name: p.shape for name, p in model.params.items()}
         assert np.array_equal(f.split(f.theta)["0.weight"], model.params["0.weight"])
     assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
@@ -119,7 +120,8 @@ def test_the_line_between_two_solutions_ends_at_them() -> None:
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     other = np.random.default_rng(0).standard_normal(f.theta.size)
     line = inspect.line(f, other - f.theta, span=(0, 1), points=11)
-    assert line.values[0] == pytest.approx(f.value(f.theta)) and line.values[-1] == pytest.approx(f.value(other))
+    assert line.values[0] == pytest.approx(f.value(f.theta))
+    assert line.values[-1] == pytest.approx(f.value(other))
 
 
 # bias and variance
@@ -141,7 +143,8 @@ def test_squared_loss_is_the_sum_of_bias_and_variance() -> None:
     degree_1, degree_6 = (inspect.bias_variance(polynomial(d), X, y, X, y, rounds=60, key=KEY) for d in (1, 6))
     for parts in (degree_1, degree_6):
         assert parts.loss == pytest.approx(parts.bias + parts.variance, rel=1e-12)
-        assert parts.net_variance == pytest.approx(parts.variance) and parts.predictions.shape == (60, 40)
+        assert parts.net_variance == pytest.approx(parts.variance)
+        assert parts.predictions.shape == (60, 40)
     assert degree_1.bias > 2 * degree_6.bias
     assert degree_6.variance > 1.2 * degree_1.variance
     again = inspect.bias_variance(polynomial(1), X, y, X, y, rounds=60, key=KEY)
@@ -163,9 +166,11 @@ def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_e
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")
-    assert parts.bias == 0 and parts.loss == parts.variance == parts.net_variance == pytest.approx(0.3, abs=0.05)
+    assert parts.bias == 0
+    assert parts.loss == parts.variance == parts.net_variance == pytest.approx(0.3, abs=0.05)
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([0]), rounds=1000, loss="zero_one")
-    assert parts.bias == 1 and parts.net_variance == pytest.approx(-parts.variance) == pytest.approx(-0.3, abs=0.05)
+    assert parts.bias == 1
+    assert parts.net_variance == pytest.approx(-parts.variance) == pytest.approx(-0.3, abs=0.05)
 
 
 # pictures
@@ -264,8 +269,6 @@ MODEL, ROWS, LABELS = network()
         (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
     ],
 )
-def test_functions_of_inspect_refuse_wrong_arguments(
-    call: Any, error: type[Exception], message: str
-) -> None:
+def test_functions_of_inspect_refuse_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

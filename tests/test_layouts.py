@@ -98,7 +98,9 @@ def test_step_has_the_same_bits_for_every_layout_of_parameters_and_gradients(
 
 
 @every_dtype
-def test_step_of_300_arrays_of_mixed_layouts_has_the_same_bits_for_every_isa_and_thread_count(dtype: Any, rng: np.random.Generator) -> None:
+def test_step_of_300_arrays_of_mixed_layouts_has_the_same_bits_for_every_isa_and_thread_count(
+    dtype: Any, rng: np.random.Generator
+) -> None:
     shapes = [tuple(rng.integers(1, 12, rng.integers(0, 5))) for _ in range(299)] + [(300, 301)]
     params = [rng.standard_normal(s).astype(dtype) for s in shapes]
     grads = [rng.standard_normal(s).astype(dtype) for s in shapes]
@@ -140,7 +142,9 @@ def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient()
 
 @pytest.mark.parametrize("pieces", [1, 3, 300])
 @every_class
-def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(cls: Any, pieces: int, rng: np.random.Generator) -> None:
+def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
+    cls: Any, pieces: int, rng: np.random.Generator
+) -> None:
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])

@@ -1,4 +1,4 @@
-"""Error messages for unusual tensors, numbers and tables."""
+"""Error messages for tensors without memory, wrong environment variables, and tables."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any)
 @pytest.mark.parametrize("wish", ["\u0663", "\uff11", "1_0", "0x2", "2.0", "\u00b2"])
 def test_environment_variables_for_threads_accept_only_ascii_digits(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = python("import fusedstep", FUSEDSTEP_NUM_THREADS=wish)
-    assert done.returncode == 1 and f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
+    assert done.returncode == 1
+    assert f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert threads.machine_limit() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", wish)

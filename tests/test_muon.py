@@ -52,7 +52,9 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.torch
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ", ".join(o) or "default")
-def test_muon_agrees_with_torch_for_100_steps_if_both_iterate_in_float32(options: Any, torch: Any, in_float32: None) -> None:
+def test_muon_agrees_with_torch_for_100_steps_if_both_iterate_in_float32(
+    options: Any, torch: Any, in_float32: None
+) -> None:
     mine, other = leaves(torch, SHAPES), leaves(torch, SHAPES)
     train(ours("Muon")(mine, lr=0.02, **options), mine, 100)
     train(theirs("Muon")(other, lr=0.02, **options), other, 100)

@@ -17,7 +17,7 @@ NEEDS = {"search": "optuna", "sklearn": "sklearn", "torch": "torch"}
 
 
 def packages() -> list[str]:
-    """Return every public module of fusedstep and every public package in it whose requirements are installed."""
+    """Return the names of all public modules whose requirements are installed."""
     found = []
     for package in ("", *(f"{name}." for name in ("nn",))):
         folder = importlib.import_module(f"fusedstep.{package}".rstrip(".")).__path__
@@ -35,7 +35,7 @@ def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
     shared = {
         each for each in dir(module) if getattr(getattr(module, each), "__module__", "").startswith("fusedstep._b")
     }
-    assert shared <= {"Key"}, "helpers of the imports must not be listed"
+    assert shared <= {"Key"}, "dir() must not list helpers that the module imports"
 
 
 def test_dir_of_the_package_lists_every_public_module() -> None:

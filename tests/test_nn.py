@@ -76,7 +76,9 @@ def test_gradient_of_every_loss_agrees_with_finite_differences(loss_name: str) -
         (nn.Sigmoid, nn.Linear, nn.Tanh, nn.Tanh),
     ],
 )
-def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_activations(kinds: tuple[Any, ...]) -> None:
+def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_activations(
+    kinds: tuple[Any, ...],
+) -> None:
     """Such activations work in place. The input and the argument of `backward` must not change."""
     rng = np.random.default_rng(2)
     layers = [kind(WIDTH, WIDTH) if kind is nn.Linear else kind() for kind in kinds]

@@ -123,9 +123,11 @@ def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad:
     _core.softmax_loss(z, labels, losses, gradient)
     assert np.isnan(losses[1]) and np.isnan(gradient[1]).all()
     assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(gradient[[0, 2]]).all()
-    z[1, 35] = -np.inf  # class 35 has probability 0; it is not the label of this row
+    z[1, 35] = -np.inf  # class 35, which is not the label of this row, has probability 0
     _core.softmax_loss(z, labels, losses, gradient)
-    assert gradient[1, 35] == 0 and np.isfinite(losses).all() and np.isfinite(gradient).all()
+    assert gradient[1, 35] == 0
+    assert np.isfinite(losses).all()
+    assert np.isfinite(gradient).all()
 
 
 def test_softmax_kernel_finds_a_wrong_label_before_it_writes() -> None:

@@ -162,9 +162,7 @@ def test_forward_of_a_strided_input_equals_forward_of_its_copy() -> None:
         ),
     ],
 )
-def test_models_layers_and_softmax_refuse_wrong_arguments(
-    call: Any, error: type[Exception], message: str
-) -> None:
+def test_models_layers_and_softmax_refuse_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
     model = small_model(nn.ReLU)
     model.forward(np.ones((N, WIDTH)))
     with pytest.raises(error, match=message):
@@ -235,7 +233,8 @@ class Scale(nn.Layer):
 
 def test_buffers_of_a_user_layer_are_saved_and_its_parameters_get_gradients() -> None:
     model = nn.Sequential(nn.Linear(3, 4), Scale(4), nn.ReLU(), dtype=np.float64, rng=0)
-    assert list(model.params) == ["0.weight", "0.bias", "1.gain"] and list(model.buffers) == ["1.seen"]
+    assert list(model.params) == ["0.weight", "0.bias", "1.gain"]
+    assert list(model.buffers) == ["1.seen"]
     model.forward(np.ones((5, 3)), training=True)
     model.forward(np.ones((5, 3)))
     assert model.state_dict()["1.seen"] == 5

@@ -53,7 +53,9 @@ def test_callers_array_is_unchanged_if_the_first_layer_returns_its_input(behind:
 
 
 @pytest.mark.parametrize("behind", IN_PLACE)
-def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns_its_input(behind: type[nn.Layer]) -> None:
+def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns_its_input(
+    behind: type[nn.Layer],
+) -> None:
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
@@ -101,7 +103,8 @@ def test_linear_accepts_float16_input_in_a_float32_model() -> None:
     for model in (plain, mixed):
         model.arena[...] = np.arange(model.arena.size) % 3
         model.backward(np.sign(model.forward(x.astype(np.float32), training=True)))
-    assert plain.grad_arena.any() and np.array_equal(plain.grad_arena, mixed.grad_arena)
+    assert plain.grad_arena.any()
+    assert np.array_equal(plain.grad_arena, mixed.grad_arena)
 
 
 def test_model_accepts_its_own_output_as_input() -> None:

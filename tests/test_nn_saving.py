@@ -193,7 +193,8 @@ def test_save_replaces_a_symbolic_link_and_does_not_change_its_target(tmp_path: 
     (tmp_path / "m").symlink_to(tmp_path / "elsewhere")
     nn.save(tmp_path / "m", trained_model())
     assert (tmp_path / "elsewhere").read_text() == "unchanged"
-    assert not (tmp_path / "m").is_symlink() and nn.load(tmp_path / "m").task == "classification"
+    assert not (tmp_path / "m").is_symlink()
+    assert nn.load(tmp_path / "m").task == "classification"
 
 
 def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
@@ -245,4 +246,5 @@ def test_repr_of_a_trained_model_has_at_most_five_lines() -> None:
     names = [f"a long name of column {i}" for i in range(300)]
     large = nn.TrainedModel(model, "regression", np.zeros(300), np.ones(300), names, target_name="price")
     assert repr(large).startswith("TrainedModel(regression of 'price'\n")
-    assert len(repr(large).splitlines()) <= 5 and max(map(len, repr(large).splitlines())) <= 120
+    assert len(repr(large).splitlines()) <= 5
+    assert max(map(len, repr(large).splitlines())) <= 120

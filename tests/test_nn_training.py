@@ -33,7 +33,8 @@ def test_each_epoch_of_batches_has_every_row_once(merge: bool) -> None:
             sizes = []
             for batch in batches.epoch(order):
                 assert batch.weights is not None
-                assert (batch.x[:, 0] == batch.targets).all() and (batch.weights == batch.targets + 1).all()
+                assert (batch.x[:, 0] == batch.targets).all()
+                assert (batch.weights == batch.targets + 1).all()
                 sizes.append(len(batch.x))
             assert np.concatenate([batch.targets for batch in batches.epoch(order)]).tolist() == order.tolist()
             assert np.concatenate([batch.targets for batch in batches.epoch()]).tolist() == list(range(n))
@@ -61,7 +62,9 @@ def test_row_with_weight_n_has_the_effect_of_n_equal_rows(name: str, rng: np.ran
 
 @pytest.mark.parametrize("unit", [1e-320, 1e-310, 1e-40, 1e39, 1e307])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(dtype: Any, unit: float, rng: np.random.Generator) -> None:
+def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(
+    dtype: Any, unit: float, rng: np.random.Generator
+) -> None:
     outputs, weights = rng.standard_normal((3, 2)).astype(dtype), np.array([1.0, 2.0, 5.0])
     loss, targets = nn.MeanSquaredError(), np.zeros((3, 2))
     value, gradient = loss.value_and_gradient(outputs, targets, weights)
@@ -140,6 +143,7 @@ def test_an_epoch_ends_when_stop_returns_true() -> None:
 
 def test_context_around_is_active_during_the_gradient_and_not_during_the_step() -> None:
     """The context adds 1 to all parameters while the gradient is computed."""
+
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
         trainer.model.arena += 1
@@ -207,6 +211,7 @@ def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_sc
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs: int) -> None:
     """The first training diverges. In the second training, `stop` returns True at step 6."""
+
     def validate(loss: float) -> float:
         validated.append(loss)
         return loss

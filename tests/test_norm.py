@@ -29,7 +29,9 @@ def sgd(params: list[Array], **options: Any) -> fs.optim.Optimizer:
 
 
 @every_dtype
-def test_gradient_norm_has_the_same_bits_for_every_split_into_arrays_isa_and_thread_count(dtype: Any, rng: np.random.Generator) -> None:
+def test_gradient_norm_has_the_same_bits_for_every_split_into_arrays_isa_and_thread_count(
+    dtype: Any, rng: np.random.Generator
+) -> None:
     flat = numbers(rng, SIZE, dtype)
     want = _reference.norm([flat], [SIZE])
     for pieces in (1, 3, 300):
@@ -57,7 +59,9 @@ def test_sum_of_squares_refuses_strided_and_integer_arrays() -> None:
 
 
 @every_dtype
-def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_formula(dtype: Any, rng: np.random.Generator) -> None:
+def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_formula(
+    dtype: Any, rng: np.random.Generator
+) -> None:
     flat = numbers(rng, SIZE, dtype)
     lengths = cuts(rng, 30)
     wide = np.repeat(flat, 3)[::3]

@@ -72,7 +72,9 @@ def test_lamb_and_lars_step_a_parameter_independently_of_other_parameters(cls: A
 
 
 @every_class
-def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(cls: Any, rng: np.random.Generator) -> None:
+def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
+    cls: Any, rng: np.random.Generator
+) -> None:
     p, g = rng.standard_normal((2, 300, 40)).astype(np.float32)
     plain, strided, half = p.copy(), p.copy(), p.copy()
     rounded = g.astype(np.float16)

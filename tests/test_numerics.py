@@ -36,7 +36,8 @@ def test_numerics_page_equals_the_output_of_make_numerics() -> None:
 @every_class
 def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=1, size=1000)
-    assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
+    assert found.step <= make_numerics.bound(promised.step)
+    assert found.state <= make_numerics.bound(promised.state)
     assert max(found) > 0.1, "an error of 0 means that nothing was measured"
 
 
@@ -46,7 +47,8 @@ def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page(cls: Any, dt
 @every_class
 def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page_for_3_million_numbers(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=2, size=3_000_000)
-    assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
+    assert found.step <= make_numerics.bound(promised.step)
+    assert found.state <= make_numerics.bound(promised.state)
 
 
 @every_class
@@ -125,7 +127,9 @@ def test_16_bits_are_rounded_to_nearest_even(
 
 @every_dtype
 @pytest.mark.parametrize("ratio", make_numerics.RATIOS)
-def test_errors_of_batch_statistics_stay_small_if_the_mean_is_much_larger_than_the_deviation(dtype: Any, ratio: float) -> None:
+def test_errors_of_batch_statistics_stay_small_if_the_mean_is_much_larger_than_the_deviation(
+    dtype: Any, ratio: float
+) -> None:
     """The bound is four roundings in the dtype of the data, and four ULPs of the mean in float64."""
     allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
     assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 def other_bits(case: str) -> bool:
-    """Return True if later versions compute the steps of a case in another order."""
+    """Return True if later versions than 0.1.0 compute the steps of a case in another order."""
     return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
 
 

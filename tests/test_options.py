@@ -139,7 +139,9 @@ def test_files_generated_by_make_catalogue_are_up_to_date() -> None:
         assert not old, f"python python/make_catalogue.py writes {old}"
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]])
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]], ids=["mypy", "basedpyright"]
+)
 def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: list[str]) -> None:
     """If a type checker is not installed, the test is skipped. The nox session "types" runs the same check."""
     if importlib.util.find_spec(command[-1]) is None:
@@ -154,7 +156,8 @@ def test_declared_option_is_not_an_attribute_of_the_class() -> None:
     opt: Any = Halved([np.ones(3)])
     with pytest.raises(AttributeError, match=r'momentum is an option of a group: groups\[0\]\["momentum"\]'):
         _ = opt.momentum
-    assert not hasattr(Halved, "momentum") and isinstance(Halved.options["momentum"], Option)
+    assert not hasattr(Halved, "momentum")
+    assert isinstance(Halved.options["momentum"], Option)
 
 
 def test_repr_of_an_optimizer_shows_rates_decays_and_groups() -> None:

@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
-# Page: its least number of blocks, and the packages that it needs.
+# For each page: the least number of its code blocks, and the packages that it needs.
 PAGES = {
     "start.md": (3, ()),
     "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
@@ -23,7 +23,8 @@ PAGES = {
     "howto/narrow.md": (3, ("ml_dtypes",)),
 }
 TORCH_PAGES = {"torch.md": 5}
-ELSEWHERE = {"integrations.md", "distributed.md"}  # test_integrations_docs, test_distributed_checkpoints, test_dask
+# Other tests run these pages: test_integrations_docs, test_distributed_checkpoints and test_dask.
+ELSEWHERE = {"integrations.md", "distributed.md"}
 
 
 def test_every_documentation_page_with_python_code_has_a_test() -> None:
@@ -59,7 +60,9 @@ def assert_blocks_print_their_text(page: str, at_least: int, capsys: pytest.Capt
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")  # fits that end at max_iter, as the pages say
 @pytest.mark.parametrize("page", PAGES)
-def test_python_code_of_a_page_prints_the_text_that_the_page_shows(page: str, alone: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_code_of_a_page_prints_the_text_that_the_page_shows(
+    page: str, alone: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     at_least, needs = PAGES[page]
     for name in needs:
         pytest.importorskip(name)

@@ -24,7 +24,9 @@ FORMULAS: dict[type[nn.ActivityPenalty], Any] = {
 
 @pytest.mark.parametrize("kind", FORMULAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(kind: type[nn.ActivityPenalty], dtype: Any) -> None:
+def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
+    kind: type[nn.ActivityPenalty], dtype: Any
+) -> None:
     h = np.random.default_rng(0).random((6, 5)).astype(dtype)
     model = nn.Sequential(kind(0.3), dtype=dtype)
     assert np.array_equal(model.forward(h, training=True), h)
@@ -33,7 +35,9 @@ def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
-def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_differences(kind: type[nn.ActivityPenalty]) -> None:
+def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_differences(
+    kind: type[nn.ActivityPenalty],
+) -> None:
     """The model has a penalty after each of two hidden layers."""
     rng = np.random.default_rng(1)
     layers = [nn.Linear(4, 5), nn.Sigmoid(), kind(0.2), nn.Linear(5, 3), nn.Sigmoid(), kind(0.1), nn.ReLU()]
@@ -50,7 +54,8 @@ def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_diffe
     assert_same_gradient(dx.copy(), differences(value, x))
     for name, array in model.params.items():
         assert_same_gradient(grads[name], differences(value, array))
-    assert model.penalty == pytest.approx(sum(layer.penalty for layer in layers)) and model.penalty > 0
+    assert model.penalty == pytest.approx(sum(layer.penalty for layer in layers))
+    assert model.penalty > 0
 
 
 def test_penalty_does_nothing_with_weight_0_or_outside_training() -> None:
@@ -58,7 +63,8 @@ def test_penalty_does_nothing_with_weight_0_or_outside_training() -> None:
     for weight, training in ((0.0, True), (1.0, False)):
         model = nn.Sequential(nn.L1Activity(weight), dtype=np.float64)
         model.forward(x, training=training)
-        assert model.penalty == 0 and np.array_equal(model.backward(dy, need_dx=True), dy)
+        assert model.penalty == 0
+        assert np.array_equal(model.backward(dy, need_dx=True), dy)
 
 
 def test_model_penalty_includes_penalties_inside_residual_blocks() -> None:
@@ -97,7 +103,9 @@ def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
     model = nn.Sequential(nn.KLActivity(1.0, 0.1), dtype=np.float32)
     model.forward(np.array([[0, 1], [0, 1]], np.float32), training=True)
     slope = model.backward(np.zeros((2, 2), np.float32), need_dx=True)
-    assert np.isfinite(model.penalty) and slope is not None and np.isfinite(slope).all()
+    assert np.isfinite(model.penalty)
+    assert slope is not None
+    assert np.isfinite(slope).all()
     assert (slope[:, 0] < 0).all(), "the gradient must increase the activation 0"
     assert (slope[:, 1] > 0).all(), "the gradient must decrease the activation 1"
 

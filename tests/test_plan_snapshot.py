@@ -86,6 +86,7 @@ ACTS: dict[str, Callable[[World], object]] = {
 @pytest.mark.parametrize("name", ACTS)
 def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_it_is_read(name: str) -> None:
     """The gradient calls `ACTS[name]`. Either all parameters are stepped or none is."""
+
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 
@@ -113,7 +114,7 @@ def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_i
 
 
 class Bad(Offer):
-    """An object that returns a wrong capsule."""
+    """A gradient whose DLPack methods return the given device, and the capsule that `capsule` makes."""
 
     def __init__(self, capsule: Callable[[], Any], device: Any = (1, 0)) -> None:
         self.capsule, self.device = capsule, device
@@ -226,7 +227,7 @@ def test_step_refuses_wrong_dlpack_devices(device: Any) -> None:
 
 
 class Growing(dict[str, Any]):
-    """A dict that changes when it is read."""
+    """A dict that loses its entries when an entry is read, and gets an entry when its length is asked for."""
 
     def __getitem__(self, key: str) -> Any:
         self.clear()
@@ -252,6 +253,7 @@ class Key(str):
 
 def test_gradients_in_unusual_mappings_and_lists_are_used_or_refused() -> None:
     """Some of these collections change while the step reads them. A refused step changes no parameter."""
+
     def case(make: Callable[[dict[str, Any]], Any], right: bool | None) -> None:
         p = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}
         opt = fs.SGD(p, lr=0.5)

@@ -29,7 +29,7 @@ LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
 SHAPES = (
     *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
     *((3, n, 2 * n + 1) for n in LENGTHS),
-    (64, 64, 256),  # larger shapes have several tiles
+    (64, 64, 256),  # this product and larger products are computed in several tiles
     (65, 257, 129),
     (200, 100, 300),
     (33, 784, 70),
@@ -39,7 +39,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """Return True if threads share a product on this CPU, or on the type of CPU that OpenBLAS is told with `core`."""
+    """Return True if threads share a product on this CPU, or with the OpenBLAS kernels for the type of CPU `core`."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -106,7 +106,7 @@ def test_product_has_the_same_bits_for_every_number_of_threads(dtype: Any, shape
 
 @every_dtype
 def test_product_accepts_strided_matrices_that_blas_supports(dtype: Any) -> None:
-    a, b = matrices(70, 80, 190, dtype)  # several tiles along both axes
+    a, b = matrices(70, 80, 190, dtype)  # the product has several tiles along both axes
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
     tall = np.asfortranarray(wide_a)
@@ -154,7 +154,7 @@ def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_write
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """The input of a network with a single `Linear` may be its last output, so NumPy copies it first."""
+    """The input of a network with a single `Linear` may be its last output. NumPy copies the input first."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -268,7 +268,9 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @compiles
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
-def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
+def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(
+    prefix: str, suffix: str, integer: str, tmp_path: Path
+) -> None:
     """The suffix of a name does not show the size of the integers. Fedora's libopenblas64 has no suffix."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
@@ -395,4 +397,5 @@ def test_several_python_threads_can_compute_products_at_once() -> None:
 
 def test_batches_of_small_networks_are_computed_by_one_core() -> None:
     assert _blas.stays_on_one_core(64, 128 * 128) and _blas.stays_on_one_core(1, 32768)
-    assert not _blas.stays_on_one_core(65, 1) and not _blas.stays_on_one_core(1, 256 * 256)
+    assert not _blas.stays_on_one_core(65, 1)
+    assert not _blas.stays_on_one_core(1, 256 * 256)

@@ -81,7 +81,7 @@ def test_optimizer_refuses_parameters_that_share_memory(cls: Any) -> None:
     assert (whole == 1).all()
 
 
-# For each kind of hyperparameter: values that it must not have, and the requirement in the message.
+# For each check of hyperparameters: values that it refuses, and the requirement in the error message.
 NEEDS: dict[Any, tuple[list[Any], str]] = {
     _checks.non_negative: ([-1, -1e-300, np.float32(-1)], "at least 0"),
     _checks.fraction: ([-0.1, 1, 1.5], "at least 0 and below 1"),

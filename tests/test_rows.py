@@ -39,7 +39,9 @@ def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 @every_dtype
 @every_class
-def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(
+    cls: Any, dtype: Any, rng: np.random.Generator
+) -> None:
     """NumPy steps an array that contains only the rows with a gradient, after scaling and clipping by value."""
     start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
     for machine in MACHINES:
@@ -69,7 +71,9 @@ def test_sgd_subtracts_rows_given_in_any_order_and_any_number(rng: np.random.Gen
 
 
 @every_class
-def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(cls: Any, rng: np.random.Generator) -> None:
+def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
+    cls: Any, rng: np.random.Generator
+) -> None:
     """The parameters have names. One gradient has rows, one is an array, and one is None."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
@@ -81,7 +85,8 @@ def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(cl
     assert info.clip_coef == pytest.approx(0.5 / norm, rel=1e-5)
     assert (alone == before).all()
     assert opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
-    assert len(touched) < 40 and not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
+    assert len(touched) < 40
+    assert not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
 
 
 @every_class
@@ -257,7 +262,9 @@ def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, 
     before = bits(w, table, *state)
     with pytest.raises(ValueError, match=rf"^{cls.__name__}\.step: grads\[1\] {message}"):
         opt.step([np.ones(3), rows(table)], zero_grads=True)
-    assert bits(w, table, *state) == before and opt.steps == 1 and opt._plan.tensor_steps == [1, 1]
+    assert bits(w, table, *state) == before
+    assert opt.steps == 1
+    assert opt._plan.tensor_steps == [1, 1]
 
 
 class Resizing:
@@ -359,7 +366,9 @@ def test_refused_sparse_gradients_leave_all_tensors_unchanged(
         states = [{n: torch.as_tensor(v).clone() for n, v in entry.items()} for entry in opt.state.values()]
         with pytest.raises((RuntimeError, ValueError), match=rf"^{name}\.step: grads\[1\] {message}"):
             opt.step()
-        assert bits(*(t.detach() for t in (w, table))) == before and (w.grad == 1).all() and table.grad.is_sparse
+        assert bits(*(t.detach() for t in (w, table))) == before
+        assert (w.grad == 1).all()
+        assert table.grad.is_sparse
         for entry, want in zip(opt.state.values(), states, strict=True):
             assert all(torch.equal(torch.as_tensor(entry[n]), v) for n, v in want.items())
         table.grad = coo(torch, [1], torch.ones(1, 2))
@@ -400,4 +409,6 @@ def test_zero_grads_zeroes_sparse_and_dense_torch_gradients(torch: Any) -> None:
     (model(torch.tensor([1, 2])) * w).sum().backward()
     gradient = model.weight.grad
     opt.step()
-    assert model.weight.grad is gradient and not gradient.to_dense().any() and not w.grad.any()
+    assert model.weight.grad is gradient
+    assert not gradient.to_dense().any()
+    assert not w.grad.any()

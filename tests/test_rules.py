@@ -83,7 +83,9 @@ def test_step_has_the_same_bits_for_every_number_of_threads_and_both_backends(
 
 
 @every_variant
-def test_200_steps_with_the_same_gradient_have_the_bits_of_numpy(cls: Any, options: Options, rng: np.random.Generator) -> None:
+def test_200_steps_with_the_same_gradient_have_the_bits_of_numpy(
+    cls: Any, options: Options, rng: np.random.Generator
+) -> None:
     """After many equal gradients, centred variances are rounded to 0 or below, and powers of the betas become 0."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})

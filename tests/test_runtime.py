@@ -54,7 +54,8 @@ def test_environment_variables_are_read_at_the_import() -> None:
 def test_import_error_names_a_wrong_environment_variable(name: str, value: str, need: str) -> None:
     done = python("import fusedstep", **{name: value})
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: environment variable {name}='{value}': ") and need in last
+    assert last.startswith(f"ImportError: environment variable {name}='{value}': ")
+    assert need in last
 
 
 def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:

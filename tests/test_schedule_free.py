@@ -46,7 +46,9 @@ def test_averaged_replaces_schedule_free_parameters_by_the_mean_of_z(
 
 
 @every_rule
-def test_schedule_free_averages_before_the_first_step_are_the_parameters(cls: Any, options: dict[str, Any], share: float) -> None:
+def test_schedule_free_averages_before_the_first_step_are_the_parameters(
+    cls: Any, options: dict[str, Any], share: float
+) -> None:
     opt = cls([y := np.ones(3)], **options)
     assert opt.has_averages and not fs.SGD([np.ones(3)]).has_averages
     with opt.averaged():
@@ -54,7 +56,9 @@ def test_schedule_free_averages_before_the_first_step_are_the_parameters(cls: An
 
 
 @every_rule
-def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(cls: Any, options: dict[str, Any], share: float) -> None:
+def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(
+    cls: Any, options: dict[str, Any], share: float
+) -> None:
     opt = cls([y := np.ones(3)], ema_decay=0.5, **options)
     opt.step([np.ones(3)])
     ema = opt.ema[0].copy()

@@ -108,7 +108,8 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     assert [t for t in range(1, sum(lengths) + 1) if eta.ends_cycle(t)] == ends
     assert all(eta(t + 1) == 1.0 for t in ends)
     # Cycle k, of length 3 * 2**k, ends at step 3 * (2**(k+1) - 1). This is exact for huge steps, too.
-    assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
+    assert eta.ends_cycle(3 * (2**200 - 1))
+    assert not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 
 def test_reduce_on_plateau_reduces_the_rate_after_patience_and_waits_for_the_cooldown() -> None:

@@ -46,6 +46,8 @@ def test_names_of_a_row_exist_and_its_files_use_them(row: make_scope.Row) -> Non
         ("fs.SGD(", ValueError, "a name must be like"),
     ],
 )
-def test_resolve_raises_an_error_for_a_name_that_does_not_exist(name: str, error: type[Exception], message: str) -> None:
+def test_resolve_raises_an_error_for_a_name_that_does_not_exist(
+    name: str, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         make_scope.resolve(name)

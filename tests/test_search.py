@@ -61,6 +61,7 @@ def test_coordinate_descent_restarts_until_every_grid_point_has_been_tried() -> 
 
 def test_coordinate_descent_does_not_repeat_or_choose_failed_and_pruned_trials() -> None:
     """Trials with x = 3 are pruned, and other trials with y = 1 fail with nan."""
+
     def broken(trial: Any) -> float:
         value = bowl(trial)
         if trial.params["x"] == 3:
@@ -248,9 +249,7 @@ def test_sampler_refuses_studies_and_suggestions_that_do_not_fit_its_parameters(
         (lambda: MultiResolutionGridSampler(SPACE, 2000), ValueError, r"at most 1,000,000 points; got 4,000,000"),
     ],
 )
-def test_samplers_refuse_wrong_arguments(
-    make: Any, error: type[Exception], message: str
-) -> None:
+def test_samplers_refuse_wrong_arguments(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 

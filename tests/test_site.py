@@ -29,7 +29,7 @@ NOT_LISTED = {
 
 
 def public_modules() -> set[str]:
-    """Return the packages and files without an underscore that list their public names."""
+    """Return the public modules that define `__all__`. No part of a public name begins with an underscore."""
     source = ROOT / "python"
     listing = [path for path in source.joinpath("fusedstep").rglob("*.py") if "__all__" in path.read_text("utf-8")]
     names = [".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__") for path in listing]

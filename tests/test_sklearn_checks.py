@@ -1,4 +1,4 @@
-"""fusedstep's estimators pass the estimator checks of scikit-learn."""
+"""The estimators pass the estimator checks of scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
 
-# The same settings as scikit-learn uses for its own estimators in these checks.
+# scikit-learn uses the same settings for its own estimators in these checks.
 ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
 
 

@@ -73,7 +73,9 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(name: str, plain: Any) -> None:
+def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(
+    name: str, plain: Any
+) -> None:
     """The fit and its pickled copy also continue equally with `partial_fit`."""
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
@@ -108,7 +110,8 @@ def test_options_work_for_a_regression(name: str) -> None:
 @pytest.mark.parametrize("solver", fs.optim.registry)
 def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
     model = fitted(solver=solver.upper(), learning_rate_init="auto", max_iter=10)
-    assert type(model._optimizer) is fs.optim.registry[solver] and model.loss_ < model.loss_curve_[0]
+    assert type(model._optimizer) is fs.optim.registry[solver]
+    assert model.loss_ < model.loss_curve_[0]
 
 
 @pytest.mark.parametrize("name", schedules.NAMES)
@@ -152,7 +155,8 @@ def test_monte_carlo_predictions_are_reproducible_and_less_accurate_if_less_conf
     """The rows are sorted by the probability of the predicted class."""
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
-    assert np.array_equal(p, model.predict_proba(V, mc_samples=30)) and not np.array_equal(p, model.predict_proba(V))
+    assert np.array_equal(p, model.predict_proba(V, mc_samples=30))
+    assert not np.array_equal(p, model.predict_proba(V))
     np.testing.assert_allclose(p.sum(axis=1), 1)
     correct, by_confidence = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
     assert correct[by_confidence[100:]].mean() > correct[by_confidence[:100]].mean() + 0.1
@@ -185,7 +189,8 @@ def test_validation_rows_given_to_fit_are_scored_and_early_stopping_restores_the
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", lambda model, X, y: -model.predict_proba(X).max()])
 def test_early_stopping_accepts_any_scorer(scoring: Any) -> None:
     model = fitted(early_stopping=True, scoring=scoring, max_iter=4)
-    assert len(model.validation_scores_) == 4 and model.best_validation_score_ == max(model.validation_scores_)
+    assert len(model.validation_scores_) == 4
+    assert model.best_validation_score_ == max(model.validation_scores_)
 
 
 def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None:
@@ -233,7 +238,9 @@ def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> 
     assert f"loss = {model.loss_:.8f}" in lines[-1] and "validation score" in lines[-1]
 
 
-def test_verbose_draws_a_progress_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_draws_a_progress_bar_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("rich")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
@@ -252,7 +259,8 @@ def test_assignment_to_coefs_changes_the_predictions_of_the_network() -> None:
     model = fitted()
     before = model.predict_proba(V)
     model.coefs_[0] = model.coefs_[0] * 0
-    assert not np.allclose(model.predict_proba(V), before) and not model.coefs_[0].any()
+    assert not np.allclose(model.predict_proba(V), before)
+    assert not model.coefs_[0].any()
     model.coefs_ = [w * 0 for w in model.coefs_]
     model.intercepts_ = [b * 0 for b in model.intercepts_]
     np.testing.assert_allclose(model.predict_proba(V), 0.1)
@@ -317,7 +325,8 @@ def test_early_stopping_can_be_switched_between_fit_and_partial_fit(early: bool)
         model.partial_fit(X, y, **({} if early else {"X_val": V, "y_val": v}))
     best = model.best_loss_ if early else model.best_validation_score_
     assert best == (min(model.loss_curve_[-2:]) if early else max(model.validation_scores_))
-    assert (model.best_validation_score_ is None) == early and (model.best_loss_ is None) == (not early)
+    assert (model.best_validation_score_ is None) == early
+    assert (model.best_loss_ is None) == (not early)
 
 
 def test_callback_may_return_a_numpy_bool() -> None:

@@ -1,4 +1,4 @@
-"""fusedstep's estimators pass the tests that scikit-learn has for its own networks."""
+"""The estimators pass the tests that scikit-learn has for its own networks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRIVATE = {
 
 
 def _theirs() -> dict[str, Any]:
-    """Return the names that scikit-learn's test file defines, with our estimators in place of its networks."""
+    """Run scikit-learn's test file with fusedstep's estimators instead of its networks. Return all defined names."""
     spec = find_spec(THEIRS)
     assert spec is not None and spec.origin is not None, "scikit-learn was installed without its tests"
     source = Path(spec.origin).read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # warnings of scikit-learn's
 
 @pytest.fixture
 def global_random_seed() -> int:
-    """Return the seed that scikit-learn's tests take by default."""
+    """Return the default seed of scikit-learn's tests."""
     return 42
 
 

@@ -92,6 +92,7 @@ def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
 @every_class
 def test_step_refuses_gradients_that_share_memory_with_arrays_that_it_writes(cls: Any) -> None:
     """The gradient is a view of a parameter, a state or an average, in four layouts."""
+
     def arrays(w: World) -> dict[str, Array]:
         state = {f"state[{k}]": a for k, s in enumerate(w.opt.state.values()) for a in s.values() if a.ndim}
         averages = {f"ema[{k}]": a for k, a in enumerate(w.opt.ema.values())}

@@ -15,9 +15,9 @@ from fusedstep.stopping import EarlyStopping
 
 
 def run(metrics: list[float], **options: Any) -> tuple[int, float]:
-    """Return the number of observed metrics when training stops, or 0 without a stop. Also return the restored weight.
+    """Observe metrics until the training stops. Return the number of the last metric (0 if the training did not stop).
 
-    The weight is t when metric t is observed.
+    Also return the weight after `restore`. The weight is t when metric t is observed.
     """
     w = np.zeros(1)
     stopping = EarlyStopping([w], **options)
@@ -108,9 +108,7 @@ def test_early_stopping_continues_after_pickling() -> None:
         ),
     ],
 )
-def test_early_stopping_refuses_wrong_arguments(
-    make: Any, error: type[Exception], message: str
-) -> None:
+def test_early_stopping_refuses_wrong_arguments(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 

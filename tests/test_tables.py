@@ -44,8 +44,10 @@ def test_encoding_delimiter_and_decimal_comma_are_found(tmp_path: Path, encoding
     rows = [["Straße", "preis", "tag"], ["Öderweg", "1,5", "31.12.2020"], ["Allee", "-2,25", "1.2.2021"]]
     path = written(tmp_path / "t.csv", "\n".join(delimiter.join(row) for row in rows), encoding)
     frame = read(path)
-    assert list(frame.columns) == ["Straße", "preis", "tag"] and frame["Straße"].tolist() == ["Öderweg", "Allee"]
-    assert frame["preis"].tolist() == [1.5, -2.25] and frame["tag"].tolist() == ["31.12.2020", "1.2.2021"]
+    assert list(frame.columns) == ["Straße", "preis", "tag"]
+    assert frame["Straße"].tolist() == ["Öderweg", "Allee"]
+    assert frame["preis"].tolist() == [1.5, -2.25]
+    assert frame["tag"].tolist() == ["31.12.2020", "1.2.2021"]
     assert frame.index.tolist() == [2, 3] and frame.index.name == "line"
 
 
@@ -62,10 +64,13 @@ def test_read_accepts_compressed_csv_and_parquet_files(tmp_path: Path, suffix: s
     path = tmp_path / f"t{suffix}"
     frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
     found = read(path)
-    assert found["a"].tolist() == [1, 2, 3] and found["b"].isna().tolist() == [False, True, True]
+    assert found["a"].tolist() == [1, 2, 3]
+    assert found["b"].isna().tolist() == [False, True, True]
 
 
-def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fusedstep.tables.reading.BIG", 1 << 20)
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" + b"0,0\n" * 400_000))
@@ -75,7 +80,8 @@ def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
 
 def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
-    assert frame["a"].isna().tolist() == [False, True, False] and frame.index.tolist() == [2, 4, 6]
+    assert frame["a"].isna().tolist() == [False, True, False]
+    assert frame.index.tolist() == [2, 4, 6]
     assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, words such as none are values"
 
 
@@ -136,7 +142,8 @@ def test_numbers_with_separators_percent_and_currency_signs_are_read(cells: list
 def test_missing_numbers_become_the_median_and_an_indicator_column() -> None:
     cells = [1.0, 2.0, None, 4.0, 9.0]
     names, found = inputs(cells, [None, 7.0, "x"])
-    assert names == ["c", "c is missing"] and found.tolist() == [[3, 1], [7, 0], [3, 1]]
+    assert names == ["c", "c is missing"]
+    assert found.tolist() == [[3, 1], [7, 0], [3, 1]]
     names, found = inputs([1.0, 2.0, 9.0], [5.0, None])
     assert names == ["c"] and found.tolist() == [[5], [2]], "without missing cells in the fit, there is no indicator"
 
@@ -168,7 +175,8 @@ def test_each_category_has_an_output_and_rare_categories_share_an_output() -> No
 
 def test_categorical_and_numeric_override_the_detected_kind_of_a_column() -> None:
     names, found = inputs([1.0, 2.0, None, 3.0] * 5, [2, 3], categorical=["c"])
-    assert names == ["c=1", "c=2", "c=3", "c is missing"] and found.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    assert names == ["c=1", "c=2", "c=3", "c is missing"]
+    assert found.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
     names, found = inputs(["5", "many", "few", "many"] * 5, numeric=["c"])
     assert names == ["c", "c is missing"] and found[:2].tolist() == [[5, 0], [5, 1]]
     assert kind_of(list(range(ROWS)), numeric=["c"])[0] == "number"
@@ -183,7 +191,8 @@ def test_dates_become_days_months_and_weekdays(form: str) -> None:
     names, found = inputs(list(times.strftime(form)))
     hours = "%H" in form
     assert names == [f"c ({part})" for part in ("days", "month", "weekday", "hour")][: 4 if hours else 3]
-    assert found[:, 1].tolist() == times.month.tolist() and found[:, 2].tolist() == times.day_of_week.tolist()
+    assert found[:, 1].tolist() == times.month.tolist()
+    assert found[:, 2].tolist() == times.day_of_week.tolist()
     days = (times if hours else times.normalize()) - pandas.Timestamp("1970-01-01")
     np.testing.assert_allclose(found[:, 0], days / pandas.Timedelta(1, "D"))
     assert np.array_equal(
@@ -195,7 +204,8 @@ def test_missing_dates_become_the_median_date_and_an_indicator_column() -> None:
     cells = ["2020-01-01", "2020-01-03", None, "2020-01-05"]
     names, found = inputs(cells, [None, "2020-01-05"])
     assert names[-1] == "c is missing"
-    assert found[0].tolist() == [*found[0, :-1].tolist(), 1] and found[1, 0] - found[0, 0] == 2
+    assert found[0].tolist() == [*found[0, :-1].tolist(), 1]
+    assert found[1, 0] - found[0, 0] == 2
 
 
 def test_one_error_names_all_unusable_columns() -> None:

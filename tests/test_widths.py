@@ -122,7 +122,9 @@ def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor]
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @every_class
-def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_formula(cls: Any, parameter: str, width: str) -> None:
+def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_formula(
+    cls: Any, parameter: str, width: str
+) -> None:
     """Three steps of parameters of many lengths are compared, with the first and the last variant of each optimizer."""
     options, dtype = WIDTHS[width], PARAMETERS[parameter]
     for of_rule in (variants(cls)[0], variants(cls)[-1]):
@@ -232,7 +234,8 @@ def test_nan_remains_nan_in_a_parameter_with_master_weights() -> None:
         opt = fs.AdamW([p], master_weights=True)
         for _ in range(3):
             opt.step([g])
-        assert np.isnan(p[17]) and np.isfinite(np.delete(p, 17).astype(np.float32)).all()
+        assert np.isnan(p[17])
+        assert np.isfinite(np.delete(p, 17).astype(np.float32)).all()
 
 
 def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
@@ -243,7 +246,9 @@ def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
     entry = opt.state[0]
     assert np.isnan(entry["exp_avg_scale"]).tolist() == [False, True, False]
     opt.step([draw(600, 2, np.float32)])
-    assert np.isfinite(p[:256]).all() and np.isnan(p[300]) and np.isfinite(p[512:]).all()
+    assert np.isfinite(p[:256]).all()
+    assert np.isnan(p[300])
+    assert np.isfinite(p[512:]).all()
 
 
 @pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
@@ -271,6 +276,7 @@ def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None
 
 def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> None:
     """After one gradient of 1, 1,000 gradients of 0 must reduce the second moment to 0.001 0.999^1000."""
+
     def after(way: str) -> float:
         p = np.zeros(4096, np.float32)
         opt = fs.Adam([p], state_dtype="bfloat16", rounding=way)
@@ -402,7 +408,8 @@ def test_groups_can_have_different_state_dtypes() -> None:
     a, b = draw(600, 1, np.float32), draw(3, 2, np.float32)
     opt = fs.AdamW([{"params": [a], "state_dtype": "uint8"}, {"params": [b]}])
     opt.step([draw(600, 3, np.float32), draw(3, 4, np.float32)])
-    assert opt.state[0]["exp_avg"].dtype == np.uint8 and opt.state[1]["exp_avg"].dtype == np.float32
+    assert opt.state[0]["exp_avg"].dtype == np.uint8
+    assert opt.state[1]["exp_avg"].dtype == np.float32
 
 
 def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
