@@ -66,7 +66,7 @@ def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
     return rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
 
 
-def exact(out: Array, a: Array, b: Array) -> bool:
+def within_bound(out: Array, a: Array, b: Array) -> bool:
     """Return True if the error of each sum is within the bound for k rounded products that are added in any order.
 
     The exact sums are computed in a wider type: float64, or longdouble for float64.
@@ -77,7 +77,8 @@ def exact(out: Array, a: Array, b: Array) -> bool:
     return bool((error <= (a.shape[1] + 1) * np.finfo(out.dtype).eps / 2 * sizes).all())
 
 
-def in_place(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) -> Array:
+def fenced_product(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) -> Array:
+    """Return the product of a and b. Assert that nothing is written outside the result."""
     flat, memory = guarded(a.shape[0] * b.shape[1], a.dtype, start)
     out = flat.reshape(a.shape[0], b.shape[1])
     out[...] = np.nan
@@ -90,7 +91,7 @@ def in_place(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) ->
 @pytest.mark.parametrize("shape", SHAPES)
 def test_error_of_a_product_is_within_the_bound_of_its_roundings(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
-    assert exact(in_place(a, b, False, 1), a, b)
+    assert within_bound(fenced_product(a, b, False, 1), a, b)
 
 
 @where_shared
@@ -98,10 +99,10 @@ def test_error_of_a_product_is_within_the_bound_of_its_roundings(dtype: Any, sha
 @pytest.mark.parametrize("shape", SHAPES)
 def test_product_has_the_same_bits_for_every_number_of_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
-    alone = in_place(a, b, False, 1)
+    alone = fenced_product(a, b, False, 1)
     for machine in machines():
         for by_rows in (False, True):
-            assert_same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
+            assert_same_bits(fenced_product(a, b, by_rows, 0, start=1), alone, machine)
 
 
 @every_dtype
@@ -112,10 +113,10 @@ def test_product_accepts_strided_matrices_that_blas_supports(dtype: Any) -> None
     tall = np.asfortranarray(wide_a)
     for x in (a, np.asfortranarray(a), wide_a[:, 10:90], tall[:, 10:90]):
         for y in (b, np.asfortranarray(b), wide_b[::2][:80], b.T.copy().T):
-            assert exact(in_place(x, y, False, 1), a, b)
+            assert within_bound(fenced_product(x, y, False, 1), a, b)
     row, column = a[:1], np.lib.stride_tricks.as_strided(b, (80, 1), (b.strides[0], 8888))
-    assert exact(in_place(row, b, False, 1), row, b)
-    assert exact(in_place(a, column, False, 1), a, column)
+    assert within_bound(fenced_product(row, b, False, 1), row, b)
+    assert within_bound(fenced_product(a, column, False, 1), a, column)
 
 
 @every_dtype
@@ -149,7 +150,7 @@ def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_write
             continue  # NumPy refuses it
         for product in (_blas.by_rows, _blas.by_columns):
             assert product(x, y, out, 0) is out
-            assert exact(out, np.asarray(x), np.asarray(y))
+            assert within_bound(out, np.asarray(x), np.asarray(y))
             out[...] = 7.5
 
 
@@ -171,7 +172,7 @@ def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> No
 def test_nan_and_inf_in_a_product_affect_only_their_row_and_column(threads: int) -> None:
     a, b = matrices(40, 64, 200, np.float64)
     a[3, 5], b[7, 150] = np.nan, np.inf
-    out = in_place(a, b, False, threads)
+    out = fenced_product(a, b, False, threads)
     assert np.isnan(out[3]).all()
     assert not np.isfinite(out[:, 150]).any()
     rest = np.delete(np.delete(out, 3, 0), 150, 1)
@@ -210,7 +211,7 @@ def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """On other CPUs, OpenBLAS copies the factors. All tiles then take up to four times as long as one call."""
+    """OpenBLAS copies the factors with kernels for Haswell. All tiles then take up to four times as long as one call."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -380,7 +381,7 @@ def test_product_uses_no_more_threads_than_openblas_may() -> None:
 
 def test_several_python_threads_can_compute_products_at_once() -> None:
     a, b = matrices(64, 256, 256, np.float64)
-    want, results = in_place(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
+    want, results = fenced_product(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
 
     def multiply(out: Array) -> None:
         for _ in range(20):
@@ -391,11 +392,12 @@ def test_several_python_threads_can_compute_products_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(exact(out, a, b) for out in results)
+    assert all(within_bound(out, a, b) for out in results)
     assert not shares() or all(out.tobytes() == want.tobytes() for out in results)
 
 
 def test_batches_of_small_networks_are_computed_by_one_core() -> None:
+    """The arguments are the batch size and the size of the largest weight matrix."""
     assert _blas.stays_on_one_core(64, 128 * 128) and _blas.stays_on_one_core(1, 32768)
     assert not _blas.stays_on_one_core(65, 1)
     assert not _blas.stays_on_one_core(1, 256 * 256)

@@ -134,7 +134,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_100_steps_agree_with_the_published_algorithm(name: str, rng: np.random.Generator) -> None:
-    """Both minimize a quadratic. Each gradient is computed at the current parameters, and the same noise is added."""
+    """The optimizer and the published algorithm minimize a quadratic. Equal noise is added to their gradients."""
     cls, options, make = CASES[name]
     curvature, goal = rng.uniform(0.5, 1.5, 30), rng.standard_normal(30)
     mine, want, published = np.zeros(30), np.zeros(30), make()
