@@ -157,6 +157,7 @@ def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tup
 
 @every_class
 def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None:
+    """Each pair of step options must give equal parameters."""
     for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),

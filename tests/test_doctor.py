@@ -113,6 +113,7 @@ def test_doctor_explains_the_number_of_threads() -> None:
 def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The names come from /proc/self/maps. `doctor` says which extra to install for the numbers of threads."""
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(_machine, "find_spec", lambda name: None)

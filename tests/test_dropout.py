@@ -33,6 +33,7 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_dropout_of_every_length_has_the_bits_of_the_reference(dtype: Any, offset: int) -> None:
+    """Nothing is written outside the output."""
     for n in LENGTHS:
         x = values(n, dtype)
         want = expected(x, 0.3, offset)
@@ -46,6 +47,7 @@ def test_dropout_of_every_length_has_the_bits_of_the_reference(dtype: Any, offse
 
 @every_dtype
 def test_dropout_with_every_alignment_has_the_bits_of_the_reference(dtype: Any) -> None:
+    """Input and output begin at different distances from a multiple of 64 bytes."""
     for machine in machines((1,)):
         for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
             x, _ = guarded(n, dtype, from_start)
@@ -110,6 +112,7 @@ def test_scale_of_kept_values_is_exact_for_p_rounded_to_a_multiple_of_2_to_the_m
 
 @every_dtype
 def test_dropout_of_a_slice_equals_the_slice_of_the_dropout(dtype: Any) -> None:
+    """The argument `offset` is the index of the first element of the slice."""
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
     assert_same_bits(whole, backward)
@@ -176,6 +179,7 @@ FEATURES = [
 @every_dtype
 @pytest.mark.parametrize(("shape", "mask"), FEATURES)
 def test_dropout_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
+    """For example, the mask (8, 16, 1, 1) drops whole channels of an input (8, 16, 5, 7)."""
     x = values(int(np.prod(shape)), dtype).reshape(shape)
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)

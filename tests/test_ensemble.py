@@ -116,6 +116,7 @@ def test_over_seeds_returns_mean_standard_deviation_and_standard_error() -> None
 
 
 def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
+    """The mean over masks agrees with the prediction, because the model is linear."""
     net = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 2), dtype=np.float64, rng=0)
     x = X.astype(np.float64)
     masks = net.predict_samples(x, 400, 7)

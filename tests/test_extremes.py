@@ -75,6 +75,7 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
 def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
+    """The gradient or the old momentum has the weight 0."""
     if momentum == 0:
         momentum = 1e-300  # 0 in float32
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
@@ -105,6 +106,7 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
 
 @pytest.mark.parametrize("grads", [[1e38], [1e38, 1e38], [3e38, -3e38], [-1e38, 3e38], [1e25, 1.0]])
 def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads: list[float], torch: Any) -> None:
+    """torch's RMSprop also leaves the parameters unchanged."""
     for alpha in (0.99, 0.9):
         p, _ = steps(fs.RMSprop, grads, centered=True, alpha=alpha)
         np.testing.assert_array_equal(p, np.float32(1))
@@ -119,6 +121,7 @@ def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads:
 @pytest.mark.parametrize("zero_grads", [False, True])
 @every_class
 def test_step_is_skipped_if_division_by_grad_scale_overflows(cls: Any, zero_grads: bool) -> None:
+    """The float32 gradient 1e30 is divided by 1e-10. No byte changes, except that `zero_grads` zeroes the gradients."""
     p, q = np.ones(17, np.float32), np.ones(3)
     opt = cls([p, q], ema_decay=0.9)
     before = snapshot(opt)

@@ -170,6 +170,7 @@ sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_train_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path: Path) -> None:
+    """The full disk is simulated: the process may write at most 4,000 bytes to a file. The exit status is 2."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     (tmp_path / "model.safetensors").write_text("the old model")

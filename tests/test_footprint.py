@@ -24,6 +24,7 @@ KEPT = ("low", "low_sum", "master")
     ],
 )
 def test_inspect_memory_counts_the_bytes_of_states_and_averages(dtype: Any, options: dict[str, Any]) -> None:
+    """All numbers are bytes per element of the parameter."""
     if dtype == np.float64:
         options = {"amsgrad": True, "ema_decay": 0.5}
     opt = fs.AdamW([np.zeros(700, dtype)], **{"eps": 1e-4, **options})
@@ -42,6 +43,7 @@ def test_inspect_memory_predicts_the_bytes_of_an_optimizer_with_other_settings()
 
 
 def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: Any) -> None:
+    """The count before the first step equals the bytes of the state tensors after it."""
     from fusedstep.torch import AdamW, OffloadedOptimizer
 
     model = torch.nn.Linear(32, 16, bias=False, dtype=torch.bfloat16)

@@ -80,6 +80,7 @@ def test_step_with_the_computed_norm_as_grad_norm_equals_the_step_without_it(ste
 
 
 def test_clipping_uses_the_given_norm_instead_of_the_computed_one(steps: Any) -> None:
+    """With a given norm below `clip_norm`, the gradients are not clipped."""
     clipped, scaled = steps(), steps()
     assert clipped.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
     scaled.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
@@ -101,6 +102,7 @@ def test_a_given_norm_is_only_reported_without_clipping(steps: Any) -> None:
 
 @pytest.mark.parametrize("norm", BAD)
 def test_a_non_finite_grad_norm_skips_the_step_if_skip_nonfinite_is_true(norm: float, steps: Any) -> None:
+    """A later step with a finite `grad_norm` is taken."""
     one = steps()
     reported, skipped = one.step(numbers(1), grad_norm=norm, skip_nonfinite=True, clip_norm=2.0)
     assert skipped

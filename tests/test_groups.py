@@ -49,6 +49,7 @@ def test_a_step_in_which_all_gradients_are_none_is_counted(cls: Any) -> None:
 
 @every_class
 def test_optimizer_with_two_groups_equals_two_optimizers(cls: Any, rng: np.random.Generator) -> None:
+    """The groups have different learning rates, signs and penalties."""
     a, b = rng.standard_normal((2, 100))
     g = rng.standard_normal((2, 100))
     mine = [a.copy(), b.copy()]
@@ -63,6 +64,7 @@ def test_optimizer_with_two_groups_equals_two_optimizers(cls: Any, rng: np.rando
 
 @every_class
 def test_change_of_a_group_takes_effect_with_the_next_step(cls: Any, rng: np.random.Generator) -> None:
+    """The step equals the step of a new optimizer with the changed options."""
     a, g = rng.standard_normal((2, 100))
     b = a.copy()
     changed, fresh = cls([a], lr=0.1), cls([b], lr=0.02, weight_decay=0.3, decay="proximal", maximize=True)
@@ -113,6 +115,7 @@ def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: An
 
 @every_class_of_this_rate
 def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> None:
+    """A refused step also does not keep its learning rate."""
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
     once.step([np.ones(3)], lr=0.0)
@@ -173,6 +176,7 @@ def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
 
 @every_class
 def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
+    """Inside the context, `ema` shares memory with the parameters, which contain the averages."""
     opt, _ = make(cls)
     averages = [a.copy() for a in opt.ema]
     with opt.averaged():
@@ -196,6 +200,7 @@ def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: st
 
 @every_context
 def test_optimizer_refuses_all_calls_after_a_parameter_was_resized_in_a_context(cls: Any, context: str) -> None:
+    """The context cannot restore the parameters, and its exit raises an error."""
     opt, grads = make(cls)
     words = rf"{context}: params\[1\] must be unchanged in memory, layout and dtype since the optimizer was made"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
@@ -275,6 +280,7 @@ def test_averaged_raises_an_error_without_ema_decay(cls: Any) -> None:
 
 @every_context
 def test_context_refuses_a_read_only_parameter_and_changes_nothing(cls: Any, context: str) -> None:
+    """After the parameter is writeable again, the context and a step work."""
     opt, grads = make(cls)
     opt.params[1].flags.writeable = False
     before = snapshot(opt)
@@ -319,6 +325,7 @@ def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
 
 @every_class
 def test_each_group_has_its_own_schedule(cls: Any) -> None:
+    """Three groups have the bits of three optimizers with one schedule each."""
     rates = [lambda t: 0.1 / t, lambda t: 0.2 * t, 0.3]
     together, alone = ([np.ones(4) for _ in rates] for _ in range(2))
     opt = cls([{"params": p, "lr": rate} for p, rate in zip(together, rates, strict=True)])

@@ -96,6 +96,7 @@ def test_averages_of_float16_parameters_are_float32_also_inside_averaged() -> No
 
 
 def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
+    """A second optimizer loads the state dict. Both then take the same step."""
     p, q = draw(9, 0, bfloat16), draw(9, 0, bfloat16)
     first, second = fs.Adam([p], ema_decay=0.9), fs.Adam([q], ema_decay=0.9)
     first.step([draw(9, 1, np.float32)])

@@ -52,6 +52,7 @@ def test_half_dropout_has_the_bits_of_the_rounded_numpy_formula(half: Any, offse
 def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_float32_rounded(
     half: Any, p: float, mode: str
 ) -> None:
+    """In prediction, vanilla dropout multiplies by 1 - p."""
     x = values(3001, half)
     want = dropped(x, p, 3, mode)
     assert_same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
@@ -141,6 +142,7 @@ def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_formula(
 def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread_count(
     rng: np.random.Generator, half: Any, machine: Any, wide: bool
 ) -> None:
+    """The variants combine training, ReLU and residual. The parameters are float32 or 16-bit."""
     parameters = np.dtype(np.float32) if wide else half
     for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
         for variant in VARIANTS:
@@ -170,6 +172,7 @@ def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(
 
 @every_half
 def test_half_batch_norm_in_place_has_the_same_bits_as_into_another_array(rng: np.random.Generator, half: Any) -> None:
+    """The output is written over the input, and the gradient over dy."""
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
     assert_same_bits(kept, y)

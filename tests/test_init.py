@@ -20,6 +20,7 @@ SIGMA = {"fan_in": 1 / math.sqrt(300), "glorot": math.sqrt(2 / 500), "he": math.
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("rule", SIGMA)
 def test_initial_weights_have_the_standard_deviation_of_the_formula(rule: str, distribution: str, scale: float) -> None:
+    """Uniform weights are at most sqrt(3) sigma. 68.3% of the normal weights have an absolute value below sigma."""
     w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
     sigma = scale * SIGMA[rule]
     # Of 60,000 draws, the mean has a standard error of sigma / 245, and the deviation one of at most 0.3%.

@@ -76,6 +76,7 @@ def test_gradient_check_fails_for_nan_and_passes_for_gradients_of_zero() -> None
 
 
 def test_gradient_check_of_7_coordinates_calls_the_function_15_times() -> None:
+    """One call gives the gradient. Two more calls per coordinate give the central difference."""
     calls = []
 
     def f(theta: Array) -> tuple[float, Array]:
@@ -90,6 +91,7 @@ def test_gradient_check_of_7_coordinates_calls_the_function_15_times() -> None:
 
 
 def test_random_direction_has_the_column_norms_of_the_weights_and_depends_on_the_key() -> None:
+    """The direction is 0 for biases and for the parameters of batch norm."""
     model, x, labels = network(np.float64, nn.BatchNorm())
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     own, parts = f.split(f.theta), f.split(inspect.random_direction(f, KEY))
@@ -103,6 +105,7 @@ def test_random_direction_has_the_column_norms_of_the_weights_and_depends_on_the
 
 
 def test_line_and_plane_through_a_quadratic_have_its_curvature_and_values() -> None:
+    """The directions are eigenvectors with the eigenvalues 2 and -3."""
     f = Quadratic([2, -3])
     up, down = np.linalg.eigh(f.A)[1].T[::-1]
     line = inspect.line(f, up, np.ones(2), span=(-2, 1), points=7)

@@ -87,6 +87,7 @@ def result(cls: Any, params: list[Array], grads: list[Array | None], **step_opti
 def test_step_has_the_same_bits_for_every_layout_of_parameters_and_gradients(
     cls: Any, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The reference is the step of C-contiguous arrays."""
     params = [numbers(rng, max(1, int(np.prod(s))), dtype)[: int(np.prod(s))].reshape(s) for s in SHAPES]
     grads = [rng.standard_normal(s).astype(dtype) for s in SHAPES]
     want = result(cls, [p.copy() for p in params], grads, clip_norm=1e9, clip_value=0.02)
@@ -101,6 +102,7 @@ def test_step_has_the_same_bits_for_every_layout_of_parameters_and_gradients(
 def test_step_of_300_arrays_of_mixed_layouts_has_the_same_bits_for_every_isa_and_thread_count(
     dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The reference is the step of C-contiguous arrays."""
     shapes = [tuple(rng.integers(1, 12, rng.integers(0, 5))) for _ in range(299)] + [(300, 301)]
     params = [rng.standard_normal(s).astype(dtype) for s in shapes]
     grads = [rng.standard_normal(s).astype(dtype) for s in shapes]
@@ -145,6 +147,7 @@ def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient()
 def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
     cls: Any, pieces: int, rng: np.random.Generator
 ) -> None:
+    """The step clips by the norm of all pieces."""
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])
@@ -158,6 +161,7 @@ def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
 
 @every_dtype
 def test_gradients_can_have_other_addresses_and_strides_in_every_step(dtype: Any, rng: np.random.Generator) -> None:
+    """The steps have the bits of steps with contiguous copies of the gradients."""
     p = rng.standard_normal((20, 20)).astype(dtype)
     plain, g = p.copy(), rng.standard_normal((20, 20)).astype(dtype)
     mine, same = fs.Adam([p]), fs.Adam([plain])

@@ -121,6 +121,7 @@ def test_singular_values_of_a_muon_step_are_near_one(rng: np.random.Generator) -
 
 
 def test_muon_groups_with_adamw_true_have_the_bits_of_adamw(rng: np.random.Generator) -> None:
+    """The reference is the NumPy formula of AdamW."""
     start, g = rng.standard_normal((2, 7, 5)).astype(np.float32)
     p = start.copy()
     opt = fs.Muon([{"params": [p], "adamw": True}], lr=0.1, weight_decay=0.2, betas=(0.8, 0.9))
@@ -134,6 +135,7 @@ def test_muon_groups_with_adamw_true_have_the_bits_of_adamw(rng: np.random.Gener
 
 
 def test_muon_moves_vectors_to_groups_with_adamw_and_refuses_them_if_adamw_is_false() -> None:
+    """A group with a matrix and a vector becomes two groups."""
     w, b, e = np.ones((3, 2)), np.ones(2), np.ones((5, 2))
     opt = fs.Muon([{"params": {"w": w, "b": b}, "lr": 0.5}, {"params": {"e": e}, "adamw": True}])
     assert [(g["adamw"], g["lr"], len(g["params"])) for g in opt.groups] == [

@@ -28,6 +28,7 @@ def packages() -> list[str]:
 
 @pytest.mark.parametrize("name", packages())
 def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
+    """`dir()` equals the sorted `__all__`. Names with an underscore are not public."""
     module = importlib.import_module(f"fusedstep.{name}")
     assert dir(module) == sorted(module.__all__)
     for each in dir(module):

@@ -23,6 +23,7 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
 
 
 def test_parameters_are_views_of_arena_and_gradients_are_views_of_grad_arena() -> None:
+    """Each arena is contiguous and begins at a multiple of 64 bytes."""
     model = small_model(nn.ReLU, dtype=np.float32)
     for arena, views in ((model.arena, model.params), (model.grad_arena, model.grads)):
         assert arena.flags.c_contiguous and arena.ctypes.data % 64 == 0
@@ -54,6 +55,7 @@ def test_second_training_step_allocates_less_than_one_activation() -> None:
 
 
 def test_model_reuses_the_output_array_of_a_batch_size_and_keeps_at_most_eight() -> None:
+    """Each batch size has its own output array in a layer."""
     model = small_model(nn.ReLU)
     big, small = np.ones((N, WIDTH)), np.ones((2, WIDTH))
     first = model.forward(big)
@@ -232,6 +234,7 @@ class Scale(nn.Layer):
 
 
 def test_buffers_of_a_user_layer_are_saved_and_its_parameters_get_gradients() -> None:
+    """`Scale` has a parameter `gain`, and a buffer `seen` that counts rows in training."""
     model = nn.Sequential(nn.Linear(3, 4), Scale(4), nn.ReLU(), dtype=np.float64, rng=0)
     assert list(model.params) == ["0.weight", "0.bias", "1.gain"]
     assert list(model.buffers) == ["1.seen"]

@@ -32,6 +32,7 @@ def test_error_of_a_pretrained_stack_is_the_mean_squared_error_of_its_reconstruc
 
 
 def test_pretrain_extends_the_best_stacks_of_each_layer_and_sorts_them_by_error() -> None:
+    """Each of two layers tries three candidates. The argument `keep` limits the number of stacks."""
     candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
     kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)
     errors = [stack.error for stack in kept]

@@ -160,6 +160,7 @@ def test_load_refuses_a_model_description_that_contradicts_the_file(words: str, 
 
 
 def test_load_refuses_layers_larger_than_the_file_without_allocating_them(tmp_path: Path) -> None:
+    """The description says that a layer has 3,000,000 outputs."""
     about = layer(in_features=5, out_features=3_000_000)
     safetensors.save_file(model_tensors(), tmp_path / "m", {"fusedstep": about})
     tracemalloc.start()
@@ -198,6 +199,7 @@ def test_save_replaces_a_symbolic_link_and_does_not_change_its_target(tmp_path: 
 
 
 def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
+    """`save` and `load` also accept paths as bytes."""
     os.mkfifo(tmp_path / "pipe")
     optimizer = fs.SGD([np.ones(3)])
     for path in (tmp_path / "pipe", Path("/dev/zero")):

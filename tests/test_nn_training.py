@@ -51,6 +51,7 @@ def test_batches_refuse_arrays_of_other_lengths() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_row_with_weight_n_has_the_effect_of_n_equal_rows(name: str, rng: np.random.Generator) -> None:
+    """The loss with weights equals the loss of repeated rows. The gradient agrees with finite differences."""
     kind, make = LOSSES[name]
     loss = kind()
     outputs, targets, weights = rng.standard_normal((5, 3)), make(rng), np.array([2.0, 0.0, 1.0, 3.0, 1.0])
@@ -89,6 +90,7 @@ def small(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batch
 
 
 def test_epoch_takes_a_step_per_batch_and_returns_the_mean_loss_over_rows() -> None:
+    """A second trainer takes the same steps one by one."""
     trainer, batches = small(of_optimizer={"momentum": 0.5})
     twin, _ = small(of_optimizer={"momentum": 0.5})
     values = [twin.step(batch) for batch in batches.epoch()]
@@ -116,6 +118,7 @@ def test_trainer_computes_gradients_of_nag_at_the_look_ahead_point() -> None:
 
 
 def test_decay_by_rows_divides_the_decay_by_the_rows_of_a_batch() -> None:
+    """With row weights, the sum of the weights replaces the number of rows."""
     trainer, batches = small(of_optimizer={"weight_decay": 0.8}, decay_by_rows=True)
     twin, _ = small(of_optimizer={"weight_decay": 0.2})
     batch = next(batches.epoch())
@@ -180,6 +183,7 @@ def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batche
 
 
 def test_fit_equals_a_loop_of_epochs_with_the_same_orders_and_batch_changes() -> None:
+    """The argument `change` keeps two of the four batches of an epoch."""
     (fitting, batches), (stepping, same) = (line(lr=0.1, momentum=0.5) for _ in range(2))
     orders, change = [np.random.default_rng(i).permutation(20) for i in range(3)], lambda found: list(found)[:2]
     turn = iter(orders)

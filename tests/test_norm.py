@@ -32,6 +32,7 @@ def sgd(params: list[Array], **options: Any) -> fs.optim.Optimizer:
 def test_gradient_norm_has_the_same_bits_for_every_split_into_arrays_isa_and_thread_count(
     dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The reference is the NumPy formula for one array."""
     flat = numbers(rng, SIZE, dtype)
     want = _reference.norm([flat], [SIZE])
     for pieces in (1, 3, 300):
@@ -84,6 +85,7 @@ def test_reported_norm_is_the_norm_after_division_by_grad_scale() -> None:
 def test_clipped_step_has_the_bits_of_a_step_with_scaled_gradients(
     cls: Any, clip_norm: float, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The NumPy formula scales the gradients by clip_coef / grad_scale."""
     p, g = numbers(rng, 5000, dtype), numbers(rng, 5000, dtype)
     opt = cls([p.copy()], lr=0.1)
     state, group = {n: a.copy() for n, a in opt.state[0].items()}, opt.groups[0]
@@ -169,6 +171,7 @@ def test_clipping_by_a_nan_or_infinite_norm_changes_parameters_as_in_torch() -> 
 @pytest.mark.parametrize("pieces", [3, 300])
 @every_class
 def test_a_clipped_step_has_the_same_bits_for_every_split(cls: Any, pieces: int, rng: np.random.Generator) -> None:
+    """One array of 100,003 elements is compared with 3 and 300 arrays of the same elements."""
     p, g = (numbers(rng, SIZE, np.float32) for _ in range(2))
     lengths = cuts(rng, pieces)
     one, many = [p.copy()], split(p.copy(), lengths)

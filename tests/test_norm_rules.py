@@ -88,6 +88,7 @@ def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradie
 
 
 def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.random.Generator) -> None:
+    """If the parameter is 0, the step is about lr in each element."""
     p, g = rng.standard_normal((2, 1000))
     for scale in (1.0, 1e-3):
         moved, size = scale * p, float(np.linalg.norm(scale * p))

@@ -47,6 +47,7 @@ def close(name: str, params: list[Any], rtol: float) -> None:
 
 @pytest.mark.parametrize("case", ARRAY_CASES)
 def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
+    """After three more steps, the parameters agree with those of version 0.1.0."""
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
     opt.load(FOLDER / f"{case}.safetensors")
@@ -66,6 +67,7 @@ def tensors(torch: Any) -> Any:
 
 @pytest.mark.parametrize("case", TENSOR_CASES)
 def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -> None:
+    """After three more steps, the parameters agree with those of version 0.1.0."""
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)

@@ -93,6 +93,7 @@ def test_declared_option_has_a_line_in_the_docstring() -> None:
 
 
 def test_option_declarations_determine_the_hyperparameters_that_a_kernel_gets() -> None:
+    """`eps` is passed as `inside` if the flag `hat` is True, and otherwise as `outside`."""
     options = {
         "betas": Option((0.5, 0.75), checks.betas, ""),
         "eps": Option(0.25, checks.positive, "", in_kernel=under_a_flag("inside", "hat", otherwise="outside")),

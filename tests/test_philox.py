@@ -53,6 +53,7 @@ def test_philox_blocks_equal_those_of_the_numpy_reference(index: int) -> None:
 
 
 def test_keys_of_philox_are_distinct_and_continue_after_its_state_is_loaded() -> None:
+    """The next key is the same after loading a state dict, copying or pickling."""
     rng = fs.Philox(2**64 - 1)
     first = [rng.key() for _ in range(3)]
     assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
@@ -66,6 +67,7 @@ def test_keys_of_philox_are_distinct_and_continue_after_its_state_is_loaded() ->
 
 
 def test_threads_draw_distinct_keys() -> None:
+    """Eight threads draw 500 keys each. The streams of the keys are 0 to 3,999."""
     rng, keys = fs.Philox(1), []
     workers = [threading.Thread(target=lambda: keys.extend([rng.key() for _ in range(500)])) for _ in range(8)]
     for worker in workers:
@@ -164,6 +166,7 @@ def test_kept_elements_at_any_distance_are_uncorrelated(key: fs.Key) -> None:
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
 def test_lengths_of_runs_of_equal_mask_elements_have_the_expected_frequencies(key: fs.Key) -> None:
+    """A run has length n with probability 2^-n."""
     kept = fs.dropout_mask(N, 0.5, key)
     changes = np.flatnonzero(kept[1:] != kept[:-1])
     lengths = np.diff(changes)

@@ -192,6 +192,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 
 
 def test_dlpack_gradients_of_every_layout_give_the_step_of_numpy_arrays() -> None:
+    """These gradients are read-only, so `zero_grads` refuses them."""
     for name, make in RIGHT.items():
         w = World()
         numbers = {"no strides": range(5), "strides": range(0, 10, 2), "an offset": range(2, 7)}
@@ -206,6 +207,8 @@ def test_dlpack_gradients_of_every_layout_give_the_step_of_numpy_arrays() -> Non
 
 @pytest.mark.parametrize("name", WRONG)
 def test_step_refuses_wrong_dlpack_capsules(name: str) -> None:
+    """Later steps with correct gradients work."""
+
     def case() -> None:
         w = World()
         with pytest.raises((ValueError, TypeError), match=r"Adam.step: grads\[1\]"):

@@ -107,6 +107,7 @@ def test_product_has_the_same_bits_for_every_number_of_threads(dtype: Any, shape
 
 @every_dtype
 def test_product_accepts_strided_matrices_that_blas_supports(dtype: Any) -> None:
+    """The factors are in C or Fortran order, or are slices of larger matrices."""
     a, b = matrices(70, 80, 190, dtype)  # the product has several tiles along both axes
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
@@ -211,7 +212,7 @@ def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """OpenBLAS copies the factors with kernels for Haswell. All tiles then take up to four times as long as one call."""
+    """OpenBLAS copies the factors on Haswell. All tiles then take up to four times as long as one call."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -356,6 +357,7 @@ def test_product_returns_false_without_openblas() -> None:
 
 @pytest.mark.parametrize("file", [None, "/no/such/file.so", "/undecodable/\udcff.so"])
 def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> None:
+    """The path of NumPy's library is missing or wrong."""
     script = (
         "import sys, numpy as np\n"
         f"sys.modules['numpy._core._multiarray_umath'].__file__ = {file!r}\n"

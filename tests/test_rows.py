@@ -231,6 +231,7 @@ def test_torch_step_hooks_get_the_tensor_after_a_step_of_rows(torch: Any) -> Non
 
 
 def test_dense_parameter_is_stepped_in_every_step_with_rows() -> None:
+    """Row 1 of the other parameter takes the same steps, and its other rows do not change."""
     d, e = np.ones(5, np.float32), np.ones((4, 3), np.float32)
     opt = fs.SGD([d, e], lr=0.125)
     g = np.ones(5, np.float32)
@@ -255,6 +256,7 @@ def bits(*arrays: Any) -> list[bytes]:
     ],
 )
 def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, message: str) -> None:
+    """States and step numbers also do not change."""
     w, table, state = np.ones(3), np.ones((4, 2)), []
     opt = cls([w, table])
     opt.step([np.ones(3), fs.Rows([1], np.ones((1, 2)))])

@@ -34,6 +34,7 @@ def points(study: Any) -> list[tuple[Any, ...]]:
 
 
 def test_coordinate_descent_tries_the_expected_points() -> None:
+    """The search tries all values of one parameter, continues at the best point, and changes to the other parameter."""
     sampler = CoordinateDescentSampler(GRID, start={"x": 0, "y": 3})
     study = optuna.create_study(sampler=sampler)
     study.optimize(bowl, n_trials=11)
@@ -93,6 +94,7 @@ def test_coordinate_descent_accepts_all_kinds_of_values() -> None:
 
 
 def test_multi_resolution_sampler_halves_the_spacing_around_the_best_point() -> None:
+    """The optimum is at x = 5.1."""
     space = {"x": Float(0.0, 16.0)}
     study = optuna.create_study(sampler=MultiResolutionGridSampler(space, points=5, levels=3))
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 16) - 5.1) ** 2, n_trials=1000)
@@ -144,6 +146,7 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_resumed_study_tries_the_points_of_an_uninterrupted_study(name: str, tmp_path: Path) -> None:
+    """The study is stored in a journal file, and resumed twice."""
     make, f, n = SAMPLERS[name]
     whole = optuna.create_study(sampler=make())
     whole.optimize(f, n_trials=n)
@@ -182,6 +185,7 @@ def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> None:
+    """The sampler uses the values of trials that the user enqueued. Its next point is the same."""
     make, f, _ = SAMPLERS[name]
     first = optuna.create_study(sampler=make())
     first.optimize(f, n_trials=6)

@@ -267,6 +267,7 @@ def test_import_without_scikit_learn_names_the_extra() -> None:
     ],
 )
 def test_a_refused_fit_leaves_the_previous_fit_unchanged(options: dict[str, Any], rows: dict[str, Any]) -> None:
+    """A refused first fit leaves no fitted attributes."""
     model = small().fit(X, y)
     before = model.predict(X)
     with pytest.raises((TypeError, ValueError)):

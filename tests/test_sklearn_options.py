@@ -177,6 +177,7 @@ def test_class_weights_give_the_fit_of_equal_sample_weights() -> None:
 
 
 def test_validation_rows_given_to_fit_are_scored_and_early_stopping_restores_the_best_weights() -> None:
+    """Without early stopping, the scores do not change the fit."""
     options = {"max_iter": 12, "learning_rate_init": 0.05, "early_stopping": True, "n_iter_no_change": 2}
     model = MLPClassifier(**{**BASE, **options}).fit(X, y, X_val=V, y_val=v)
     assert model.best_validation_score_ == max(model.validation_scores_) == pytest.approx(model.score(V, v))
@@ -300,6 +301,7 @@ def test_input_noise_set_before_a_warm_start_takes_effect() -> None:
 
 
 def test_validation_scores_after_a_warm_start_are_those_of_the_network_in_training() -> None:
+    """The first fit ended with averaged weights."""
     model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
     heard: list[float] = []
     model.fit(X, y, X_val=V, y_val=v)
@@ -319,6 +321,7 @@ def test_partial_fit_continues_after_fit_has_stopped_early() -> None:
 
 @pytest.mark.parametrize("early", [True, False])
 def test_early_stopping_can_be_switched_between_fit_and_partial_fit(early: bool) -> None:
+    """The best loss, or the best validation score, is the best since the switch."""
     model = fitted(early_stopping=early, n_iter_no_change=np.inf)
     model.set_params(early_stopping=not early)
     for _ in range(2):

@@ -69,6 +69,7 @@ def assert_same_fit(ours: Any, theirs: Any, rtol: float = 1e-9) -> None:
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_classifier_agrees_with_the_classifier_of_scikit_learn(name: str, targets: str) -> None:
+    """All fitted attributes, weights and predictions are compared."""
     X, y = digits()
     y = TARGETS[targets](y)
     options = {**BASE, **OPTIONS[name]}
@@ -132,6 +133,7 @@ def test_warm_start_continues_the_training_as_in_scikit_learn() -> None:
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_partial_fit_continues_the_training_as_in_scikit_learn(pickled: bool) -> None:
+    """The estimator may be pickled between the calls."""
     X, y = digits()
     options = {**BASE, "shuffle": False}
     theirs, ours = TheirClassifier(**options), MLPClassifier(**options)

@@ -61,6 +61,7 @@ def over_file(old: World, new: World, folder: Path) -> None:
 def test_training_with_a_loaded_state_has_the_bits_of_uninterrupted_training(
     cls: Any, options: dict[str, Any], transfer: Callable[[World, World, Path], None], tmp_path: Path
 ) -> None:
+    """The state is taken after five of nine steps, as a dict or a file."""
     uninterrupted, old, new = (World(cls, **options) for _ in range(3))
     uninterrupted.run(0, 9)
     old.run(0, 5)
@@ -179,6 +180,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_state_that_does_not_fit_is_refused_and_changes_nothing(name: str) -> None:
+    """`MISFITS[name]` changes one entry of a valid state dict."""
     path, to, words = MISFITS[name]
     old, new = World(fs.Adam), World(fs.Adam)
     old.run(0, 3)

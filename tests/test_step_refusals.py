@@ -113,6 +113,7 @@ def test_step_refuses_gradients_that_share_memory_with_arrays_that_it_writes(cls
 
 
 def test_step_accepts_gradients_whose_elements_lie_between_those_of_other_arrays() -> None:
+    """The arrays share a buffer, but no element."""
     whole = np.zeros((6, 8), np.float32)
     p = ones(3, 4)
     zero = np.broadcast_to(np.float32(0), (24,))
@@ -197,6 +198,7 @@ CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @every_class
 def test_step_refuses_a_parameter_whose_memory_shape_dtype_or_flags_changed(cls: Any, change: str) -> None:
+    """The parameter changes between two steps. The other parameter is not stepped."""
     act, need = CHANGES[change]
     first, second = np.ones((4, 3), np.float32), np.ones((4, 3), np.float32)
     opt = cls({"a": first, "b": second})

@@ -41,6 +41,7 @@ def inputs(cells: Any, new: Any = None, **wishes: Any) -> tuple[list[str], Any]:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"])
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_encoding_delimiter_and_decimal_comma_are_found(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    """The index of the table contains the line numbers in the file."""
     rows = [["Straße", "preis", "tag"], ["Öderweg", "1,5", "31.12.2020"], ["Allee", "-2,25", "1.2.2021"]]
     path = written(tmp_path / "t.csv", "\n".join(delimiter.join(row) for row in rows), encoding)
     frame = read(path)
@@ -163,6 +164,7 @@ def test_fit_of_columns_uses_only_the_given_rows() -> None:
 
 
 def test_each_category_has_an_output_and_rare_categories_share_an_output() -> None:
+    """A column with two categories has one output."""
     cells = ["a"] * 20 + ["b"] * 15 + ["c"] * 5 + ["rare"] + [None]
     names, found = inputs(cells, ["b", "rare", None, "never seen"])
     assert names == ["c=a", "c=b", "c=c", "c is another", "c is missing"]

@@ -239,6 +239,7 @@ def test_nan_remains_nan_in_a_parameter_with_master_weights() -> None:
 
 
 def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
+    """The inf is in the second of three blocks of 256 elements, each with its own scale."""
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
     opt = fs.AdamW([p], state_dtype="uint8")
@@ -291,6 +292,7 @@ def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> No
 
 
 def test_8_bit_second_moment_of_a_small_gradient_is_not_rounded_to_0() -> None:
+    """A gradient of 1e6 and a gradient of 1e-9 share the scale of their states."""
     g = np.zeros(256, np.float32)
     g[0], g[1] = 1e6, 1e-9
     p = np.zeros(256, np.float32)
@@ -413,6 +415,7 @@ def test_groups_can_have_different_state_dtypes() -> None:
 
 
 def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
+    """The parameter is always the master weight, rounded to nearest."""
     p = draw(1000, 1, np.float16)
     full = p.astype(np.float32)
     kept, wide = fs.AdamW([p], master_weights=True, rounding="stochastic"), fs.AdamW([full])
