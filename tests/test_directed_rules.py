@@ -344,7 +344,7 @@ def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) 
 
 @pytest.mark.torch
 def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
-    """The training of both optimizers then continues with equal results. A skipped step changes no state."""
+    """After the exchange, Adafactor of fusedstep and torch train equally. A skipped step changes no state."""
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
     train(torch, opt, mine, 3), train(torch, reference, other, 3)

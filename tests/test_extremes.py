@@ -106,7 +106,7 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
 
 @pytest.mark.parametrize("grads", [[1e38], [1e38, 1e38], [3e38, -3e38], [-1e38, 3e38], [1e25, 1.0]])
 def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads: list[float], torch: Any) -> None:
-    """torch's RMSprop also leaves the parameters unchanged."""
+    """The parameters also do not change in torch's RMSprop."""
     for alpha in (0.99, 0.9):
         p, _ = steps(fs.RMSprop, grads, centered=True, alpha=alpha)
         np.testing.assert_array_equal(p, np.float32(1))

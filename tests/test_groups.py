@@ -24,7 +24,7 @@ every_variant_with_lookahead = pytest.mark.parametrize(
 
 @every_class
 def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
-    """Its average, its states and its step number also do not change."""
+    """The average, the states and the step number of the parameter also do not change."""
     a, b = np.ones(5), np.ones(5)
     opt = cls([a, b], lr=0.1, ema_decay=0.5, weight_decay=0.1)
     first, g = b.tobytes(), np.full(5, 0.5)
@@ -189,6 +189,7 @@ def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
 
 @every_context
 def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: str) -> None:
+    """The context changes the parameters, and its exit restores them even if they are read-only."""
     opt, grads = make(cls)
     before = snapshot(opt)
     with getattr(opt, context)():

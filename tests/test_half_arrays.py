@@ -96,7 +96,7 @@ def test_averages_of_float16_parameters_are_float32_also_inside_averaged() -> No
 
 
 def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
-    """A second optimizer loads the state dict. Both then take the same step."""
+    """A second optimizer loads the state dict. The next steps of the two optimizers are equal."""
     p, q = draw(9, 0, bfloat16), draw(9, 0, bfloat16)
     first, second = fs.Adam([p], ema_decay=0.9), fs.Adam([q], ema_decay=0.9)
     first.step([draw(9, 1, np.float32)])
@@ -108,7 +108,7 @@ def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
 
 
 def test_numpy_optimizer_reads_and_zeroes_gradients_in_the_memory_of_torch_tensors(torch: Any) -> None:
-    """float32, float16 and bfloat16 tensors are accepted as gradients. Tensors are refused as parameters."""
+    """Tensors of float32, float16 and bfloat16 are accepted as gradients. Tensors are refused as parameters."""
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         p, q = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
         g = torch.arange(12, dtype=dtype).reshape(4, 3).t()

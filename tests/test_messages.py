@@ -22,7 +22,7 @@ def freed(torch: Any, *shape: int) -> Any:
 
 
 def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
-    """The tensor is the gradient of a torch optimizer, its parameter, or the gradient of a NumPy optimizer."""
+    """The tensor is a gradient or a parameter of a torch optimizer, or a gradient of a NumPy optimizer."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)

@@ -257,7 +257,7 @@ def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays
 
 @pytest.mark.torch
 def test_torch_muon_skips_steps_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
-    """A state dict is loaded into torch's Muon and back. The training of both then continues with equal results."""
+    """A state dict is loaded into torch's Muon and back. Later steps of the two optimizers are equal."""
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])
     opt, reference = ours("Muon")(mine, ns_dtype=torch.bfloat16, skip_nonfinite=True), theirs("Muon")(other)
     train(opt, mine, 3), train(reference, other, 3)

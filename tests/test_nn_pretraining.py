@@ -54,6 +54,8 @@ def test_equal_candidates_get_different_weights_and_the_same_seed_repeats_the_re
 
 
 def test_kl_penalty_lowers_activations_of_auto_encoders_and_noise_changes_them() -> None:
+    """The target of the penalty is a mean activation of 0.05."""
+
     def mean_rate(**settings: Any) -> float:
         layer = nn.pretrain(X, [16], epochs=20, **settings)[0].layers[0]
         return float((1 / (1 + np.exp(-(X @ layer.weight + layer.bias)))).mean())
@@ -63,6 +65,7 @@ def test_kl_penalty_lowers_activations_of_auto_encoders_and_noise_changes_them()
 
 
 def test_pretrain_ranks_a_diverging_candidate_last() -> None:
+    """The learning rate 1e30 diverges. The error of this candidate is inf."""
     with np.errstate(all="ignore"):
         best, worst = nn.pretrain(X, [8], None, candidates=[{"lr": 1e30}, {"lr": 1e-3}], keep=2, epochs=2)
     assert best.layers[0].candidate == 1 and math.isinf(worst.error)

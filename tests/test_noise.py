@@ -39,7 +39,7 @@ def test_gaussian_noise_agrees_with_the_box_muller_formula() -> None:
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
 def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
-    """The test calls only the NumPy reference. The kernels have the bits of the reference, and so finite noise."""
+    """The test calls the NumPy reference. The kernels have the same bits, so their noise is finite, too."""
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):
         u = (t(65536) * t(w[0] >> 16) + t(w[0] & 0xFFFF) + t(0.5)) * t(2.0**-32)

@@ -59,6 +59,7 @@ def test_schedule_refuses_step_numbers_below_1_and_fractions(schedule: Any, form
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:8], ids=IDS[:8])
 def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(schedule: Any, formula: Any) -> None:
+    """`eval(repr(schedule))` gives an equal schedule."""
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert eval(repr(schedule), vars(s)) == schedule
     with pytest.raises(AttributeError):

@@ -189,6 +189,7 @@ def test_categorical_and_numeric_override_the_detected_kind_of_a_column() -> Non
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%d %b %Y", "%d.%m.%y", "%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y %H:%M"],
 )
 def test_dates_become_days_months_and_weekdays(form: str) -> None:
+    """Days count from 1970-01-01. Formats with a time of day also give the hour."""
     times = pandas.date_range("2020-01-30 06:00", periods=ROWS, freq="37h")
     names, found = inputs(list(times.strftime(form)))
     hours = "%H" in form
