@@ -37,7 +37,7 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 def test_if_betas_are_zero_the_states_equal_the_last_gradient_and_its_square(
     cls: Any, options: Any, before: float, dtype: Any
 ) -> None:
-    """An average that is computed from its old value 1e4 would lose a gradient of 1e-4."""
+    """In float32, the formula m + (1 - beta) (g - m) would lose a gradient g = 1e-4 if the old average m is 1e4."""
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
     g = dtype.type(1e-4)

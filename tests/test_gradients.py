@@ -99,7 +99,7 @@ def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], c
     """These losses are private classes of `fusedstep.sklearn`."""
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
-    # The value of SquaredError is a mean over the columns, but its gradient is that of their sum.
+    # The value of SquaredError is a mean over the columns. The gradient is the gradient of the sum over the columns.
     told = columns if kind.__name__ == "SquaredError" else 1
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:

@@ -94,7 +94,7 @@ def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
 
 @every_class
 def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: Any) -> None:
-    """Other options can be changed. In both cases, the next step equals the step of a new optimizer."""
+    """Other options can be changed. After a change or a refused change, a step equals that of a new optimizer."""
     for name in switches(cls):
         value = True if cls.checks[name] is _checks.flag else 0.5
         if not accepted(cls, {name: value}):
@@ -115,7 +115,7 @@ def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: An
 
 @every_class_of_this_rate
 def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> None:
-    """A refused step also does not keep its learning rate."""
+    """The learning rate that is passed to a refused step is also not used later."""
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
     once.step([np.ones(3)], lr=0.0)
@@ -189,7 +189,7 @@ def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
 
 @every_context
 def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: str) -> None:
-    """The context changes the parameters, and its exit restores them even if they are read-only."""
+    """A context changes the parameters. The end of the context restores the parameters, even if they are read-only."""
     opt, grads = make(cls)
     before = snapshot(opt)
     with getattr(opt, context)():
@@ -201,7 +201,7 @@ def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: st
 
 @every_context
 def test_optimizer_refuses_all_calls_after_a_parameter_was_resized_in_a_context(cls: Any, context: str) -> None:
-    """The context cannot restore the parameters, and its exit raises an error."""
+    """The context cannot restore the parameters, so the end of the context raises an error."""
     opt, grads = make(cls)
     words = rf"{context}: params\[1\] must be unchanged in memory, layout and dtype since the optimizer was made"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():

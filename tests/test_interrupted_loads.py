@@ -118,7 +118,7 @@ def interrupted_at(line: int, act: Callable[[], None]) -> bool:
 
 
 def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
-    """Load the new state over the old state, and interrupt the load. Assert that the result is one of both states.
+    """Load the new state over the old state with an interrupt. Assert that the result is the old or the new state.
 
     Return True if the interrupt came before the end of the load.
     """

@@ -56,7 +56,7 @@ def test_callers_array_is_unchanged_if_the_first_layer_returns_its_input(behind:
 def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns_its_input(
     behind: type[nn.Layer],
 ) -> None:
-    """The gradients equal those of a model without the layer `Identity`."""
+    """The gradients equal the gradients of a model without the layer `Identity`."""
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)

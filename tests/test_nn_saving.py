@@ -24,7 +24,7 @@ def trained_model() -> nn.TrainedModel:
 
 
 def test_loaded_classifier_has_the_predictions_and_names_of_the_saved_model(tmp_path: Path) -> None:
-    """The model standardizes its inputs. It refuses inputs of a wrong shape, and nan."""
+    """The model standardizes the inputs. Inputs of a wrong shape and nan are refused."""
     trained, path = trained_model(), tmp_path / "m.safetensors"
     nn.save(path, trained)
     loaded = nn.load(path)

@@ -231,7 +231,7 @@ def test_torch_step_hooks_get_the_tensor_after_a_step_of_rows(torch: Any) -> Non
 
 
 def test_dense_parameter_is_stepped_in_every_step_with_rows() -> None:
-    """Row 1 of the other parameter takes the same steps, and its other rows do not change."""
+    """Row 1 of the second parameter takes the same steps. The other rows of the second parameter do not change."""
     d, e = np.ones(5, np.float32), np.ones((4, 3), np.float32)
     opt = fs.SGD([d, e], lr=0.125)
     g = np.ones(5, np.float32)

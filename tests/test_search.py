@@ -21,7 +21,7 @@ GRID = {"x": [0, 1, 2, 3, 4], "y": [0, 1, 2, 3]}
 
 
 def bowl(trial: Any) -> float:
-    """Return a function of two dependent parameters. Its minimum is at (3, 1)."""
+    """Return the value of a function of x and y, which has the minimum at (3, 1)."""
     x, y = trial.suggest_int("x", 0, 4), trial.suggest_int("y", 0, 3)
     return float((x - 3) ** 2 + (y - 1) ** 2 + 0.5 * (x - 3) * (y - 1))
 

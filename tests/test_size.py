@@ -18,7 +18,7 @@ GIB = 1 << 30
 
 
 def needs(gib: float) -> None:
-    """Skip the test if there is too little free memory."""
+    """Skip the test if fewer than `gib` + 2 GiB of memory are free."""
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     except OSError:

@@ -76,7 +76,7 @@ def plain() -> Any:
 def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(
     name: str, plain: Any
 ) -> None:
-    """The fit and its pickled copy also continue equally with `partial_fit`."""
+    """The fitted estimator and a pickled copy also give equal results after `partial_fit`."""
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -84,7 +84,7 @@ def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeat
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     back = pickle.loads(pickle.dumps(model))
     assert np.array_equal(back.predict_proba(V), p)
-    for other in (model, back):  # both continue from the same weights, optimizer states and random streams
+    for other in (model, back):  # pickle keeps the weights, the optimizer states and the random streams
         other.partial_fit(X[:64], y[:64])
     assert same(model, back)
     assert np.array_equal(model.predict_proba(V), back.predict_proba(V))

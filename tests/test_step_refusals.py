@@ -215,7 +215,7 @@ def test_step_refuses_a_gradient_of_another_dtype_at_the_address_of_the_last_gra
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
-        # The new array and its dtype are often at the freed addresses of the first array and of its dtype.
+        # The new array and the new dtype are often at the freed addresses of the first array and the first dtype.
         other = np.ones(3, np.dtype("f4").newbyteorder(">"))
         before = p.tobytes()
         with assert_refused(TypeError, "native byte order"):

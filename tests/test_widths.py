@@ -342,7 +342,7 @@ def test_training_with_narrow_states_resumed_from_a_checkpoint_has_the_same_bits
 @pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
 def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str | None, to: str | None) -> None:
-    """Both states are converted to float32 and compared, within the rounding error of the narrower dtype."""
+    """The saved and the loaded states are converted to float32 and agree within the rounding error of the dtypes."""
     start = draw(37 * 29, 1, np.float32).reshape(37, 29)
     first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
     for t in range(3):

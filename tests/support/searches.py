@@ -23,6 +23,6 @@ def quiet() -> Iterator[None]:
 
 
 def valley(trial: Any) -> float:
-    """Return a function of x and lr. Its minimum is at x = 0.3, lr = 0.03."""
+    """Return the value of a function of x and lr, which has the minimum at x = 0.3, lr = 0.03."""
     x, lr = trial.suggest_float("x", 0.0, 1.0), trial.suggest_float("lr", 1e-4, 1.0, log=True)
     return float((x - 0.3) ** 2 + (math.log10(lr / 0.03)) ** 2)
