@@ -146,7 +146,7 @@ def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
     busy, level = report.warning(machine), machine["isa"][0]
     return (
         f"{busy}{' ' * bool(busy)}The CPU was {machine['cpu']}. Every library used {machine['threads']} threads. "
-        f"fusedstep used the instruction set {NAMES.get(level, level)}. Versions: {versions}. "
+        f"fusedstep used the instruction set {NAMES.get(level, level)}. The versions were {versions}. "
         "A ratio is the time of the other library divided by the time of fusedstep. If the ratio is 2, the other "
         "library takes twice as long as fusedstep. The brackets contain the 95% interval of the ratio. If the interval "
         "contains 1, the two libraries are equal within the interval. If a library has several variants, for example "

@@ -82,8 +82,9 @@ def test_variants_have_the_same_bits_on_every_machine(
 
 
 @every_machine
-def test_batch_norm_has_the_bits_of_the_reference_if_stores_bypass_the_caches(
-    rng: np.random.Generator, machine: Any) -> None:
+def test_batch_norm_has_the_bits_of_the_numpy_reference_if_stores_bypass_the_caches(
+    rng: np.random.Generator, machine: Any
+) -> None:
     """The arrays are so large that stores bypass the caches. They are not aligned to cache lines."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),

@@ -86,7 +86,7 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 
 @every_dtype
 @every_class
-def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_formulas_in_numpy(
+def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
     cls: Any, dtype: Any, rng: np.random.Generator
 ) -> None:
     """`transcribed` computes the directions of three steps. Parameters and states are compared after the steps."""

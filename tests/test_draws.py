@@ -13,7 +13,7 @@ from support.machines import machines
 
 
 @pytest.mark.parametrize("first", [0, 1, 255, 256, 2**32 - 3, 2**63 - 1])
-def test_philox_words_equal_those_of_the_reference(first: int) -> None:
+def test_philox_words_equal_those_of_the_numpy_reference(first: int) -> None:
     for n in (0, 1, 3, 255, 256, 257, 1000):
         expected = reference.words(KEY.seed, KEY.stream, first, n)
         for machine in machines((1,)):

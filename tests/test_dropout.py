@@ -32,7 +32,7 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_dropout_of_every_length_has_the_bits_of_the_reference(dtype: Any, offset: int) -> None:
+def test_dropout_of_every_length_has_the_bits_of_the_numpy_reference(dtype: Any, offset: int) -> None:
     """Nothing is written outside the output."""
     for n in LENGTHS:
         x = values(n, dtype)
@@ -46,7 +46,7 @@ def test_dropout_of_every_length_has_the_bits_of_the_reference(dtype: Any, offse
 
 
 @every_dtype
-def test_dropout_with_every_alignment_has_the_bits_of_the_reference(dtype: Any) -> None:
+def test_dropout_with_every_alignment_has_the_bits_of_the_numpy_reference(dtype: Any) -> None:
     """Input and output begin at different distances from a multiple of 64 bytes."""
     for machine in machines((1,)):
         for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
@@ -73,7 +73,9 @@ def test_dropout_of_large_arrays_has_the_same_bits_in_place_and_into_another_arr
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("p", [0.0, 1e-6, 1 / 65536, 0.1, 0.5, 65535 / 65536, 1.0])
 @every_dtype
-def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_reference(dtype: Any, p: float, mode: str) -> None:
+def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_numpy_reference(
+    dtype: Any, p: float, mode: str
+) -> None:
     x = values(5000, dtype)
     for machine in machines():
         assert_same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)

@@ -58,7 +58,7 @@ STAGES: list[tuple[Options, Options]] = [
 
 @pytest.fixture
 def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the NumPy formulas of the optimizers compute with exact numbers."""
+    """Let the NumPy references of the optimizers compute with exact numbers."""
     monkeypatch.setattr(_reference, "np", Namespace())
     for cls in fs.optim.registry.values():
         module = sys.modules[cls.reference.__module__]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
-    """Return the result of the NumPy formula in float32, rounded to the dtype of x."""
+    """Return the result of the NumPy reference in float32, rounded to the dtype of x."""
     wide = x.astype(np.float32)
     kept = reference.mask(KEY.seed, KEY.stream, offset, x.size, p).reshape(x.shape)
     y = reference.dropout(wide, kept, p) if mode == "inverted" else np.where(kept, wide, np.float32(0))
@@ -36,7 +36,7 @@ def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_half
 @pytest.mark.parametrize("offset", [0, 7, 505, 2**35 - 600, 2**63 - 1])
-def test_half_dropout_has_the_bits_of_the_rounded_numpy_formula(half: Any, offset: int) -> None:
+def test_half_dropout_has_the_bits_of_the_rounded_numpy_reference(half: Any, offset: int) -> None:
     for n in (0, 1, 15, 16, 17, 511, 513, 2047, 2048, 2049, 5000, 100_003):
         x = values(n, half)
         for machine in machines((4,) if n > 5000 else (1,)):
@@ -122,7 +122,7 @@ def rounded_case(
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
-def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_formula(
+def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_reference(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
     """The layer has a residual and a ReLU. Nothing is written outside the arrays."""

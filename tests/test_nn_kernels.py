@@ -1,4 +1,4 @@
-"""The kernels of ReLU with a bias and of the softmax loss have the bits of their NumPy formulas, and are accurate."""
+"""The kernels of ReLU with a bias and of the softmax loss have the bits of their NumPy references, and are accurate."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def softmax_loss(z: Array, labels: Array) -> tuple[Array, Array]:
 
 @every_dtype
 @pytest.mark.parametrize("width", WIDTHS)
-def test_relu_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, width: int) -> None:
+def test_relu_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, width: int) -> None:
     """The kernel runs in place, with and without a bias. It writes nothing outside the arrays."""
     x, bias = values(5 * width, dtype).reshape(5, width), np.linspace(-1, 1, width).astype(dtype)
     dy = np.arange(1, 5 * width + 1, dtype=dtype).reshape(5, width)
@@ -89,7 +89,7 @@ def test_relu_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, width: int) -
 
 @every_dtype
 @pytest.mark.parametrize("shape", [*((3, k) for k in WIDTHS), (64, 10), (500, 10), (2, 1024), (2, 2051)])
-def test_softmax_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, shape: tuple[int, int]) -> None:
+def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: tuple[int, int]) -> None:
     """The kernel returns the loss of each row, and the gradient of the mean loss."""
     rng = np.random.default_rng(1)
     z = (rng.standard_normal(shape) * rng.choice([1e-3, 1, 30, 300], shape)).astype(dtype)
@@ -106,7 +106,7 @@ def test_softmax_kernel_has_the_bits_of_the_numpy_formula(dtype: Any, shape: tup
 
 @every_dtype
 def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """The NumPy formula, which has the bits of the kernel, is compared with NumPy's exp in long double."""
+    """The NumPy reference, which has the bits of the kernel, is compared with NumPy's exp in long double."""
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))

@@ -60,7 +60,7 @@ def test_sum_of_squares_refuses_strided_and_integer_arrays() -> None:
 
 
 @every_dtype
-def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_formula(
+def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_reference(
     dtype: Any, rng: np.random.Generator
 ) -> None:
     flat = numbers(rng, SIZE, dtype)
@@ -85,7 +85,7 @@ def test_reported_norm_is_the_norm_after_division_by_grad_scale() -> None:
 def test_clipped_step_has_the_bits_of_a_step_with_scaled_gradients(
     cls: Any, clip_norm: float, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """The NumPy formula scales the gradients by clip_coef / grad_scale."""
+    """The NumPy reference scales the gradients by clip_coef / grad_scale."""
     p, g = numbers(rng, 5000, dtype), numbers(rng, 5000, dtype)
     opt = cls([p.copy()], lr=0.1)
     state, group = {n: a.copy() for n, a in opt.state[0].items()}, opt.groups[0]

@@ -25,7 +25,7 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_lamb_and_lars_have_the_bits_of_their_numpy_formulas(
+def test_lamb_and_lars_have_the_bits_of_their_numpy_references(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     """Parameters, states and averages are compared after three steps, with options of decay, clipping and scaling."""

@@ -71,7 +71,7 @@ def test_error_of_cancelling_momentum_is_relative_to_its_largest_term(cls: Any, 
 @every_dtype
 @every_class_of_this_rate
 def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
-    """All parameters stay denormal during three steps, and have the bits of the NumPy formula."""
+    """All parameters stay denormal during three steps, and have the bits of the NumPy reference."""
     info = np.finfo(dtype)
     smallest = np.ldexp(1.0, info.minexp - info.nmant)
     start = (rng.integers(-10_000, 10_000, 500) * smallest).astype(dtype)

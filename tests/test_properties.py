@@ -1,4 +1,4 @@
-"""A call with arrays of any layout and address gives the bits of the NumPy formula, or an error without any change."""
+"""A call with arrays of any layout and address gives the bits of the NumPy reference, or an error without changes."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ SWITCHES = [(cls, options) for cls in CLASSES for options in variants(cls)]
 
 
 @holds
-def test_every_step_has_the_bits_of_the_numpy_formula_or_is_refused_without_changes(data: Any) -> None:
+def test_every_step_has_the_bits_of_the_numpy_reference_or_is_refused_without_changes(data: Any) -> None:
     """Parameters, gradients, the optimizer and its options are drawn by Hypothesis. The arrays may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
@@ -199,7 +199,7 @@ def test_every_step_has_the_bits_of_the_numpy_formula_or_is_refused_without_chan
 
 
 @holds
-def test_dropout_and_noise_have_the_bits_of_the_numpy_formula_or_are_refused_without_changes(data: Any) -> None:
+def test_dropout_and_noise_have_the_bits_of_the_numpy_reference_or_are_refused_without_changes(data: Any) -> None:
     """Input, output, key and offset are drawn by Hypothesis. The arrays may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
@@ -224,7 +224,7 @@ def test_dropout_and_noise_have_the_bits_of_the_numpy_formula_or_are_refused_wit
 
 
 class Normalisation:
-    """The arguments of a batch normalisation, with all arrays in one arena, and the results of the NumPy formula."""
+    """The arguments of a batch normalisation, with all arrays in one arena, and the results of the NumPy reference."""
 
     def __init__(self, draw: Any, arena: Arena, dtype: Any) -> None:
         shape = draw(shapes(most=1025, least_axes=2))
@@ -284,7 +284,7 @@ class Normalisation:
 
 
 @holds
-def test_batch_norm_has_the_bits_of_the_numpy_formula_or_is_refused_without_changes(data: Any) -> None:
+def test_batch_norm_has_the_bits_of_the_numpy_reference_or_is_refused_without_changes(data: Any) -> None:
     """The arrays of the forward and the backward pass are drawn by Hypothesis, and may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype, size=1 << 15)
@@ -301,7 +301,7 @@ def test_batch_norm_has_the_bits_of_the_numpy_formula_or_is_refused_without_chan
 
 
 @holds
-def test_batch_statistics_have_the_bits_of_the_numpy_formula_or_are_refused_without_changes(data: Any) -> None:
+def test_batch_statistics_have_the_bits_of_the_numpy_reference_or_are_refused_without_changes(data: Any) -> None:
     """The array and the axis are drawn by Hypothesis."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)

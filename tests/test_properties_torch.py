@@ -43,8 +43,10 @@ class Arena:
         return self.tensor.as_strided(shape, strides, at)
 
 
-def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
-    """The reference is the step on arrays. test_properties.py compares that step with a transcription in NumPy."""
+def test_every_step_of_tensors_has_the_bits_of_a_step_of_arrays_or_is_refused_without_changes(
+    torch: ModuleType,
+) -> None:
+    """The reference is the step on arrays. test_properties.py compares that step with the NumPy reference."""
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls in TORCHS]
     if not classes:
@@ -85,7 +87,9 @@ def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: Mo
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
+def test_every_dropout_of_tensors_has_the_bits_of_dropout_of_a_copy_or_is_refused_without_changes(
+    torch: ModuleType,
+) -> None:
     """The reference is dropout of a dense copy with the same seed. Because p = 0.5, kept elements must be 2 * x."""
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):

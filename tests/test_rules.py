@@ -1,4 +1,4 @@
-"""Every optimizer has the bits of its NumPy formula for all options, lengths, instruction sets and thread counts."""
+"""Every optimizer has the bits of its NumPy reference for all options, lengths, instruction sets and thread counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Narrow states, stochastic rounding and master weights have the bits of NumPy formulas for every format.
+"""Narrow states, stochastic rounding and master weights have the bits of the NumPy reference for every format.
 
 Narrow states have 16 or 8 bits per element. For bfloat16 parameters, master weights are stored as the parameter and
 its low bits: the 16 bits that are missing to a float32 weight.
@@ -43,7 +43,7 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 
 
 class Tensor:
-    """The NumPy formula of a step for one parameter. The parameter and its states are stored in their formats."""
+    """The NumPy reference of a step for one parameter. The parameter and its states are stored in their formats."""
 
     def __init__(self, p: Any, number: int, states: dict[str, Any], options: dict[str, Any], rule: Any) -> None:
         self.rule, self.number, self.options = rule, number, options
@@ -101,7 +101,7 @@ class Tensor:
         return rounding.to_float16(x, bits) if dtype == np.float16 else x
 
 
-def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
+def assert_equal_to_numpy_reference(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
     for k, t in enumerate(tensors):
         p = opt.params[k]
         assert rounding.same_items(p, t.p), what
@@ -122,7 +122,7 @@ def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor]
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @every_class
-def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_formula(
+def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_reference(
     cls: Any, parameter: str, width: str
 ) -> None:
     """Three steps of parameters of many lengths are compared, with the first and the last variant of each optimizer."""
@@ -137,11 +137,11 @@ def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_for
             opt.step(grads)
             for tensor, g in zip(tensors, grads, strict=True):
                 tensor.step(cls, g, t, opt.groups[0])
-            assert_equal_to_transcription(opt, tensors, (of_rule, t))
+            assert_equal_to_numpy_reference(opt, tensors, (of_rule, t))
 
 
 @every_isa
-def test_step_with_8_bit_states_has_the_bits_of_the_numpy_formula_for_all_lengths(isa: str) -> None:
+def test_step_with_8_bit_states_has_the_bits_of_the_numpy_reference_for_all_lengths(isa: str) -> None:
     """The parameter is bfloat16 with master weights, and steps once on each instruction set."""
     before = _core.isa()
     fs.set_isa(isa)
@@ -153,7 +153,7 @@ def test_step_with_8_bit_states_has_the_bits_of_the_numpy_formula_for_all_length
             g = draw(n, n + 1, bfloat16)
             opt.step([g])
             tensor.step(fs.AdamW, g, 1, opt.groups[0])
-            assert_equal_to_transcription(opt, [tensor], n)
+            assert_equal_to_numpy_reference(opt, [tensor], n)
     finally:
         fs.set_isa(before)
 

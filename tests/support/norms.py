@@ -1,4 +1,4 @@
-"""Random arguments of batch normalisation, and the results of the NumPy formulas."""
+"""Random arguments of batch normalisation, and the results of the NumPy reference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parameters(rng: np.random.Generator, channels: int, dtype: Any) -> list[Arra
 
 
 class Case:
-    """Random arguments of a forward and a backward pass, and the results of the NumPy formulas."""
+    """Random arguments of a forward and a backward pass, and the results of the NumPy reference."""
 
     def __init__(
         self, rng: np.random.Generator, shape: Any, axis: int, dtype: Any, training: bool = True, relu: bool = False,
@@ -47,7 +47,7 @@ class Case:
         return tuple(a for a in found if a is not None)
 
     def bits(self) -> tuple[Array, ...]:
-        """Return the results of the NumPy formulas, in the order of `run`."""
+        """Return the results of the NumPy reference, in the order of `run`."""
         v, dy = (reference.channels_first(a, self.axis) for a in (self.x, self.dy))
         n, dtype, mean, var = v.shape[1], v.dtype, self.mean, self.var
         if self.training:

@@ -136,7 +136,7 @@ class Layer:
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Set the first values of parameters and buffers."""
+        """Set the initial values of parameters and buffers."""
 
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Use `key` for the random numbers of the next passes, in training and in prediction.

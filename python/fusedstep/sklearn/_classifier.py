@@ -104,7 +104,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     batch_norm : bool
         If True, normalise each hidden layer before its activation. `intercepts_` then has the beta of batch norm.
     weight_init, bias_init : function or None
-        Initialisers of the weights and biases from `fusedstep.init`. None: the same first values as in scikit-learn.
+        Initialisers of the weights and biases from `fusedstep.init`. None: the same initial values as in scikit-learn.
     class_weight : dict, "balanced" or None
         Weights of the classes, also for held-out rows. "balanced" is n / (k * n_c) for class c, with n rows, k classes
         and n_c rows of class c.

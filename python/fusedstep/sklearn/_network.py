@@ -1,4 +1,4 @@
-"""Make a network from an estimator's parameters, with scikit-learn's first weights."""
+"""Make a network from an estimator's parameters, with scikit-learn's initial weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._parameters import ACTIVATIONS, Parameters
 
 
 def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.random.RandomState) -> nn.Sequential:
-    """Make the network. Without options that scikit-learn lacks, it has the same first weights as in scikit-learn.
+    """Make the network. Without options that scikit-learn lacks, it has the same initial weights as in scikit-learn.
 
     ::
 

@@ -50,7 +50,7 @@ class NumPy(NumPyRunner):
     def prepare(self, job: Job) -> Callable[[], object]:
         rule = reference.rule_of(job.case.rule, job.cls, job.options)
         if rule is None:
-            raise Unavailable(f"no NumPy transcription of {job.case.rule}")
+            raise Unavailable(f"no NumPy reference of {job.case.rule}")
         states: list[reference.State] = [{} for _ in self.p]
         return partial(self.run, rule, states, job.options)
 
